@@ -1,0 +1,148 @@
+"""A batch of transactions as columns: what every decoder makes and every feature reads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.contracts import (
+    EVENT_TIME,
+    ID,
+    NUMBER_COLUMNS,
+    NUMBER_INDEX,
+    TEXT_COLUMNS,
+    TEXT_INDEX,
+    TIME,
+)
+
+NO_EVENT_TIME: Final = np.iinfo(np.int64).min
+"""Stands for a null ``event_time``; no timestamp-millis can be this."""
+
+
+@dataclass(frozen=True, slots=True)
+class TransactionBatch:
+    """``n`` transactions, column by column.
+
+    Attributes:
+        ids: ``TransactionID``, int64 ``[n]``.
+        times: ``TransactionDT`` in seconds, int64 ``[n]``.
+        event_times: epoch milliseconds, int64 ``[n]``; ``NO_EVENT_TIME`` where null.
+        numbers: float64 ``[n, len(NUMBER_COLUMNS)]``, C order; NaN where missing.
+        text: uint8, the UTF-8 bytes that the spans point into.
+        starts: int64 ``[n, len(TEXT_COLUMNS)]``, first byte of each string in ``text``.
+        lengths: int32 ``[n, len(TEXT_COLUMNS)]``, bytes of each string; -1 where missing.
+    """
+
+    ids: NDArray[np.int64]
+    times: NDArray[np.int64]
+    event_times: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    text: NDArray[np.uint8]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: Any) -> TransactionBatch:
+        """The rows of an index array, a boolean mask or a slice, in that order."""
+        return TransactionBatch(
+            self.ids[rows],
+            self.times[rows],
+            self.event_times[rows],
+            np.ascontiguousarray(self.numbers[rows]),
+            self.text,
+            np.ascontiguousarray(self.starts[rows]),
+            np.ascontiguousarray(self.lengths[rows]),
+        )
+
+    def string(self, row: int, column: int) -> str | None:
+        """One string cell; ``column`` is an index into ``TEXT_COLUMNS``."""
+        length = int(self.lengths[row, column])
+        if length < 0:
+            return None
+        start = int(self.starts[row, column])
+        return self.text[start : start + length].tobytes().decode("utf-8")
+
+    def row(self, row: int) -> dict[str, Any]:
+        """One transaction as the contract's JSON object; missing columns are None."""
+        numbers = self.numbers[row]
+        out: dict[str, Any] = {ID: int(self.ids[row]), TIME: int(self.times[row])}
+        for name, value in zip(NUMBER_COLUMNS, numbers.tolist(), strict=True):
+            out[name] = None if value != value else value
+        for i, name in enumerate(TEXT_COLUMNS):
+            out[name] = self.string(row, i)
+        when = int(self.event_times[row])
+        out[EVENT_TIME] = None if when == NO_EVENT_TIME else when
+        return out
+
+
+def empty_batch(n: int = 0) -> TransactionBatch:
+    """A batch of ``n`` rows with every nullable column missing and ids and times 0."""
+    return TransactionBatch(
+        np.zeros(n, np.int64),
+        np.zeros(n, np.int64),
+        np.full(n, NO_EVENT_TIME, np.int64),
+        np.full((n, len(NUMBER_COLUMNS)), np.nan),
+        np.empty(0, np.uint8),
+        np.zeros((n, len(TEXT_COLUMNS)), np.int64),
+        np.full((n, len(TEXT_COLUMNS)), -1, np.int32),
+    )
+
+
+def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
+    """A batch of transactions that are known to be valid, given as the contract's objects.
+
+    Absent keys and None mean missing. Values are trusted: use :mod:`schemas.json_codec` for
+    anything that comes from outside.
+    """
+    batch = empty_batch(len(rows))
+    text = bytearray()
+    for r, row in enumerate(rows):
+        batch.ids[r], batch.times[r] = row[ID], row[TIME]
+        if (when := row.get(EVENT_TIME)) is not None:
+            batch.event_times[r] = when
+        for name, value in row.items():
+            if value is None:
+                continue
+            if (column := NUMBER_INDEX.get(name)) is not None:
+                batch.numbers[r, column] = value
+            elif (column := TEXT_INDEX.get(name)) is not None:
+                data = value.encode("utf-8")
+                batch.starts[r, column], batch.lengths[r, column] = len(text), len(data)
+                text += data
+    return _with_text(batch, text)
+
+
+def _with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBatch:
+    return TransactionBatch(
+        batch.ids,
+        batch.times,
+        batch.event_times,
+        batch.numbers,
+        np.frombuffer(bytes(text), np.uint8),
+        batch.starts,
+        batch.lengths,
+    )
+
+
+def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
+    """The rows of several batches, one after the other."""
+    if len(batches) == 1:
+        return batches[0]
+    if not batches:
+        return empty_batch()
+    shifts = np.cumsum([0] + [len(b.text) for b in batches[:-1]])
+    return TransactionBatch(
+        np.concatenate([b.ids for b in batches]),
+        np.concatenate([b.times for b in batches]),
+        np.concatenate([b.event_times for b in batches]),
+        np.concatenate([b.numbers for b in batches]),
+        np.concatenate([b.text for b in batches]),
+        np.concatenate([b.starts + s for b, s in zip(batches, shifts, strict=True)]),
+        np.concatenate([b.lengths for b in batches]),
+    )

@@ -1,0 +1,75 @@
+"""The three Avro contracts as data: their schemas, fingerprints and the transaction's columns."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final
+
+from fastavro.schema import fingerprint, to_parsing_canonical_form
+
+AvroSchema = Any  # what json.loads gives for an .avsc
+
+ID: Final = "TransactionID"
+TIME: Final = "TransactionDT"
+AMOUNT: Final = "TransactionAmt"
+EVENT_TIME: Final = "event_time"
+
+
+@cache
+def load_schema(name: str) -> AvroSchema:
+    """The contract ``name``: ``transaction``, ``fraud_score`` or ``fraud_label``."""
+    return json.loads((files("schemas") / f"{name}.avsc").read_text(encoding="utf-8"))
+
+
+def canonical_form(schema: AvroSchema) -> str:
+    """Parsing Canonical Form (Avro specification, "Parsing Canonical Form for Schemas")."""
+    form: str = to_parsing_canonical_form(schema)
+    return form
+
+
+def schema_fingerprint(schema: AvroSchema) -> bytes:
+    """CRC-64-AVRO of the canonical form: 8 bytes, little-endian, as on the wire."""
+    return bytes.fromhex(fingerprint(canonical_form(schema), "CRC-64-AVRO"))
+
+
+@cache
+def known_schemas(name: str) -> dict[bytes, AvroSchema]:
+    """Every version of a contract this code has ever published, by fingerprint.
+
+    Old versions stay in ``schemas/history`` as ``<name>-<anything>.avsc``, so that records
+    written long ago can still be read.
+    """
+    known = [load_schema(name)]
+    history = files("schemas") / "history"
+    if history.is_dir():
+        known += [
+            json.loads(entry.read_text(encoding="utf-8"))
+            for entry in history.iterdir()
+            if entry.name.startswith(f"{name}-") and entry.name.endswith(".avsc")
+        ]
+    return {schema_fingerprint(schema): schema for schema in known}
+
+
+def _columns(avro_type: str) -> tuple[str, ...]:
+    fields = load_schema("transaction")["fields"]
+    return tuple(f["name"] for f in fields if f["type"] in (avro_type, ["null", avro_type]))
+
+
+NUMBER_COLUMNS: Final = _columns("double")
+"""Names of the transaction's double columns, in schema order (400)."""
+
+TEXT_COLUMNS: Final = _columns("string")
+"""Names of the transaction's string columns, in schema order (31)."""
+
+NUMBER_INDEX: Final = {name: i for i, name in enumerate(NUMBER_COLUMNS)}
+TEXT_INDEX: Final = {name: i for i, name in enumerate(TEXT_COLUMNS)}
+
+TRANSACTION_COLUMNS: Final = tuple(f["name"] for f in load_schema("transaction")["fields"])
+"""All columns of a transaction in schema order, ``event_time`` last."""
+
+
+def column_name(name: str) -> str:
+    """The contract's name for a column as users write it: ``id-01`` is ``id_01``."""
+    return name.replace("-", "_", 1) if name.startswith("id-") else name

@@ -1,0 +1,232 @@
+"""Kafka clients as this project configures them: the one place for librdkafka's settings."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+from stream_scorer.errors import FatalError, RetryableError, UsageError
+from stream_scorer.runtime.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+INPUT_MAX_BYTES: Final = 4 * 1024 * 1024
+"""``max.message.bytes`` of the input topic: anything larger never enters."""
+
+OUTPUT_MAX_BYTES: Final = 5 * 1024 * 1024
+"""Of output and dead letter topic, and of producers: an input record plus its headers fits."""
+
+# Errors that only an operator can mend; librdkafka itself retries them for ever in silence.
+_HOPELESS: Final = (
+    KafkaError._AUTHENTICATION,
+    KafkaError._SSL,
+    KafkaError.SASL_AUTHENTICATION_FAILED,
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+)
+
+
+def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
+    """librdkafka settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": settings.kafka_bootstrap_servers,
+        "security.protocol": settings.kafka_security_protocol,
+        "reconnect.backoff.ms": 50,
+        "reconnect.backoff.max.ms": 2000,  # default 10 s: a restarted broker is found sooner
+        "client.id": "stream-scorer",
+        "error_cb": _log_error,
+        "log_level": 4,
+        "logger": logging.getLogger("librdkafka"),
+    }
+    if settings.kafka_sasl_mechanism:
+        config["sasl.mechanism"] = settings.kafka_sasl_mechanism
+    if settings.kafka_sasl_username:
+        config["sasl.username"] = settings.kafka_sasl_username
+    if settings.kafka_sasl_password:
+        config["sasl.password"] = settings.kafka_sasl_password.get_secret_value()
+    if settings.kafka_ssl_ca_location:
+        config["ssl.ca.location"] = str(settings.kafka_ssl_ca_location)
+    config |= more
+    if settings.kafka_config_file:
+        config |= read_properties(settings.kafka_config_file)
+    return config
+
+
+def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict[str, Any]:
+    """A consumer that reads committed records only and never commits by itself."""
+    return client_config(
+        settings,
+        **{
+            "group.id": group_id,
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "isolation.level": "read_committed",
+            "auto.offset.reset": "earliest",
+            "fetch.message.max.bytes": INPUT_MAX_BYTES,
+            # default 1000 ms gives stalls of about a second with small queues
+            "fetch.queue.backoff.ms": 5,
+            "fetch.wait.max.ms": 50,
+            **more,
+        },
+    )
+
+
+def producer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
+    """An idempotent producer that partitions as the Java client does (murmur2)."""
+    return client_config(
+        settings,
+        **{
+            "enable.idempotence": True,
+            "acks": "all",
+            "partitioner": "murmur2_random",
+            "compression.type": "lz4",
+            "linger.ms": 5,
+            "message.max.bytes": OUTPUT_MAX_BYTES,
+            **more,
+        },
+    )
+
+
+def open_consumer(settings: KafkaSettings, group_id: str, **more: Any) -> Consumer:
+    """A consumer with :func:`consumer_config`."""
+    return Consumer(consumer_config(settings, group_id, **more))
+
+
+def open_producer(settings: KafkaSettings, **more: Any) -> Producer:
+    """A producer with :func:`producer_config`."""
+    return Producer(producer_config(settings, **more))
+
+
+def open_admin(settings: KafkaSettings) -> AdminClient:
+    """An admin client; keep it in a variable while its futures are waited for."""
+    return AdminClient(client_config(settings))
+
+
+def read_properties(path: Path) -> dict[str, str]:
+    """``key=value`` lines of a properties file; ``#`` starts a comment line.
+
+    Raises:
+        UsageError: a line is neither, with its number.
+    """
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        key, equals, value = line.partition("=")
+        if not equals:
+            raise UsageError(f"{path}:{number}: expected key=value")
+        found[key.strip()] = value.strip()
+    return found
+
+
+def _log_error(error: KafkaError) -> None:
+    level = logging.ERROR if error.code() in _HOPELESS else logging.WARNING
+    log.log(level, "kafka: %s", error.str())
+
+
+def translate(error: KafkaException) -> RetryableError | FatalError:
+    """Our word for a driver's error: the whole decision table of confluent-kafka.
+
+    ``fatal()`` or hopeless without an operator → :class:`FatalError`; everything else can be
+    tried again after an abort.
+    """
+    cause = error.args[0]
+    if isinstance(cause, KafkaError) and (cause.fatal() or cause.code() in _HOPELESS):
+        return FatalError(f"kafka: {cause.str()} ({cause.name()})")
+    text = f"{cause.str()} ({cause.name()})" if isinstance(cause, KafkaError) else str(cause)
+    return RetryableError(f"kafka: {text}")
+
+
+def topic_partitions(admin: AdminClient, topics: Sequence[str], timeout: float) -> dict[str, int]:
+    """Partition counts of those of ``topics`` that exist.
+
+    Raises:
+        RetryableError: no broker answered within ``timeout`` seconds.
+    """
+    try:
+        metadata = admin.list_topics(timeout=timeout)
+    except KafkaException as error:
+        raise translate(error) from error
+    return {
+        name: len(metadata.topics[name].partitions)
+        for name in topics
+        if name in metadata.topics and metadata.topics[name].error is None
+    }
+
+
+def create_topics(
+    admin: AdminClient,
+    topics: Mapping[str, Mapping[str, str]],
+    partitions: int,
+    replication_factor: int,
+    timeout: float = 30.0,
+) -> dict[str, bool]:
+    """Create topics (name → configuration); True for those that were not there before.
+
+    Raises:
+        RetryableError, FatalError: the broker refused.
+    """
+    new = [
+        NewTopic(name, num_partitions=partitions, replication_factor=replication_factor,
+                 config=dict(config))
+        for name, config in topics.items()
+    ]  # fmt: skip
+    made: dict[str, bool] = {}
+    for name, future in admin.create_topics(new, request_timeout=timeout).items():
+        try:
+            future.result(timeout)
+            made[name] = True
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise translate(error) from error
+            made[name] = False
+    deadline = time.monotonic() + timeout
+    while len(topic_partitions(admin, list(topics), timeout)) < len(topics):
+        if time.monotonic() > deadline:
+            raise RetryableError("topics were created but do not show up in the metadata")
+        time.sleep(0.05)
+    return made
+
+
+def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[str, str]:
+    """The configuration of one topic."""
+    resource = ConfigResource(ResourceType.TOPIC, topic)
+    try:
+        entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(
+            timeout
+        )
+    except KafkaException as error:
+        raise translate(error) from error
+    return {name: str(entry.value) for name, entry in entries.items()}
+
+
+__all__ = [
+    "INPUT_MAX_BYTES",
+    "OUTPUT_MAX_BYTES",
+    "AdminClient",
+    "Consumer",
+    "KafkaError",
+    "KafkaException",
+    "Producer",
+    "TopicPartition",
+    "client_config",
+    "consumer_config",
+    "create_topics",
+    "open_admin",
+    "open_consumer",
+    "open_producer",
+    "producer_config",
+    "read_properties",
+    "topic_config",
+    "topic_partitions",
+    "translate",
+]

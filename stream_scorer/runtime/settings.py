@@ -1,0 +1,198 @@
+"""Settings from the environment: one class for each concern, combined by each process.
+
+Every variable of the contract is a field here, under its own name in lower case. A process
+combines what it needs by inheritance and calls :func:`load_settings` once, at its top; nothing
+else reads the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from stream_scorer.errors import SettingsError
+
+
+class _Environment(BaseSettings):
+    """Reads fields from variables of the same name; an empty variable counts as unset."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="", env_ignore_empty=True, case_sensitive=False, extra="ignore", frozen=True
+    )
+
+
+class LogSettings(_Environment):
+    """How the process logs."""
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="least severe level that is logged"
+    )
+    log_format: Literal["json", "console"] = Field(
+        "console", description="json (one object a line) or console"
+    )
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+
+class KafkaSettings(_Environment):
+    """How to reach Kafka."""
+
+    kafka_bootstrap_servers: str = Field(
+        "localhost:9092", description="brokers, host:port separated by commas"
+    )
+    kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
+        "PLAINTEXT", description="how to talk to the brokers"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
+        None, description="SASL mechanism"
+    )
+    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
+    kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates, PEM")
+    kafka_config_file: Path | None = Field(
+        None, description="librdkafka properties (key=value lines) for everything else"
+    )
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        for server in value.split(","):
+            host, _, port = server.strip().rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise ValueError(f"{server.strip()!r} is not host:port")
+        return value
+
+    @field_validator("kafka_ssl_ca_location", "kafka_config_file")
+    @classmethod
+    def _exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_file():
+            raise ValueError(f"no such file: {value}")
+        return value
+
+    @model_validator(mode="after")
+    def _sasl_is_whole(self) -> KafkaSettings:
+        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_config_file:
+            missing = [
+                name.upper()
+                for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+                if getattr(self, name) is None
+            ]
+            if missing:
+                raise ValueError(
+                    f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
+                    + ", ".join(missing)
+                )
+        return self
+
+
+class TopicSettings(_Environment):
+    """The topics of the system."""
+
+    input_topic: str = Field("transactions", description="transactions come in here")
+    output_topic: str = Field("fraud-scores", description="scores go out here")
+    dlq_topic: str = Field("transactions-dlq", description="dead letters go out here")
+    labels_topic: str = Field("fraud-labels", description="decisions and chargebacks")
+
+
+class RegistrySettings(_Environment):
+    """The Schema Registry, if there is one."""
+
+    schema_registry_url: str | None = Field(
+        None, description="Schema Registry; without it scores use single-object encoding"
+    )
+    schema_registry_basic_auth_user_info: SecretStr | None = Field(
+        None, description="user:password for the Schema Registry"
+    )
+
+
+class StoreSettings(_Environment):
+    """Where bundles live."""
+
+    model_store_uri: str = Field(
+        "", description="artifact store: file:///dir or s3://bucket/prefix"
+    )
+    s3_bucket: str | None = Field(
+        None, description="alone, stands for MODEL_STORE_URI=s3://$S3_BUCKET"
+    )
+    model_cache_dir: Path = Field(
+        Path(".cache/stream-scorer/models"),
+        description="the last good bundle is kept here, for a start while the store is down",
+    )
+    model_poll_seconds: float = Field(
+        15.0, gt=0, description="how often to look for a newly promoted version"
+    )
+    model_trusted_keys: str | None = Field(
+        None, description="Ed25519 public keys (base64, comma separated); unsigned is refused"
+    )
+    model_signing_key_file: Path | None = Field(
+        None, description="Ed25519 private key (PEM) the trainer signs with"
+    )
+    aws_endpoint_url_s3: str | None = Field(None, description="S3 endpoint, if not AWS")
+    aws_region: str | None = Field(None, description="counts as AWS_DEFAULT_REGION")
+    aws_default_region: str | None = Field(None, description="S3 region")
+
+    @property
+    def store_uri(self) -> str:
+        """The store's URI; ``S3_BUCKET`` alone and the embedded default are filled in."""
+        if self.model_store_uri:
+            return self.model_store_uri
+        if self.s3_bucket:
+            return f"s3://{self.s3_bucket}"
+        return Path(".cache/stream-scorer/store").absolute().as_uri()
+
+    @property
+    def region(self) -> str | None:
+        """The S3 region, from either of the two variables people set."""
+        return self.aws_default_region or self.aws_region
+
+    @field_validator("model_store_uri")
+    @classmethod
+    def _scheme(cls, value: str) -> str:
+        if value and not value.startswith(("file:///", "s3://")):
+            raise ValueError(f"{value!r} is neither file:///dir nor s3://bucket/prefix")
+        return value
+
+
+SettingsT = TypeVar("SettingsT", bound=_Environment)
+
+
+def load_settings(cls: type[SettingsT], overrides: Mapping[str, Any] | None = None) -> SettingsT:
+    """Read the environment into ``cls``; ``overrides`` (from flags; None is ignored) win.
+
+    Raises:
+        SettingsError: one message that lists every fault; secrets are masked.
+    """
+    given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    try:
+        return cls(**given)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_faults(cls, error))) from None
+
+
+def _faults(cls: type[_Environment], error: ValidationError) -> Iterator[str]:
+    for fault in error.errors(include_url=False, include_context=False):
+        name = str(fault["loc"][0]) if fault["loc"] else ""
+        message = fault["msg"].removeprefix("Value error, ")
+        if not name:
+            yield message
+            continue
+        field = cls.model_fields[name]
+        secret = "SecretStr" in str(field.annotation)
+        shown = "****" if secret else repr(fault["input"])
+        yield f"{name.upper()}={shown}: {message} ({field.description})"
+
+
+def describe_settings(cls: type[_Environment]) -> str:
+    """The environment variables a process reads, one a line, for ``--help``."""
+    lines = ["environment variables:"]
+    for name, field in cls.model_fields.items():
+        default = "" if field.default in (None, "") else f" (default {field.default})"
+        lines.append(f"  {name.upper():<38} {field.description}{default}")
+    return "\n".join(lines)
