@@ -115,10 +115,11 @@ def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
                 data = value.encode("utf-8")
                 batch.starts[r, column], batch.lengths[r, column] = len(text), len(data)
                 text += data
-    return _with_text(batch, text)
+    return with_text(batch, text)
 
 
-def _with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBatch:
+def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBatch:
+    """The same rows with ``text`` as the bytes their spans point into."""
     return TransactionBatch(
         batch.ids,
         batch.times,

@@ -8,7 +8,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
 
 from stream_scorer.errors import FatalError, RetryableError, UsageError
@@ -216,6 +223,7 @@ __all__ = [
     "Consumer",
     "KafkaError",
     "KafkaException",
+    "Message",
     "Producer",
     "TopicPartition",
     "client_config",

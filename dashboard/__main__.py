@@ -1,0 +1,111 @@
+"""``fraud-dashboard``: the dashboard and REST shim, and its tokens."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from dashboard.settings import DashboardSettings
+from dashboard.web.tokens import ROLES, make_token
+from stream_scorer.errors import ScorerError
+from stream_scorer.runtime.logs import configure_logging
+from stream_scorer.runtime.settings import describe_settings, load_settings
+
+log = logging.getLogger("dashboard")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 done, 1 failed, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        if arguments.command == "token":
+            return _print_token(arguments.name, arguments.role)
+        return _serve(arguments)
+    except ScorerError as error:
+        print(f"fraud-dashboard: {error}", file=sys.stderr)
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fraud-dashboard",
+        description="Flagged transactions live in the browser, and POST /predict.",
+        epilog=describe_settings(DashboardSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--host", help="address to listen on (DASHBOARD_HOST)")
+    parser.add_argument("--port", type=int, help="port to listen on (DASHBOARD_PORT)")
+    parser.add_argument(
+        "--insecure",
+        action="store_true",
+        default=None,
+        help="allow DASHBOARD_AUTH=none on an address others can reach",
+    )
+    commands = parser.add_subparsers(dest="command", metavar="")
+    token = commands.add_parser(
+        "token", help="make a token: prints it, and its line for DASHBOARD_TOKENS_FILE"
+    )
+    token.add_argument("name", help="whose token it is")
+    token.add_argument("--role", choices=ROLES, default="analyst", help="default: analyst")
+    return parser
+
+
+def _print_token(name: str, role: str) -> int:
+    """The line goes to standard output, so that ``>> tokens`` keeps it; the token to people."""
+    token, line = make_token(name, role)
+    print(f"token for {name} (shown only now): {token}", file=sys.stderr)
+    print(line)
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    settings = load_settings(
+        DashboardSettings,
+        {
+            "dashboard_host": arguments.host,
+            "dashboard_port": arguments.port,
+            "dashboard_insecure": arguments.insecure,
+        },
+    )
+    configure_logging("dashboard", settings)
+    # Only now: --help and a wrong setting need none of these.
+    from dashboard.app import build_app
+    from dashboard.feed.source import KafkaScores
+    from dashboard.server import Server, address_of, hold_state, listen
+    from stream_scorer.model.cache import BundleCache
+    from stream_scorer.model.reload import ModelWatcher
+    from stream_scorer.model.signing import parse_trusted_keys
+    from stream_scorer.model.store import open_store
+    from stream_scorer.runtime.registry import open_resolver
+
+    watcher = ModelWatcher(
+        open_store(settings),
+        BundleCache(settings.model_cache_dir),
+        parse_trusted_keys(settings.model_trusted_keys),
+        settings.model_poll_seconds,
+    )
+    with (
+        hold_state(settings.dashboard_state_dir),
+        listen(settings.dashboard_host, settings.dashboard_port) as listener,
+    ):
+        app = build_app(
+            settings,
+            watcher,
+            lambda: KafkaScores(settings, settings.output_topic),
+            open_resolver(settings, "fraud_score"),
+        )
+        server = Server(app, on_exit=app.state.parts.hub.close)
+        watcher.start()
+        log.info("dashboard on %s", address_of(listener))
+        try:
+            server.run(sockets=[listener])
+        finally:
+            watcher.stop()
+    # uvicorn ends a failed startup without raising.
+    return 0 if server.started else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""Score records to what the dashboard keeps: counts of all, rows of the flagged."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dashboard.feed.flags import Flag, build_flag
+from dashboard.feed.prefix import Prefix, PrefixReader, Stamp
+from dashboard.feed.table import HISTOGRAM_BINS, Counts
+from schemas.records import decode_record
+from schemas.resolver import SchemaResolver
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Harvest:
+    """What a run of records came to.
+
+    Attributes:
+        flags: the flagged ones, in topic order.
+        positions: the next offset of each partition seen.
+        stamp: of the last readable record.
+    """
+
+    flags: list[Flag] = field(default_factory=list)
+    positions: dict[int, int] = field(default_factory=dict)
+    scored: int = 0
+    stamp: Stamp | None = None
+
+
+class ScoreReader:
+    """Reads runs of records; a record that cannot be read is counted, never raised.
+
+    Owned by one thread.
+    """
+
+    def __init__(self, topic: str, resolver: SchemaResolver) -> None:
+        self._topic = topic
+        self._resolver = resolver
+        self._prefixes = PrefixReader(resolver)
+
+    def read(
+        self, records: Sequence[tuple[int, int, bytes | None]], harvest: Harvest, counts: Counts
+    ) -> None:
+        """Add ``records`` to ``harvest`` and ``counts``."""
+        last: bytes | None = None
+        histogram = counts.histogram
+        for partition, offset, value in records:
+            harvest.positions[partition] = offset + 1
+            try:
+                score, is_flagged = self._read_one(partition, offset, value, harvest)
+            except (ValueError, LookupError, TypeError) as error:
+                counts.unreadable += 1
+                log.warning(
+                    "score record %s-%d-%d is not readable: %s",
+                    self._topic, partition, offset, error,
+                )  # fmt: skip
+                continue
+            last = value
+            harvest.scored += 1
+            counts.scored += 1
+            counts.flagged += is_flagged
+            histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+        if last is not None:
+            harvest.stamp = self._stamp(last) or harvest.stamp
+
+    def _read_one(
+        self, partition: int, offset: int, value: bytes | None, harvest: Harvest
+    ) -> Prefix:
+        prefix = self._prefixes.read(value or b"")
+        if prefix is not None and not prefix.is_flagged:
+            return prefix
+        record = decode_record("fraud_score", value, self._resolver)
+        if not record["is_flagged"]:
+            return Prefix(record["score"], False)
+        flag = build_flag(record, self._topic, partition, offset)
+        harvest.flags.append(flag)
+        return Prefix(flag.score, True)
+
+    def _stamp(self, value: bytes) -> Stamp | None:
+        try:
+            return self._prefixes.stamp(value)
+        except ValueError:
+            return None

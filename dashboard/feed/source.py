@@ -1,0 +1,125 @@
+"""Where score records come from: the port of the feed, and Kafka behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+from stream_scorer.errors import RetryableError
+from stream_scorer.runtime.kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+    open_consumer,
+    translate,
+)
+from stream_scorer.runtime.settings import KafkaSettings
+
+_GROUP: Final = "fraud-dashboard"  # librdkafka wants a name; nothing is ever committed under it
+_ANSWER_SECONDS: Final = 3.0  # a broker that is there answers metadata in milliseconds
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What is there to read: the cluster, and first and next offset of each partition."""
+
+    cluster: str
+    bounds: Mapping[int, tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Records in topic order, and the partitions whose end was reached (next offset)."""
+
+    records: Sequence[tuple[int, int, bytes | None]]
+    ends_reached: Mapping[int, int]
+
+
+class ScoreSource(Protocol):
+    """Committed records of the scores topic. Every call raises RetryableError on trouble."""
+
+    def find(self) -> Place | None:
+        """The cluster and topic; None while the topic does not exist."""
+        ...
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Read these partitions from these offsets."""
+        ...
+
+    def poll(self, most: int, seconds: float) -> Polled:
+        """Up to ``most`` records, waiting up to ``seconds`` for the first ones."""
+        ...
+
+    def close(self) -> None:
+        """Stop reading."""
+        ...
+
+
+class KafkaScores:
+    """The scores topic on a real cluster: read_committed, no group, no commits."""
+
+    def __init__(self, settings: KafkaSettings, topic: str) -> None:
+        self._topic = topic
+        self._consumer: Consumer = open_consumer(
+            settings,
+            _GROUP,
+            **{
+                "enable.partition.eof": True,  # the only exact sign of "caught up"
+                "queued.min.messages": 20_000,
+                "queued.max.messages.kbytes": 16_384,  # default 64 MiB
+            },
+        )
+
+    def find(self) -> Place | None:
+        """One metadata request, and one request for each partition's bounds."""
+        try:
+            metadata = self._consumer.list_topics(timeout=_ANSWER_SECONDS)
+            found = metadata.topics.get(self._topic)
+            if found is None or found.error is not None:
+                return None
+            bounds = {p: self._bounds(p) for p in sorted(found.partitions)}
+        except KafkaException as error:
+            raise translate(error) from error
+        return Place(str(metadata.cluster_id), bounds)
+
+    def _bounds(self, partition: int) -> tuple[int, int]:
+        marks = self._consumer.get_watermark_offsets(
+            TopicPartition(self._topic, partition), timeout=_ANSWER_SECONDS
+        )
+        if marks is None:
+            raise RetryableError(f"no answer about partition {partition} of {self._topic}")
+        return int(marks[0]), int(marks[1])
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        """Replace what is read; an offset past retention goes on at the earliest one."""
+        try:
+            self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in offsets.items()])
+        except KafkaException as error:
+            raise translate(error) from error
+
+    def poll(self, most: int, seconds: float) -> Polled:
+        """Records and ends; an error of one partition that retries cannot mend is raised."""
+        records: list[tuple[int, int, bytes | None]] = []
+        ends: dict[int, int] = {}
+        try:
+            messages = self._consumer.consume(most, seconds)
+        except KafkaException as error:
+            raise translate(error) from error
+        for message in messages:
+            error = message.error()
+            if error is None:
+                records.append((message.partition(), message.offset(), message.value()))
+            elif error.code() == KafkaError._PARTITION_EOF:
+                ends[message.partition()] = message.offset()
+            elif not error.retriable():
+                raise translate(KafkaException(error))
+        return Polled(records, ends)
+
+    def close(self) -> None:
+        """Close the consumer."""
+        self._consumer.close()
+
+
+__all__ = ["KafkaScores", "Place", "Polled", "ScoreSource"]

@@ -1,0 +1,101 @@
+"""Every metric of the dashboard: name, kind and meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from dashboard.feed.board import Board, FeedState
+from dashboard.model_status import ModelSource
+
+_LATENCY_BUCKETS: Final = (
+    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """The metrics that requests move, and the registry that holds all of them."""
+
+    registry: CollectorRegistry
+    request_latency: Histogram
+    request_count: Counter
+    prediction_count: Counter
+
+    def render(self) -> tuple[bytes, str]:
+        """The exposition and its content type."""
+        return generate_latest(self.registry), CONTENT_TYPE_LATEST
+
+
+def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) -> Metrics:
+    """Metrics of one process; the state behind the gauges is read at each scrape."""
+    registry = CollectorRegistry()
+    registry.register(_State(board, model, streams))
+    return Metrics(
+        registry,
+        Histogram(
+            "request_latency_seconds",
+            "Time to answer a request, streams left out",
+            ["method", "route"],
+            buckets=_LATENCY_BUCKETS,
+            registry=registry,
+        ),
+        Counter(
+            "request_count",
+            "Requests answered",
+            ["method", "route", "status"],
+            registry=registry,
+        ),
+        Counter("prediction_count", "Transactions scored by /predict", registry=registry),
+    )
+
+
+class _State:
+    """Collects what is true now."""
+
+    def __init__(self, board: Board, model: ModelSource, streams: Callable[[], int]) -> None:
+        self._board = board
+        self._model = model
+        self._streams = streams
+
+    def describe(self) -> Iterable[Metric]:
+        """Nothing in advance: the names are ours alone."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """The families, one by one."""
+        yield from self._of_model()
+        status, counts = self._board.status, self._board.counts
+        prefix = "fraud_scorer_dashboard"
+        yield GaugeMetricFamily(
+            f"{prefix}_lag_records", "Committed scores not read yet", status.lag
+        )
+        yield GaugeMetricFamily(
+            f"{prefix}_feed_live",
+            "1 while the feed follows the scores topic",
+            float(status.state is FeedState.LIVE),
+        )
+        yield GaugeMetricFamily(f"{prefix}_streams", "Open live streams", self._streams())
+        for name, text, value in (
+            ("scores", "Scores read from the topic", counts.scored),
+            ("flagged", "Flagged scores among them", counts.flagged),
+            ("unreadable", "Records of the scores topic that could not be read", counts.unreadable),
+        ):
+            yield CounterMetricFamily(f"{prefix}_{name}", text, value)
+
+    def _of_model(self) -> Iterable[Metric]:
+        version = GaugeMetricFamily("model_version", "1 for the model in use", labels=["version"])
+        bundle = self._model.current
+        if bundle is not None:
+            version.add_metric([bundle.version], 1)
+        yield version
+        seconds = self._model.status.load_seconds
+        load = GaugeMetricFamily("model_load_time_seconds", "Time the last model load took")
+        if seconds is not None:
+            load.add_metric([], seconds)
+        yield load

@@ -1,0 +1,40 @@
+"""The model as the dashboard sees it: what is loaded, or why nothing is."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.reload import ReloadStatus
+
+
+class ModelSource(Protocol):
+    """Where the current bundle comes from: a watcher on the artifact store, or a test's twin."""
+
+    @property
+    def current(self) -> Bundle | None:
+        """The bundle to score with; None until one is loaded."""
+        ...
+
+    @property
+    def status(self) -> ReloadStatus:
+        """What the last look at the store came to: ``problem`` and ``load_seconds``."""
+        ...
+
+
+def describe_model(model: ModelSource) -> dict[str, Any]:
+    """The loaded version and thresholds, or None for each and why."""
+    bundle = model.current
+    if bundle is None:
+        return {"version": None, "detail": model_trouble(model) or "no model is loaded yet"}
+    return {
+        "version": bundle.version,
+        "review_threshold": bundle.thresholds.review,
+        "block_threshold": bundle.thresholds.block,
+        "detail": model_trouble(model),
+    }
+
+
+def model_trouble(model: ModelSource) -> str:
+    """What is wrong at the store now; empty when nothing is."""
+    return model.status.problem or ""

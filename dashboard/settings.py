@@ -1,0 +1,101 @@
+"""What the dashboard reads from the environment."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from stream_scorer.runtime.settings import (
+    KafkaSettings,
+    LogSettings,
+    RegistrySettings,
+    StoreSettings,
+    TopicSettings,
+)
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class DashboardSettings(KafkaSettings, TopicSettings, RegistrySettings, StoreSettings, LogSettings):
+    """Every setting of the dashboard process."""
+
+    dashboard_host: str = Field("127.0.0.1", description="address to listen on")
+    dashboard_port: int = Field(
+        8000, ge=0, le=65535, description="port to listen on; 0 takes any free one"
+    )
+    dashboard_auth: Literal["none", "token", "proxy"] = Field(
+        "none", description="who may look: none (loopback only), token or proxy"
+    )
+    dashboard_insecure: bool = Field(
+        False, description="allow DASHBOARD_AUTH=none on an address others can reach"
+    )
+    dashboard_tokens_file: Path | None = Field(
+        None, description="for token: lines name:role:sha256 (see fraud-dashboard token)"
+    )
+    dashboard_proxy_addresses: str = Field(
+        "", description="for proxy: addresses or networks whose user header is believed"
+    )
+    dashboard_proxy_header: str = Field(
+        "X-Forwarded-User", description="for proxy: the header that names the user"
+    )
+    dashboard_state_dir: Path = Field(
+        Path(".cache/stream-scorer/dashboard"),
+        description="the list of flagged transactions is cached here; safe to delete",
+    )
+    dashboard_keep_flags: int = Field(
+        100_000, ge=1000, description="how many flagged transactions to keep, newest first"
+    )
+
+    @property
+    def is_loopback(self) -> bool:
+        """Only this machine can reach the address."""
+        return is_loopback(self.dashboard_host)
+
+    @property
+    def proxy_networks(self) -> tuple[Network, ...]:
+        """``dashboard_proxy_addresses``, parsed."""
+        parts = self.dashboard_proxy_addresses.split(",")
+        return tuple(ipaddress.ip_network(part.strip()) for part in parts if part.strip())
+
+    @field_validator("dashboard_proxy_addresses")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in filter(None, (part.strip() for part in value.split(","))):
+            try:
+                ipaddress.ip_network(part)
+            except ValueError as error:
+                raise ValueError(f"{part!r} is no address or network: {error}") from None
+        return value
+
+    @model_validator(mode="after")
+    def _someone_checks_who_looks(self) -> DashboardSettings:
+        if self.dashboard_auth == "none" and not (self.is_loopback or self.dashboard_insecure):
+            raise ValueError(
+                f"DASHBOARD_HOST={self.dashboard_host} can be reached by others, and "
+                "DASHBOARD_AUTH=none asks nobody who they are: set DASHBOARD_AUTH=token or "
+                "proxy, listen on 127.0.0.1, or pass --insecure"
+            )
+        if self.dashboard_auth == "token" and self.dashboard_tokens_file is None:
+            raise ValueError(
+                "DASHBOARD_AUTH=token needs DASHBOARD_TOKENS_FILE; "
+                "`fraud-dashboard token NAME` prints a line for it"
+            )
+        if self.dashboard_auth == "proxy" and not self.dashboard_proxy_addresses.strip():
+            raise ValueError(
+                "DASHBOARD_AUTH=proxy needs DASHBOARD_PROXY_ADDRESSES: "
+                "the addresses of the proxies whose word counts"
+            )
+        return self
+
+
+def is_loopback(host: str) -> bool:
+    """Whether ``host`` names this machine's own loopback interface."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,154 @@
+"""``/api/v1``: the flagged transactions, live and page by page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated, Any, Final
+
+from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi.responses import Response
+from fastapi.sse import EventSourceResponse, ServerSentEvent
+
+from dashboard.feed.flags import parse_flag_id
+from dashboard.feed.selection import Selection
+from dashboard.feed.table import read_flag
+from dashboard.live.hub import Stream, TooManyStreams
+from dashboard.live.ticks import describe_feed, describe_stream
+from dashboard.model_status import describe_model
+from dashboard.web.auth import identity_of
+from dashboard.web.flag_docs import FlagModel, FlagPageModel
+from dashboard.web.listing import MAX_LIMIT, fetch_page, forbid_unknown
+from dashboard.web.parts import Parts, parts_of
+from dashboard.web.predict_docs import problem_responses
+from dashboard.web.problems import Problem
+
+router = APIRouter(prefix="/api/v1", tags=["flags"])
+PartsOf = Annotated[Parts, Depends(parts_of)]
+
+_LIST_PARAMETERS: Final = frozenset(
+    {"cursor", "limit", "min_score", "max_score", "product", "transaction_id"}
+)
+
+
+def _only_list_parameters(request: Request) -> None:
+    forbid_unknown(request, _LIST_PARAMETERS)
+
+
+@router.get(
+    "/flags",
+    summary="Flagged transactions, newest first",
+    response_model=None,
+    responses={
+        200: {"model": FlagPageModel},
+        **problem_responses(
+            s400="unknown parameter, or a cursor of another list", s422="a value out of range"
+        ),
+    },
+    dependencies=[Depends(_only_list_parameters)],
+)
+def list_flags(
+    parts: PartsOf,
+    *,
+    cursor: Annotated[str | None, Query(max_length=200, description="next_cursor")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
+    min_score: Annotated[float | None, Query(ge=0, le=1)] = None,
+    max_score: Annotated[float | None, Query(ge=0, le=1)] = None,
+    product: Annotated[str | None, Query(max_length=64)] = None,
+    transaction_id: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+) -> Response:
+    """One page; ask for the next with its ``next_cursor`` and the same filters."""
+    selection = Selection(min_score, max_score, product, transaction_id)
+    page = fetch_page(parts, selection, cursor, limit)
+    return Response(page.as_json(), media_type="application/json")
+
+
+@router.get(
+    "/flags/{flag_id}",
+    summary="One flagged transaction",
+    response_model=None,
+    responses={200: {"model": FlagModel}, **problem_responses(s404="there is none")},
+)
+def get_flag(parts: PartsOf, flag_id: str) -> Response:
+    """By the coordinates of its input record, ``partition-offset``, which address one outcome."""
+    return Response(find_flag(parts, flag_id), media_type="application/json")
+
+
+def find_flag(parts: Parts, flag_id: str) -> bytes:
+    """The JSON object of a flag.
+
+    Raises:
+        Problem: 404.
+    """
+    where = parse_flag_id(flag_id)
+    body = read_flag(parts.table, *where) if where else None
+    if body is None:
+        raise Problem(404, f"no flagged transaction {flag_id[:40]!r} is kept here")
+    return body
+
+
+async def _open_stream(
+    request: Request,
+    parts: PartsOf,
+    after: Annotated[
+        str | None,
+        Query(max_length=64, description="continue after this event id, as Last-Event-ID does"),
+    ] = None,
+    last_event_id: Annotated[str | None, Header(max_length=64)] = None,
+) -> AsyncIterator[Stream]:
+    forbid_unknown(request, frozenset({"after"}))
+    try:
+        stream = parts.hub.open(last_event_id or after)
+    except TooManyStreams:
+        raise Problem(
+            503,
+            "as many live streams are open as this process serves: poll /api/v1/flags",
+            kind="too-many-streams",
+            headers={"Retry-After": "5"},
+        ) from None
+    try:
+        yield stream
+    finally:
+        parts.hub.leave(stream)
+
+
+@router.get(
+    "/stream",
+    summary="Live ticks (server-sent events)",
+    response_class=EventSourceResponse,
+    responses=problem_responses(s503="too many open streams"),
+)
+async def stream_ticks(
+    stream: Annotated[Stream, Depends(_open_stream)],
+) -> AsyncIterator[ServerSentEvent]:
+    """Events ``tick`` and, where the list must be fetched again, ``reset``; at most 4 a second."""
+    async for event in stream:
+        yield event
+
+
+@router.get("/meta", summary="Model, topics, counts", tags=["flags"])
+def meta(request: Request, parts: PartsOf) -> dict[str, Any]:
+    """What this dashboard shows, and of what."""
+    settings, counts = parts.settings, parts.board.counts
+    identity = identity_of(request)
+    return {
+        "version": parts.version,
+        "model": describe_model(parts.model),
+        "stream": describe_stream(parts.board.status),
+        "feed": describe_feed(parts.board.status),
+        "topics": {
+            "input": settings.input_topic,
+            "scores": settings.output_topic,
+            "dead_letters": settings.dlq_topic,
+            "labels": settings.labels_topic,
+        },
+        "counts": {
+            "scored": counts.scored,
+            "flagged": counts.flagged,
+            "unreadable": counts.unreadable,
+        },
+        "histogram": counts.histogram,
+        "user": {"name": identity.name, "role": identity.role} if identity else None,
+    }
+
+
+__all__ = ["find_flag", "router"]

@@ -1,0 +1,85 @@
+"""Around every request: its id, its log line, its metrics, and what happens when it breaks."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from typing import Final
+
+from fastapi import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from dashboard.metrics import Metrics
+from dashboard.web.problems import Problem, render_problem
+
+log = logging.getLogger(__name__)
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET: Final = ("/livez", "/readyz", "/health", "/metrics", "/static/")
+_METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_STREAM: Final = "/api/v1/stream"
+
+
+class Observe:
+    """Middleware. ``scope["state"]`` gets ``request_id``; handlers may add
+    ``transaction_count`` for the log line.
+    """  # noqa: D205 - one sentence
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        request = Request(scope)
+        state = scope.setdefault("state", {})
+        state["request_id"] = _request_id(request.headers.get("x-request-id", ""))
+        started = time.monotonic()
+        status = 0
+
+        async def note(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [
+                    *message.get("headers", []),
+                    (b"x-request-id", state["request_id"].encode()),
+                ]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, note)
+        except Exception:
+            log.exception("the request failed", extra={"request_id": state["request_id"]})
+            if status:
+                raise  # half an answer is out already: the server must cut the connection
+            problem = Problem(500, "this failed on our side; the log has it under the trace_id")
+            await render_problem(request, problem)(scope, receive, note)
+        finally:
+            self._count(scope, status, time.monotonic() - started)
+
+    def _count(self, scope: Scope, status: int, seconds: float) -> None:
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        route = getattr(scope.get("route"), "path", None) or "unmatched"
+        if scope["path"].startswith("/static/"):
+            route = "/static"
+        self._metrics.request_count.labels(method, route, str(status)).inc()
+        if route != _STREAM:
+            self._metrics.request_latency.labels(method, route).observe(seconds)
+        quiet = scope["path"].startswith(_QUIET) and status < 500
+        extra = {"request_id": scope["state"]["request_id"], "latency_ms": round(seconds * 1e3, 1)}
+        if (count := scope["state"].get("transaction_count")) is not None:
+            extra["transaction_count"] = count
+        log.log(
+            logging.DEBUG if quiet else logging.INFO,
+            "%s %s %d", method, route, status, extra=extra,
+        )  # fmt: skip
+
+
+def _request_id(given: str) -> str:
+    return given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex

@@ -1,0 +1,110 @@
+"""The pages people see; each works without JavaScript as far as reading goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final
+from urllib.parse import urlencode
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from dashboard.live.ticks import build_vitals
+from dashboard.predicting import MAX_ROWS
+from dashboard.web.api import find_flag
+from dashboard.web.auth import TokenAuth, identity_of
+from dashboard.web.listing import fetch_page, forbid_unknown, parse_selection
+from dashboard.web.parts import Parts, parts_of
+from dashboard.web.sample import sample_request
+
+router = APIRouter(include_in_schema=False)
+PartsOf = Annotated[Parts, Depends(parts_of)]
+
+PAGE_ROWS: Final = 50
+_QUEUE_PARAMETERS: Final = frozenset(
+    {"min_score", "max_score", "product", "transaction_id", "cursor", "sel"}
+)
+PRODUCTS: Final = ("W", "C", "R", "H", "S")
+"""The products of IEEE-CIS; any other can be asked for in the address."""
+
+
+@router.get("/", response_model=None)
+def queue(request: Request, parts: PartsOf) -> Response:
+    """The list of flagged transactions."""
+    forbid_unknown(request, _QUEUE_PARAMETERS)
+    query = request.query_params
+    selection = parse_selection(query)
+    cursor = query.get("cursor") or None
+    page = fetch_page(parts, selection, cursor, PAGE_ROWS)
+    products = list(PRODUCTS)
+    if selection.product and selection.product not in products:
+        products.append(selection.product)
+    older = f"/?{selection.query(cursor=page.next_cursor)}" if page.next_cursor else None
+    return _render(
+        request,
+        "queue.html",
+        flags=page.items(),
+        selection=selection,
+        chips=_chips(query),
+        products=products,
+        cursor=cursor,
+        older=older,
+        newest=f"/?{selection.query()}" if selection.query() else "/",
+        as_of=page.as_of_seq,
+        vitals=_vitals(parts),
+    )
+
+
+@router.get("/t/{flag_id}", response_model=None)
+def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
+    """One flagged transaction; the drawer of the list shows the same part of it."""
+    flag = orjson.loads(find_flag(parts, flag_id))
+    widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
+    return _render(request, "transaction.html", flag=flag, widest=widest, vitals=_vitals(parts))
+
+
+@router.get("/check", response_model=None)
+def check(request: Request, parts: PartsOf) -> Response:
+    """A form for one-off predictions."""
+    sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
+    return _render(
+        request, "check.html", sample=sample, max_rows=MAX_ROWS, vitals=_vitals(parts)
+    )
+
+
+def _render(request: Request, template: str, **more: Any) -> Response:
+    parts = parts_of(request)
+    context = {
+        "version": parts.version,
+        "settings": parts.settings,
+        "user": identity_of(request),
+        "can_log_out": isinstance(parts.authenticator, TokenAuth),
+        **more,
+    }
+    page: Response = parts.templates.TemplateResponse(request, template, context)
+    return page
+
+
+def _vitals(parts: Parts) -> dict[str, Any]:
+    return build_vitals(parts.board, parts.model, parts.hub.latest.rates)
+
+
+def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:
+    """The active filters, each with the address of the list without it."""
+    labels = {
+        "min_score": "score ≥ ",
+        "max_score": "score ≤ ",
+        "product": "product ",
+        "transaction_id": "transaction ",
+    }
+    given = {name: query[name] for name in labels if query.get(name)}
+    return [
+        {
+            "name": name,
+            "text": f"{labels[name]}{value}",
+            "without": f"/?{urlencode({k: v for k, v in given.items() if k != name})}",
+        }
+        for name, value in given.items()
+    ]
+

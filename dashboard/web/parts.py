@@ -1,0 +1,42 @@
+"""What the handlers of one process share; put together once, in ``app.py``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from anyio import CapacityLimiter
+from fastapi import Request
+from fastapi.templating import Jinja2Templates
+
+from dashboard.feed.board import Board
+from dashboard.live.hub import Hub
+from dashboard.metrics import Metrics
+from dashboard.model_status import ModelSource
+from dashboard.settings import DashboardSettings
+from dashboard.web.auth import Authenticator
+from dashboard.web.sealing import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The pieces of a running dashboard."""
+
+    settings: DashboardSettings
+    version: str
+    table: Path
+    board: Board
+    model: ModelSource
+    hub: Hub
+    metrics: Metrics
+    sealer: Sealer
+    authenticator: Authenticator
+    templates: Jinja2Templates
+    scoring: CapacityLimiter
+
+
+def parts_of(request: Request) -> Parts:
+    """The parts of the app that serves this request."""
+    parts = request.app.state.parts
+    assert isinstance(parts, Parts)  # noqa: S101 - set by build_app
+    return parts

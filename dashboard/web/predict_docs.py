@@ -1,0 +1,118 @@
+"""How ``/predict`` describes itself in OpenAPI, from the transaction's own schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+from dashboard.predicting import MAX_ROWS, MAX_SHAP_ROWS
+from schemas.contracts import AMOUNT, EVENT_TIME, ID, TIME, load_schema
+
+_KINDS = {"long": "integer", "double": "number", "string": "string"}
+
+
+class ReasonModel(BaseModel):
+    """One feature that pushed the score up."""
+
+    feature: str
+    value: str | None = Field(description="as a person would read it; null when missing")
+    contribution: float = Field(description="push on the raw score (log-odds)")
+
+
+class ResultModel(BaseModel):
+    """The outcome of one transaction."""
+
+    transaction_id: int
+    score: float = Field(ge=0, le=1)
+    decision: str = Field(description="APPROVE, REVIEW or BLOCK")
+    is_flagged: bool
+    review_threshold: float
+    block_threshold: float
+    reasons: list[ReasonModel] = Field(description='for flagged ones, or with "explain": "shap"')
+    model_version: str
+
+
+class PredictionModel(BaseModel):
+    """Scores in the order of the transactions sent."""
+
+    predictions: list[float]
+    results: list[ResultModel]
+    model_version: str
+
+
+class ErrorModel(BaseModel):
+    """One fault of a request."""
+
+    row: int | None = Field(None, description="position in transactions, from 0")
+    field: str | None = None
+    reason: str
+
+
+class ProblemModel(BaseModel):
+    """Problem details (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    instance: str
+    errors: list[ErrorModel] | None = None
+    trace_id: str | None = None
+
+
+def problem_responses(**reasons: str) -> dict[int | str, dict[str, Any]]:
+    """OpenAPI responses for statuses given as ``s404="why"``."""
+    schema = {"$ref": "#/components/schemas/ProblemModel"}
+    return {
+        int(status[1:]): {
+            "description": why,
+            "content": {"application/problem+json": {"schema": schema}},
+        }
+        for status, why in reasons.items()
+    }
+
+
+def request_body() -> dict[str, Any]:
+    """The request body of ``/predict``."""
+    schema = {
+        "type": "object",
+        "required": ["transactions"],
+        "additionalProperties": False,
+        "properties": {
+            "transactions": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": MAX_ROWS,
+                "items": _transaction(),
+            },
+            "explain": {
+                "enum": ["shap"],
+                "description": "exact TreeSHAP reasons for every row; "
+                f"at most {MAX_SHAP_ROWS} rows",
+            },
+        },
+    }
+    example = {"transactions": [{ID: 2987000, TIME: 86400, AMOUNT: 68.5, "ProductCD": "W"}]}
+    content = {"application/json": {"schema": schema, "example": example}}
+    return {"required": True, "content": content}
+
+
+def _transaction() -> dict[str, Any]:
+    required = [ID, TIME, AMOUNT]
+    properties: dict[str, Any] = {}
+    for field in load_schema("transaction")["fields"]:
+        name = field["name"]
+        if name == EVENT_TIME:
+            properties[name] = {"type": ["integer", "null"], "description": "epoch milliseconds"}
+            continue
+        kind = field["type"] if isinstance(field["type"], str) else field["type"][1]
+        properties[name] = {
+            "type": _KINDS[kind] if name in required else [_KINDS[kind], "null"]
+        }
+    return {
+        "type": "object",
+        "required": required,
+        "additionalProperties": False,
+        "properties": properties,
+    }

@@ -1,0 +1,102 @@
+"""Errors as RFC 9457 problem details; as a page for people who browse."""
+
+from __future__ import annotations
+
+import http
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+PROBLEM_JSON: Final = "application/problem+json"
+
+
+class Problem(Exception):
+    """An answer that is an error.
+
+    ``errors`` are the faults one by one; ``more`` are further members of the problem object.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        kind: str = "about:blank",
+        errors: Sequence[Mapping[str, Any]] = (),
+        headers: Mapping[str, str] | None = None,
+        **more: Any,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.kind = kind
+        self.errors = errors
+        self.headers = dict(headers or {})
+        self.more = more
+
+
+def render_problem(request: Request, problem: Problem) -> Response:
+    """The problem as JSON, or as a page where a browser asked for one."""
+    body: dict[str, Any] = {
+        "type": problem.kind,
+        "title": http.HTTPStatus(problem.status).phrase,
+        "status": problem.status,
+        "detail": problem.detail,
+        "instance": request.url.path,
+        **problem.more,
+    }
+    if problem.errors:
+        body["errors"] = list(problem.errors)
+    if trace_id := request.scope.get("state", {}).get("request_id"):
+        body["trace_id"] = trace_id
+    if wants_page(request):
+        templates = request.app.state.parts.templates
+        page: Response = templates.TemplateResponse(
+            request, "problem.html", {"problem": body}, problem.status, problem.headers
+        )
+        return page
+    return JSONResponse(body, problem.status, problem.headers, PROBLEM_JSON)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether this is a person who navigates, not a program that calls."""
+    path = request.url.path
+    return (
+        request.method in ("GET", "HEAD")
+        and "text/html" in request.headers.get("accept", "")
+        and not path.startswith(("/api/", "/static/"))
+    )
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of ``app`` a problem: ours, the framework's and the router's."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)  # noqa: S101 - narrows what the registration guarantees
+    return render_problem(request, error)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - see above
+    detail = {
+        404: f"there is nothing at {request.url.path}",
+        405: f"{request.method} is not offered at {request.url.path}",
+    }.get(error.status_code, str(error.detail))
+    return render_problem(request, Problem(error.status_code, detail, headers=error.headers))
+
+
+async def _on_invalid_request(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - see above
+    faults = [
+        {"field": ".".join(str(part) for part in fault["loc"][1:]), "reason": fault["msg"]}
+        for fault in error.errors()
+    ]
+    return render_problem(request, Problem(422, "the request is not valid", errors=faults))

@@ -1,0 +1,199 @@
+"""One CSV of the competition's kind as a stream of Arrow record batches, faults by line."""
+
+from __future__ import annotations
+
+import csv as text_csv
+import gzip
+import io
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Final, cast
+
+import pyarrow as pa
+from pyarrow import csv
+
+from schemas.contracts import (
+    EVENT_TIME,
+    ID,
+    NUMBER_INDEX,
+    TEXT_INDEX,
+    TIME,
+    column_name,
+)
+from stream_scorer.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+LABEL: Final = "isFraud"
+MISSING_WORDS: Final = ("", "NaN", "nan")
+
+BLOCK_BYTES: Final = 4 * 1024 * 1024
+"""Parsed at once, about 3,000 wide rows; the longest row must fit in one."""
+
+HEADER_MAX_BYTES: Final = 1024 * 1024
+HEADER_LINES: Final = 1
+GZIP_MAGIC: Final = b"\x1f\x8b"
+_SHOWN_CHARS: Final = 60
+_FAULT = re.compile(
+    r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\w+): (.*)", re.DOTALL
+)
+_WANTED = {"int64": "an integer", "double": "a number", "string": "text"}
+
+Input = str | Path | BinaryIO
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A record batch under the contract's names, and the line its first row stands on."""
+
+    batch: Any
+    first_line: int
+
+
+def read_rows(
+    source: Input, required: Sequence[str], block_bytes: int = BLOCK_BYTES
+) -> Iterator[Rows]:
+    """Rows of a CSV with typed columns; unknown columns are left out (and logged, once).
+
+    Lines are counted without blank ones. A stream is read from where it stands, and closed.
+
+    Raises:
+        UsageError: with file and line: it cannot be opened, is empty, binary, not UTF-8 or
+            ragged, lacks a required column, or a value does not fit its column.
+    """
+    name = source_name(source)
+    with ExitStack() as opened:
+        try:
+            yield from _read(_open(source, name, opened), name, required, block_bytes)
+        except (OSError, EOFError) as error:
+            raise UsageError(f"{name}: cannot read: {error}") from error
+
+
+def source_name(source: Input) -> str:
+    """What to call a source in a message."""
+    if isinstance(source, str | Path):
+        return str(source)
+    return str(getattr(source, "name", "the CSV"))
+
+
+def _open(source: Input, name: str, opened: ExitStack) -> BinaryIO:
+    try:
+        raw = Path(source).open("rb") if isinstance(source, str | Path) else source
+    except OSError as error:
+        raise UsageError(f"{name}: cannot read: {error.strerror}") from error
+    opened.enter_context(raw)
+    if not isinstance(raw, io.BufferedReader):
+        raw = opened.enter_context(io.BufferedReader(cast("io.RawIOBase", raw)))
+    if raw.peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)] != GZIP_MAGIC:
+        return raw
+    plain = opened.enter_context(gzip.GzipFile(fileobj=raw))
+    return opened.enter_context(io.BufferedReader(cast("io.RawIOBase", plain)))
+
+
+def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int) -> Iterator[Rows]:
+    columns = _read_header(stream, name)
+    plain = [column_name(column) for column in columns]
+    _check_header(plain, columns, name, required)
+    kept = [column for column, known in zip(columns, plain, strict=True) if _type(known)]
+    ragged: list[Any] = []
+    seen = 0
+
+    def note_ragged(row: Any) -> str:
+        ragged.append(row)
+        return "skip"
+
+    try:
+        reader = csv.open_csv(
+            stream,
+            # One thread: with more, faults come without their row numbers.
+            read_options=csv.ReadOptions(
+                column_names=columns, block_size=block_bytes, use_threads=False
+            ),
+            parse_options=csv.ParseOptions(invalid_row_handler=note_ragged),
+            convert_options=csv.ConvertOptions(
+                column_types={c: _type(p) for c, p in zip(columns, plain, strict=True) if _type(p)},
+                include_columns=kept,
+                null_values=list(MISSING_WORDS),
+                strings_can_be_null=True,
+            ),
+        )
+        for batch in reader:
+            _refuse_ragged(ragged, name)
+            if len(batch):
+                renamed = batch.rename_columns([column_name(c) for c in batch.schema.names])
+                yield Rows(renamed, seen + HEADER_LINES + 1)
+                seen += len(batch)
+        _refuse_ragged(ragged, name)
+    except pa.ArrowInvalid as error:
+        _refuse_ragged(ragged, name)
+        if "Empty CSV" in str(error):
+            return
+        raise UsageError(_explain(str(error), name, columns)) from error
+
+
+def _read_header(stream: BinaryIO, name: str) -> list[str]:
+    line = stream.readline(HEADER_MAX_BYTES)
+    if not line.strip():
+        raise UsageError(f"{name}: the file is empty" if not line else f"{name}: line 1 is blank")
+    if b"\x00" in line or (len(line) == HEADER_MAX_BYTES and not line.endswith(b"\n")):
+        raise UsageError(f"{name}: not a CSV file (its first line is binary or endless)")
+    try:
+        header = line.decode("utf-8-sig").strip("\r\n")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{name}, line 1: not UTF-8 text, so not a CSV file") from error
+    return next(text_csv.reader([header]))
+
+
+def _check_header(
+    plain: Sequence[str], columns: Sequence[str], name: str, required: Sequence[str]
+) -> None:
+    for i, column in enumerate(plain):
+        if column in plain[:i]:
+            raise UsageError(f"{name}, line 1: column {column} is there twice")
+    missing = [column for column in required if column not in plain]
+    if missing:
+        shown = ", ".join(columns[:5])[:_SHOWN_CHARS]
+        hint = "" if len(columns) > 1 else "; are its columns separated by commas?"
+        raise UsageError(
+            f"{name}, line 1: no column {', '.join(missing)} "
+            f"(found {len(columns)}: {shown}{'…' if len(columns) > 5 else ''}){hint}"
+        )
+    unknown = [column for column in columns if not _type(column_name(column))]
+    if unknown:
+        log.warning("%s: ignoring unknown columns: %s", name, ", ".join(unknown)[:500])
+
+
+def _type(column: str) -> Any:
+    """The Arrow type a column is read as; None for an unknown one."""
+    if column in NUMBER_INDEX or column == LABEL:
+        return pa.float64()
+    if column in TEXT_INDEX:
+        return pa.string()
+    return pa.int64() if column in (ID, TIME, EVENT_TIME) else None
+
+
+def _refuse_ragged(ragged: Sequence[Any], name: str) -> None:
+    if ragged:
+        row = ragged[0]
+        line = "" if row.number is None else f", line {row.number + HEADER_LINES}"
+        raise UsageError(
+            f"{name}{line}: {row.actual_columns} cells where the header has {row.expected_columns}"
+        )
+
+
+def _explain(message: str, name: str, columns: Sequence[str]) -> str:
+    """Arrow's complaint with the file, line and column a person can go to."""
+    found = _FAULT.search(message)
+    if not found:
+        return f"{name}: not a readable CSV file: {message}"
+    column, row, kind, reason = found.groups()
+    line = f", line {int(row) + HEADER_LINES}" if row else ""
+    where = f"{name}{line}, column {columns[int(column)]}"
+    if "UTF8" in reason:
+        return f"{where}: not UTF-8 text"
+    value = reason.partition("invalid value ")[2][: _SHOWN_CHARS + 2] or reason
+    return f"{where}: {value} is not {_WANTED.get(kind, kind)}"

@@ -1,0 +1,99 @@
+"""The wire formats: what a record's first bytes and headers say about its body."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import Final, NamedTuple
+
+from schemas.contracts import AvroSchema
+from schemas.resolver import SchemaResolver, UnknownSchema
+
+Header = tuple[str, bytes | str | None]
+Headers = Sequence[Header] | None
+
+MAX_RECORD_BYTES: Final = 1024 * 1024
+"""A whole transaction is some 2 kB of Avro or 8 kB of JSON; a megabyte is none."""
+
+SCHEMA_ID_HEADER: Final = "__value_schema_id"
+CONFLUENT_MAGIC: Final = b"\x00"
+SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
+_GUID_MAGIC: Final = 1
+_GUID_BYTES: Final = 17  # magic and 16 bytes
+_JSON_STARTS: Final = frozenset(b'{["-0123456789tfnNI \t\r\n')
+
+
+class Format(Enum):
+    """How the body is written."""
+
+    AVRO = "avro"
+    JSON = "json"
+
+
+class Frame(NamedTuple):
+    """What the framing said: the format, the writer's schema, where the body starts."""
+
+    format: Format
+    schema: AvroSchema | None
+    body_start: int
+
+
+class FramingError(ValueError):
+    """The value carries no framing this system knows."""
+
+
+def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Frame:
+    """Recognise one record's framing.
+
+    The ``__value_schema_id`` header wins; then Confluent framing (magic 0, 4-byte big-endian
+    id), Avro single-object encoding (Avro specification, "Single-object encoding"), JSON.
+
+    Raises:
+        FramingError: none of them.
+        UnknownSchema: the schema named is not known.
+    """
+    if headers and (guid := _guid(headers)) is not None:
+        return Frame(Format.AVRO, resolver.by_guid(guid), 0)
+    if not value:
+        raise FramingError("the value is empty")
+    if value[0] == 0:
+        if len(value) < 5:
+            raise FramingError(f"Confluent framing needs 5 bytes, the value has {len(value)}")
+        schema_id = int.from_bytes(value[1:5], "big")
+        return Frame(Format.AVRO, resolver.by_id(schema_id), 5)
+    if value[:2] == SINGLE_OBJECT_MAGIC:
+        if len(value) < 10:
+            raise FramingError(f"single-object encoding needs 10 bytes, there are {len(value)}")
+        return Frame(Format.AVRO, resolver.by_fingerprint(value[2:10]), 10)
+    if value[0] in _JSON_STARTS:
+        return Frame(Format.JSON, None, 0)
+    raise FramingError(f"no known framing starts with the bytes {value[:4].hex(' ')}")
+
+
+def _guid(headers: Sequence[Header]) -> bytes | None:
+    for name, data in headers:
+        if name != SCHEMA_ID_HEADER:
+            continue
+        if isinstance(data, bytes) and len(data) == _GUID_BYTES and data[0] == _GUID_MAGIC:
+            return data[1:]
+        raise FramingError(f"header {SCHEMA_ID_HEADER} is not 0x01 and a 16-byte GUID")
+    return None
+
+
+def prefix(fingerprint: bytes, schema_id: int | None) -> bytes:
+    """The bytes before an Avro body: Confluent framing with an id, single-object without."""
+    if schema_id is None:
+        return SINGLE_OBJECT_MAGIC + fingerprint
+    return CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")
+
+
+__all__ = [
+    "MAX_RECORD_BYTES",
+    "Format",
+    "Frame",
+    "FramingError",
+    "Headers",
+    "UnknownSchema",
+    "prefix",
+    "read_frame",
+]

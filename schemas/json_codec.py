@@ -1,0 +1,231 @@
+"""Transactions as JSON objects: to columns, with every fault named.
+
+The stream and ``/predict`` read through the same function; ``strict`` is their one difference
+(an unknown field is ignored on the topic and refused by ``/predict``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch, empty_batch, with_text
+from schemas.contracts import (
+    AMOUNT,
+    EVENT_TIME,
+    ID,
+    NUMBER_COLUMNS,
+    NUMBER_INDEX,
+    TEXT_INDEX,
+    TIME,
+    column_name,
+)
+from schemas.rejections import Rejection, Stage
+
+LABEL: Final = "isFraud"
+_INT64: Final = range(-(2**63), 2**63)
+_SHOWN_CHARS: Final = 40  # of a wrong value, in a message
+_MAX_NESTING: Final = 64
+
+
+class Decoded(NamedTuple):
+    """A batch of the good records, their positions in the input, and the bad ones."""
+
+    batch: TransactionBatch
+    kept: NDArray[np.int64]
+    rejections: list[Rejection]
+
+
+class _Fault(NamedTuple):
+    field: str | None
+    reason: str
+    stage: Stage = Stage.VALIDATE
+
+
+class RowReader:
+    """Writes JSON objects into the rows of a batch, collecting their strings."""
+
+    def __init__(self, batch: TransactionBatch, *, strict: bool, text_start: int = 0) -> None:
+        self.text = bytearray()
+        self._batch = batch
+        self._strict = strict
+        self._text_start = text_start
+
+    def read(self, row: int, value: object) -> list[tuple[str | None, str, Stage]]:
+        """Fill ``row`` from one parsed value; every fault as (field, reason, stage)."""
+        if not isinstance(value, dict):
+            return [_Fault(None, f"expected a JSON object, not {_kind(value)}", Stage.DECODE)]
+        faults: list[tuple[str | None, str, Stage]] = []
+        numbers: list[float] = []
+        columns: list[int] = []
+        index = NUMBER_INDEX
+        for name, cell in value.items():
+            column = index.get(name)
+            if column is not None:
+                if type(cell) is float or type(cell) is int:
+                    columns.append(column)
+                    numbers.append(cell)
+                elif cell is not None:
+                    faults.append(_wrong(name, "a number", cell))
+            elif cell is not None or name in (ID, TIME):
+                fault = self._read_other(row, name, cell)
+                if fault is not None:
+                    faults.append(fault)
+            elif self._strict and not _is_known(name):
+                faults.append(_unknown(name))
+        faults += self._store_numbers(row, columns, numbers)
+        faults += [_Fault(name, f"{name} is missing") for name in (ID, TIME) if name not in value]
+        if math.isnan(self._batch.numbers[row, NUMBER_INDEX[AMOUNT]]) and not any(
+            fault[0] == AMOUNT for fault in faults
+        ):
+            faults.append(_Fault(AMOUNT, f"{AMOUNT} is missing"))
+        return faults
+
+    def _read_other(self, row: int, name: str, cell: Any) -> _Fault | None:
+        if (column := TEXT_INDEX.get(name)) is not None:
+            return self._read_text(row, name, column, cell)
+        if name in (ID, TIME, EVENT_TIME):
+            return self._read_whole(row, name, cell)
+        if (plain := column_name(name)) != name and _is_known(plain):
+            if (column := NUMBER_INDEX.get(plain)) is None:
+                return self._read_text(row, plain, TEXT_INDEX[plain], cell)
+            if type(cell) not in (int, float):
+                return _wrong(plain, "a number", cell)
+            faults = self._store_numbers(row, [column], [cell])
+            return faults[0] if faults else None
+        return _unknown(name) if self._strict and name != LABEL else None
+
+    def _read_text(self, row: int, name: str, column: int, cell: Any) -> _Fault | None:
+        if not isinstance(cell, str):
+            return _wrong(name, "a string", cell)
+        try:
+            data = cell.encode("utf-8")
+        except UnicodeEncodeError:
+            return _Fault(name, f"{name} is not valid Unicode: it has a lone surrogate")
+        self._batch.starts[row, column] = self._text_start + len(self.text)
+        self._batch.lengths[row, column] = len(data)
+        self.text += data
+        return None
+
+    def _read_whole(self, row: int, name: str, cell: Any) -> _Fault | None:
+        if cell is None:
+            return _Fault(name, f"{name} is missing")
+        if type(cell) is not int:
+            return _wrong(name, "an integer", cell)
+        if cell not in _INT64:
+            return _Fault(name, f"{name} does not fit a 64-bit integer")
+        columns = {ID: self._batch.ids, TIME: self._batch.times}
+        columns.get(name, self._batch.event_times)[row] = cell
+        return None
+
+    def _store_numbers(
+        self, row: int, columns: list[int], values: list[float]
+    ) -> list[tuple[str | None, str, Stage]]:
+        try:
+            array = np.array(values, np.float64)
+        except OverflowError:
+            names = [
+                NUMBER_COLUMNS[c]
+                for c, v in zip(columns, values, strict=True)
+                if isinstance(v, int) and abs(v) > 2**1023
+            ]
+            return [_Fault(n, f"{n} does not fit a double") for n in names]
+        self._batch.numbers[row, columns] = array
+        infinite = np.isinf(array)
+        if not infinite.any():
+            return []
+        names = [NUMBER_COLUMNS[c] for c in np.asarray(columns)[infinite]]
+        return [_Fault(n, f"{n} is infinite") for n in names]
+
+
+def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
+    """Parsed JSON values to a batch; each bad one becomes one rejection for every fault."""
+    batch = empty_batch(len(rows))
+    reader = RowReader(batch, strict=strict)
+    rejections = [
+        Rejection(i, stage, reason, field)
+        for i, value in enumerate(rows)
+        for field, reason, stage in reader.read(i, value)
+    ]
+    return finish(with_text(batch, reader.text), rejections)
+
+
+def parse_json(value: bytes) -> object:
+    """Parse one JSON text; ``NaN`` and ``Infinity`` are understood, as Python writes them.
+
+    Raises:
+        ValueError: not JSON, or nested beyond reason.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        # orjson keeps to RFC 8259; NaN literals and integers beyond 64 bits take this path.
+        if b"NaN" not in value and b"Infinity" not in value and "number" not in str(error):
+            raise ValueError(str(error)) from None
+        return _parse_leniently(value)
+
+
+def _parse_leniently(value: bytes) -> object:
+    if max(value.count(b"["), value.count(b"{")) > _MAX_NESTING:
+        raise ValueError("nested beyond reason")
+    try:
+        return json.loads(value.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(str(error)) from None
+
+
+def finish(batch: TransactionBatch, rejections: list[Rejection]) -> Decoded:
+    """Take the rejected rows out of a batch."""
+    kept = np.arange(len(batch), dtype=np.int64)
+    if not rejections:
+        return Decoded(batch, kept, [])
+    good = np.ones(len(batch), np.bool_)
+    good[[r.index for r in rejections]] = False
+    return Decoded(batch.take(good), kept[good], rejections)
+
+
+def encode_json(batch: TransactionBatch) -> list[bytes]:
+    """Each transaction as a JSON object without its missing columns."""
+    return [
+        orjson.dumps({k: v for k, v in batch.row(i).items() if v is not None})
+        for i in range(len(batch))
+    ]
+
+
+def _is_known(name: str) -> bool:
+    plain = column_name(name)
+    return (
+        plain in NUMBER_INDEX or plain in TEXT_INDEX or plain in (ID, TIME, EVENT_TIME, LABEL)
+    )
+
+
+def _unknown(name: str) -> _Fault:
+    shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
+    return _Fault(shown, f"unknown field {shown!r}")
+
+
+def _wrong(name: str, wanted: str, cell: object) -> _Fault:
+    return _Fault(name, f"{name} must be {wanted}, not {_kind(cell)}")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    kinds = {str: "a string", int: "an integer", float: "a number", list: "an array"}
+    return "null" if value is None else kinds.get(type(value), "an object")
+
+
+__all__ = [
+    "Decoded",
+    "RowReader",
+    "decode_objects",
+    "encode_json",
+    "finish",
+    "parse_json",
+]

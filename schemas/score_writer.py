@@ -1,0 +1,196 @@
+"""Scores to Avro, a whole batch at a time.
+
+The fixed part of every record is written by a compiled loop; the few flagged records get their
+reasons and context from Python, as bytes made beforehand.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from schemas.avro_writer import put_varint
+from schemas.batch import NO_EVENT_TIME, TransactionBatch
+from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
+
+_NO_TIME = NO_EVENT_TIME
+_MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, booleans, indices
+
+ReasonLike = tuple[str, str | None, float]
+
+
+@njit(nogil=True, cache=True)
+def _write(
+    head: NDArray[np.uint8],
+    ids: NDArray[np.int64],
+    scores: NDArray[np.uint64],
+    decisions: NDArray[np.uint8],
+    constant: NDArray[np.uint8],
+    scored_at: int,
+    event_times: NDArray[np.int64],
+    reasons: NDArray[np.uint8],
+    reasons_end: NDArray[np.int64],
+    topic: NDArray[np.uint8],
+    partitions: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+    contexts: NDArray[np.uint8],
+    contexts_end: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+) -> None:
+    p = 0
+    reason = 0
+    context = 0
+    for r in range(ids.shape[0]):
+        p = _copy(out, p, head, 0, head.shape[0])
+        p = put_varint(out, p, ids[r])
+        for k in range(8):
+            out[p + k] = np.uint8((scores[r] >> np.uint64(8 * k)) & np.uint64(0xFF))
+        p += 8
+        p = put_varint(out, p, np.int64(decisions[r]))
+        out[p] = 1 if decisions[r] != 0 else 0
+        p = _copy(out, p + 1, constant, 0, constant.shape[0])
+        p = put_varint(out, p, scored_at)
+        if event_times[r] == _NO_TIME:
+            out[p] = 0
+            p += 1
+        else:
+            out[p] = 2
+            p = put_varint(out, p + 1, event_times[r])
+        p = _copy(out, p, reasons, reason, reasons_end[r])
+        reason = reasons_end[r]
+        out[p] = 0  # end of the array
+        p = _copy(out, p + 1, topic, 0, topic.shape[0])
+        p = put_varint(out, p, np.int64(partitions[r]))
+        p = put_varint(out, p, offsets[r])
+        if contexts_end[r] == context:
+            out[p] = 0
+            p += 1
+        else:
+            p = _copy(out, p, contexts, context, contexts_end[r])
+            context = contexts_end[r]
+        ends[r] = p
+
+
+@njit(nogil=True, cache=True, inline="always")
+def _copy(out: Any, p: int, data: Any, start: int, stop: int) -> int:
+    for k in range(start, stop):
+        out[p + k - start] = data[k]
+    return p + stop - start
+
+
+def varint(value: int) -> bytes:
+    """Zig-zag variable-length integer (Avro specification, "Binary Encoding")."""
+    word = (value << 1) ^ (value >> 63)
+    out = bytearray()
+    while word > 0x7F:
+        out.append(word & 0x7F | 0x80)
+        word >>= 7
+    out.append(word)
+    return bytes(out)
+
+
+def _string(text: str) -> bytes:
+    data = text.encode("utf-8")
+    return varint(len(data)) + data
+
+
+def encode_scores(
+    head: bytes,
+    batch: TransactionBatch,
+    scores: NDArray[np.float64],
+    decisions: NDArray[np.uint8],
+    reasons: Mapping[int, Sequence[ReasonLike]],
+    thresholds: tuple[float, float],
+    model_version: str,
+    scored_at: int,
+    topic: str,
+    partitions: NDArray[np.int32],
+    offsets: NDArray[np.int64],
+) -> list[bytes]:
+    """Fraud scores as framed Avro, one value for each transaction of the batch.
+
+    ``head`` is the framing; ``reasons`` has the flagged rows, which also get their context;
+    ``thresholds`` are (review, block); ``scored_at`` is epoch milliseconds; ``topic``,
+    ``partitions`` and ``offsets`` are the input coordinates.
+    """
+    n = len(batch)
+    if n == 0:
+        return []
+    reason_bytes, reasons_end = _gather(n, {r: _reasons(v) for r, v in reasons.items()})
+    context_bytes, contexts_end = _gather(n, {r: _context(batch, r) for r in reasons})
+    constant = struct.pack("<dd", *thresholds) + _string(model_version)
+    topic_bytes = _string(topic)
+    room = n * (len(head) + len(constant) + len(topic_bytes) + _MAX_FIXED_BYTES)
+    out = np.empty(room + len(reason_bytes) + len(context_bytes), np.uint8)
+    ends = np.empty(n, np.int64)
+    _write(
+        np.frombuffer(head, np.uint8),
+        batch.ids,
+        scores.view(np.uint64),
+        decisions,
+        np.frombuffer(constant, np.uint8),
+        scored_at,
+        batch.event_times,
+        np.frombuffer(reason_bytes, np.uint8),
+        reasons_end,
+        np.frombuffer(topic_bytes, np.uint8),
+        partitions,
+        offsets,
+        np.frombuffer(context_bytes, np.uint8),
+        contexts_end,
+        out,
+        ends,
+    )
+    data = out[: ends[-1]].tobytes()
+    stops = ends.tolist()
+    return [data[a:b] for a, b in zip([0, *stops[:-1]], stops, strict=True)]
+
+
+def _gather(n: int, pieces: Mapping[int, bytes]) -> tuple[bytes, NDArray[np.int64]]:
+    sizes = np.zeros(n, np.int64)
+    for row, piece in pieces.items():
+        sizes[row] = len(piece)
+    return b"".join(pieces[row] for row in sorted(pieces)), np.cumsum(sizes)
+
+
+def _reasons(reasons: Sequence[ReasonLike]) -> bytes:
+    if not reasons:
+        return b""
+    parts = [varint(len(reasons))]
+    for feature, value, contribution in reasons:
+        shown = b"\x00" if value is None else b"\x02" + _string(value)
+        parts += [_string(feature), shown, struct.pack("<d", contribution)]
+    return b"".join(parts)
+
+
+@cache
+def _context_fields() -> tuple[tuple[str, int, int], ...]:
+    """(name, number column or -1, text column or -1) of the context's fields."""
+    fields = load_schema("fraud_score")["fields"]
+    record = next(f["type"][1] for f in fields if f["name"] == "context")
+    return tuple(
+        (f["name"], NUMBER_INDEX.get(f["name"], -1), TEXT_INDEX.get(f["name"], -1))
+        for f in record["fields"]
+    )
+
+
+def _context(batch: TransactionBatch, row: int) -> bytes:
+    parts = [b"\x02"]
+    numbers = batch.numbers[row]
+    for name, number, text in _context_fields():
+        if name == TIME:
+            parts.append(b"\x02" + varint(int(batch.times[row])))
+        elif number >= 0:
+            value = float(numbers[number])
+            parts.append(b"\x00" if value != value else b"\x02" + struct.pack("<d", value))
+        else:
+            string = batch.string(row, text)
+            parts.append(b"\x00" if string is None else b"\x02" + _string(string))
+    return b"".join(parts)

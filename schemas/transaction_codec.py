@@ -1,0 +1,278 @@
+"""Transactions between bytes and columns, in every wire format."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import fastavro
+import numpy as np
+
+from schemas import avro_kernel
+from schemas.avro_plan import DecodePlan, UnreadableSchema, build_plan
+from schemas.avro_writer import encode_avro
+from schemas.batch import TransactionBatch, empty_batch, with_text
+from schemas.contracts import AMOUNT, NUMBER_INDEX, AvroSchema, load_schema, schema_fingerprint
+from schemas.framing import (
+    MAX_RECORD_BYTES,
+    Format,
+    FramingError,
+    Headers,
+    UnknownSchema,
+    prefix,
+    read_frame,
+)
+from schemas.json_codec import Decoded, RowReader, encode_json, finish, parse_json
+from schemas.rejections import Rejection, Stage
+from schemas.resolver import SchemaResolver
+
+_MESSAGES: Final = {
+    avro_kernel.TRUNCATED: "the body ends inside {}",
+    avro_kernel.TRAILING: "bytes are left over after the last field",
+    avro_kernel.BAD_BRANCH: "{} has a union index its schema does not have",
+    avro_kernel.BAD_VARINT: "{} has an integer of more than ten bytes",
+    avro_kernel.BAD_LENGTH: "{} has a length beyond the body",
+    avro_kernel.BAD_BOOLEAN: "{} has a boolean that is neither 0 nor 1",
+    avro_kernel.INCOMPATIBLE: "{} has a type that cannot be read as ours",
+    avro_kernel.MISSING: "{} is missing",
+    avro_kernel.INFINITE: "{} is infinite",
+}
+_INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
+_AMOUNT_FIELD: Final = -2  # the kernel's word for "the amount, wherever it was to come from"
+
+
+@dataclass(slots=True)
+class _Group:
+    """The Avro records of one writer's schema in a batch."""
+
+    rows: list[int] = field(default_factory=list)
+    begin: list[int] = field(default_factory=list)
+    end: list[int] = field(default_factory=list)
+
+
+class TransactionDecoder:
+    """Decodes whole batches of records; holds the plans of the writers met so far."""
+
+    def __init__(self, resolver: SchemaResolver) -> None:
+        self._resolver = resolver
+        self._plans: dict[int, tuple[AvroSchema, DecodePlan | None]] = {}
+
+    def decode(self, values: Sequence[bytes | None], headers: Sequence[Headers]) -> Decoded:
+        """Records to columns; a bad one becomes a rejection and its neighbours go on.
+
+        Whatever the resolver raises beside ``UnknownSchema`` (a registry that does not answer)
+        goes through: then nothing is decided about any record.
+        """
+        batch = empty_batch(len(values))
+        rejections: list[Rejection] = []
+        groups: dict[int, _Group] = {}
+        json_rows: list[int] = []
+        offset = 0
+        for i, value in enumerate(values):
+            try:
+                frame = self._frame(value, headers[i])
+                if frame is None:
+                    json_rows.append(i)
+                else:
+                    key, body_start = frame
+                    group = groups.setdefault(key, _Group())
+                    group.rows.append(i)
+                    group.begin.append(offset + body_start)
+                    group.end.append(offset + len(value or b""))
+            except _Refused as refused:
+                rejections.append(Rejection(i, refused.stage, str(refused)))
+            offset += len(value or b"")
+        joined = b"".join(v or b"" for v in values)
+        reader = RowReader(batch, strict=False, text_start=len(joined))
+        for key, group in groups.items():
+            schema, plan = self._plans[key]
+            if plan is None:
+                rejections += _decode_by_reference(values, group, schema, reader, offset=joined)
+            else:
+                rejections += _decode_by_plan(joined, group, plan, batch)
+        rejections += _decode_json(values, json_rows, reader)
+        rejections.sort(key=lambda r: r.index)
+        return finish(with_text(batch, joined + reader.text), rejections)
+
+    def _frame(self, value: bytes | None, headers: Headers) -> tuple[int, int] | None:
+        """Plan key and start of the body; None for JSON."""
+        if value is None:
+            raise _Refused(Stage.FRAMING, "the value is null (a tombstone)")
+        if len(value) > MAX_RECORD_BYTES:
+            raise _Refused(
+                Stage.FRAMING,
+                f"the value has {len(value)} bytes, more than the {MAX_RECORD_BYTES} allowed",
+            )
+        try:
+            found = read_frame(value, headers, self._resolver)
+        except FramingError as error:
+            raise _Refused(Stage.FRAMING, str(error)) from None
+        except UnknownSchema as error:
+            raise _Refused(Stage.SCHEMA, str(error)) from None
+        if found.format is Format.JSON:
+            return None
+        return self._plan_key(found.schema), found.body_start
+
+    def _plan_key(self, schema: AvroSchema) -> int:
+        # Resolvers hand out the same object for the same schema, and it is kept here, so its
+        # identity names it.
+        key = id(schema)
+        if key not in self._plans:
+            try:
+                self._plans[key] = (schema, build_plan(schema))
+            except UnreadableSchema as error:
+                raise _Refused(Stage.SCHEMA, str(error)) from None
+        return key
+
+
+class _Refused(Exception):
+    def __init__(self, stage: Stage, reason: str) -> None:
+        super().__init__(reason)
+        self.stage = stage
+
+
+def _decode_by_plan(
+    joined: bytes, group: _Group, plan: DecodePlan, batch: TransactionBatch
+) -> Iterable[Rejection]:
+    rows = np.array(group.rows, np.int64)
+    n = len(batch)
+    error, where = np.zeros(n, np.int8), np.zeros(n, np.int32)
+    not_ascii = np.zeros(n, np.bool_)
+    buf = np.frombuffer(joined, np.uint8)
+    avro_kernel.decode_avro(
+        buf,
+        np.array(group.begin, np.int64),
+        np.array(group.end, np.int64),
+        rows,
+        plan.target,
+        plan.slot,
+        plan.is_union,
+        plan.first,
+        plan.kind,
+        plan.size,
+        plan.usable,
+        NUMBER_INDEX[AMOUNT],
+        batch.ids,
+        batch.times,
+        batch.event_times,
+        batch.numbers,
+        batch.starts,
+        batch.lengths,
+        error,
+        where,
+        not_ascii,
+    )
+    for row in np.flatnonzero(error):
+        yield _explain(int(row), int(error[row]), int(where[row]), plan.names)
+    for row in np.flatnonzero(not_ascii & (error == 0)):
+        if (bad := _not_utf8(joined, batch, int(row))) is not None:
+            yield Rejection(int(row), Stage.DECODE, f"{bad} is not valid UTF-8", bad)
+
+
+def _explain(row: int, code: int, where: int, names: Sequence[str]) -> Rejection:
+    name = AMOUNT if where == _AMOUNT_FIELD else names[where] if where >= 0 else None
+    stage = Stage.VALIDATE if code in _INVALID else Stage.DECODE
+    return Rejection(row, stage, _MESSAGES[code].format(name), name)
+
+
+def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
+    from schemas.contracts import TEXT_COLUMNS
+
+    for column, name in enumerate(TEXT_COLUMNS):
+        start, length = int(batch.starts[row, column]), int(batch.lengths[row, column])
+        if length > 0:
+            try:
+                joined[start : start + length].decode("utf-8")
+            except UnicodeDecodeError:
+                return name
+    return None
+
+
+def _decode_by_reference(
+    values: Sequence[bytes | None],
+    group: _Group,
+    schema: AvroSchema,
+    reader: RowReader,
+    *,
+    offset: bytes,
+) -> Iterable[Rejection]:
+    """Record by record through fastavro: for writers whose schema is nested."""
+    writer = fastavro.parse_schema(plain_types(schema))
+    for row, begin, end in zip(group.rows, group.begin, group.end, strict=True):
+        body = io.BytesIO(offset[begin:end])
+        try:
+            record = fastavro.schemaless_reader(body, writer, _reader_schema())
+        except Exception as error:  # noqa: BLE001,RUF100 - untrusted bytes raise anything there
+            yield Rejection(row, Stage.DECODE, f"not readable by its schema: {error}"[:300])
+            continue
+        if body.read(1):
+            yield Rejection(row, Stage.DECODE, _MESSAGES[avro_kernel.TRAILING])
+            continue
+        yield from _first_fault(row, reader.read(row, record))
+
+
+def _decode_json(
+    values: Sequence[bytes | None], rows: list[int], reader: RowReader
+) -> Iterable[Rejection]:
+    for row in rows:
+        try:
+            parsed = parse_json(values[row] or b"")
+        except ValueError as error:
+            yield Rejection(row, Stage.DECODE, f"not JSON: {error}"[:300])
+            continue
+        yield from _first_fault(row, reader.read(row, parsed))
+
+
+def _first_fault(
+    row: int, faults: Sequence[tuple[str | None, str, Stage]]
+) -> Iterable[Rejection]:
+    if faults:
+        name, reason, stage = faults[0]
+        yield Rejection(row, stage, reason, name)
+
+
+def plain_types(schema: Any) -> Any:
+    """A schema without logical types, so that timestamps stay integers of milliseconds."""
+    if isinstance(schema, list):
+        return [plain_types(s) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        k: plain_types(v) if k in ("type", "items", "values", "fields") else v
+        for k, v in schema.items()
+        if k != "logicalType"
+    }
+
+
+def _reader_schema() -> Any:
+    return fastavro.parse_schema(plain_types(load_schema("transaction")))
+
+
+def encode_transactions(batch: TransactionBatch, schema_id: int | None = None) -> list[bytes]:
+    """Each transaction as Avro: Confluent framing with a schema id, single-object without."""
+    head = prefix(schema_fingerprint(load_schema("transaction")), schema_id)
+    return encode_avro(batch, head)
+
+
+def encode_transactions_json(batch: TransactionBatch) -> list[bytes]:
+    """Each transaction as a JSON object without its missing columns."""
+    return encode_json(batch)
+
+
+def schema_text(contract: str) -> str:
+    """A contract's schema as it is registered."""
+    return json.dumps(load_schema(contract))
+
+
+__all__ = [
+    "Decoded",
+    "TransactionDecoder",
+    "encode_transactions",
+    "encode_transactions_json",
+    "plain_types",
+    "schema_text",
+]
+

@@ -1,0 +1,166 @@
+"""Dead letters as values, and how to read them from their topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.console import require_topics
+from stream_scorer.findings import Span
+from stream_scorer.outcome_reader import ERROR_HEADERS, by_partition, error_headers, headers_of
+from stream_scorer.runtime.kafka import Message
+from stream_scorer.settings import GroupSettings
+from stream_scorer.topic_reader import committed_spans, read_spans
+
+CUT_HEADER: Final = "dlq.value.original.bytes"
+"""Is there when the value did not fit and was cut; says how long it had been."""
+
+READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins or commits
+
+STALL_SECONDS: Final = 30.0
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record of the dead letter topic.
+
+    Attributes:
+        partition: where the dead letter is.
+        offset: where the dead letter is.
+        time: when it was written, epoch milliseconds.
+        errors: the ``__connect.errors.*`` headers, without that prefix.
+        headers: the input's own headers.
+        key: the input's key.
+        value: the input's value, cut if ``is_cut``.
+        is_cut: the value did not fit, so only its beginning is here.
+    """
+
+    partition: int
+    offset: int
+    time: int
+    errors: dict[str, str]
+    headers: tuple[Header, ...]
+    key: bytes | None
+    value: bytes | None
+    is_cut: bool
+
+    @property
+    def stage(self) -> str:
+        """Where it failed."""
+        return self.errors.get("stage", "")
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return self.errors.get("exception.message", "")
+
+    @property
+    def source(self) -> str:
+        """``topic partition-offset`` of the input."""
+        errors = self.errors
+        return f"{errors.get('topic')} {errors.get('partition')}-{errors.get('offset')}"
+
+    @property
+    def place(self) -> str:
+        """``partition-offset`` of the dead letter, as ``dlq show`` takes it."""
+        return f"{self.partition}-{self.offset}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; without the payload."""
+        return {
+            "partition": self.partition,
+            "offset": self.offset,
+            "time": self.time,
+            "stage": self.stage,
+            "exception_class": self.errors.get("exception.class.name"),
+            "reason": self.reason,
+            "input": {
+                "topic": self.errors.get("topic"),
+                "partition": _number(self.errors.get("partition")),
+                "offset": _number(self.errors.get("offset")),
+            },
+            "value_bytes": None if self.value is None else len(self.value),
+            "is_cut": self.is_cut,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which dead letters a command is about; None means any."""
+
+    stage: str | None = None
+    reason: str | None = None
+
+    def __contains__(self, letter: DeadLetter) -> bool:
+        return (self.stage is None or letter.stage == self.stage) and (
+            self.reason is None or self.reason.lower() in letter.reason.lower()
+        )
+
+    @property
+    def is_everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.stage is None and self.reason is None
+
+
+def parse_dead_letter(message: Message) -> DeadLetter:
+    """A record of the dead letter topic; whatever is missing in its headers stays empty."""
+    headers = headers_of(message)
+    return DeadLetter(
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        time=message.timestamp()[1],
+        errors=error_headers(message),
+        headers=tuple(
+            (name, value)
+            for name, value in headers
+            if not name.startswith(ERROR_HEADERS) and name != CUT_HEADER
+        ),
+        key=_as_bytes(message.key()),
+        value=_as_bytes(message.value()),
+        is_cut=any(name == CUT_HEADER for name, _ in headers),
+    )
+
+
+def read_dead_letters(settings: GroupSettings) -> Iterator[DeadLetter]:
+    """All dead letters up to now, each partition in its order.
+
+    Raises:
+        UsageError: no broker answers, or the topic is missing.
+        RetryableError: the topic could not be read to its end.
+    """
+    topic = settings.dlq_topic
+    group = settings.kafka_group_id + READER_GROUP
+    partitions = require_topics(settings, [topic])[topic]
+    spans = committed_spans(settings, group, topic, partitions)
+    for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
+        for _, own in by_partition(records):
+            yield from map(parse_dead_letter, own)
+
+
+def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:
+    """The dead letter at these coordinates; None if there is none.
+
+    Raises:
+        UsageError, RetryableError: as :func:`read_dead_letters`.
+    """
+    topic = settings.dlq_topic
+    group = settings.kafka_group_id + READER_GROUP
+    partitions = require_topics(settings, [topic])[topic]
+    span = committed_spans(settings, group, topic, partitions).get(partition)
+    if span is None or not span.low <= offset < span.high:
+        return None
+    wanted = {partition: Span(offset, offset + 1)}
+    for records in read_spans(settings, group, topic, wanted, STALL_SECONDS):
+        return parse_dead_letter(records[0])
+    return None
+
+
+def _as_bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text and text.isdecimal() else None

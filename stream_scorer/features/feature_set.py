@@ -1,0 +1,227 @@
+"""The one feature code: fitted once, in the trainer, and applied everywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import cached_property
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_COLUMNS, TEXT_INDEX
+from stream_scorer.features.definition import (
+    AMOUNT_BY,
+    FREQUENCY_NUMBERS,
+    FREQUENCY_PAIRS,
+    FREQUENCY_TEXTS,
+    feature_fingerprint,
+    feature_names,
+)
+from stream_scorer.features.kernel import build_features
+from stream_scorer.features.tables import (
+    NumberTables,
+    TextTables,
+    build_number_tables,
+    build_text_tables,
+)
+
+DEFAULT_MIN_COUNT: Final = 20
+"""A level seen fewer times in training teaches nothing: it becomes "other"."""
+
+_MAX_LEVEL_BYTES: Final = 256  # a longer string is never a level; it is "other"
+
+Levels = dict[str, int]
+Counts = dict[str, list[Any]]
+
+
+class _Tables(NamedTuple):
+    texts: TextTables
+    frequency_texts: NDArray[np.int64]
+    counts: NumberTables
+    count_first: NDArray[np.int64]
+    count_second: NDArray[np.int64]
+    means: NumberTables
+    mean_keys: NDArray[np.int64]
+    emails: NDArray[np.int64]
+
+
+class FeatureSet:
+    """Fitted features. Immutable; its state is plain lists, dicts, strings and numbers.
+
+    State:
+        rows: training rows.
+        levels: text column → level → count in training (all levels seen).
+        counts: number column or pair ``a|b`` → [first values, second values, counts].
+        means: number column → [values, mean amounts].
+        min_count: fewer than this is "other".
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        levels: dict[str, Levels],
+        counts: Counts,
+        means: Counts,
+        min_count: int = DEFAULT_MIN_COUNT,
+    ) -> None:
+        self.rows = rows
+        self.levels = levels
+        self.counts = counts
+        self.means = means
+        self.min_count = min_count
+
+    @classmethod
+    def fit(cls, batch: TransactionBatch, min_count: int = DEFAULT_MIN_COUNT) -> FeatureSet:
+        """Learn vocabularies, shares and mean amounts from the training rows alone."""
+        numbers = batch.numbers
+        levels = {
+            name: dict(_count_levels(batch, column).most_common())
+            for column, name in enumerate(TEXT_COLUMNS)
+        }
+        counts: Counts = {}
+        for name in FREQUENCY_NUMBERS:
+            values, seen = np.unique(_present(numbers[:, NUMBER_INDEX[name]]), return_counts=True)
+            counts[name] = [values.tolist(), [0.0] * len(values), seen.tolist()]
+        for a, b in FREQUENCY_PAIRS:
+            pairs = numbers[:, [NUMBER_INDEX[a], NUMBER_INDEX[b]]] + 0.0
+            pairs = pairs[~np.isnan(pairs).any(axis=1)]
+            values, seen = np.unique(pairs, axis=0, return_counts=True)
+            counts[f"{a}|{b}"] = [values[:, 0].tolist(), values[:, 1].tolist(), seen.tolist()]
+        amounts = numbers[:, NUMBER_INDEX[AMOUNT]]
+        means: Counts = {}
+        for name in AMOUNT_BY:
+            keys = numbers[:, NUMBER_INDEX[name]] + 0.0
+            known = ~np.isnan(keys)
+            values, where, seen = np.unique(keys[known], return_inverse=True, return_counts=True)
+            totals = np.bincount(where, amounts[known], minlength=len(values))
+            enough = (seen >= min_count) & (totals > 0)
+            means[name] = [values[enough].tolist(), (totals / seen)[enough].tolist()]
+        return cls(len(batch), levels, counts, means, min_count)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names in the order of the matrix's columns."""
+        return feature_names()
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the feature definition this code applies."""
+        return feature_fingerprint()
+
+    def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
+        """The feature matrix, float64 ``[n, len(names)]``, C order.
+
+        A row's features depend on that row and the fitted state alone.
+        """
+        out = np.empty((len(batch), len(feature_names())))
+        t = self._tables
+        build_features(
+            batch.times,
+            batch.numbers,
+            batch.text,
+            batch.starts,
+            batch.lengths,
+            t.texts,
+            t.frequency_texts,
+            t.counts,
+            t.count_first,
+            t.count_second,
+            t.means,
+            t.mean_keys,
+            NUMBER_INDEX[AMOUNT],
+            t.emails,
+            out,
+        )
+        return out
+
+    def level(self, column: str, code: float) -> str | None:
+        """The text a code of a text column stands for; None for "other" and missing."""
+        if not code >= 0:
+            return None
+        return self._vocabularies[column][int(code)]
+
+    def state(self) -> dict[str, Any]:
+        """The fitted state as plain data; :meth:`from_state` gives an equal feature set."""
+        return {
+            "rows": self.rows,
+            "levels": self.levels,
+            "counts": self.counts,
+            "means": self.means,
+            "min_count": self.min_count,
+        }
+
+    @classmethod
+    def from_state(cls, state: Any) -> FeatureSet:
+        """The inverse of :meth:`state`; builds the tables at once, so that bad state shows.
+
+        Raises:
+            ValueError: the state is not one.
+        """
+        try:
+            features = cls(**state)
+            _ = features._tables, features._vocabularies
+        except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"not the state of a feature set: {error!r}") from error
+        return features
+
+    @cached_property
+    def _vocabularies(self) -> dict[str, list[str]]:
+        return {
+            name: [level for level, seen in levels.items() if seen >= self.min_count]
+            for name, levels in self.levels.items()
+        }
+
+    @cached_property
+    def _tables(self) -> _Tables:
+        names = [*FREQUENCY_NUMBERS, *(f"{a}|{b}" for a, b in FREQUENCY_PAIRS)]
+        keys = [name.split("|") for name in names]
+        return _Tables(
+            build_text_tables([self._coded(name) for name in TEXT_COLUMNS]),
+            np.array([TEXT_INDEX[name] for name in FREQUENCY_TEXTS], np.int64),
+            build_number_tables([self._shares(name) for name in names]),
+            np.array([NUMBER_INDEX[k[0]] for k in keys], np.int64),
+            np.array([NUMBER_INDEX[k[1]] if k[1:] else -1 for k in keys], np.int64),
+            build_number_tables([_by_bits(self.means[name]) for name in AMOUNT_BY]),
+            np.array([NUMBER_INDEX[name] for name in AMOUNT_BY], np.int64),
+            np.array([TEXT_INDEX["P_emaildomain"], TEXT_INDEX["R_emaildomain"]], np.int64),
+        )
+
+    def _coded(self, name: str) -> dict[str, tuple[float, float]]:
+        codes = {level: float(i) for i, level in enumerate(self._vocabularies[name])}
+        return {
+            level: (codes.get(level, -1.0), seen / self.rows)
+            for level, seen in self.levels[name].items()
+        }
+
+    def _shares(
+        self, name: str
+    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
+        first, second, seen = self.counts[name]
+        return _bits(first), _bits(second), np.array(seen, np.float64) / self.rows
+
+
+def _bits(values: list[float]) -> NDArray[np.uint64]:
+    return np.array(values, np.float64).view(np.uint64)
+
+
+def _by_bits(
+    mapping: list[Any],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
+    keys = _bits(mapping[0])
+    return keys, np.zeros(len(keys), np.uint64), np.array(mapping[1], np.float64)
+
+
+def _present(column: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Adding 0.0 turns -0.0 into 0.0: equal numbers must have equal bits.
+    return column[~np.isnan(column)] + 0.0
+
+
+def _count_levels(batch: TransactionBatch, column: int) -> Counter[str]:
+    text = batch.text.tobytes() if len(batch.text) < 2**20 else memoryview(batch.text).cast("B")
+    seen: Counter[bytes] = Counter()
+    pairs = zip(batch.starts[:, column].tolist(), batch.lengths[:, column].tolist(), strict=True)
+    seen.update(bytes(text[a : a + n]) for a, n in pairs if 0 <= n <= _MAX_LEVEL_BYTES)
+    # Ties in the count are broken by the level itself, so that fitting is deterministic.
+    return Counter(dict(sorted((k.decode("utf-8"), v) for k, v in seen.items())))

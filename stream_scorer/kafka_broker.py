@@ -1,0 +1,305 @@
+"""The broker port on Apache Kafka: the consumer group, the transactions, the fence.
+
+The order of calls in a transaction (KIP-98, KIP-447):
+
+1. ``begin_transaction``
+2. ``produce`` every record, then ``flush``: with everything acknowledged the next two calls
+   take milliseconds, and an early ``abort_transaction`` cannot hit unregistered partitions,
+   which is fatal (librdkafka #4849).
+3. ``send_offsets_to_transaction`` with the group metadata of the poll, the fence.
+4. ``commit_transaction``
+
+Any failure: ``flush``, ``abort_transaction``, seek back to the committed offsets.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    Producer,
+    TopicPartition,
+)
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.ports import Outgoing, Polled
+from stream_scorer.runtime.kafka import consumer_config, producer_config, translate
+from stream_scorer.runtime.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+_RETRY_PAUSE_SECONDS: Final = 0.05
+_CLOSE_SECONDS: Final = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOptions:
+    """How the member takes part in its group, and how long its transactions may take.
+
+    A killed member costs its partitions up to session timeout + transaction timeout of waiting.
+    """
+
+    group_id: str
+    topic: str
+    protocol: str = "classic"
+    session_timeout_ms: int = 15_000
+    max_poll_interval_ms: int = 60_000
+    txn_timeout_ms: int = 15_000
+
+
+class KafkaBroker:
+    """A group member on Kafka. One thread owns it."""
+
+    def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
+        self._topic = options.topic
+        self._timeout = options.txn_timeout_ms / 1000
+        self._assigned: frozenset[int] = frozenset()
+        self._positions: dict[int, int] = {}
+        self._revoked: set[int] = set()
+        self._failure: KafkaError | None = None
+        self._producer = Producer(_producer_config(settings, options, self._on_delivery))
+        self._consumer = Consumer(_consumer_config(settings, options))
+        self._call(lambda: self._producer.init_transactions(self._timeout))
+        self._consumer.subscribe(
+            [options.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    def poll(self, max_records: int, timeout: float) -> Polled | None:
+        """Records of the assigned partitions with the fence that holds for them."""
+        self._revoked.clear()
+        try:
+            first = self._consumer.poll(timeout)
+            messages = [] if first is None else [first]
+            if messages and max_records > 1:
+                messages += self._consumer.consume(max_records - 1, 0)
+            # Right here, before anything can be polled again: this is the fence.
+            fence = self._consumer.consumer_group_metadata()
+        except KafkaException as error:
+            raise translate(error) from error
+        good = [m for m in messages if self._is_record(m)]
+        if self._revoked:
+            good = self._without_revoked(good)
+        return self._polled(good, fence) if good else None
+
+    def begin(self) -> KafkaTxn:
+        """Begin a transaction."""
+        self._failure = None
+        self._call(self._producer.begin_transaction)
+        return KafkaTxn(self)
+
+    def assigned(self) -> frozenset[int]:
+        """The partitions of the last assignment."""
+        return self._assigned
+
+    def lag(self) -> Mapping[int, int]:
+        """By the high watermarks of the last fetches."""
+        found = {}
+        for partition in self._assigned & self._positions.keys():
+            try:
+                _, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, partition), cached=True
+                )
+            except KafkaException:
+                continue
+            found[partition] = max(0, high - self._positions[partition])
+        return found
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close()
+        self._producer.flush(_CLOSE_SECONDS)
+
+    def _is_record(self, message: Message) -> bool:
+        error = message.error()
+        if error is None:
+            return True
+        if error.code() == KafkaError._PARTITION_EOF:
+            return False
+        raise translate(KafkaException(error))
+
+    def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
+        """Drop what a rebalance within this very poll took away.
+
+        A partition that came straight back is read again from its committed offset, since
+        another member may have had it in between.
+        """
+        kept = [m for m in messages if m.partition() not in self._revoked]
+        back = self._revoked & self._assigned
+        if back:
+            self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
+        return kept
+
+    def _polled(self, messages: Sequence[Message], fence: Any) -> Polled:
+        polled = Polled(
+            self._topic,
+            [m.value() for m in messages],
+            [m.key() for m in messages],
+            [m.headers() for m in messages],
+            np.array([m.partition() for m in messages], np.int32),
+            np.array([m.offset() for m in messages], np.int64),
+            fence,
+        )
+        self._positions.update(polled.next_offsets())
+        return polled
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned |= {p.partition for p in partitions}
+        log.info("assigned", extra={"partitions": sorted(self._assigned)})
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {p.partition for p in partitions}
+        self._assigned -= gone
+        self._revoked |= gone
+        for partition in gone:
+            self._positions.pop(partition, None)
+        log.info("revoked", extra={"partitions": sorted(gone)})
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is not None and self._failure is None:
+            self._failure = error
+
+    def _call(self, call: Callable[[], _T]) -> _T:
+        """Make a transaction call, again while it asks for it, for as long as allowed."""
+        deadline = time.monotonic() + self._timeout
+        while True:
+            try:
+                return call()
+            except KafkaException as error:
+                cause = error.args[0]
+                again = isinstance(cause, KafkaError) and cause.retriable()
+                if not again or time.monotonic() > deadline:
+                    raise translate(error) from error
+                time.sleep(_RETRY_PAUSE_SECONDS)
+
+    def _publish(self, records: Sequence[Outgoing]) -> None:
+        produce = self._producer.produce
+        for topic, partition, key, value, headers in records:
+            while True:
+                try:
+                    produce(topic, value, key, partition, headers=headers)
+                    break
+                except BufferError:
+                    self._producer.poll(0.05)
+                except KafkaException as error:
+                    raise translate(error) from error
+        if self._producer.flush(self._timeout) > 0:
+            raise RetryableError("kafka: not every record was acknowledged in time")
+        if self._failure is not None:
+            raise translate(KafkaException(self._failure))
+
+    def _commit(self, polled: Polled) -> None:
+        if not polled.next_offsets().keys() <= self._assigned:
+            # Metadata of a member that owns nothing would be accepted without fencing.
+            raise RetryableError("kafka: the batch's partitions are no longer assigned")
+        offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
+        self._call(
+            lambda: self._producer.send_offsets_to_transaction(offsets, polled.fence, self._timeout)
+        )
+        try:
+            self._call(lambda: self._producer.commit_transaction(self._timeout))
+        except RetryableError as error:
+            cause = error.__cause__
+            code = cause.args[0] if isinstance(cause, KafkaException) else None
+            if isinstance(code, KafkaError) and code.txn_requires_abort():
+                raise
+            # Nobody here knows whether it was committed; the broker does, and the offsets are
+            # part of it, so a new process starts at the right place.
+            raise FatalError(f"the commit's outcome is unknown: {error}") from error
+
+    def _abort(self, polled: Polled) -> None:
+        self._producer.flush(self._timeout)
+        try:
+            self._call(lambda: self._producer.abort_transaction(self._timeout))
+        except RetryableError as error:
+            raise FatalError(f"cannot abort: {error}") from error
+        self._seek_to_committed(polled.first_offsets())
+
+    def _seek_to_committed(self, otherwise: Mapping[int, int]) -> None:
+        """Read partitions again from their committed offsets; ``otherwise`` where none is."""
+        mine = [TopicPartition(self._topic, p) for p in otherwise if p in self._assigned]
+        if not mine:
+            return
+        for found in self._call(lambda: self._consumer.committed(mine, self._timeout)):
+            offset = found.offset if found.offset >= 0 else otherwise[found.partition]
+            target = TopicPartition(self._topic, found.partition, offset)
+            try:
+                self._consumer.seek(target)
+                self._positions[found.partition] = offset
+            except KafkaException as error:
+                # Lost in the meantime: its next owner starts at the committed offset.
+                log.info("cannot seek: %s", error, extra={"partition": found.partition})
+
+
+class KafkaTxn:
+    """A transaction of a :class:`KafkaBroker`."""
+
+    def __init__(self, broker: KafkaBroker) -> None:
+        self._broker = broker
+
+    def publish(self, records: Sequence[Outgoing]) -> None:
+        """Produce and wait for every acknowledgement."""
+        self._broker._publish(records)
+
+    def commit(self, polled: Polled) -> None:
+        """Send the offsets under the poll's fence, then commit."""
+        self._broker._commit(polled)
+
+    def abort(self, polled: Polled) -> None:
+        """Abort, and go back to the committed offsets."""
+        self._broker._abort(polled)
+
+
+def _consumer_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:
+    config = consumer_config(
+        settings,
+        options.group_id,
+        **{
+            "max.poll.interval.ms": options.max_poll_interval_ms,
+            # Some ten batches ahead: enough to keep busy, bounded in memory.
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.wait.max.ms": 20,
+        },
+    )
+    if options.protocol == "consumer":  # KIP-848: the broker sets the timeouts
+        return config | {"group.protocol": "consumer"}
+    return config | {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": options.session_timeout_ms,
+        "heartbeat.interval.ms": max(options.session_timeout_ms // 5, 200),
+    }
+
+
+def _producer_config(
+    settings: KafkaSettings,
+    options: GroupOptions,
+    on_delivery: Callable[[KafkaError | None, Message], None],
+) -> dict[str, Any]:
+    return producer_config(
+        settings,
+        **{
+            # Unique for each live process, under a prefix that an ACL can name.
+            "transactional.id": f"{options.group_id}-{uuid.uuid4()}",
+            "transaction.timeout.ms": options.txn_timeout_ms,
+            "linger.ms": 1,  # flush comes at once: waiting longer only adds latency
+            "batch.num.messages": 10_000,
+            "queue.buffering.max.messages": 1_000_000,
+            "on_delivery": on_delivery,
+            "delivery.report.only.error": True,
+        },
+    )

@@ -1,0 +1,288 @@
+"""A real Apache Kafka on this machine, from PyPI packages alone: for tests, demo and development.
+
+One node, loopback only, no security. It survives kill -9 without losing what was committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from stream_scorer.errors import FatalError, UsageError
+from stream_scorer.local.broker_log import last_errors, read_from, rotate
+from stream_scorer.local.jars import Progress, cache_folder, ensure_jars
+from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command, start_jvm
+from stream_scorer.local.node import write_node
+from stream_scorer.local.probe import (
+    is_port_free,
+    pick_free_port,
+    plain_settings,
+    wait_until_ready,
+)
+from stream_scorer.runtime.settings import KafkaSettings
+
+log = logging.getLogger(__name__)
+
+START_TIMEOUT_SECONDS: Final = 60.0  # 1-5 s are usual; machines that test in parallel are slow
+STOP_TIMEOUT_SECONDS: Final = 10.0  # 0.3-0.8 s are usual; Kafka's own limit is five minutes
+_PORT_ATTEMPTS: Final = 5
+_PORT_TAKEN: Final = re.compile(r"Socket server failed to bind|Address already in use")
+_FOLDER_TAKEN: Final = re.compile(r"Failed to acquire lock on file")
+
+
+class EmbeddedBroker:
+    """One Kafka process with its data below ``folder``.
+
+    As a context manager it starts on entry and stops on exit. Start it from the main thread: on
+    Linux it then ends with this process even if that is killed
+    (:func:`stream_scorer.local.jvm.start_jvm`).
+
+    Args:
+        folder: configuration, log and data, kept; None: a temporary one, removed on exit from the
+            context (or by :meth:`close`).
+        port: 0 takes a free port at the first start. A restart always keeps the port.
+        log_level: of ``broker.log`` in the folder.
+        properties: broker settings on top of :data:`stream_scorer.local.node.NODE_PROPERTIES`.
+        heap_mib: the JVM's heap.
+        jvm_flags: more flags for the JVM.
+        use_aot_cache: start with the AOT cache if there is one (three times as fast).
+    """
+
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        port: int = 0,
+        log_level: str = "INFO",
+        properties: Mapping[str, str] | None = None,
+        heap_mib: int = 256,
+        jvm_flags: Sequence[str] = (),
+        use_aot_cache: bool = True,
+    ) -> None:
+        self._given_folder = folder.absolute() if folder else None
+        self._folder: Path | None = self._given_folder
+        self._port = port
+        self._log_level = log_level
+        self._properties = dict(properties or {})
+        self._heap_mib = heap_mib
+        self._jvm_flags = tuple(jvm_flags)
+        self._use_aot_cache = use_aot_cache
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port clients use; 0 before the first start with a free port."""
+        return self._port
+
+    @property
+    def bootstrap_servers(self) -> str:
+        """``127.0.0.1:port``, the same after every restart."""
+        return f"127.0.0.1:{self._port}"
+
+    @property
+    def settings(self) -> KafkaSettings:
+        """How clients reach this broker, independent of the environment."""
+        return plain_settings(self.bootstrap_servers)
+
+    @property
+    def folder(self) -> Path:
+        """Where configuration, ``broker.log`` and data are.
+
+        Raises:
+            RuntimeError: it is temporary and the broker was not started yet.
+        """
+        if self._folder is None:
+            raise RuntimeError("the broker was not started")
+        return self._folder
+
+    @property
+    def pid(self) -> int:
+        """The process id of the JVM.
+
+        Raises:
+            RuntimeError: it was not started, or was stopped.
+        """
+        if self._process is None:
+            raise RuntimeError("the broker is not started")
+        return self._process.pid
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self, on_progress: Progress | None = None) -> None:
+        """Start and return when a record was produced and acknowledged.
+
+        Args:
+            on_progress: told about each jar if they have to be fetched first.
+
+        Raises:
+            UsageError: no Java, no jars, or the port or the folder is taken.
+            FatalError: Kafka did not start; the message has the last errors of its log.
+        """
+        if self.is_alive:
+            raise RuntimeError("the broker runs already")
+        java, jars = find_java(), ensure_jars(on_progress=on_progress)
+        if self._port and not is_port_free(self._port):
+            raise UsageError(_port_taken(self._port))
+        if self._folder is None:
+            self._folder = Path(tempfile.mkdtemp(prefix="stream-scorer-kafka-"))
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(_PORT_ATTEMPTS):
+            if self._start_once(java, jars):
+                return
+        raise FatalError(f"kafka found no free port in {_PORT_ATTEMPTS} attempts")
+
+    def stop(self, timeout: float = STOP_TIMEOUT_SECONDS) -> None:
+        """Shut down in order (SIGTERM), or by SIGKILL after ``timeout`` seconds."""
+        if self._process is None:
+            return
+        self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(timeout)
+            self._process = None
+        except subprocess.TimeoutExpired:
+            log.warning("kafka did not stop within %.0f s and is killed", timeout)
+            self.kill()
+
+    def kill(self) -> None:
+        """Kill -9 and wait for the end."""
+        if self._process is not None:
+            if self._process.poll() is None:
+                # with whatever it started itself: a JVM that writes an AOT cache has a child
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait(STOP_TIMEOUT_SECONDS)
+            self._process = None
+
+    def restart(self) -> None:
+        """Start again, after :meth:`kill` or in order, with the same port and data."""
+        self.stop()
+        self.start()
+
+    def close(self) -> None:
+        """Stop, and remove the folder if it is temporary."""
+        self.stop()
+        if self._given_folder is None and self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None
+
+    def _start_once(self, java: Path, jars: Sequence[Path]) -> bool:
+        """Start and wait; False when a port was snatched away and another may be tried."""
+        port, controller_port = self._port or pick_free_port(), pick_free_port()
+        cluster_id = write_node(
+            self.folder, port, controller_port, self._log_level, self._properties
+        )
+        log_begins = rotate(self.folder / "broker.log")
+        aot = aot_cache_path(jars)
+        flags = [f"-XX:AOTCache={aot}"] if self._use_aot_cache and aot.exists() else []
+        command = kafka_command(java, jars, self.folder, self._heap_mib, [*flags, *self._jvm_flags])
+        with (self.folder / "java.log").open("wb") as stderr:
+            self._process = start_jvm(command, stderr)
+        try:
+            ready = wait_until_ready(
+                plain_settings(f"127.0.0.1:{port}"),
+                START_TIMEOUT_SECONDS,
+                cluster_id=cluster_id,
+                is_alive=lambda: self.is_alive,
+            )
+        except BaseException:
+            self.kill()
+            raise
+        if ready:
+            self._port = port
+            return True
+        exit_code = self._process.poll()
+        self.kill()
+        written = read_from(self.folder / "broker.log", log_begins)
+        if _PORT_TAKEN.search(written):
+            if self._port and not is_port_free(self._port):
+                raise UsageError(_port_taken(self._port))
+            return False
+        raise self._failure(exit_code, written)
+
+    def _failure(self, exit_code: int | None, written: str) -> UsageError | FatalError:
+        if _FOLDER_TAKEN.search(written):
+            return UsageError(f"another Kafka uses {self.folder}; stop it or give another folder")
+        what = (
+            f"kafka did not become ready in {START_TIMEOUT_SECONDS:.0f} s"
+            if exit_code is None
+            else f"kafka ended with exit code {exit_code} while starting"
+        )
+        said = (self.folder / "java.log").read_text(encoding="utf-8", errors="replace")
+        errors = [*last_errors(written), *said.splitlines()[-3:]]
+        return FatalError("\n  ".join([f"{what} ({self.folder / 'broker.log'})", *errors]))
+
+
+def run_broker(folder: Path | None, port: int) -> int:
+    """``stream-scorer broker``: a broker in the foreground until Ctrl-C or SIGTERM.
+
+    Args:
+        folder: its data, kept; default: ``broker`` in the cache folder.
+        port: the port to listen on.
+
+    Returns:
+        The exit code: 0 after an ordered stop, 1 if Kafka ended by itself.
+    """
+    stop_asked = threading.Event()
+    handlers = {
+        number: signal.signal(number, lambda *_: stop_asked.set())
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    broker = EmbeddedBroker(folder or cache_folder() / "broker", port=port)
+    try:
+        broker.start(on_progress=_say_progress)
+        _say(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.folder}")
+        _say(f"  export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}")
+        _say("stop it with Ctrl-C; the data stays")
+        while not stop_asked.wait(0.2):
+            if not broker.is_alive:
+                _say(f"Kafka ended by itself; see {broker.folder / 'broker.log'}")
+                return 1
+        _say("stopping")
+        return 0
+    finally:
+        broker.close()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def _say_progress(done: int, total: int) -> None:
+    if done % 10 == 0 or done == total:
+        _say(f"fetching Apache Kafka (once): {done} of {total} jars")
+
+
+def _port_taken(port: int) -> str:
+    return f"port {port} on 127.0.0.1 is taken by another process; stop it or choose another port"

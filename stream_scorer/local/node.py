@@ -1,0 +1,118 @@
+"""A single-node Kafka's folder: its settings, and formatting without a JVM."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.runtime.kafka import OUTPUT_MAX_BYTES, read_properties
+
+# What StorageTool writes for Kafka 4.1: feature levels only, no id in it (metadata.version
+# 4.1-IV1, group.version 1, transaction.version 2, eligible.leader.replicas.version 1). Without
+# it the broker starts with group.version 0, which refuses consumers of KIP-848.
+_BOOTSTRAP_CHECKPOINT: Final = """
+AAAAAAAAAAAAAABHAAAAAAIMxsjRACAAAAAAAAABogbiux8AAAGiBuK7H///////////////////AAAAASoAAAAIAAAAAxYA
+AAAAAAAAAAAAAAAAAAAAAAAAAQAAALkAAAAAAlzZPjYAAAAAAAMAAAGiBuK7LgAAAaIG4rsu//////////////////8AAAAE
+OgAAAAEuAQwAEW1ldGFkYXRhLnZlcnNpb24AGwAAWgAAAgFOAQwAIWVsaWdpYmxlLmxlYWRlci5yZXBsaWNhcy52ZXJzaW9u
+AAEAADQAAAQBKAEMAA5ncm91cC52ZXJzaW9uAAEAAEAAAAYBNAEMABR0cmFuc2FjdGlvbi52ZXJzaW9uAAIAAAAAAAAAAAAF
+AAAAPwAAAAACFveBIAAgAAAAAAAAAaIG4rsvAAABogbiuy///////////////////wAAAAEaAAAACAAAAAQGAAAAAA==
+"""
+
+NODE_PROPERTIES: Final[Mapping[str, str]] = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "inter.broker.listener.name": "PLAINTEXT",
+    "auto.create.topics.enable": "false",
+    # one node: every internal topic has one replica, and one partition instead of 50, which makes
+    # the first record of a first group five to ten times quicker
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "1000",
+    "group.consumer.heartbeat.interval.ms": "500",
+    "group.consumer.min.heartbeat.interval.ms": "500",
+    "group.consumer.session.timeout.ms": "6000",
+    "group.consumer.min.session.timeout.ms": "1000",
+    # a restart after kill -9 waits until the old registration has expired: 2 s instead of 11 s
+    "broker.session.timeout.ms": "1000",
+    "broker.heartbeat.interval.ms": "200",
+    # a dead producer's open txn ends its timeout plus at most this later (default 10 s)
+    "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
+    # topics of ours carry their own max.message.bytes; fetches between replicas must follow
+    "message.max.bytes": str(OUTPUT_MAX_BYTES),
+    "replica.fetch.max.bytes": str(OUTPUT_MAX_BYTES),
+    # the log cleaner takes 128 MB of heap at start by default: 130 MB less of memory in all
+    "log.cleaner.dedupe.buffer.size": "2097152",
+}
+"""Settings of one node for tests and demo, whoever runs it; ports and folders come on top."""
+
+_LOG4J: Final = """\
+appender.file.type=File
+appender.file.name=file
+appender.file.fileName={path}
+appender.file.layout.type=PatternLayout
+appender.file.layout.pattern=%d{{ISO8601}} %p %m (%c)%n
+rootLogger.level={level}
+rootLogger.appenderRef.file.ref=file
+"""
+
+
+def write_node(
+    folder: Path, port: int, controller_port: int, log_level: str, extra: Mapping[str, str]
+) -> str:
+    """Write a node's configuration and, the first time, format its data; its cluster id.
+
+    ``folder`` then holds ``server.properties``, ``log4j2.properties`` and ``data``.
+    """
+    data = folder / "data"
+    data.mkdir(parents=True, exist_ok=True)
+    settings = {
+        **NODE_PROPERTIES,
+        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
+        "log.dirs": str(data),
+        **extra,
+    }
+    _write_properties(folder / "server.properties", settings)
+    (folder / "log4j2.properties").write_text(
+        _LOG4J.format(path=folder / "broker.log", level=log_level), encoding="utf-8"
+    )
+    return format_data(data)
+
+
+def format_data(data: Path) -> str:
+    """Format a data folder as StorageTool would, unless it is formatted; its cluster id."""
+    meta = data / "meta.properties"
+    if not meta.exists():
+        checkpoint = base64.b64decode(_BOOTSTRAP_CHECKPOINT)
+        (data / "bootstrap.checkpoint").write_bytes(checkpoint)
+        part = data / "meta.properties.part"
+        ids = {"cluster.id": random_id(), "directory.id": random_id()}
+        _write_properties(part, {"version": "1", "node.id": "1", **ids})
+        part.replace(meta)  # last and at once: a folder is either formatted or not
+    return read_properties(meta)["cluster.id"]
+
+
+def random_id() -> str:
+    """A Kafka UUID: 16 random bytes in URL-safe base64 without padding, no leading dash."""
+    while True:
+        text = base64.urlsafe_b64encode(secrets.token_bytes(16)).decode().rstrip("=")
+        if not text.startswith("-"):
+            return text
+
+
+def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
+    # a backslash is an escape in properties files
+    lines = [f"{key}={value}".replace("\\", "\\\\") for key, value in settings.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")

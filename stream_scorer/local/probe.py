@@ -1,0 +1,125 @@
+"""Is a Kafka ready? Only a produced and acknowledged record says so."""
+
+from __future__ import annotations
+
+import random
+import socket
+import time
+from collections.abc import Callable
+from typing import cast
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.runtime.kafka import (
+    AdminClient,
+    KafkaError,
+    KafkaException,
+    Producer,
+    client_config,
+    create_topics,
+)
+from stream_scorer.runtime.settings import KafkaSettings
+
+PROBE_TOPIC = "_probe"
+"""Remains on the broker afterwards; lists of topics for people leave it out."""
+
+# A port that the system hands out to outgoing connections could be taken by one while its broker
+# restarts (even by a client's attempt to reach it), so ours lie below every system's range.
+_PORTS = range(20_000, 30_000)
+
+
+def plain_settings(bootstrap_servers: str) -> KafkaSettings:
+    """Settings for an unsecured broker, whatever the environment says."""
+    return KafkaSettings(
+        kafka_bootstrap_servers=bootstrap_servers,
+        kafka_security_protocol="PLAINTEXT",
+        kafka_sasl_mechanism=None,
+        kafka_sasl_username=None,
+        kafka_sasl_password=None,
+        kafka_ssl_ca_location=None,
+        kafka_config_file=None,
+    )
+
+
+def is_port_free(port: int) -> bool:
+    """Whether a server could listen on this loopback port now."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java's server sockets
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def pick_free_port() -> int:
+    """A port that is free now; whoever binds it must be ready to come back for another."""
+    generator = random.SystemRandom()  # tests that fix the seed of `random` must not meet
+    while True:
+        port = generator.choice(_PORTS)
+        if is_port_free(port):
+            return port
+
+
+def wait_until_ready(
+    settings: KafkaSettings,
+    timeout: float,
+    *,
+    cluster_id: str | None = None,
+    is_alive: Callable[[], bool] = lambda: True,
+) -> bool:
+    """Wait for TCP, metadata, a created topic and an acknowledged record, in this order.
+
+    Args:
+        settings: the broker.
+        timeout: seconds for all of it.
+        cluster_id: the cluster that must answer, not another one on the same port.
+        is_alive: ends the wait early when it turns False.
+
+    Returns:
+        True when ready, False when time ran out, the broker is not alive, or another answered.
+    """
+    deadline = time.monotonic() + timeout
+    host, _, port = settings.kafka_bootstrap_servers.split(",")[0].rpartition(":")
+    while not _accepts(host, int(port)):
+        if time.monotonic() > deadline or not is_alive():
+            return False
+        time.sleep(0.02)
+    quick = {"reconnect.backoff.ms": 20, "reconnect.backoff.max.ms": 100, "log_level": 0}
+    config = client_config(settings, **quick, error_cb=_ignore)
+    admin = AdminClient(config)
+    producer = Producer(config | {"acks": "all", "message.timeout.ms": 10_000})
+    while time.monotonic() < deadline and is_alive():
+        try:
+            metadata = admin.list_topics(timeout=1)
+            # the driver declares it as None alone
+            answered = cast("str | None", metadata.cluster_id)
+            if cluster_id and answered and answered != cluster_id:
+                return False
+            if metadata.brokers and _acknowledges(admin, producer, deadline, is_alive):
+                return is_alive()
+        except (KafkaException, RetryableError, FatalError):
+            time.sleep(0.05)
+    return False
+
+
+def _accepts(host: str, port: int) -> bool:
+    try:
+        with socket.create_connection((host, port), timeout=1):
+            return True
+    except OSError:
+        return False
+
+
+def _acknowledges(
+    admin: AdminClient, producer: Producer, deadline: float, is_alive: Callable[[], bool]
+) -> bool:
+    outcome: list[KafkaError | None] = []
+    create_topics(admin, {PROBE_TOPIC: {}}, 1, 1, timeout=2)
+    producer.produce(PROBE_TOPIC, b"", on_delivery=lambda error, _: outcome.append(error))
+    while not outcome and time.monotonic() < deadline and is_alive():
+        producer.poll(0.02)
+    return outcome == [None]
+
+
+def _ignore(_error: KafkaError) -> None:
+    """Connections that fail while a broker starts are no news."""

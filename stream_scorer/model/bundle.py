@@ -1,0 +1,241 @@
+"""The bundle: model, features, thresholds and facts that belong together, verified at load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version as package_version
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from schemas.contracts import known_schemas, load_schema, schema_fingerprint
+from schemas.json_codec import decode_objects
+from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.forest import feature_names_in
+from stream_scorer.model.kernel import sigmoid
+from stream_scorer.model.lightgbm_model import LightGBMModel
+from stream_scorer.model.predictor import Predictor, build_predictor
+from stream_scorer.model.signing import verify_signature
+from stream_scorer.model.store_layout import METADATA, MODEL, PREPROCESSOR, SIGNATURE
+from stream_scorer.model.unpickle import load_pickle
+
+FORMAT: Final = 1
+"""Version of the bundle's own layout."""
+
+_PICKLE_PROTOCOL: Final = 5
+_MAX_GOLDEN_ROWS: Final = 64
+_SCORE_ULPS: Final = 4  # the C library's exp may differ by an ulp or two between machines
+_LIBRARIES: Final = ("lightgbm", "numba", "numpy", "scikit-learn")
+
+
+@dataclass(frozen=True, slots=True)
+class Thresholds:
+    """From which score on a transaction is reviewed, and from which it is blocked."""
+
+    review: float
+    block: float
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified model version, ready to score.
+
+    ``predictor`` is the fastest exact one; ``reference`` is LightGBM itself, made when asked.
+    """
+
+    version: str
+    metadata: Mapping[str, Any]
+    features: FeatureSet
+    predictor: Predictor
+    reference: LightGBMModel
+    thresholds: Thresholds
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A trained model before it has a version."""
+
+    model_text: str
+    features: FeatureSet
+    thresholds: Thresholds
+    golden: TransactionBatch
+    facts: Mapping[str, Any]
+
+
+def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]:
+    """``model.pkl`` and a function from the version to the other files.
+
+    Both pickles hold plain data only: ``{"format", "lightgbm"}`` with the model's text, and the
+    feature set's state. ``facts`` are the trainer's part of the metadata (training data,
+    parameters, metrics, how thresholds were chosen, reference histograms).
+
+    Raises:
+        ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
+    """
+    model = pickle.dumps({"format": FORMAT, "lightgbm": draft.model_text}, _PICKLE_PROTOCOL)
+    features = pickle.dumps(
+        {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
+    )
+    golden = _golden(draft)
+
+    def rest(version: str) -> dict[str, bytes]:
+        metadata = {
+            "format": FORMAT,
+            "version": version,
+            "files": {MODEL: _digest(model), PREPROCESSOR: _digest(features)},
+            "features": {
+                "names": list(draft.features.names),
+                "fingerprint": draft.features.fingerprint,
+            },
+            "schema_fingerprint": schema_fingerprint(load_schema("transaction")).hex(),
+            "python": platform.python_version(),
+            "libraries": {name: package_version(name) for name in _LIBRARIES},
+            "thresholds": {"review": draft.thresholds.review, "block": draft.thresholds.block},
+            "golden": golden,
+        }
+        clash = metadata.keys() & draft.facts.keys() - {"thresholds"}
+        if clash:
+            raise ValueError(f"facts must not name {sorted(clash)}")
+        merged = {**metadata, **draft.facts}
+        merged["thresholds"] = {**draft.facts.get("thresholds", {}), **metadata["thresholds"]}
+        return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
+
+    return model, rest
+
+
+def _digest(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+
+def _golden(draft: Draft) -> dict[str, Any]:
+    batch = draft.golden.take(slice(0, _MAX_GOLDEN_ROWS))
+    matrix = draft.features.transform(batch)
+    raw = LightGBMModel(draft.model_text).raw(matrix)
+    if not np.array_equal(raw, build_predictor(draft.model_text).raw(matrix)):
+        raise ArtifactCorrupt("the compiled predictor and LightGBM disagree on the golden rows")
+    scores = np.empty(len(raw))
+    sigmoid(raw, scores)
+    return {
+        "rows": [
+            {k: v for k, v in batch.row(i).items() if v is not None} for i in range(len(batch))
+        ],
+        "raw": raw.tolist(),
+        "scores": scores.tolist(),
+    }
+
+
+def load_bundle(
+    files: Mapping[str, bytes], version: str, trusted_keys: Sequence[bytes] = ()
+) -> Bundle:
+    """Verify a version's files and make a bundle of them.
+
+    In this order: signature (when keys are set), layout and version, digests, fingerprints and
+    library versions, then the pickles through the allow-list (which is empty: they hold plain
+    data), then the golden rows.
+
+    Raises:
+        ArtifactCorrupt: something is not what was published.
+        ArtifactIncompatible: it was made for other code.
+    """
+    metadata = _read_metadata(files, version, trusted_keys)
+    _check_digests(files, metadata)
+    _check_compatible(metadata)
+    model = _plain(files, MODEL)
+    preprocessor = _plain(files, PREPROCESSOR)
+    text = model.get("lightgbm")
+    if not isinstance(text, str):
+        raise ArtifactCorrupt(f"{MODEL} holds no model text")
+    try:
+        features = FeatureSet.from_state(preprocessor.get("features"))
+        predictor = build_predictor(text)
+        thresholds = Thresholds(
+            float(metadata["thresholds"]["review"]), float(metadata["thresholds"]["block"])
+        )
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise ArtifactCorrupt(f"version {version}: {error}") from error
+    if feature_names_in(text) != features.names:
+        raise ArtifactIncompatible(f"version {version}: model and features name other columns")
+    bundle = Bundle(version, metadata, features, predictor, LightGBMModel(text), thresholds)
+    _check_golden(bundle)
+    return bundle
+
+
+def _read_metadata(
+    files: Mapping[str, bytes], version: str, trusted_keys: Sequence[bytes]
+) -> dict[str, Any]:
+    if missing := [n for n in (METADATA, MODEL, PREPROCESSOR) if n not in files]:
+        raise ArtifactCorrupt(f"version {version} lacks {', '.join(missing)}")
+    verify_signature(files[METADATA], files.get(SIGNATURE), trusted_keys)
+    try:
+        metadata = json.loads(files[METADATA])
+    except (ValueError, RecursionError) as error:
+        raise ArtifactCorrupt(f"{METADATA} of {version} is not JSON: {error}") from error
+    if not isinstance(metadata, dict) or metadata.get("version") != version:
+        raise ArtifactCorrupt(f"{METADATA} of {version} is not this version's")
+    if metadata.get("format") != FORMAT:
+        raise ArtifactIncompatible(
+            f"version {version} has bundle format {metadata.get('format')!r}, this code {FORMAT}"
+        )
+    return metadata
+
+
+def _check_digests(files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> None:
+    for name in (MODEL, PREPROCESSOR):
+        try:
+            expected = metadata["files"][name]["sha256"]
+        except (KeyError, TypeError):
+            raise ArtifactCorrupt(f"{METADATA} has no digest of {name}") from None
+        actual = hashlib.sha256(files[name]).hexdigest()
+        if actual != expected:
+            raise ArtifactCorrupt(f"{name} has sha256 {actual}, {METADATA} says {expected}")
+
+
+def _check_compatible(metadata: Mapping[str, Any]) -> None:
+    features = metadata.get("features")
+    made_for = features.get("fingerprint") if isinstance(features, dict) else None
+    ours = FeatureSet(1, {}, {}, {}).fingerprint
+    if made_for != ours:
+        raise ArtifactIncompatible(f"feature set {made_for} is not this code's {ours}")
+    schema = metadata.get("schema_fingerprint")
+    if schema not in {mark.hex() for mark in known_schemas("transaction")}:
+        raise ArtifactIncompatible(f"transaction schema {schema} is unknown to this code")
+    libraries = metadata.get("libraries")
+    made_with = libraries.get("lightgbm") if isinstance(libraries, dict) else None
+    installed = package_version("lightgbm")
+    if str(made_with).partition(".")[0] != installed.partition(".")[0]:
+        raise ArtifactIncompatible(f"made with lightgbm {made_with}, installed is {installed}")
+
+
+def _plain(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+    value = load_pickle(files[name], {})
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtifactCorrupt(f"{name} does not hold what a bundle's file holds")
+    return value
+
+
+def _check_golden(bundle: Bundle) -> None:
+    try:
+        golden = bundle.metadata["golden"]
+        batch, kept, faults = decode_objects(golden["rows"], strict=True)
+        raw, scores = np.array(golden["raw"], float), np.array(golden["scores"], float)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactCorrupt(f"golden rows cannot be read: {error!r}") from error
+    if faults or len(kept) != len(raw) or len(raw) == 0 or len(raw) != len(scores):
+        raise ArtifactCorrupt("golden rows are missing or not transactions")
+    actual = bundle.predictor.raw(bundle.features.transform(batch))
+    again = np.empty(len(actual))
+    sigmoid(actual, again)
+    if not np.array_equal(actual, raw) or not _close(again, scores):
+        raise ArtifactIncompatible("golden rows do not score as they did in training")
+
+
+def _close(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
+    return bool((np.abs(a - b) <= _SCORE_ULPS * np.spacing(b)).all())

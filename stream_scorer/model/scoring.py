@@ -1,0 +1,126 @@
+"""The one scoring function: stream, ``/predict`` and the trainer's evaluation call it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from schemas.contracts import NUMBER_COLUMNS, TEXT_INDEX
+from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.kernel import sigmoid
+
+REASONS: Final = 5
+"""Reasons a flagged transaction gets at most."""
+
+_SHOWN_CHARS: Final = 200  # of a string value in a reason
+
+
+class Decision(IntEnum):
+    """What to do with a transaction; the values are the contract's enum positions."""
+
+    APPROVE = 0
+    REVIEW = 1
+    BLOCK = 2
+
+
+class Reason(NamedTuple):
+    """One feature that pushed a score up: its name, its value as text, its push (log-odds)."""
+
+    feature: str
+    value: str | None
+    contribution: float
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """The scores of a batch by one model version.
+
+    ``raw`` (log-odds) and ``scores`` (0 to 1) are float64 ``[n]``, ``decisions`` uint8 ``[n]``,
+    ``reasons`` maps the rows that are flagged to theirs, strongest first.
+    """
+
+    version: str
+    raw: NDArray[np.float64]
+    scores: NDArray[np.float64]
+    decisions: NDArray[np.uint8]
+    reasons: dict[int, tuple[Reason, ...]]
+
+    @property
+    def flagged(self) -> NDArray[np.bool_]:
+        """Rows whose decision is not APPROVE."""
+        return self.decisions != Decision.APPROVE
+
+
+def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
+    """Score a batch; a row's result depends on that row and the bundle alone."""
+    matrix = bundle.features.transform(batch)
+    raw = bundle.predictor.raw(matrix)
+    scores = np.empty(len(raw))
+    sigmoid(raw, scores)
+    thresholds = bundle.thresholds
+    decisions = (scores >= thresholds.review).astype(np.uint8)
+    decisions[scores >= thresholds.block] = Decision.BLOCK
+    rows = np.flatnonzero(decisions)
+    return Scores(
+        bundle.version, raw, scores, decisions, explain(batch, bundle, matrix, rows.tolist())
+    )
+
+
+def explain(
+    batch: TransactionBatch, bundle: Bundle, matrix: NDArray[np.float64], rows: Sequence[int]
+) -> dict[int, tuple[Reason, ...]]:
+    """Reasons of some rows by attribution along the decision path."""
+    if not rows:
+        return {}
+    contributions = bundle.predictor.contributions(np.ascontiguousarray(matrix[list(rows)]))
+    return _strongest(batch, bundle, matrix, rows, contributions)
+
+
+def shap_reasons(
+    batch: TransactionBatch, bundle: Bundle, rows: Sequence[int]
+) -> dict[int, tuple[Reason, ...]]:
+    """Reasons of some rows by exact TreeSHAP; up to 0.4 s a row with a heavy model."""
+    if not rows:
+        return {}
+    matrix = bundle.features.transform(batch)
+    contributions = bundle.reference.contributions(np.ascontiguousarray(matrix[list(rows)]))
+    return _strongest(batch, bundle, matrix, rows, contributions)
+
+
+def _strongest(
+    batch: TransactionBatch,
+    bundle: Bundle,
+    matrix: NDArray[np.float64],
+    rows: Sequence[int],
+    contributions: NDArray[np.float64],
+) -> dict[int, tuple[Reason, ...]]:
+    names = bundle.features.names
+    found: dict[int, tuple[Reason, ...]] = {}
+    # A stable sort on the negated value: ties keep the feature order, whatever the batch.
+    order = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
+    for k, row in enumerate(rows):
+        found[row] = tuple(
+            Reason(names[f], _shown(batch, matrix, row, f, names[f]), float(contributions[k, f]))
+            for f in order[k].tolist()
+            if contributions[k, f] > 0
+        )
+    return found
+
+
+def _shown(
+    batch: TransactionBatch, matrix: NDArray[np.float64], row: int, feature: int, name: str
+) -> str | None:
+    """A feature's value as a person would read it: texts as sent, numbers without a tail."""
+    if feature >= len(NUMBER_COLUMNS) and name in TEXT_INDEX:
+        text = batch.string(row, TEXT_INDEX[name])
+        return text if text is None or len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+    value = float(matrix[row, feature])
+    if value != value:
+        return None
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"

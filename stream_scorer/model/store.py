@@ -1,0 +1,104 @@
+"""The port to the artifact store: immutable versions, one pointer, rejection markers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+from stream_scorer.errors import SettingsError
+from stream_scorer.runtime.settings import StoreSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Pointer:
+    """The promoted version, as it was when it was read."""
+
+    version: str
+    token: str
+    """Opaque; hand the pointer back to :meth:`ArtifactStore.promote` for the compare-and-set."""
+
+
+class ArtifactStore(Protocol):
+    """Where bundles are published and found.
+
+    Every method raises StoreError, with a message for people, where the store cannot be reached
+    or refuses. Safe for use from several threads and processes at once.
+    """
+
+    @property
+    def where(self) -> str:
+        """The store's URI."""
+
+    def current(self) -> Pointer | None:
+        """The promoted version, or None before the first promotion. Cheap: made to be polled.
+
+        Raises:
+            StoreError: the pointer holds no version.
+        """
+
+    def versions(self) -> list[str]:
+        """The complete versions, oldest first."""
+
+    def fetch(self, version: str) -> dict[str, bytes]:
+        """The files of a version by name; only their sizes have been checked.
+
+        Raises:
+            StoreError: the version is unknown or incomplete, or a file is too large.
+        """
+
+    def publish(self, model: bytes, rest: Callable[[str], Mapping[str, bytes]]) -> str:
+        """Write a new version; nothing that is there is ever changed.
+
+        ``model.pkl`` claims the number. ``rest`` is then called with the version and returns
+        preprocessor.pkl, metadata.json and perhaps metadata.json.sig. A publisher that dies half
+        way leaves an incomplete version, which is a gap and nothing more.
+
+        Returns:
+            The new version.
+        """
+
+    def promote(self, version: str, expected: Pointer | None) -> Pointer:
+        """Point to ``version`` if the pointer still is ``expected`` (None: if there is none).
+
+        Raises:
+            StoreConflict: somebody else moved the pointer in the meantime.
+            StoreError: the version is unknown or incomplete.
+        """
+
+    def rejected(self) -> dict[str, dict[str, Any]]:
+        """The versions marked as rejected, with the reasons."""
+
+    def reject(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """Mark a version; False if it was marked before (the first reason stays)."""
+
+
+def open_store(settings: StoreSettings) -> ArtifactStore:
+    """The store that ``MODEL_STORE_URI`` names; nothing is touched before its first use.
+
+    Raises:
+        SettingsError: the URI names no folder or bucket.
+    """
+    parts = urlsplit(settings.store_uri)
+    if parts.query or parts.fragment:
+        raise SettingsError(f"MODEL_STORE_URI={settings.store_uri!r}: '?' and '#' are not allowed")
+    if parts.scheme == "s3":
+        from stream_scorer.model.s3_store import S3Store
+        from stream_scorer.runtime.s3 import open_client
+
+        if not parts.netloc:
+            raise SettingsError(f"MODEL_STORE_URI={settings.store_uri!r} names no bucket")
+        try:
+            client = open_client(settings)
+        except ValueError as error:  # botocore's word for an endpoint that is no URL
+            raise SettingsError(
+                f"AWS_ENDPOINT_URL_S3={settings.aws_endpoint_url_s3!r}: {error}"
+            ) from error
+        return S3Store(client, parts.netloc, parts.path.strip("/"))
+    from stream_scorer.model.file_store import FileStore
+
+    if parts.scheme != "file" or parts.netloc or parts.path in ("", "/"):
+        raise SettingsError(f"MODEL_STORE_URI={settings.store_uri!r} is not file:///dir")
+    return FileStore(Path(unquote(parts.path)))

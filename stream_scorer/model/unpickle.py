@@ -1,0 +1,301 @@
+"""Reads pickles of plain values without the ``pickle`` module: nothing in one can run.
+
+A pickle is a program for a small stack machine. Python's own machine can import and call, and an
+allow-list in ``find_class`` still leaves it setting attributes of allowed classes, following the
+extension registry and hashing what it is given. So this module interprets the few opcodes plain
+values need and refuses every other one by name, before its argument is read. It can build:
+
+- None, bool, float, int of 64 bits, str, bytes, list, tuple, dict;
+- instances of the classes the caller registers (NEWOBJ and BUILD; never a call of a function).
+
+Bounded by construction: bytes, opcodes, instances, nesting. Values cannot contain themselves,
+change after they became part of another, or be a key unless hashing them is cheap; so neither
+reading nor walking the result can be made to recurse or loop for ever.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Callable, Container, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.errors import ArtifactCorrupt, ArtifactError
+from stream_scorer.model.store_layout import MODEL_MAX_BYTES
+
+Allowed = Mapping[tuple[str, str], type]
+"""Module and name, as the pickle has them, → the class; compared whole, dots are never followed.
+
+Register classes whose ``__new__`` makes a fresh object, as dataclasses do (enumerations do not).
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class PickleLimits:
+    """What a pickle may cost to read."""
+
+    max_bytes: int = MODEL_MAX_BYTES
+    max_opcodes: int = 2_000_000
+    """Each makes at most about 200 bytes (an entry of a dict), so this bounds the memory."""
+    max_depth: int = 32
+    max_instances: int = 1000
+
+
+DEFAULT_LIMITS: Final = PickleLimits()
+
+_INT_LIMITS: Final = (-(2**63), 2**64 - 1)
+"""Larger ones can be made to collide as keys, at quadratic cost."""
+
+_OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
+_SCALARS: Final = (
+    "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT",
+    "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
+)  # fmt: skip
+
+_KEY_MAX_LENGTH: Final = 4096
+_TUPLE_KEY_MAX_LENGTH: Final = 8
+"""The same long key, used again and again, would cost its length each time."""
+
+_MAX_ATTRIBUTES: Final = 256
+"""Of one instance: its state is copied, and could be shared by many."""
+
+_READING_ERRORS: Final = (
+    ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
+)  # fmt: skip
+"""What a broken argument raises, and a registered class on a broken state."""
+
+
+def load_pickle(data: bytes, allowed: Allowed, limits: PickleLimits = DEFAULT_LIMITS) -> object:
+    """The value in ``data``, as ``pickle.dump`` (protocol 2 or later) or ``joblib.dump`` wrote it.
+
+    Raises:
+        ArtifactCorrupt: for whatever reason it cannot be read; it names the opcode or the class.
+    """
+    if len(data) > limits.max_bytes:
+        raise ArtifactCorrupt(f"pickle of {len(data)} bytes, the limit is {limits.max_bytes}")
+    try:
+        machine = _Machine(allowed, limits)
+        return machine.run(_opcodes(data, limits.max_opcodes, machine.steps))
+    except ArtifactError:
+        raise
+    except _READING_ERRORS as error:
+        raise ArtifactCorrupt(
+            f"pickle is cut off or malformed: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _opcodes(
+    data: bytes, max_opcodes: int, understood: Container[str]
+) -> Iterator[tuple[str, Any]]:
+    """Names and arguments up to STOP; a claimed length never costs more than is there."""
+    file = io.BytesIO(data)
+    for _ in range(max_opcodes):
+        opcode = _OPCODES.get(file.read(1))
+        if opcode is None:
+            raise ArtifactCorrupt(f"pickle has no opcode where one must be, at {file.tell()}")
+        if opcode.name == "STOP":
+            return
+        if opcode.name not in understood:
+            raise ArtifactCorrupt(f"pickle uses the opcode {opcode.name}, which no bundle needs")
+        if opcode.name == "GLOBAL":  # its reader in pickletools warns of odd escapes
+            yield opcode.name, [_line(file), _line(file)]
+        else:
+            yield opcode.name, opcode.arg.reader(file) if opcode.arg else None
+    raise ArtifactCorrupt(f"pickle of more than {max_opcodes} opcodes")
+
+
+def _line(file: io.BytesIO) -> str:
+    return file.readline().removesuffix(b"\n").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class _Global:
+    """A registered class on the stack; only ever called, never part of a value."""
+
+    name: str
+    cls: type
+
+
+class _Machine:
+    """The stack machine; one for each pickle."""
+
+    def __init__(self, allowed: Allowed, limits: PickleLimits) -> None:
+        self._allowed = allowed
+        self._limits = limits
+        self._stack: list[Any] = []
+        self._marks: list[int] = []
+        self._memo: dict[int, Any] = {}
+        # By id: the nesting of each container, those that are part of another one, and instances
+        # without state yet. Containers are kept alive, so that no id is ever used twice.
+        self._containers: list[object] = []
+        self._depths: dict[int, int] = {}
+        self._closed: set[int] = set()
+        self._unbuilt: set[int] = set()
+        self._instance_count = 0
+        self.steps: dict[str, Callable[[Any], None]] = {
+            "PROTO": lambda _: None,
+            "FRAME": lambda _: None,
+            **dict.fromkeys(_SCALARS, self._push_scalar),
+            "NONE": lambda _: self._stack.append(None),
+            "NEWTRUE": lambda _: self._stack.append(True),
+            "NEWFALSE": lambda _: self._stack.append(False),
+            "MARK": lambda _: self._marks.append(len(self._stack)),
+            "EMPTY_LIST": lambda _: self._push_container([]),
+            "EMPTY_DICT": lambda _: self._push_container({}),
+            "EMPTY_TUPLE": lambda _: self._push_tuple([]),
+            "TUPLE1": lambda _: self._push_tuple(self._pop_many(1)),
+            "TUPLE2": lambda _: self._push_tuple(self._pop_many(2)),
+            "TUPLE3": lambda _: self._push_tuple(self._pop_many(3)),
+            "TUPLE": lambda _: self._push_tuple(self._pop_to_mark()),
+            "APPEND": lambda _: self._append([self._pop()]),
+            "APPENDS": lambda _: self._append(self._pop_to_mark()),
+            "SETITEM": lambda _: self._set_items(self._pop_many(2)),
+            "SETITEMS": lambda _: self._set_items(self._pop_to_mark()),
+            "MEMOIZE": lambda _: self._put(len(self._memo)),
+            "BINPUT": self._put,
+            "LONG_BINPUT": self._put,
+            "BINGET": lambda index: self._stack.append(self._memo[index]),
+            "LONG_BINGET": lambda index: self._stack.append(self._memo[index]),
+            "GLOBAL": lambda names: self._push_global(*names),
+            "STACK_GLOBAL": lambda _: self._push_global(*self._pop_many(2)),
+            "NEWOBJ": lambda _: self._push_instance(),
+            "BUILD": lambda _: self._build(),
+        }
+
+    def run(self, opcodes: Iterator[tuple[str, Any]]) -> object:
+        """Interpret all and return the one value left."""
+        for name, argument in opcodes:
+            self.steps[name](argument)
+        if len(self._stack) != 1 or self._marks:
+            raise ArtifactCorrupt(f"pickle leaves {len(self._stack)} values instead of one")
+        self._use(self._stack[0])
+        return self._stack[0]
+
+    def _push_scalar(self, value: object) -> None:
+        if isinstance(value, int) and not _INT_LIMITS[0] <= value <= _INT_LIMITS[1]:
+            raise ArtifactCorrupt("pickle has an integer of more than 64 bits")
+        self._stack.append(value)
+
+    def _pop(self) -> Any:
+        return self._pop_many(1)[0]
+
+    def _pop_many(self, count: int) -> list[Any]:
+        """The top ``count`` values; never across a mark, as Python's machine refuses too."""
+        start = len(self._stack) - count
+        if start < (self._marks[-1] if self._marks else 0):
+            raise ArtifactCorrupt("pickle takes more from the stack than is there")
+        values = self._stack[start:]
+        del self._stack[start:]
+        return values
+
+    def _pop_to_mark(self) -> list[Any]:
+        start = self._marks.pop()
+        values = self._stack[start:]
+        del self._stack[start:]
+        return values
+
+    def _put(self, index: int) -> None:
+        value = self._pop()
+        self._stack.append(value)
+        self._memo[index] = value
+
+    def _push_container(self, value: object, depth: int = 1) -> None:
+        if depth > self._limits.max_depth:
+            raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
+        self._containers.append(value)
+        self._depths[id(value)] = depth
+        self._stack.append(value)
+
+    def _push_tuple(self, values: list[Any]) -> None:
+        depth = 1 + max(map(self._use, values), default=0)
+        self._push_container(tuple(values), depth)
+
+    def _use(self, value: object) -> int:
+        """Note that ``value`` becomes part of another and may no longer change; its depth."""
+        if isinstance(value, _Global):
+            raise ArtifactCorrupt(f"pickle uses {value.name} as a value")
+        depth = self._depths.get(id(value), 0)
+        if depth:
+            self._closed.add(id(value))
+        return depth
+
+    def _open(self, kind: type | None) -> Any:
+        """The container on top of the stack, if it is of ``kind`` (None: an unbuilt instance)."""
+        target = self._pop()
+        self._stack.append(target)
+        is_right = id(target) in self._unbuilt if kind is None else type(target) is kind
+        if not is_right or id(target) in self._closed:
+            raise ArtifactCorrupt(f"pickle changes a {type(target).__name__} it must not change")
+        return target
+
+    def _fill(self, target: object, values: list[Any]) -> None:
+        """Note that ``values`` become part of ``target``."""
+        if any(value is target for value in values):
+            raise ArtifactCorrupt("pickle holds a value that contains itself")
+        depth = max(self._depths[id(target)], 1 + max(map(self._use, values), default=0))
+        if depth > self._limits.max_depth:
+            raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
+        self._depths[id(target)] = depth
+
+    def _append(self, values: list[Any]) -> None:
+        target = self._open(list)
+        self._fill(target, values)
+        target.extend(values)
+
+    def _set_items(self, items: list[Any]) -> None:
+        target = self._open(dict)
+        keys, values = items[::2], items[1::2]
+        for key in keys:
+            if not _is_key(key):
+                raise ArtifactCorrupt(f"pickle has a {type(key).__name__} as a key that is no key")
+        self._fill(target, items)
+        target.update(zip(keys, values, strict=True))
+
+    def _push_global(self, module: object, name: object) -> None:
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise ArtifactCorrupt("pickle names a class by something else than text")
+        cls = self._allowed.get((module, name))
+        if cls is None:
+            raise ArtifactCorrupt(f"pickle refers to {module}.{name}, which no bundle holds")
+        self._stack.append(_Global(f"{module}.{name}", cls))
+
+    def _push_instance(self) -> None:
+        """``cls.__new__(cls, *arguments)``."""
+        target, arguments = self._pop_many(2)
+        if not isinstance(target, _Global) or type(arguments) is not tuple:
+            raise ArtifactCorrupt(f"pickle makes an instance of a {type(target).__name__}")
+        self._instance_count += 1
+        if self._instance_count > self._limits.max_instances:
+            raise ArtifactCorrupt(f"pickle of more than {self._limits.max_instances} instances")
+        depth = 1 + self._use(arguments)
+        value = target.cls.__new__(target.cls, *arguments)
+        self._push_container(value, depth)
+        self._unbuilt.add(id(value))
+
+    def _build(self) -> None:
+        """Give an instance its state, as ``copyreg`` and ``dataclasses`` describe it."""
+        state = self._pop()
+        target = self._open(None)
+        self._fill(target, [state])
+        self._unbuilt.discard(id(target))
+        if hasattr(target, "__setstate__"):
+            target.__setstate__(state)
+            return
+        attributes, slots = state if type(state) is tuple and len(state) == 2 else (state, None)
+        if max(len(attributes or ()), len(slots or ())) > _MAX_ATTRIBUTES:
+            raise ArtifactCorrupt(f"pickle gives an instance over {_MAX_ATTRIBUTES} attributes")
+        if attributes:
+            target.__dict__.update(attributes)
+        for name, value in (slots or {}).items():
+            setattr(target, name, value)
+
+
+def _is_key(key: object) -> bool:
+    if type(key) is tuple:
+        return len(key) <= _TUPLE_KEY_MAX_LENGTH and all(
+            type(part) is not tuple and _is_key(part) for part in key
+        )
+    if isinstance(key, str | bytes):
+        return len(key) <= _KEY_MAX_LENGTH
+    return key is None or isinstance(key, int | float)

@@ -1,0 +1,113 @@
+"""The broker as the loop sees it; Kafka and an in-memory twin stand behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.framing import Header, Headers
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """Records of one poll, column by column, each partition's in offset order.
+
+    ``fence`` is the group's metadata as it was at this poll. Offsets committed under it are
+    refused once a rebalance may have given the partitions to somebody else (KIP-447); asked
+    for later it would vouch for records that are no longer ours.
+    """
+
+    topic: str
+    values: Sequence[bytes | None]
+    keys: Sequence[bytes | None]
+    headers: Sequence[Headers]
+    partitions: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+    fence: Any
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def first_offsets(self) -> dict[int, int]:
+        """Partition → the batch's first offset in it."""
+        partitions, first = np.unique(self.partitions, return_index=True)
+        return {int(p): int(self.offsets[i]) for p, i in zip(partitions, first, strict=True)}
+
+    def next_offsets(self) -> dict[int, int]:
+        """Partition → the next offset to read, which is what gets committed."""
+        backwards = self.partitions[::-1]
+        partitions, last = np.unique(backwards, return_index=True)
+        n = len(self.partitions)
+        return {
+            int(p): int(self.offsets[n - 1 - i]) + 1 for p, i in zip(partitions, last, strict=True)
+        }
+
+
+class Outgoing(NamedTuple):
+    """A record to publish."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[Header]
+
+
+class Txn(Protocol):
+    """One Kafka transaction. Ends with ``commit`` or ``abort``; never held across a poll."""
+
+    def publish(self, records: Sequence[Outgoing]) -> None:
+        """Send records; all are acknowledged on return.
+
+        Raises:
+            RetryableError, FatalError: not all could be sent.
+        """
+        ...
+
+    def commit(self, polled: Polled) -> None:
+        """Commit what was published together with the offsets after ``polled``.
+
+        Raises:
+            RetryableError: nothing was committed; abort.
+            FatalError: the process must be replaced; the broker knows what was committed.
+        """
+        ...
+
+    def abort(self, polled: Polled) -> None:
+        """Undo what was published; ``polled`` is read again from the committed offsets.
+
+        Raises:
+            FatalError: it could not be undone by this process.
+        """
+        ...
+
+
+class Broker(Protocol):
+    """A member of a consumer group that also publishes."""
+
+    def poll(self, max_records: int, timeout: float) -> Polled | None:
+        """The next records of the assigned partitions; None when there are none.
+
+        Waits up to ``timeout`` seconds for a first record, then takes what is there.
+        """
+        ...
+
+    def begin(self) -> Txn:
+        """Begin a transaction."""
+        ...
+
+    def assigned(self) -> frozenset[int]:
+        """The input partitions this member owns now."""
+        ...
+
+    def lag(self) -> Mapping[int, int]:
+        """Records not yet read, by assigned partition, as far as known without asking."""
+        ...
+
+    def close(self) -> None:
+        """Leave the group and let go of everything."""
+        ...

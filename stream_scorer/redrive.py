@@ -1,0 +1,289 @@
+"""Sends dead letters back to the input, each at most once.
+
+A redriven dead letter and the note that it was are committed in one Kafka transaction: the record
+on the input topic, and the progress as an offset commit of the group
+``<KAFKA_GROUP_ID>-redrive``. Nobody joins that group, so its metadata fences nothing; the fence is
+the transactional id of the same name. A redrive reads the progress only after
+``init_transactions``, which ends an earlier one's open txn and makes all its later calls fail.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from stream_scorer.console import require_topics
+from stream_scorer.dead_letters import (
+    READER_GROUP,
+    STALL_SECONDS,
+    DeadLetter,
+    Header,
+    Selection,
+    parse_dead_letter,
+)
+from stream_scorer.errors import RetryableError
+from stream_scorer.findings import Span, Spans
+from stream_scorer.outcome_reader import by_partition
+from stream_scorer.redrive_progress import RedriveProgress, parse_progress
+from stream_scorer.runtime.kafka import (
+    INPUT_MAX_BYTES,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Producer,
+    TopicPartition,
+    open_admin,
+    open_consumer,
+    open_producer,
+    topic_config,
+    translate,
+)
+from stream_scorer.settings import GroupSettings
+from stream_scorer.topic_reader import QUERY_SECONDS, committed_spans, read_spans
+
+GROUP_SUFFIX: Final = "-redrive"
+ORIGIN_HEADERS: Final = "redrive."
+"""``redrive.topic``, ``.partition``, ``.offset``: the dead letter a redriven record was."""
+
+TXN_SECONDS: Final = 30.0  # of one transactional call
+_TXN_RECORDS: Final = 500  # small enough that one txn ends well inside its timeout
+_OVERHEAD_BYTES: Final = 4096  # batch and record framing, with room
+
+
+@dataclass(frozen=True, slots=True)
+class Redriven:
+    """What a redrive did, or with a dry run would do.
+
+    Attributes:
+        redriven: dead letters sent to the input.
+        left: dead letters the selection left out; a later redrive can take them.
+        earlier: had been redriven before, among those that were looked at.
+        impossible: cut or too large for the input; passed over for good.
+        by_stage: the redriven ones by stage.
+    """
+
+    redriven: int
+    left: int
+    earlier: int
+    impossible: int
+    by_stage: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _Tally:
+    counts: Counter[str] = field(default_factory=Counter)
+    by_stage: Counter[str] = field(default_factory=Counter)
+
+    def result(self) -> Redriven:
+        counts = self.counts
+        return Redriven(
+            counts["redriven"],
+            counts["left"],
+            counts["earlier"],
+            counts["impossible"],
+            dict(self.by_stage),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """One partition's part of a txn."""
+
+    letters: tuple[DeadLetter, ...]
+    progress: RedriveProgress
+
+
+def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = False) -> Redriven:
+    """Redrive the selected dead letters that are there now and have not been redriven yet.
+
+    It can be interrupted or killed at any time and started again.
+
+    Raises:
+        UsageError: no broker answers, a topic is missing, or a filter leaves out too many.
+        RetryableError: Kafka refused for the moment; nothing of the last txn happened.
+        FatalError: another redrive took over.
+    """
+    topics = (settings.input_topic, settings.dlq_topic)
+    counts = require_topics(settings, topics)
+    group = settings.kafka_group_id + GROUP_SUFFIX
+    limit = topic_config(open_admin(settings), settings.input_topic).get("max.message.bytes")
+    sender = None if dry_run else _Sender(settings, counts[settings.input_topic])
+    consumer = open_consumer(settings, group)
+    try:
+        progress = _load(consumer, settings.dlq_topic, counts[settings.dlq_topic])
+        planner = _Planner(selection, progress, int(limit or INPUT_MAX_BYTES))
+        for letters in _unredriven(settings, progress, counts[settings.dlq_topic]):
+            plan = planner.plan(letters)
+            if sender is not None:
+                sender.commit(plan, consumer)
+        return planner.tally.result()
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+
+
+class _Planner:
+    """Decides for each dead letter, and keeps each partition's progress."""
+
+    def __init__(
+        self, selection: Selection, progress: Mapping[int, RedriveProgress], max_bytes: int
+    ) -> None:
+        self._selection = selection
+        self._progress = dict(progress)
+        self._first_left: dict[int, int] = {}
+        self._max_bytes = max_bytes
+        self.tally = _Tally()
+
+    def plan(self, letters: Mapping[int, list[DeadLetter]]) -> dict[int, _Plan]:
+        """What goes into the next txn; each partition's letters in its order."""
+        return {partition: self._one(partition, own) for partition, own in letters.items()}
+
+    def _one(self, partition: int, letters: list[DeadLetter]) -> _Plan:
+        before = self._progress[partition]
+        chosen, passed = [], []
+        for letter in letters:
+            verdict = self._decide(letter, before)
+            self.tally.counts[verdict] += 1
+            if verdict == "redriven":
+                chosen.append(letter)
+                self.tally.by_stage[letter.stage] += 1
+            if verdict == "left":
+                self._first_left.setdefault(partition, letter.offset)
+            else:
+                passed.append(letter.offset)
+        after = before.after(passed, letters[-1].offset + 1, self._first_left.get(partition))
+        self._progress[partition] = after
+        return _Plan(tuple(chosen), after)
+
+    def _decide(self, letter: DeadLetter, before: RedriveProgress) -> str:
+        if before.has(letter.offset):
+            return "earlier"
+        if letter not in self._selection:
+            return "left"
+        size = len(letter.value or b"") + len(letter.key or b"") + _header_bytes(letter.headers)
+        return (
+            "impossible"
+            if letter.is_cut or size > self._max_bytes - _OVERHEAD_BYTES
+            else ("redriven")
+        )
+
+
+class _Sender:
+    """Sends plans, each in a txn of its own with the progress it makes."""
+
+    def __init__(self, settings: GroupSettings, input_partitions: int) -> None:
+        self._input = settings.input_topic
+        self._partitions = input_partitions
+        self._dlq = settings.dlq_topic
+        self._failures: list[KafkaError] = []
+        self._producer: Producer = open_producer(
+            settings, **{"transactional.id": settings.kafka_group_id + GROUP_SUFFIX}
+        )
+        try:
+            self._producer.init_transactions(TXN_SECONDS)
+        except KafkaException as error:
+            raise translate(error) from error
+
+    def commit(self, plans: Mapping[int, _Plan], consumer: Consumer) -> None:
+        """One txn: the records and the progress, or nothing."""
+        # Before anything is sent: this refuses when there are too many holes to remember.
+        offsets = [
+            TopicPartition(self._dlq, p, plan.progress.position, plan.progress.metadata())
+            for p, plan in plans.items()
+        ]
+        self._producer.begin_transaction()
+        try:
+            for plan in plans.values():
+                for letter in plan.letters:
+                    self._send(letter)
+            self._producer.flush(TXN_SECONDS)
+            if self._failures:
+                raise KafkaException(self._failures[0])
+            self._producer.send_offsets_to_transaction(
+                offsets, consumer.consumer_group_metadata(), TXN_SECONDS
+            )
+            self._producer.commit_transaction(TXN_SECONDS)
+        except BaseException:
+            self._abort()
+            raise
+
+    def _send(self, letter: DeadLetter) -> None:
+        headers = [*letter.headers, *_origin(self._dlq, letter)]
+        target = {"partition": p} if (p := self._partition(letter)) is not None else {}
+        while True:
+            try:
+                self._producer.produce(
+                    self._input,
+                    letter.value,
+                    letter.key,
+                    headers=headers,
+                    on_delivery=self._on_delivery,
+                    **target,
+                )
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _partition(self, letter: DeadLetter) -> int | None:
+        """The input's own partition, where its card's others are; None: by the key."""
+        errors = letter.errors
+        text = errors.get("partition", "")
+        if errors.get("topic") == self._input and text.isdecimal():
+            return int(text) if int(text) < self._partitions else None
+        return None
+
+    def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
+        if error is not None:
+            self._failures.append(error)
+
+    def _abort(self) -> None:
+        try:
+            # Without the flush an early abort can be fatal (librdkafka issue 4849).
+            self._producer.flush(TXN_SECONDS)
+            self._producer.abort_transaction(TXN_SECONDS)
+        except KafkaException:
+            return  # what failed first is raised; the broker ends the txn
+
+
+def _origin(dlq_topic: str, letter: DeadLetter) -> list[Header]:
+    """Where the record was a dead letter; takes the place of an earlier redrive's."""
+    return [
+        (ORIGIN_HEADERS + "topic", dlq_topic.encode()),
+        (ORIGIN_HEADERS + "partition", str(letter.partition).encode()),
+        (ORIGIN_HEADERS + "offset", str(letter.offset).encode()),
+    ]
+
+
+def _load(consumer: Consumer, topic: str, partitions: int) -> dict[int, RedriveProgress]:
+    asked = [TopicPartition(topic, partition) for partition in range(partitions)]
+    found = consumer.committed(asked, QUERY_SECONDS)
+    if failed := next((part.error for part in found if part.error), None):
+        raise RetryableError(f"kafka: progress of the redrive: {failed.str()}")
+    return {part.partition: parse_progress(part.offset, part.metadata) for part in found}
+
+
+def _unredriven(
+    settings: GroupSettings, progress: Mapping[int, RedriveProgress], partitions: int
+) -> Iterator[dict[int, list[DeadLetter]]]:
+    """Dead letters from each partition's position on, as many at a time as a txn takes."""
+    topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
+    whole: Spans = committed_spans(settings, group, topic, partitions)
+    spans = {p: Span(max(span.low, progress[p].position), span.high) for p, span in whole.items()}
+    for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
+        for partition, own in by_partition(records):
+            for some in _chunks(map(parse_dead_letter, own)):
+                yield {partition: some}
+
+
+def _chunks(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    rest = iter(letters)
+    while some := list(itertools.islice(rest, _TXN_RECORDS)):
+        yield some
+
+
+def _header_bytes(headers: Iterable[Header]) -> int:
+    return sum(len(name.encode()) + len(value or b"") + 8 for name, value in headers)

@@ -1,0 +1,233 @@
+"""The Schema Registry as a source of writers' schemas, and where our own are registered.
+
+The registry's client is imported only once a registry is configured, so that those who have none
+don't pay for it.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+import uuid
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from schemas.contracts import AvroSchema, canonical_form
+from schemas.resolver import LocalSchemas, SchemaResolver, UnknownSchema
+from stream_scorer.errors import FatalError, RetryableError, SettingsError
+from stream_scorer.runtime.settings import RegistrySettings
+
+if TYPE_CHECKING:
+    from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+NEGATIVE_SECONDS: Final = 30.0
+"""How long an unknown id stays unknown: a poison stream must not become a stream of requests,
+and a schema registered a little late must still be found."""
+
+REQUEST_SECONDS: Final = 5.0
+"""Of one request, so that a hung registry never holds the loop past its poll interval."""
+
+_MAX_ID: Final = 2**31 - 1  # a registry's ids are Java ints; on the wire they are 4 bytes
+_UNAUTHORISED: Final = (401, 403)
+_UNKNOWN: Final = (400, 404, 422)
+_INCOMPATIBLE: Final = 409
+
+
+class RegistryResolver:
+    """Finds schemas by id and GUID in a Schema Registry, by fingerprint in ``schemas/``.
+
+    A schema once found is kept for ever (ids and GUIDs are immutable); one that is unknown is
+    asked for again after ``NEGATIVE_SECONDS``. Safe to share between threads.
+    """
+
+    def __init__(
+        self,
+        settings: RegistrySettings,
+        contract: str = "transaction",
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = _open_client(settings)
+        self._local = LocalSchemas(contract)
+        self._clock = clock
+        self._found: dict[int | bytes, AvroSchema] = {}
+        self._unknown: dict[int | bytes, tuple[float, str]] = {}
+
+    def by_id(self, schema_id: int) -> AvroSchema:
+        """The schema of a Confluent schema id.
+
+        Raises:
+            UnknownSchema: the registry has none, or it is no Avro schema.
+            RetryableError: the registry did not answer, or failed.
+            FatalError: the registry refused our credentials.
+        """
+        if not 0 <= schema_id <= _MAX_ID:
+            raise UnknownSchema(f"schema id {schema_id} is none a registry can give")
+        return self._find(
+            schema_id, f"schema id {schema_id}", lambda: self._client.get_schema(schema_id)
+        )
+
+    def by_guid(self, guid: bytes) -> AvroSchema:
+        """The schema of a 16-byte Confluent schema GUID; errors as :meth:`by_id`."""
+        text = str(uuid.UUID(bytes=guid))
+        return self._find(
+            guid, f"schema GUID {text}", lambda: self._client.get_schema_by_guid(text)
+        )
+
+    def by_fingerprint(self, fingerprint: bytes) -> AvroSchema:
+        """A version kept in ``schemas/``: registries know no fingerprints."""
+        return self._local.by_fingerprint(fingerprint)
+
+    def register(self, subject: str, schema: AvroSchema) -> int:
+        """Register ``schema`` (a repeat changes nothing) and give its id.
+
+        A subject that no compatibility rule guards gets BACKWARD, where we are allowed to.
+
+        Raises:
+            RetryableError: the registry did not answer, or failed.
+            FatalError: the schema is incompatible with the subject's, or we may not register.
+        """
+        from confluent_kafka.schema_registry import Schema
+
+        try:
+            schema_id = int(
+                _ask(
+                    f"registering {subject}",
+                    lambda: self._client.register_schema(
+                        subject, Schema(json.dumps(schema), "AVRO")
+                    ),
+                )
+            )
+        except UnknownSchema as error:
+            raise FatalError(str(error)) from error
+        self._guard(subject)
+        self._found[schema_id] = schema
+        return schema_id
+
+    def ping(self) -> None:
+        """Make sure that the registry answers and lets us in; errors as :meth:`by_id`."""
+        _ask("listing schema types", self._client.get_schema_types)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _find(self, key: int | bytes, name: str, fetch: Callable[[], Schema]) -> AvroSchema:
+        if key in self._found:
+            return self._found[key]
+        if (known := self._unknown.get(key)) is not None:
+            until, reason = known
+            if self._clock() < until:
+                raise UnknownSchema(reason)
+        try:
+            schema = _parse(name, _ask(name, fetch))
+        except UnknownSchema as error:
+            self._unknown[key] = (self._clock() + NEGATIVE_SECONDS, str(error))
+            raise
+        self._unknown.pop(key, None)
+        self._found[key] = schema
+        return schema
+
+    def _guard(self, subject: str) -> None:
+        """Set BACKWARD where neither subject nor registry has a rule; never fails."""
+        client = self._client
+        try:
+            if _level(lambda: client.get_compatibility(subject)) is None and _level(
+                client.get_compatibility
+            ) in (None, "NONE"):
+                _ask("setting", lambda: client.set_compatibility(subject, "BACKWARD"))
+        except (UnknownSchema, RetryableError, FatalError) as error:
+            log.info("compatibility of %s is left as it is: %s", subject, error)
+
+
+def open_resolver(settings: RegistrySettings, contract: str = "transaction") -> SchemaResolver:
+    """The resolver these settings ask for: with a registry, or this code's schemas alone."""
+    if settings.schema_registry_url:
+        return RegistryResolver(settings, contract)
+    return LocalSchemas(contract)
+
+
+def register_schema(settings: RegistrySettings, topic: str, schema: AvroSchema) -> int | None:
+    """The id records on ``topic`` carry, registered as ``<topic>-value``; None without registry.
+
+    Raises:
+        RetryableError, FatalError: as :meth:`RegistryResolver.register`.
+    """
+    if not settings.schema_registry_url:
+        return None
+    resolver = RegistryResolver(settings)
+    try:
+        return resolver.register(f"{topic}-value", schema)
+    finally:
+        resolver.close()
+
+
+def _open_client(settings: RegistrySettings) -> SchemaRegistryClient:
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    config: dict[str, Any] = {
+        "url": settings.schema_registry_url,
+        "timeout": REQUEST_SECONDS,
+        # The caller backs off and tries again, and must be able to stop in between.
+        "max.retries": 1,
+        "retries.wait.ms": 100,
+    }
+    if (secret := settings.schema_registry_basic_auth_user_info) is not None:
+        config["basic.auth.user.info"] = secret.get_secret_value()
+    try:
+        return SchemaRegistryClient(config)
+    except (TypeError, ValueError) as error:
+        raise SettingsError(f"SCHEMA_REGISTRY_URL: {error}") from error
+
+
+def _level(request: Callable[[], str]) -> str | None:
+    """A compatibility level; None where none is set (the registry answers 404)."""
+    try:
+        return _ask("reading the compatibility level", request)
+    except UnknownSchema:
+        return None
+
+
+def _ask(what: str, request: Callable[[], _T]) -> _T:
+    """Our word for each way a request can fail."""
+    from confluent_kafka.schema_registry import SchemaRegistryError
+
+    try:
+        return request()
+    except SchemaRegistryError as error:
+        status = error.http_status_code
+        text = f"schema registry, {what}: {error.error_message} (HTTP {status})"
+        if status in _UNAUTHORISED or status == _INCOMPATIBLE:
+            raise FatalError(text) from error
+        if status in _UNKNOWN:
+            raise UnknownSchema(text) from error
+        raise RetryableError(text) from error
+    except Exception as error:
+        # Broad on purpose: the transport's errors (httpx or httpx2, whichever the client found)
+        # have no base class that we could name, and a body that is no JSON raises others.
+        raise RetryableError(
+            f"schema registry, {what}: no usable answer ({type(error).__name__}: {error})"
+        ) from error
+
+
+def _parse(name: str, schema: Schema) -> AvroSchema:
+    """The Avro schema of a registry's answer, made sure to be one.
+
+    Raises:
+        UnknownSchema: it is no Avro schema, or leans on other subjects.
+    """
+    if (schema.schema_type or "AVRO") != "AVRO":
+        raise UnknownSchema(f"{name} is a {schema.schema_type} schema, not Avro")
+    if schema.references:
+        raise UnknownSchema(f"{name} refers to other subjects, which is not supported")
+    try:
+        parsed = json.loads(schema.schema_str or "")
+        canonical_form(parsed)
+    except Exception as error:
+        raise UnknownSchema(f"{name} is not a valid Avro schema: {error}") from error
+    return parsed

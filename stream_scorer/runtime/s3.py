@@ -1,0 +1,144 @@
+"""S3 as this project talks to it: one client construction, and URIs opened for reading."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
+from urllib.parse import unquote, urlsplit
+
+from stream_scorer.errors import UsageError
+from stream_scorer.runtime.settings import StoreSettings, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from mypy_boto3_s3 import S3Client
+
+CONNECT_TIMEOUT_SECONDS: Final = 5.0
+"""A store that does not answer is reported quickly; the caller's own loop tries again."""
+
+READ_TIMEOUT_SECONDS: Final = 30.0
+"""Per socket read, not per object: the largest object is read in many."""
+
+ATTEMPTS: Final = 4
+"""In all; botocore backs off between them and repeats only what is safe to repeat."""
+
+READ_BLOCK_BYTES: Final = 8 * 1024 * 1024
+"""One ranged request reads this much of a streamed object; a failed one is simply repeated."""
+
+FALLBACK_REGION: Final = "us-east-1"
+"""Request signing needs some region; stores that are not AWS accept any."""
+
+
+def open_client(settings: StoreSettings) -> S3Client:
+    """An S3 client for the store's endpoint and region; credentials are boto3's own affair."""
+    import boto3
+    from botocore.config import Config
+
+    config = Config(
+        connect_timeout=CONNECT_TIMEOUT_SECONDS,
+        read_timeout=READ_TIMEOUT_SECONDS,
+        retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
+        # Stores other than AWS often know neither the newer checksums nor bucket host names.
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+        s3={"addressing_style": "path"} if settings.aws_endpoint_url_s3 else {},
+    )
+    return boto3.client(
+        "s3",
+        endpoint_url=settings.aws_endpoint_url_s3,
+        region_name=settings.region or FALLBACK_REGION,
+        config=config,
+    )
+
+
+def split_s3_uri(uri: str) -> tuple[str, str]:
+    """``s3://bucket/some/key`` as ``("bucket", "some/key")``.
+
+    Raises:
+        UsageError: it is no such URI, or names no bucket.
+    """
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    if scheme != "s3" or not bucket:
+        raise UsageError(f"{uri!r} is not s3://bucket/key")
+    return bucket, key
+
+
+def open_stream(uri: str, settings: StoreSettings | None = None) -> BinaryIO:
+    """Open a path, a ``file:///`` URI or an ``s3://`` object for reading, without slurping it.
+
+    Raises:
+        UsageError: nothing readable is there; the message names the URI.
+    """
+    if uri.startswith("s3://"):
+        return _open_object(uri, open_client(settings or load_settings(StoreSettings)))
+    parts = urlsplit(uri)
+    path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
+    try:
+        return path.open("rb")
+    except OSError as error:
+        raise UsageError(f"cannot read {uri}: {error.strerror}") from error
+
+
+def _open_object(uri: str, client: S3Client) -> BinaryIO:
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    bucket, key = split_s3_uri(uri)
+    try:
+        head = client.head_object(Bucket=bucket, Key=key)
+    except (BotoCoreError, ClientError) as error:
+        raise UsageError(f"cannot read {uri}: {error}") from error
+
+    def fetch(first: int, last: int) -> bytes:
+        # IfMatch: an object replaced half way is an error, never a mixture of two.
+        for attempts_left in reversed(range(ATTEMPTS)):
+            try:
+                answer = client.get_object(
+                    Bucket=bucket, Key=key, Range=f"bytes={first}-{last}", IfMatch=head["ETag"]
+                )
+                return answer["Body"].read()
+            except ClientError as error:
+                raise UsageError(f"cannot read {uri} at byte {first}: {error}") from error
+            except BotoCoreError as error:  # the connection broke while the body came
+                if not attempts_left:
+                    raise UsageError(f"cannot read {uri} at byte {first}: {error}") from error
+        raise AssertionError("unreachable")
+
+    stream = _RangedObject(uri, fetch, head["ContentLength"])
+    return io.BufferedReader(stream, READ_BLOCK_BYTES)
+
+
+class _RangedObject(io.RawIOBase):
+    """An object read in ranged requests; ``fetch`` takes first and last byte."""
+
+    def __init__(self, name: str, fetch: Callable[[int, int], bytes], size: int) -> None:
+        super().__init__()
+        self.name = name
+        self._fetch = fetch
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        self._at = base + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        count = min(len(buffer), self._size - self._at)
+        if count <= 0:
+            return 0
+        block = self._fetch(self._at, self._at + count - 1)
+        buffer[: len(block)] = block
+        self._at += len(block)
+        return len(block)

@@ -1,0 +1,121 @@
+"""Reads a topic's committed records from one offset to another, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from stream_scorer.errors import RetryableError
+from stream_scorer.findings import Span, Spans
+from stream_scorer.runtime.kafka import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+    open_consumer,
+    translate,
+)
+from stream_scorer.runtime.settings import KafkaSettings
+
+QUERY_SECONDS: Final = 10.0  # of one question to the broker
+_BATCH_RECORDS: Final = 5000
+_BATCH_SECONDS: Final = 0.1  # consume() waits this long for a full batch, so also at the very end
+
+
+def committed_spans(settings: KafkaSettings, group_id: str, topic: str, partitions: int) -> Spans:
+    """From the first record to the last stable offset, as of now."""
+    return _spans(settings, group_id, topic, partitions, "read_committed")
+
+
+def written_spans(settings: KafkaSettings, group_id: str, topic: str, partitions: int) -> Spans:
+    """From the first record to the high watermark as of now, open txns included.
+
+    Reading up to here waits for the end of those txns.
+    """
+    return _spans(settings, group_id, topic, partitions, "read_uncommitted")
+
+
+def _spans(
+    settings: KafkaSettings, group_id: str, topic: str, partitions: int, isolation: str
+) -> Spans:
+    consumer = open_consumer(settings, group_id, **{"isolation.level": isolation})
+    try:
+        return {
+            partition: Span(
+                *consumer.get_watermark_offsets(
+                    TopicPartition(topic, partition), timeout=QUERY_SECONDS
+                )
+            )
+            for partition in range(partitions)
+        }
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+
+
+def read_spans(
+    settings: KafkaSettings, group_id: str, topic: str, spans: Spans, stall_seconds: float
+) -> Iterator[list[Message]]:
+    """The committed data records of the spans, in batches; a partition's in its order.
+
+    Each partition is let go as soon as its end was reached. Nothing is committed and no group is
+    joined.
+
+    Raises:
+        RetryableError: no partition moved for ``stall_seconds``; the message names where.
+        FatalError: the broker refuses us.
+    """
+    left = {p: span for p, span in spans.items() if span.high > span.low}
+    consumer = open_consumer(
+        settings, group_id, **{"enable.partition.eof": True, "auto.offset.reset": "earliest"}
+    )
+    try:
+        consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])
+        moved = time.monotonic()
+        while left:
+            batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
+            if records := _within(consumer, topic, batch, left):
+                yield records
+            if batch:
+                moved = time.monotonic()
+            elif time.monotonic() - moved > stall_seconds:
+                raise RetryableError(_stalled(topic, left, stall_seconds))
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+
+
+def _within(
+    consumer: Consumer, topic: str, batch: list[Message], left: dict[int, Span]
+) -> list[Message]:
+    """The records inside their spans; partitions that reached their end are dropped."""
+    records = []
+    for message in batch:
+        partition, offset = message.partition(), message.offset()
+        if partition is None or offset is None:
+            continue
+        span = left.get(partition)
+        error = message.error()
+        if error is not None and error.code() != KafkaError._PARTITION_EOF:
+            raise KafkaException(error)
+        if span is None:
+            continue
+        if error is None and offset < span.high:
+            records.append(message)
+        # The end's own offset is the next to come; a record's is that of the record.
+        if offset + (error is None) >= span.high:
+            del left[partition]
+            consumer.incremental_unassign([TopicPartition(topic, partition)])
+    return records
+
+
+def _stalled(topic: str, left: Mapping[int, Span], seconds: float) -> str:
+    partition, span = next(iter(left.items()))
+    return (
+        f"{topic} partition {partition} could not be read up to offset {span.high} within "
+        f"{seconds:.0f} s: an open transaction there has not ended, or no broker answers"
+    )

@@ -1,0 +1,72 @@
+"""Compiles every kernel ahead of time, so that a first start does not pay for it.
+
+numba keeps the machine code beside the sources (or in ``NUMBA_CACHE_DIR``), keyed by the
+processor; an image that is to start warm elsewhere is built with a fixed ``NUMBA_CPU_NAME``.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from schemas.batch import build_batch
+from schemas.resolver import LocalSchemas
+from schemas.score_writer import encode_scores
+from schemas.transaction_codec import TransactionDecoder, encode_transactions
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model import kernel
+from stream_scorer.model.forest import Forest
+from stream_scorer.model.predictor import ForestPredictor
+
+
+def warm() -> float:
+    """Run each kernel once on a row; seconds it took."""
+    started = time.monotonic()
+    row = {"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 1.0, "card1": 1.0}
+    batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
+    value = encode_transactions(batch)[0]
+    decoded = TransactionDecoder(LocalSchemas()).decode([value], [None])
+    matrix = FeatureSet.fit(batch, min_count=1).transform(decoded.batch)
+    predictor = ForestPredictor(_stump(matrix.shape[1]))
+    raw = predictor.raw(matrix)
+    predictor.contributions(matrix)
+    scores = np.empty(1)
+    kernel.sigmoid(raw, scores)
+    encode_scores(
+        b"",
+        decoded.batch,
+        scores,
+        np.ones(1, np.uint8),
+        {0: [("TransactionAmt", "1", 0.5)]},
+        (0.5, 0.9),
+        "v1",
+        0,
+        "transactions",
+        np.zeros(1, np.int32),
+        np.zeros(1, np.int64),
+    )
+    return time.monotonic() - started
+
+
+def _stump(n_features: int) -> Forest:
+    """One tree with one split, with arrays of the types a parsed model has."""
+    return Forest(
+        n_features,
+        1,
+        np.array([0.5]),
+        np.array([0] + [1] * n_features, np.int32),
+        np.array([0], np.int32),
+        np.array([2], np.int8),
+        np.array([True]),
+        np.array([1 << 32, 0xFFFF << 16 | 1 << 32, 0xFFFF << 16 | 2 << 32], np.int64),
+        np.array([0], np.int32),
+        np.array([0.0, -1.0, 1.0]),
+        np.array([0, -1, -1], np.int32),
+    )
+
+
+def run_warm() -> int:
+    """The ``warm`` command."""
+    print(f"kernels are ready ({warm():.1f} s)")  # noqa: T201 - a command's output
+    return 0

@@ -1,0 +1,112 @@
+"""Fixtures of every tier. ``--kafka`` chooses the broker; each test has topics of its own."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Protocol
+
+import pytest
+
+from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.runtime.kafka import create_topics, open_admin
+from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
+from stream_scorer.topics import wanted_topics
+from tests.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
+
+
+class StartBroker(Protocol):
+    """Starts a broker of the test's own; it is stopped after the test."""
+
+    def __call__(
+        self,
+        folder: Path | None = None,
+        *,
+        port: int = 0,
+        properties: Mapping[str, str] | None = None,
+    ) -> EmbeddedBroker: ...
+
+
+class MakeTopics(Protocol):
+    """Creates randomly named topics; on the shared Kafka unless told otherwise."""
+
+    def __call__(
+        self, partitions: int = 1, settings: KafkaSettings | None = None
+    ) -> TopicSettings: ...
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--kafka",
+        choices=KINDS,
+        default="embedded",
+        help="the broker of the tests: embedded (default), env (KAFKA_BOOTSTRAP_SERVERS and the "
+        "other KAFKA_ variables), or testcontainers (needs Docker)",
+    )
+
+
+@pytest.fixture(scope="session")
+def kafka_kind(request: pytest.FixtureRequest) -> str:
+    return str(request.config.getoption("--kafka"))
+
+
+@pytest.fixture(scope="session")
+def kafka(kafka_kind: str) -> Iterator[KafkaUnderTest]:
+    """The Kafka all tests share; never stop it, see ``own_broker``."""
+    with open_kafka(kafka_kind) as kafka:
+        yield kafka
+
+
+@pytest.fixture
+def own_broker(kafka_kind: str) -> Iterator[StartBroker]:
+    """Starts embedded brokers that the test may kill and restart."""
+    if kafka_kind != "embedded":
+        pytest.skip("kills and restarts its broker: only with --kafka embedded")
+    with ExitStack() as stack:
+
+        def start(
+            folder: Path | None = None,
+            *,
+            port: int = 0,
+            properties: Mapping[str, str] | None = None,
+        ) -> EmbeddedBroker:
+            broker = EmbeddedBroker(folder, port=port, properties=properties)
+            return stack.enter_context(broker)
+
+        yield start
+
+
+@pytest.fixture
+def topics(request: pytest.FixtureRequest, kafka_kind: str) -> Iterator[MakeTopics]:
+    """``topics(12)`` creates input, output, dead letter and labels topic with random names."""
+    made: list[tuple[KafkaSettings, list[str]]] = []
+
+    def make(partitions: int = 1, settings: KafkaSettings | None = None) -> TopicSettings:
+        if settings is None:  # only now: a test with its own broker does not start the shared one
+            settings = request.getfixturevalue("kafka").settings
+        run = uuid.uuid4().hex[:8]
+        topics = TopicSettings(
+            input_topic=f"transactions-{run}",
+            output_topic=f"fraud-scores-{run}",
+            dlq_topic=f"transactions-dlq-{run}",
+            labels_topic=f"fraud-labels-{run}",
+        )
+        wanted = wanted_topics(topics)
+        admin = open_admin(settings)
+        create_topics(admin, wanted, partitions, -1)  # the broker's own replication factor
+        made.append((settings, list(wanted)))
+        return topics
+
+    yield make
+    if kafka_kind == "env":  # somebody else's Kafka is left as it was found
+        for settings, names in made:
+            admin = open_admin(settings)
+            for future in admin.delete_topics(names).values():
+                future.result(30)
+
+
+@pytest.fixture
+def group_id() -> str:
+    return f"group-{uuid.uuid4().hex[:8]}"

@@ -1,0 +1,127 @@
+"""What is particular to the store in a folder: processes, locks, paths."""
+
+from __future__ import annotations
+
+import fcntl
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.file_store import FileStore
+from tests.stores import rest
+
+RACERS = 8
+
+PUBLISHER = """
+import sys
+from pathlib import Path
+from stream_scorer.model.file_store import FileStore
+store = FileStore(Path(sys.argv[1]))
+print("ready", flush=True)
+sys.stdin.readline()
+print(store.publish(sys.argv[2].encode(), lambda v: {
+    "metadata.json": v.encode(), "preprocessor.pkl": sys.argv[2].encode()}))
+"""
+
+PROMOTER = """
+import sys
+from pathlib import Path
+from stream_scorer.errors import StoreConflict
+from stream_scorer.model.file_store import FileStore
+store = FileStore(Path(sys.argv[1]))
+expected = store.current()
+print("ready", flush=True)
+sys.stdin.readline()
+try:
+    print(store.promote(sys.argv[2], expected).version)
+except StoreConflict:
+    print("conflict")
+"""
+
+
+def race_processes(script: str, root: Path, arguments: list[str]) -> list[str]:
+    """Start one process for each argument, let them go together, return their last lines."""
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, str(root), argument],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for argument in arguments
+    ]
+    try:
+        for racer in racers:
+            assert racer.stdout is not None
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin is not None
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        return [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    finally:
+        for racer in racers:
+            racer.kill()
+            racer.communicate()
+
+
+def test_racing_processes_publish_distinct_versions(tmp_path: Path) -> None:
+    models = [f"model {n}" for n in range(RACERS)]
+    versions = race_processes(PUBLISHER, tmp_path, models)
+    store = FileStore(tmp_path)
+    assert sorted(versions) == sorted(store.versions())
+    assert len(set(versions)) == RACERS
+    for version, model in zip(versions, models, strict=True):
+        files = store.fetch(version)
+        assert files["model.pkl"] == files["preprocessor.pkl"] == model.encode()
+
+
+def test_one_of_racing_processes_promotes(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    versions = [store.publish(b"m", rest) for _ in range(RACERS + 1)]
+    store.promote(versions.pop(), None)
+    outcomes = race_processes(PROMOTER, tmp_path, versions)
+    (winner,) = [outcome for outcome in outcomes if outcome != "conflict"]
+    pointer = store.current()
+    assert pointer is not None
+    assert pointer.version == winner
+
+
+def test_file_store_leaves_no_unfinished_files(tmp_path: Path) -> None:
+    store = FileStore(tmp_path / "not" / "there" / "yet")
+    store.publish(b"m", rest)
+    store.promote("v1", None)
+    assert list((tmp_path / "not/there/yet/.unfinished").iterdir()) == []
+
+
+def test_file_store_names_the_path_it_cannot_use(tmp_path: Path) -> None:
+    (tmp_path / "store").write_text("a file")
+    with pytest.raises(StoreError, match=str(tmp_path / "store")):
+        FileStore(tmp_path / "store").current()
+    with pytest.raises(StoreError, match=str(tmp_path / "store")):
+        FileStore(tmp_path / "store").publish(b"m", rest)
+
+
+def test_file_pointer_rewritten_with_the_same_version_is_noticed(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.publish(b"m", rest)
+    first = store.promote("v1", None)
+    store.promote("v1", first)
+    with pytest.raises(StoreConflict):
+        store.promote("v1", first)
+
+
+def test_promotion_gives_up_on_a_lock_held_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path)
+    store.publish(b"m", rest)
+    monkeypatch.setattr("stream_scorer.model.file_store.LOCK_TIMEOUT_SECONDS", 0.05)
+    with (tmp_path / ".lock").open("wb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        with pytest.raises(StoreError, match="held by another process"):
+            store.promote("v1", None)
+    assert store.promote("v1", None).version == "v1"

@@ -1,0 +1,85 @@
+"""The Dockerfile and the locks it installs from."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.k8s.known_settings import known_names
+from tests.k8s.rendering import ROOT
+
+DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+LOCKS = sorted(path.stem for path in (ROOT / "locks").glob("*.txt"))
+
+
+def _pins(path: str) -> dict[str, list[str]]:
+    """Requirement → its hashes, of a hash lock."""
+    pins: dict[str, list[str]] = {}
+    requirement = ""
+    for line in (ROOT / path).read_text(encoding="utf-8").splitlines():
+        if line.startswith("    --hash="):
+            pins[requirement].append(line.strip(" \\"))
+        else:
+            requirement = line.rstrip(" \\").split(" ;")[0]
+            pins.setdefault(requirement, [])
+    return pins
+
+
+def test_there_is_a_lock_for_each_image_and_for_the_build() -> None:
+    assert LOCKS == ["build", "dashboard", "scorer", "trainer"]
+    for name in LOCKS:
+        assert f"locks/{name}.txt" in DOCKERFILE
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_images_have_the_versions_that_are_tested(name: str) -> None:
+    tested = _pins("requirements.lock")
+    for requirement, hashes in _pins(f"locks/{name}.txt").items():
+        assert hashes, requirement
+        assert set(hashes) == set(tested[requirement]), requirement
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_locks_name_no_registry(name: str) -> None:
+    assert "://" not in (ROOT / f"locks/{name}.txt").read_text(encoding="utf-8")
+
+
+def test_every_install_is_checked_against_hashes() -> None:
+    logical = DOCKERFILE.replace("\\\n", " ")
+    for line in logical.splitlines():
+        if "-r " in line and "install" in line:
+            assert "--require-hashes" in line
+            assert "--only-binary :all:" in line
+
+
+def test_images_run_as_nobody_in_particular() -> None:
+    for target in ("scorer", "trainer", "dashboard"):
+        assert f"FROM runtime AS {target}\n" in DOCKERFILE
+    runtime = DOCKERFILE.split(" AS runtime\n")[1].split("FROM runtime")[0]
+    assert "USER 10001:10001" in runtime
+    assert "STOPSIGNAL SIGTERM" in runtime
+    assert "USER" not in DOCKERFILE.split("FROM runtime", 1)[1]
+
+
+def test_syntax_is_what_every_builder_knows() -> None:
+    for unwanted in ("# syntax", "--mount", "--link", "--chmod", "<<"):
+        assert unwanted not in DOCKERFILE
+
+
+def test_every_variable_is_one_that_something_reads() -> None:
+    blocks = re.findall(r"^ENV (.+?[^\\])$", DOCKERFILE, flags=re.MULTILINE | re.DOTALL)
+    names = {name for block in blocks for name in re.findall(r"([A-Z_]+)=", block)}
+    assert "NUMBA_CPU_NAME" in names
+    assert names - known_names() == set()
+
+
+def test_build_context_holds_what_is_copied() -> None:
+    allowed = {
+        line[1:]
+        for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+        if line.startswith("!")
+    }
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, flags=re.MULTILINE)
+    sources = {source.split("/")[0] for line in copied for source in line.split()}
+    assert sources == allowed

@@ -1,0 +1,46 @@
+"""When, how often and with what the models are trained."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.k8s.rendering import VARIANTS, all_containers, render, select
+
+pytestmark = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def test_training_runs_on_sunday_at_two_in_kolkata_and_never_twice_at_once(variant: str) -> None:
+    spec = select(render(variant), "CronJob", "training-pipeline")["spec"]
+    assert (spec["schedule"], spec["timeZone"]) == ("0 2 * * 0", "Asia/Kolkata")
+    assert spec["concurrencyPolicy"] == "Forbid"
+
+
+def test_a_failed_training_is_tried_twice_more_within_four_hours(variant: str) -> None:
+    job = select(render(variant), "CronJob", "training-pipeline")["spec"]["jobTemplate"]["spec"]
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (2, 14400)
+    # A podFailurePolicy is refused with any other restart policy.
+    assert job["template"]["spec"]["restartPolicy"] == "Never"
+    (container,) = job["template"]["spec"]["containers"]
+    named = [rule["onExitCodes"]["containerName"] for rule in job["podFailurePolicy"]["rules"][:1]]
+    assert named == [container["name"]]
+
+
+def test_scratch_space_is_bounded_and_is_where_temporary_files_go(variant: str) -> None:
+    item = select(render(variant), "CronJob", "training-pipeline")
+    pod = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = all_containers(item)
+    env = {entry["name"]: entry.get("value") for entry in container["env"]}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
+    assert env["TMPDIR"] in mounts
+    assert "sizeLimit" in volumes[mounts["/scratch"]]["emptyDir"]
+
+
+def test_resources_are_those_that_the_full_data_needs(variant: str) -> None:
+    (container,) = all_containers(select(render(variant), "CronJob", "training-pipeline"))
+    resources = container["resources"]
+    if variant == "overlays/local":  # trains on synthetic rows instead
+        assert "--synthetic" in container["args"]
+        return
+    assert (resources["requests"]["cpu"], resources["limits"]["cpu"]) == ("2", "4")
+    assert (resources["requests"]["memory"], resources["limits"]["memory"]) == ("8Gi", "16Gi")
