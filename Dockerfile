@@ -15,9 +15,10 @@ ENV PATH=/opt/venv/bin:$PATH \
 # LightGBM is linked against OpenMP's run-time library.
 RUN apt-get update -q \
     && apt-get install -y -q --no-install-recommends libgomp1 \
-    && rm -rf /var/lib/apt/lists/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
     && groupadd --gid 10001 app \
-    && useradd --uid 10001 --gid app --home-dir /nonexistent --shell /usr/sbin/nologin app
+    && useradd --no-log-init --uid 10001 --gid app --home-dir /nonexistent \
+       --shell /usr/sbin/nologin app
 
 FROM base AS wheel
 WORKDIR /src
@@ -30,13 +31,16 @@ COPY trainer trainer
 COPY dashboard dashboard
 RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /dist .
 
-# The packages of each image, from its hash lock; pip itself stays outside the environment.
+# The packages of each image, from its hash lock, without their tests, C headers and the AWS
+# services that nobody here calls; pip itself stays outside the environment.
 FROM base AS scorer-packages
 COPY locks/scorer.txt /locks/
 RUN python -m venv --without-pip /opt/venv \
     && pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
        --require-hashes --only-binary :all: -r /locks/scorer.txt \
-    && find /opt/venv -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +
+    && find /opt/venv -depth -type d \( -name tests -o -name include \) -exec rm -rf {} + \
+    && find /opt/venv/lib/*/site-packages/botocore/data -mindepth 1 -maxdepth 1 -type d \
+       ! -name s3 ! -name sts ! -name 'sso*' ! -name signin -exec rm -rf {} +
 
 FROM scorer-packages AS trainer-packages
 COPY locks/trainer.txt /locks/

@@ -1,0 +1,1 @@
+"""The dashboard process: flagged transactions live, and the synchronous REST shim."""

@@ -78,7 +78,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from stream_scorer.model.reload import ModelWatcher
     from stream_scorer.model.signing import parse_trusted_keys
     from stream_scorer.model.store import open_store
-    from stream_scorer.runtime.registry import open_resolver
+    from stream_scorer.runtime.registry import using_resolver
 
     watcher = ModelWatcher(
         open_store(settings),
@@ -88,13 +88,14 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     with (
         hold_state(settings.dashboard_state_dir),
+        using_resolver(settings, "fraud_score") as resolver,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
         app = build_app(
             settings,
             watcher,
             lambda: KafkaScores(settings, settings.output_topic),
-            open_resolver(settings, "fraud_score"),
+            resolver,
         )
         server = Server(app, on_exit=app.state.parts.hub.close)
         watcher.start()

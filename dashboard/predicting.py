@@ -83,8 +83,7 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
     if by_shap:
         reasons = shap_reasons(batch, bundle, range(len(batch)))
     results = [
-        _result(int(batch.ids[i]), scores, i, reasons.get(i, ()), bundle)
-        for i in range(len(batch))
+        _result(int(batch.ids[i]), scores, i, reasons.get(i, ()), bundle) for i in range(len(batch))
     ]
     return Prediction(scores.scores.tolist(), results, scores.version)
 

@@ -7,6 +7,7 @@ import fcntl
 import os
 import signal
 import socket
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
@@ -38,7 +39,7 @@ class Server(uvicorn.Server):
         )
         self._on_exit = on_exit
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
         """Note the signal; a second one ends without waiting."""
         self.force_exit = self.should_exit
         self.should_exit = True
@@ -49,8 +50,11 @@ class Server(uvicorn.Server):
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:  # type: ignore[override]  # narrower on purpose
+    def capture_signals(self) -> Iterator[None]:
         """Handle signals without raising them again at the end, as uvicorn would."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # only a process's main thread gets signals
+            return
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
         try:

@@ -41,6 +41,8 @@ def _varint(buf: Any, p: int, end: int) -> Any:
         p += 1
         value |= np.uint64(byte & 0x7F) << shift
         if byte < 0x80:
+            if shift == np.uint64(63) and byte > 1:  # more than 64 bits
+                return np.int64(0), p, BAD_VARINT
             return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), p, 0
         shift += np.uint64(7)
     return np.int64(0), p, BAD_VARINT

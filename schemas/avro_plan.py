@@ -23,6 +23,7 @@ from schemas.contracts import (
     TIME,
     AvroSchema,
 )
+from schemas.writer_schema import UnreadableSchema, parse_writer
 
 
 class Kind(IntEnum):
@@ -46,10 +47,6 @@ class Target(IntEnum):
     EVENT_TIME = 3
     NUMBER = 4
     TEXT = 5
-
-
-class UnreadableSchema(ValueError):
-    """By the Avro rules a record of this writer cannot be read as a transaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +96,13 @@ def build_plan(schema: AvroSchema) -> DecodePlan | None:
     change what the fields mean.
 
     Raises:
-        UnreadableSchema: not a record, a required field is absent, or a type cannot be
-            resolved to ours.
+        UnreadableSchema: not a record, a required field is absent, a type cannot be resolved to
+            ours, or whatever :func:`schemas.writer_schema.parse_writer` refuses.
     """
-    if not isinstance(schema, dict) or schema.get("type") != "record":
+    parsed = parse_writer(schema)
+    if not isinstance(parsed, dict) or parsed.get("type") != "record":
         raise UnreadableSchema("the writer's schema is not a record")
-    fields = schema["fields"]
+    fields = parsed["fields"]
     names = [f["name"] for f in fields]
     if missing := [n for n in (ID, TIME, AMOUNT) if n not in names]:
         raise UnreadableSchema(f"the writer's schema has no {', '.join(missing)}")
@@ -112,20 +110,24 @@ def build_plan(schema: AvroSchema) -> DecodePlan | None:
     branches: list[tuple[Kind, int, bool]] = []
     first = [0]
     named: dict[str, Any] = {}
+    is_flat = True
     for field in fields:
-        target, slot = _target(field["name"])
-        union = isinstance(field["type"], list)
-        flat = [_branch(t, named) for t in (field["type"] if union else [field["type"]])]
-        if any(f is None for f in flat):
-            return None
-        known = [f for f in flat if f is not None]
-        usable = [target is Target.SKIP or f[0] in _PROMOTES[target] for f in known]
-        if not any(u for u, f in zip(usable, known, strict=True) if f[0] != "null" or union):
-            shown = known[0][0] if known else "an empty union"
-            raise UnreadableSchema(f"{field['name']} cannot be read from {shown}")
+        name, avro_type = field["name"], field["type"]
+        target, slot = _target(name)
+        union = isinstance(avro_type, list)
+        flat = [_branch(t, named) for t in (avro_type if union else [avro_type])]
+        usable = [target is Target.SKIP or f[0] in _PROMOTES[target] for f in flat]
+        if not any(
+            u and (name != AMOUNT or f[0] != "null") for u, f in zip(usable, flat, strict=True)
+        ):
+            shown = " or ".join(f[0] for f in flat) or "an empty union"
+            raise UnreadableSchema(f"{name} cannot be read from {shown}")
+        is_flat = is_flat and all(f[1] is not None for f in flat)
         rows.append((target, slot, union))
-        branches += [(f[1], f[2], u) for f, u in zip(known, usable, strict=True)]
+        branches += [(f[1] or Kind.NULL, f[2], u) for f, u in zip(flat, usable, strict=True)]
         first.append(len(branches))
+    if not is_flat:
+        return None
     return DecodePlan(
         tuple(names),
         np.array([r[0] for r in rows], np.int8),
@@ -149,22 +151,21 @@ def _target(name: str) -> tuple[Target, int]:
     return Target.SKIP, 0
 
 
-def _branch(avro_type: Any, named: dict[str, Any]) -> tuple[str, Kind, int] | None:
-    """Type name, kind and fixed size of a flat type; None for a nested one."""
+def _branch(avro_type: Any, named: dict[str, Any]) -> tuple[str, Kind | None, int]:
+    """Type name, kind and fixed size; the kind of a nested type is None."""
     if isinstance(avro_type, str):
         if avro_type in _PRIMITIVES:
             return avro_type, _PRIMITIVES[avro_type], 0
-        avro_type = named.get(avro_type.rpartition(".")[2])
-        if avro_type is None:
-            return None
+        if avro_type not in named:  # defined inside a nested type
+            return avro_type, None, 0
+        avro_type = named[avro_type]
     kind = avro_type["type"]
-    if kind in ("enum", "fixed"):
-        named[avro_type["name"].rpartition(".")[2]] = avro_type
-        return (
-            ("enum", Kind.VARINT, 0)
-            if kind == "enum"
-            else ("fixed", Kind.FIXED, int(avro_type["size"]))
-        )
-    if isinstance(kind, str) and kind in _PRIMITIVES:
-        return kind, _PRIMITIVES[kind], 0
-    return None
+    if kind == "enum":
+        named[avro_type["name"]] = avro_type
+        return kind, Kind.VARINT, 0
+    if kind == "fixed":
+        named[avro_type["name"]] = avro_type
+        return kind, Kind.FIXED, int(avro_type["size"])
+    if isinstance(kind, str):
+        return kind, _PRIMITIVES.get(kind), 0
+    return "a nested type", None, 0

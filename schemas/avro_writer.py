@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from schemas.avro_plan import Kind, Target, build_plan
+from schemas.avro_plan import DecodePlan, Kind, Target, build_plan
 from schemas.batch import TransactionBatch
 from schemas.contracts import load_schema
 
@@ -87,11 +88,17 @@ def _write(
         ends[row] = p
 
 
-def encode_avro(batch: TransactionBatch, head: bytes) -> list[bytes]:
-    """``head`` and the Avro body of each transaction, by our own schema."""
+@cache
+def _own_plan() -> DecodePlan:
     plan = build_plan(load_schema("transaction"))
     if plan is None or (plan.kind == Kind.FIXED).any() or (plan.target == Target.SKIP).any():
         raise AssertionError("the transaction schema is flat and all its fields are columns")
+    return plan
+
+
+def encode_avro(batch: TransactionBatch, head: bytes) -> list[bytes]:
+    """``head`` and the Avro body of each transaction, by our own schema."""
+    plan = _own_plan()
     if len(batch) == 0:
         return []
     strings = int(np.maximum(batch.lengths, 0).sum())

@@ -81,11 +81,13 @@ def source_name(source: Input) -> str:
 
 
 def _open(source: Input, name: str, opened: ExitStack) -> BinaryIO:
-    try:
-        raw = Path(source).open("rb") if isinstance(source, str | Path) else source
-    except OSError as error:
-        raise UsageError(f"{name}: cannot read: {error.strerror}") from error
-    opened.enter_context(raw)
+    if isinstance(source, str | Path):
+        try:
+            raw: BinaryIO = opened.enter_context(Path(source).open("rb"))
+        except OSError as error:
+            raise UsageError(f"{name}: cannot read: {error.strerror}") from error
+    else:
+        raw = opened.enter_context(source)
     if not isinstance(raw, io.BufferedReader):
         raw = opened.enter_context(io.BufferedReader(cast("io.RawIOBase", raw)))
     if raw.peek(len(GZIP_MAGIC))[: len(GZIP_MAGIC)] != GZIP_MAGIC:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from enum import Enum
 from typing import Final, NamedTuple
 
+import orjson
+
 from schemas.contracts import AvroSchema
 from schemas.resolver import SchemaResolver, UnknownSchema
 
@@ -20,7 +22,7 @@ CONFLUENT_MAGIC: Final = b"\x00"
 SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
 _GUID_MAGIC: Final = 1
 _GUID_BYTES: Final = 17  # magic and 16 bytes
-_JSON_STARTS: Final = frozenset(b'{["-0123456789tfnNI \t\r\n')
+_JSON_OBJECT: Final = frozenset(b"{ \t\r\n")
 
 
 class Format(Enum):
@@ -65,9 +67,18 @@ def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Fram
         if len(value) < 10:
             raise FramingError(f"single-object encoding needs 10 bytes, there are {len(value)}")
         return Frame(Format.AVRO, resolver.by_fingerprint(value[2:10]), 10)
-    if value[0] in _JSON_STARTS:
+    if value[0] in _JSON_OBJECT or _is_json(value):
         return Frame(Format.JSON, None, 0)
     raise FramingError(f"no known framing starts with the bytes {value[:4].hex(' ')}")
+
+
+def _is_json(value: bytes) -> bool:
+    """Whether it is JSON, though not an object: then the decoder can say what it is."""
+    try:
+        orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return False
+    return True
 
 
 def _guid(headers: Sequence[Header]) -> bytes | None:

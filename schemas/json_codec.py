@@ -29,9 +29,7 @@ from schemas.contracts import (
 from schemas.rejections import Rejection, Stage
 
 LABEL: Final = "isFraud"
-_INT64: Final = range(-(2**63), 2**63)
-_SHOWN_CHARS: Final = 40  # of a wrong value, in a message
-_MAX_NESTING: Final = 64
+_SHOWN_CHARS: Final = 40  # of an unknown field's name, in a message
 
 
 class Decoded(NamedTuple):
@@ -58,7 +56,11 @@ class RowReader:
         self._text_start = text_start
 
     def read(self, row: int, value: object) -> list[tuple[str | None, str, Stage]]:
-        """Fill ``row`` from one parsed value; every fault as (field, reason, stage)."""
+        """Fill ``row`` from one parsed value; every fault as (field, reason, stage).
+
+        Of a field that comes twice, under one name or as ``id-01`` and ``id_01``, the last value
+        that is not missing counts.
+        """
         if not isinstance(value, dict):
             return [_Fault(None, f"expected a JSON object, not {_kind(value)}", Stage.DECODE)]
         faults: list[tuple[str | None, str, Stage]] = []
@@ -67,18 +69,17 @@ class RowReader:
         index = NUMBER_INDEX
         for name, cell in value.items():
             column = index.get(name)
+            if column is None and name.startswith("id-"):
+                name = column_name(name) if _is_known(name) else name
+                column = index.get(name)
             if column is not None:
                 if type(cell) is float or type(cell) is int:
                     columns.append(column)
                     numbers.append(cell)
                 elif cell is not None:
                     faults.append(_wrong(name, "a number", cell))
-            elif cell is not None or name in (ID, TIME):
-                fault = self._read_other(row, name, cell)
-                if fault is not None:
-                    faults.append(fault)
-            elif self._strict and not _is_known(name):
-                faults.append(_unknown(name))
+            elif (fault := self._read_other(row, name, cell)) is not None:
+                faults.append(fault)
         faults += self._store_numbers(row, columns, numbers)
         faults += [_Fault(name, f"{name} is missing") for name in (ID, TIME) if name not in value]
         if math.isnan(self._batch.numbers[row, NUMBER_INDEX[AMOUNT]]) and not any(
@@ -89,16 +90,11 @@ class RowReader:
 
     def _read_other(self, row: int, name: str, cell: Any) -> _Fault | None:
         if (column := TEXT_INDEX.get(name)) is not None:
-            return self._read_text(row, name, column, cell)
-        if name in (ID, TIME, EVENT_TIME):
+            return None if _is_missing(cell) else self._read_text(row, name, column, cell)
+        if name in (ID, TIME):
             return self._read_whole(row, name, cell)
-        if (plain := column_name(name)) != name and _is_known(plain):
-            if (column := NUMBER_INDEX.get(plain)) is None:
-                return self._read_text(row, plain, TEXT_INDEX[plain], cell)
-            if type(cell) not in (int, float):
-                return _wrong(plain, "a number", cell)
-            faults = self._store_numbers(row, [column], [cell])
-            return faults[0] if faults else None
+        if name == EVENT_TIME:
+            return None if _is_missing(cell) else self._read_whole(row, name, cell)
         return _unknown(name) if self._strict and name != LABEL else None
 
     def _read_text(self, row: int, name: str, column: int, cell: Any) -> _Fault | None:
@@ -114,12 +110,15 @@ class RowReader:
         return None
 
     def _read_whole(self, row: int, name: str, cell: Any) -> _Fault | None:
-        if cell is None:
+        if _is_missing(cell):
             return _Fault(name, f"{name} is missing")
+        if type(cell) is float and math.isinf(cell):
+            return _Fault(name, f"{name} is infinite")
+        # An integer beyond 64 bits arrives as a float from the one parser and whole from the other.
+        if type(cell) in (int, float) and not -(2**63) <= cell < 2**63:
+            return _Fault(name, f"{name} does not fit a 64-bit integer")
         if type(cell) is not int:
             return _wrong(name, "an integer", cell)
-        if cell not in _INT64:
-            return _Fault(name, f"{name} does not fit a 64-bit integer")
         columns = {ID: self._batch.ids, TIME: self._batch.times}
         columns.get(name, self._batch.event_times)[row] = cell
         return None
@@ -130,18 +129,20 @@ class RowReader:
         try:
             array = np.array(values, np.float64)
         except OverflowError:
-            names = [
-                NUMBER_COLUMNS[c]
-                for c, v in zip(columns, values, strict=True)
-                if isinstance(v, int) and abs(v) > 2**1023
-            ]
-            return [_Fault(n, f"{n} does not fit a double") for n in names]
-        self._batch.numbers[row, columns] = array
+            array = np.array([_as_double(value) for value in values])
         infinite = np.isinf(array)
-        if not infinite.any():
-            return []
-        names = [NUMBER_COLUMNS[c] for c in np.asarray(columns)[infinite]]
-        return [_Fault(n, f"{n} is infinite") for n in names]
+        present = ~np.isnan(array)
+        # Of repeated columns the last value stays: numpy assigns in order.
+        where = np.asarray(columns, np.intp)
+        self._batch.numbers[row, where[present]] = array[present]
+        return [
+            _Fault(
+                NUMBER_COLUMNS[columns[i]],
+                f"{NUMBER_COLUMNS[columns[i]]} "
+                + ("is infinite" if isinstance(values[i], float) else "does not fit a double"),
+            )
+            for i in np.flatnonzero(infinite)
+        ]
 
 
 def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
@@ -172,11 +173,11 @@ def parse_json(value: bytes) -> object:
 
 
 def _parse_leniently(value: bytes) -> object:
-    if max(value.count(b"["), value.count(b"{")) > _MAX_NESTING:
-        raise ValueError("nested beyond reason")
     try:
         return json.loads(value.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise ValueError("nested beyond reason") from None
+    except ValueError as error:
         raise ValueError(str(error)) from None
 
 
@@ -200,13 +201,24 @@ def encode_json(batch: TransactionBatch) -> list[bytes]:
 
 def _is_known(name: str) -> bool:
     plain = column_name(name)
-    return (
-        plain in NUMBER_INDEX or plain in TEXT_INDEX or plain in (ID, TIME, EVENT_TIME, LABEL)
-    )
+    return plain in NUMBER_INDEX or plain in TEXT_INDEX or plain in (ID, TIME, EVENT_TIME, LABEL)
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _as_double(value: float) -> float:
+    """The double nearest to a number, infinite for an integer beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
 
 
 def _unknown(name: str) -> _Fault:
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
+    shown = shown.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent on
     return _Fault(shown, f"unknown field {shown!r}")
 
 

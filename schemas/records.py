@@ -6,15 +6,16 @@ Timestamps are plain integers of milliseconds on both sides.
 from __future__ import annotations
 
 import io
-from functools import cache
+import json
+from functools import cache, lru_cache
 from typing import Any
 
 import fastavro
 
 from schemas.contracts import AvroSchema, known_schemas, load_schema, schema_fingerprint
 from schemas.framing import SINGLE_OBJECT_MAGIC, prefix
-from schemas.resolver import LocalSchemas, SchemaResolver
-from schemas.transaction_codec import plain_types
+from schemas.resolver import LocalSchemas, SchemaResolver, UnknownSchema
+from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
 
 
 class UndecodableRecord(ValueError):
@@ -27,11 +28,18 @@ def _own(contract: str) -> Any:
 
 
 @cache
-def _by_fingerprint(contract: str) -> dict[bytes, Any]:
-    return {
-        mark: fastavro.parse_schema(plain_types(schema))
-        for mark, schema in known_schemas(contract).items()
-    }
+def _fingerprint(contract: str) -> bytes:
+    return schema_fingerprint(load_schema(contract))
+
+
+@lru_cache(maxsize=64)  # versions of three contracts; parsing anew for each record is slow
+def _parsed(schema_text: str) -> Any:
+    return parse_writer(json.loads(schema_text))
+
+
+@cache
+def _local(contract: str) -> LocalSchemas:
+    return LocalSchemas(contract)
 
 
 def encode_record(contract: str, record: dict[str, Any], schema_id: int | None = None) -> bytes:
@@ -41,8 +49,11 @@ def encode_record(contract: str, record: dict[str, Any], schema_id: int | None =
         ValueError: the record does not fit the schema.
     """
     out = io.BytesIO()
-    out.write(prefix(schema_fingerprint(load_schema(contract)), schema_id))
-    fastavro.schemaless_writer(out, _own(contract), record)
+    out.write(prefix(_fingerprint(contract), schema_id))
+    try:
+        fastavro.schemaless_writer(out, _own(contract), record)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(str(error)) from error
     return out.getvalue()
 
 
@@ -51,33 +62,37 @@ def decode_record(
 ) -> dict[str, Any]:
     """A record of ``contract`` as a dictionary, read by the schema it was written with.
 
+    Whatever the resolver raises beside ``UnknownSchema`` (a registry that does not answer) goes
+    through: then nothing is decided about the record.
+
     Raises:
         UndecodableRecord: framing, schema or body are not readable.
     """
     if not value:
         raise UndecodableRecord("the value is empty")
     try:
-        writer, start = _writer(contract, value, resolver or LocalSchemas(contract))
-        record = fastavro.schemaless_reader(io.BytesIO(value[start:]), writer, _own(contract))
-    except LookupError as error:
+        schema, start = _find_writer(contract, value, resolver or _local(contract))
+        writer = _parsed(json.dumps(schema))
+    except (UnknownSchema, UnreadableSchema) as error:
         raise UndecodableRecord(str(error)) from error
-    except UndecodableRecord:
-        raise
+    body = io.BytesIO(value[start:])
+    try:
+        record = fastavro.schemaless_reader(body, writer, _own(contract))
     except Exception as error:  # untrusted bytes raise anything in there
-        raise UndecodableRecord(f"not readable by its schema: {error}") from error
+        why = str(error) or type(error).__name__
+        raise UndecodableRecord(f"not readable by its schema: {why}") from error
+    if body.read(1):
+        raise UndecodableRecord("bytes are left over after the last field")
     if not isinstance(record, dict):
         raise UndecodableRecord("not a record")
     return record
 
 
-def _writer(contract: str, value: bytes, resolver: SchemaResolver) -> tuple[AvroSchema, int]:
+def _find_writer(contract: str, value: bytes, resolver: SchemaResolver) -> tuple[AvroSchema, int]:
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) >= 10:
-        known = _by_fingerprint(contract).get(value[2:10])
-        if known is not None:
+        if (known := known_schemas(contract).get(value[2:10])) is not None:
             return known, 10
-        schema = resolver.by_fingerprint(value[2:10])
-        return fastavro.parse_schema(plain_types(schema)), 10
+        return resolver.by_fingerprint(value[2:10]), 10
     if value[0] == 0 and len(value) >= 5:
-        schema = resolver.by_id(int.from_bytes(value[1:5], "big"))
-        return fastavro.parse_schema(plain_types(schema)), 5
+        return resolver.by_id(int.from_bytes(value[1:5], "big")), 5
     raise UndecodableRecord(f"no known framing starts with the bytes {value[:4].hex(' ')}")

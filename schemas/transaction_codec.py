@@ -6,16 +6,23 @@ import io
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final, NamedTuple
 
 import fastavro
 import numpy as np
 
 from schemas import avro_kernel
-from schemas.avro_plan import DecodePlan, UnreadableSchema, build_plan
+from schemas.avro_plan import DecodePlan, build_plan
 from schemas.avro_writer import encode_avro
 from schemas.batch import TransactionBatch, empty_batch, with_text
-from schemas.contracts import AMOUNT, NUMBER_INDEX, AvroSchema, load_schema, schema_fingerprint
+from schemas.contracts import (
+    AMOUNT,
+    NUMBER_INDEX,
+    TEXT_COLUMNS,
+    AvroSchema,
+    load_schema,
+    schema_fingerprint,
+)
 from schemas.framing import (
     MAX_RECORD_BYTES,
     Format,
@@ -28,12 +35,13 @@ from schemas.framing import (
 from schemas.json_codec import Decoded, RowReader, encode_json, finish, parse_json
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import SchemaResolver
+from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
 
 _MESSAGES: Final = {
     avro_kernel.TRUNCATED: "the body ends inside {}",
     avro_kernel.TRAILING: "bytes are left over after the last field",
     avro_kernel.BAD_BRANCH: "{} has a union index its schema does not have",
-    avro_kernel.BAD_VARINT: "{} has an integer of more than ten bytes",
+    avro_kernel.BAD_VARINT: "{} has an integer of more than 64 bits",
     avro_kernel.BAD_LENGTH: "{} has a length beyond the body",
     avro_kernel.BAD_BOOLEAN: "{} has a boolean that is neither 0 nor 1",
     avro_kernel.INCOMPATIBLE: "{} has a type that cannot be read as ours",
@@ -41,6 +49,7 @@ _MESSAGES: Final = {
     avro_kernel.INFINITE: "{} is infinite",
 }
 _INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
+_MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies has no end of them
 _AMOUNT_FIELD: Final = -2  # the kernel's word for "the amount, wherever it was to come from"
 
 
@@ -53,12 +62,26 @@ class _Group:
     end: list[int] = field(default_factory=list)
 
 
+class _Reference(NamedTuple):
+    """Both sides of a resolution, as the reference decoder wants them."""
+
+    writer: AvroSchema
+    reader: AvroSchema
+
+
+class _Writer(NamedTuple):
+    """What became of one writer's schema: a plan, the reference decoder, or a refusal."""
+
+    schema: AvroSchema  # held, so that its identity stays its own
+    way: DecodePlan | _Reference | UnreadableSchema
+
+
 class TransactionDecoder:
     """Decodes whole batches of records; holds the plans of the writers met so far."""
 
     def __init__(self, resolver: SchemaResolver) -> None:
         self._resolver = resolver
-        self._plans: dict[int, tuple[AvroSchema, DecodePlan | None]] = {}
+        self._writers: dict[int, _Writer] = {}
 
     def decode(self, values: Sequence[bytes | None], headers: Sequence[Headers]) -> Decoded:
         """Records to columns; a bad one becomes a rejection and its neighbours go on.
@@ -66,6 +89,8 @@ class TransactionDecoder:
         Whatever the resolver raises beside ``UnknownSchema`` (a registry that does not answer)
         goes through: then nothing is decided about any record.
         """
+        if len(self._writers) > _MAX_WRITERS:
+            self._writers.clear()
         batch = empty_batch(len(values))
         rejections: list[Rejection] = []
         groups: dict[int, _Group] = {}
@@ -88,14 +113,15 @@ class TransactionDecoder:
         joined = b"".join(v or b"" for v in values)
         reader = RowReader(batch, strict=False, text_start=len(joined))
         for key, group in groups.items():
-            schema, plan = self._plans[key]
-            if plan is None:
-                rejections += _decode_by_reference(values, group, schema, reader, offset=joined)
-            else:
-                rejections += _decode_by_plan(joined, group, plan, batch)
+            way = self._writers[key].way
+            if isinstance(way, DecodePlan):
+                rejections += _decode_by_plan(joined, group, way, batch)
+            elif isinstance(way, _Reference):
+                rejections += _decode_by_reference(joined, group, way, reader)
         rejections += _decode_json(values, json_rows, reader)
         rejections.sort(key=lambda r: r.index)
-        return finish(with_text(batch, joined + reader.text), rejections)
+        text = joined + reader.text if reader.text else joined
+        return finish(with_text(batch, text), rejections)
 
     def _frame(self, value: bytes | None, headers: Headers) -> tuple[int, int] | None:
         """Plan key and start of the body; None for JSON."""
@@ -114,18 +140,32 @@ class TransactionDecoder:
             raise _Refused(Stage.SCHEMA, str(error)) from None
         if found.format is Format.JSON:
             return None
-        return self._plan_key(found.schema), found.body_start
+        return self._writer_key(found.schema), found.body_start
 
-    def _plan_key(self, schema: AvroSchema) -> int:
+    def _writer_key(self, schema: AvroSchema) -> int:
         # Resolvers hand out the same object for the same schema, and it is kept here, so its
-        # identity names it.
+        # identity names it. A refusal is kept too: planning again for each record is slow.
         key = id(schema)
-        if key not in self._plans:
-            try:
-                self._plans[key] = (schema, build_plan(schema))
-            except UnreadableSchema as error:
-                raise _Refused(Stage.SCHEMA, str(error)) from None
+        if key not in self._writers:
+            self._writers[key] = _Writer(schema, _way(schema))
+        if isinstance(way := self._writers[key].way, UnreadableSchema):
+            raise _Refused(Stage.SCHEMA, str(way))
         return key
+
+
+def _way(schema: AvroSchema) -> DecodePlan | _Reference | UnreadableSchema:
+    try:
+        plan = build_plan(schema)
+        return plan if plan is not None else _reference(parse_writer(schema))
+    except UnreadableSchema as error:
+        return error.with_traceback(None)
+
+
+def _reference(writer: AvroSchema) -> _Reference:
+    # Under the writer's name: the reference decoder compares it, and it cannot change what the
+    # fields mean.
+    ours = {**plain_types(load_schema("transaction")), "name": writer["name"], "namespace": ""}
+    return _Reference(writer, fastavro.parse_schema(ours))
 
 
 class _Refused(Exception):
@@ -179,8 +219,6 @@ def _explain(row: int, code: int, where: int, names: Sequence[str]) -> Rejection
 
 
 def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
-    from schemas.contracts import TEXT_COLUMNS
-
     for column, name in enumerate(TEXT_COLUMNS):
         start, length = int(batch.starts[row, column]), int(batch.lengths[row, column])
         if length > 0:
@@ -192,21 +230,16 @@ def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
 
 
 def _decode_by_reference(
-    values: Sequence[bytes | None],
-    group: _Group,
-    schema: AvroSchema,
-    reader: RowReader,
-    *,
-    offset: bytes,
+    joined: bytes, group: _Group, by: _Reference, reader: RowReader
 ) -> Iterable[Rejection]:
     """Record by record through fastavro: for writers whose schema is nested."""
-    writer = fastavro.parse_schema(plain_types(schema))
     for row, begin, end in zip(group.rows, group.begin, group.end, strict=True):
-        body = io.BytesIO(offset[begin:end])
+        body = io.BytesIO(joined[begin:end])
         try:
-            record = fastavro.schemaless_reader(body, writer, _reader_schema())
-        except Exception as error:  # noqa: BLE001,RUF100 - untrusted bytes raise anything there
-            yield Rejection(row, Stage.DECODE, f"not readable by its schema: {error}"[:300])
+            record = fastavro.schemaless_reader(body, by.writer, by.reader)
+        except Exception as error:  # untrusted bytes raise anything there
+            why = str(error) or type(error).__name__
+            yield Rejection(row, Stage.DECODE, f"not readable by its schema: {why}"[:300])
             continue
         if body.read(1):
             yield Rejection(row, Stage.DECODE, _MESSAGES[avro_kernel.TRAILING])
@@ -226,29 +259,10 @@ def _decode_json(
         yield from _first_fault(row, reader.read(row, parsed))
 
 
-def _first_fault(
-    row: int, faults: Sequence[tuple[str | None, str, Stage]]
-) -> Iterable[Rejection]:
+def _first_fault(row: int, faults: Sequence[tuple[str | None, str, Stage]]) -> Iterable[Rejection]:
     if faults:
         name, reason, stage = faults[0]
         yield Rejection(row, stage, reason, name)
-
-
-def plain_types(schema: Any) -> Any:
-    """A schema without logical types, so that timestamps stay integers of milliseconds."""
-    if isinstance(schema, list):
-        return [plain_types(s) for s in schema]
-    if not isinstance(schema, dict):
-        return schema
-    return {
-        k: plain_types(v) if k in ("type", "items", "values", "fields") else v
-        for k, v in schema.items()
-        if k != "logicalType"
-    }
-
-
-def _reader_schema() -> Any:
-    return fastavro.parse_schema(plain_types(load_schema("transaction")))
 
 
 def encode_transactions(batch: TransactionBatch, schema_id: int | None = None) -> list[bytes]:
@@ -275,4 +289,3 @@ __all__ = [
     "plain_types",
     "schema_text",
 ]
-

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import signal
-import threading
 import time
 from collections.abc import Callable
 from typing import Any, Final
@@ -40,6 +39,7 @@ from stream_scorer.watchdog import Watchdog
 log = logging.getLogger(__name__)
 
 _WAIT_STEP_SECONDS: Final = 1.0
+_PAUSE_STEP_SECONDS: Final = 0.05  # how soon a pause notices that it is time to stop
 _ADMIN_SECONDS: Final = 5.0
 _LAG_SECONDS: Final = 1.0
 _HUNG_MARGIN_SECONDS: Final = 30.0
@@ -95,7 +95,7 @@ class ScorerProcess:
 
     def __init__(self, settings: ScorerSettings) -> None:
         self._settings = settings
-        self._stop = threading.Event()
+        self._is_stopping = False
         self._metrics = ScorerMetrics()
         self._watcher = ModelWatcher(
             open_store(settings),
@@ -113,9 +113,14 @@ class ScorerProcess:
         hung = settings.kafka_transaction_timeout_ms / 1000 * 3 + _HUNG_MARGIN_SECONDS
         self._watchdog = Watchdog(self._health.silence, hung)
 
+    def report(self) -> dict[str, Any]:
+        """What ``/readyz`` says."""
+        return self._health.report()
+
     def stop(self, *_: Any) -> None:
         """Finish the batch at hand, then leave; safe in a signal handler."""
-        self._stop.set()
+        # A plain flag: an event's lock may be held by the very code that the signal interrupted.
+        self._is_stopping = True
         self._watchdog.shorten(_GRACE_SECONDS)
 
     def run(self) -> None:
@@ -157,18 +162,21 @@ class ScorerProcess:
             settings.batch_max_wait_ms / 1000,
         )
         try:
-            loop.run(self._stop.is_set, self._pause)
+            loop.run(lambda: self._is_stopping, self._pause)
         finally:
             broker.close()
 
     def _pause(self, seconds: float) -> None:
+        """Wait, or less when it is time to stop."""
         self._health.turned()
-        self._stop.wait(seconds)
+        deadline = time.monotonic() + seconds
+        while not self._is_stopping and (left := deadline - time.monotonic()) > 0:
+            time.sleep(min(left, _PAUSE_STEP_SECONDS))
 
     def _wait_for(self, what: str, build: Callable[[], Any]) -> Any:
         """Try until it works or the process is told to stop (then None); says why it waits."""
         said = None
-        while not self._stop.is_set():
+        while not self._is_stopping:
             self._health.turned()
             try:
                 return build()
@@ -177,7 +185,7 @@ class ScorerProcess:
                 if str(error) != said:
                     said = str(error)
                     log.warning("waiting for %s: %s", what, error)
-            self._stop.wait(_WAIT_STEP_SECONDS)
+            self._pause(_WAIT_STEP_SECONDS)
         return None
 
     def _require_model(self) -> bool:

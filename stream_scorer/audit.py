@@ -96,6 +96,8 @@ class Audit:
         self, partition: int, offsets: NDArray[np.int64], key_hashes: NDArray[np.uint32]
     ) -> None:
         """Data records of one input partition, in its order."""
+        if not len(offsets):
+            return
         inputs = self._inputs[partition]
         cells = offsets - inputs.low
         inputs.cells[cells] = 0

@@ -17,14 +17,14 @@ METADATA_SECONDS: Final = 10.0
 
 
 def say(line: str = "") -> None:
-    """One line of a command's result, on standard output."""
+    """One line of a command's result on standard output, there at once for a reader in a pipe."""
     sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def say_json(value: Any) -> None:
-    """One JSON value on one line of standard output, there at once for a reader in a pipe."""
-    sys.stdout.write(orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode() + "\n")
-    sys.stdout.flush()
+    """One JSON value on one line of standard output."""
+    say(orjson.dumps(value).decode())
 
 
 def note(line: str) -> None:

@@ -14,6 +14,9 @@ from stream_scorer.errors import SettingsError
 _STALLED_SECONDS: Final = 120.0
 """A loop that has not turned for this long is stuck: every call in it has a shorter timeout."""
 
+_CLIENT_SECONDS: Final = 10.0
+"""A client that sends nothing for this long loses its thread."""
+
 METRICS_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
@@ -65,6 +68,8 @@ class HealthServer:
         }
 
         class Handler(BaseHTTPRequestHandler):
+            timeout = _CLIENT_SECONDS
+
             def do_GET(self) -> None:
                 route = routes.get(self.path.partition("?")[0])
                 status, kind, body = route() if route else _json(404, {"error": "not found"})
@@ -97,7 +102,8 @@ class HealthServer:
 
     def stop(self) -> None:
         """Stop serving."""
-        self._server.shutdown()
+        if self._thread.is_alive():  # else there is nothing to wait for, and it would, for ever
+            self._server.shutdown()
         self._server.server_close()
 
 

@@ -34,7 +34,12 @@ from confluent_kafka import (
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.ports import Outgoing, Polled
-from stream_scorer.runtime.kafka import consumer_config, producer_config, translate
+from stream_scorer.runtime.kafka import (
+    build_client,
+    consumer_config,
+    producer_config,
+    translate,
+)
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -42,6 +47,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _RETRY_PAUSE_SECONDS: Final = 0.05
 _CLOSE_SECONDS: Final = 5.0
+_INIT_SECONDS: Final = 30.0  # a coordinator that has just started loads its log first
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +75,11 @@ class KafkaBroker:
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
         self._failure: KafkaError | None = None
-        self._producer = Producer(_producer_config(settings, options, self._on_delivery))
-        self._consumer = Consumer(_consumer_config(settings, options))
-        self._call(lambda: self._producer.init_transactions(self._timeout))
+        self._producer = build_client(
+            Producer, _producer_config(settings, options, self._on_delivery)
+        )
+        self._consumer = build_client(Consumer, _consumer_config(settings, options))
+        self._call(lambda: self._producer.init_transactions(_INIT_SECONDS))
         self._consumer.subscribe(
             [options.topic],
             on_assign=self._on_assign,
@@ -91,7 +99,8 @@ class KafkaBroker:
             fence = self._consumer.consumer_group_metadata()
         except KafkaException as error:
             raise translate(error) from error
-        good = [m for m in messages if self._is_record(m)]
+        good = [m for m in messages if m.error() is None]
+        self._look_at_errors([e for m in messages if (e := m.error()) is not None], bool(good))
         if self._revoked:
             good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
@@ -124,13 +133,19 @@ class KafkaBroker:
         self._consumer.close()
         self._producer.flush(_CLOSE_SECONDS)
 
-    def _is_record(self, message: Message) -> bool:
-        error = message.error()
-        if error is None:
-            return True
-        if error.code() == KafkaError._PARTITION_EOF:
-            return False
-        raise translate(KafkaException(error))
+    def _look_at_errors(self, errors: Sequence[KafkaError], has_records: bool) -> None:
+        """Raise what came instead of records.
+
+        Beside records an error is only logged, unless it ends the process anyway: the client
+        is past those records, and raising would skip them.
+        """
+        for error in errors:
+            if error.code() == KafkaError._PARTITION_EOF:
+                continue
+            translated = translate(KafkaException(error))
+            if isinstance(translated, FatalError) or not has_records:
+                raise translated
+            log.warning("%s", translated)
 
     def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
         """Drop what a rebalance within this very poll took away.

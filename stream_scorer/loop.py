@@ -8,16 +8,17 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final, Protocol
 
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.limits import RejectionGuard
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.pipeline import Outcome, Pipeline
-from stream_scorer.ports import Broker, Polled
+from stream_scorer.ports import Broker, Polled, Txn
 
 log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LAST_BACKOFF_SECONDS: Final = 10.0
+_MAX_DOUBLINGS: Final = 10
 
 
 class Step(Enum):
@@ -79,7 +80,8 @@ class ScorerLoop:
 
     def backoff(self) -> float:
         """Seconds to wait before the next try; grows while tries fail."""
-        return min(_FIRST_BACKOFF_SECONDS * 2.0 ** (self._aborts - 1), _LAST_BACKOFF_SECONDS)
+        doublings = min(self._aborts - 1, _MAX_DOUBLINGS)  # a double's exponent is bounded
+        return min(_FIRST_BACKOFF_SECONDS * 2.0**doublings, _LAST_BACKOFF_SECONDS)
 
     def run_once(self) -> Step:
         """One turn: at most one batch, which is committed whole or not at all.
@@ -88,8 +90,7 @@ class ScorerLoop:
             FatalError: the process must end; whatever was not committed will be read again.
         """
         self._observer.turned()
-        bundle = self._model()  # read once: the batch has one model version
-        if bundle is None:
+        if self._model() is None:
             return self._failed("no model is loaded yet")
         try:
             polled = self._broker.poll(self._max_records, self._max_wait_seconds)
@@ -97,6 +98,9 @@ class ScorerLoop:
             return self._failed(str(error))
         if polled is None:
             return Step.IDLE
+        bundle = self._model()  # once, after the wait: the batch has one version, the newest
+        if bundle is None:
+            raise FatalError("the model that was loaded is gone")
         started = time.monotonic()
         try:
             outcome = self._pipeline.process(polled, bundle, int(self._clock() * 1000))
@@ -111,7 +115,7 @@ class ScorerLoop:
         return Step.COMMITTED
 
     def _commit(self, polled: Polled, outcome: Outcome) -> bool:
-        txn = self._broker.begin()
+        txn = self._begin()
         try:
             txn.publish(outcome.records)
             txn.commit(polled)
@@ -124,7 +128,15 @@ class ScorerLoop:
 
     def _again(self, polled: Polled) -> None:
         # An empty transaction is the one way back to the committed offsets.
-        self._broker.begin().abort(polled)
+        self._begin().abort(polled)
+
+    def _begin(self) -> Txn:
+        try:
+            return self._broker.begin()
+        except RetryableError as error:
+            # Without a transaction there is no abort to rewind the batch with, and to go on
+            # would be to skip it; a new process reads it again.
+            raise FatalError(f"cannot begin a transaction: {error}") from error
 
     def _failed(self, reason: str) -> Step:
         self._aborts += 1

@@ -16,6 +16,7 @@ from stream_scorer.ports import Polled
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _STEPS: Final = 20  # buckets of the score histogram
+_BOUNDS: Final = np.arange(1, _STEPS + 1) / _STEPS
 _ROWS: Final = (1, 5, 10, 50, 100, 250, 500, 1000, 2000, 5000, 10000)
 
 
@@ -25,21 +26,21 @@ class BatchHistogram(Collector):
     def __init__(self, name: str, meaning: str) -> None:
         self._name = name
         self._meaning = meaning
-        self._counts = np.zeros(_STEPS, np.int64)
+        self._counts = np.zeros(_STEPS + 1, np.int64)
         self._sum = 0.0
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Count the values of a batch."""
-        # A bucket's upper bound belongs to it, hence the rounding up.
-        places = np.clip(np.ceil(values * _STEPS).astype(np.int64) - 1, 0, _STEPS - 1)
-        self._counts += np.bincount(places, minlength=_STEPS)
+        # A bucket's upper bound belongs to it; above the last bound only +Inf is left.
+        places = np.searchsorted(_BOUNDS, values, side="left")
+        self._counts += np.bincount(places, minlength=_STEPS + 1)
         self._sum += float(values.sum())
 
     def collect(self) -> Iterator[Metric]:
         """The metric as it stands."""
         sums = np.cumsum(self._counts).tolist()
-        buckets = [(str((i + 1) / _STEPS), float(n)) for i, n in enumerate(sums)]
-        buckets.append(("+Inf", float(sums[-1])))
+        names = [*map(str, _BOUNDS.tolist()), "+Inf"]
+        buckets = [(name, float(n)) for name, n in zip(names, sums, strict=True)]
         yield HistogramMetricFamily(self._name, self._meaning, buckets, self._sum)
 
 
@@ -47,6 +48,8 @@ class ScorerMetrics:
     """The scorer's metrics in a registry of their own."""
 
     def __init__(self) -> None:
+        self._version: str | None = None
+        self._lagging: set[int] = set()
         self.registry = registry = CollectorRegistry()
         self.predictions = Counter(
             "prediction_count_total", "Transactions scored.", registry=registry
@@ -110,15 +113,20 @@ class ScorerMetrics:
 
     def loaded(self, version: str, seconds: float) -> None:
         """A model version took over."""
-        self.model_version.clear()
+        # The new one first: a scrape in between must not find none.
         self.model_version.labels(version).set(1)
+        if self._version not in (None, version):
+            self.model_version.remove(self._version)
+        self._version = version
         self.model_load_seconds.set(seconds)
 
     def set_lag(self, lag: Mapping[int, int], assigned: int) -> None:
         """Replace the lag of every partition; those no longer owned disappear."""
-        self.lag.clear()
         for partition, records in lag.items():
             self.lag.labels(str(partition)).set(records)
+        for partition in self._lagging - lag.keys():
+            self.lag.remove(str(partition))
+        self._lagging = set(lag)
         self.assigned.set(assigned)
 
     def render(self) -> bytes:

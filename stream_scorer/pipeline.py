@@ -48,8 +48,12 @@ class Destinations:
     max_bytes: Mapping[str, int]
 
     def limit(self, topic: str) -> int:
-        """Bytes of key, value and headers that fit into one record."""
-        return self.max_bytes.get(topic, OUTPUT_MAX_BYTES) - _OVERHEAD_BYTES
+        """Bytes of key, value and headers that fit into one record.
+
+        The topic has a limit and so has our producer, whatever the topic would take.
+        """
+        allowed = min(self.max_bytes.get(topic, OUTPUT_MAX_BYTES), OUTPUT_MAX_BYTES)
+        return allowed - _OVERHEAD_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +127,7 @@ class Pipeline:
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
                 done.append((rows, score(part, bundle)))
-            except ScorerError:
+            except (ScorerError, MemoryError):  # no record's fault
                 raise
             except Exception as error:
                 if len(rows) == 1:

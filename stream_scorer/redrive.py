@@ -24,7 +24,7 @@ from stream_scorer.dead_letters import (
     Selection,
     parse_dead_letter,
 )
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.findings import Span, Spans
 from stream_scorer.outcome_reader import by_partition
 from stream_scorer.redrive_progress import RedriveProgress, parse_progress
@@ -50,6 +50,7 @@ ORIGIN_HEADERS: Final = "redrive."
 
 TXN_SECONDS: Final = 30.0  # of one transactional call
 _TXN_RECORDS: Final = 500  # small enough that one txn ends well inside its timeout
+_BY_KEY: Final = -1  # librdkafka's word for "the partitioner decides"
 _OVERHEAD_BYTES: Final = 4096  # batch and record framing, with room
 
 
@@ -90,10 +91,12 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """One partition's part of a txn."""
+    """One txn: letters of one partition, and its progress then."""
 
+    partition: int
     letters: tuple[DeadLetter, ...]
     progress: RedriveProgress
+    has_news: bool
 
 
 def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = False) -> Redriven:
@@ -117,7 +120,7 @@ def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = Fa
         planner = _Planner(selection, progress, int(limit or INPUT_MAX_BYTES))
         for letters in _unredriven(settings, progress, counts[settings.dlq_topic]):
             plan = planner.plan(letters)
-            if sender is not None:
+            if sender is not None and plan.has_news:
                 sender.commit(plan, consumer)
         return planner.tally.result()
     except KafkaException as error:
@@ -138,11 +141,9 @@ class _Planner:
         self._max_bytes = max_bytes
         self.tally = _Tally()
 
-    def plan(self, letters: Mapping[int, list[DeadLetter]]) -> dict[int, _Plan]:
-        """What goes into the next txn; each partition's letters in its order."""
-        return {partition: self._one(partition, own) for partition, own in letters.items()}
-
-    def _one(self, partition: int, letters: list[DeadLetter]) -> _Plan:
+    def plan(self, letters: list[DeadLetter]) -> _Plan:
+        """What goes into the next txn: letters of one partition, in its order."""
+        partition = letters[0].partition
         before = self._progress[partition]
         chosen, passed = [], []
         for letter in letters:
@@ -157,7 +158,7 @@ class _Planner:
                 passed.append(letter.offset)
         after = before.after(passed, letters[-1].offset + 1, self._first_left.get(partition))
         self._progress[partition] = after
-        return _Plan(tuple(chosen), after)
+        return _Plan(partition, tuple(chosen), after, has_news=after != before)
 
     def _decide(self, letter: DeadLetter, before: RedriveProgress) -> str:
         if before.has(letter.offset):
@@ -165,11 +166,9 @@ class _Planner:
         if letter not in self._selection:
             return "left"
         size = len(letter.value or b"") + len(letter.key or b"") + _header_bytes(letter.headers)
-        return (
-            "impossible"
-            if letter.is_cut or size > self._max_bytes - _OVERHEAD_BYTES
-            else ("redriven")
-        )
+        if letter.is_cut or size > self._max_bytes - _OVERHEAD_BYTES:
+            return "impossible"
+        return "redriven"
 
 
 class _Sender:
@@ -188,23 +187,21 @@ class _Sender:
         except KafkaException as error:
             raise translate(error) from error
 
-    def commit(self, plans: Mapping[int, _Plan], consumer: Consumer) -> None:
+    def commit(self, plan: _Plan, consumer: Consumer) -> None:
         """One txn: the records and the progress, or nothing."""
+        progress = plan.progress
         # Before anything is sent: this refuses when there are too many holes to remember.
-        offsets = [
-            TopicPartition(self._dlq, p, plan.progress.position, plan.progress.metadata())
-            for p, plan in plans.items()
-        ]
+        metadata = progress.metadata()
+        offset = TopicPartition(self._dlq, plan.partition, progress.position, metadata)
         self._producer.begin_transaction()
         try:
-            for plan in plans.values():
-                for letter in plan.letters:
-                    self._send(letter)
+            for letter in plan.letters:
+                self._send(letter)
             self._producer.flush(TXN_SECONDS)
             if self._failures:
                 raise KafkaException(self._failures[0])
             self._producer.send_offsets_to_transaction(
-                offsets, consumer.consumer_group_metadata(), TXN_SECONDS
+                [offset], consumer.consumer_group_metadata(), TXN_SECONDS
             )
             self._producer.commit_transaction(TXN_SECONDS)
         except BaseException:
@@ -212,29 +209,31 @@ class _Sender:
             raise
 
     def _send(self, letter: DeadLetter) -> None:
-        headers = [*letter.headers, *_origin(self._dlq, letter)]
-        target = {"partition": p} if (p := self._partition(letter)) is not None else {}
+        headers: list[tuple[str, str | bytes | None]] = [
+            *(h for h in letter.headers if not h[0].startswith(ORIGIN_HEADERS)),
+            *_origin(self._dlq, letter),
+        ]
         while True:
             try:
                 self._producer.produce(
                     self._input,
                     letter.value,
                     letter.key,
+                    partition=self._partition(letter),
                     headers=headers,
                     on_delivery=self._on_delivery,
-                    **target,
                 )
                 return
             except BufferError:
                 self._producer.poll(0.1)
 
-    def _partition(self, letter: DeadLetter) -> int | None:
-        """The input's own partition, where its card's others are; None: by the key."""
+    def _partition(self, letter: DeadLetter) -> int:
+        """The input's own partition, where its card's others are; else the key decides."""
         errors = letter.errors
         text = errors.get("partition", "")
         if errors.get("topic") == self._input and text.isdecimal():
-            return int(text) if int(text) < self._partitions else None
-        return None
+            return int(text) if int(text) < self._partitions else _BY_KEY
+        return _BY_KEY
 
     def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
@@ -268,15 +267,21 @@ def _load(consumer: Consumer, topic: str, partitions: int) -> dict[int, RedriveP
 
 def _unredriven(
     settings: GroupSettings, progress: Mapping[int, RedriveProgress], partitions: int
-) -> Iterator[dict[int, list[DeadLetter]]]:
-    """Dead letters from each partition's position on, as many at a time as a txn takes."""
+) -> Iterator[list[DeadLetter]]:
+    """Dead letters of one partition from its position on, as many at a time as a txn takes."""
     topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
     whole: Spans = committed_spans(settings, group, topic, partitions)
+    for partition, span in whole.items():
+        if progress[partition].position > span.high:
+            raise UsageError(
+                f"the redrive's progress in {topic} partition {partition} is beyond its end: the "
+                f"topic was made anew; delete the group {settings.kafka_group_id}{GROUP_SUFFIX} "
+                "if its dead letters are to be redriven"
+            )
     spans = {p: Span(max(span.low, progress[p].position), span.high) for p, span in whole.items()}
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
-        for partition, own in by_partition(records):
-            for some in _chunks(map(parse_dead_letter, own)):
-                yield {partition: some}
+        for _, own in by_partition(records):
+            yield from _chunks(map(parse_dead_letter, own))
 
 
 def _chunks(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:

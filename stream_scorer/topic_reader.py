@@ -20,6 +20,7 @@ from stream_scorer.runtime.kafka import (
 from stream_scorer.runtime.settings import KafkaSettings
 
 QUERY_SECONDS: Final = 10.0  # of one question to the broker
+_RETRY_SECONDS: Final = 0.1
 _BATCH_RECORDS: Final = 5000
 _BATCH_SECONDS: Final = 0.1  # consume() waits this long for a full batch, so also at the very end
 
@@ -42,18 +43,34 @@ def _spans(
 ) -> Spans:
     consumer = open_consumer(settings, group_id, **{"isolation.level": isolation})
     try:
-        return {
-            partition: Span(
-                *consumer.get_watermark_offsets(
-                    TopicPartition(topic, partition), timeout=QUERY_SECONDS
-                )
-            )
-            for partition in range(partitions)
-        }
-    except KafkaException as error:
-        raise translate(error) from error
+        return {partition: ask_span(consumer, topic, partition) for partition in range(partitions)}
     finally:
         consumer.close()
+
+
+def ask_span(consumer: Consumer, topic: str, partition: int) -> Span:
+    """What a partition holds as of now, as far as this consumer's isolation lets it see.
+
+    Asked again for a while: just after its creation, or while leaders change, a partition answers
+    with errors that pass.
+
+    Raises:
+        RetryableError: no answer within ``QUERY_SECONDS``.
+        FatalError: the broker refuses us.
+    """
+    deadline = time.monotonic() + QUERY_SECONDS
+    while True:
+        left = max(_RETRY_SECONDS, deadline - time.monotonic())
+        try:
+            low, high = consumer.get_watermark_offsets(
+                TopicPartition(topic, partition), timeout=left
+            )
+            return Span(low, high)
+        except KafkaException as error:
+            failure = translate(error)
+            if not isinstance(failure, RetryableError) or time.monotonic() > deadline:
+                raise failure from error
+        time.sleep(_RETRY_SECONDS)
 
 
 def read_spans(

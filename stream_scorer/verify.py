@@ -22,7 +22,7 @@ from stream_scorer.runtime.kafka import (
     open_consumer,
     translate,
 )
-from stream_scorer.runtime.registry import open_resolver
+from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
 from stream_scorer.topic_reader import QUERY_SECONDS, committed_spans, read_spans, written_spans
@@ -74,9 +74,9 @@ def verify_topics(
     audit = Audit(inputs, limit)
     reading = _Reading(settings, group, stall_seconds, on_records or (lambda _: None))
     times = reading.inputs(audit, inputs)
-    with_registry = open_resolver(settings, "fraud_score")
-    for kind, topic in ((Kind.SCORE, topics[1]), (Kind.DEAD_LETTER, topics[2])):
-        reading.outcomes(audit, kind, topic, ends[kind], with_registry)
+    with using_resolver(settings, "fraud_score") as resolver:
+        for kind, topic in ((Kind.SCORE, topics[1]), (Kind.DEAD_LETTER, topics[2])):
+            reading.outcomes(audit, kind, topic, ends[kind], resolver)
     now = committed_spans(settings, group, settings.input_topic, len(whole))
     verdict = audit.finish(now, ends)
     return Report(

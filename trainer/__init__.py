@@ -1,0 +1,1 @@
+"""Training: data in, a published and promoted bundle out."""

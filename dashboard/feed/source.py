@@ -108,13 +108,15 @@ class KafkaScores:
         except KafkaException as error:
             raise translate(error) from error
         for message in messages:
-            error = message.error()
-            if error is None:
-                records.append((message.partition(), message.offset(), message.value()))
-            elif error.code() == KafkaError._PARTITION_EOF:
-                ends[message.partition()] = message.offset()
-            elif not error.retriable():
-                raise translate(KafkaException(error))
+            # None stands only in errors that are not of one partition.
+            partition, offset = message.partition() or 0, message.offset() or 0
+            trouble = message.error()
+            if trouble is None:
+                records.append((partition, offset, message.value()))
+            elif trouble.code() == KafkaError._PARTITION_EOF:
+                ends[partition] = offset
+            elif not trouble.retriable():
+                raise translate(KafkaException(trouble))
         return Polled(records, ends)
 
     def close(self) -> None:

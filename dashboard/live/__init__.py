@@ -1,0 +1,1 @@
+"""From the board to the open pages: ticks, merged and fanned out."""

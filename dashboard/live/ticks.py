@@ -44,9 +44,7 @@ class Tick:
     vitals: bytes
 
 
-def build_tick(
-    seq: int, activity: Activity, rates: tuple[float, float], vitals: bytes
-) -> Tick:
+def build_tick(seq: int, activity: Activity, rates: tuple[float, float], vitals: bytes) -> Tick:
     """The tick of what happened since the one before."""
     return Tick(
         seq,

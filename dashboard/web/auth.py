@@ -38,7 +38,7 @@ class Authenticator(Protocol):
 class Nobody:
     """``DASHBOARD_AUTH=none``: whoever reaches the address may look."""
 
-    def identify(self, request: Request) -> Identity:
+    def identify(self, request: Request) -> Identity:  # noqa: ARG002 - the port's
         """Always the same local user."""
         return Identity("local", "lead")
 

@@ -68,9 +68,7 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
 def check(request: Request, parts: PartsOf) -> Response:
     """A form for one-off predictions."""
     sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    return _render(
-        request, "check.html", sample=sample, max_rows=MAX_ROWS, vitals=_vitals(parts)
-    )
+    return _render(request, "check.html", sample=sample, max_rows=MAX_ROWS, vitals=_vitals(parts))
 
 
 def _render(request: Request, template: str, **more: Any) -> Response:
@@ -107,4 +105,3 @@ def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:
         }
         for name, value in given.items()
     ]
-

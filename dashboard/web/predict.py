@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from dashboard.model_status import describe_model
 from dashboard.predicting import (
     MAX_BODY_BYTES,
     MAX_ROWS,
@@ -21,7 +22,6 @@ from dashboard.web.body import read_body
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import PredictionModel, problem_responses, request_body
 from dashboard.web.problems import Problem
-from dashboard.model_status import describe_model
 from stream_scorer.model.bundle import Bundle
 
 router = APIRouter()

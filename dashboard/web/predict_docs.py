@@ -107,9 +107,7 @@ def _transaction() -> dict[str, Any]:
             properties[name] = {"type": ["integer", "null"], "description": "epoch milliseconds"}
             continue
         kind = field["type"] if isinstance(field["type"], str) else field["type"][1]
-        properties[name] = {
-            "type": _KINDS[kind] if name in required else [_KINDS[kind], "null"]
-        }
+        properties[name] = {"type": _KINDS[kind] if name in required else [_KINDS[kind], "null"]}
     return {
         "type": "object",
         "required": required,

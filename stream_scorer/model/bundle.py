@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import pickle
 import platform
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from schemas.contracts import known_schemas, load_schema, schema_fingerprint
 from schemas.json_codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.model.forest import feature_names_in
+from stream_scorer.model.forest import feature_names_in, gives_log_odds
 from stream_scorer.model.kernel import sigmoid
 from stream_scorer.model.lightgbm_model import LightGBMModel
 from stream_scorer.model.predictor import Predictor, build_predictor
@@ -33,6 +34,7 @@ FORMAT: Final = 1
 _PICKLE_PROTOCOL: Final = 5
 _MAX_GOLDEN_ROWS: Final = 64
 _SCORE_ULPS: Final = 4  # the C library's exp may differ by an ulp or two between machines
+_ATTRIBUTION_TOLERANCE: Final = 1e-6  # of a sum of thousands of log-odds, in log-odds
 _LIBRARIES: Final = ("lightgbm", "numba", "numpy", "scikit-learn")
 
 
@@ -79,7 +81,11 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
 
     Raises:
         ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
+        ArtifactIncompatible: the model's raw score is no log-odds.
+        ValueError: thresholds that no loader would take, or facts that name our part.
     """
+    _check_log_odds(draft.model_text)
+    _check_thresholds(draft.thresholds)
     model = pickle.dumps({"format": FORMAT, "lightgbm": draft.model_text}, _PICKLE_PROTOCOL)
     features = pickle.dumps(
         {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
@@ -156,11 +162,10 @@ def load_bundle(
     try:
         features = FeatureSet.from_state(preprocessor.get("features"))
         predictor = build_predictor(text)
-        thresholds = Thresholds(
-            float(metadata["thresholds"]["review"]), float(metadata["thresholds"]["block"])
-        )
-    except (ValueError, KeyError, TypeError, IndexError) as error:
+        thresholds = _thresholds(metadata)
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ArtifactCorrupt(f"version {version}: {error}") from error
+    _check_log_odds(text)
     if feature_names_in(text) != features.names:
         raise ArtifactIncompatible(f"version {version}: model and features name other columns")
     bundle = Bundle(version, metadata, features, predictor, LightGBMModel(text), thresholds)
@@ -205,7 +210,7 @@ def _check_compatible(metadata: Mapping[str, Any]) -> None:
     if made_for != ours:
         raise ArtifactIncompatible(f"feature set {made_for} is not this code's {ours}")
     schema = metadata.get("schema_fingerprint")
-    if schema not in {mark.hex() for mark in known_schemas("transaction")}:
+    if schema not in [mark.hex() for mark in known_schemas("transaction")]:
         raise ArtifactIncompatible(f"transaction schema {schema} is unknown to this code")
     libraries = metadata.get("libraries")
     made_with = libraries.get("lightgbm") if isinstance(libraries, dict) else None
@@ -221,20 +226,52 @@ def _plain(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     return value
 
 
+def _thresholds(metadata: Mapping[str, Any]) -> Thresholds:
+    found = metadata["thresholds"]
+    thresholds = Thresholds(float(found["review"]), float(found["block"]))
+    _check_thresholds(thresholds)
+    return thresholds
+
+
+def _check_thresholds(thresholds: Thresholds) -> None:
+    review, block = thresholds.review, thresholds.block
+    # One above 1 is allowed: it means "never".
+    if not (math.isfinite(block) and 0.0 <= review <= block):
+        raise ValueError(f"thresholds {review!r} (review) and {block!r} (block) are not in order")
+
+
+def _check_log_odds(model_text: str) -> None:
+    if not gives_log_odds(model_text):
+        raise ArtifactIncompatible("the model's raw score is not the log-odds of one class")
+
+
 def _check_golden(bundle: Bundle) -> None:
     try:
         golden = bundle.metadata["golden"]
         batch, kept, faults = decode_objects(golden["rows"], strict=True)
         raw, scores = np.array(golden["raw"], float), np.array(golden["scores"], float)
-    except (KeyError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ArtifactCorrupt(f"golden rows cannot be read: {error!r}") from error
-    if faults or len(kept) != len(raw) or len(raw) == 0 or len(raw) != len(scores):
+    if faults or not raw.shape == scores.shape == (len(kept),) or len(raw) == 0:
         raise ArtifactCorrupt("golden rows are missing or not transactions")
-    actual = bundle.predictor.raw(bundle.features.transform(batch))
+    if not np.isfinite(raw).all() or not np.isfinite(scores).all():
+        raise ArtifactCorrupt("golden scores are not finite numbers")
+    matrix = bundle.features.transform(batch)
+    actual = bundle.predictor.raw(matrix)
     again = np.empty(len(actual))
     sigmoid(actual, again)
     if not np.array_equal(actual, raw) or not _close(again, scores):
         raise ArtifactIncompatible("golden rows do not score as they did in training")
+    _check_attribution(bundle, matrix[:1], actual[:1])
+
+
+def _check_attribution(
+    bundle: Bundle, matrix: NDArray[np.float64], raw: NDArray[np.float64]
+) -> None:
+    """That flagged rows can be given reasons; one row, since LightGBM's own take long."""
+    total = bundle.predictor.base + bundle.predictor.contributions(matrix).sum(axis=1)
+    if not np.allclose(total, raw, rtol=0, atol=_ATTRIBUTION_TOLERANCE):
+        raise ArtifactCorrupt("attributions do not add up to the raw score")
 
 
 def _close(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:

@@ -15,7 +15,7 @@ from stream_scorer.model.store_layout import REQUIRED_FILES, SIGNATURE, is_versi
 
 log = logging.getLogger(__name__)
 
-KEPT: Final = 2
+KEPT_VERSIONS: Final = 2
 """The last good one, and the one before in case the last is damaged."""
 
 SAVE_ATTEMPTS: Final = 5
@@ -37,7 +37,7 @@ class BundleCache:
         self._folder = folder
 
     def save(self, version: str, files: Mapping[str, bytes]) -> None:
-        """Make ``version`` the last good bundle; older entries but one are removed."""
+        """Make ``version`` the last good bundle; older ones but one are removed."""
         try:
             entries = self._entries()
             if not entries or not _holds(entries[0], version, files):
@@ -104,8 +104,12 @@ class BundleCache:
                 return
 
     def _remove_old(self) -> None:
-        for entry in self._entries()[KEPT:]:
-            shutil.rmtree(entry, ignore_errors=True)
+        """Keep the newest entry of each of the newest versions: processes may save one twice."""
+        kept: set[str] = set()
+        for entry in self._entries():
+            if _version(entry) in kept or len(kept) == KEPT_VERSIONS:
+                shutil.rmtree(entry, ignore_errors=True)
+            kept.add(_version(entry))
 
 
 def _version(entry: Path) -> str:

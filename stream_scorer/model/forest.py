@@ -93,13 +93,23 @@ def parse_forest(text: str) -> Forest:
         raise ValueError("not a LightGBM model: it has no trees")
     facts = _pairs(header)
     _check(facts)
+    n_features = int(facts["max_feature_idx"]) + 1
     trees = [_tree(_pairs(block)) for block in blocks]
-    return _assemble(trees, int(facts["max_feature_idx"]) + 1)
+    for tree in trees:
+        _check_tree(tree, n_features)
+    return _assemble(trees, n_features)
 
 
 def feature_names_in(text: str) -> tuple[str, ...]:
     """The feature names a model's text carries."""
     return tuple(_pairs(text.partition("\nTree=")[0]).get("feature_names", "").split())
+
+
+def gives_log_odds(text: str) -> bool:
+    """Whether the sigmoid of a model's raw score is its probability."""
+    facts = _pairs(text.partition("\nTree=")[0])
+    one_class = facts.get("num_class", "1") == facts.get("num_tree_per_iteration", "1") == "1"
+    return one_class and facts.get("objective") in ("binary sigmoid:1", "cross_entropy")
 
 
 def _pairs(block: str) -> dict[str, str]:
@@ -138,6 +148,25 @@ def _tree(facts: Mapping[str, str]) -> _Tree:
         numbers("leaf_value"),
         numbers("internal_value"),
     )
+
+
+def _check_tree(tree: _Tree, n_features: int) -> None:
+    """That a tree is one: the compiled loops follow it without looking.
+
+    Raises:
+        ValueError: it is not.
+    """
+    splits = len(tree.feature)
+    columns = (tree.threshold, tree.decision, tree.left, tree.right, tree.inner)
+    if any(len(column) != splits for column in columns) or len(tree.leaf) != splits + 1:
+        raise ValueError("a tree's lists differ in length")
+    if splits and not 0 <= tree.feature.min() <= tree.feature.max() < n_features:
+        raise ValueError("a tree splits on a feature that the model does not have")
+    # Every node but the root is the child of exactly one other.
+    children = np.sort(np.concatenate([tree.left, tree.right]))
+    every = np.concatenate([np.arange(-splits - 1, 0), np.arange(1, splits)])
+    if splits and not np.array_equal(children, every):
+        raise ValueError("a tree's nodes do not form a tree")
 
 
 def _assemble(trees: Sequence[_Tree], n_features: int) -> Forest:

@@ -13,7 +13,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-_ZERO: Final = 1e-35  # LightGBM's kZeroThreshold: what counts as zero where zero is missing
+_ZERO: Final = float(np.float32(1e-35))
+"""LightGBM's kZeroThreshold, a single-precision literal: up to here a number is zero to it."""
 _ALWAYS_LEFT: Final = np.uint16(0)
 _ALWAYS_RIGHT: Final = np.uint16(0xFFFF)
 _BLOCK_ROWS: Final = 64  # rows whose codes stay in the cache while all trees pass over them
@@ -38,14 +39,16 @@ def rank_codes(
             value = matrix[r, feature]
             missing = slot_missing[s]
             is_nan = value != value
-            if is_nan and missing != _NAN:
-                value = 0.0  # LightGBM reads NaN as zero unless the feature had NaN in training
+            if -_ZERO <= value <= _ZERO or (is_nan and missing != _NAN):
+                # LightGBM drops tiny values from a row before it predicts, and reads NaN as
+                # zero unless the feature had NaN in training.
+                value = 0.0
             if missing == _NONE:
                 absent = False
             elif missing == _NAN:
                 absent = is_nan
             else:
-                absent = -_ZERO <= value <= _ZERO
+                absent = value == 0.0
             if absent:
                 codes[r, s] = _ALWAYS_LEFT if slot_left[s] else _ALWAYS_RIGHT
                 continue

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import ArtifactCorrupt, FatalError
+from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible, FatalError
 
 _ONE_THREAD = 1
 """Threads beyond one gain little on small batches and fight over a container's CPU share."""
@@ -50,11 +50,21 @@ class LightGBMModel:
         return np.asarray(out, np.float64)
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row."""
+        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row.
+
+        Raises:
+            ArtifactIncompatible: LightGBM has none for this kind of model (linear trees).
+        """
         return self._shap(matrix)[:, :-1]
 
     def _shap(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        out = self.booster.predict(matrix, pred_contrib=True, num_threads=_ONE_THREAD)
+        booster = self.booster
+        import lightgbm
+
+        try:
+            out = booster.predict(matrix, pred_contrib=True, num_threads=_ONE_THREAD)
+        except lightgbm.basic.LightGBMError as error:
+            raise ArtifactIncompatible(f"the model cannot be explained: {error}") from error
         return np.asarray(out, np.float64)
 
 

@@ -19,6 +19,9 @@ REASONS: Final = 5
 """Reasons a flagged transaction gets at most."""
 
 _SHOWN_CHARS: Final = 200  # of a string value in a reason
+_SHOWN_DECIMALS: Final = 6  # the finest the columns have
+_MIN_PLAIN: Final = 1e-3  # smaller, and six decimals would leave too few digits
+_MAX_PLAIN: Final = 1e15  # larger, and a double's digits end before the decimal point
 
 
 class Decision(IntEnum):
@@ -123,4 +126,8 @@ def _shown(
     value = float(matrix[row, feature])
     if value != value:
         return None
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
+    if value.is_integer() and abs(value) < _MAX_PLAIN:
+        return str(int(value))
+    if _MIN_PLAIN <= abs(value) < _MAX_PLAIN:
+        return f"{value:.{_SHOWN_DECIMALS}f}".rstrip("0").rstrip(".")
+    return f"{value:.6g}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     Consumer,
@@ -22,6 +22,22 @@ from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
+
+_Client = TypeVar("_Client")
+
+_OURS: Final = frozenset(
+    {
+        "acks",
+        "enable.auto.commit",
+        "enable.auto.offset.store",
+        "enable.idempotence",
+        "group.id",
+        "isolation.level",
+        "partitioner",
+        "transactional.id",
+    }
+)
+"""What no properties file may change; the group has a variable of its own."""
 
 INPUT_MAX_BYTES: Final = 4 * 1024 * 1024
 """``max.message.bytes`` of the input topic: anything larger never enters."""
@@ -42,7 +58,11 @@ _HOPELESS: Final = (
 
 
 def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
-    """librdkafka settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults."""
+    """librdkafka settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults.
+
+    Raises:
+        UsageError: the file cannot be read, or sets what exactly-once depends on.
+    """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
@@ -63,7 +83,13 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
         config["ssl.ca.location"] = str(settings.kafka_ssl_ca_location)
     config |= more
     if settings.kafka_config_file:
-        config |= read_properties(settings.kafka_config_file)
+        properties = read_properties(settings.kafka_config_file)
+        if kept := sorted(_OURS & properties.keys()):
+            raise UsageError(
+                f"{settings.kafka_config_file}: {', '.join(kept)} cannot be set there: "
+                "that each transaction is scored exactly once depends on it"
+            )
+        config |= properties
     return config
 
 
@@ -104,27 +130,43 @@ def producer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
 
 def open_consumer(settings: KafkaSettings, group_id: str, **more: Any) -> Consumer:
     """A consumer with :func:`consumer_config`."""
-    return Consumer(consumer_config(settings, group_id, **more))
+    return build_client(Consumer, consumer_config(settings, group_id, **more))
 
 
 def open_producer(settings: KafkaSettings, **more: Any) -> Producer:
     """A producer with :func:`producer_config`."""
-    return Producer(producer_config(settings, **more))
+    return build_client(Producer, producer_config(settings, **more))
 
 
 def open_admin(settings: KafkaSettings) -> AdminClient:
     """An admin client; keep it in a variable while its futures are waited for."""
-    return AdminClient(client_config(settings))
+    return build_client(AdminClient, client_config(settings))
+
+
+def build_client(client: Callable[[dict[str, Any]], _Client], config: dict[str, Any]) -> _Client:
+    """A client of the driver.
+
+    Raises:
+        UsageError: it refuses a setting.
+    """
+    try:
+        return client(config)
+    except KafkaException as error:  # at this point it can only be a setting
+        raise UsageError(f"kafka settings: {error.args[0].str()}") from error
 
 
 def read_properties(path: Path) -> dict[str, str]:
     """``key=value`` lines of a properties file; ``#`` starts a comment line.
 
     Raises:
-        UsageError: a line is neither, with its number.
+        UsageError: it cannot be read, or a line is neither, with its number.
     """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"KAFKA_CONFIG_FILE={path}: {error}") from error
     found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
@@ -226,6 +268,7 @@ __all__ = [
     "Message",
     "Producer",
     "TopicPartition",
+    "build_client",
     "client_config",
     "consumer_config",
     "create_topics",

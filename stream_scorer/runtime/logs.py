@@ -13,6 +13,10 @@ from typing import Any
 from stream_scorer.runtime.settings import LogSettings
 
 EXTRA_FIELDS = ("request_id", "latency_ms", "transaction_count")
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    ord("\n"): "\\n",
+    ord("\t"): "\\t",
+}
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -28,7 +32,8 @@ class JsonFormatter(logging.Formatter):
         """The line for one record; anything passed as ``extra`` becomes a field."""
         millis = int(record.msecs)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line: dict[str, Any] = {
+        # What the promised fields are called, no extra can replace.
+        line: dict[str, Any] = _extras(record) | {
             "timestamp": f"{stamp}.{millis:03d}Z",
             "level": record.levelname,
             "service": self._service,
@@ -36,24 +41,34 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
-        line |= {k: v for k, v in vars(record).items() if k not in _STANDARD}
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        try:
+            return json.dumps(line, default=str, allow_nan=False)
+        except ValueError:  # NaN is no JSON, and a value that holds itself never ends
+            return json.dumps({name: str(value) for name, value in line.items()})
+
+
+def _extras(record: logging.LogRecord) -> dict[str, Any]:
+    return {k: v for k, v in vars(record).items() if k not in _STANDARD}
 
 
 class ConsoleFormatter(logging.Formatter):
-    """``14:03:21Z INFO scorer: message key=value`` (UTC)."""
+    """``14:03:21Z INFO scorer: message key=value`` (UTC).
+
+    Control characters are shown as escapes: what came with a record can neither begin a line
+    of its own nor steer the terminal.
+    """
 
     converter = time.gmtime
 
     def __init__(self, service: str) -> None:
         super().__init__(f"%(asctime)sZ %(levelname)s {service}: %(message)s", "%H:%M:%S")
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line for one record, extras appended as ``key=value``."""
-        extras = [f"{k}={v}" for k, v in vars(record).items() if k not in _STANDARD]
-        return " ".join([super().format(record), *extras])
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
+        """The line for one record, extras appended as ``key=value``; a traceback follows it."""
+        extras = [f"{k}={v}" for k, v in _extras(record).items()]
+        return " ".join([super().formatMessage(record), *extras]).translate(_ESCAPES)
 
 
 def configure_logging(service: str, settings: LogSettings) -> None:

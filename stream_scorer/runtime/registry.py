@@ -10,7 +10,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from schemas.contracts import AvroSchema, canonical_form
@@ -152,6 +153,19 @@ def open_resolver(settings: RegistrySettings, contract: str = "transaction") -> 
     return LocalSchemas(contract)
 
 
+@contextmanager
+def using_resolver(
+    settings: RegistrySettings, contract: str = "transaction"
+) -> Iterator[SchemaResolver]:
+    """The same, for a while: connections are closed at the end."""
+    resolver = open_resolver(settings, contract)
+    try:
+        yield resolver
+    finally:
+        if isinstance(resolver, RegistryResolver):
+            resolver.close()
+
+
 def register_schema(settings: RegistrySettings, topic: str, schema: AvroSchema) -> int | None:
     """The id records on ``topic`` carry, registered as ``<topic>-value``; None without registry.
 
@@ -160,11 +174,8 @@ def register_schema(settings: RegistrySettings, topic: str, schema: AvroSchema) 
     """
     if not settings.schema_registry_url:
         return None
-    resolver = RegistryResolver(settings)
-    try:
+    with closing(RegistryResolver(settings)) as resolver:
         return resolver.register(f"{topic}-value", schema)
-    finally:
-        resolver.close()
 
 
 def _open_client(settings: RegistrySettings) -> SchemaRegistryClient:

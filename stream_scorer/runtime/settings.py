@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_scorer.errors import SettingsError
@@ -50,15 +50,15 @@ class KafkaSettings(_Environment):
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="how to talk to the brokers"
     )
+    kafka_config_file: Path | None = Field(
+        None, description="librdkafka properties (key=value lines) for everything else"
+    )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
         None, description="SASL mechanism"
     )
     kafka_sasl_username: str | None = Field(None, description="SASL user")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
     kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates, PEM")
-    kafka_config_file: Path | None = Field(
-        None, description="librdkafka properties (key=value lines) for everything else"
-    )
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -76,20 +76,15 @@ class KafkaSettings(_Environment):
             raise ValueError(f"no such file: {value}")
         return value
 
-    @model_validator(mode="after")
-    def _sasl_is_whole(self) -> KafkaSettings:
-        if self.kafka_security_protocol.startswith("SASL") and not self.kafka_config_file:
-            missing = [
-                name.upper()
-                for name in ("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
-                if getattr(self, name) is None
-            ]
-            if missing:
-                raise ValueError(
-                    f"KAFKA_SECURITY_PROTOCOL={self.kafka_security_protocol} needs "
-                    + ", ".join(missing)
-                )
-        return self
+    @field_validator("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
+    @classmethod
+    def _sasl_is_whole(cls, value: Any, info: ValidationInfo) -> Any:
+        # By field and not for the whole, so that it is said together with every other fault.
+        protocol = str(info.data.get("kafka_security_protocol"))
+        has_file = info.data.get("kafka_config_file", "a faulty one") is not None
+        if value is None and protocol.startswith("SASL") and not has_file:
+            raise ValueError(f"KAFKA_SECURITY_PROTOCOL={protocol} needs it")
+        return value
 
 
 class TopicSettings(_Environment):
@@ -185,8 +180,9 @@ def _faults(cls: type[_Environment], error: ValidationError) -> Iterator[str]:
             continue
         field = cls.model_fields[name]
         secret = "SecretStr" in str(field.annotation)
-        shown = "****" if secret else repr(fault["input"])
-        yield f"{name.upper()}={shown}: {message} ({field.description})"
+        given = fault["input"]
+        shown = "" if given is None else "=****" if secret else f"={given!r}"
+        yield f"{name.upper()}{shown}: {message} ({field.description})"
 
 
 def describe_settings(cls: type[_Environment]) -> str:

@@ -63,3 +63,16 @@ def test_pointer_that_moves_during_the_copy_is_followed() -> None:
     store.script(Fault("slow", "overwrite models/latest/metadata.json", wait=overtake))
     store.promote("v1", None)
     assert latest_copy(objects) == store.fetch("v2")
+
+
+@pytest.mark.parametrize("lost", ["preprocessor.pkl", "metadata.json.sig", "metadata.json"])
+def test_metadata_is_written_after_everything_else(lost: str) -> None:
+    def signed(version: str) -> dict[str, bytes]:
+        return {"metadata.json.sig": b"signature"} | rest(version)
+
+    store = MemoryStore()
+    store.script(Fault("unavailable", f"create models/v1/{lost}"))
+    with pytest.raises(StoreError, match="unavailable"):
+        store.publish(b"m", signed)
+    assert "models/v1/metadata.json" not in store.objects.keys("models/v1/")
+    assert store.versions() == []

@@ -1,0 +1,64 @@
+# make demo and make test need nothing but Python 3.11 or newer, make and the package registries.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-docker test-browser lint format bench bench-quick lock env clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+env: $(READY) ## the environment in .venv, from the hash-locked requirements
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12 …"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
+	  || { echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
+	@echo "making the environment in $(VENV) …"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: $(READY) ## the whole system on this machine (ARGS="--transactions 5000 --exit" for a bounded run)
+	@$(BIN)/stream-scorer demo $(ARGS)
+
+test: $(READY) ## all tiers that need nothing but Python, on an embedded Apache Kafka
+	@$(BIN)/pytest -m "not browser and not docker" $(ARGS)
+
+test-docker: $(READY) ## the tests of real Kafka, on a container instead (needs Docker)
+	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
+
+test-browser: $(READY) ## the dashboard in Chromium (needs /usr/bin/chromium)
+	@$(BIN)/pytest -m browser $(ARGS)
+
+lint: $(READY) ## linter, formatter and type checker
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(READY) ## let the formatter rewrite the sources
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: $(READY) ## throughput of one scorer beside its ceilings
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+bench-quick: $(READY) ## the same in under two minutes
+	@$(BIN)/python -m tests.bench --quick $(ARGS)
+
+lock: $(READY) ## resolve the requirements anew (needs uv)
+	@uv pip compile pyproject.toml --extra dev $(LOCK_FLAGS) -o requirements.lock
+	@uv pip compile pyproject.toml -c requirements.lock $(LOCK_FLAGS) -o locks/scorer.txt
+	@uv pip compile pyproject.toml --extra trainer -c requirements.lock $(LOCK_FLAGS) -o locks/trainer.txt
+	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock $(LOCK_FLAGS) -o locks/dashboard.txt
+
+LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+  --no-header --no-annotate
+
+clean: ## remove the environment and caches of this folder
+	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,110 @@
+// One-off predictions: sends what was pasted to /predict and shows the answer.
+
+import { capitalize, fillBadge, writeArrow, writePush, writeScore, writeValue } from "./view.js";
+
+const area = document.getElementById("body");
+const answer = document.getElementById("answer");
+
+document.getElementById("sample").addEventListener("click", () => {
+  area.value = area.dataset.sample;
+});
+
+document.getElementById("check").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  answer.replaceChildren(element("p", "Scoring…", "dim"));
+  try {
+    const response = await fetch("/predict", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: request(area.value),
+    });
+    const body = await response.json();
+    answer.replaceChildren(response.ok ? showResults(body) : showProblem(body));
+  } catch (error) {
+    answer.replaceChildren(element("p", String(error.message ?? error), "banner red"));
+  }
+});
+
+/** The request body; a list or a single transaction is wrapped, anything else goes as it is. */
+function request(text) {
+  const isShap = document.getElementById("shap").checked;
+  let value;
+  try {
+    value = JSON.parse(text);
+  } catch {
+    return text; // the server says what is wrong, with its own words
+  }
+  if (Array.isArray(value)) value = { transactions: value };
+  else if (value && typeof value === "object" && !("transactions" in value)) {
+    value = { transactions: [value] };
+  }
+  if (isShap && value && typeof value === "object") value.explain = "shap";
+  return JSON.stringify(value);
+}
+
+function showResults(body) {
+  const section = element("div", "", "result");
+  section.append(element("p", `model ${body.model_version}`, "dim"));
+  const table = element("table", "", "plain");
+  const head = table.createTHead().insertRow();
+  for (const title of ["Risk", "Score", "Decision", "Transaction", "Reasons"]) {
+    head.append(element("th", title));
+  }
+  const rows = table.createTBody();
+  for (const result of body.results) rows.append(showResult(result));
+  section.append(table, raw(body));
+  return section;
+}
+
+function showResult(result) {
+  const row = document.createElement("tr");
+  const badge = element("span", "");
+  fillBadge(badge, riskOf(result));
+  const reasons = result.reasons.map((reason) =>
+    element("div", `${reason.feature} = ${writeValue(reason.value)} `
+      + `${writeArrow(reason.contribution)} ${writePush(reason.contribution)}`));
+  const decision = element("span", capitalize(result.decision), "decision");
+  decision.classList.add(result.decision.toLowerCase());
+  const score = writeScore(result.score, result.review_threshold, result.block_threshold);
+  for (const content of [[badge], [score], [decision], [String(result.transaction_id)],
+    reasons.length ? reasons : ["—"]]) {
+    const cell = row.insertCell();
+    cell.append(...content);
+  }
+  return row;
+}
+
+/** The bands of the list: thirds of what lies between the review threshold and 1. */
+function riskOf({ score, review_threshold: review }) {
+  if (score < review) return "low";
+  const third = (1 - review) / 3;
+  if (score < review + third) return "elevated";
+  return score < review + 2 * third ? "high" : "critical";
+}
+
+function showProblem(problem) {
+  const section = element("div", "", "banner red");
+  section.append(element("b", `${problem.status} ${problem.title}`), element("p", problem.detail));
+  if (problem.errors) {
+    const list = document.createElement("ul");
+    for (const { row, field, reason } of problem.errors) {
+      const where = row === null ? "" : `row ${row}, `;
+      list.append(element("li", `${where}${field ?? "the whole"}: ${reason}`));
+    }
+    section.append(list);
+  }
+  return section;
+}
+
+function raw(body) {
+  const details = document.createElement("details");
+  details.append(element("summary", "JSON"), element("pre", JSON.stringify(body, null, 2)));
+  return details;
+}
+
+function element(name, text, className = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (className) made.className = className;
+  return made;
+}

@@ -1,0 +1,161 @@
+// The page of flagged transactions: puts live rows, hold rules, filters and the drawer together.
+
+import { isEmpty, matches, readFilter, toQuery } from "./filter.js";
+import { Hold } from "./hold.js";
+import { follow } from "./stream.js";
+import { FlagTable } from "./table.js";
+import { View } from "./view.js";
+
+const POLL_MS = 5000;
+const TRIES_BEFORE_POLLING = 3;
+const ANNOUNCE_MS = 10_000;
+
+const filter = readFilter(location.search);
+const view = new View();
+const table = new FlagTable();
+const isPinned = table.body.dataset.pinned === "yes";
+const pill = document.getElementById("pill");
+const pause = document.getElementById("pause");
+const live = document.getElementById("v-live");
+const hold = new Hold(table, refresh);
+let connection = { state: "lost", tries: 0 };
+let drawer = null;
+let announced = 0;
+let polling = 0;
+
+if (isPinned) hold.set("pinned", true);
+view.update(JSON.parse(table.body.dataset.vitals));
+pause.hidden = isPinned;
+refresh();
+follow(table.body.dataset.asOf, onEvent, onState);
+
+function onEvent({ type, data }) {
+  view.update(data);
+  const rows = data.rows.filter((row) => matches(row, filter));
+  if (type === "reset") startOver();
+  else if (hold.isActive) keep(rows, data.more);
+  else if (data.more > 0) startOver();
+  else if (rows.length > 0) table.insert(rows);
+}
+
+function keep(rows, more) {
+  const missed = isEmpty(filter) ? more : 0;
+  if (rows.length > 0 || missed > 0) hold.keep(rows, missed);
+}
+
+/** Fetch the newest page again: what is shown is not continued by what comes. */
+async function startOver() {
+  if (hold.isActive) {
+    if (!isPinned) hold.keep([], 1);
+    return;
+  }
+  const items = await fetchNewest();
+  if (items && !hold.isActive) table.replace(items);
+}
+
+async function fetchNewest() {
+  try {
+    const answer = await fetch(`/api/v1/flags?${toQuery(filter, { limit: 50 })}`);
+    if (answer.status === 401) location.reload();
+    return answer.ok ? (await answer.json()).items : null;
+  } catch {
+    return null; // the connection's state says it already
+  }
+}
+
+function onState(state) {
+  connection = state;
+  if (state.state === "live") {
+    clearInterval(polling);
+    polling = 0;
+  } else if (state.tries >= TRIES_BEFORE_POLLING && !polling) {
+    polling = setInterval(startOver, POLL_MS);
+  }
+  refresh();
+}
+
+function refresh() {
+  const isPaused = hold.has("paused");
+  if (!hold.isActive && hold.count > 0) return show();
+  pill.hidden = hold.count === 0;
+  if (hold.count > 0) {
+    pill.textContent = isPinned ? `${hold.label} new — go to the newest` : `${hold.label} new — show`;
+    announce(`${hold.label} new flagged transactions`);
+  }
+  pause.textContent = isPaused ? "Resume" : "Pause";
+  pause.setAttribute("aria-pressed", String(isPaused));
+  const lost = connection.tries >= TRIES_BEFORE_POLLING
+    ? "polling every 5 s"
+    : `reconnecting (try ${connection.tries})`;
+  const [state, text] = connection.state !== "live"
+    ? connection.tries === 0 ? ["static", "connecting"] : ["lost", lost]
+    : isPaused ? ["paused", "paused"] : ["live", hold.isActive ? "live, held" : "live"];
+  live.dataset.state = state;
+  live.textContent = text;
+}
+
+/** Let the held rows in, newest at the top. */
+async function show() {
+  const { rows, isWhole } = hold.take();
+  if (isWhole) table.insert(rows);
+  else {
+    const items = await fetchNewest();
+    if (items) table.replace(items);
+    else table.insert(rows);
+  }
+  refresh();
+}
+
+function announce(text) {
+  if (Date.now() - announced < ANNOUNCE_MS) return;
+  announced = Date.now();
+  document.getElementById("announce").textContent = text;
+}
+
+async function openDrawer(id) {
+  const { Drawer } = await import("./drawer.js");
+  drawer ??= new Drawer(table, hold);
+  await drawer.open(id);
+}
+
+pill.addEventListener("click", () => {
+  if (isPinned) location.assign(`/?${toQuery(filter)}`);
+  else {
+    scrollTo({ top: 0 });
+    show();
+  }
+});
+pause.addEventListener("click", () => hold.set("paused", !hold.has("paused")));
+
+table.body.addEventListener("click", (event) => {
+  const row = event.target.closest("tr");
+  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+  if (!row || !isPlain || !document.getSelection().isCollapsed) return;
+  event.preventDefault();
+  openDrawer(row.dataset.id);
+});
+
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") drawer?.close();
+  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
+  if (event.key === "p" && !isPinned) hold.set("paused", !hold.has("paused"));
+  if (event.key === "." && hold.count > 0) pill.click();
+});
+
+const form = document.getElementById("filters");
+form.addEventListener("formdata", ({ formData }) => {
+  for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
+});
+form.elements.product.addEventListener("change", () => form.requestSubmit());
+
+const copy = document.getElementById("copy");
+if (copy && navigator.clipboard) {
+  copy.hidden = false;
+  copy.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(document.getElementById("commands").textContent);
+    copy.textContent = "Copied";
+  });
+}
+
+const selected = new URLSearchParams(location.search).get("sel");
+if (selected) openDrawer(selected);

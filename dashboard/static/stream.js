@@ -1,0 +1,34 @@
+// Ticks for this page: through the worker all tabs share, else by a stream of its own that is
+// closed while the page is hidden.
+
+export async function follow(after, onEvent, onState) {
+  let last = after;
+  const note = (event) => {
+    last = event.id;
+    onEvent(event);
+  };
+  const { open, close } = globalThis.SharedWorker
+    ? shared(note, onState)
+    : await alone(note, onState);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open(last));
+  open(last);
+}
+
+function shared(onEvent, onState) {
+  const worker = new SharedWorker("/static/stream-worker.js", { type: "module", name: "stream" });
+  worker.port.onmessage = ({ data }) => (data.event ? onEvent(data.event) : onState(data.state));
+  return {
+    open: (after) => worker.port.postMessage({ open: true, after }),
+    close: () => worker.port.postMessage({ open: false }),
+  };
+}
+
+async function alone(onEvent, onState) {
+  const { Source } = await import("./source.js");
+  const source = new Source(onEvent, onState);
+  const open = (after) => source.open(after);
+  const close = () => source.close();
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  return { open, close };
+}

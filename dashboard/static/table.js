@@ -1,0 +1,100 @@
+// The rows on the page: newest first, at most 200. All text goes in through textContent, since
+// every field can hold what an attacker typed.
+
+import {
+  capitalize, fillBadge, writeAmount, writeArrow, writeScore, writeTime, writeValue,
+} from "./view.js";
+
+const MOST_ROWS = 200;
+const SHOWN_REASONS = 3;
+
+export class FlagTable {
+  constructor() {
+    this.table = document.getElementById("flags");
+    this.body = document.getElementById("rows");
+    this.template = document.getElementById("row").content.firstElementChild;
+    this.empty = document.getElementById("empty");
+  }
+
+  /** Put rows where they belong; one that is there already stays as it is. */
+  insert(rows, isFresh = true) {
+    for (const row of [...rows].sort(compare).reverse()) {
+      if (this.body.querySelector(`[data-id="${CSS.escape(row.id)}"]`)) continue;
+      let before = this.body.firstElementChild;
+      while (before && compare(keyOf(before), keyOf(row)) < 0) before = before.nextElementSibling;
+      this.body.insertBefore(this.#build(row, isFresh), before);
+    }
+    while (this.body.childElementCount > MOST_ROWS) this.body.lastElementChild.remove();
+    this.#showOrHide();
+  }
+
+  replace(rows) {
+    this.body.replaceChildren();
+    this.insert(rows, false);
+  }
+
+  row(id) {
+    return this.body.querySelector(`[data-id="${CSS.escape(id)}"]`);
+  }
+
+  #showOrHide() {
+    const isEmpty = this.body.childElementCount === 0;
+    this.table.hidden = isEmpty;
+    this.empty.hidden = !isEmpty;
+  }
+
+  #build(row, isFresh) {
+    const tr = this.template.cloneNode(true);
+    const cell = (name) => tr.querySelector(`.c-${name}`);
+    tr.dataset.id = row.id;
+    tr.dataset.key = keyOf(row).join(",");
+    if (isFresh) tr.classList.add("fresh");
+    fillBadge(cell("risk").firstElementChild, row.risk);
+    cell("score").textContent = writeScore(row.score, row.review_threshold, row.block_threshold);
+    const time = cell("time").firstElementChild;
+    time.dateTime = `${writeTime(row.scored_at).replace(" ", "T")}Z`;
+    const zone = document.createElement("span");
+    zone.className = "zone";
+    zone.textContent = " UTC";
+    time.append(writeTime(row.scored_at), zone);
+    const link = cell("txn").firstElementChild;
+    link.textContent = row.transaction_id;
+    link.href = `/t/${encodeURIComponent(row.id)}`;
+    cell("amount").textContent = writeAmount(row.amount);
+    cell("product").textContent = writeValue(row.product);
+    cell("card").textContent = writeValue(row.card);
+    cell("reasons").append(...row.reasons.slice(0, SHOWN_REASONS).map(buildReason));
+    cell("model").textContent = row.model_version;
+    const decision = cell("decision").firstElementChild;
+    decision.textContent = capitalize(row.decision);
+    decision.classList.add(row.decision.toLowerCase().replace(/[^a-z]/g, ""));
+    return tr;
+  }
+}
+
+function buildReason(reason) {
+  const span = document.createElement("span");
+  span.className = "reason";
+  const name = document.createElement("b");
+  name.textContent = reason.feature;
+  const push = document.createElement("span");
+  push.className = "push";
+  push.textContent = Math.abs(reason.contribution).toFixed(2);
+  span.append(name, ` ${writeArrow(reason.contribution)}`, push, " ");
+  return span;
+}
+
+/** Scored at, partition, offset: the order of the list, newest first. */
+function keyOf(row) {
+  if (row instanceof Element) return row.dataset.key.split(",").map(Number);
+  return [row.scored_at, row.source.partition, row.source.offset];
+}
+
+function compare(a, b) {
+  const left = Array.isArray(a) ? a : keyOf(a);
+  const right = Array.isArray(b) ? b : keyOf(b);
+  for (let i = 0; i < 3; i += 1) {
+    if (left[i] !== right[i]) return right[i] - left[i];
+  }
+  return 0;
+}

@@ -1,0 +1,161 @@
+// Writes values and the state of the stream, as the server's templates do.
+
+const amounts = new Intl.NumberFormat("en-US", {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+const counts = new Intl.NumberFormat("en-US");
+const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲" };
+const SILENT_MS = 60_000;
+
+export const MISSING = "—";
+export const writeCount = (value) => counts.format(value);
+export const writeAmount = (value) => (value === null ? MISSING : amounts.format(value));
+export const writeValue = (value) => (value === null || value === "" ? MISSING : String(value));
+export const writeArrow = (push) => (push > 0 ? "↑" : "↓");
+export const writePush = (push) => (push < 0 ? "−" : "+") + Math.abs(push).toFixed(2);
+export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
+
+/** `2026-11-23 14:03:21`, in UTC. */
+export function writeTime(millis) {
+  const date = new Date(millis);
+  if (Number.isNaN(date.getTime())) return `${millis} ms`;
+  return date.toISOString().slice(0, 19).replace("T", " ");
+}
+
+/** Two decimals, or as many as it takes not to cross a threshold; 1.00 is certainty alone. */
+export function writeScore(score, ...thresholds) {
+  thresholds.push(1);
+  for (let digits = 2; digits < 17; digits += 1) {
+    const text = score.toFixed(digits);
+    if (thresholds.every((t) => Number(text) >= t === score >= t)) return text;
+  }
+  return String(score);
+}
+
+/** `0.4 s`, `12 s`, `3 min`, `2 h`. */
+export function writeSpan(millis) {
+  if (millis < 10_000) return `${(Math.max(0, millis) / 1000).toFixed(1)} s`;
+  if (millis < 120_000) return `${Math.round(millis / 1000)} s`;
+  if (millis < 7_200_000) return `${Math.round(millis / 60_000)} min`;
+  return `${Math.round(millis / 3_600_000)} h`;
+}
+
+export function fillBadge(badge, risk) {
+  badge.className = `risk ${GLYPHS[risk] === undefined ? "low" : risk}`;
+  badge.textContent = "";
+  if (GLYPHS[risk]) {
+    const glyph = document.createElement("span");
+    glyph.setAttribute("aria-hidden", "true");
+    glyph.textContent = GLYPHS[risk];
+    badge.append(glyph, " ");
+  }
+  badge.append(capitalize(risk));
+}
+
+/** Shows what each tick says about the stream: numbers, banners, distribution. */
+export class View {
+  #model = null;
+  #changed = null;
+  #bars = "";
+
+  constructor() {
+    this.banners = document.getElementById("banners");
+  }
+
+  update(vitals) {
+    const { totals, feed, stream, model } = vitals;
+    put("v-rate", vitals.rate.scored.toFixed(1));
+    put("v-flag-rate", vitals.rate.flagged.toFixed(1));
+    put("v-scored", writeCount(totals.scored));
+    put("v-flagged", writeCount(totals.flagged));
+    put("v-share", totals.scored ? `${((100 * totals.flagged) / totals.scored).toFixed(1)} %` : "");
+    put("v-lag", writeCount(vitals.lag));
+    put("v-age", feed.read_at === null ? MISSING : writeSpan(vitals.now - feed.read_at));
+    put("v-delay", vitals.lag_ms === null ? MISSING : writeSpan(vitals.lag_ms));
+    put("v-unreadable", writeCount(totals.unreadable));
+    document.getElementById("unreadable").hidden = totals.unreadable === 0;
+    put("v-model", stream?.model_version ?? model.version ?? "none");
+    put("v-review", (stream ?? model).review_threshold ?? MISSING);
+    this.#noteModel(stream, vitals.now);
+    this.#showBanners(vitals);
+    this.#showDistribution(vitals.hist, stream?.review_threshold);
+  }
+
+  #noteModel(stream, now) {
+    if (!stream) return;
+    if (this.#model !== null && this.#model !== stream.model_version) {
+      const from = this.#model;
+      this.#changed = { now, text: `${from} → ${stream.model_version} at ${writeTime(now)} UTC` };
+    }
+    this.#model = stream.model_version;
+  }
+
+  #showBanners({ feed, model, now }) {
+    const shown = [];
+    if (feed.state === "waiting") {
+      const since = `since ${writeTime(feed.since)} UTC: ${feed.detail}.`;
+      shown.push(["amber", "Not following the stream",
+        `${since} What is shown is what was read before; this goes on by itself.`]);
+    } else if (feed.state === "rebuilding") {
+      shown.push(["info", "Reading what came in before",
+        `${Math.floor(feed.done * 100)} %: counts are provisional.`]);
+    } else if (feed.state === "starting") {
+      shown.push(["info", "Connecting", "to the brokers…"]);
+    } else if (feed.read_at !== null && now - feed.read_at > SILENT_MS) {
+      shown.push(["amber", "No new score",
+        `for ${writeSpan(now - feed.read_at)}: the scorer or its input is silent.`]);
+    }
+    if (!model.version) {
+      shown.push(["red", "No model is loaded here",
+        `: ${model.detail}. The list stays readable; Check and /predict wait for it.`]);
+    }
+    if (this.#changed && now - this.#changed.now < 600_000) {
+      shown.push(["info", "Model changed", this.#changed.text]);
+    }
+    const key = JSON.stringify(shown);
+    if (this.banners.dataset.key === key) return;
+    this.banners.dataset.key = key;
+    this.banners.replaceChildren(...shown.map(([kind, title, text]) => {
+      const banner = document.createElement("p");
+      banner.className = `banner ${kind}`;
+      const bold = document.createElement("b");
+      bold.textContent = title;
+      banner.append(bold, text.startsWith(":") ? text : ` ${text}`);
+      return banner;
+    }));
+  }
+
+  #showDistribution(bins, threshold) {
+    const key = `${bins}|${threshold}`;
+    const most = Math.max(...bins);
+    if (key === this.#bars || most === 0) return;
+    this.#bars = key;
+    const figure = document.getElementById("dist");
+    figure.hidden = false;
+    const width = 200 / bins.length;
+    const shapes = bins.map((count, i) => {
+      const height = (38 * Math.log1p(count)) / Math.log1p(most);
+      const bar = shape("rect", { x: i * width, y: 40 - height, width: width - 0.6, height });
+      if (threshold !== undefined && (i + 0.5) / bins.length >= threshold) {
+        bar.setAttribute("class", "over");
+      }
+      return bar;
+    });
+    if (threshold !== undefined) {
+      shapes.push(shape("line", { x1: threshold * 200, x2: threshold * 200, y1: 0, y2: 40 }));
+    }
+    figure.firstElementChild.replaceChildren(...shapes);
+  }
+}
+
+function put(id, text) {
+  const element = document.getElementById(id);
+  if (element && element.textContent !== String(text)) element.textContent = text;
+}
+
+function shape(name, attributes) {
+  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
+  return element;
+}

@@ -1,0 +1,347 @@
+"""``stream-scorer``: the command line. Each command's module is imported when it is run."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.metadata
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Final, NoReturn
+
+from stream_scorer.errors import ScorerError
+
+EXIT_FAILED: Final = 1
+EXIT_USAGE: Final = 2
+EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+
+_GROUP: Final = "stream_scorer.settings:GroupSettings"
+_SCORER: Final = "stream_scorer.settings:ScorerSettings"
+
+STAGES: Final = ("framing", "schema", "decode", "validate", "score", "publish")
+"""As :class:`schemas.rejections.Stage`, which is not imported for ``--help`` alone."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Ends its help with the environment variables of ``settings``, read only then."""
+
+    def __init__(self, *args: Any, settings: str | None = None, **kwargs: Any) -> None:
+        kwargs["formatter_class"] = argparse.RawDescriptionHelpFormatter
+        super().__init__(*args, **kwargs)
+        self._settings = settings
+
+    def format_help(self) -> str:
+        if self._settings is None:
+            return super().format_help()
+        from stream_scorer.runtime.settings import describe_settings
+
+        return f"{super().format_help()}\n{describe_settings(_load(self._settings))}\n"
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The whole command line."""
+    parser = _Parser(
+        prog="stream-scorer",
+        description="Exactly-once fraud scores for a stream of card transactions on Apache Kafka.",
+        epilog="stream-scorer COMMAND --help tells a command's flags and environment variables.",
+    )
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_processes(commands)
+    _add_produce(commands)
+    _add_readers(commands)
+    _add_topics(commands)
+    _add_dlq(commands)
+    return parser
+
+
+class _Version(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        try:
+            version = importlib.metadata.version("stream-scorer")
+        except importlib.metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"stream-scorer {version}")
+        parser.exit(0)
+
+
+def _add_processes(commands: Any) -> None:
+    run = _command(commands, "run", "the scorer process", _run, _SCORER)
+    run.add_argument(
+        "--workers", type=_positive, default=1, metavar="N", help="processes on this machine"
+    )
+    broker = _command(commands, "broker", "an Apache Kafka of your own, in the foreground", _broker)
+    broker.add_argument("--folder", type=Path, help="its data, kept (default: in the cache folder)")
+    broker.add_argument("--port", type=_port, default=9092, help="port on 127.0.0.1 (default 9092)")
+    demo = _command(commands, "demo", "the whole system on this machine", _demo)
+    demo.add_argument("--transactions", type=_positive, metavar="N", help="stop after N")
+    demo.add_argument("--exit", action="store_true", help="verify, print a summary and end then")
+    demo.add_argument(
+        "--rate", type=_rate, default=200.0, metavar="R", help="transactions a second (default 200)"
+    )
+    demo.add_argument(
+        "--port", type=_port, default=8000, help="port of the dashboard (default 8000)"
+    )
+    _command(commands, "warm", "compiles the kernels ahead of the first start", _warm)
+    doctor = _command(
+        commands,
+        "doctor",
+        "checks what a scorer needs, and says what to do",
+        "stream_scorer.doctor:run_doctor",
+        _SCORER,
+    )
+    _json(doctor)
+
+
+def _add_produce(commands: Any) -> None:
+    produce = _command(
+        commands,
+        "produce",
+        "sends transactions from IEEE-CIS CSVs to the input topic",
+        "stream_scorer.produce:run_produce",
+        _GROUP,
+        "The record key is card1 as a decimal integer; a transaction without card1 has no key and\n"
+        "goes to any partition. With --loop the same transactions come again: each is a new input\n"
+        "and gets an outcome of its own.",
+    )
+    produce.add_argument("file", type=Path, metavar="FILE.csv", help="transactions")
+    produce.add_argument("--identity", type=Path, metavar="FILE", help="identities to join")
+    produce.add_argument("--format", choices=("avro", "json"), default="avro")
+    produce.add_argument("--rate", type=_rate, metavar="R", help="transactions a second")
+    produce.add_argument("--limit", type=_positive, metavar="N", help="stop after N")
+    produce.add_argument("--loop", action="store_true", help="start over at the end, for ever")
+    produce.add_argument("--topic", help="instead of INPUT_TOPIC")
+    _json(produce)
+
+
+def _add_readers(commands: Any) -> None:
+    tail = _command(
+        commands,
+        "tail",
+        "prints scores as they are committed",
+        "stream_scorer.tail:run_tail",
+        _GROUP,
+    )
+    tail.add_argument("--flagged", action="store_true", help="only REVIEW and BLOCK")
+    tail.add_argument("--from-beginning", action="store_true", help="also those that are there")
+    tail.add_argument("--limit", type=_positive, metavar="N", help="stop after N")
+    _json(tail)
+    verify = _command(
+        commands,
+        "verify",
+        "proves that every input has exactly one outcome",
+        "stream_scorer.verify:run_verify",
+        _GROUP,
+        "Reads input, scores and dead letters from the beginning to where they are now, as\n"
+        "committed. Exit code 1 when an outcome is missing, double, out of order or nobody's.",
+    )
+    verify.add_argument(
+        "--from-beginning", action="store_true", help="the default, and the only way so far"
+    )
+    verify.add_argument(
+        "--committed",
+        action="store_true",
+        help="only inputs the scorers have committed; for while they run",
+    )
+    verify.add_argument(
+        "--limit-offenders", type=_positive, default=20, metavar="N", help="name so many (20)"
+    )
+    verify.add_argument(
+        "--timeout", type=_rate, default=60.0, metavar="S", help="give up after S idle seconds (60)"
+    )
+    _json(verify)
+
+
+def _add_topics(commands: Any) -> None:
+    topics = _group(commands, "topics", "makes and lists the topics")
+    create = _command(
+        topics,
+        "create",
+        "makes the topics that are missing",
+        "stream_scorer.topics:run_create",
+        _GROUP,
+    )
+    create.add_argument(
+        "--partitions", type=_positive, metavar="N", help="of each (12, or as the input has)"
+    )
+    create.add_argument(
+        "--replication-factor",
+        type=_positive,
+        default=-1,
+        metavar="N",
+        help="of each (the broker's default)",
+    )
+    _json(create)
+    listing = _command(
+        topics,
+        "list",
+        "tells whether the topics are there and fit",
+        "stream_scorer.topics:run_list",
+        _GROUP,
+    )
+    _json(listing)
+
+
+def _add_dlq(commands: Any) -> None:
+    dlq = _group(commands, "dlq", "works the dead letters")
+    listing = _command(
+        dlq, "list", "counts and lists dead letters", "stream_scorer.dlq:run_list", _GROUP
+    )
+    _selection(listing)
+    listing.add_argument(
+        "--limit", type=_positive, default=20, metavar="N", help="list the newest N (20)"
+    )
+    _json(listing)
+    show = _command(dlq, "show", "shows one dead letter", "stream_scorer.dlq:run_show", _GROUP)
+    show.add_argument("place", type=_place, metavar="PARTITION-OFFSET", help="as dlq list gives it")
+    _json(show)
+    redrive = _command(
+        dlq,
+        "redrive",
+        "sends dead letters back to the input",
+        "stream_scorer.dlq:run_redrive",
+        _GROUP,
+        "Each dead letter is redriven at most once, however often and wherever this is run: the\n"
+        "progress is committed with the records, in the group KAFKA_GROUP_ID-redrive. What a\n"
+        "filter leaves out can be redriven later.",
+    )
+    _selection(redrive)
+    redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    _json(redrive)
+
+
+def _command(
+    commands: Any,
+    name: str,
+    summary: str,
+    handler: str | Callable[[argparse.Namespace], int],
+    settings: str | None = None,
+    more: str = "",
+) -> argparse.ArgumentParser:
+    description = summary[0].upper() + summary[1:] + "."
+    if more:
+        description += "\n\n" + more
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=summary, description=description, settings=settings
+    )
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _group(commands: Any, name: str, summary: str) -> Any:
+    parser = commands.add_parser(name, help=summary, description=summary[0].upper() + summary[1:])
+    return parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="for machines")
+
+
+def _selection(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--stage", choices=STAGES, help="only those that failed there")
+    parser.add_argument("--reason", metavar="TEXT", help="only those whose reason has this text")
+
+
+def _positive(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def _port(text: str) -> int:
+    port = _positive(text)
+    if port > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return port
+
+
+def _rate(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _place(text: str) -> tuple[int, int]:
+    partition, dash, offset = text.partition("-")
+    if not (dash and partition.isdecimal() and offset.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PARTITION-OFFSET, such as 3-1207")
+    return int(partition), int(offset)
+
+
+def _run(args: argparse.Namespace) -> int:
+    from stream_scorer.app import run_scorer
+
+    return run_scorer(args.workers)
+
+
+def _broker(args: argparse.Namespace) -> int:
+    from stream_scorer.local.broker import run_broker
+
+    return run_broker(args.folder, args.port)
+
+
+def _demo(args: argparse.Namespace) -> int:
+    from stream_scorer.local.demo import DemoOptions, run_demo
+
+    return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port))
+
+
+def _warm(_: argparse.Namespace) -> int:
+    from stream_scorer.warm import run_warm
+
+    return run_warm()
+
+
+def _load(name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    return getattr(importlib.import_module(module), attribute)
+
+
+def _configure_logging() -> None:
+    from stream_scorer.runtime.logs import configure_logging
+    from stream_scorer.runtime.settings import LogSettings, load_settings
+
+    configure_logging("stream-scorer", load_settings(LogSettings))
+    # A command says what went wrong itself; librdkafka's retries are no news there.
+    logging.getLogger("librdkafka").setLevel(logging.ERROR)
+
+
+def _execute(args: argparse.Namespace) -> int:
+    handler = args.handler
+    if handler is not _run:
+        _configure_logging()
+    if isinstance(handler, str):
+        handler = _load(handler)
+    return int(handler(args))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C."""
+    try:
+        args = build_parser().parse_args(argv)
+    except SystemExit as ended:  # --help, --version or wrong usage, all said already
+        return EXIT_USAGE if ended.code else 0
+    try:
+        code = _execute(args)
+        sys.stdout.flush()
+        return code
+    except ScorerError as error:
+        print(f"stream-scorer: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # The reader of a pipe has seen enough; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

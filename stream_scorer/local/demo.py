@@ -1,0 +1,323 @@
+"""The whole system on this machine: broker, training, scorer, dashboard, a steady stream.
+
+Every part is a process of its own, started as a user would start it; this one only starts,
+watches and ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from stream_scorer.errors import FatalError, UsageError
+from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.local.probe import is_port_free, pick_free_port
+from stream_scorer.local.processes import end_child, start_child
+from stream_scorer.local.scrape import Sample, read_sample
+
+TRAINING_ROWS: Final = 20_000
+STREAM_ROWS: Final = 20_000  # streamed again from the start when more are wanted
+TREES: Final = 150
+LEAVES: Final = 31
+
+_START_SECONDS: Final = 60.0
+_STEP_SECONDS: Final = 300.0
+_DRAIN_SECONDS: Final = 60.0
+_END_SECONDS: Final = 15.0
+_TICK_SECONDS: Final = 0.5
+_LOG_LINES: Final = 15
+
+
+@dataclass(frozen=True, slots=True)
+class DemoOptions:
+    """``transactions``: how many to stream (None: until told to stop); ``rate`` a second.
+
+    ``exits``: end after the last one, with an audit and a summary.
+    """
+
+    transactions: int | None = None
+    exits: bool = False
+    rate: float = 200.0
+    port: int = 8000
+
+
+class _Interrupted(Exception):
+    """Ctrl-C or SIGTERM."""
+
+
+def run_demo(options: DemoOptions) -> int:
+    """Run the demo; 0 if all went well (and, for a bounded run, the audit found nothing)."""
+    if options.exits and options.transactions is None:
+        raise UsageError("--exit needs --transactions N")
+    folder = Path(tempfile.mkdtemp(prefix="stream-scorer-demo-"))
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    demo = _Demo(options, folder)
+    failed = True
+    try:
+        code = demo.run()
+        failed = code != 0
+    except _Interrupted:
+        _say("\nstopping …")
+        code, failed = 0, False
+    finally:
+        # From here on a second Ctrl-C must not leave anything running.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+        demo.end()
+        if failed:
+            _say(f"logs of all processes: {folder / 'logs'}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    _say("nothing is left running")
+    if demo.summary is not None:
+        print(json.dumps(demo.summary), flush=True)  # noqa: T201 - the command's output
+    return code
+
+
+def _interrupt(*_: Any) -> None:
+    raise _Interrupted
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's output
+
+
+class _Demo:
+    """The running parts, in the order in which they were started."""
+
+    def __init__(self, options: DemoOptions, folder: Path) -> None:
+        self._options = options
+        self._folder = folder
+        self._started = time.monotonic()
+        self._children: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._broker: EmbeddedBroker | None = None
+        self._environment = dict(os.environ)
+        self._metrics_port = pick_free_port()
+        self.summary: dict[str, Any] | None = None
+        (folder / "logs").mkdir()
+
+    def run(self) -> int:
+        """Start everything, stream, and report."""
+        training = self._folder / "training"
+        self._step("synthetic transactions")
+        rows = min(self._options.transactions or STREAM_ROWS, STREAM_ROWS)
+        synth = self._start("synth", "trainer", "synth", str(training), "--rows",
+                            str(TRAINING_ROWS), "--seed", "7")  # fmt: skip
+        stream = self._folder / "stream"
+        self._configure(self._start_broker())
+        self._run("topics", "stream_scorer", "topics", "create")
+        self._finish("synth", synth)
+        more = self._start("synth-stream", "trainer", "synth", str(stream), "--rows",
+                           str(max(rows, 200)), "--seed", "21")  # fmt: skip
+        self._step(f"training on {TRAINING_ROWS:,} transactions")
+        self._run("train", "trainer", "train", *_csv_arguments(training, "--transactions"),
+                  "--trees", str(TREES), "--leaves", str(LEAVES))  # fmt: skip
+        self._finish("synth-stream", more)
+        self._step("scorer and dashboard")
+        scorer = self._start("scorer", "stream_scorer", "run")
+        address = self._start_dashboard()
+        self._wait("scorer", scorer, lambda: _answers(self._url("/readyz")))
+        self._step(f"streaming {self._options.rate:,.0f} transactions a second")
+        producer = self._start("producer", "stream_scorer", "produce",
+                               *_csv_arguments(stream, None), *self._limits())  # fmt: skip
+        _say(f"\n  dashboard: {address}\n  stop with Ctrl-C\n")
+        self._watch(producer)
+        return self._conclude(address)
+
+    def end(self) -> None:
+        """End everything that was started, the last first."""
+        for _, child in reversed(self._children):
+            end_child(child, _END_SECONDS)
+        self._children.clear()
+        if self._broker is not None:
+            self._broker.close()
+
+    def _start_broker(self) -> str:
+        if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
+            _say(f"  using the Kafka at {servers}")
+            return servers
+        self._step("Apache Kafka")
+        self._broker = EmbeddedBroker(self._folder / "kafka")
+        self._broker.start(lambda *args: _say(f"  fetching {' '.join(map(str, args))}"))
+        return self._broker.bootstrap_servers
+
+    def _configure(self, servers: str) -> None:
+        run = self._folder.name.rpartition("-")[2]
+        self._environment |= {
+            "KAFKA_BOOTSTRAP_SERVERS": servers,
+            "MODEL_STORE_URI": (self._folder / "store").as_uri(),
+            "MODEL_CACHE_DIR": str(self._folder / "cache"),
+            "MODEL_POLL_SECONDS": "2",
+            "METRICS_HOST": "127.0.0.1",
+            "METRICS_PORT": str(self._metrics_port),
+            "DASHBOARD_HOST": "127.0.0.1",
+            "DASHBOARD_STATE_DIR": str(self._folder / "dashboard"),
+            "PYTHONUNBUFFERED": "1",
+        }
+        if self._broker is None:  # somebody else's Kafka: topics and group of this run alone
+            names = ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC", "KAFKA_GROUP_ID")
+            for name in names:
+                self._environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
+
+    def _start_dashboard(self) -> str:
+        port = self._options.port
+        if not is_port_free(port):
+            port = pick_free_port()
+            _say(f"  port {self._options.port} is taken, using {port}")
+        self._environment["DASHBOARD_PORT"] = str(port)
+        address = f"http://127.0.0.1:{port}/"
+        dashboard = self._start("dashboard", "dashboard")
+        self._wait("dashboard", dashboard, lambda: _answers(f"{address}livez"))
+        return address
+
+    def _limits(self) -> list[str]:
+        wanted = self._options.transactions
+        if wanted is None:
+            return ["--rate", str(self._options.rate), "--loop"]
+        loop = ["--loop"] if wanted > STREAM_ROWS else []
+        return ["--rate", str(self._options.rate), "--limit", str(wanted), *loop]
+
+    def _watch(self, producer: subprocess.Popen[bytes]) -> None:
+        """Show the live line until the stream has ended and everything has an outcome."""
+        wanted = self._options.transactions
+        before: Sample | None = None
+        first = False
+        ended_at: float | None = None
+        while True:
+            self._check(*(name for name, _ in self._children if name in ("scorer", "dashboard")))
+            with contextlib.suppress(OSError):
+                now = read_sample(self._url("/metrics"))
+                if now.scored and not first:
+                    first = True
+                    _say(f"  first score after {time.monotonic() - self._started:.1f} s")
+                _show(now, before)
+                before = now
+                if wanted is not None and now.outcomes >= wanted and self._options.exits:
+                    break
+            if producer.poll() is not None and self._options.exits:
+                if producer.returncode != 0:
+                    self._fail("producer")
+                ended_at = ended_at or time.monotonic()
+                if time.monotonic() - ended_at > _DRAIN_SECONDS:
+                    break
+            time.sleep(_TICK_SECONDS)
+        _say("")
+
+    def _conclude(self, address: str) -> int:
+        self._step("audit: every transaction exactly one outcome")
+        sample = read_sample(self._url("/metrics"))
+        output = self._folder / "audit.json"
+        with output.open("wb") as report:
+            audit = subprocess.run(
+                [sys.executable, "-m", "stream_scorer", "verify", "--json"],
+                env=self._environment,
+                stdout=report,
+                timeout=_STEP_SECONDS,
+                check=False,
+            )
+        wanted = self._options.transactions
+        verified = audit.returncode == 0 and sample.outcomes == wanted
+        self.summary = {
+            "transactions": wanted,
+            "scored": sample.scored,
+            "dead_letters": sample.dead_letters,
+            "flagged": sample.flagged,
+            "verified": verified,
+            "seconds": round(time.monotonic() - self._started, 1),
+            "dashboard": address,
+            "audit": _loads(output.read_bytes()),
+        }
+        return 0 if verified else 1
+
+    def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "logs" / f"{name}.log").open("ab") as log:
+            child = start_child(
+                [sys.executable, "-m", module, *arguments], log, self._environment
+            )
+        self._children.append((name, child))
+        return child
+
+    def _run(self, name: str, module: str, *arguments: str) -> None:
+        self._finish(name, self._start(name, module, *arguments))
+
+    def _finish(self, name: str, child: subprocess.Popen[bytes]) -> None:
+        try:
+            code = child.wait(_STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise FatalError(f"{name} did not end within {_STEP_SECONDS:.0f} s") from None
+        self._children.remove((name, child))
+        if code != 0:
+            self._fail(name)
+
+    def _wait(
+        self, name: str, child: subprocess.Popen[bytes], is_ready: Callable[[], bool]
+    ) -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while not is_ready():
+            if child.poll() is not None or time.monotonic() > deadline:
+                self._fail(name)
+            time.sleep(0.05)
+
+    def _check(self, *names: str) -> None:
+        for name, child in self._children:
+            if name in names and child.poll() is not None:
+                self._fail(name)
+
+    def _fail(self, name: str) -> None:
+        lines = (self._folder / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
+        tail = "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])
+        raise FatalError(f"{name} failed; its last lines:\n{tail}")
+
+    def _step(self, what: str) -> None:
+        _say(f"[{time.monotonic() - self._started:5.1f} s] {what}")
+
+    def _url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self._metrics_port}{path}"
+
+
+def _csv_arguments(folder: Path, option: str | None) -> list[str]:
+    transactions = str(folder / "train_transaction.csv")
+    given = [option, transactions] if option else [transactions]
+    return [*given, "--identity", str(folder / "train_identity.csv")]
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - loopback
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False
+
+
+def _show(now: Sample, before: Sample | None) -> None:
+    rate = now.rate_since(before) if before else 0.0
+    line = (
+        f"scored {now.scored:>9,}   flagged {now.flagged:>7,}   dead letters "
+        f"{now.dead_letters:>5,}   {rate:>7,.0f}/s   lag {now.lag:>6,}"
+    )
+    if sys.stderr.isatty():
+        print(f"\r  {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
+    elif int(now.at) % 5 == 0 and (before is None or int(before.at) != int(now.at)):
+        _say(f"  {line}")
+
+
+def _loads(data: bytes) -> Mapping[str, Any] | None:
+    try:
+        loaded = json.loads(data)
+    except ValueError:
+        return None
+    return loaded if isinstance(loaded, dict) else None

@@ -1,0 +1,207 @@
+"""What the loop relies on of a broker: one suite, run against the twin and against Kafka."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import pytest
+
+from stream_scorer.errors import RetryableError
+from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.memory_broker import MemoryBroker, MemoryCluster, Record
+from stream_scorer.ports import Broker, Outgoing, Polled
+from stream_scorer.runtime.settings import TopicSettings
+from tests.conftest import MakeTopics
+from tests.kafka_under_test import KafkaUnderTest
+from tests.records import produce, read_all
+
+PARTITIONS = 2
+
+
+class World(Protocol):
+    """A broker with an input topic of two partitions, an output topic, and group members."""
+
+    output: str
+
+    def produce(self, values: list[bytes | None]) -> None: ...
+    def committed(self) -> list[tuple[int, bytes | None]]: ...
+    def member(self) -> Broker: ...
+
+
+@dataclass
+class MemoryWorld:
+    cluster: MemoryCluster = field(default_factory=lambda: MemoryCluster("in", PARTITIONS))
+    output: str = "out"
+
+    def produce(self, values: list[bytes | None]) -> None:
+        for i, value in enumerate(values):
+            self.cluster.produce(i % PARTITIONS, Record(b"key", value, [("h", b"1")]))
+
+    def committed(self) -> list[tuple[int, bytes | None]]:
+        return [(p, r.value) for p, r in self.cluster.read(self.output)]
+
+    def member(self) -> Broker:
+        return MemoryBroker(self.cluster)
+
+
+class KafkaWorld:
+    def __init__(self, kafka: KafkaUnderTest, topics: TopicSettings, group: str, kind: str) -> None:
+        self._kafka = kafka
+        self._topics = topics
+        self._options = GroupOptions(group, topics.input_topic, kind, 6_000, 60_000, 10_000)
+        self.output = topics.output_topic
+        self.members: list[KafkaBroker] = []
+
+    def produce(self, values: list[bytes | None]) -> None:
+        produce(
+            self._kafka.settings, self._topics.input_topic, values, PARTITIONS, [("h", b"1")]
+        )
+
+    def committed(self) -> list[tuple[int, bytes | None]]:
+        return [(s.partition, s.value) for s in read_all(self._kafka.settings, self.output)]
+
+    def member(self) -> Broker:
+        self.members.append(KafkaBroker(self._kafka.settings, self._options))
+        return self.members[-1]
+
+
+@pytest.fixture(params=["memory", "classic", "consumer"])
+def world(request: pytest.FixtureRequest) -> Iterator[World]:
+    if request.param == "memory":
+        yield MemoryWorld()
+        return
+    kafka: KafkaUnderTest = request.getfixturevalue("kafka")
+    topics: MakeTopics = request.getfixturevalue("topics")
+    group: str = request.getfixturevalue("group_id")
+    found = KafkaWorld(kafka, topics(PARTITIONS), group, request.param)
+    yield found
+    for member in found.members:
+        member.close()
+
+
+def poll_some(broker: Broker, count: int, timeout: float = 30.0) -> list[Polled]:
+    """Polls until ``count`` records came."""
+    deadline = time.monotonic() + timeout
+    got: list[Polled] = []
+    while sum(map(len, got)) < count:
+        assert time.monotonic() < deadline, f"{sum(map(len, got))} of {count} records came"
+        if (polled := broker.poll(100, 0.2)) is not None:
+            got.append(polled)
+    return got
+
+
+def poll_while(broker: Broker, goes_on: Callable[[], bool], timeout: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout
+    while goes_on():
+        assert time.monotonic() < deadline
+        assert broker.poll(1, 0.1) is None
+
+
+def echo(world: World, polled: Polled) -> list[Outgoing]:
+    return [
+        Outgoing(world.output, int(p), None, value, [])
+        for p, value in zip(polled.partitions, polled.values, strict=True)
+    ]
+
+
+def commit(world: World, broker: Broker, polled: Polled) -> None:
+    txn = broker.begin()
+    txn.publish(echo(world, polled))
+    txn.commit(polled)
+
+
+def values_of(batches: list[Polled]) -> list[bytes | None]:
+    return sorted((v for b in batches for v in b.values), key=lambda v: v or b"")
+
+
+def test_polled_records_are_whole_and_in_offset_order(world: World) -> None:
+    world.produce([b"a", b"b", None, b"d", b""])
+    batches = poll_some(world.member(), 5)
+    assert values_of(batches) == sorted([b"a", b"b", None, b"d", b""], key=lambda v: v or b"")
+    for partition in range(PARTITIONS):
+        offsets = [
+            int(o) for b in batches for p, o in zip(b.partitions, b.offsets, strict=True)
+            if p == partition
+        ]  # fmt: skip
+        assert offsets == list(range(len(offsets)))
+    assert all(dict(h or [])["h"] == b"1" for b in batches for h in b.headers)
+
+
+def test_published_records_show_only_after_the_commit(world: World) -> None:
+    world.produce([b"a", b"b"])
+    broker = world.member()
+    for polled in poll_some(broker, 2):
+        txn = broker.begin()
+        txn.publish(echo(world, polled))
+        shown = world.committed()
+        txn.commit(polled)
+        assert len(world.committed()) == len(shown) + len(polled)
+
+
+def test_aborted_batch_is_invisible_and_comes_again(world: World) -> None:
+    world.produce([b"a", b"b", b"c", b"d"])
+    broker = world.member()
+    for polled in poll_some(broker, 4):
+        txn = broker.begin()
+        txn.publish(echo(world, polled))
+        txn.abort(polled)
+    again = poll_some(broker, 4)
+    for polled in again:
+        commit(world, broker, polled)
+    assert sorted(v for _, v in world.committed() if v) == [b"a", b"b", b"c", b"d"]
+
+
+def test_abort_returns_to_what_was_committed_not_to_the_beginning(world: World) -> None:
+    world.produce([b"a", b"b"])
+    broker = world.member()
+    for polled in poll_some(broker, 2):
+        commit(world, broker, polled)
+    world.produce([b"c", b"d"])
+    for polled in poll_some(broker, 2):
+        broker.begin().abort(polled)
+    assert values_of(poll_some(broker, 2)) == [b"c", b"d"]
+
+
+def test_new_member_goes_on_where_the_last_one_committed(world: World) -> None:
+    world.produce([b"a", b"b"])
+    first = world.member()
+    for polled in poll_some(first, 2):
+        commit(world, first, polled)
+    first.close()
+    if isinstance(world, KafkaWorld):
+        world.members.clear()
+    world.produce([b"c", b"d"])
+    assert values_of(poll_some(world.member(), 2)) == [b"c", b"d"]
+
+
+def test_batch_is_refused_once_its_partition_went_to_another_member(world: World) -> None:
+    world.produce([b"a", b"b", b"c", b"d"])
+    first = world.member()
+    batches = poll_some(first, 4)
+    second = world.member()
+    # Until the partitions are shared out: the first member polls on, as an overlapping loop
+    # would, while its batch is still uncommitted.
+    shared = lambda: len(first.assigned()) == 1 and len(second.assigned()) == 1  # noqa: E731
+    deadline = time.monotonic() + 40
+    while not shared():
+        assert time.monotonic() < deadline, "the partitions were never shared out"
+        first.poll(1, 0.1)
+        second.poll(1, 0.1)
+    for polled in batches:
+        txn = first.begin()
+        txn.publish(echo(world, polled))
+        with pytest.raises(RetryableError):
+            txn.commit(polled)
+        txn.abort(polled)
+    assert world.committed() == []
+
+
+def test_lag_falls_as_records_are_read(world: World) -> None:
+    world.produce([b"a"] * 6)
+    broker = world.member()
+    poll_some(broker, 6)
+    assert sum(broker.lag().values()) == 0
+    assert broker.assigned() == {0, 1}

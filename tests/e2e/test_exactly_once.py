@@ -1,0 +1,125 @@
+"""The guarantees, with real processes on real Kafka: killed, joined, left, stopped."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from schemas.batch import build_batch
+from schemas.transaction_codec import encode_transactions
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import GroupSettings
+from stream_scorer.verify import verify_topics
+from tests.conftest import MakeTopics
+from tests.factories import make_transactions, publish
+from tests.kafka_under_test import KafkaUnderTest
+from tests.processes import fleet
+from tests.records import produce, read_all
+from tests.waiting import wait_until
+
+PARTITIONS = 4
+
+
+def feed(kafka: KafkaUnderTest, topics: TopicSettings, count: int, seed: int = 1) -> None:
+    values = encode_transactions(build_batch(make_transactions(count, seed)))
+    produce(kafka.settings, topics.input_topic, values, PARTITIONS)
+
+
+def assert_each_has_one_outcome(
+    kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, count: int
+) -> None:
+    """By the audit, and by counting with a plain read_committed reader."""
+
+    def committed() -> int:
+        return sum(
+            len(read_all(kafka.settings, t)) for t in (topics.output_topic, topics.dlq_topic)
+        )
+
+    wait_until(lambda: committed() >= count, 90, what=f"{count} outcomes", interval=0.5)
+    assert committed() == count
+    report = verify_topics(
+        GroupSettings(
+            **kafka.settings.model_dump(), **topics.model_dump(), kafka_group_id=group_id
+        )
+    )
+    assert report.is_verified, report.as_json()
+    assert report.as_json()["inputs"] == count
+
+
+@pytest.mark.parametrize("protocol", ["classic", "consumer"])
+def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, protocol: str
+) -> None:
+    names = topics(PARTITIONS)
+    publish(FileStore(tmp_path / "store"))
+    rng = random.Random(7)
+    rounds, each = 4, 1500
+    with fleet(
+        kafka.settings, names, group_id, tmp_path,
+        BATCH_MAX_RECORDS="100", KAFKA_GROUP_PROTOCOL=protocol,
+    ) as scorers:  # fmt: skip
+        survivor = scorers.start()
+        survivor.wait_ready()
+        for number in range(rounds):
+            victim = scorers.start()
+            feed(kafka, names, each, seed=number)
+            victim.wait_ready()
+            # Into its batches: it has scored something, and there is more to come.
+            wanted = rng.randrange(1, 300)
+            wait_until(
+                lambda: victim.sample().outcomes >= wanted or _all_done(survivor.sample().lag),
+                what="the victim to be at work",
+            )
+            victim.kill()
+        feed(kafka, names, 100, seed=99)
+        assert_each_has_one_outcome(kafka, names, group_id, rounds * each + 100)
+        assert survivor.terminate() == 0
+
+
+def _all_done(lag: int) -> bool:
+    return lag == 0
+
+
+def test_members_that_join_and_leave_lose_and_repeat_nothing(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(PARTITIONS)
+    publish(FileStore(tmp_path / "store"))
+    with fleet(
+        kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50"
+    ) as scorers:
+        first = scorers.start()
+        feed(kafka, names, 3000, seed=1)
+        first.wait_ready()
+        second = scorers.start()
+        feed(kafka, names, 2000, seed=2)
+        wait_until(lambda: second.readiness().get("joined_group"), what="the second member")
+        feed(kafka, names, 2000, seed=3)
+        wait_until(lambda: second.sample().outcomes > 0, what="the second member's first score")
+        assert second.terminate() == 0
+        feed(kafka, names, 1000, seed=4)
+        assert_each_has_one_outcome(kafka, names, group_id, 8000)
+
+
+def test_sigterm_in_the_middle_of_work_loses_nothing_and_leaves_in_order(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(PARTITIONS)
+    publish(FileStore(tmp_path / "store"))
+    with fleet(
+        kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="100"
+    ) as scorers:
+        feed(kafka, names, 5000)
+        first = scorers.start()
+        wait_until(
+            lambda: first.readiness()["ready"] and first.sample().outcomes > 0, 60,
+            what="the first scores",
+        )  # fmt: skip
+        assert first.terminate(timeout=25) == 0
+        second = scorers.start()
+        second.wait_ready()
+        # The first has left the group in order, so nobody waits for a session to time out.
+        assert_each_has_one_outcome(kafka, names, group_id, 5000)

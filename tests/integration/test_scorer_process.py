@@ -1,0 +1,101 @@
+"""The scorer process in this interpreter, on real Kafka: from a produced record to its outcome."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from schemas.batch import TransactionBatch, build_batch
+from schemas.records import decode_record
+from schemas.transaction_codec import encode_transactions, encode_transactions_json
+from stream_scorer.app import ScorerProcess
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import ScorerSettings
+from tests.conftest import MakeTopics
+from tests.factories import make_transactions, publish
+from tests.kafka_under_test import KafkaUnderTest
+from tests.records import Seen, produce, read_all
+from tests.waiting import wait_until
+
+
+def scorer_settings(
+    kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, folder: Path
+) -> ScorerSettings:
+    return ScorerSettings(
+        **kafka.settings.model_dump(),
+        **topics.model_dump(),
+        kafka_group_id=group_id,
+        model_store_uri=(folder / "store").as_uri(),
+        model_cache_dir=folder / "cache",
+        model_poll_seconds=0.2,
+        metrics_port=0,
+        metrics_host="127.0.0.1",
+        kafka_session_timeout_ms=6_000,
+    )
+
+
+@contextmanager
+def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
+    process = ScorerProcess(settings)
+    thread = threading.Thread(target=process.run, name="scorer")
+    thread.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def outcomes(kafka: KafkaUnderTest, topics: TopicSettings) -> tuple[list[Seen], list[Seen]]:
+    return (
+        read_all(kafka.settings, topics.output_topic),
+        read_all(kafka.settings, topics.dlq_topic),
+    )
+
+
+def test_each_record_gets_one_outcome_in_order_on_its_partition(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(3)
+    publish(FileStore(tmp_path / "store"))
+    batch = build_batch(make_transactions(300))
+    values: list[bytes | None] = [*encode_transactions(batch)]
+    values[50] = b"not a transaction"
+    values[51] = None
+    values[52] = encode_transactions_json(batch)[52]
+    produce(kafka.settings, names.input_topic, values, partitions=3)
+    with running(scorer_settings(kafka, names, group_id, tmp_path)):
+        wait_until(lambda: sum(map(len, outcomes(kafka, names))) >= 300, what="300 outcomes")
+    scores, letters = outcomes(kafka, names)
+    assert len(scores) == 298
+    assert len(letters) == 2
+    for partition in range(3):
+        here = [s for s in scores if s.partition == partition]
+        sources = [decode_record("fraud_score", s.value)["source"] for s in here]
+        assert [s["partition"] for s in sources] == [partition] * len(here)
+        offsets = [s["offset"] for s in sources]
+        assert offsets == sorted(set(offsets))
+    assert {letter.headers["__connect.errors.stage"] for letter in letters} == {b"framing"}
+    assert sorted(letter.value or b"" for letter in letters) == [b"", b"not a transaction"]
+
+
+def test_scorer_waits_for_topics_and_model_and_then_works(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(1)
+    with running(scorer_settings(kafka, names, group_id, tmp_path)) as process:
+        wait_until(
+            lambda: "waiting for a model" in (process.report()["problem"] or ""), what="waiting"
+        )
+        produce(kafka.settings, names.input_topic, encode_transactions(_three()), partitions=1)
+        publish(FileStore(tmp_path / "store"))
+        wait_until(lambda: len(outcomes(kafka, names)[0]) == 3, what="three scores")
+        assert process.report()["ready"]
+
+
+def _three() -> TransactionBatch:
+    return build_batch(make_transactions(3))

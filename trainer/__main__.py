@@ -1,0 +1,211 @@
+"""``fraud-trainer``: trains, publishes, and looks after the versions in the store."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.errors import ScorerError, SettingsError
+from stream_scorer.model.store import open_store
+from stream_scorer.runtime.logs import configure_logging
+from stream_scorer.runtime.settings import describe_settings, load_settings
+from trainer.plan import Plan, WrongUsageError
+from trainer.settings import TrainerSettings
+
+DONE: Final = 0
+FAILED: Final = 1
+WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
+
+Command = Callable[[argparse.Namespace, TrainerSettings], int]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code is 0 done, 1 failed, 2 wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        settings = load_settings(TrainerSettings)
+        configure_logging("trainer", settings)
+        command: Command = arguments.run
+        return command(arguments, settings)
+    except (SettingsError, WrongUsageError) as error:
+        print(f"fraud-trainer: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except ScorerError as error:
+        print(f"fraud-trainer: {error}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+
+
+def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.cpus import available_cpus
+
+    # Read by OpenMP as it is loaded: without it, it takes every processor of the machine.
+    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads or available_cpus()))
+    from trainer.summary import describe_run
+    from trainer.train_command import train
+
+    result = train(arguments, settings)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(describe_run(result)))
+    is_refused = not result["gate"]["passed"] and not arguments.force
+    if is_refused:
+        for reason in result["gate"]["refusals"]:
+            print(f"fraud-trainer: not promoted: {reason}", file=sys.stderr)
+    return FAILED if is_refused else DONE
+
+
+def _synth(arguments: argparse.Namespace, _: TrainerSettings) -> int:
+    from trainer.synth import generate
+    from trainer.synth.files import write_csvs
+
+    tables = generate(arguments.rows, arguments.seed)
+    paths = write_csvs(tables, arguments.directory)
+    if arguments.json:
+        print(json.dumps({"files": [str(p) for p in paths], "rows": arguments.rows}))
+    else:
+        for path, table in zip(paths, (tables.transactions, tables.identity), strict=True):
+            print(f"{path}: {len(table):,} rows")
+    return DONE
+
+
+def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.summary import describe_versions
+    from trainer.versions import list_versions
+
+    lines = list(list_versions(open_store(settings)))
+    if arguments.json:
+        print(json.dumps([asdict(line) for line in lines]))
+    else:
+        print("\n".join(describe_versions(lines)))
+    return DONE
+
+
+def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.versions import fetch_metadata
+
+    metadata = fetch_metadata(open_store(settings), arguments.version)
+    if not arguments.json:  # the long tables are for machines
+        for name in ("golden", "plots", "reference"):
+            metadata.pop(name, None)
+        metadata.get("features", {}).pop("names", None)
+    print(json.dumps(metadata, indent=None if arguments.json else 2))
+    return DONE
+
+
+def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.versions import promote_version
+
+    store = open_store(settings)
+    promote_version(store, settings, arguments.version, is_forced=arguments.force)
+    _say_promoted(arguments, arguments.version)
+    return DONE
+
+
+def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.versions import roll_back
+
+    left, version = roll_back(open_store(settings), settings)
+    _say_promoted(arguments, version, f" (rolled back from {left})")
+    return DONE
+
+
+def _say_promoted(arguments: argparse.Namespace, version: str, more: str = "") -> None:
+    print(json.dumps({"promoted": version}) if arguments.json else f"promoted {version}{more}")
+
+
+def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.report import write_report
+    from trainer.versions import fetch_metadata
+
+    metadata = fetch_metadata(open_store(settings), arguments.version)
+    path = arguments.output or Path(f"report-{arguments.version}.html")
+    write_report(metadata, path)
+    print(json.dumps({"report": str(path)}) if arguments.json else f"wrote {path}")
+    return DONE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fraud-trainer",
+        description="Train fraud models, publish them, and look after the versions.",
+        epilog=describe_settings(TrainerSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_train(commands.add_parser("train", help="data in, a promoted model out"))
+    synth = commands.add_parser("synth", help="write synthetic IEEE-CIS CSVs")
+    synth.add_argument("directory", type=Path, metavar="DIR", help="made if need be")
+    synth.add_argument("--rows", type=int, default=20_000, help="transactions (20000)")
+    synth.add_argument("--seed", type=int, default=7, help="same seed, same tables (7)")
+    _finish(synth, _synth)
+    models = commands.add_parser("models", help="the versions in the store")
+    actions = models.add_subparsers(required=True, metavar="ACTION")
+    _finish(actions.add_parser("list", help="every version and its state"), _list)
+    show = actions.add_parser("show", help="what is known of one version")
+    show.add_argument("version", metavar="vN")
+    _finish(show, _show)
+    promote = actions.add_parser("promote", help="serve this version from now on")
+    promote.add_argument("version", metavar="vN")
+    promote.add_argument("--force", action="store_true", help="even if a scorer rejected it")
+    _finish(promote, _promote)
+    _finish(actions.add_parser("rollback", help="go back one version"), _roll_back)
+    report = commands.add_parser("report", help="evaluation of a version as an HTML page")
+    report.add_argument("version", metavar="vN")
+    report.add_argument(
+        "-o", "--output", type=Path, metavar="FILE", help="the page (report-vN.html)"
+    )
+    _finish(report, _report)
+    return parser
+
+
+def _finish(parser: argparse.ArgumentParser, command: Command) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON value instead")
+    parser.set_defaults(run=command)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    plan = Plan()
+    given = parser.add_mutually_exclusive_group()
+    given.add_argument("--transactions", metavar="CSV", help="a path, file:/// or s3://")
+    given.add_argument("--synthetic", type=int, metavar="N", help="train on N synthetic rows")
+    parser.add_argument("--identity", metavar="CSV", help="the identity table that goes with it")
+    for flag, default, meaning in (
+        ("--seed", plan.model.seed, "of the model and of synthetic data"),
+        ("--trees", plan.model.trees, "most trees; early stopping takes fewer"),
+        ("--leaves", plan.model.leaves, "of each tree"),
+        ("--learning-rate", plan.model.learning_rate, "smaller needs more trees"),
+        ("--review-budget", plan.decisions.review_budget, "share of rows people can review"),
+        ("--block-precision", plan.decisions.block_precision, "of what is blocked unseen"),
+        ("--validation-share", plan.split.validation_share, "of rows, for stopping, thresholds"),
+        ("--test-share", plan.split.test_share, "of rows, the latest, for the reported metrics"),
+        ("--gap-days", plan.split.gap_days, "left out between these parts"),
+    ):
+        metavar = "N" if isinstance(default, int) else "X"
+        parser.add_argument(
+            flag, type=type(default), default=default, metavar=metavar,
+            help=f"{meaning} (default {default})",
+        )  # fmt: skip
+    parser.add_argument("--threads", type=int, metavar="N", help="default: the container's CPUs")
+    parser.add_argument("--no-promote", action="store_true", help="publish only")
+    parser.add_argument("--force", action="store_true", help="promote even if the gate refuses")
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus textfile"
+    )
+    _finish(parser, _train)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""What a training run is asked to do, as data."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from stream_scorer.errors import UsageError
+
+
+class WrongUsageError(UsageError):
+    """The command line itself makes no sense: exit code 2."""
+
+
+@dataclass(frozen=True, slots=True)
+class SplitPlan:
+    """How rows are divided by time: train, then validation, then test, with gaps between.
+
+    The gap keeps the last days of one part, whose labels and clients run on into the next, out
+    of it. On short data it shrinks to ``max_gap_share`` of the whole time.
+    """
+
+    validation_share: float = 0.15
+    test_share: float = 0.15
+    gap_days: float = 3.0
+    max_gap_share: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPlan:
+    """LightGBM's parameters that a person may want to turn."""
+
+    trees: int = 600
+    leaves: int = 127
+    learning_rate: float = 0.03
+    min_rows_in_leaf: int = 40
+    feature_share: float = 0.4
+    row_share: float = 0.8
+    l2: float = 1.0
+    patience_trees: int = 60
+    seed: int = 7
+    threads: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionPlan:
+    """What thresholds must keep to.
+
+    Attributes:
+        review_budget: largest share of transactions that may be flagged.
+        block_precision: least precision among those that are blocked without a person.
+        confidence: one-sided, that the precision really is that high.
+        min_blocked: fewest validation rows a precision is believed on when the bound cannot
+            be reached.
+    """
+
+    review_budget: float = 0.02
+    block_precision: float = 0.9
+    confidence: float = 0.9
+    min_blocked: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class GatePlan:
+    """When a model may be promoted.
+
+    Attributes:
+        times_chance: average precision over the fraud rate must be at least this.
+        min_roc_auc: and the ROC AUC at least this, with its 95 % interval above one half.
+        tolerance: how much worse than the champion it may be on the same rows, in average
+            precision and in recall among the top 2 %; two runs on the same data differ by as
+            much.
+    """
+
+    times_chance: float = 2.0
+    min_roc_auc: float = 0.6
+    tolerance: float = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One training run."""
+
+    split: SplitPlan = SplitPlan()
+    model: ModelPlan = ModelPlan()
+    decisions: DecisionPlan = DecisionPlan()
+    gate: GatePlan = GatePlan()
+
+    def facts(self) -> dict[str, Any]:
+        """Everything as plain data, for the metadata."""
+        return asdict(self)
+
+    def check(self) -> None:
+        """Raise WrongUsageError for the first value that makes no sense."""
+        split, model, decisions = self.split, self.model, self.decisions
+        rules = (
+            ("--trees", model.trees, 1 <= model.trees <= 100_000, "from 1 to 100000"),
+            ("--leaves", model.leaves, 2 <= model.leaves <= 16_384, "from 2 to 16384"),
+            ("--learning-rate", model.learning_rate, 0 < model.learning_rate <= 1, "in (0, 1]"),
+            (
+                "--review-budget",
+                decisions.review_budget,
+                0 < decisions.review_budget < 1,
+                "a share in (0, 1)",
+            ),
+            (
+                "--block-precision",
+                decisions.block_precision,
+                0 < decisions.block_precision < 1,
+                "a share in (0, 1)",
+            ),
+            ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "days, not negative"),
+            (
+                "--validation-share and --test-share",
+                split.validation_share + split.test_share,
+                split.validation_share > 0
+                and split.test_share > 0
+                and split.validation_share + split.test_share < 0.9,
+                "positive shares that leave something to train on",
+            ),
+        )
+        for flag, value, is_good, wanted in rules:
+            if not is_good:
+                raise WrongUsageError(f"{flag} {value} must be {wanted}")

@@ -1,0 +1,64 @@
+"""What the model saw: distributions to compare the live stream with, and golden rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from stream_scorer.features.feature_set import FeatureSet
+
+BINS: Final = 10
+TOP_FEATURES: Final = 20
+GOLDEN_ROWS: Final = 48
+MOST_ROWS: Final = 50_000
+"""A sample of this size fixes decile bins as well as millions of rows do."""
+
+
+def histogram(values: NDArray[np.float64]) -> dict[str, Any]:
+    """Counts between quantiles of the values themselves.
+
+    ``counts[0]`` is below the first edge and ``counts[-1]`` at or above the last;
+    ``missing`` counts NaN.
+    """
+    present = values[~np.isnan(values)]
+    edges = np.empty(0)
+    if len(present):
+        edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+    counts = np.bincount(np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1)
+    return {
+        "edges": edges.tolist(),
+        "counts": counts.tolist(),
+        "missing": int(len(values) - len(present)),
+    }
+
+
+def reference_facts(
+    batch: TransactionBatch,
+    scores: NDArray[np.float64],
+    features: FeatureSet,
+    ranked: Sequence[str],
+    part: str,
+) -> dict[str, Any]:
+    """Histograms of the scores and of the features that matter most, on one part."""
+    step = max(1, -(-len(batch) // MOST_ROWS))
+    matrix = features.transform(batch.take(slice(None, None, step)))
+    position = {name: i for i, name in enumerate(features.names)}
+    return {
+        "split": part,
+        "rows": len(matrix),
+        "scores": histogram(scores[::step]),
+        "features": {name: histogram(matrix[:, position[name]]) for name in ranked[:TOP_FEATURES]},
+    }
+
+
+def golden_rows(batch: TransactionBatch, scores: NDArray[np.float64]) -> TransactionBatch:
+    """Rows from the whole range of scores, and as many from where decisions are made."""
+    order = np.argsort(scores, kind="stable")
+    n, half = len(order), GOLDEN_ROWS // 2
+    spread = order[np.linspace(0, n - 1, min(half, n)).astype(int)]
+    highest = order[-half:]
+    return batch.take(np.unique(np.concatenate([spread, highest])))

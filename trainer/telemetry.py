@@ -1,0 +1,93 @@
+"""The metrics of a run, under the names operators were promised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    push_to_gateway,
+    write_to_textfile,
+)
+
+from stream_scorer.errors import UsageError
+
+log = logging.getLogger(__name__)
+
+JOB: Final = "fraud-trainer"
+PUSH_TIMEOUT_SECONDS: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunMeasures:
+    """What a finished run reports."""
+
+    training_seconds: float
+    feature_seconds: float
+    ingested_rows: int
+    test_metrics: Mapping[str, Any]
+    is_promoted: bool
+
+
+def build_registry(run: RunMeasures) -> CollectorRegistry:
+    """All metrics of one run; nothing is registered globally."""
+    registry = CollectorRegistry()
+    gauges = {
+        "training_duration_seconds": ("whole training run, in seconds", run.training_seconds),
+        "model_accuracy": (
+            "share of test rows whose flag agrees with the label; judge by average precision",
+            run.test_metrics["accuracy"],
+        ),
+        "feature_engineering_time": (
+            "seconds spent on fitting and building features",
+            run.feature_seconds,
+        ),
+        "feature_engineering_time_seconds": (
+            "seconds spent on fitting and building features",
+            run.feature_seconds,
+        ),
+        "fraud_scorer_training_average_precision": (
+            "average precision on test rows",
+            run.test_metrics["average_precision"],
+        ),
+        "fraud_scorer_training_recall_top_2_percent": (
+            "share of frauds among the 2 % of test rows with the highest scores",
+            run.test_metrics["top"]["0.02"]["recall"],
+        ),
+        "fraud_scorer_training_promoted": (
+            "1 if the run's version was promoted, else 0",
+            float(run.is_promoted),
+        ),
+    }
+    for name, (meaning, value) in gauges.items():
+        Gauge(name, meaning, registry=registry).set(value)
+    Counter("data_ingestion_rows", "rows read for training", registry=registry).inc(
+        run.ingested_rows
+    )
+    return registry
+
+
+def write_metrics(registry: CollectorRegistry, path: Path) -> None:
+    """Write a text file as node_exporter's textfile collector reads it, in one step.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    try:
+        write_to_textfile(str(path), registry)
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror}") from error
+
+
+def push_metrics(registry: CollectorRegistry, url: str) -> None:
+    """Send the metrics to a Pushgateway; a failure is only logged, the model is made."""
+    try:
+        push_to_gateway(url, JOB, registry, timeout=PUSH_TIMEOUT_SECONDS)
+    except (OSError, ValueError) as error:
+        log.warning("metrics were not pushed to %s: %s", url, error)

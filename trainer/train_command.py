@@ -1,0 +1,140 @@
+"""``fraud-trainer train``: the run, from its flags to the pointer."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.model.store import ArtifactStore, open_store
+from trainer.cpus import available_cpus
+from trainer.pipeline import Candidate, run_training
+from trainer.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
+from trainer.publish import Champion, load_champion, promote, publish
+from trainer.settings import TrainerSettings
+from trainer.source import CsvSource, Source, SyntheticSource
+from trainer.stages import Stages
+from trainer.telemetry import RunMeasures, build_registry, push_metrics, write_metrics
+from trainer.tracking import track_run
+
+log = logging.getLogger(__name__)
+
+
+def make_plan(arguments: argparse.Namespace) -> Plan:
+    """The plan the flags ask for."""
+    return Plan(
+        split=SplitPlan(
+            validation_share=arguments.validation_share,
+            test_share=arguments.test_share,
+            gap_days=arguments.gap_days,
+        ),
+        model=ModelPlan(
+            trees=arguments.trees,
+            leaves=arguments.leaves,
+            learning_rate=arguments.learning_rate,
+            seed=arguments.seed,
+            threads=arguments.threads or available_cpus(),
+        ),
+        decisions=DecisionPlan(
+            review_budget=arguments.review_budget, block_precision=arguments.block_precision
+        ),
+    )
+
+
+def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> Source:
+    """Where the rows come from: flags first, then the environment.
+
+    Raises:
+        WrongUsageError: neither says.
+    """
+    if arguments.synthetic is not None:
+        return SyntheticSource(arguments.synthetic, arguments.seed)
+    if arguments.transactions is not None:
+        return CsvSource(arguments.transactions, arguments.identity, settings)
+    if settings.train_transactions_uri is not None:
+        identity = arguments.identity or settings.train_identity_uri
+        return CsvSource(settings.train_transactions_uri, identity, settings)
+    raise WrongUsageError(
+        "nothing to train on: give --transactions CSV or --synthetic N, or set "
+        "TRAIN_TRANSACTIONS_URI"
+    )
+
+
+def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
+    """Run the pipeline; the result is what ``--json`` prints.
+
+    Raises:
+        ScorerError: what went wrong, for the person who started it.
+    """
+    started = time.monotonic()
+    stages = Stages()
+    plan = make_plan(arguments)
+    plan.check()
+    source = make_source(arguments, settings)
+    store = open_store(settings)
+    champion = load_champion(store, settings)
+    candidate = run_training(source, plan, stages, champion.bundle)
+    with stages.stage("publish"):
+        version = publish(store, candidate.draft, settings)
+    is_promoted = _promote(store, candidate, version, champion, arguments)
+    run = RunMeasures(
+        training_seconds=time.monotonic() - started,
+        feature_seconds=stages.seconds["features"],
+        ingested_rows=candidate.rows,
+        test_metrics=candidate.metrics["test"],
+        is_promoted=is_promoted,
+    )
+    _report(run, arguments.metrics_file, settings)
+    if settings.mlflow_tracking_uri:
+        track_run(settings.mlflow_tracking_uri, version, candidate.draft.facts)
+    return _result(candidate, version, run, stages, store)
+
+
+def _promote(
+    store: ArtifactStore,
+    candidate: Candidate,
+    version: str,
+    champion: Champion,
+    arguments: argparse.Namespace,
+) -> bool:
+    if arguments.no_promote or not (candidate.verdict.has_passed or arguments.force):
+        return False
+    promote(store, version, champion.pointer)
+    return True
+
+
+def _report(run: RunMeasures, path: Path | None, settings: TrainerSettings) -> None:
+    registry = build_registry(run)
+    if path is not None:
+        write_metrics(registry, path)
+    if settings.pushgateway_url:
+        push_metrics(registry, settings.pushgateway_url)
+
+
+def _result(
+    candidate: Candidate, version: str, run: RunMeasures, stages: Stages, store: ArtifactStore
+) -> dict[str, Any]:
+    test = candidate.metrics["test"]
+    thresholds = candidate.draft.thresholds
+    return {
+        "version": version,
+        "store": store.where,
+        "promoted": run.is_promoted,
+        "gate": {
+            "passed": candidate.verdict.has_passed,
+            "refusals": list(candidate.verdict.refusals),
+            "notes": list(candidate.verdict.notes),
+        },
+        "rows": candidate.rows,
+        "trees": candidate.trees,
+        "thresholds": {
+            "review": thresholds.review,
+            "block": thresholds.block,
+            "block_method": candidate.draft.facts["thresholds"]["block_method"],
+        },
+        "metrics": {"split": "test", **test},
+        "seconds": round(run.training_seconds, 3),
+        "stage_seconds": {name: round(value, 3) for name, value in stages.seconds.items()},
+    }
