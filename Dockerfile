@@ -92,6 +92,8 @@ FROM runtime AS trainer
 LABEL org.opencontainers.image.title="fraud-trainer" \
       org.opencontainers.image.description="Trains, gates, publishes and promotes fraud models"
 COPY --from=trainer-app /opt/venv /opt/venv
+# As Ctrl-C: the trainer has no handler of its own, and process 1 would ignore SIGTERM.
+STOPSIGNAL SIGINT
 HEALTHCHECK NONE
 CMD ["fraud-trainer", "train"]
 

@@ -51,9 +51,9 @@ class TransactionBatch:
     def take(self, rows: Any) -> TransactionBatch:
         """The rows of an index array, a boolean mask or a slice, in that order."""
         return TransactionBatch(
-            self.ids[rows],
-            self.times[rows],
-            self.event_times[rows],
+            np.ascontiguousarray(self.ids[rows]),
+            np.ascontiguousarray(self.times[rows]),
+            np.ascontiguousarray(self.event_times[rows]),
             np.ascontiguousarray(self.numbers[rows]),
             self.text,
             np.ascontiguousarray(self.starts[rows]),

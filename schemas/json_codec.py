@@ -58,8 +58,8 @@ class RowReader:
     def read(self, row: int, value: object) -> list[tuple[str | None, str, Stage]]:
         """Fill ``row`` from one parsed value; every fault as (field, reason, stage).
 
-        Of a field that comes twice, under one name or as ``id-01`` and ``id_01``, the last value
-        that is not missing counts.
+        Of a field that comes both as ``id-01`` and ``id_01``, the last value that is not missing
+        counts.
         """
         if not isinstance(value, dict):
             return [_Fault(None, f"expected a JSON object, not {_kind(value)}", Stage.DECODE)]

@@ -13,7 +13,7 @@ from schemas.resolver import SchemaResolver
 from stream_scorer.audit import Audit
 from stream_scorer.audit_report import Report, print_report
 from stream_scorer.console import require_topics, say_json
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.findings import Kind, Span, Spans
 from stream_scorer.outcome_reader import OutcomeReader, ScoreReader, by_partition, read_keys
 from stream_scorer.runtime.kafka import (
@@ -57,7 +57,7 @@ def verify_topics(
         on_records: told how many records were read more.
 
     Raises:
-        UsageError: no broker answers, or a topic is missing.
+        UsageError: no broker answers, a topic is missing, or the group committed nothing.
         RetryableError: the topics could not be read to their ends.
     """
     begun = time.monotonic()
@@ -66,6 +66,11 @@ def verify_topics(
     group = settings.kafka_group_id + _AUDIT_GROUP
     whole = committed_spans(settings, group, settings.input_topic, counts[settings.input_topic])
     committed = _committed_offsets(settings, whole)
+    if committed_only and not committed:
+        raise UsageError(
+            f"the group {settings.kafka_group_id} has committed nothing of {settings.input_topic}, "
+            "so there is nothing to judge; is KAFKA_GROUP_ID right?"
+        )
     inputs = _up_to(whole, committed) if committed_only else whole
     ends = {
         Kind.SCORE: written_spans(settings, group, topics[1], counts[topics[1]]),

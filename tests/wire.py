@@ -19,7 +19,7 @@ from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.writer_schema import plain_types
 
 FAST = settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     database=None,
     derandomize=True,  # the same examples in every run
@@ -99,7 +99,7 @@ def reference_batch(bodies: list[bytes], writer: AvroSchema) -> TransactionBatch
 
 
 @st.composite
-def transactions(draw: st.DrawFn, max_columns: int = 12) -> dict[str, Any]:
+def transactions(draw: st.DrawFn, max_columns: int = 6) -> dict[str, Any]:
     """A valid transaction with a few columns, with every awkward value of their types."""
     numbers = st.dictionaries(
         st.sampled_from([n for n in NUMBER_COLUMNS if n != AMOUNT]),

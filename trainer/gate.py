@@ -29,10 +29,16 @@ def judge(
     plan: GatePlan,
     champion_version: str | None = None,
 ) -> Verdict:
-    """Compare a candidate's test measures with chance and with the champion's on the same rows."""
+    """Compare a candidate's test measures with chance and with the champion's on the same rows.
+
+    ``champion`` is None where there is none or it could not be loaded.
+    """
     refusals = _against_chance(candidate, plan)
     if champion is None:
-        return Verdict(tuple(refusals), ("there is no champion to compare with",))
+        absent = "there is no champion to compare with"
+        if champion_version is not None:
+            absent = f"{champion_version} cannot be loaded by this code, so nothing was compared"
+        return Verdict(tuple(refusals), (absent,))
     pairs = (
         ("average precision", candidate["average_precision"], champion["average_precision"]),
         ("recall in the top 2 %", _recall(candidate), _recall(champion)),

@@ -41,9 +41,15 @@ class Candidate:
 
 
 def run_training(
-    source: Source, plan: Plan, stages: Stages, champion: Bundle | None = None
+    source: Source,
+    plan: Plan,
+    stages: Stages,
+    champion: Bundle | None = None,
+    champion_version: str | None = None,
 ) -> Candidate:
     """Train a candidate and judge it beside ``champion`` on the same test rows.
+
+    ``champion_version`` is what is promoted, even if it could not be loaded.
 
     Raises:
         UsageError: the source or plan cannot be used; says why.
@@ -71,8 +77,7 @@ def run_training(
             "test": measure(test, scores, thresholds, seed),
         }
         rival = _rival(test, champion, seed)
-    version = None if champion is None else champion.version
-    verdict = judge(metrics["test"], rival, plan.gate, version)
+    verdict = judge(metrics["test"], rival, plan.gate, champion_version)
     facts = _facts(rows, split, plan, fitted, metrics) | {
         "thresholds": chosen,
         "gate": _gate_facts(verdict, rival, champion),

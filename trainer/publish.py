@@ -23,6 +23,11 @@ class Champion:
     pointer: Pointer | None
     bundle: Bundle | None
 
+    @property
+    def version(self) -> str | None:
+        """What is promoted, if anything is."""
+        return None if self.pointer is None else self.pointer.version
+
 
 def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
     """The version to beat.

@@ -75,7 +75,7 @@ def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str,
     source = make_source(arguments, settings)
     store = open_store(settings)
     champion = load_champion(store, settings)
-    candidate = run_training(source, plan, stages, champion.bundle)
+    candidate = run_training(source, plan, stages, champion.bundle, champion.version)
     with stages.stage("publish"):
         version = publish(store, candidate.draft, settings)
     is_promoted = _promote(store, candidate, version, champion, arguments)

@@ -91,14 +91,15 @@ class Board:
             return self._counts
 
     def enter(self, state: FeedState, detail: str = "") -> bool:
-        """Change the state; True if it was another one before."""
+        """Change the state; True if it, or its reason, was another one before."""
         with self._lock:
+            before = self._status
             changed = state is not self._status.state
             since = self.now() if changed else self._status.since
             self._status = replace(self._status, state=state, detail=detail, since=since)
             if changed and state is FeedState.LIVE:
                 self._is_reset = True  # rows read meanwhile were not announced one by one
-            return changed
+            return changed or detail != before.detail
 
     def measure(self, *, lag: int, done: float) -> None:
         """Note how far the feed has come."""

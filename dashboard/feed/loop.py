@@ -79,7 +79,7 @@ class Feed:
         stored = self._stored_offsets(place)
         session = _Session(self._writer.load_counts(), stored, place.bounds)
         source.assign(session.positions)
-        self._board.load(session.counts)
+        self._board.load(session.counts.copy())
         self._board.enter(FeedState.REBUILDING, "reading what came in before")
         looked = saved = time.monotonic()
         while not self._stop.is_set():

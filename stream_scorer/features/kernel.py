@@ -1,4 +1,7 @@
-"""The compiled loop: columns to the feature matrix, one row after the other.
+"""The compiled loops: columns to the feature matrix, one row after the other, and look-ups.
+
+All in one file, since numba compiles a function anew when its own file has changed, and never
+when only a function it calls from elsewhere has.
 
 Only additions, divisions and comparisons of IEEE-754 doubles, in a fixed order and without
 fast-math: every machine and every batch size gives the same bits.
@@ -12,12 +15,89 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from stream_scorer.features.tables import find_number, find_text
-
 _OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _CENT_TOLERANCE: Final = 1e-4  # above the rounding of amount * 100, below a tenth of a cent
 _SECONDS_AN_HOUR: Final = 3600
 _SECONDS_A_DAY: Final = 86400
+_FNV_START: Final = np.uint64(14695981039346656037)
+_FNV_PRIME: Final = np.uint64(1099511628211)
+_MIX_FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
+_MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
+_MIX_SHIFT: Final = np.uint64(33)
+
+
+@njit(nogil=True, cache=True)
+def hash_bytes(data: Any, start: int, length: int) -> Any:
+    """FNV-1a, 64 bits."""
+    h = _FNV_START
+    for k in range(start, start + length):
+        h = (h ^ np.uint64(data[k])) * _FNV_PRIME
+    return h
+
+
+@njit(nogil=True, cache=True)
+def hash_bits(first: Any, second: Any) -> Any:
+    """One or two words (second 0 when there is one) through MurmurHash3's 64-bit finalizer.
+
+    Small whole numbers differ in a double's high bits only, and a slot is the hash's low bits:
+    without the shift before and between the multiplications they would all share a few slots.
+    """
+    h = first ^ (second * _FNV_PRIME)
+    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_FIRST
+    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_SECOND
+    return h ^ (h >> _MIX_SHIFT)
+
+
+@njit(nogil=True, cache=True)
+def find_text(tables: Any, table: int, data: Any, start: int, length: int) -> int:
+    """Slot of a string in one of the tables, -1 if it is not there."""
+    base = tables.base[table]
+    mask = tables.mask[table]
+    slot = np.int64(hash_bytes(data, start, length) & np.uint64(mask))
+    while True:
+        s = base + slot
+        if tables.length[s] < 0:
+            return -1
+        if tables.length[s] == length:
+            same = True
+            for k in range(length):
+                if tables.keys[tables.at[s] + k] != data[start + k]:
+                    same = False
+                    break
+            if same:
+                return s
+        slot = (slot + 1) & mask
+
+
+@njit(nogil=True, cache=True)
+def find_number(tables: Any, table: int, first: Any, second: Any) -> int:
+    """Slot of a number (or pair) in one of the tables, -1 if it is not there."""
+    base = tables.base[table]
+    mask = tables.mask[table]
+    slot = np.int64(hash_bits(first, second) & np.uint64(mask))
+    while True:
+        s = base + slot
+        if not tables.used[s]:
+            return -1
+        if tables.first[s] == first and tables.second[s] == second:
+            return s
+        slot = (slot + 1) & mask
+
+
+@njit(cache=True)
+def fill_table(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
+    """Put the values under their words into an empty table that has room for all of them."""
+    base = tables.base[table]
+    mask = tables.mask[table]
+    for i in range(values.shape[0]):
+        slot = np.int64(hash_bits(first[i], second[i]) & np.uint64(mask))
+        while tables.used[base + slot]:
+            slot = (slot + 1) & mask
+        s = base + slot
+        tables.used[s] = True
+        tables.first[s] = first[i]
+        tables.second[s] = second[i]
+        tables.values[s] = values[i]
 
 
 @njit(nogil=True, cache=True, error_model="numpy")
@@ -47,9 +127,7 @@ def build_features(
     """
     n_numbers = numbers.shape[1]
     n_texts = lengths.shape[1]
-    n_single = 0
-    while n_single < count_first.shape[0] and count_second[n_single] < 0:
-        n_single += 1
+    n_single = np.int64(np.sum(count_second < 0))  # those with one key come first
     word = np.empty(1, np.float64)
     bits = word.view(np.uint64)
     slots = np.empty(n_texts, np.int64)

@@ -7,17 +7,12 @@ lie one behind the other; ``base[t]`` and ``mask[t]`` find table ``t``.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-_FNV_START: Final = np.uint64(14695981039346656037)
-_FNV_PRIME: Final = np.uint64(1099511628211)
-_MIX_FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
-_MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
-_MIX_SHIFT: Final = np.uint64(33)
+from stream_scorer.features.kernel import fill_table, hash_bytes
 
 
 class TextTables(NamedTuple):
@@ -45,64 +40,6 @@ class NumberTables(NamedTuple):
     first: NDArray[np.uint64]
     second: NDArray[np.uint64]
     values: NDArray[np.float64]
-
-
-@njit(nogil=True, cache=True)
-def hash_bytes(data: Any, start: int, length: int) -> Any:
-    """FNV-1a, 64 bits."""
-    h = _FNV_START
-    for k in range(start, start + length):
-        h = (h ^ np.uint64(data[k])) * _FNV_PRIME
-    return h
-
-
-@njit(nogil=True, cache=True)
-def hash_bits(first: Any, second: Any) -> Any:
-    """One or two words (second 0 when there is one) through MurmurHash3's 64-bit finalizer.
-
-    Small whole numbers differ in a double's high bits only, and a slot is the hash's low bits:
-    without the shift before and between the multiplications they would all share a few slots.
-    """
-    h = first ^ (second * _FNV_PRIME)
-    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_FIRST
-    h = (h ^ (h >> _MIX_SHIFT)) * _MIX_SECOND
-    return h ^ (h >> _MIX_SHIFT)
-
-
-@njit(nogil=True, cache=True)
-def find_text(tables: Any, table: int, data: Any, start: int, length: int) -> int:
-    """Slot of a string in one of the tables, -1 if it is not there."""
-    base = tables.base[table]
-    mask = tables.mask[table]
-    slot = np.int64(hash_bytes(data, start, length) & np.uint64(mask))
-    while True:
-        s = base + slot
-        if tables.length[s] < 0:
-            return -1
-        if tables.length[s] == length:
-            same = True
-            for k in range(length):
-                if tables.keys[tables.at[s] + k] != data[start + k]:
-                    same = False
-                    break
-            if same:
-                return s
-        slot = (slot + 1) & mask
-
-
-@njit(nogil=True, cache=True)
-def find_number(tables: Any, table: int, first: Any, second: Any) -> int:
-    """Slot of a number (or pair) in one of the tables, -1 if it is not there."""
-    base = tables.base[table]
-    mask = tables.mask[table]
-    slot = np.int64(hash_bits(first, second) & np.uint64(mask))
-    while True:
-        s = base + slot
-        if not tables.used[s]:
-            return -1
-        if tables.first[s] == first and tables.second[s] == second:
-            return s
-        slot = (slot + 1) & mask
 
 
 def _size(entries: int) -> int:
@@ -151,20 +88,5 @@ def build_number_tables(
         np.zeros(base[-1]),
     )
     for table, (first, second, values) in enumerate(mappings):
-        _fill(tables, table, first, second, values)
+        fill_table(tables, table, first, second, values)
     return tables
-
-
-@njit(cache=True)
-def _fill(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
-    base = tables.base[table]
-    mask = tables.mask[table]
-    for i in range(values.shape[0]):
-        slot = np.int64(hash_bits(first[i], second[i]) & np.uint64(mask))
-        while tables.used[base + slot]:
-            slot = (slot + 1) & mask
-        s = base + slot
-        tables.used[s] = True
-        tables.first[s] = first[i]
-        tables.second[s] = second[i]
-        tables.values[s] = values[i]

@@ -378,6 +378,8 @@ def test_only_committed_inputs_are_judged_when_asked(settings: GroupSettings) ->
     inputs = with_inputs(settings, 30)
     half = [record for record in inputs if record.offset < 5]
     give_outcomes(settings, half)
+    with pytest.raises(UsageError, match="committed nothing"):
+        verify_topics(settings, committed_only=True)
     commit(settings, dict.fromkeys(range(PARTITIONS), 5))
     assert faults(verify_topics(settings)) == {Fault.MISSING: 15}
     report = verify_topics(settings, committed_only=True)

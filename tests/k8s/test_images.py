@@ -62,6 +62,12 @@ def test_images_run_as_nobody_in_particular() -> None:
     assert "USER" not in DOCKERFILE.split("FROM runtime", 1)[1]
 
 
+def test_a_run_of_the_trainer_can_be_ended() -> None:
+    """Python handles SIGINT even as process 1, where an unhandled SIGTERM is ignored."""
+    trainer = DOCKERFILE.split("FROM runtime AS trainer\n")[1].split("FROM runtime")[0]
+    assert "STOPSIGNAL SIGINT" in trainer
+
+
 def test_syntax_is_what_every_builder_knows() -> None:
     for unwanted in ("# syntax", "--mount", "--link", "--chmod", "<<"):
         assert unwanted not in DOCKERFILE

@@ -21,7 +21,8 @@ from stream_scorer.features.definition import (
     feature_names,
 )
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.features.tables import build_number_tables, find_number, hash_bits
+from stream_scorer.features.kernel import find_number, hash_bits
+from stream_scorer.features.tables import build_number_tables
 from tests.factories import make_batch, make_transaction, make_transactions
 
 MIN_COUNT = 5
@@ -87,7 +88,7 @@ def test_codes_shares_and_means_equal_a_plain_recomputation() -> None:
     for i, row in enumerate(rows):
         for name, value in expected.of(row).items():
             actual = float(matrix[i, NAMES.index(name)])
-            assert actual == value or math.isnan(actual) and math.isnan(value), (i, name)
+            assert actual == value or (math.isnan(actual) and math.isnan(value)), (i, name)
 
 
 class PlainFeatures:

@@ -143,6 +143,12 @@ def test_gate_refuses_what_is_no_better_than_chance(changes: dict[str, Any], rea
     assert any(reason in refusal for refusal in verdict.refusals)
 
 
+def test_gate_says_when_the_champion_could_not_be_compared_with() -> None:
+    verdict = judge(make_measures(), None, GatePlan(), "v4")
+    assert verdict.has_passed
+    assert verdict.notes == ("v4 cannot be loaded by this code, so nothing was compared",)
+
+
 def test_gate_compares_with_the_champion_beyond_a_tolerance() -> None:
     champion = make_measures(average_precision=0.51)
     assert judge(make_measures(), champion, GatePlan(), "v1").has_passed

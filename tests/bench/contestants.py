@@ -1,0 +1,223 @@
+"""What is measured: the whole scorer, and what bounds it or would be used instead of it."""
+
+from __future__ import annotations
+
+import io
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import fastavro
+import lightgbm
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch, concatenate
+from schemas.contracts import load_schema, schema_fingerprint
+from schemas.framing import prefix
+from schemas.resolver import LocalSchemas
+from schemas.transaction_codec import (
+    TransactionDecoder,
+    encode_transactions,
+    plain_types,
+)
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.limits import RejectionGuard, RejectionPolicy
+from stream_scorer.loop import ScorerLoop, Step
+from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.scoring import score
+from stream_scorer.pipeline import Destinations, Outcome, Pipeline
+from stream_scorer.ports import Outgoing, Polled
+from stream_scorer.produce import produce_batches
+from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
+from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
+from stream_scorer.topics import wanted_topics
+from trainer.source import SyntheticSource
+
+PARTITIONS: Final = 12
+FLAGGED_SHARE: Final = 0.035
+_TRAINING_ROWS: Final = 20_000
+
+
+@dataclass
+class World:
+    """A broker with a full input topic, a heavy model, and the same data in memory."""
+
+    settings: KafkaSettings
+    topics: TopicSettings
+    rows: int
+    batch_size: int
+    bundle: Bundle
+    booster: Any
+    batch: TransactionBatch
+    values: list[bytes]
+    matrix: NDArray[np.float64]
+
+    @property
+    def flagged_share(self) -> float:
+        """Share of the records that the model flags."""
+        return float(score(self.batch, self.bundle).flagged.mean())
+
+    def contestants(self) -> dict[str, Callable[[], float]]:
+        """Name → a run that returns rows a second."""
+        return {
+            "whole scorer, exactly once": self.whole_scorer,
+            "pass-through, exactly once": self.pass_through,
+            "Booster.predict alone, one thread": lambda: self._rate(self._booster),
+            "compiled predictor alone": lambda: self._rate(self._predict),
+            "decode and features alone": lambda: self._rate(self._decode_features),
+            "fastavro decode alone": lambda: self._rate(self._fastavro, 2000),
+        }
+
+    def whole_scorer(self) -> float:
+        """The scorer's own loop, until everything is committed."""
+        broker = self._join()
+        seen = _Counter()
+        head = prefix(schema_fingerprint(load_schema("fraud_score")), None)
+        pipeline = Pipeline(
+            TransactionDecoder(LocalSchemas()),
+            Destinations(self.topics.output_topic, self.topics.dlq_topic, head, {}),
+        )
+        guard = RejectionGuard(RejectionPolicy())
+        loop = ScorerLoop(
+            broker, pipeline, lambda: self.bundle, guard, seen, self.batch_size, 0.5
+        )
+        try:
+            while seen.rows == 0:
+                loop.run_once()
+            started, before = time.perf_counter(), seen.rows
+            while seen.rows < self.rows:
+                if loop.run_once() is Step.ABORTED:
+                    raise AssertionError("a benchmark must not abort")
+            return (seen.rows - before) / (time.perf_counter() - started)
+        finally:
+            broker.close()
+
+    def pass_through(self) -> float:
+        """Poll, publish as many records of the size of a score, commit."""
+        broker = self._join()
+        small = bytes(120)
+        done = 0
+        started, before = 0.0, 0
+        try:
+            while done < self.rows:
+                polled = broker.poll(self.batch_size, 0.5)
+                if polled is None:
+                    continue
+                txn = broker.begin()
+                txn.publish(
+                    [
+                        Outgoing(self.topics.output_topic, p, k, small, [])
+                        for p, k in zip(polled.partitions.tolist(), polled.keys, strict=True)
+                    ]
+                )
+                txn.commit(polled)
+                done += len(polled)
+                if not started:
+                    started, before = time.perf_counter(), done
+            return (done - before) / (time.perf_counter() - started)
+        finally:
+            broker.close()
+
+    def _join(self) -> KafkaBroker:
+        group = f"bench-{uuid.uuid4().hex[:8]}"
+        return KafkaBroker(self.settings, GroupOptions(group, self.topics.input_topic))
+
+    def _rate(self, run: Callable[[int, int], None], rows: int | None = None) -> float:
+        size = self.batch_size
+        total = min(rows or 10_000, len(self.batch))
+        run(0, min(size, total))
+        started = time.perf_counter()
+        for first in range(0, total, size):
+            run(first, min(first + size, total))
+        return total / (time.perf_counter() - started)
+
+    def _booster(self, first: int, last: int) -> None:
+        self.booster.predict(self.matrix[first:last], num_threads=1)
+
+    def _predict(self, first: int, last: int) -> None:
+        self.bundle.predictor.raw(self.matrix[first:last])
+
+    def _decode_features(self, first: int, last: int) -> None:
+        values = self.values[first:last]
+        decoded = TransactionDecoder(LocalSchemas()).decode(values, [None] * len(values))
+        self.bundle.features.transform(decoded.batch)
+
+    def _fastavro(self, first: int, last: int) -> None:
+        schema = fastavro.parse_schema(plain_types(load_schema("transaction")))
+        for value in self.values[first:last]:
+            fastavro.schemaless_reader(io.BytesIO(value[10:]), schema, None)
+
+
+class _Counter:
+    """Counts committed records for a loop."""
+
+    def __init__(self) -> None:
+        self.rows = 0
+
+    def turned(self) -> None:
+        """Nothing to count."""
+
+    def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
+        """Count a batch."""
+        del outcome, seconds
+        self.rows += len(polled)
+
+    def aborted(self, reason: str) -> None:
+        """Nothing to count."""
+        del reason
+
+
+def _synthetic(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:
+    chunks = list(SyntheticSource(rows, seed).chunks(lambda _: None))
+    labels = [c.labels for c in chunks if c.labels is not None]
+    return concatenate([c.batch for c in chunks]), np.concatenate(labels)
+
+
+def build_world(
+    settings: KafkaSettings,
+    rows: int,
+    trees: int,
+    leaves: int,
+    batch_size: int,
+    say: Callable[[str], None],
+) -> World:
+    """Train, and fill the input topic; the thresholds flag ``FLAGGED_SHARE`` of the records."""
+    say("synthetic transactions …")
+    train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
+    stream, _ = _synthetic(min(rows, 20_000), 21)
+    say("training …")
+    features = FeatureSet.fit(train_batch)
+    data = lightgbm.Dataset(
+        features.transform(train_batch), labels, feature_name=list(features.names)
+    )
+    params = {
+        "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
+        "min_data_in_leaf": 20, "feature_fraction": 0.5, "num_threads": 2, "seed": 1,
+    }  # fmt: skip
+    booster = lightgbm.train(params, data, trees)
+    matrix = features.transform(stream)
+    cut = float(np.quantile(booster.predict(matrix), 1 - FLAGGED_SHARE))
+    draft = Draft(
+        booster.model_to_string(), features, Thresholds(cut, max(cut, 0.9)), stream.take(slice(8)),
+        {"metrics": {}},
+    )  # fmt: skip
+    model, rest = build_files(draft)
+    bundle = load_bundle({"model.pkl": model, **rest("v1")}, "v1")
+    say("filling the input topic …")
+    run = uuid.uuid4().hex[:8]
+    topics = TopicSettings(
+        input_topic=f"in-{run}", output_topic=f"out-{run}", dlq_topic=f"dlq-{run}",
+        labels_topic=f"labels-{run}",
+    )  # fmt: skip
+    admin = open_admin(settings)
+    create_topics(admin, wanted_topics(topics), PARTITIONS, 1)
+    batches = [stream] * (rows // len(stream)) + [stream.take(slice(0, rows % len(stream)))]
+    produce_batches(open_producer(settings), topics.input_topic, batches)
+    return World(
+        settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
+        matrix,
+    )  # fmt: skip
