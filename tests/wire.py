@@ -63,10 +63,14 @@ def write_body(schema: AvroSchema, record: Mapping[str, Any]) -> bytes:
 
 
 def read_body(body: bytes, writer: AvroSchema, contract: str = "transaction") -> dict[str, Any]:
-    """A body resolved to our schema by the reference decoder; it must be read to its end."""
+    """A body resolved to our schema by the reference decoder; it must be read to its end.
+
+    The reader's record has the writer's name, which the reference compares and we do not.
+    """
     source = io.BytesIO(body)
     parsed = fastavro.parse_schema(plain_types(writer))
-    ours = fastavro.parse_schema(plain_types(load_schema(contract)))
+    ours = {**plain_types(load_schema(contract)), "name": parsed["name"], "namespace": ""}
+    ours = fastavro.parse_schema(ours)
     record = fastavro.schemaless_reader(source, parsed, ours)
     assert not source.read(1)
     assert isinstance(record, dict)

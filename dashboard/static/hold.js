@@ -6,10 +6,12 @@ export class Hold {
   #reasons = new Set();
   #rows = [];
   #beyond = 0; // rows that came but are not at hand: show means fetching the list again
+  #isStale = false; // the list itself changed: the same
 
   /** `onChange` is called whenever rows came in, were let go, or a reason came or went. */
   constructor(table, onChange) {
     this.onChange = onChange;
+    this.table = table;
     const list = table.table;
     list.addEventListener("pointerenter", (e) => this.set("pointer", e.pointerType === "mouse"));
     list.addEventListener("pointerleave", () => this.set("pointer", false));
@@ -42,25 +44,38 @@ export class Hold {
 
   /** Keep rows for later; `more` is how many the tick left out. */
   keep(rows, more) {
-    this.#rows.push(...rows);
+    const known = new Set(this.#rows.map((row) => row.id));
+    this.#rows.push(...rows.filter((row) => !known.has(row.id) && !this.table.row(row.id)));
     this.#beyond += more + Math.max(0, this.#rows.length - MOST_HELD);
     this.#rows.splice(0, this.#rows.length - MOST_HELD);
     this.onChange();
+  }
+
+  /** Note that what is shown is not continued by what comes. */
+  outdate() {
+    this.#isStale = true;
+    this.onChange();
+  }
+
+  get hasNews() {
+    return this.#isStale || this.count > 0;
   }
 
   get count() {
     return this.#rows.length + this.#beyond;
   }
 
-  /** `27` or `2,000+`. */
+  /** `27 new` or `2,000+ new`. */
   get label() {
-    return this.count > MOST_HELD ? "2,000+" : this.count.toLocaleString("en-US");
+    if (this.count === 0) return "list changed";
+    return `${this.count > MOST_HELD ? "2,000+" : this.count.toLocaleString("en-US")} new`;
   }
 
   /** The kept rows, which are forgotten, and whether that is all that came. */
   take() {
-    const taken = { rows: this.#rows, isWhole: this.#beyond === 0 };
+    const taken = { rows: this.#rows, isWhole: this.#beyond === 0 && !this.#isStale };
     this.#rows = [];
+    this.#isStale = false;
     this.#beyond = 0;
     return taken;
   }

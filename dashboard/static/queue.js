@@ -46,7 +46,7 @@ function keep(rows, more) {
 /** Fetch the newest page again: what is shown is not continued by what comes. */
 async function startOver() {
   if (hold.isActive) {
-    if (!isPinned) hold.keep([], 1);
+    if (!isPinned) hold.outdate();
     return;
   }
   const items = await fetchNewest();
@@ -76,11 +76,11 @@ function onState(state) {
 
 function refresh() {
   const isPaused = hold.has("paused");
-  if (!hold.isActive && hold.count > 0) return show();
-  pill.hidden = hold.count === 0;
-  if (hold.count > 0) {
-    pill.textContent = isPinned ? `${hold.label} new — go to the newest` : `${hold.label} new — show`;
-    announce(`${hold.label} new flagged transactions`);
+  if (!hold.isActive && hold.hasNews) return show();
+  pill.hidden = !hold.hasNews;
+  if (hold.hasNews) {
+    pill.textContent = isPinned ? `${hold.label} — go to the newest` : `${hold.label} — show`;
+    announce(`flagged transactions: ${hold.label}`);
   }
   pause.textContent = isPaused ? "Resume" : "Pause";
   pause.setAttribute("aria-pressed", String(isPaused));
@@ -139,7 +139,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") drawer?.close();
   if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
   if (event.key === "p" && !isPinned) hold.set("paused", !hold.has("paused"));
-  if (event.key === "." && hold.count > 0) pill.click();
+  if (event.key === "." && hold.hasNews) pill.click();
 });
 
 const form = document.getElementById("filters");

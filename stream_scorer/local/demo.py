@@ -134,7 +134,11 @@ class _Demo:
         self._step(f"streaming {self._options.rate:,.0f} transactions a second")
         producer = self._start("producer", "stream_scorer", "produce",
                                *_csv_arguments(stream, None), *self._limits())  # fmt: skip
-        _say(f"\n  dashboard: {address}\n  stop with Ctrl-C\n")
+        servers = self._environment["KAFKA_BOOTSTRAP_SERVERS"]
+        _say(
+            f"\n  dashboard: {address}\n  other shells: export KAFKA_BOOTSTRAP_SERVERS={servers}"
+            "\n  stop with Ctrl-C\n"
+        )
         self._watch(producer)
         return self._conclude(address)
 
@@ -320,4 +324,6 @@ def _loads(data: bytes) -> Mapping[str, Any] | None:
         loaded = json.loads(data)
     except ValueError:
         return None
-    return loaded if isinstance(loaded, dict) else None
+    if not isinstance(loaded, dict):
+        return None
+    return {name: value for name, value in loaded.items() if name != "partitions"}

@@ -93,6 +93,8 @@ def parse_forest(text: str) -> Forest:
         raise ValueError("not a LightGBM model: it has no trees")
     facts = _pairs(header)
     _check(facts)
+    if "average_output" in header.splitlines():  # a word alone: no pair
+        raise UnsupportedModel("averaged output (random forest)")
     n_features = int(facts["max_feature_idx"]) + 1
     trees = [_tree(_pairs(block)) for block in blocks]
     for tree in trees:
@@ -123,8 +125,6 @@ def _check(facts: Mapping[str, str]) -> None:
     objective = facts.get("objective", "")
     if objective.split() != ["binary", "sigmoid:1"]:
         raise UnsupportedModel(f"objective {objective!r}")
-    if "average_output" in facts:
-        raise UnsupportedModel("averaged output (random forest)")
 
 
 def _tree(facts: Mapping[str, str]) -> _Tree:

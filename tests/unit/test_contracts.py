@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 
 import pytest
 
@@ -106,3 +107,17 @@ def test_all_but_three_columns_are_nullable_with_default_null() -> None:
 )
 def test_column_name(written: str, name: str) -> None:
     assert column_name(written) == name
+
+
+def test_old_versions_of_a_contract_are_known_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = load_schema("fraud_label")
+    old = {**own, "fields": own["fields"][:5]}
+    (tmp_path / "history").mkdir()
+    for name in ("fraud_label-1.avsc", "fraud_score-1.avsc", "notes.txt"):
+        text = json.dumps(old if name.startswith("fraud_label") else "string")
+        (tmp_path / "history" / name).write_text(text)
+    monkeypatch.setattr("schemas.contracts.files", lambda _: tmp_path)
+    known = known_schemas.__wrapped__("fraud_label")
+    assert known == {schema_fingerprint(own): own, schema_fingerprint(old): old}

@@ -1,0 +1,102 @@
+"""Chromium, and a dashboard for each test to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+
+from tests.dashboard_kit import MemoryTopic, StaticModel, encode_score, make_app, make_score, serve
+from tests.waiting import wait_until
+
+CHROMIUM = "/usr/bin/chromium"
+
+
+@dataclass
+class Board:
+    """A running dashboard and its topic."""
+
+    address: str
+    topic: MemoryTopic
+    app: Any
+    offset: int = field(default=0)
+
+    def score(self, score: float = 0.9, **more: Any) -> str:
+        """Publish one score; its id as the page shows it."""
+        self.offset += 1
+        source = {"topic": "transactions", "partition": 0, "offset": self.offset}
+        self.topic.append(encode_score(make_score(score, **{"source": source} | more)))
+        return f"0-{self.offset}"
+
+    def wait_flagged(self, count: int) -> None:
+        """Wait until the feed has kept so many."""
+        board = self.app.state.parts.board
+        wait_until(lambda: board.counts.flagged >= count, what=f"{count} flagged")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        # A container's root user has no sandbox to offer.
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Board]]:
+    """``start(model=…, **settings)`` runs a dashboard."""
+    with ExitStack() as stack:
+
+        def run(model: StaticModel | None = None, **settings: Any) -> Board:
+            topic = MemoryTopic(1)
+            app = make_app(tmp_path, topic, model or StaticModel(), **settings)
+            return Board(stack.enter_context(serve(app)), topic, app)
+
+        yield run
+
+
+@pytest.fixture
+def board(start: Callable[..., Board]) -> Board:
+    return start()
+
+
+@pytest.fixture
+def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
+    """``new_page(**context options)``; whatever the page complains about fails the test."""
+    contexts: list[BrowserContext] = []
+    complaints: list[str] = []
+
+    def open_page(**options: Any) -> Page:
+        context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
+        contexts.append(context)
+        context.set_default_timeout(15_000)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(message.text)
+                if message.type == "error"
+                and "Failed to load resource" not in message.text
+                and "ERR_" not in message.text
+                else None
+            ),
+        )
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    return new_page()

@@ -1,0 +1,252 @@
+"""The live list in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboard.feed.board import FeedState
+from tests.browser.conftest import Board
+from tests.dashboard_kit import make_context
+from tests.waiting import wait_until
+
+pytestmark = pytest.mark.browser
+
+NewPage = Callable[..., Page]
+EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
+
+
+def open_list(page: Page, board: Board, path: str = "/") -> None:
+    page.goto(board.address + path, wait_until="domcontentloaded")
+    expect(page.locator("#v-live")).to_have_text("live")
+
+
+def shown(page: Page) -> list[str]:
+    return [str(row.get_attribute("data-id")) for row in page.locator("#rows tr").all()]
+
+
+def test_flagged_rows_appear_by_themselves_newest_first(page: Page, board: Board) -> None:
+    open_list(page, board)
+    expect(page.get_by_role("heading", name="No scores yet")).to_be_visible()
+    context = make_context(TransactionAmt=1234.5, ProductCD="H", card1=4242.0)
+    board.score(0.9999, transaction_id=777, context=context, scored_at=1_795_000_000_000)
+    row = page.locator("#rows tr").first
+    expect(row).to_be_visible()
+    for text in ("▲▲▲ Critical", "0.9999", "2026-11-18 11:06:40", "777", "1,234.50", "H",
+                 "4242", "v7", "Block"):  # fmt: skip
+        expect(row).to_contain_text(text)
+    expect(page.get_by_role("heading", name="No scores yet")).to_be_hidden()
+    second = board.score(0.5)
+    board.score(0.1)
+    expect(page.locator("#rows tr")).to_have_count(2)
+    assert shown(page)[0] == second
+    expect(page.locator("#v-scored")).to_have_text("3")
+    expect(page.locator("#v-flagged")).to_have_text("2")
+    expect(page.locator("#v-model")).to_have_text("v7")
+
+
+def test_live_row_and_served_row_look_alike(page: Page, board: Board) -> None:
+    open_list(page, board)
+    for score in (0.41, 0.6, 0.79999, 0.95):
+        board.score(score, context=make_context(ProductCD=None if score < 0.5 else "W"))
+    expect(page.locator("#rows tr")).to_have_count(4)
+    live = page.locator("#rows tr").all_inner_texts()
+    page.reload(wait_until="domcontentloaded")
+    assert page.locator("#rows tr").all_inner_texts() == live
+
+
+def test_what_an_attacker_typed_stays_text(page: Page, board: Board) -> None:
+    open_list(page, board)
+    context = make_context(ProductCD=EVIL, DeviceInfo=EVIL, card4=EVIL, P_emaildomain=EVIL)
+    reasons = [{"feature": EVIL, "value": EVIL, "contribution": 1.0}]
+    more: dict[str, Any] = {"context": context, "reasons": reasons, "model_version": EVIL}
+    board.score(0.9, **more)
+    expect(page.locator("#rows tr .c-product")).to_have_text(EVIL)
+    page.locator("#rows tr .c-score").click()
+    expect(page.locator("#drawer")).to_contain_text(EVIL)
+    page.reload(wait_until="domcontentloaded")
+    expect(page.locator("#drawer")).to_contain_text(EVIL)
+    page.goto(f"{board.address}/t/0-1", wait_until="domcontentloaded")
+    expect(page.locator("#detail")).to_contain_text(EVIL)
+    assert page.evaluate("window.pwned") is None
+    assert page.locator("main img").count() == 0
+
+
+def test_filter_lives_in_the_address_and_holds_for_live_rows(page: Page, board: Board) -> None:
+    kept = board.score(0.9, context=make_context(ProductCD="C"))
+    board.score(0.5, context=make_context(ProductCD="C"))
+    board.wait_flagged(2)
+    open_list(page, board)
+    page.fill("[name=min_score]", "0.8")
+    page.select_option("[name=product]", "C")
+    page.wait_for_url(f"{board.address}/?min_score=0.8&product=C")
+    expect(page.locator("#v-live")).to_have_text("live")
+    assert shown(page) == [kept]
+    board.score(0.5, context=make_context(ProductCD="C"))
+    board.score(0.9, context=make_context(ProductCD="W"))
+    wanted = board.score(0.85, context=make_context(ProductCD="C"))
+    expect(page.locator(f'[data-id="{wanted}"]')).to_be_visible()
+    assert shown(page) == [wanted, kept]
+    page.get_by_role("link", name="product C").first.click()
+    page.wait_for_url(f"{board.address}/?min_score=0.8")
+    expect(page.locator("#rows tr")).to_have_count(3)
+    page.goto(f"{board.address}/?min_score=0.99", wait_until="domcontentloaded")
+    expect(page.get_by_role("heading", name="No flagged transaction matches")).to_be_visible()
+    expect(page.locator("#empty")).to_contain_text("5 flagged so far are hidden")
+
+
+def test_paused_list_counts_and_resumes(page: Page, board: Board) -> None:
+    board.score()
+    board.wait_flagged(1)
+    open_list(page, board)
+    page.keyboard.press("p")
+    expect(page.locator("#v-live")).to_have_text("paused")
+    for _ in range(3):
+        board.score()
+    expect(page.locator("#pill")).to_have_text("3 new — show")
+    assert len(shown(page)) == 1
+    page.click("#pill")
+    expect(page.locator("#rows tr")).to_have_count(4)
+    expect(page.locator("#pill")).to_be_hidden()
+    board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — show")
+    page.click("#pause")
+    expect(page.locator("#rows tr")).to_have_count(5)
+
+
+def test_nothing_moves_under_the_pointer(page: Page, board: Board) -> None:
+    board.score()
+    board.wait_flagged(1)
+    open_list(page, board)
+    page.locator("#rows tr .c-score").hover()
+    expect(page.locator("#v-live")).to_have_text("live, held")
+    board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — show")
+    assert len(shown(page)) == 1
+    page.mouse.move(5, 5)
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_nothing_moves_under_a_selection_or_when_scrolled(page: Page, board: Board) -> None:
+    for _ in range(45):
+        board.score()
+    board.wait_flagged(45)
+    open_list(page, board)
+    page.evaluate("getSelection().selectAllChildren(document.querySelector('.c-txn'))")
+    expect(page.locator("#v-live")).to_have_text("live, held")
+    board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — show")
+    page.evaluate("getSelection().removeAllRanges()")
+    expect(page.locator("#rows tr")).to_have_count(46)
+    page.evaluate("scrollTo(0, 900)")
+    expect(page.locator("#v-live")).to_have_text("live, held")
+    board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — show")
+    page.evaluate("scrollTo(0, 0)")
+    expect(page.locator("#rows tr")).to_have_count(47)
+
+
+def test_drawer_shows_everything_is_in_the_address_and_gives_focus_back(
+    page: Page, board: Board
+) -> None:
+    flag = board.score(0.87, transaction_id=555)
+    board.wait_flagged(1)
+    open_list(page, board)
+    row = page.locator("#rows tr")
+    row.locator(".c-score").click()
+    drawer = page.locator("#drawer")
+    for text in ("Transaction 555", "0.8700", "review ≥ 0.4", "transactions[0]@1",
+                 "fraud-scores[0]@0", "DeviceInfo"):  # fmt: skip
+        expect(drawer).to_contain_text(text)
+    assert drawer.locator("svg.bar rect").count() == 5
+    assert page.url.endswith(f"?sel={flag}")
+    page.mouse.move(5, 5)
+    board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — show")
+    page.reload(wait_until="domcontentloaded")
+    expect(drawer).to_contain_text("Transaction 555")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    assert "sel=" not in page.url
+
+
+def test_list_stays_small_however_much_comes(page: Page, board: Board) -> None:
+    open_list(page, board)
+    for _ in range(300):
+        board.score()
+    board.wait_flagged(300)
+    wait_until(lambda: page.locator("#rows tr").count() >= 50, what="the rows")
+    for _ in range(6):
+        for _ in range(40):
+            board.score()
+        newest = f"0-{board.offset}"
+        expect(page.locator(f'[data-id="{newest}"]')).to_be_visible()
+    assert page.locator("#rows tr").count() <= 200
+
+
+def test_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, board: Board) -> None:
+    board.score()
+    board.wait_flagged(1)
+    open_list(page, board)
+    board.topic.is_down = True
+    expect(page.locator(".banner.amber")).to_contain_text("no broker answers")
+    assert len(shown(page)) == 1
+    board.topic.is_down = False
+    expect(page.locator(".banner.amber")).to_have_count(0)
+    wait_until(lambda: board.app.state.parts.board.status.state is FeedState.LIVE)
+    board.score()
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_unreadable_records_are_counted_on_the_page(page: Page, board: Board) -> None:
+    open_list(page, board)
+    expect(page.locator("#unreadable")).to_be_hidden()
+    board.topic.append(b"garbage")
+    board.score()
+    expect(page.locator("#v-unreadable")).to_have_text("1")
+    expect(page.locator("#rows tr")).to_have_count(1)
+
+
+def test_tabs_share_one_stream(new_page: NewPage, board: Board) -> None:
+    first = new_page()
+    open_list(first, board)
+    tabs = [first, *(first.context.new_page() for _ in range(6))]
+    for tab in tabs[1:]:
+        open_list(tab, board)
+    assert len(board.app.state.parts.hub) == 1
+    board.score()
+    for tab in tabs:
+        expect(tab.locator("#rows tr")).to_have_count(1)
+
+
+def test_listing_and_paging_work_without_javascript(new_page: NewPage, board: Board) -> None:
+    for _ in range(60):
+        board.score()
+    board.wait_flagged(60)
+    page = new_page(java_script_enabled=False)
+    page.goto(board.address, wait_until="domcontentloaded")
+    first = shown(page)
+    page.get_by_role("link", name="Older transactions").click()
+    assert first + shown(page) == [f"0-{i}" for i in range(60, 0, -1)]
+    page.get_by_role("link", name="Go to the newest").click()
+    page.fill("[name=min_score]", "0.95")
+    page.get_by_role("button", name="Filter").click()
+    expect(page.get_by_role("heading", name="No flagged transaction matches")).to_be_visible()
+
+
+def test_older_page_stands_still_and_leads_back(page: Page, board: Board) -> None:
+    for _ in range(60):
+        board.score()
+    board.wait_flagged(60)
+    open_list(page, board)
+    page.get_by_role("link", name="Older transactions").click()
+    expect(page.locator("#rows tr")).to_have_count(10)
+    expect(page.locator("#v-live")).to_have_text("live, held")
+    newest = board.score()
+    expect(page.locator("#pill")).to_have_text("1 new — go to the newest")
+    assert len(shown(page)) == 10
+    page.click("#pill")
+    expect(page.locator(f'[data-id="{newest}"]')).to_be_visible()

@@ -1,0 +1,83 @@
+"""The broker dies and comes back, or is late: the scorer waits, and nothing is lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from schemas.batch import build_batch
+from schemas.transaction_codec import encode_transactions
+from stream_scorer.local.probe import pick_free_port, plain_settings
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import GroupSettings
+from stream_scorer.verify import verify_topics
+from tests.conftest import MakeTopics, StartBroker
+from tests.factories import make_transactions, publish
+from tests.processes import fleet
+from tests.records import produce
+from tests.waiting import wait_until
+
+
+def test_broker_killed_and_restarted_under_load_costs_no_record(
+    own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    broker = own_broker(tmp_path / "kafka")
+    names = topics(3, broker.settings)
+    publish(FileStore(tmp_path / "store"))
+    values = encode_transactions(build_batch(make_transactions(3000)))
+    produce(broker.settings, names.input_topic, values, 3)
+    with fleet(
+        broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50"
+    ) as scorers:
+        scorer = scorers.start()
+        wait_until(
+            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 100, 60,
+            what="work in progress",
+        )  # fmt: skip
+        broker.kill()
+        broker.restart()
+        if scorer.process.poll() is not None:  # allowed to end; a supervisor starts it again
+            scorer = scorers.start()
+        produce(broker.settings, names.input_topic, values[:500], 3)
+
+        def is_done() -> bool:
+            if scorers.scorers[-1].process.poll() is not None:
+                scorers.start()
+            report = verify_topics(
+                GroupSettings(
+                    **broker.settings.model_dump(), **names.model_dump(), kafka_group_id=group_id
+                )
+            )
+            faults = {k: v for k, v in report.as_json()["faults"].items() if k != "missing"}
+            assert not any(faults.values()), report.as_json()
+            return report.is_verified
+
+        wait_until(is_done, 120, what="every record's outcome", interval=1.0)
+
+
+def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
+    own_broker: StartBroker, group_id: str, tmp_path: Path, topics: MakeTopics
+) -> None:
+    port = pick_free_port()
+    early = plain_settings(f"127.0.0.1:{port}")
+    publish(FileStore(tmp_path / "store"))
+    with fleet(early, TopicSettings(), group_id, tmp_path) as scorers:
+        scorer = scorers.start()
+        wait_until(
+            lambda: "waiting for the topics" in (scorer.readiness()["problem"] or ""), 60,
+            what="the scorer to say that it waits",
+        )  # fmt: skip
+        broker = own_broker(tmp_path / "kafka", port=port)
+        wait_until(
+            lambda: "no topic" in (scorer.readiness()["problem"] or ""), 60,
+            what="the scorer to miss its topics",
+        )  # fmt: skip
+        from stream_scorer.topics import ensure_topics
+
+        ensure_topics(
+            GroupSettings(**broker.settings.model_dump(), kafka_group_id=group_id), 2, 1
+        )
+        values = encode_transactions(build_batch(make_transactions(10)))
+        produce(broker.settings, "transactions", values, 2)
+        wait_until(lambda: scorer.sample().outcomes == 10, 60, what="ten outcomes")
+        assert scorer.terminate() == 0

@@ -1,0 +1,55 @@
+"""The README's Python examples run as they stand."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from stream_scorer.model.file_store import FileStore
+from tests.conftest import MakeTopics
+from tests.factories import publish
+from tests.integration.test_scorer_process import running, scorer_settings
+from tests.kafka_under_test import KafkaUnderTest
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def example(name: str) -> str:
+    found = re.search(rf"```python\n(# {re.escape(name)}\n.*?)```", README.read_text(), re.DOTALL)
+    assert found, f"the README has no {name}"
+    return found[1]
+
+
+def test_readme_examples_send_a_transaction_and_receive_its_score(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(3)
+    publish(FileStore(tmp_path / "store"))
+    environment = os.environ | {
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "INPUT_TOPIC": names.input_topic,
+        "OUTPUT_TOPIC": names.output_topic,
+        "PYTHONPATH": str(README.parent),
+    }
+
+    def run(name: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", example(name)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    with running(scorer_settings(kafka, names, group_id, tmp_path)):
+        run("send.py")
+        words = run("receive.py").split(maxsplit=3)
+    assert words[0] == "3663549"
+    assert 0 < float(words[1]) < 1
+    assert words[2] in {"APPROVE", "REVIEW", "BLOCK"}

@@ -1,0 +1,68 @@
+"""The command line of the dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dashboard.__main__ import main
+from dashboard.server import hold_state
+from dashboard.web.tokens import TokensFile
+from stream_scorer.errors import UsageError
+
+
+def test_token_command_prints_a_line_that_opens(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["token", "ana", "--role", "lead"]) == 0
+    shown = capsys.readouterr()
+    path = tmp_path / "tokens"
+    path.write_text(shown.out)
+    entry = TokensFile(path).find(shown.err.split()[-1])
+    assert entry is not None
+    assert (entry.identity.name, entry.identity.role) == ("ana", "lead")
+
+
+def test_token_name_that_cannot_stand_in_the_file_is_refused(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["token", "ana:root"]) == 1
+    assert "ana:root" in capsys.readouterr().err
+
+
+def test_wrong_setting_is_one_message_and_exit_1(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DASHBOARD_HOST", "0.0.0.0")
+    monkeypatch.setenv("DASHBOARD_AUTH", "none")
+    assert main([]) == 1
+    error = capsys.readouterr().err
+    assert "DASHBOARD_HOST=0.0.0.0" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--port", "x"], ["--nonsense"], ["token"], ["token", "a", "--role", "king"]]
+)
+def test_wrong_usage_is_exit_2(arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--help"])
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    for name in ("DASHBOARD_HOST", "DASHBOARD_AUTH", "OUTPUT_TOPIC", "MODEL_STORE_URI"):
+        assert name in text
+
+
+def test_state_folder_is_one_dashboards_own(tmp_path: Path) -> None:
+    with hold_state(tmp_path / "state"):
+        with pytest.raises(UsageError, match="another dashboard"), hold_state(tmp_path / "state"):
+            pass
+    with hold_state(tmp_path / "state"):
+        pass

@@ -1,0 +1,81 @@
+"""What browsers load: small, ours, from nowhere else. And values written as people read them."""
+
+from __future__ import annotations
+
+import gzip
+import re
+from pathlib import Path
+
+import pytest
+
+import dashboard
+from dashboard.web.texts import (
+    write_amount,
+    write_iso,
+    write_offset,
+    write_push,
+    write_score,
+    write_time,
+    write_value,
+)
+
+ROOT = Path(dashboard.__file__).parent
+FILES = sorted(p for folder in ("static", "templates") for p in (ROOT / folder).rglob("*.*"))
+FIRST_LOAD = ("queue.js", "table.js", "hold.js", "filter.js", "view.js", "stream.js", "style.css")
+# Names of XML vocabularies, never fetched.
+NAMESPACES = ("http://www.w3.org/2000/svg",)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_names_an_address_elsewhere(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    for name in NAMESPACES:
+        text = text.replace(name, "")
+    assert re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}|@import|url\(", text) == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_nothing_needs_a_looser_policy(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text) == []
+    assert re.findall(r"""\sstyle=|\son[a-z]+=["']|<style|javascript:""", text) == []
+    assert "|safe" not in text
+
+
+def test_first_load_is_small_and_of_few_requests() -> None:
+    packed = sum(len(gzip.compress((ROOT / "static" / n).read_bytes())) for n in FIRST_LOAD)
+    assert packed < 40_000  # leaves 20 kB for the page itself
+    assert len(FIRST_LOAD) + 1 <= 8
+    imported = set()
+    for name in FIRST_LOAD:
+        source = (ROOT / "static" / name).read_text()
+        imported |= set(re.findall(r'^(?:import .*|\} )from "\./(.*)";', source, re.M))
+    assert imported <= set(FIRST_LOAD)
+
+
+def test_score_is_never_rounded_across_a_threshold_or_to_certainty() -> None:
+    assert write_score(0.6199, 0.62) == "0.6199"
+    assert write_score(0.62, 0.62) == "0.62"
+    assert write_score(0.971, 0.4, 0.8) == "0.97"
+    assert write_score(0.9996, 0.4) == "0.9996"
+    assert write_score(1.0) == "1.00"
+    assert write_score(0.97, 0.4, digits=4) == "0.9700"
+
+
+def test_values_are_written_for_people() -> None:
+    assert write_time(1_795_000_000_123) == "2026-11-18 11:06:40 UTC"
+    assert write_iso(1_795_000_000_123) == "2026-11-18T11:06:40Z"
+    assert write_time(None) == "—"
+    assert write_time(2**62) == f"{2**62} ms"
+    assert write_offset(12 * 86400 + 4 * 3600 + 31 * 60 + 7) == "D+12 04:31:07"
+    assert write_amount(1234.5) == "1,234.50"
+    assert write_amount(None) == write_amount(float("nan")) == "—"
+    assert write_push(1.214) == "+1.21"
+    assert write_push(-0.5) == "−0.50"
+    assert [write_value(v) for v in (13926.0, 1.5, None, "", "W")] == [
+        "13926",
+        "1.5",
+        "—",
+        "—",
+        "W",
+    ]

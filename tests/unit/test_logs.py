@@ -1,0 +1,159 @@
+"""Log lines: one JSON object a line with the promised fields, whatever is logged."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.runtime.logs import ConsoleFormatter, JsonFormatter, configure_logging
+from stream_scorer.runtime.settings import LogSettings
+
+EVIL = 'a\nb\r"c"\\ {"level": "CRITICAL"} \x1b[31m \u2028 \ud800 ☃'
+
+
+class Lines:
+    """A logger whose lines are kept."""
+
+    def __init__(self, formatter: logging.Formatter) -> None:
+        self._stream = io.StringIO()
+        handler = logging.StreamHandler(self._stream)
+        handler.setFormatter(formatter)
+        self.log = logging.Logger("test.logger")
+        self.log.addHandler(handler)
+
+    def text(self) -> list[str]:
+        return self._stream.getvalue().split("\n")[:-1]
+
+    def json(self) -> list[dict[str, Any]]:
+        return [json.loads(line, parse_constant=pytest.fail) for line in self.text()]
+
+
+@pytest.fixture
+def lines() -> Lines:
+    return Lines(JsonFormatter("stream-scorer"))
+
+
+def test_line_has_the_promised_fields(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines.log.info(
+        "scored %d", 3, extra={"request_id": "r", "latency_ms": 1.5, "transaction_count": 3}
+    )
+    (line,) = lines.json()
+    assert line["timestamp"].endswith("Z")
+    assert len(line["timestamp"]) == len("2026-01-01T00:00:00.000Z")
+    assert (line["level"], line["service"], line["message"]) == (
+        "INFO", "stream-scorer", "scored 3",
+    )  # fmt: skip
+    assert line["pod"]
+    assert (line["request_id"], line["latency_ms"], line["transaction_count"]) == ("r", 1.5, 3)
+
+
+def test_pod_is_the_host_name_kubernetes_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOSTNAME", "scorer-7d4f-x")
+    lines = Lines(JsonFormatter("stream-scorer"))
+    lines.log.info("x")
+    assert lines.json()[0]["pod"] == "scorer-7d4f-x"
+
+
+def test_newlines_and_quotes_stay_within_their_line(lines: Lines) -> None:
+    lines.log.info("got %s", EVIL, extra={"reason": EVIL})
+    lines.log.info("next")
+    first, second = lines.json()
+    assert first["message"] == f"got {EVIL}"
+    assert first["reason"] == EVIL
+    assert second["message"] == "next"
+
+
+def test_no_extra_replaces_a_promised_field(lines: Lines) -> None:
+    lines.log.warning("x", extra={"level": "DEBUG", "service": "s", "pod": "p", "timestamp": 0})
+    (line,) = lines.json()
+    assert line["level"] == "WARNING"
+    assert line["service"] == "stream-scorer"
+    assert line["pod"] != "p"
+    assert line["timestamp"] != 0
+
+
+def test_exception_is_one_field_of_one_line(lines: Lines) -> None:
+    try:
+        raise ValueError(EVIL.replace("\ud800", ""))
+    except ValueError:
+        lines.log.exception("failed")
+    (line,) = lines.json()
+    assert "Traceback" in line["exception"]
+    assert "ValueError" in line["exception"]
+    assert line["message"] == "failed"
+
+
+def test_values_that_json_lacks_become_text(lines: Lines) -> None:
+    loop: list[Any] = []
+    loop.append(loop)
+    for value in (float("nan"), float("inf"), np.float64(1), np.int64(3), {1}, b"x", loop):
+        lines.log.info("x", extra={"value": value})
+    assert len(lines.json()) == 7
+    assert all(line["message"] == "x" for line in lines.json())
+
+
+def test_console_line_is_short_and_has_the_extras() -> None:
+    lines = Lines(ConsoleFormatter("stream-scorer"))
+    lines.log.info("model loaded", extra={"model_version": "v3", "seconds": 0.25})
+    (line,) = lines.text()
+    assert line[2] == line[5] == ":"
+    assert line[8:] == "Z INFO stream-scorer: model loaded model_version=v3 seconds=0.25"
+
+
+def test_console_shows_control_characters_as_escapes() -> None:
+    lines = Lines(ConsoleFormatter("stream-scorer"))
+    lines.log.info("got %s", "a\nb\r\x1b[2J\x9b", extra={"reason": "x\ny\tz"})
+    (line,) = lines.text()
+    assert line.endswith(r"got a\nb\x0d\x1b[2J\x9b reason=x\ny\tz")
+
+
+def test_console_puts_the_traceback_below_the_line() -> None:
+    lines = Lines(ConsoleFormatter("stream-scorer"))
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        lines.log.exception("failed", extra={"attempt": 3})
+    assert lines.text()[0].endswith("failed attempt=3")
+    assert lines.text()[1].startswith("Traceback")
+    assert lines.text()[-1] == "ValueError: broken"
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    """The root logger, put back as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.parametrize(
+    ("chosen", "formatter"), [("json", JsonFormatter), ("console", ConsoleFormatter)]
+)
+def test_configured_format_and_level_hold_for_every_logger(
+    root_logger: logging.Logger,
+    capsys: pytest.CaptureFixture[str],
+    chosen: str,
+    formatter: type[logging.Formatter],
+) -> None:
+    settings = LogSettings.model_validate({"log_level": "WARNING", "log_format": chosen})
+    configure_logging("stream-scorer", settings)
+    assert [type(h.formatter) for h in root_logger.handlers] == [formatter]
+    logging.getLogger("any.module").info("hidden")
+    logging.getLogger("any.module").warning("shown")
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "hidden" not in captured.err
+    assert "shown" in captured.err
+
+
+def test_libraries_do_not_chatter(root_logger: logging.Logger) -> None:
+    configure_logging("stream-scorer", LogSettings.model_validate({"log_level": "DEBUG"}))
+    assert not logging.getLogger("botocore.parsers").isEnabledFor(logging.INFO)
+    assert not logging.getLogger("numba.core").isEnabledFor(logging.DEBUG)
