@@ -50,14 +50,16 @@ bench: $(READY) ## throughput of one scorer beside its ceilings
 bench-quick: $(READY) ## the same in under two minutes
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
-lock: $(READY) ## resolve the requirements anew (needs uv)
-	@uv pip compile pyproject.toml --extra dev $(LOCK_FLAGS) -o requirements.lock
-	@uv pip compile pyproject.toml -c requirements.lock $(LOCK_FLAGS) -o locks/scorer.txt
-	@uv pip compile pyproject.toml --extra trainer -c requirements.lock $(LOCK_FLAGS) -o locks/trainer.txt
-	@uv pip compile pyproject.toml --extra dashboard -c requirements.lock $(LOCK_FLAGS) -o locks/dashboard.txt
+UV := uv
+RESOLVE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+  --no-emit-index-url --no-header --no-annotate
 
-LOCK_FLAGS := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-  --no-header --no-annotate
+lock: ## resolve the requirements anew (needs uv: UV=/path/to/uv)
+	@$(RESOLVE) pyproject.toml --extra dev -o requirements.lock
+	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
+	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
+	@$(RESOLVE) pyproject.toml --extra dashboard -c requirements.lock -o locks/dashboard.txt
+	@echo hatchling | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environment and caches of this folder
 	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ from schemas.batch import TransactionBatch
 from schemas.contracts import AMOUNT, ID, NUMBER_COLUMNS, NUMBER_INDEX, TIME
 from schemas.csv_columns import first_null, numbers, to_batch
 from schemas.csv_source import LABEL, Input, Rows, read_rows, source_name
-from stream_scorer.errors import UsageError
+from schemas.errors import UnusableFileError
 
 REQUIRED: Final = (ID, TIME, AMOUNT)
 CHUNK_ROWS: Final = 8192
@@ -50,7 +50,7 @@ def read_transactions(
     transactions are not.
 
     Raises:
-        UsageError: the file and line, and what is wrong there.
+        UnusableFileError: the file and line, and what is wrong there.
     """
     name = source_name(transactions)
     joined = read_identity(identity) if identity is not None else None
@@ -59,7 +59,7 @@ def read_transactions(
         is_empty = False
         yield from _chunks(rows, joined, name, chunk_rows)
     if is_empty:
-        raise UsageError(f"{name}: the file has a header but no rows")
+        raise UnusableFileError(f"{name}: the file has a header but no rows")
 
 
 def table_chunks(
@@ -68,7 +68,7 @@ def table_chunks(
     """The same chunks from Arrow tables in memory.
 
     Raises:
-        UsageError: as :func:`read_transactions`.
+        UnusableFileError: as :func:`read_transactions`.
     """
     joined = None if identity is None else Identity([Rows(identity, 2)], "the identity table")
     line = 2
@@ -81,7 +81,7 @@ def read_identity(source: Input) -> Identity:
     """Read an identity CSV.
 
     Raises:
-        UsageError: as :func:`read_transactions`; also a TransactionID that is there twice.
+        UnusableFileError: as :func:`read_transactions`; also a TransactionID that is there twice.
     """
     return Identity(read_rows(source, (ID,)), source_name(source))
 
@@ -102,7 +102,7 @@ class Identity:
         self._sorted = ids[self._order]
         repeated = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
         if len(repeated):
-            raise UsageError(f"{name}: TransactionID {repeated[0]} is there more than once")
+            raise UnusableFileError(f"{name}: TransactionID {repeated[0]} is there more than once")
 
     def __len__(self) -> int:
         return len(self._sorted)
@@ -113,7 +113,7 @@ class Identity:
             return batch
         both = set(self._table.column_names) & set(batch.schema.names) - {ID}
         if both:
-            raise UsageError(f"column {min(both)} is both in {name} and in {self._name}")
+            raise UnusableFileError(f"column {min(both)} is both in {name} and in {self._name}")
         wanted = batch.column(ID).to_numpy(zero_copy_only=False)
         at = np.searchsorted(self._sorted, wanted).clip(0, len(self) - 1)
         unknown = self._sorted[at] != wanted
@@ -149,7 +149,7 @@ def _labels(rows: Rows, name: str) -> NDArray[np.int8] | None:
     wrong = (values != 0) & (values != 1)
     if wrong.any():
         row = int(np.argmax(wrong))
-        raise UsageError(
+        raise UnusableFileError(
             f"{name}, line {rows.first_line + row}, column {LABEL}: {values[row]:g} is not 0 or 1"
         )
     return values.astype(np.int8)
@@ -158,14 +158,14 @@ def _labels(rows: Rows, name: str) -> NDArray[np.int8] | None:
 def _refuse_null(rows: Rows, column: str, name: str) -> None:
     row = first_null(rows.batch.column(column))
     if row is not None:
-        raise UsageError(f"{name}, line {rows.first_line + row}, column {column}: no value")
+        raise UnusableFileError(f"{name}, line {rows.first_line + row}, column {column}: no value")
 
 
 def _refuse_infinite(values: NDArray[np.float64], first_line: int, name: str) -> None:
     infinite = np.isinf(values)
     if infinite.any():
         row, column = (int(i[0]) for i in np.nonzero(infinite))
-        raise UsageError(
+        raise UnusableFileError(
             f"{name}, line {first_line + row}, column {NUMBER_COLUMNS[column]}: "
             f"{values[row, column]} is not finite"
         )
@@ -176,7 +176,7 @@ def _refuse_infinite_identity(rows: Rows, name: str) -> None:
         if column in NUMBER_INDEX:
             infinite = np.isinf(numbers(rows.batch.column(column)))
             if infinite.any():
-                raise UsageError(
+                raise UnusableFileError(
                     f"{name}, line {rows.first_line + int(np.argmax(infinite))}, "
                     f"column {column}: infinity is not a finite number"
                 )

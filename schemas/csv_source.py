@@ -24,7 +24,7 @@ from schemas.contracts import (
     TIME,
     column_name,
 )
-from stream_scorer.errors import UsageError
+from schemas.errors import UnusableFileError
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def read_rows(
     Lines are counted without blank ones. A stream is read from where it stands, and closed.
 
     Raises:
-        UsageError: with file and line: it cannot be opened, is empty, binary, not UTF-8 or
+        UnusableFileError: with file and line: it cannot be opened, is empty, binary, not UTF-8 or
             ragged, lacks a required column, or a value does not fit its column.
     """
     name = source_name(source)
@@ -70,7 +70,7 @@ def read_rows(
         try:
             yield from _read(_open(source, name, opened), name, required, block_bytes)
         except (OSError, EOFError) as error:
-            raise UsageError(f"{name}: cannot read: {error}") from error
+            raise UnusableFileError(f"{name}: cannot read: {error}") from error
 
 
 def source_name(source: Input) -> str:
@@ -85,7 +85,7 @@ def _open(source: Input, name: str, opened: ExitStack) -> BinaryIO:
         try:
             raw: BinaryIO = opened.enter_context(Path(source).open("rb"))
         except OSError as error:
-            raise UsageError(f"{name}: cannot read: {error.strerror}") from error
+            raise UnusableFileError(f"{name}: cannot read: {error.strerror}") from error
     else:
         raw = opened.enter_context(source)
     if not isinstance(raw, io.BufferedReader):
@@ -134,19 +134,19 @@ def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int
         _refuse_ragged(ragged, name)
         if "Empty CSV" in str(error):
             return
-        raise UsageError(_explain(str(error), name, columns)) from error
+        raise UnusableFileError(_explain(str(error), name, columns)) from error
 
 
 def _read_header(stream: BinaryIO, name: str) -> list[str]:
     line = stream.readline(HEADER_MAX_BYTES)
     if not line.strip():
-        raise UsageError(f"{name}: the file is empty" if not line else f"{name}: line 1 is blank")
+        raise UnusableFileError(f"{name}: the file is empty" if not line else f"{name}: line 1 is blank")
     if b"\x00" in line or (len(line) == HEADER_MAX_BYTES and not line.endswith(b"\n")):
-        raise UsageError(f"{name}: not a CSV file (its first line is binary or endless)")
+        raise UnusableFileError(f"{name}: not a CSV file (its first line is binary or endless)")
     try:
         header = line.decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
-        raise UsageError(f"{name}, line 1: not UTF-8 text, so not a CSV file") from error
+        raise UnusableFileError(f"{name}, line 1: not UTF-8 text, so not a CSV file") from error
     return next(text_csv.reader([header]))
 
 
@@ -155,12 +155,12 @@ def _check_header(
 ) -> None:
     for i, column in enumerate(plain):
         if column in plain[:i]:
-            raise UsageError(f"{name}, line 1: column {column} is there twice")
+            raise UnusableFileError(f"{name}, line 1: column {column} is there twice")
     missing = [column for column in required if column not in plain]
     if missing:
         shown = ", ".join(columns[:5])[:_SHOWN_CHARS]
         hint = "" if len(columns) > 1 else "; are its columns separated by commas?"
-        raise UsageError(
+        raise UnusableFileError(
             f"{name}, line 1: no column {', '.join(missing)} "
             f"(found {len(columns)}: {shown}{'…' if len(columns) > 5 else ''}){hint}"
         )
@@ -182,7 +182,7 @@ def _refuse_ragged(ragged: Sequence[Any], name: str) -> None:
     if ragged:
         row = ragged[0]
         line = "" if row.number is None else f", line {row.number + HEADER_LINES}"
-        raise UsageError(
+        raise UnusableFileError(
             f"{name}{line}: {row.actual_columns} cells where the header has {row.expected_columns}"
         )
 

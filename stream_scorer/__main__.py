@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from schemas.errors import UnusableFileError
 from stream_scorer.errors import ScorerError
 
 EXIT_FAILED: Final = 1
@@ -332,7 +333,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _execute(args)
         sys.stdout.flush()
         return code
-    except ScorerError as error:
+    except (ScorerError, UnusableFileError) as error:
         print(f"stream-scorer: {error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:

@@ -22,6 +22,7 @@ from stream_scorer.pacing import Pacer
 from stream_scorer.runtime.kafka import KafkaError, KafkaException, Producer, open_producer
 from stream_scorer.runtime.registry import register_schema
 from stream_scorer.runtime.settings import load_settings
+from stream_scorer.runtime.stopping import stop_flag
 from stream_scorer.settings import GroupSettings
 
 WireFormat = Literal["avro", "json"]
@@ -72,6 +73,7 @@ def produce_batches(
     rate: float | None = None,
     schema_id: int | None = None,
     on_progress: OnProgress | None = None,
+    is_stopping: Callable[[], bool] = lambda: False,
 ) -> Produced:
     """Send transactions, at a steady ``rate`` a second if given, and wait for their delivery.
 
@@ -83,37 +85,38 @@ def produce_batches(
         rate: records a second; after a stall it goes on at this rate, without a burst.
         schema_id: of the registered transaction schema; None: single-object encoding.
         on_progress: told the counts some times a second.
+        is_stopping: asked before each record.
 
     Returns:
         The counts; every transaction sent was delivered or failed.
 
     Raises:
-        Interrupted: Ctrl-C; what was sent has been flushed, and the counts are in it.
+        Interrupted: it was told to stop; what was sent has been flushed, and the counts are
+            in it.
     """
     produced = Produced()
     pacer = Pacer(rate, wait=producer.poll)
     tell = on_progress or (lambda _: None)
-    try:
-        for batch in batches:
-            values = (
-                encode_transactions(batch, schema_id)
-                if fmt == "avro"
-                else encode_transactions_json(batch)
-            )
-            for key, value in zip(card_keys(batch), values, strict=True):
-                if pacer.before_next():
-                    tell(produced)
-                _send(producer, topic, key, value, produced)
-            tell(produced)
-    except KeyboardInterrupt:
-        _finish(producer, produced, tell)
-        raise Interrupted(produced) from None
+    for batch in batches:
+        values = (
+            encode_transactions(batch, schema_id)
+            if fmt == "avro"
+            else encode_transactions_json(batch)
+        )
+        for key, value in zip(card_keys(batch), values, strict=True):
+            if pacer.before_next():
+                tell(produced)
+            if is_stopping():
+                _finish(producer, produced, tell)
+                raise Interrupted(produced)
+            _send(producer, topic, key, value, produced)
+        tell(produced)
     _finish(producer, produced, tell)
     return produced
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C while producing: what was sent has been flushed."""
+    """Told to stop while producing: what was sent has been flushed."""
 
     def __init__(self, produced: Produced) -> None:
         super().__init__()
@@ -178,7 +181,7 @@ def run_produce(args: argparse.Namespace) -> int:
     producer = open_producer(settings)
     begun = time.monotonic()
     try:
-        with _progress(args.limit, quiet=args.json) as on_progress:
+        with stop_flag() as is_stopping, _progress(args.limit, quiet=args.json) as on_progress:
             produced = produce_batches(
                 producer,
                 topic,
@@ -187,6 +190,7 @@ def run_produce(args: argparse.Namespace) -> int:
                 rate=args.rate,
                 schema_id=schema_id,
                 on_progress=on_progress,
+                is_stopping=is_stopping,
             )
     except Interrupted as interrupted:
         _summarise(interrupted.produced, topic, time.monotonic() - begun, as_json=args.json)

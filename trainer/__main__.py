@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Final
 
+from schemas.errors import UnusableFileError
 from stream_scorer.errors import ScorerError, SettingsError
 from stream_scorer.model.store import open_store
 from stream_scorer.runtime.logs import configure_logging
@@ -37,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (SettingsError, WrongUsageError) as error:
         print(f"fraud-trainer: {error}", file=sys.stderr)
         return WRONG_USAGE
-    except ScorerError as error:
+    except (ScorerError, UnusableFileError) as error:
         print(f"fraud-trainer: {error}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:

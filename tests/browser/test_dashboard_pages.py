@@ -31,7 +31,7 @@ def test_theme_follows_the_system_and_changes_with_it(new_page: NewPage, board: 
     board.score()
     board.wait_flagged(1)
     page = new_page(color_scheme="dark")
-    page.goto(board.address, wait_until="domcontentloaded")
+    page.goto(board.address, wait_until="load")
     assert luminance(page, "body") < 40
     assert luminance(page, "#flags") < 60
     page.emulate_media(color_scheme="light")
@@ -60,7 +60,7 @@ def test_phone_needs_no_sideways_scrolling(new_page: NewPage, board: Board, path
     board.score(transaction_id=2**60, model_version="v" + "1" * 60)
     board.wait_flagged(1)
     page = new_page(viewport={"width": 360, "height": 700}, has_touch=True)
-    page.goto(board.address + path, wait_until="domcontentloaded")
+    page.goto(board.address + path, wait_until="load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 

@@ -14,7 +14,7 @@ from schemas.batch import NO_EVENT_TIME, TransactionBatch, concatenate
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX
 from schemas.csv_codec import CsvChunk, read_identity, read_transactions
 from schemas.json_codec import decode_objects
-from stream_scorer.errors import UsageError
+from schemas.errors import UnusableFileError
 
 HEADER = "TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD,card1,C1\n"
 ROWS = "1,0,86400,68.5,W,13926,1\n2,1,86401,29.125,C,,2\n"
@@ -31,7 +31,7 @@ def whole(chunks: list[CsvChunk]) -> TransactionBatch:
 
 
 def fault(text: str | bytes, identity: str | None = None) -> str:
-    with pytest.raises(UsageError) as error:
+    with pytest.raises(UnusableFileError) as error:
         read(text, identity)
     return str(error.value)
 
@@ -158,5 +158,5 @@ def test_a_fault_in_the_identity_table_is_named(identity: str, message: str) -> 
 
 
 def test_an_absent_file_is_named() -> None:
-    with pytest.raises(UsageError, match=r"/nowhere/at_all\.csv: cannot read: No such file"):
+    with pytest.raises(UnusableFileError, match=r"/nowhere/at_all\.csv: cannot read: No such file"):
         list(read_transactions("/nowhere/at_all.csv"))

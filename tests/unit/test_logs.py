@@ -24,7 +24,10 @@ class Lines:
         self._stream = io.StringIO()
         handler = logging.StreamHandler(self._stream)
         handler.setFormatter(formatter)
-        self.log = logging.Logger("test.logger")
+        self.log = logging.getLogger(f"test.{id(self)}")
+        self.log.setLevel(logging.INFO)
+        self.log.propagate = False
+        self.log.handlers.clear()
         self.log.addHandler(handler)
 
     def text(self) -> list[str]:

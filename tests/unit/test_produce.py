@@ -106,16 +106,13 @@ class DeliveryError:
 class Driver:
     """Stands for the driver's producer: a queue of two, and a record it cannot deliver."""
 
-    def __init__(self, undeliverable: bytes | None = None, interrupt_at: int = -1) -> None:
+    def __init__(self, undeliverable: bytes | None = None) -> None:
         self.sent: list[bytes | None] = []
         self.full = 0
         self._queue: deque[Callable[[], None]] = deque()
         self._undeliverable = undeliverable
-        self._interrupt_at = interrupt_at
 
     def produce(self, _topic: str, _value: bytes, key: bytes | None, on_delivery: Any) -> None:
-        if len(self.sent) == self._interrupt_at:
-            raise KeyboardInterrupt
         if len(self._queue) == 2:
             self.full += 1
             raise BufferError
@@ -143,8 +140,14 @@ def test_full_queue_is_waited_for_and_every_delivery_counted() -> None:
     assert produced.first_error == "message too large"
 
 
-def test_interrupt_flushes_and_keeps_the_counts() -> None:
-    driver: Any = Driver(interrupt_at=2)
+def test_being_told_to_stop_flushes_and_keeps_the_counts() -> None:
+    driver: Any = Driver()
     with pytest.raises(Interrupted) as caught:
-        produce_batches(driver, "transactions", [batch_of(1, 2, 3)], fmt="json")
+        produce_batches(
+            driver,
+            "transactions",
+            [batch_of(1, 2, 3)],
+            fmt="json",
+            is_stopping=lambda: len(driver.sent) == 2,
+        )
     assert caught.value.produced.delivered == 2
