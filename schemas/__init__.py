@@ -1,0 +1,1 @@
+"""The contracts, and transactions between bytes and columns."""

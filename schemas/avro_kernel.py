@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from schemas.compiled import compiled, inlined
 
 # Error codes of a row; 0 is none.
 TRUNCATED: Final = 1
@@ -29,7 +30,7 @@ _SKIP, _ID, _TIME, _EVENT_TIME, _NUMBER, _TEXT = 0, 1, 2, 3, 4, 5
 _NO_TIME = np.iinfo(np.int64).min
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _varint(buf: Any, p: int, end: int) -> Any:
     """Zig-zag varint at ``p``: (value, next position, error)."""
     value = np.uint64(0)
@@ -48,7 +49,7 @@ def _varint(buf: Any, p: int, end: int) -> Any:
     return np.int64(0), p, BAD_VARINT
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _little_endian(buf: Any, p: int, size: int) -> Any:
     word = np.uint64(0)
     for k in range(size):
@@ -56,8 +57,8 @@ def _little_endian(buf: Any, p: int, size: int) -> Any:
     return word
 
 
-@njit(nogil=True, cache=True)
-def decode_avro(
+@compiled
+def decode_avro(  # noqa: C901 - one compiled loop: a call for each field would cost more
     buf: NDArray[np.uint8],
     begin: NDArray[np.int64],
     end: NDArray[np.int64],
@@ -122,7 +123,7 @@ def decode_avro(
             what = kind[b]
             to = target[f]
             if what == _NULL:
-                if to == _ID or to == _TIME:
+                if to in (_ID, _TIME):
                     code = MISSING
                     at = f
                     break

@@ -6,11 +6,11 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from schemas.avro_plan import DecodePlan, Kind, Target, build_plan
 from schemas.batch import TransactionBatch
+from schemas.compiled import compiled, inlined
 from schemas.contracts import load_schema
 
 _ID, _TIME, _EVENT_TIME, _NUMBER, _TEXT = 1, 2, 3, 4, 5
@@ -18,8 +18,8 @@ _NO_TIME = np.iinfo(np.int64).min
 _MAX_FIELD_BYTES: Final = 11  # a union index and the longest varint; a double needs nine
 
 
-@njit(nogil=True, cache=True, inline="always")
-def put_varint(out: Any, p: int, value: int) -> int:
+@inlined
+def put_varint(out: Any, p: int, value: Any) -> int:
     """Write a zig-zag varint at ``p``; the position after it."""
     word = (np.uint64(value) << np.uint64(1)) ^ np.uint64(np.int64(value) >> np.int64(63))
     while word >= np.uint64(0x80):
@@ -30,8 +30,8 @@ def put_varint(out: Any, p: int, value: int) -> int:
     return p + 1
 
 
-@njit(nogil=True, cache=True)
-def _write(
+@compiled
+def _write(  # noqa: C901 - one compiled loop
     head: NDArray[np.uint8],
     target: NDArray[np.int8],
     slot: NDArray[np.int32],

@@ -83,7 +83,7 @@ def source_name(source: Input) -> str:
 def _open(source: Input, name: str, opened: ExitStack) -> BinaryIO:
     if isinstance(source, str | Path):
         try:
-            raw: BinaryIO = opened.enter_context(Path(source).open("rb"))
+            raw: BinaryIO = opened.enter_context(Path(source).open("rb"))  # noqa: SIM115 - closed with the stack
         except OSError as error:
             raise UnusableFileError(f"{name}: cannot read: {error.strerror}") from error
     else:
@@ -140,7 +140,8 @@ def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int
 def _read_header(stream: BinaryIO, name: str) -> list[str]:
     line = stream.readline(HEADER_MAX_BYTES)
     if not line.strip():
-        raise UnusableFileError(f"{name}: the file is empty" if not line else f"{name}: line 1 is blank")
+        what = "line 1 is blank" if line else "the file is empty"
+        raise UnusableFileError(f"{name}: {what}")
     if b"\x00" in line or (len(line) == HEADER_MAX_BYTES and not line.endswith(b"\n")):
         raise UnusableFileError(f"{name}: not a CSV file (its first line is binary or endless)")
     try:

@@ -12,11 +12,11 @@ from functools import cache
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from schemas.avro_writer import put_varint
 from schemas.batch import NO_EVENT_TIME, TransactionBatch
+from schemas.compiled import compiled, inlined
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
 
 _NO_TIME = NO_EVENT_TIME
@@ -25,7 +25,7 @@ _MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, boolean
 ReasonLike = tuple[str, str | None, float]
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def _write(
     head: NDArray[np.uint8],
     ids: NDArray[np.int64],
@@ -78,7 +78,7 @@ def _write(
         ends[r] = p
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _copy(out: Any, p: int, data: Any, start: int, stop: int) -> int:
     for k in range(start, stop):
         out[p + k - start] = data[k]

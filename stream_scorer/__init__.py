@@ -1,0 +1,1 @@
+"""The stream scorer, and the libraries it shares with trainer and dashboard."""

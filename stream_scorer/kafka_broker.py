@@ -32,6 +32,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
+from schemas.framing import Header
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.ports import Outgoing, Polled
 from stream_scorer.runtime.kafka import (
@@ -164,7 +165,7 @@ class KafkaBroker:
             self._topic,
             [m.value() for m in messages],
             [m.key() for m in messages],
-            [m.headers() for m in messages],
+            [_headers(m) for m in messages],
             np.array([m.partition() for m in messages], np.int32),
             np.array([m.offset() for m in messages], np.int64),
             fence,
@@ -277,6 +278,11 @@ class KafkaTxn:
     def abort(self, polled: Polled) -> None:
         """Abort, and go back to the committed offsets."""
         self._broker._abort(polled)
+
+
+def _headers(message: Message) -> list[Header] | None:
+    headers = message.headers()
+    return list(headers.items()) if isinstance(headers, dict) else headers
 
 
 def _consumer_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:

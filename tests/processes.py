@@ -103,9 +103,7 @@ class ScorerFleet:
         }
         log = self.folder / f"scorer-{number}.log"
         with log.open("ab") as output:
-            child = start_child(
-                [sys.executable, "-m", "stream_scorer", "run"], output, environment
-            )
+            child = start_child([sys.executable, "-m", "stream_scorer", "run"], output, environment)
         self.scorers.append(ScorerUnderTest(child, port, log))
         return self.scorers[-1]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from schemas.framing import Header
-from stream_scorer.runtime.kafka import TopicPartition, open_consumer, open_producer
+from stream_scorer.runtime.kafka import Message, TopicPartition, open_consumer, open_producer
 from stream_scorer.runtime.settings import KafkaSettings
 
 
@@ -20,6 +20,18 @@ class Seen:
     key: bytes | None
     value: bytes | None
     headers: dict[str, bytes | None]
+
+
+def _seen(message: Message) -> Seen:
+    assert message.error() is None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    headers = {
+        name: value.encode() if isinstance(value, str) else value
+        for name, value in dict(message.headers() or []).items()
+    }
+    return Seen(partition, offset, message.key(), message.value(), headers)
 
 
 def produce(
@@ -59,17 +71,7 @@ def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
         consumer.assign([TopicPartition(topic, p, 0) for p in ends])
         seen: list[Seen] = []
         while ends:
-            for message in consumer.consume(1000, 0.1):
-                assert message.error() is None
-                seen.append(
-                    Seen(
-                        message.partition(),
-                        message.offset(),
-                        message.key(),
-                        message.value(),
-                        dict(message.headers() or []),
-                    )
-                )
+            seen += [_seen(message) for message in consumer.consume(1000, 0.1)]
             # Control records have offsets but are never delivered: the position tells.
             for place in consumer.position([TopicPartition(topic, p) for p in ends]):
                 if place.offset >= ends[place.partition]:

@@ -4,7 +4,7 @@ import { isEmpty, matches, readFilter, toQuery } from "./filter.js";
 import { Hold } from "./hold.js";
 import { follow } from "./stream.js";
 import { FlagTable } from "./table.js";
-import { View } from "./view.js";
+import { View, writeTime } from "./view.js";
 
 const POLL_MS = 5000;
 const TRIES_BEFORE_POLLING = 3;
@@ -19,18 +19,26 @@ const pause = document.getElementById("pause");
 const live = document.getElementById("v-live");
 const hold = new Hold(table, refresh);
 let connection = { state: "lost", tries: 0 };
+let feed = null;
 let drawer = null;
 let announced = 0;
 let polling = 0;
 
 if (isPinned) hold.set("pinned", true);
-view.update(JSON.parse(table.body.dataset.vitals));
+showVitals(JSON.parse(table.body.dataset.vitals));
 pause.hidden = isPinned;
 refresh();
 follow(table.body.dataset.asOf, onEvent, onState);
 
+function showVitals(vitals) {
+  const before = feed?.state;
+  feed = vitals.feed;
+  view.update(vitals);
+  if (feed.state !== before) refresh();
+}
+
 function onEvent({ type, data }) {
-  view.update(data);
+  showVitals(data);
   const rows = data.rows.filter((row) => matches(row, filter));
   if (type === "reset") startOver();
   else if (hold.isActive) keep(rows, data.more);
@@ -89,6 +97,7 @@ function refresh() {
     : `reconnecting (try ${connection.tries})`;
   const [state, text] = connection.state !== "live"
     ? connection.tries === 0 ? ["static", "connecting"] : ["lost", lost]
+    : feed?.state === "waiting" ? ["lost", `as of ${writeTime(feed.read_at ?? feed.since)} UTC`]
     : isPaused ? ["paused", "paused"] : ["live", hold.isActive ? "live, held" : "live"];
   live.dataset.state = state;
   live.textContent = text;

@@ -77,6 +77,7 @@ export class View {
     document.getElementById("unreadable").hidden = totals.unreadable === 0;
     put("v-model", stream?.model_version ?? model.version ?? "none");
     put("v-review", (stream ?? model).review_threshold ?? MISSING);
+    document.body.classList.toggle("stale", feed.state === "waiting");
     this.#noteModel(stream, vitals.now);
     this.#showBanners(vitals);
     this.#showDistribution(vitals.hist, stream?.review_threshold);

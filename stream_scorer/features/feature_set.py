@@ -227,7 +227,7 @@ def _present(column: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _count_levels(batch: TransactionBatch, column: int) -> Counter[str]:
-    text = batch.text.tobytes() if len(batch.text) < 2**20 else memoryview(batch.text).cast("B")
+    text = memoryview(np.ascontiguousarray(batch.text).data)
     seen: Counter[bytes] = Counter()
     pairs = zip(batch.starts[:, column].tolist(), batch.lengths[:, column].tolist(), strict=True)
     seen.update(bytes(text[a : a + n]) for a, n in pairs if 0 <= n <= _MAX_LEVEL_BYTES)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from schemas.compiled import compiled, inlined
 
 _OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _CENT_TOLERANCE: Final = 1e-4  # above the rounding of amount * 100, below a tenth of a cent
@@ -26,7 +27,7 @@ _MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _MIX_SHIFT: Final = np.uint64(33)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def hash_bytes(data: Any, start: int, length: int) -> Any:
     """FNV-1a, 64 bits."""
     h = _FNV_START
@@ -35,7 +36,7 @@ def hash_bytes(data: Any, start: int, length: int) -> Any:
     return h
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def hash_bits(first: Any, second: Any) -> Any:
     """One or two words (second 0 when there is one) through MurmurHash3's 64-bit finalizer.
 
@@ -48,7 +49,7 @@ def hash_bits(first: Any, second: Any) -> Any:
     return h ^ (h >> _MIX_SHIFT)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_text(tables: Any, table: int, data: Any, start: int, length: int) -> int:
     """Slot of a string in one of the tables, -1 if it is not there."""
     base = tables.base[table]
@@ -65,11 +66,11 @@ def find_text(tables: Any, table: int, data: Any, start: int, length: int) -> in
                     same = False
                     break
             if same:
-                return s
+                return int(s)
         slot = (slot + 1) & mask
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def find_number(tables: Any, table: int, first: Any, second: Any) -> int:
     """Slot of a number (or pair) in one of the tables, -1 if it is not there."""
     base = tables.base[table]
@@ -80,11 +81,11 @@ def find_number(tables: Any, table: int, first: Any, second: Any) -> int:
         if not tables.used[s]:
             return -1
         if tables.first[s] == first and tables.second[s] == second:
-            return s
+            return int(s)
         slot = (slot + 1) & mask
 
 
-@njit(cache=True)
+@compiled
 def fill_table(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
     """Put the values under their words into an empty table that has room for all of them."""
     base = tables.base[table]
@@ -100,7 +101,7 @@ def fill_table(tables: Any, table: int, first: Any, second: Any, values: Any) ->
         tables.values[s] = values[i]
 
 
-@njit(nogil=True, cache=True, error_model="numpy")
+@compiled
 def build_features(
     times: NDArray[np.int64],
     numbers: NDArray[np.float64],
@@ -177,7 +178,7 @@ def build_features(
         out[r, p + 5] = np.float64(missing)
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _put_share(
     counts: Any, t: int, first: float, second: float, word: Any, bits: Any, out: Any, r: int, p: int
 ) -> int:
@@ -192,7 +193,7 @@ def _put_share(
     return p + 1
 
 
-@njit(nogil=True, cache=True, inline="always")
+@inlined
 def _equal(text: Any, starts: Any, lengths: Any, r: int, a: int, b: int) -> float:
     length = lengths[r, a]
     if length < 0 or lengths[r, b] < 0:

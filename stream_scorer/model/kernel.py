@@ -7,11 +7,12 @@ score equals LightGBM's bit for bit.
 from __future__ import annotations
 
 import math
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
+
+from schemas.compiled import compiled, inlined
 
 _ZERO: Final = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold, a single-precision literal: up to here a number is zero to it."""
@@ -22,7 +23,7 @@ _NONE: Final = 0
 _NAN: Final = 2
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def rank_codes(
     matrix: NDArray[np.float64],
     thresholds: NDArray[np.float64],
@@ -65,7 +66,7 @@ def rank_codes(
             codes[r, s] = np.uint16(code)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def raw_scores(
     codes: NDArray[np.uint16],
     nodes: NDArray[np.int64],
@@ -133,13 +134,13 @@ def raw_scores(
                 r += 1
 
 
-@njit(nogil=True, cache=True, inline="always")
-def _step(node: int, flat: NDArray[np.uint16], q: int, origin: int) -> int:
+@inlined
+def _step(node: Any, flat: Any, q: Any, origin: Any) -> Any:
     right = flat[q + np.int64(node & 0xFFFF)] > ((node >> 16) & 0xFFFF)
     return origin + np.int64((node >> 32) & 0xFFFF) + np.int64(right)
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def path_contributions(
     codes: NDArray[np.uint16],
     nodes: NDArray[np.int64],
@@ -166,7 +167,7 @@ def path_contributions(
                 k = following
 
 
-@njit(nogil=True, cache=True)
+@compiled
 def sigmoid(raw: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """``1 / (1 + exp(-raw))`` element by element with the C library's exp, as LightGBM does.
 

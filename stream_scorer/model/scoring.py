@@ -57,7 +57,7 @@ class Scores:
     @property
     def flagged(self) -> NDArray[np.bool_]:
         """Rows whose decision is not APPROVE."""
-        return self.decisions != Decision.APPROVE
+        return np.not_equal(self.decisions, Decision.APPROVE)
 
 
 def score(batch: TransactionBatch, bundle: Bundle) -> Scores:

@@ -1,0 +1,1 @@
+"""Settings, logs, and clients of the outside world."""

@@ -16,7 +16,14 @@ from confluent_kafka import (
     Producer,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType
+
+# The names are documented, though the module does not list them as its exports.
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.runtime.settings import KafkaSettings
@@ -58,7 +65,7 @@ _HOPELESS: Final = (
 
 
 def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
-    """librdkafka settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults.
+    """Settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults.
 
     Raises:
         UsageError: the file cannot be read, or sets what exactly-once depends on.

@@ -60,7 +60,7 @@ class ConsoleFormatter(logging.Formatter):
     of its own nor steer the terminal.
     """
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
     def __init__(self, service: str) -> None:
         super().__init__(f"%(asctime)sZ %(levelname)s {service}: %(message)s", "%H:%M:%S")

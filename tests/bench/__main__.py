@@ -35,7 +35,7 @@ def main() -> int:
     trees = args.trees or (200 if args.quick else 800)
     leaves = args.leaves or (63 if args.quick else 200)
     repetitions = args.repetitions or (3 if args.quick else 5)
-    _say(f"{rows:,} records, {trees} trees × {leaves} leaves, batches of up to {args.batch:,}")
+    _say(f"{rows:,} records, {trees} trees of {leaves} leaves, batches of up to {args.batch:,}")
     with EmbeddedBroker() as broker:
         world = build_world(broker.settings, rows, trees, leaves, args.batch, _say)
         figures = _measure(world, repetitions)
@@ -101,7 +101,7 @@ def _processor() -> str:
     except OSError:
         return platform.processor()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(names)} × {names[0]}" if names else platform.machine()
+    return f"{len(names)} of {names[0]}" if names else platform.machine()
 
 
 def _say(text: str) -> None:

@@ -82,9 +82,7 @@ class World:
             Destinations(self.topics.output_topic, self.topics.dlq_topic, head, {}),
         )
         guard = RejectionGuard(RejectionPolicy())
-        loop = ScorerLoop(
-            broker, pipeline, lambda: self.bundle, guard, seen, self.batch_size, 0.5
-        )
+        loop = ScorerLoop(broker, pipeline, lambda: self.bundle, guard, seen, self.batch_size, 0.5)
         try:
             while seen.rows == 0:
                 loop.run_once()

@@ -193,9 +193,11 @@ def test_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, board: Bo
     open_list(page, board)
     board.topic.is_down = True
     expect(page.locator(".banner.amber")).to_contain_text("no broker answers")
+    expect(page.locator("#v-live")).to_contain_text("as of 2")
     assert len(shown(page)) == 1
     board.topic.is_down = False
     expect(page.locator(".banner.amber")).to_have_count(0)
+    expect(page.locator("#v-live")).to_have_text("live")
     wait_until(lambda: board.app.state.parts.board.status.state is FeedState.LIVE)
     board.score()
     expect(page.locator("#rows tr")).to_have_count(2)

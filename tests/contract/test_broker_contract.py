@@ -56,9 +56,7 @@ class KafkaWorld:
         self.members: list[KafkaBroker] = []
 
     def produce(self, values: list[bytes | None]) -> None:
-        produce(
-            self._kafka.settings, self._topics.input_topic, values, PARTITIONS, [("h", b"1")]
-        )
+        produce(self._kafka.settings, self._topics.input_topic, values, PARTITIONS, [("h", b"1")])
 
     def committed(self) -> list[tuple[int, bytes | None]]:
         return [(s.partition, s.value) for s in read_all(self._kafka.settings, self.output)]
@@ -184,9 +182,8 @@ def test_batch_is_refused_once_its_partition_went_to_another_member(world: World
     second = world.member()
     # Until the partitions are shared out: the first member polls on, as an overlapping loop
     # would, while its batch is still uncommitted.
-    shared = lambda: len(first.assigned()) == 1 and len(second.assigned()) == 1  # noqa: E731
     deadline = time.monotonic() + 40
-    while not shared():
+    while not len(first.assigned()) == len(second.assigned()) == 1:
         assert time.monotonic() < deadline, "the partitions were never shared out"
         first.poll(1, 0.1)
         second.poll(1, 0.1)

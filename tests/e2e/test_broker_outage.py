@@ -26,9 +26,7 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
     publish(FileStore(tmp_path / "store"))
     values = encode_transactions(build_batch(make_transactions(3000)))
     produce(broker.settings, names.input_topic, values, 3)
-    with fleet(
-        broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50"
-    ) as scorers:
+    with fleet(broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50") as scorers:
         scorer = scorers.start()
         wait_until(
             lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 100, 60,
@@ -74,9 +72,7 @@ def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
         )  # fmt: skip
         from stream_scorer.topics import ensure_topics
 
-        ensure_topics(
-            GroupSettings(**broker.settings.model_dump(), kafka_group_id=group_id), 2, 1
-        )
+        ensure_topics(GroupSettings(**broker.settings.model_dump(), kafka_group_id=group_id), 2, 1)
         values = encode_transactions(build_batch(make_transactions(10)))
         produce(broker.settings, "transactions", values, 2)
         wait_until(lambda: scorer.sample().outcomes == 10, 60, what="ten outcomes")

@@ -41,9 +41,7 @@ def assert_each_has_one_outcome(
     wait_until(lambda: committed() >= count, 90, what=f"{count} outcomes", interval=0.5)
     assert committed() == count
     report = verify_topics(
-        GroupSettings(
-            **kafka.settings.model_dump(), **topics.model_dump(), kafka_group_id=group_id
-        )
+        GroupSettings(**kafka.settings.model_dump(), **topics.model_dump(), kafka_group_id=group_id)
     )
     assert report.is_verified, report.as_json()
     assert report.as_json()["inputs"] == count
@@ -70,7 +68,10 @@ def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
             # Into its batches: it has scored something, and there is more to come.
             wanted = rng.randrange(1, 300)
             wait_until(
-                lambda: victim.sample().outcomes >= wanted or _all_done(survivor.sample().lag),
+                lambda victim=victim, wanted=wanted: (
+                    victim.sample().outcomes >= wanted  # type: ignore[misc]
+                    or survivor.sample().lag == 0
+                ),
                 what="the victim to be at work",
             )
             victim.kill()
@@ -79,18 +80,12 @@ def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
         assert survivor.terminate() == 0
 
 
-def _all_done(lag: int) -> bool:
-    return lag == 0
-
-
 def test_members_that_join_and_leave_lose_and_repeat_nothing(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
     publish(FileStore(tmp_path / "store"))
-    with fleet(
-        kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50"
-    ) as scorers:
+    with fleet(kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50") as scorers:
         first = scorers.start()
         feed(kafka, names, 3000, seed=1)
         first.wait_ready()
@@ -109,9 +104,7 @@ def test_sigterm_in_the_middle_of_work_loses_nothing_and_leaves_in_order(
 ) -> None:
     names = topics(PARTITIONS)
     publish(FileStore(tmp_path / "store"))
-    with fleet(
-        kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="100"
-    ) as scorers:
+    with fleet(kafka.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="100") as scorers:
         feed(kafka, names, 5000)
         first = scorers.start()
         wait_until(

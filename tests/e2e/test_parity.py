@@ -80,9 +80,9 @@ def rest_scores(folder: Path, environment: dict[str, str], batch: TransactionBat
             {k: v for k, v in batch.row(i).items() if v is not None and not _is_nan(v)}
             for i in range(ASKED)
         ]
-        found: list[float] = post(
-            f"http://127.0.0.1:{port}/predict", {"transactions": rows}
-        )["predictions"]
+        found: list[float] = post(f"http://127.0.0.1:{port}/predict", {"transactions": rows})[
+            "predictions"
+        ]
         return found
     finally:
         assert end_child(child, 20) == 0
@@ -148,7 +148,6 @@ def test_training_stream_and_rest_give_the_same_score_bit_for_bit(
     inside = (batch.times >= test["first_seconds"]) & (batch.times <= test["last_seconds"])
     published = np.array([stream[i] for i in batch.ids[inside].tolist()])
     assert int(inside.sum()) == test["rows"]
-    assert (
-        average_precision_score(labels[inside], published)
-        == pytest.approx(bundle.metadata["metrics"]["test"]["average_precision"], rel=1e-12)
+    assert average_precision_score(labels[inside], published) == pytest.approx(
+        bundle.metadata["metrics"]["test"]["average_precision"], rel=1e-12
     )

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
-from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
+from stream_scorer.runtime.settings import KafkaSettings, TopicSettings, load_settings
 from tests.conftest import MakeTopics, StartBroker
 from tests.dashboard_kit import encode_score, make_score
 from tests.kafka_under_test import KafkaUnderTest
@@ -31,10 +31,10 @@ class Dashboard:
         self.log = log
         self.address = wait_until(self._find_address, 60, what="the dashboard to listen")
 
-    def _find_address(self) -> str | None:
+    def _find_address(self) -> str:
         assert self.process.poll() is None, self.log.read_text()
         found = re.search(r"dashboard on (http://\S+)", self.log.read_text())
-        return found[1] if found else None
+        return found[1] if found else ""
 
     def get(self, path: str) -> httpx.Response | None:
         try:
@@ -124,7 +124,7 @@ def test_dashboard_starts_without_broker_and_topic_says_why_and_recovers(
     settings = broker.settings
     port = int(settings.kafka_bootstrap_servers.rpartition(":")[2])
     broker.stop()
-    missing = TopicSettings(output_topic="fraud-scores-late")
+    missing = load_settings(TopicSettings, {"output_topic": "fraud-scores-late"})
     with running(settings, missing, tmp_path) as dashboard:
         wait_until(lambda: dashboard.feed().get("state") == "waiting", what="the feed to wait")
         page = dashboard.get("/")

@@ -321,15 +321,15 @@ def test_nothing_in_nothing_out() -> None:
     assert (len(decoded.batch), decoded.kept.tolist(), decoded.rejections) == (0, [], [])
 
 
-class CountingResolver(FixedResolver):
+class CopyingResolver(FixedResolver):
     """Hands out a new copy of a schema each time, unlike what resolvers promise."""
 
     def by_id(self, schema_id: int) -> object:
-        return dict(SMALL)
+        return dict(self.ids[schema_id])
 
 
 def test_resolver_that_copies_schemas_costs_time_but_not_truth() -> None:
-    decoder = TransactionDecoder(CountingResolver())
+    decoder = TransactionDecoder(CopyingResolver({3: SMALL}))
     for _ in range(3):
         decoded = decoder.decode([small()] * 400, [None] * 400)
         assert not decoded.rejections

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas import transaction_codec
+from schemas.avro_plan import build_plan
 from schemas.batch import build_batch
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS, load_schema
 from schemas.records import UndecodableRecord, decode_record, encode_record
@@ -71,7 +71,9 @@ def fields(draw: st.DrawFn, kind: str) -> Field:
     chosen = draw(st.sampled_from(readable))
     value = draw(PRIMITIVES[chosen])
     if draw(st.booleans()):
-        return Field(draw(st.sampled_from([chosen, {"type": chosen, "avro.java.string": "x"}])), value)
+        return Field(
+            draw(st.sampled_from([chosen, {"type": chosen, "avro.java.string": "x"}])), value
+        )
     others = draw(st.sets(st.sampled_from(sorted(PRIMITIVES)), max_size=3)) - {chosen}
     union = draw(st.permutations([chosen, *sorted(others)]))
     return Field(union, varint(union.index(chosen)) + value)
@@ -86,7 +88,8 @@ def extras(draw: st.DrawFn, number: int, *, nested: bool) -> Field:
     union = Field(["null", enum.schema, fixed.schema, "string"], b"\x04" + fixed.encoded)
     if not nested:
         flat = [enum, fixed, nothing, union]
-        return draw(st.one_of(fields("extra"), st.sampled_from(flat)))
+        known: Field = draw(fields("extra") | st.sampled_from(flat))
+        return known
     strings = draw(st.lists(PRIMITIVES["string"], max_size=3))
     blocks = (varint(len(strings)) + b"".join(strings) if strings else b"") + b"\x00"
     array = Field({"type": "array", "items": "string"}, blocks)
@@ -97,7 +100,8 @@ def extras(draw: st.DrawFn, number: int, *, nested: bool) -> Field:
     inner = [{"name": "a", "type": "int"}, {"name": "b", "type": array.schema}]
     record = Field({"type": "record", "name": f"R{number}", "fields": inner}, b"\x0e" + blocks)
     option = Field(["null", record.schema], b"\x02" + record.encoded)
-    return draw(st.sampled_from([array, mapped, record, option]))
+    deep: Field = draw(st.sampled_from([array, mapped, record, option]))
+    return deep
 
 
 @st.composite
@@ -239,7 +243,11 @@ def test_branch_that_is_not_readable_is_a_fault_of_its_record(
         assert (rejection.stage, rejection.reason, rejection.field) == (stage, reason, name)
 
 
-NODE: Final = {"type": "record", "name": "Node", "fields": [{"name": "n", "type": ["null", "Node"]}]}
+NODE: Final = {
+    "type": "record",
+    "name": "Node",
+    "fields": [{"name": "n", "type": ["null", "Node"]}],
+}
 EMPTY: Final = {"type": "record", "name": "Empty", "fields": [{"name": "n", "type": "null"}]}
 
 
@@ -293,13 +301,12 @@ def test_plan_of_a_writer_is_made_once_even_when_it_is_a_refusal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planned: list[Any] = []
-    build = transaction_codec.build_plan
 
     def count(schema: Any) -> Any:
         planned.append(schema)
-        return build(schema)
+        return build_plan(schema)
 
-    monkeypatch.setattr(transaction_codec, "build_plan", count)
+    monkeypatch.setattr("schemas.transaction_codec.build_plan", count)
     bad, nested = writer(card4="long"), writer(a={"type": "array", "items": "int"})
     decoder = TransactionDecoder(FixedResolver({1: bad, 2: nested}))
     body = write_body(nested, make_transaction(a=[1, 2]))

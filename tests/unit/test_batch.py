@@ -18,9 +18,7 @@ from tests.wire import FAST, same, transactions
 
 def expected(row: dict[str, Any]) -> dict[str, Any]:
     cells = {name: row.get(name) for name in TRANSACTION_COLUMNS}
-    return {
-        k: None if isinstance(v, float) and math.isnan(v) else v for k, v in cells.items()
-    }
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in cells.items()}
 
 
 @FAST

@@ -279,6 +279,7 @@ def test_malicious_pickle_is_inert(name: str, protocol: int, tmp_path: Path) -> 
 
 def test_state_that_the_features_cannot_take_is_corrupt() -> None:
     state = make_draft().features.state()
+    broken: object
     for broken in ({}, None, [], state | {"rows": 0}, state | {"levels": {}}):
         content = pickle.dumps({"format": 1, "features": broken}, 5)
         with pytest.raises(ArtifactCorrupt, match="not the state of a feature set"):

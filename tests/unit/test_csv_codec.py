@@ -13,8 +13,8 @@ import pytest
 from schemas.batch import NO_EVENT_TIME, TransactionBatch, concatenate
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX
 from schemas.csv_codec import CsvChunk, read_identity, read_transactions
-from schemas.json_codec import decode_objects
 from schemas.errors import UnusableFileError
+from schemas.json_codec import decode_objects
 
 HEADER = "TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD,card1,C1\n"
 ROWS = "1,0,86400,68.5,W,13926,1\n2,1,86401,29.125,C,,2\n"

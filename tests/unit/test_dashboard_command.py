@@ -61,8 +61,12 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_state_folder_is_one_dashboards_own(tmp_path: Path) -> None:
-    with hold_state(tmp_path / "state"):
-        with pytest.raises(UsageError, match="another dashboard"), hold_state(tmp_path / "state"):
-            pass
+    state = tmp_path / "state"
+    with (
+        hold_state(state),
+        pytest.raises(UsageError, match="another dashboard"),
+        hold_state(state),
+    ):
+        pass
     with hold_state(tmp_path / "state"):
         pass

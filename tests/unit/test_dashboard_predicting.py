@@ -68,7 +68,7 @@ def test_wrong_cell_is_named_by_row_and_field(more: dict[str, Any], field: str) 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_amount_that_is_no_finite_number_is_refused(literal: str) -> None:
-    row = '{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": %s}' % literal
+    row = f'{{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": {literal}}}'
     assert faults_of(f'{{"transactions": [{row}]}}'.encode()) == [(0, "TransactionAmt")]
 
 

@@ -33,10 +33,10 @@ class Registry:
         return self._schema
 
     def by_guid(self, guid: bytes) -> AvroSchema:
-        raise UnknownSchema("guid")
+        raise UnknownSchema(guid.hex())
 
     def by_fingerprint(self, fingerprint: bytes) -> AvroSchema:
-        raise UnknownSchema("fingerprint")
+        raise UnknownSchema(fingerprint.hex())
 
 
 @given(

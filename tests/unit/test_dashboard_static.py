@@ -49,7 +49,7 @@ def test_first_load_is_small_and_of_few_requests() -> None:
     imported = set()
     for name in FIRST_LOAD:
         source = (ROOT / "static" / name).read_text()
-        imported |= set(re.findall(r'^(?:import .*|\} )from "\./(.*)";', source, re.M))
+        imported |= set(re.findall(r'^(?:import .*|\} )from "\./(.*)";', source, re.MULTILINE))
     assert imported <= set(FIRST_LOAD)
 
 
@@ -71,7 +71,7 @@ def test_values_are_written_for_people() -> None:
     assert write_amount(1234.5) == "1,234.50"
     assert write_amount(None) == write_amount(float("nan")) == "—"
     assert write_push(1.214) == "+1.21"
-    assert write_push(-0.5) == "−0.50"
+    assert write_push(-0.5) == "\N{MINUS SIGN}0.50"
     assert [write_value(v) for v in (13926.0, 1.5, None, "", "W")] == [
         "13926",
         "1.5",

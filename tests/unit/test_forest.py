@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -286,7 +287,7 @@ def line(text: str, name: str) -> str:
     )
 
 
-MANGLED = {
+MANGLED: dict[str, Callable[[str], str]] = {
     "not a model": lambda _: "hello",
     "empty": lambda _: "",
     "no trees": lambda t: t.partition("\nTree=")[0],

@@ -92,14 +92,14 @@ def test_the_label_by_hand() -> None:
         "f0cfec02",  # 2987000: zig-zag 5974000
         "02",  # LEGITIMATE, the second symbol: 1
         "02",  # CHARGEBACK: 1
-        "08" "7a6fc3ab",  # four bytes of UTF-8: zoë
+        "087a6fc3ab",  # four bytes of UTF-8: zoë
         "90ec94c98258",  # 1512173640456 ms
-        "02" "00",  # a string, empty
-        "02" "000000000000ee3f",  # a double: 0.9375
-        "02" "000000000000e03f",  # 0.5
-        "02" "cdccccccccccec3f",  # 0.9
-        "02" "04" "7633",  # v3
-        "02" "18" + b"transactions".hex() + "16" "8080808020",  # a record: partition 11, 2**32
-        "02" "08" "303a3137",  # 0:17
+        "0200",  # a string, empty
+        "02000000000000ee3f",  # a double: 0.9375
+        "02000000000000e03f",  # 0.5
+        "02cdccccccccccec3f",  # 0.9
+        "02047633",  # v3
+        "0218" + b"transactions".hex() + "168080808020",  # a record: partition 11, 2**32
+        "0208303a3137",  # 0:17
     ]
     assert bytes.fromhex("".join(by_hand)) == golden("fraud_label")[2]

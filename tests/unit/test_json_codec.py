@@ -100,7 +100,12 @@ def test_label_and_unknown_fields_are_ignored_on_the_topic() -> None:
 
 def test_hyphenated_identity_columns_are_read_under_their_own_names() -> None:
     cells = row('"id-01": -5, "id-12": "Found", "id-38": null, "id_02": 7')
-    assert (cells["id_01"], cells["id_12"], cells["id_38"], cells["id_02"]) == (-5, "Found", None, 7)
+    assert (cells["id_01"], cells["id_12"], cells["id_38"], cells["id_02"]) == (
+        -5,
+        "Found",
+        None,
+        7,
+    )
 
 
 @pytest.mark.parametrize(
@@ -158,7 +163,11 @@ def test_null_and_nan_mean_missing_in_any_nullable_column(name: str, missing: st
         (BASE + ', "card1": ' + "9" * 400, "card1", "does not fit a double"),
         (BASE + ', "card1": NaN, "card4": "\\ud800"', "card4", "is not valid Unicode"),
         ('"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": NaN', "TransactionAmt", "miss"),
-        ('"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": 1e999', "TransactionAmt", "inf"),
+        (
+            '"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": 1e999',
+            "TransactionAmt",
+            "inf",
+        ),
         ('"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"', "TransactionAmt", "must"),
     ],
 )
@@ -237,7 +246,9 @@ def test_strict_names_every_fault_of_every_row() -> None:
 
 
 def test_strict_refuses_unknown_fields_whatever_they_hold() -> None:
-    names = [f for _, f, _ in strict(make_transaction(a=None, b=1, **{"id-99": 1, "id-": None}))]
+    names = [
+        f for _, f, _ in strict(make_transaction() | {"a": None, "b": 1, "id-99": 1, "id-": None})
+    ]
     assert names == ["a", "b", "id-99", "id-"]
     long = strict(make_transaction(**{"x" * 500: 1}))[0]
     assert long[1] == "x" * 40 + "…"
@@ -250,7 +261,7 @@ def test_names_of_unknown_fields_can_be_sent_on() -> None:
 
 
 def test_strict_takes_the_label_aliases_and_nulls() -> None:
-    rows = [make_transaction(isFraud=1, event_time=None, **{"id-01": 1, "id-12": None})]
+    rows = [make_transaction(isFraud=1, event_time=None) | {"id-01": 1, "id-12": None}]
     assert strict(*rows) == []
 
 

@@ -36,7 +36,7 @@ LAYERS = {
 }
 """Part of the project → what it may import of the project; the longest name that fits holds."""
 
-OWNERS = {
+OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "confluent_kafka": {
         "stream_scorer.runtime.kafka",
         "stream_scorer.runtime.registry",
@@ -64,8 +64,13 @@ def modules() -> dict[str, Path]:
     return found
 
 
-def imports(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def imports(path: Path) -> tuple[tuple[int, str], ...]:
     """(line, dotted name) of everything a file imports."""
+    return tuple(_read_imports(path))
+
+
+def _read_imports(path: Path) -> Iterator[tuple[int, str]]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)

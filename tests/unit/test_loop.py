@@ -110,7 +110,8 @@ def test_nothing_to_read_is_an_idle_turn_and_a_turn_all_the_same() -> None:
     member = join(make_cluster(0))
     assert member.loop.run_once() is Step.IDLE
     assert member.seen.turns == 1
-    assert member.seen.outcomes == member.seen.reasons == []
+    assert member.seen.outcomes == []
+    assert member.seen.reasons == []
 
 
 def test_scored_at_is_the_clocks_time() -> None:
@@ -174,6 +175,16 @@ def test_too_many_rejections_stop_the_loop_before_the_commit() -> None:
         member.loop.run_once()
     assert cluster.read(DLQ) == []
     assert cluster.committed == {0: 5}
+
+
+def test_committed_rejections_add_up_from_batch_to_batch() -> None:
+    cluster = MemoryCluster(INPUT, 1)
+    fill(cluster, [b"bad"] * 12)
+    member = join(cluster, policy=RejectionPolicy(max_run=8))
+    assert member.loop.run_once() is Step.COMMITTED
+    with pytest.raises(FatalError, match="in a row were rejected"):
+        member.loop.run_once()
+    assert len(cluster.read(DLQ)) == 5
 
 
 def test_put_off_rejections_do_not_add_up_to_a_stop() -> None:

@@ -258,10 +258,14 @@ def test_all_bad_and_all_good_and_one_of_each() -> None:
 class _Down:
     """A registry that does not answer."""
 
-    def by_id(self, _: int) -> Any:
-        raise RetryableError("no answer")
+    def by_id(self, schema_id: int) -> Any:
+        raise RetryableError(f"no answer for {schema_id}")
 
-    by_guid = by_fingerprint = by_id
+    def by_guid(self, guid: bytes) -> Any:
+        raise RetryableError(f"no answer for {guid.hex()}")
+
+    def by_fingerprint(self, fingerprint: bytes) -> Any:
+        raise RetryableError(f"no answer for {fingerprint.hex()}")
 
 
 def test_registry_that_does_not_answer_decides_nothing_about_any_record() -> None:

@@ -134,7 +134,10 @@ def test_flagged_among_others_carry_their_own_reasons_and_context() -> None:
 def test_flagged_without_reasons_still_has_its_context() -> None:
     case = case_of([1, 1], reasons={0: [], 1: [("C1", None, 1.0)]})
     found = [decode_record("fraud_score", value) for value in write(case, None)]
-    assert [r["reasons"] for r in found] == [[], [{"feature": "C1", "value": None, "contribution": 1}]]
+    assert [r["reasons"] for r in found] == [
+        [],
+        [{"feature": "C1", "value": None, "contribution": 1}],
+    ]
     assert all(r["context"] for r in found)
 
 
@@ -148,9 +151,7 @@ def test_each_score_is_the_same_alone_and_in_its_batch() -> None:
     case = case_of([0, 2, 0, 1])
     together = write(case, 7)
     for i in range(4):
-        alone = {
-            k: [v[i]] if isinstance(v, list) else v for k, v in case.items() if k != "reasons"
-        }
+        alone = {k: [v[i]] if isinstance(v, list) else v for k, v in case.items() if k != "reasons"}
         alone["reasons"] = {0: case["reasons"][i]} if i in case["reasons"] else {}
         assert write(alone, 7) == [together[i]]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from schemas.errors import UnusableFileError
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings, load_settings
 from trainer.cpus import available_cpus
@@ -138,7 +139,7 @@ def test_a_table_nothing_can_be_learned_from_is_named(
 ) -> None:
     path = tmp_path / "t.csv"
     path.write_text(content)
-    with pytest.raises(UsageError, match=message) as error:
+    with pytest.raises((UsageError, UnusableFileError), match=message) as error:
         ingest(CsvSource(str(path), None, load_settings(StoreSettings)), nothing)
     assert "t.csv" in str(error.value)
 
