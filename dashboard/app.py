@@ -34,7 +34,7 @@ from dashboard.web.headers import SecurityHeaders
 from dashboard.web.observe import Observe
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
-from dashboard.web.sealing import Sealer, load_key
+from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
 
@@ -51,7 +51,7 @@ def build_app(
     """The whole application; its feed runs from startup to shutdown.
 
     Raises:
-        SettingsError: the tokens file cannot be used.
+        SettingsError: the tokens file or the seal key cannot be used.
     """
     state = settings.dashboard_state_dir
     board = Board()
@@ -60,7 +60,8 @@ def build_app(
     feed = Feed(open_source, settings.output_topic, writer, reader, board)
     pulse = Pulse(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=pulse.first())
-    sealer = Sealer(load_key(state / "seal.key"))
+    shared = settings.dashboard_seal_key_file
+    sealer = Sealer(read_shared_key(shared) if shared else load_key(state / "seal.key"))
     parts = Parts(
         settings=settings,
         version=_version(),

@@ -45,6 +45,11 @@ class DashboardSettings(KafkaSettings, TopicSettings, RegistrySettings, StoreSet
         Path(".cache/stream-scorer/dashboard"),
         description="the list of flagged transactions is cached here; safe to delete",
     )
+    dashboard_seal_key_file: Path | None = Field(
+        None,
+        description="secret that signs sessions and list cursors; replicas that serve one "
+        "address must share it (default: a key of its own in DASHBOARD_STATE_DIR)",
+    )
     dashboard_keep_flags: int = Field(
         100_000, ge=1000, description="how many flagged transactions to keep, newest first"
     )

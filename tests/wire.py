@@ -19,7 +19,7 @@ from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.writer_schema import plain_types
 
 FAST = settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     database=None,
     derandomize=True,  # the same examples in every run

@@ -14,6 +14,8 @@ from typing import Any, Final
 
 import orjson
 
+from stream_scorer.errors import SettingsError
+
 _KEY_BYTES: Final = 32
 _MARK_BYTES: Final = 16  # 128 bits: nobody guesses one
 
@@ -45,6 +47,21 @@ class Sealer:
     def _mark(self, purpose: str, body: bytes) -> bytes:
         message = purpose.encode() + b"\0" + body
         return hmac.new(self._key, message, hashlib.sha256).digest()[:_MARK_BYTES]
+
+
+def read_shared_key(path: Path) -> bytes:
+    """The key in a file that replicas share, whatever its length beyond the least.
+
+    Raises:
+        SettingsError: it cannot be read, or is short enough to guess.
+    """
+    try:
+        secret = path.read_bytes().strip()
+    except OSError as error:
+        raise SettingsError(f"DASHBOARD_SEAL_KEY_FILE={path}: {error}") from error
+    if len(secret) < _KEY_BYTES:
+        raise SettingsError(f"DASHBOARD_SEAL_KEY_FILE={path}: at least {_KEY_BYTES} bytes, please")
+    return hashlib.sha256(secret).digest()
 
 
 def load_key(path: Path) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import weakref
 from typing import Any, Final
 
 import numpy as np
@@ -221,6 +222,7 @@ def test_the_record_the_next_tests_break_is_good() -> None:
 
 LONG_VARINT: Final = b"\xff" * 9
 INF: Final = struct.pack("<d", float("inf"))
+AFTER_AMOUNT: Final = ("card1", "card4", "event_time", "sure", "tag", "part")
 NAN: Final = struct.pack("<d", float("nan"))
 
 
@@ -239,6 +241,12 @@ NAN: Final = struct.pack("<d", float("nan"))
         ({"card4": b"\x02\x06\xed\xa0\x80"}, Stage.DECODE, "card4", "not valid UTF-8"),
         ({"card4": b"\x02\x04\xc0\x80"}, Stage.DECODE, "card4", "not valid UTF-8"),
         ({"sure": b"\x02"}, Stage.DECODE, "sure", "neither 0 nor 1"),
+        (
+            dict.fromkeys(AFTER_AMOUNT, b"") | {"TransactionAmt": bytes(7)},
+            Stage.DECODE,
+            "TransactionAmt",
+            "ends inside TransactionAmt",
+        ),
         ({"part": b"\x00\x00\x00"}, Stage.DECODE, "part", "ends inside part"),
         ({"part": b"", "tag": b"ab"}, Stage.DECODE, "tag", "ends inside tag"),
         ({"part": b"", "tag": b"", "sure": b""}, Stage.DECODE, "sure", "ends inside sure"),
@@ -321,19 +329,27 @@ def test_nothing_in_nothing_out() -> None:
     assert (len(decoded.batch), decoded.kept.tolist(), decoded.rejections) == (0, [], [])
 
 
-class CopyingResolver(FixedResolver):
-    """Hands out a new copy of a schema each time, unlike what resolvers promise."""
-
-    def by_id(self, schema_id: int) -> object:
-        return dict(self.ids[schema_id])
+class Copy(dict[str, Any]):
+    """A dictionary that can be watched."""
 
 
-def test_resolver_that_copies_schemas_costs_time_but_not_truth() -> None:
+def test_resolver_that_copies_schemas_costs_neither_truth_nor_endless_memory() -> None:
+    watched: list[weakref.ref[Copy]] = []
+
+    class CopyingResolver(FixedResolver):
+        """A new copy of a schema each time, unlike what resolvers promise."""
+
+        def by_id(self, schema_id: int) -> object:
+            copy = Copy(self.ids[schema_id])
+            watched.append(weakref.ref(copy))
+            return copy
+
     decoder = TransactionDecoder(CopyingResolver({3: SMALL}))
-    for _ in range(3):
+    for _ in range(4):
         decoded = decoder.decode([small()] * 400, [None] * 400)
         assert not decoded.rejections
         assert set(decoded.batch.ids.tolist()) == {5}
+    assert sum(ref() is not None for ref in watched) == 400
 
 
 def test_local_schemas_know_no_ids() -> None:

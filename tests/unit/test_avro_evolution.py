@@ -283,6 +283,10 @@ EMPTY: Final = {"type": "record", "name": "Empty", "fields": [{"name": "n", "typ
         (writer(x={"type": "array", "items": "null"}), "an array of items without bytes"),
         (writer(x={"type": "array", "items": EMPTY}), "an array of items without bytes"),
         (writer(y=EMPTY, x={"type": "array", "items": "Empty"}), "an array of items without bytes"),
+        (
+            writer(x={"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}),
+            "an array of items without bytes",
+        ),
     ],
 )
 def test_writer_that_cannot_be_read_is_refused_by_schema(schema: Any, reason: str) -> None:

@@ -12,7 +12,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import COOKIE, SESSION_SECONDS, TokenAuth, local_path
-from dashboard.web.sealing import Sealer, load_key
+from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.tokens import TokensFile, hash_token, make_token, parse_tokens
 from stream_scorer.errors import SettingsError
 from stream_scorer.runtime.settings import load_settings
@@ -218,3 +218,32 @@ def test_seal_opens_for_its_purpose_only_and_the_key_is_private(tmp_path: Path) 
     assert Sealer(b"other").unseal("cursor", text) is None
     assert [sealer.unseal("cursor", wrong) for wrong in ("", "é", "A", text[1:])] == [None] * 4
     assert path.stat().st_mode & 0o077 == 0
+
+
+def test_replicas_that_share_a_key_open_each_others_sessions(tmp_path: Path) -> None:
+    path, (token,) = write_tokens(tmp_path, "ana")
+    key = tmp_path / "key"
+    key.write_text("k" * 40 + "\n")
+    cookies: dict[str, str] = {}
+    for name in ("one", "two"):
+        app = make_app(
+            tmp_path / name,
+            dashboard_auth="token",
+            dashboard_tokens_file=path,
+            dashboard_seal_key_file=key,
+        )
+        with TestClient(app, "http://board.example", follow_redirects=False) as client:
+            if not cookies:
+                client.post("/login", data={"token": token})
+                cookies = dict(client.cookies)
+            client.cookies.update(cookies)
+            assert client.get("/api/v1/meta").status_code == 200
+
+
+def test_seal_key_that_could_be_guessed_refuses_to_start(tmp_path: Path) -> None:
+    key = tmp_path / "key"
+    with pytest.raises(SettingsError, match="DASHBOARD_SEAL_KEY_FILE"):
+        read_shared_key(key)
+    key.write_text("short")
+    with pytest.raises(SettingsError, match="32 bytes"):
+        read_shared_key(key)
