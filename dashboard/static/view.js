@@ -12,6 +12,7 @@ export const MISSING = "—";
 export const writeCount = (value) => counts.format(value);
 export const writeAmount = (value) => (value === null ? MISSING : amounts.format(value));
 export const writeValue = (value) => (value === null || value === "" ? MISSING : String(value));
+export const writeThreshold = (value) => (value == null ? MISSING : String(Number(value.toPrecision(6))));
 export const writeArrow = (push) => (push > 0 ? "↑" : "↓");
 export const writePush = (push) => (push < 0 ? "−" : "+") + Math.abs(push).toFixed(2);
 export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
@@ -76,7 +77,7 @@ export class View {
     put("v-unreadable", writeCount(totals.unreadable));
     document.getElementById("unreadable").hidden = totals.unreadable === 0;
     put("v-model", stream?.model_version ?? model.version ?? "none");
-    put("v-review", (stream ?? model).review_threshold ?? MISSING);
+    put("v-review", writeThreshold((stream ?? model).review_threshold));
     document.body.classList.toggle("stale", feed.state === "waiting");
     this.#noteModel(stream, vitals.now);
     this.#showBanners(vitals);

@@ -32,6 +32,7 @@ TRAINING_ROWS: Final = 20_000
 STREAM_ROWS: Final = 20_000  # streamed again from the start when more are wanted
 TREES: Final = 150
 LEAVES: Final = 31
+BLOCK_PRECISION: Final = 0.6  # a model of a few seconds blocks nothing at the usual 0.9
 
 _START_SECONDS: Final = 60.0
 _STEP_SECONDS: Final = 300.0
@@ -125,7 +126,8 @@ class _Demo:
                            str(max(rows, 200)), "--seed", "21")  # fmt: skip
         self._step(f"training on {TRAINING_ROWS:,} transactions")
         self._run("train", "trainer", "train", *_csv_arguments(training, "--transactions"),
-                  "--trees", str(TREES), "--leaves", str(LEAVES))  # fmt: skip
+                  "--trees", str(TREES), "--leaves", str(LEAVES), "--block-precision",
+                  str(BLOCK_PRECISION))  # fmt: skip
         self._finish("synth-stream", more)
         self._step("scorer and dashboard")
         scorer = self._start("scorer", "stream_scorer", "run")
