@@ -49,6 +49,14 @@ class Target(IntEnum):
     TEXT = 5
 
 
+class Run(IntEnum):
+    """What neighbouring fields have in common, so that a short loop can read them."""
+
+    GENERAL = 0
+    DOUBLES = 1  # nullable doubles, each with a column
+    STRINGS = 2  # nullable strings, each with a column
+
+
 @dataclass(frozen=True, slots=True)
 class DecodePlan:
     """One writer's schema, flattened.
@@ -57,17 +65,31 @@ class DecodePlan:
     (index of its first branch, one more entry than fields), ``is_union``. Arrays over branches:
     ``kind``, ``size`` (bytes of a fixed), ``usable`` (the branch resolves to the reader's type).
     ``names`` are the writer's field names, for error messages.
+
+    Arrays over runs of fields: ``run_first`` (one more entry than runs), ``run_kind``,
+    ``run_null`` (the byte of the union index of null), ``run_room`` (bytes that must be there to
+    read the run without asking again). ``absent_numbers`` and ``absent_texts`` are the columns
+    that the writer does not have.
     """
 
     names: tuple[str, ...]
     target: NDArray[np.int8]
-    slot: NDArray[np.int32]
+    slot: NDArray[np.uint32]
     is_union: NDArray[np.bool_]
     first: NDArray[np.int32]
     kind: NDArray[np.int8]
     size: NDArray[np.int64]
     usable: NDArray[np.bool_]
+    run_first: NDArray[np.int64]
+    run_kind: NDArray[np.int8]
+    run_null: NDArray[np.uint64]
+    run_room: NDArray[np.int64]
+    absent_numbers: NDArray[np.int64]
+    absent_texts: NDArray[np.int64]
 
+
+_MAX_RUN_BYTES: Final = {Run.GENERAL: 0, Run.DOUBLES: 9, Run.STRINGS: 2 + 63}
+"""Bytes of a field at most, with its union index; longer strings leave the short loop."""
 
 _PRIMITIVES: Final = {
     "null": Kind.NULL,
@@ -110,6 +132,7 @@ def build_plan(schema: AvroSchema) -> DecodePlan | None:
     branches: list[tuple[Kind, int, bool]] = []
     first = [0]
     named: dict[str, Any] = {}
+    runs: list[tuple[Run, int]] = []
     is_flat = True
     for field in fields:
         name, avro_type = field["name"], field["type"]
@@ -125,19 +148,45 @@ def build_plan(schema: AvroSchema) -> DecodePlan | None:
         is_flat = is_flat and all(f[1] is not None for f in flat)
         rows.append((target, slot, union))
         branches += [(f[1] or Kind.NULL, f[2], u) for f, u in zip(flat, usable, strict=True)]
+        runs.append(_run(target, union, [f[0] for f in flat]))
         first.append(len(branches))
     if not is_flat:
         return None
+    starts = [i for i, run in enumerate(runs) if i == 0 or run != runs[i - 1]]
+    kinds = [runs[i] for i in starts]
+    run_first = np.array([*starts, len(runs)], np.int64)
     return DecodePlan(
         tuple(names),
         np.array([r[0] for r in rows], np.int8),
-        np.array([r[1] for r in rows], np.int32),
+        np.array([r[1] for r in rows], np.uint32),
         np.array([r[2] for r in rows], np.bool_),
         np.array(first, np.int32),
         np.array([b[0] for b in branches], np.int8),
         np.array([b[1] for b in branches], np.int64),
         np.array([b[2] for b in branches], np.bool_),
+        run_first,
+        np.array([k[0] for k in kinds], np.int8),
+        np.array([k[1] for k in kinds], np.uint64),
+        np.diff(run_first) * np.array([_MAX_RUN_BYTES[k[0]] for k in kinds], np.int64),
+        _absent(NUMBER_INDEX, names),
+        _absent(TEXT_INDEX, names),
     )
+
+
+def _run(target: Target, is_union: bool, types: list[str]) -> tuple[Run, int]:
+    """What kind of run a field belongs to, and the byte of its null index."""
+    if is_union and len(types) == 2 and "null" in types:
+        null = 2 * types.index("null")
+        other = types[1 - types.index("null")]
+        if target is Target.NUMBER and other == "double":
+            return Run.DOUBLES, null
+        if target is Target.TEXT and other in ("string", "bytes"):
+            return Run.STRINGS, null
+    return Run.GENERAL, 0
+
+
+def _absent(columns: dict[str, int], names: list[str]) -> NDArray[np.int64]:
+    return np.array([i for name, i in columns.items() if name not in names], np.int64)
 
 
 def _target(name: str) -> tuple[Target, int]:

@@ -94,6 +94,19 @@ def empty_batch(n: int = 0) -> TransactionBatch:
     )
 
 
+def blank_batch(n: int) -> TransactionBatch:
+    """A batch of ``n`` rows with whatever was in memory, for a decoder that writes every cell."""
+    return TransactionBatch(
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty(n, np.int64),
+        np.empty((n, len(NUMBER_COLUMNS))),
+        np.empty(0, np.uint8),
+        np.empty((n, len(TEXT_COLUMNS)), np.int64),
+        np.empty((n, len(TEXT_COLUMNS)), np.int32),
+    )
+
+
 def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
     """A batch of transactions that are known to be valid, given as the contract's objects.
 

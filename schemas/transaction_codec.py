@@ -5,16 +5,17 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
 from typing import Final, NamedTuple
 
 import fastavro
 import numpy as np
+from numpy.typing import NDArray
 
 from schemas import avro_kernel
 from schemas.avro_plan import DecodePlan, build_plan
 from schemas.avro_writer import encode_avro
-from schemas.batch import TransactionBatch, empty_batch, with_text
+from schemas.batch import TransactionBatch, blank_batch, empty_batch, with_text
 from schemas.contracts import (
     AMOUNT,
     NUMBER_INDEX,
@@ -24,6 +25,7 @@ from schemas.contracts import (
     schema_fingerprint,
 )
 from schemas.framing import (
+    CONFLUENT_MAGIC,
     MAX_RECORD_BYTES,
     Format,
     FramingError,
@@ -49,17 +51,25 @@ _MESSAGES: Final = {
     avro_kernel.INFINITE: "{} is infinite",
 }
 _INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
+_PADDING: Final = bytes(4096)  # so that the last records, too, are read in runs
+_FRAME_BYTES: Final = 10  # of the longest framing, single-object encoding
+_MAX_ALIKE: Final = 8  # framings that are looked for at once in a batch
 _MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies has no end of them
 _AMOUNT_FIELD: Final = -2  # the kernel's word for "the amount, wherever it was to come from"
 
 
-@dataclass(slots=True)
-class _Group:
-    """The Avro records of one writer's schema in a batch."""
+class _Group(NamedTuple):
+    """Which records of a batch share a writer's schema and a length of framing."""
 
-    rows: list[int] = field(default_factory=list)
-    begin: list[int] = field(default_factory=list)
-    end: list[int] = field(default_factory=list)
+    writer: int
+    body_start: int
+
+
+class _Spans(NamedTuple):
+    """Where the records lie in the joined bytes, int64 ``[n]`` each."""
+
+    begin: NDArray[np.int64]
+    size: NDArray[np.int64]
 
 
 class _Reference(NamedTuple):
@@ -91,40 +101,57 @@ class TransactionDecoder:
         """
         if len(self._writers) > _MAX_WRITERS:
             self._writers.clear()
-        batch = empty_batch(len(values))
+        size = np.array([len(v) if v else 0 for v in values], np.int64)
+        spans = _Spans(np.cumsum(size) - size, size)
+        joined = b"".join([*(v or b"" for v in values), _PADDING])
         rejections: list[Rejection] = []
-        groups: dict[int, _Group] = {}
-        json_rows: list[int] = []
-        offset = 0
-        for i, value in enumerate(values):
-            try:
-                frame = self._frame(value, headers[i])
-                if frame is None:
-                    json_rows.append(i)
-                else:
-                    key, body_start = frame
-                    group = groups.setdefault(key, _Group())
-                    group.rows.append(i)
-                    group.begin.append(offset + body_start)
-                    group.end.append(offset + len(value or b""))
-            except _Refused as refused:
-                rejections.append(Rejection(i, refused.stage, str(refused)))
-            offset += len(value or b"")
-        joined = b"".join(v or b"" for v in values)
+        groups, json_rows = self._groups(values, headers, joined, spans, rejections)
+        ways = {group: self._writers[group.writer].way for group in groups}
+        is_all_planned = not json_rows and all(isinstance(w, DecodePlan) for w in ways.values())
+        batch = blank_batch(len(values)) if is_all_planned else empty_batch(len(values))
         reader = RowReader(batch, strict=False, text_start=len(joined))
-        for key, group in groups.items():
-            way = self._writers[key].way
+        for group, rows in groups.items():
+            way, where = ways[group], np.array(rows, np.int64)
+            begin, end = spans.begin[where] + group.body_start, spans.begin[where] + size[where]
             if isinstance(way, DecodePlan):
-                rejections += _decode_by_plan(joined, group, way, batch)
+                rejections += _decode_by_plan(joined, where, begin, end, way, batch)
             elif isinstance(way, _Reference):
-                rejections += _decode_by_reference(joined, group, way, reader)
+                bodies = zip(rows, begin.tolist(), end.tolist(), strict=True)
+                rejections += _decode_by_reference(joined, bodies, way, reader)
         rejections += _decode_json(values, json_rows, reader)
         rejections.sort(key=lambda r: r.index)
         text = joined + reader.text if reader.text else joined
         return finish(with_text(batch, text), rejections)
 
-    def _frame(self, value: bytes | None, headers: Headers) -> tuple[int, int] | None:
-        """Plan key and start of the body; None for JSON."""
+    def _groups(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers],
+        joined: bytes,
+        spans: _Spans,
+        rejections: list[Rejection],
+    ) -> tuple[dict[_Group, list[int]], list[int]]:
+        """Rows by group, and those of JSON; what has no framing becomes a rejection."""
+        groups: dict[_Group, list[int]] = {}
+        json_rows: list[int] = []
+        todo = np.ones(len(values), np.bool_)
+        for alike in _alike(headers, joined, spans):
+            with suppress(_Refused):  # then each of them is told so, below
+                group = self._frame(values[alike[0]], None)
+                if group is not None:
+                    groups.setdefault(group, []).extend(alike.tolist())
+                    todo[alike] = False
+        for i in np.flatnonzero(todo).tolist():
+            try:
+                group = self._frame(values[i], headers[i])
+            except _Refused as refused:
+                rejections.append(Rejection(i, refused.stage, str(refused)))
+            else:
+                (json_rows if group is None else groups.setdefault(group, [])).append(i)
+        return groups, json_rows
+
+    def _frame(self, value: bytes | None, headers: Headers) -> _Group | None:
+        """The group of a record; None for JSON."""
         if value is None:
             raise _Refused(Stage.FRAMING, "the value is null (a tombstone)")
         if len(value) > MAX_RECORD_BYTES:
@@ -140,7 +167,7 @@ class TransactionDecoder:
             raise _Refused(Stage.SCHEMA, str(error)) from None
         if found.format is Format.JSON:
             return None
-        return self._writer_key(found.schema), found.body_start
+        return _Group(self._writer_key(found.schema), found.body_start)
 
     def _writer_key(self, schema: AvroSchema) -> int:
         # Resolvers hand out the same object for the same schema, and it is kept here, so its
@@ -174,18 +201,41 @@ class _Refused(Exception):
         self.stage = stage
 
 
+def _alike(headers: Sequence[Headers], joined: bytes, spans: _Spans) -> Iterable[NDArray[np.int64]]:
+    """Rows of records without headers whose framing has the same bytes, for the first few of such.
+
+    A topic has few writers, and asking for each record costs more than decoding it.
+    """
+    usual = (spans.size >= _FRAME_BYTES) & (spans.size <= MAX_RECORD_BYTES)
+    if any(headers):
+        usual &= np.array([not h for h in headers], np.bool_)
+    heads = np.frombuffer(joined, np.uint8)[spans.begin[:, None] + np.arange(_FRAME_BYTES)]
+    for _ in range(_MAX_ALIKE):
+        if not usual.any():
+            return
+        first = heads[usual.argmax()]
+        width = len(CONFLUENT_MAGIC) + 4 if first[0] == CONFLUENT_MAGIC[0] else _FRAME_BYTES
+        alike = usual & (heads[:, :width] == first[:width]).all(axis=1)
+        usual &= ~alike
+        yield np.flatnonzero(alike)
+
+
 def _decode_by_plan(
-    joined: bytes, group: _Group, plan: DecodePlan, batch: TransactionBatch
+    joined: bytes,
+    rows: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    plan: DecodePlan,
+    batch: TransactionBatch,
 ) -> Iterable[Rejection]:
-    rows = np.array(group.rows, np.int64)
     n = len(batch)
     error, where = np.zeros(n, np.int8), np.zeros(n, np.int32)
     not_ascii = np.zeros(n, np.bool_)
     buf = np.frombuffer(joined, np.uint8)
     avro_kernel.decode_avro(
         buf,
-        np.array(group.begin, np.int64),
-        np.array(group.end, np.int64),
+        begin,
+        end,
         rows,
         plan.target,
         plan.slot,
@@ -194,6 +244,12 @@ def _decode_by_plan(
         plan.kind,
         plan.size,
         plan.usable,
+        plan.run_first,
+        plan.run_kind,
+        plan.run_null,
+        plan.run_room,
+        plan.absent_numbers,
+        plan.absent_texts,
         NUMBER_INDEX[AMOUNT],
         batch.ids,
         batch.times,
@@ -230,10 +286,10 @@ def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
 
 
 def _decode_by_reference(
-    joined: bytes, group: _Group, by: _Reference, reader: RowReader
+    joined: bytes, bodies: Iterable[tuple[int, int, int]], by: _Reference, reader: RowReader
 ) -> Iterable[Rejection]:
-    """Record by record through fastavro: for writers whose schema is nested."""
-    for row, begin, end in zip(group.rows, group.begin, group.end, strict=True):
+    """Record by record (row, begin, end) through fastavro: for writers whose schema is nested."""
+    for row, begin, end in bodies:
         body = io.BytesIO(joined[begin:end])
         try:
             record = fastavro.schemaless_reader(body, by.writer, by.reader)

@@ -237,13 +237,16 @@ class KafkaBroker:
             # part of it, so a new process starts at the right place.
             raise FatalError(f"the commit's outcome is unknown: {error}") from error
 
-    def _abort(self, polled: Polled) -> None:
+    def _abort(self, batches: Sequence[Polled]) -> None:
         self._producer.flush(self._timeout)
         try:
             self._call(lambda: self._producer.abort_transaction(self._timeout))
         except RetryableError as error:
             raise FatalError(f"cannot abort: {error}") from error
-        self._seek_to_committed(polled.first_offsets())
+        first: dict[int, int] = {}
+        for polled in reversed(batches):  # of a partition in several the earliest counts
+            first |= polled.first_offsets()
+        self._seek_to_committed(first)
 
     def _seek_to_committed(self, otherwise: Mapping[int, int]) -> None:
         """Read partitions again from their committed offsets; ``otherwise`` where none is."""
@@ -275,7 +278,7 @@ class KafkaTxn:
         """Send the offsets under the poll's fence, then commit."""
         self._broker._commit(polled)
 
-    def abort(self, polled: Polled) -> None:
+    def abort(self, *polled: Polled) -> None:
         """Abort, and go back to the committed offsets."""
         self._broker._abort(polled)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from enum import Enum, auto
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.limits import RejectionGuard
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LAST_BACKOFF_SECONDS: Final = 10.0
 _MAX_DOUBLINGS: Final = 10
+AHEAD_FROM_RECORDS: Final = 64  # in a batch; below, handing over to a thread costs more than it gains
 
 
 class Step(Enum):
@@ -45,8 +47,23 @@ class Observer(Protocol):
         ...
 
 
+class _Scored(NamedTuple):
+    """A batch with its outcome, not yet published."""
+
+    polled: Polled
+    outcome: Outcome
+    started: float  # monotonic, when it was polled
+
+
 class ScorerLoop:
-    """Turns batches into committed scores. One thread runs it."""
+    """Turns batches into committed scores. One thread runs it.
+
+    Under backlog the next batch is decoded and scored while this one is published and committed
+    in a second thread. The order of calls on the broker stays strict: poll, poll ahead, begin …
+    commit, poll ahead, begin … – no transaction is held across a poll, each batch commits under
+    the fence of its own poll, and when a batch is aborted the one scored ahead is dropped and
+    read again with it.
+    """
 
     def __init__(
         self,
@@ -58,6 +75,7 @@ class ScorerLoop:
         max_records: int,
         max_wait_seconds: float,
         clock: Callable[[], float] = time.time,
+        ahead_from_records: int = AHEAD_FROM_RECORDS,
     ) -> None:
         self._broker = broker
         self._pipeline = pipeline
@@ -67,16 +85,20 @@ class ScorerLoop:
         self._max_records = max_records
         self._max_wait_seconds = max_wait_seconds
         self._clock = clock
+        self._ahead_from_records = ahead_from_records
         self._aborts = 0
+        self._ahead: _Scored | None = None
+        self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
     def run(self, is_stopping: Callable[[], bool], pause: Callable[[float], None]) -> None:
-        """Run until told to stop; the batch at hand is finished first.
+        """Run until told to stop; the batches at hand are finished first.
 
         ``pause`` waits for a number of seconds, or less when it is time to stop.
         """
         while not is_stopping():
             if self.run_once() is Step.ABORTED:
                 pause(self.backoff())
+        self.finish()
 
     def backoff(self) -> float:
         """Seconds to wait before the next try; grows while tries fail."""
@@ -90,14 +112,47 @@ class ScorerLoop:
             FatalError: the process must end; whatever was not committed will be read again.
         """
         self._observer.turned()
+        batch, self._ahead = self._ahead, None
+        if batch is None:
+            polled = self._poll(self._max_wait_seconds)
+            if not isinstance(polled, Polled):
+                return polled
+            scored = self._score(polled, None)
+            if not isinstance(scored, _Scored):
+                return scored
+            batch = scored
+        self._guard.check(len(batch.polled), batch.outcome.rejections)
+        return self._commit(batch, self._poll_ahead(batch.polled))
+
+    def finish(self) -> None:
+        """Commit what was scored ahead; nothing new is polled."""
+        batch, self._ahead = self._ahead, None
+        if batch is not None:
+            self._guard.check(len(batch.polled), batch.outcome.rejections)
+            self._commit(batch, None)
+        self._committer.shutdown()
+
+    def _poll(self, timeout: float) -> Polled | Step:
         if self._model() is None:
             return self._failed("no model is loaded yet")
         try:
-            polled = self._broker.poll(self._max_records, self._max_wait_seconds)
+            polled = self._broker.poll(self._max_records, timeout)
         except RetryableError as error:
             return self._failed(str(error))
-        if polled is None:
-            return Step.IDLE
+        return Step.IDLE if polled is None else polled
+
+    def _poll_ahead(self, polled: Polled) -> Polled | None:
+        """What is there already, if a backlog is likely; before the transaction begins."""
+        if len(polled) < self._ahead_from_records:
+            return None
+        try:
+            return self._broker.poll(self._max_records, 0)
+        except RetryableError as error:
+            log.info("cannot poll ahead: %s", error)
+            return None
+
+    def _score(self, polled: Polled, uncommitted: Polled | None) -> _Scored | Step:
+        """Score a batch; ``uncommitted`` is the one before it, whose fate is another thread's."""
         bundle = self._model()  # once, after the wait: the batch has one version, the newest
         if bundle is None:
             raise FatalError("the model that was loaded is gone")
@@ -105,26 +160,42 @@ class ScorerLoop:
         try:
             outcome = self._pipeline.process(polled, bundle, int(self._clock() * 1000))
         except RetryableError as error:  # a schema registry that does not answer
-            self._again(polled)
+            if uncommitted is None:
+                self._again(polled)
             return self._failed(str(error))
-        self._guard.check(len(polled), outcome.rejections)
-        if not self._commit(polled, outcome):
-            return Step.ABORTED
-        self._aborts = 0
-        self._observer.committed(polled, outcome, time.monotonic() - started)
-        return Step.COMMITTED
+        return _Scored(polled, outcome, started)
 
-    def _commit(self, polled: Polled, outcome: Outcome) -> bool:
+    def _commit(self, batch: _Scored, following: Polled | None) -> Step:
+        """Publish and commit ``batch``; meanwhile score ``following``, which is kept for later."""
         txn = self._begin()
+        if following is None:
+            problem = _publish(txn, batch)
+            if problem is None:
+                return self._committed(batch)
+            txn.abort(batch.polled)
+            return self._failed(problem)
+        publishing = self._committer.submit(_publish, txn, batch)
         try:
-            txn.publish(outcome.records)
-            txn.commit(polled)
-        except RetryableError as error:
-            txn.abort(polled)
-            self._failed(str(error))
-            return False
+            ahead = self._score(following, batch.polled)
+        finally:
+            problem = publishing.result()
+        if problem is not None:
+            # Committing what was scored ahead would now skip this batch: both come again.
+            txn.abort(batch.polled, following)
+            return self._failed(problem)
+        step = self._committed(batch)
+        if isinstance(ahead, _Scored):
+            self._ahead = ahead
+        else:
+            self._again(following)
+            step = ahead
+        return step
+
+    def _committed(self, batch: _Scored) -> Step:
         self._guard.accept()
-        return True
+        self._aborts = 0
+        self._observer.committed(batch.polled, batch.outcome, time.monotonic() - batch.started)
+        return Step.COMMITTED
 
     def _again(self, polled: Polled) -> None:
         # An empty transaction is the one way back to the committed offsets.
@@ -143,3 +214,13 @@ class ScorerLoop:
         self._observer.aborted(reason)
         log.warning("batch put off: %s", reason, extra={"attempt": self._aborts})
         return Step.ABORTED
+
+
+def _publish(txn: Txn, batch: _Scored) -> str | None:
+    """Publish and commit; why it must be aborted, if it must."""
+    try:
+        txn.publish(batch.outcome.records)
+        txn.commit(batch.polled)
+    except RetryableError as error:
+        return str(error)
+    return None

@@ -164,7 +164,8 @@ class MemoryTxn:
             self._cluster.logs[topic, partition].append(Record(key, value, headers))
         self._cluster.committed.update(polled.next_offsets())
 
-    def abort(self, polled: Polled) -> None:
+    def abort(self, *polled: Polled) -> None:
         """Forget what was held back and rewind."""
         self._pending.clear()
-        self._broker.rewind(polled)
+        for batch in polled:
+            self._broker.rewind(batch)

@@ -14,7 +14,7 @@ import numpy as np
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.records import UndecodableRecord
 from schemas.resolver import SchemaResolver, UnknownSchema
-from schemas.transaction_codec import plain_types
+from schemas.writer_schema import UnreadableSchema, parse_writer
 from stream_scorer.findings import Coordinates, Kind, Outcomes
 from stream_scorer.runtime.kafka import Message
 
@@ -67,9 +67,10 @@ class ScoreReader:
                 schema = self._resolver.by_id(int.from_bytes(head[1:], "big"))
             else:
                 raise UndecodableRecord(f"no known framing starts with {head[:4].hex(' ')}")
-        except UnknownSchema as error:
+            writer = parse_writer(schema)
+        except (UnknownSchema, UnreadableSchema) as error:
             raise UndecodableRecord(str(error)) from error
-        return self._writers.setdefault(head, fastavro.parse_schema(plain_types(schema)))
+        return self._writers.setdefault(head, writer)
 
 
 def dead_letter_source(message: Message) -> Source:

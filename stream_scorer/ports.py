@@ -77,8 +77,8 @@ class Txn(Protocol):
         """
         ...
 
-    def abort(self, polled: Polled) -> None:
-        """Undo what was published; ``polled`` is read again from the committed offsets.
+    def abort(self, *polled: Polled) -> None:
+        """Undo what was published; these batches are read again from the committed offsets.
 
         Raises:
             FatalError: it could not be undone by this process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -45,6 +46,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="the broker of the tests: embedded (default), env (KAFKA_BOOTSTRAP_SERVERS and the "
         "other KAFKA_ variables), or testcontainers (needs Docker)",
     )
+
+
+@pytest.fixture(autouse=True)
+def root_logger_as_found() -> Iterator[None]:
+    """Commands configure logging for their process; here that must not reach the next test."""
+    root = logging.getLogger()
+    root.setLevel(logging.WARNING)  # a fixture of the whole module may have run a command
+    handlers = list(root.handlers)
+    yield
+    for handler in root.handlers:
+        if handler not in handlers:
+            root.removeHandler(handler)
 
 
 @pytest.fixture(scope="session")

@@ -30,6 +30,7 @@ from stream_scorer.features.tables import (
 DEFAULT_MIN_COUNT: Final = 20
 """A level seen fewer times in training teaches nothing: it becomes "other"."""
 
+_OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _MAX_LEVEL_BYTES: Final = 256  # a longer string is never a level; it is "other"
 
 Levels = dict[str, int]
@@ -178,12 +179,12 @@ class FeatureSet:
         names = [*FREQUENCY_NUMBERS, *(f"{a}|{b}" for a, b in FREQUENCY_PAIRS)]
         keys = [name.split("|") for name in names]
         return _Tables(
-            build_text_tables([self._coded(name) for name in TEXT_COLUMNS]),
+            build_text_tables([self._coded(name) for name in TEXT_COLUMNS], (_OTHER, 0.0)),
             np.array([TEXT_INDEX[name] for name in FREQUENCY_TEXTS], np.int64),
-            build_number_tables([self._shares(name) for name in names]),
+            build_number_tables([self._shares(name) for name in names], unknown=0.0),
             np.array([NUMBER_INDEX[k[0]] for k in keys], np.int64),
             np.array([NUMBER_INDEX[k[1]] if k[1:] else -1 for k in keys], np.int64),
-            build_number_tables([_by_bits(self.means[name]) for name in AMOUNT_BY]),
+            build_number_tables([_by_bits(self.means[name]) for name in AMOUNT_BY], unknown=np.nan),
             np.array([NUMBER_INDEX[name] for name in AMOUNT_BY], np.int64),
             np.array([TEXT_INDEX["P_emaildomain"], TEXT_INDEX["R_emaildomain"]], np.int64),
         )
@@ -191,7 +192,7 @@ class FeatureSet:
     def _coded(self, name: str) -> dict[str, tuple[float, float]]:
         codes = {level: float(i) for i, level in enumerate(self._vocabularies[name])}
         return {
-            level: (codes.get(level, -1.0), seen / self.rows)
+            level: (codes.get(level, _OTHER), seen / self.rows)
             for level, seen in self.levels[name].items()
         }
 

@@ -16,24 +16,46 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled, inlined
 
-_OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _CENT_TOLERANCE: Final = 1e-4  # above the rounding of amount * 100, below a tenth of a cent
 _SECONDS_AN_HOUR: Final = 3600
 _SECONDS_A_DAY: Final = 86400
-_FNV_START: Final = np.uint64(14695981039346656037)
-_FNV_PRIME: Final = np.uint64(1099511628211)
+_PRIME: Final = np.uint64(1099511628211)
 _MIX_FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _MIX_SHIFT: Final = np.uint64(33)
 
+# Positions are unsigned: a signed one is checked for being negative at each access, as Python's
+# indexing wants it, which costs more than the access.
+_U0, _U1, _U2, _U3, _U8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
+_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
+_LOW_HALF: Final = np.uint64(0xFFFFFFFF)
+_HALF_BITS: Final = np.uint64(32)
+
 
 @compiled
-def hash_bytes(data: Any, start: int, length: int) -> Any:
-    """FNV-1a, 64 bits."""
-    h = _FNV_START
-    for k in range(start, start + length):
-        h = (h ^ np.uint64(data[k])) * _FNV_PRIME
-    return h
+def word_at(data: Any, start: Any, length: Any) -> Any:
+    """Up to eight bytes from ``start`` on as a little-endian word, zeros after the last."""
+    word = _U0
+    if start + _U8 <= np.uint64(data.shape[0]):
+        for k in range(8):  # the compiler makes one load of it
+            word |= np.uint64(data[start + np.uint64(k)]) << np.uint64(8 * k)
+        if length < _U8:
+            word &= (_U1 << (_U8 * length)) - _U1
+        return word
+    for k in range(min(length, _U8)):
+        word |= np.uint64(data[start + np.uint64(k)]) << np.uint64(8 * k)
+    return word
+
+
+@compiled
+def hash_text(data: Any, start: Any, length: Any, word: Any) -> Any:
+    """Hash of a string whose first eight bytes are ``word``."""
+    h = word ^ length
+    done = _U8
+    while done < length:
+        h = hash_bits(h, word_at(data, start + done, length - done))
+        done += _U8
+    return hash_bits(h, _U0)
 
 
 @compiled
@@ -43,62 +65,78 @@ def hash_bits(first: Any, second: Any) -> Any:
     Small whole numbers differ in a double's high bits only, and a slot is the hash's low bits:
     without the shift before and between the multiplications they would all share a few slots.
     """
-    h = first ^ (second * _FNV_PRIME)
+    h = first ^ (second * _PRIME)
     h = (h ^ (h >> _MIX_SHIFT)) * _MIX_FIRST
     h = (h ^ (h >> _MIX_SHIFT)) * _MIX_SECOND
     return h ^ (h >> _MIX_SHIFT)
 
 
 @compiled
-def find_text(tables: Any, table: int, data: Any, start: int, length: int) -> int:
-    """Slot of a string in one of the tables, -1 if it is not there."""
-    base = tables.base[table]
+def find_text(tables: Any, table: int, data: Any, start: Any, length: Any) -> Any:
+    """Row of a string in one of the tables; without one, that of an empty slot."""
+    word = word_at(data, start, length)
     mask = tables.mask[table]
-    slot = np.int64(hash_bytes(data, start, length) & np.uint64(mask))
+    slot = hash_text(data, start, length, word) & mask
     while True:
-        s = base + slot
-        if tables.length[s] < 0:
-            return -1
-        if tables.length[s] == length:
-            same = True
-            for k in range(length):
-                if tables.keys[tables.at[s] + k] != data[start + k]:
-                    same = False
-                    break
-            if same:
-                return int(s)
-        slot = (slot + 1) & mask
+        s = tables.base[table] + slot
+        meta = tables.words[s, 1]
+        if meta == _U0:
+            return s
+        if tables.words[s, 0] == word and (meta & _LOW_HALF) == length + _U1:
+            at = meta >> _HALF_BITS
+            done = _U8
+            while done < length and word_at(data, start + done, length - done) == word_at(
+                tables.keys, at + done, length - done
+            ):
+                done += _U8
+            if done >= length:
+                return s
+        slot = (slot + _U1) & mask
 
 
 @compiled
-def find_number(tables: Any, table: int, first: Any, second: Any) -> int:
-    """Slot of a number (or pair) in one of the tables, -1 if it is not there."""
-    base = tables.base[table]
+def find_number(tables: Any, table: int, first: Any, second: Any) -> Any:
+    """Row of a number (or pair) in one of the tables; without one, that of an empty slot."""
     mask = tables.mask[table]
-    slot = np.int64(hash_bits(first, second) & np.uint64(mask))
+    slot = hash_bits(first, second) & mask
     while True:
-        s = base + slot
-        if not tables.used[s]:
-            return -1
-        if tables.first[s] == first and tables.second[s] == second:
-            return int(s)
-        slot = (slot + 1) & mask
+        s = tables.base[table] + slot
+        if tables.words[s, 2] == _U0:
+            return s
+        if tables.words[s, 0] == first and tables.words[s, 1] == second:
+            return s
+        slot = (slot + _U1) & mask
 
 
 @compiled
-def fill_table(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
+def fill_numbers(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
     """Put the values under their words into an empty table that has room for all of them."""
-    base = tables.base[table]
     mask = tables.mask[table]
     for i in range(values.shape[0]):
-        slot = np.int64(hash_bits(first[i], second[i]) & np.uint64(mask))
-        while tables.used[base + slot]:
-            slot = (slot + 1) & mask
-        s = base + slot
-        tables.used[s] = True
-        tables.first[s] = first[i]
-        tables.second[s] = second[i]
-        tables.values[s] = values[i]
+        slot = hash_bits(first[i], second[i]) & mask
+        while tables.words[tables.base[table] + slot, 2] != _U0:
+            slot = (slot + _U1) & mask
+        s = tables.base[table] + slot
+        tables.words[s, 0] = first[i]
+        tables.words[s, 1] = second[i]
+        tables.words[s, 2] = _U1
+        tables.values[s, 3] = values[i]
+
+
+@compiled
+def fill_texts(tables: Any, table: int, at: Any, length: Any, codes: Any, shares: Any) -> None:
+    """Put codes and shares under the strings ``keys[at : at + length]`` into an empty table."""
+    mask = tables.mask[table]
+    for i in range(codes.shape[0]):
+        word = word_at(tables.keys, at[i], length[i])
+        slot = hash_text(tables.keys, at[i], length[i], word) & mask
+        while tables.words[tables.base[table] + slot, 1] != _U0:
+            slot = (slot + _U1) & mask
+        s = tables.base[table] + slot
+        tables.words[s, 0] = word
+        tables.words[s, 1] = (at[i] << _HALF_BITS) | (length[i] + _U1)
+        tables.values[s, 2] = codes[i]
+        tables.values[s, 3] = shares[i]
 
 
 @compiled
@@ -129,78 +167,82 @@ def build_features(
     n_numbers = numbers.shape[1]
     n_texts = lengths.shape[1]
     n_single = np.int64(np.sum(count_second < 0))  # those with one key come first
-    word = np.empty(1, np.float64)
-    bits = word.view(np.uint64)
-    slots = np.empty(n_texts, np.int64)
+    shares = np.empty(n_texts)
+    cells = out.reshape(-1)
     for r in range(out.shape[0]):
         missing = 0
+        p = np.uint64(r) * np.uint64(out.shape[1])
         for c in range(n_numbers):
             value = numbers[r, c]
-            out[r, c] = value
-            if np.isnan(value):
-                missing += 1
-        p = n_numbers
+            cells[p + np.uint64(c)] = value
+            missing += np.int64(value != value)
+        p += np.uint64(n_numbers)
         for c in range(n_texts):
-            if lengths[r, c] < 0:
-                slots[c] = -2
-                out[r, p] = np.nan
+            code = np.nan
+            share = np.nan
+            length = lengths[r, c]
+            if length < 0:
                 missing += 1
             else:
-                s = find_text(texts, c, text, starts[r, c], lengths[r, c])
-                slots[c] = s
-                out[r, p] = texts.codes[s] if s >= 0 else _OTHER
-            p += 1
+                s = find_text(texts, c, text, np.uint64(starts[r, c]), np.uint64(length))
+                code = texts.values[s, 2]
+                share = texts.values[s, 3]
+            cells[p] = code
+            shares[c] = share
+            p += _U1
         for t in range(n_single):
-            p = _put_share(counts, t, numbers[r, count_first[t]], 0.0, word, bits, out, r, p)
+            cells[p] = _share(counts, t, numbers[r, count_first[t]], 0.0)
+            p += _U1
         for k in range(frequency_texts.shape[0]):
-            s = slots[frequency_texts[k]]
-            out[r, p] = np.nan if s == -2 else (texts.shares[s] if s >= 0 else 0.0)
-            p += 1
+            cells[p] = shares[frequency_texts[k]]
+            p += _U1
         for t in range(n_single, count_first.shape[0]):
             second = numbers[r, count_second[t]]
-            p = _put_share(counts, t, numbers[r, count_first[t]], second, word, bits, out, r, p)
+            cells[p] = _share(counts, t, numbers[r, count_first[t]], second)
+            p += _U1
         amount = numbers[r, amount_column]
         for t in range(mean_keys.shape[0]):
             key = numbers[r, mean_keys[t]]
-            out[r, p] = np.nan
+            mean = np.nan
             if not np.isnan(key):
-                word[0] = key + 0.0
-                s = find_number(means, t, bits[0], np.uint64(0))
-                if s >= 0:
-                    out[r, p] = amount / means.values[s]
-            p += 1
+                mean = means.values[find_number(means, t, _bits(key), _U0), 3]
+            cells[p] = amount / mean
+            p += _U1
         cents = np.floor(amount * 100.0 + 0.5)
-        out[r, p] = cents - np.floor(amount) * 100.0
-        out[r, p + 1] = 1.0 if abs(amount * 100.0 - cents) > _CENT_TOLERANCE else 0.0
-        out[r, p + 2] = np.float64((times[r] // _SECONDS_AN_HOUR) % 24)
-        out[r, p + 3] = np.float64((times[r] // _SECONDS_A_DAY) % 7)
-        out[r, p + 4] = _equal(text, starts, lengths, r, emails[0], emails[1])
-        out[r, p + 5] = np.float64(missing)
+        cells[p] = cents - np.floor(amount) * 100.0
+        cells[p + _U1] = 1.0 if abs(amount * 100.0 - cents) > _CENT_TOLERANCE else 0.0
+        cells[p + _U2] = np.float64((times[r] // _SECONDS_AN_HOUR) % 24)
+        cells[p + _U3] = np.float64((times[r] // _SECONDS_A_DAY) % 7)
+        cells[p + np.uint64(4)] = _equal(text, starts, lengths, r, emails[0], emails[1])
+        cells[p + np.uint64(5)] = np.float64(missing)
 
 
 @inlined
-def _put_share(
-    counts: Any, t: int, first: float, second: float, word: Any, bits: Any, out: Any, r: int, p: int
-) -> int:
+def _bits(value: Any) -> Any:
+    return np.float64(value + 0.0).view(np.uint64)  # -0.0 becomes 0.0: equal numbers, equal bits
+
+
+@compiled
+def _share(counts: Any, t: int, first: float, second: float) -> float:
     if np.isnan(first) or np.isnan(second):
-        out[r, p] = np.nan
-        return p + 1
-    word[0] = first + 0.0  # -0.0 becomes 0.0: equal numbers have equal bits
-    a = bits[0]
-    word[0] = second + 0.0
-    s = find_number(counts, t, a, bits[0])
-    out[r, p] = counts.values[s] if s >= 0 else 0.0
-    return p + 1
+        return float(np.nan)
+    return float(counts.values[find_number(counts, t, _bits(first), _bits(second)), 3])
 
 
-@inlined
+@compiled
 def _equal(text: Any, starts: Any, lengths: Any, r: int, a: int, b: int) -> float:
     length = lengths[r, a]
     if length < 0 or lengths[r, b] < 0:
-        return np.nan
+        return float(np.nan)
     if length != lengths[r, b]:
         return 0.0
-    for k in range(length):
-        if text[starts[r, a] + k] != text[starts[r, b] + k]:
+    one, other = np.uint64(starts[r, a]), np.uint64(starts[r, b])
+    left = np.uint64(length)
+    while left > _U0:
+        if word_at(text, one, left) != word_at(text, other, left):
             return 0.0
+        step = min(left, _U8)
+        one += step
+        other += step
+        left -= step
     return 1.0

@@ -12,34 +12,78 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.features.kernel import fill_table, hash_bytes
+from stream_scorer.features.kernel import fill_numbers, fill_texts
 
 
 class TextTables(NamedTuple):
-    """Tables from strings to two doubles each (code and frequency).
+    """Tables from strings to two doubles each (code and share).
 
-    ``codes`` and ``shares`` over all slots; a slot is empty where ``length`` is -1; its key is
-    ``keys[at : at + length]``.
+    A slot is one row of ``words`` (32 bytes, half a cache line): the first eight bytes of its
+    key, the length plus one with the key's place in ``keys`` above (0: empty), code, share.
+    ``values`` is the same memory as doubles. An empty slot says what an unknown string gets.
     """
 
-    base: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    at: NDArray[np.int64]
-    length: NDArray[np.int64]
+    base: NDArray[np.uint64]
+    mask: NDArray[np.uint64]
     keys: NDArray[np.uint8]
-    codes: NDArray[np.float64]
-    shares: NDArray[np.float64]
+    words: NDArray[np.uint64]
+    values: NDArray[np.float64]
 
 
 class NumberTables(NamedTuple):
-    """Tables from one or two doubles (by their bits) to a double; ``used`` marks full slots."""
+    """Tables from one or two doubles (by their bits) to a double.
 
-    base: NDArray[np.int64]
-    mask: NDArray[np.int64]
-    used: NDArray[np.bool_]
-    first: NDArray[np.uint64]
-    second: NDArray[np.uint64]
+    A slot is one row of ``words``: first key, second key, 1 if it is used, value. ``values`` is
+    the same memory as doubles. An empty slot says what an unknown number gets.
+    """
+
+    base: NDArray[np.uint64]
+    mask: NDArray[np.uint64]
+    words: NDArray[np.uint64]
     values: NDArray[np.float64]
+
+
+def build_text_tables(
+    levels: Sequence[Mapping[str, tuple[float, float]]], unknown: tuple[float, float]
+) -> TextTables:
+    """One table for each mapping of level → (code, share)."""
+    keys = [[level.encode("utf-8") for level in mapping] for mapping in levels]
+    text = np.frombuffer(b"".join(key for table in keys for key in table), np.uint8)
+    base, mask, words, values = _empty([len(mapping) for mapping in levels])
+    values[:, 2:] = unknown
+    tables = TextTables(base, mask, text, words, values)
+    at = 0
+    for table, mapping in enumerate(levels):
+        length = np.array([len(key) for key in keys[table]], np.uint64)
+        start = np.cumsum(length, dtype=np.uint64) - length + np.uint64(at)
+        found = np.array(list(mapping.values()), np.float64).reshape(-1, 2)
+        codes, shares = np.ascontiguousarray(found.T)
+        fill_texts(tables, table, start, length, codes, shares)
+        at += int(length.sum())
+    return tables
+
+
+def build_number_tables(
+    mappings: Sequence[tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]],
+    unknown: float,
+) -> NumberTables:
+    """One table for each (first words, second words, values)."""
+    base, mask, words, cells = _empty([len(values) for _, _, values in mappings])
+    cells[:, 3] = unknown
+    tables = NumberTables(base, mask, words, cells)
+    for table, (first, second, values) in enumerate(mappings):
+        fill_numbers(tables, table, first, second, values)
+    return tables
+
+
+def _empty(
+    entries: Sequence[int],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
+    """Base and mask of tables for so many entries, and their slots as words and as doubles."""
+    sizes = np.array([_size(n) for n in entries], np.uint64)
+    words = np.zeros((int(sizes.sum()), 4), np.uint64)
+    base = np.cumsum(sizes, dtype=np.uint64) - sizes
+    return base, sizes - np.uint64(1), words, words.view(np.float64)
 
 
 def _size(entries: int) -> int:
@@ -47,46 +91,3 @@ def _size(entries: int) -> int:
     while size < 2 * entries + 1:
         size *= 2
     return size
-
-
-def build_text_tables(
-    levels: Sequence[Mapping[str, tuple[float, float]]],
-) -> TextTables:
-    """One table for each mapping of level → (code, share)."""
-    sizes = [_size(len(mapping)) for mapping in levels]
-    base = np.cumsum([0, *sizes])
-    at, length = np.zeros(base[-1], np.int64), np.full(base[-1], -1, np.int64)
-    codes, shares = np.zeros(base[-1]), np.zeros(base[-1])
-    keys = bytearray()
-    for table, mapping in enumerate(levels):
-        for level, (code, share) in mapping.items():
-            data = level.encode("utf-8")
-            array = np.frombuffer(data, np.uint8)
-            slot = int(hash_bytes(array, 0, len(data))) & (sizes[table] - 1)
-            while length[base[table] + slot] >= 0:
-                slot = (slot + 1) & (sizes[table] - 1)
-            s = base[table] + slot
-            at[s], length[s], codes[s], shares[s] = len(keys), len(data), code, share
-            keys += data
-    mask = np.array(sizes, np.int64) - 1
-    text = np.frombuffer(bytes(keys), np.uint8)
-    return TextTables(base[:-1].astype(np.int64), mask, at, length, text, codes, shares)
-
-
-def build_number_tables(
-    mappings: Sequence[tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]],
-) -> NumberTables:
-    """One table for each (first words, second words, values)."""
-    sizes = [_size(len(values)) for _, _, values in mappings]
-    base = np.cumsum([0, *sizes]).astype(np.int64)
-    tables = NumberTables(
-        base[:-1].copy(),
-        np.array(sizes, np.int64) - 1,
-        np.zeros(base[-1], np.bool_),
-        np.zeros(base[-1], np.uint64),
-        np.zeros(base[-1], np.uint64),
-        np.zeros(base[-1]),
-    )
-    for table, (first, second, values) in enumerate(mappings):
-        fill_table(tables, table, first, second, values)
-    return tables

@@ -8,7 +8,9 @@ import math
 import pickle
 import platform
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from typing import Any, Final
 
@@ -104,7 +106,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
             },
             "schema_fingerprint": schema_fingerprint(load_schema("transaction")).hex(),
             "python": platform.python_version(),
-            "libraries": {name: package_version(name) for name in _LIBRARIES},
+            "libraries": _library_versions(),
             "thresholds": thresholds,
             "golden": golden,
         }
@@ -116,6 +118,14 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
         return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
 
     return model, rest
+
+
+def _library_versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        with suppress(PackageNotFoundError):
+            found[name] = package_version(name)
+    return found
 
 
 def _digest(data: bytes) -> dict[str, Any]:

@@ -33,6 +33,7 @@ and a schema registered a little late must still be found."""
 REQUEST_SECONDS: Final = 5.0
 """Of one request, so that a hung registry never holds the loop past its poll interval."""
 
+_MAX_UNKNOWN: Final = 10_000  # random ids must not fill the memory
 _MAX_ID: Final = 2**31 - 1  # a registry's ids are Java ints; on the wire they are 4 bytes
 _UNAUTHORISED: Final = (401, 403)
 _UNKNOWN: Final = (400, 404, 422)
@@ -128,6 +129,8 @@ class RegistryResolver:
         try:
             schema = _parse(name, _ask(name, fetch))
         except UnknownSchema as error:
+            if len(self._unknown) >= _MAX_UNKNOWN:
+                self._unknown.clear()
             self._unknown[key] = (self._clock() + NEGATIVE_SECONDS, str(error))
             raise
         self._unknown.pop(key, None)

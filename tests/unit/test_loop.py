@@ -33,6 +33,10 @@ from tests.scoring_kit import (
 )
 
 
+NEVER = 10**9  # records from which on a batch is scored ahead
+ALWAYS = 1
+
+
 @dataclass
 class Member:
     """One scorer: its loop, and what it saw."""
@@ -47,13 +51,14 @@ def join(
     model: Callable[[], Bundle | None] = make_bundle,
     policy: RejectionPolicy | None = None,
     max_records: int = 5,
+    ahead_from: int = NEVER,
     **pipeline: Any,
 ) -> Member:
     seen, broker = Seen(), MemoryBroker(cluster)
     guard = RejectionGuard(policy or RejectionPolicy())
     loop = ScorerLoop(
         broker, make_pipeline(**pipeline), model, guard, seen, max_records, 0.0,
-        clock=lambda: NOW_MS / 1000,
+        clock=lambda: NOW_MS / 1000, ahead_from_records=ahead_from,
     )  # fmt: skip
     return Member(loop, broker, seen)
 
@@ -300,17 +305,64 @@ def test_rebalance_between_poll_and_commit_is_refused_and_the_new_owner_does_it(
     assert joined[0].seen.outcomes
 
 
+def test_next_batch_is_scored_while_this_one_is_committed_and_all_stays_in_order() -> None:
+    cluster = make_cluster(20)
+    member = join(cluster, max_records=4, ahead_from=ALWAYS)
+    assert member.loop.run_once() is Step.COMMITTED
+    # The second batch has been polled and scored; nothing of it shows.
+    assert sum(cluster.committed.values()) == len(cluster.read(OUTPUT)) == 4
+    assert sum(member.broker.lag().values()) == 12
+    assert drain(member) == [Step.COMMITTED] * 4
+    assert outcomes_by_source(cluster) == inputs(cluster)
+
+
+def test_batch_scored_ahead_is_dropped_with_the_one_before_it_and_both_come_again() -> None:
+    cluster = make_cluster(20)
+    cluster.faults["commit"] = [None, RetryableError("refused")]
+    member = join(cluster, max_records=4, ahead_from=ALWAYS)
+    assert member.loop.run_once() is Step.COMMITTED
+    assert member.loop.run_once() is Step.ABORTED
+    assert sum(cluster.committed.values()) == len(cluster.read(OUTPUT)) == 4
+    drain(member)
+    assert outcomes_by_source(cluster) == inputs(cluster)
+    assert ids(cluster) == [*range(1, 20, 2), *range(2, 21, 2)]
+
+
+def test_rebalance_while_the_next_batch_is_polled_costs_and_repeats_nothing() -> None:
+    cluster = make_cluster(40)
+    first = join(cluster, max_records=8, ahead_from=ALWAYS)
+    joined: list[Member] = []
+    cluster.faults["poll"] = [
+        None,
+        _MeanwhileError(lambda: joined.append(join(cluster, ahead_from=ALWAYS))),
+    ]
+    assert first.loop.run_once() is Step.ABORTED
+    assert cluster.read(OUTPUT) == []
+    drain(first)
+    drain(joined[0])
+    assert outcomes_by_source(cluster) == inputs(cluster)
+
+
+def test_end_commits_what_was_scored_ahead() -> None:
+    cluster = make_cluster(8)
+    member = join(cluster, max_records=4, ahead_from=ALWAYS)
+    member.loop.run_once()
+    member.loop.finish()
+    assert outcomes_by_source(cluster) == inputs(cluster)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.integers(0, 2**32))
 def test_each_input_has_one_outcome_under_random_faults_and_rebalances(seed: int) -> None:
     chance = random.Random(seed)
     cluster = EventfulCluster(INPUT, 3)
-    members = [join(cluster, max_records=4)]
+    members = [join(cluster, max_records=4, ahead_from=ALWAYS)]
     produced = 0
     for _ in range(40):
         action = chance.random()
         if action < 0.15 and len(members) < 3:
-            members.append(join(cluster, max_records=chance.choice([1, 4, 50])))
+            size, ahead = chance.choice([1, 4, 50]), chance.choice([ALWAYS, NEVER])
+            members.append(join(cluster, max_records=size, ahead_from=ahead))
         elif action < 0.25 and len(members) > 1:
             members.pop(chance.randrange(len(members))).broker.close()
         elif action < 0.3:
