@@ -44,10 +44,18 @@ format: $(READY) ## let the formatter rewrite the sources
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-bench: $(READY) ## throughput of one scorer beside its ceilings
+PEERS := .venv-peers/.ready
+
+$(PEERS): locks/bench-peers.txt
+	@echo "making the environment of the peers in .venv-peers …"
+	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+bench: $(READY) $(PEERS) ## throughput of one scorer beside its ceilings and what others would use
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-bench-quick: $(READY) ## the same in under two minutes
+bench-quick: $(READY) $(PEERS) ## the same in under two minutes
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 UV := uv
@@ -59,8 +67,9 @@ lock: ## resolve the requirements anew (needs uv: UV=/path/to/uv)
 	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
 	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
 	@$(RESOLVE) pyproject.toml --extra dashboard -c requirements.lock -o locks/dashboard.txt
+	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o locks/bench-peers.txt
 	@echo hatchling | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environment and caches of this folder
-	@rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -107,6 +107,13 @@ def blank_batch(n: int) -> TransactionBatch:
     )
 
 
+def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A view that cannot be written to: one type for compiled loops, whoever made the array."""
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
 def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
     """A batch of transactions that are known to be valid, given as the contract's objects.
 

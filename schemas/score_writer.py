@@ -9,80 +9,18 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.avro_writer import put_varint
-from schemas.batch import NO_EVENT_TIME, TransactionBatch
-from schemas.compiled import compiled, inlined
+from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
+from schemas.write_kernel import write_scores
 
-_NO_TIME = NO_EVENT_TIME
 _MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, booleans, indices
 
 ReasonLike = tuple[str, str | None, float]
-
-
-@compiled
-def _write(
-    head: NDArray[np.uint8],
-    ids: NDArray[np.int64],
-    scores: NDArray[np.uint64],
-    decisions: NDArray[np.uint8],
-    constant: NDArray[np.uint8],
-    scored_at: int,
-    event_times: NDArray[np.int64],
-    reasons: NDArray[np.uint8],
-    reasons_end: NDArray[np.int64],
-    topic: NDArray[np.uint8],
-    partitions: NDArray[np.int32],
-    offsets: NDArray[np.int64],
-    contexts: NDArray[np.uint8],
-    contexts_end: NDArray[np.int64],
-    out: NDArray[np.uint8],
-    ends: NDArray[np.int64],
-) -> None:
-    p = 0
-    reason = 0
-    context = 0
-    for r in range(ids.shape[0]):
-        p = _copy(out, p, head, 0, head.shape[0])
-        p = put_varint(out, p, ids[r])
-        for k in range(8):
-            out[p + k] = np.uint8((scores[r] >> np.uint64(8 * k)) & np.uint64(0xFF))
-        p += 8
-        p = put_varint(out, p, np.int64(decisions[r]))
-        out[p] = 1 if decisions[r] != 0 else 0
-        p = _copy(out, p + 1, constant, 0, constant.shape[0])
-        p = put_varint(out, p, scored_at)
-        if event_times[r] == _NO_TIME:
-            out[p] = 0
-            p += 1
-        else:
-            out[p] = 2
-            p = put_varint(out, p + 1, event_times[r])
-        p = _copy(out, p, reasons, reason, reasons_end[r])
-        reason = reasons_end[r]
-        out[p] = 0  # end of the array
-        p = _copy(out, p + 1, topic, 0, topic.shape[0])
-        p = put_varint(out, p, np.int64(partitions[r]))
-        p = put_varint(out, p, offsets[r])
-        if contexts_end[r] == context:
-            out[p] = 0
-            p += 1
-        else:
-            p = _copy(out, p, contexts, context, contexts_end[r])
-            context = contexts_end[r]
-        ends[r] = p
-
-
-@inlined
-def _copy(out: Any, p: int, data: Any, start: int, stop: int) -> int:
-    for k in range(start, stop):
-        out[p + k - start] = data[k]
-    return p + stop - start
 
 
 def varint(value: int) -> bytes:
@@ -130,7 +68,7 @@ def encode_scores(
     room = n * (len(head) + len(constant) + len(topic_bytes) + _MAX_FIXED_BYTES)
     out = np.empty(room + len(reason_bytes) + len(context_bytes), np.uint8)
     ends = np.empty(n, np.int64)
-    _write(
+    write_scores(
         np.frombuffer(head, np.uint8),
         batch.ids,
         scores.view(np.uint64),

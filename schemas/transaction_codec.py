@@ -25,16 +25,17 @@ from schemas.contracts import (
     schema_fingerprint,
 )
 from schemas.framing import (
-    CONFLUENT_MAGIC,
     MAX_RECORD_BYTES,
     Format,
     FramingError,
     Headers,
+    Spans,
     UnknownSchema,
+    alike_frames,
     prefix,
     read_frame,
 )
-from schemas.json_codec import Decoded, RowReader, encode_json, finish, parse_json
+from schemas.json_codec import Decoded, RowReader, encode_json, finish, parse_json, read_plain
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import SchemaResolver
 from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
@@ -52,8 +53,6 @@ _MESSAGES: Final = {
 }
 _INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
 _PADDING: Final = bytes(4096)  # so that the last records, too, are read in runs
-_FRAME_BYTES: Final = 10  # of the longest framing, single-object encoding
-_MAX_ALIKE: Final = 8  # framings that are looked for at once in a batch
 _MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies has no end of them
 _AMOUNT_FIELD: Final = -2  # the kernel's word for "the amount, wherever it was to come from"
 
@@ -63,13 +62,6 @@ class _Group(NamedTuple):
 
     writer: int
     body_start: int
-
-
-class _Spans(NamedTuple):
-    """Where the records lie in the joined bytes, int64 ``[n]`` each."""
-
-    begin: NDArray[np.int64]
-    size: NDArray[np.int64]
 
 
 class _Reference(NamedTuple):
@@ -102,7 +94,7 @@ class TransactionDecoder:
         if len(self._writers) > _MAX_WRITERS:
             self._writers.clear()
         size = np.array([len(v) if v else 0 for v in values], np.int64)
-        spans = _Spans(np.cumsum(size) - size, size)
+        spans = Spans(np.cumsum(size) - size, size)
         joined = b"".join([*(v or b"" for v in values), _PADDING])
         rejections: list[Rejection] = []
         groups, json_rows = self._groups(values, headers, joined, spans, rejections)
@@ -118,7 +110,11 @@ class TransactionDecoder:
             elif isinstance(way, _Reference):
                 bodies = zip(rows, begin.tolist(), end.tolist(), strict=True)
                 rejections += _decode_by_reference(joined, bodies, way, reader)
-        rejections += _decode_json(values, json_rows, reader)
+        if json_rows:
+            where = np.array(json_rows, np.int64)
+            begin, end = spans.begin[where], spans.begin[where] + size[where]
+            is_read = read_plain(joined, where, begin, end, batch)
+            rejections += _decode_json(values, where[~is_read].tolist(), reader)
         rejections.sort(key=lambda r: r.index)
         text = joined + reader.text if reader.text else joined
         return finish(with_text(batch, text), rejections)
@@ -128,14 +124,14 @@ class TransactionDecoder:
         values: Sequence[bytes | None],
         headers: Sequence[Headers],
         joined: bytes,
-        spans: _Spans,
+        spans: Spans,
         rejections: list[Rejection],
     ) -> tuple[dict[_Group, list[int]], list[int]]:
         """Rows by group, and those of JSON; what has no framing becomes a rejection."""
         groups: dict[_Group, list[int]] = {}
         json_rows: list[int] = []
         todo = np.ones(len(values), np.bool_)
-        for alike in _alike(headers, joined, spans):
+        for alike in alike_frames(headers, joined, spans):
             with suppress(_Refused):  # then each of them is told so, below
                 group = self._frame(values[alike[0]], None)
                 if group is not None:
@@ -199,25 +195,6 @@ class _Refused(Exception):
     def __init__(self, stage: Stage, reason: str) -> None:
         super().__init__(reason)
         self.stage = stage
-
-
-def _alike(headers: Sequence[Headers], joined: bytes, spans: _Spans) -> Iterable[NDArray[np.int64]]:
-    """Rows of records without headers whose framing has the same bytes, for the first few of such.
-
-    A topic has few writers, and asking for each record costs more than decoding it.
-    """
-    usual = (spans.size >= _FRAME_BYTES) & (spans.size <= MAX_RECORD_BYTES)
-    if any(headers):
-        usual &= np.array([not h for h in headers], np.bool_)
-    heads = np.frombuffer(joined, np.uint8)[spans.begin[:, None] + np.arange(_FRAME_BYTES)]
-    for _ in range(_MAX_ALIKE):
-        if not usual.any():
-            return
-        first = heads[usual.argmax()]
-        width = len(CONFLUENT_MAGIC) + 4 if first[0] == CONFLUENT_MAGIC[0] else _FRAME_BYTES
-        alike = usual & (heads[:, :width] == first[:width]).all(axis=1)
-        usual &= ~alike
-        yield np.flatnonzero(alike)
 
 
 def _decode_by_plan(

@@ -69,18 +69,22 @@ class GroupOptions:
 class KafkaBroker:
     """A group member on Kafka. One thread owns it."""
 
-    def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
+    def __init__(
+        self, settings: KafkaSettings, options: GroupOptions, *, is_transactional: bool = True
+    ) -> None:
         self._topic = options.topic
         self._timeout = options.txn_timeout_ms / 1000
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
         self._failure: KafkaError | None = None
-        self._producer = build_client(
-            Producer, _producer_config(settings, options, self._on_delivery)
-        )
+        config = _producer_config(settings, options, self._on_delivery)
+        if not is_transactional:  # for comparisons only: such a member can repeat records
+            del config["transactional.id"], config["transaction.timeout.ms"]
+        self._producer = build_client(Producer, config)
         self._consumer = build_client(Consumer, _consumer_config(settings, options))
-        self._call(lambda: self._producer.init_transactions(_INIT_SECONDS))
+        if is_transactional:
+            self._call(lambda: self._producer.init_transactions(_INIT_SECONDS))
         self._consumer.subscribe(
             [options.topic],
             on_assign=self._on_assign,

@@ -13,11 +13,15 @@ import numpy as np
 from schemas.batch import build_batch
 from schemas.resolver import LocalSchemas
 from schemas.score_writer import encode_scores
-from schemas.transaction_codec import TransactionDecoder, encode_transactions
+from schemas.transaction_codec import (
+    TransactionDecoder,
+    encode_transactions,
+    encode_transactions_json,
+)
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model import kernel
-from stream_scorer.model.forest import Forest
-from stream_scorer.model.predictor import ForestPredictor
+from stream_scorer.model.forest_layout import MISSING_NAN, Forest, Tree, assemble
+from stream_scorer.model.predictor import SCAN_FROM_ROWS, ForestPredictor
 
 
 def warm() -> float:
@@ -25,11 +29,12 @@ def warm() -> float:
     started = time.monotonic()
     row = {"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 1.0, "card1": 1.0}
     batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
-    value = encode_transactions(batch)[0]
-    decoded = TransactionDecoder(LocalSchemas()).decode([value], [None])
+    values = [*encode_transactions(batch), *encode_transactions_json(batch)]
+    decoded = TransactionDecoder(LocalSchemas()).decode(values, [None, None])
     matrix = FeatureSet.fit(batch, min_count=1).transform(decoded.batch)
     predictor = ForestPredictor(_stump(matrix.shape[1]))
     raw = predictor.raw(matrix)
+    predictor.raw(np.repeat(matrix, SCAN_FROM_ROWS, axis=0))
     predictor.contributions(matrix)
     scores = np.empty(1)
     kernel.sigmoid(raw, scores)
@@ -51,19 +56,17 @@ def warm() -> float:
 
 def _stump(n_features: int) -> Forest:
     """One tree with one split, with arrays of the types a parsed model has."""
-    return Forest(
-        n_features,
-        1,
+    tree = Tree(
+        np.array([0]),
         np.array([0.5]),
-        np.array([0] + [1] * n_features, np.int32),
-        np.array([0], np.int32),
-        np.array([2], np.int8),
+        np.array([MISSING_NAN]),
         np.array([True]),
-        np.array([1 << 32, 0xFFFF << 16 | 1 << 32, 0xFFFF << 16 | 2 << 32], np.int64),
-        np.array([0], np.int32),
-        np.array([0.0, -1.0, 1.0]),
-        np.array([0, -1, -1], np.int32),
+        np.array([~0]),
+        np.array([~1]),
+        np.array([-1.0, 1.0]),
+        np.array([0.0]),
     )
+    return assemble([tree], n_features)
 
 
 def run_warm() -> int:

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import TransactionBatch
+from schemas.batch import TransactionBatch, read_only
 from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_COLUMNS, TEXT_INDEX
 from stream_scorer.features.definition import (
     AMOUNT_BY,
@@ -121,7 +121,7 @@ class FeatureSet:
         build_features(
             batch.times,
             batch.numbers,
-            batch.text,
+            read_only(batch.text),
             batch.starts,
             batch.lengths,
             t.texts,

@@ -170,7 +170,7 @@ def build_features(
     shares = np.empty(n_texts)
     cells = out.reshape(-1)
     for r in range(out.shape[0]):
-        missing = 0
+        missing = np.int64(0)
         p = np.uint64(r) * np.uint64(out.shape[1])
         for c in range(n_numbers):
             value = numbers[r, c]

@@ -105,15 +105,30 @@ def _strongest(
 ) -> dict[int, tuple[Reason, ...]]:
     names = bundle.features.names
     found: dict[int, tuple[Reason, ...]] = {}
-    # A stable sort on the negated value: ties keep the feature order, whatever the batch.
-    order = np.argsort(-contributions, axis=1, kind="stable")[:, :REASONS]
-    for k, row in enumerate(rows):
+    order = _largest(contributions)
+    pushes = np.take_along_axis(contributions, order, axis=1)
+    ranked = zip(rows, order.tolist(), pushes.tolist(), strict=True)
+    for row, features, values in ranked:
         found[row] = tuple(
-            Reason(names[f], _shown(batch, matrix, row, f, names[f]), float(contributions[k, f]))
-            for f in order[k].tolist()
-            if contributions[k, f] > 0
+            Reason(names[f], _shown(batch, matrix, row, f, names[f]), push)
+            for f, push in zip(features, values, strict=True)
+            if push > 0
         )
     return found
+
+
+def _largest(contributions: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Columns of each row's largest values, the largest first; ties in column order.
+
+    A full sort of every row would cost more than the attribution itself. A row is partitioned by
+    itself, so its result does not depend on the batch.
+    """
+    kth = min(REASONS, contributions.shape[1])
+    some = np.argpartition(-contributions, kth - 1, axis=1)[:, :kth]
+    some.sort(axis=1)
+    values = np.take_along_axis(contributions, some, axis=1)
+    order = np.argsort(-values, axis=1, kind="stable")
+    return np.take_along_axis(some, order, axis=1)
 
 
 def _shown(

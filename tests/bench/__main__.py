@@ -18,6 +18,9 @@ from typing import Any
 
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.bench.contestants import World, build_world
+from tests.bench.picture import draw
+from tests.bench.service import measure_services
+from tests.bench.stages import throughput_by_batch, time_by_stage
 
 
 def main() -> int:
@@ -30,8 +33,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=2000, help="records in a batch")
     parser.add_argument("--repetitions", type=int, help="of every contestant")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--picture", type=Path, help="draw the figures here (SVG)")
     args = parser.parse_args()
-    rows = args.rows or (10_000 if args.quick else 30_000)
+    rows = args.rows or (10_000 if args.quick else 60_000)
     trees = args.trees or (200 if args.quick else 800)
     leaves = args.leaves or (63 if args.quick else 200)
     repetitions = args.repetitions or (3 if args.quick else 5)
@@ -39,8 +43,15 @@ def main() -> int:
     with EmbeddedBroker() as broker:
         world = build_world(broker.settings, rows, trees, leaves, args.batch, _say)
         figures = _measure(world, repetitions)
-    report = _report(world, figures, rows, trees, leaves, args.batch)
+        report = _report(world, figures, rows, trees, leaves, args.batch)
+        report["stage_microseconds_a_row"] = time_by_stage(world)
+        if not args.quick:
+            report["rows_by_batch"] = throughput_by_batch(world, _say)
+            report |= measure_services(world, _say)
+    latency = report.pop("latency_samples", [])
     _table(report)
+    if args.picture:
+        args.picture.write_text(draw(report, latency), encoding="utf-8")
     text = json.dumps(report)
     if args.json:
         args.json.write_text(text, encoding="utf-8")
@@ -92,6 +103,9 @@ def _table(report: dict[str, Any]) -> None:
             f"{name:<44}{row['median']:>12,}{row['min']:>12,}{row['max']:>12,}"
             f"{row['whole_scorer_over_it']:>14.2f}"
         )
+    for name, value in report.items():
+        if name not in ("machine", "rows", "model", "batch", "flagged_share", "rows_a_second"):
+            print(f"{name}: {json.dumps(value)}")
     print(f"flagged: {report['flagged_share']:.1%}; {report['machine']['processor']}\n")
 
 

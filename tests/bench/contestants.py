@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import time
 import uuid
 from collections.abc import Callable
@@ -26,6 +28,7 @@ from schemas.transaction_codec import (
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
 from stream_scorer.limits import RejectionGuard, RejectionPolicy
+from stream_scorer.local.jars import cache_folder
 from stream_scorer.loop import ScorerLoop, Step
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.scoring import score
@@ -35,9 +38,15 @@ from stream_scorer.produce import produce_batches
 from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.topics import wanted_topics
+from stream_scorer.warm import warm
+from tests.bench.at_least_once import AtLeastOnceBroker
+from tests.bench.lean import LeanPlan, make_plan
+from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand
 from trainer.source import SyntheticSource
 
+WHOLE: Final = "whole scorer, exactly once"
 PARTITIONS: Final = 12
+_ONE_ROW_CALLS: Final = 500
 FLAGGED_SHARE: Final = 0.035
 _TRAINING_ROWS: Final = 20_000
 
@@ -55,6 +64,9 @@ class World:
     batch: TransactionBatch
     values: list[bytes]
     matrix: NDArray[np.float64]
+    quiet: Bundle
+    plan: LeanPlan
+    draft: Draft
 
     @property
     def flagged_share(self) -> float:
@@ -64,17 +76,38 @@ class World:
     def contestants(self) -> dict[str, Callable[[], float]]:
         """Name → a run that returns rows a second."""
         return {
-            "whole scorer, exactly once": self.whole_scorer,
+            WHOLE: self.whole_scorer,
+            "scorer, none flagged": lambda: self._whole(self._join(), self.quiet),
+            "scorer, at least once": lambda: self._whole(self._join_plainly(), self.bundle),
             "pass-through, exactly once": self.pass_through,
             "Booster.predict alone, one thread": lambda: self._rate(self._booster),
             "compiled predictor alone": lambda: self._rate(self._predict),
+            "Booster.predict, one row": lambda: self._one_by_one(self._booster),
+            "compiled predictor, one row": lambda: self._one_by_one(self._predict),
             "decode and features alone": lambda: self._rate(self._decode_features),
             "fastavro decode alone": lambda: self._rate(self._fastavro, 2000),
+            "by hand, numpy row, one-row predict": self._lean,
+            "by hand, one-row DataFrame (the usual way)": self._usual,
+            **({"Quix Streams, lean, exactly once": self._quix} if PEERS_PYTHON.exists() else {}),
         }
+
+    def _lean(self) -> float:
+        source, target = self.topics.input_topic, self.topics.output_topic
+        return lean_by_hand(self.settings, source, target, self.plan, self.booster, 1000)
+
+    def _usual(self) -> float:
+        source, target = self.topics.input_topic, self.topics.output_topic
+        return usual_by_hand(self.settings, source, target, self.plan, self.booster, 40)
+
+    def _quix(self) -> float:
+        source = self.topics.input_topic
+        return quix_streams(self.settings, source, self.plan, self.booster, 1000, PARTITIONS)
 
     def whole_scorer(self) -> float:
         """The scorer's own loop, until everything is committed."""
-        broker = self._join()
+        return self._whole(self._join(), self.bundle)
+
+    def _whole(self, broker: KafkaBroker, bundle: Bundle) -> float:
         seen = _Counter()
         head = prefix(schema_fingerprint(load_schema("fraud_score")), None)
         pipeline = Pipeline(
@@ -82,7 +115,7 @@ class World:
             Destinations(self.topics.output_topic, self.topics.dlq_topic, head, {}),
         )
         guard = RejectionGuard(RejectionPolicy())
-        loop = ScorerLoop(broker, pipeline, lambda: self.bundle, guard, seen, self.batch_size, 0.5)
+        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, self.batch_size, 0.5)
         try:
             while seen.rows == 0:
                 loop.run_once()
@@ -121,8 +154,20 @@ class World:
             broker.close()
 
     def _join(self) -> KafkaBroker:
-        group = f"bench-{uuid.uuid4().hex[:8]}"
-        return KafkaBroker(self.settings, GroupOptions(group, self.topics.input_topic))
+        return KafkaBroker(self.settings, self._options())
+
+    def _join_plainly(self) -> KafkaBroker:
+        return AtLeastOnceBroker(self.settings, self._options())
+
+    def _options(self) -> GroupOptions:
+        return GroupOptions(f"bench-{uuid.uuid4().hex[:8]}", self.topics.input_topic)
+
+    def _one_by_one(self, run: Callable[[int, int], None]) -> float:
+        run(0, 1)
+        started = time.perf_counter()
+        for row in range(_ONE_ROW_CALLS):
+            run(row, row + 1)
+        return _ONE_ROW_CALLS / (time.perf_counter() - started)
 
     def _rate(self, run: Callable[[int, int], None], rows: int | None = None) -> float:
         size = self.batch_size
@@ -184,27 +229,22 @@ def build_world(
     say: Callable[[str], None],
 ) -> World:
     """Train, and fill the input topic; the thresholds flag ``FLAGGED_SHARE`` of the records."""
-    say("synthetic transactions …")
+    say(f"kernels ready in {warm():.1f} s; synthetic transactions …")
     train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
     stream, _ = _synthetic(min(rows, 20_000), 21)
     say("training …")
     features = FeatureSet.fit(train_batch)
-    data = lightgbm.Dataset(
-        features.transform(train_batch), labels, feature_name=list(features.names)
-    )
     params = {
         "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
         "min_data_in_leaf": 20, "feature_fraction": 0.5, "num_threads": 2, "seed": 1,
     }  # fmt: skip
-    booster = lightgbm.train(params, data, trees)
+    booster = _trained(params, trees, features, train_batch, labels)
     matrix = features.transform(stream)
     cut = float(np.quantile(booster.predict(matrix), 1 - FLAGGED_SHARE))
-    draft = Draft(
-        booster.model_to_string(), features, Thresholds(cut, max(cut, 0.9)), stream.take(slice(8)),
-        {"metrics": {}},
-    )  # fmt: skip
-    model, rest = build_files(draft)
-    bundle = load_bundle({"model.pkl": model, **rest("v1")}, "v1")
+    text, golden = booster.model_to_string(), stream.take(slice(8))
+    draft = Draft(text, features, Thresholds(cut, max(cut, 0.9)), golden, {})
+    bundle = _bundle(draft)
+    quiet = _bundle(Draft(text, features, Thresholds(1.0, 1.0), golden, {}))
     say("filling the input topic …")
     run = uuid.uuid4().hex[:8]
     topics = TopicSettings(
@@ -217,5 +257,30 @@ def build_world(
     produce_batches(open_producer(settings), topics.input_topic, batches)
     return World(
         settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
-        matrix,
+        matrix, quiet, make_plan(features), draft,
     )  # fmt: skip
+
+
+def _bundle(draft: Draft) -> Bundle:
+    model, rest = build_files(draft)
+    return load_bundle({"model.pkl": model, **rest("v1")}, "v1")
+
+
+def _trained(
+    params: dict[str, Any],
+    trees: int,
+    features: FeatureSet,
+    batch: TransactionBatch,
+    labels: NDArray[np.int8],
+) -> Any:
+    """The model; a heavy one takes minutes, so it is kept for the next run."""
+    key = json.dumps([params, trees, features.fingerprint, lightgbm.__version__, len(batch)])
+    kept = cache_folder() / "bench" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.txt"
+    if kept.exists():
+        return lightgbm.Booster(model_file=str(kept))
+    matrix = features.transform(batch)
+    data = lightgbm.Dataset(matrix, labels, feature_name=list(features.names))
+    booster = lightgbm.train(params, data, trees)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    booster.save_model(str(kept))
+    return booster

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.batch import build_batch
 from schemas.contracts import load_schema
+from schemas.framing import Headers
 from schemas.records import encode_record
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import LocalSchemas
@@ -324,6 +325,105 @@ def test_every_kind_of_bad_record_at_once() -> None:
     ]
 
 
+def swapped(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema with every union the other way round, as some producers write theirs."""
+    turned = [
+        {**f, "type": f["type"][::-1] if isinstance(f["type"], list) else f["type"]}
+        for f in schema["fields"]
+    ]
+    return {**schema, "fields": turned}
+
+
+def test_unions_with_null_last_give_the_same_rows() -> None:
+    turned, batch = swapped(SCHEMA), make_batch(20)
+    bodies = [write_body(turned, batch.row(i)) for i in range(20)]
+    decoder = TransactionDecoder(FixedResolver({4: turned}))
+    decoded = decoder.decode([confluent(4, body) for body in bodies], [None] * 20)
+    assert not decoded.rejections
+    assert same(decoded.batch, batch)
+
+
+@pytest.mark.parametrize("length", [0, 1, 62, 63, 64, 65, 127, 8191, 8192])
+@pytest.mark.parametrize("letter", ["x", "é"])
+def test_strings_of_any_length_stand_among_short_ones(length: int, letter: str) -> None:
+    row = make_transaction(card4="visa", id_30=letter * length, id_31="chrome", V5=1.5)
+    decoded = decode([confluent(1, write_body(SCHEMA, row))] * 2)
+    assert not decoded.rejections
+    assert same(decoded.batch, build_batch([row, row]))
+
+
+def test_fields_the_writer_lacks_are_missing_whatever_was_in_memory() -> None:
+    full = make_batch(50)
+    for _ in range(3):  # memory of an earlier batch is likely to be taken again
+        assert same(decode(list(encode_transactions(full, 1))).batch, full)
+        decoded = decode([small()] * 50)
+        expected = {f["name"]: SMALL_ROW[f["name"]] for f in SMALL["fields"][:6]}
+        assert same(decoded.batch, build_batch([expected] * 50))
+
+
+def test_index_written_in_more_bytes_than_it_needs_is_read() -> None:
+    row = make_transaction(card1=2.0)
+    value = confluent(1, write_body(SCHEMA, row))
+    at = value.index(b"\x02" + struct.pack("<d", 2.0))
+    decoded = decode([value, value[:at] + b"\x82\x00" + value[at + 1 :], value])
+    assert not decoded.rejections
+    assert same(decoded.batch, build_batch([row] * 3))
+
+
+@pytest.mark.parametrize("column", ["card1", "C1", "V1", "V200", "V339"])
+@pytest.mark.parametrize("bad", [float("inf"), float("-inf")])
+def test_infinite_double_in_a_run_is_found_under_its_name(column: str, bad: float) -> None:
+    cells: dict[str, Any] = {"V338": 1.0, column: bad}
+    rejection = fault(confluent(1, write_body(SCHEMA, make_transaction(**cells))))
+    assert (rejection.stage, rejection.field) == (Stage.VALIDATE, column)
+    assert rejection.reason == f"{column} is infinite"
+
+
+def test_framings_may_be_mixed_among_many_records() -> None:
+    batch = make_batch(60)
+    single, framed = encode_transactions(batch), encode_transactions(batch, 1)
+    values: list[bytes | None] = [(single, framed)[i % 2][i] for i in range(60)]
+    values[10], values[11], values[50] = b"\xc3\x01", b"\0\0\0\0\1", b"\0\0\0\0\x63body"
+    values[20], values[21], values[59] = None, b"", single[59][:9]
+    values[30] = small()
+    decoded = decode(values)
+    reasons = {r.index: r.reason for r in decoded.rejections}
+    assert sorted(reasons) == [10, 11, 20, 21, 50, 59]
+    assert reasons[50] == "schema id 99 is unknown"
+    assert reasons[11] == "the body ends inside TransactionID"
+    assert reasons[59] == "single-object encoding needs 10 bytes, there are 9"
+    kept = [i for i in decoded.kept.tolist() if i != 30]
+    assert same(decoded.batch.take(decoded.kept != 30), batch.take(np.array(kept)))
+    assert decoded.batch.ids[decoded.kept == 30].tolist() == [5]
+
+
+def test_resolver_is_asked_once_for_records_of_one_writer() -> None:
+    asked: list[int] = []
+
+    class Counting(FixedResolver):
+        def by_id(self, schema_id: int) -> object:
+            asked.append(schema_id)
+            return super().by_id(schema_id)
+
+    decoder = TransactionDecoder(Counting({1: SCHEMA, 3: SMALL}))
+    values = [*encode_transactions(make_batch(50), 1), *[small()] * 50]
+    traced: Headers = [("traceparent", b"00-1-2-01")]
+    assert len(decoder.decode(values, [None, traced] * 50).batch) == 100
+    assert asked == [1, 3]
+
+
+def test_header_that_names_the_schema_wins_over_the_first_bytes() -> None:
+    guid, batch = bytes(range(16)), make_batch(40)
+    framed, bare = encode_transactions(batch, 1), [v[5:] for v in encode_transactions(batch, 1)]
+    named: Headers = [("a", b""), ("__value_schema_id", b"\1" + guid)]
+    values = [bare[i] if i % 3 == 0 else framed[i] for i in range(40)]
+    headers = [named if i % 3 == 0 else None for i in range(40)]
+    decoder = TransactionDecoder(FixedResolver({1: SCHEMA}, {guid: SCHEMA}))
+    decoded = decoder.decode([*values, framed[0]], [*headers, named])
+    assert [r.index for r in decoded.rejections] == [40]  # its framing is read as its body
+    assert same(decoded.batch, batch)
+
+
 def test_nothing_in_nothing_out() -> None:
     decoded = decode([])
     assert (len(decoded.batch), decoded.kept.tolist(), decoded.rejections) == (0, [], [])
@@ -339,14 +439,16 @@ def test_resolver_that_copies_schemas_costs_neither_truth_nor_endless_memory() -
     class CopyingResolver(FixedResolver):
         """A new copy of a schema each time, unlike what resolvers promise."""
 
-        def by_id(self, schema_id: int) -> object:
-            copy = Copy(self.ids[schema_id])
+        def by_guid(self, guid: bytes) -> object:
+            copy = Copy(self.guids[guid])
             watched.append(weakref.ref(copy))
             return copy
 
-    decoder = TransactionDecoder(CopyingResolver({3: SMALL}))
+    guid = bytes(16)
+    decoder = TransactionDecoder(CopyingResolver(guids={guid: SMALL}))
     for _ in range(4):
-        decoded = decoder.decode([small()] * 400, [None] * 400)
+        headers = [("__value_schema_id", b"\1" + guid)]
+        decoded = decoder.decode([small()[5:]] * 400, [headers] * 400)
         assert not decoded.rejections
         assert set(decoded.batch.ids.tolist()) == {5}
     assert sum(ref() is not None for ref in watched) == 400

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
 import pytest
 
 from dashboard.__main__ import main
-from dashboard.server import hold_state
+from dashboard.server import hold_state, listen
 from dashboard.web.tokens import TokensFile
 from stream_scorer.errors import UsageError
 
@@ -70,3 +71,8 @@ def test_state_folder_is_one_dashboards_own(tmp_path: Path) -> None:
         pass
     with hold_state(tmp_path / "state"):
         pass
+
+
+def test_connections_send_their_answers_at_once() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

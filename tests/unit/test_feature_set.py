@@ -334,3 +334,19 @@ def test_batches_with_read_only_text_and_with_no_text_at_all() -> None:
     features = fitted()
     plain: TransactionBatch = build_batch([{"TransactionID": 1, "TransactionDT": 0, AMOUNT: 1.0}])
     assert features.transform(plain)[0, NAMES.index("missing_count")] == 430
+
+
+def test_texts_of_every_length_are_told_apart_wherever_they_lie() -> None:
+    """Look-ups read eight bytes at once, which must not see what stands behind a string."""
+    levels = ["abcdefghijklmnopqrstuvwxyz"[:k] for k in range(27)]
+    levels += [level[:-1] + "#" for level in levels if level]
+    rows = [make_transaction(i, card4=level) for i, level in enumerate(levels)]
+    features = FeatureSet.fit(build_batch(rows * 2), min_count=2)
+    column = NAMES.index("card4")
+    codes = features.transform(build_batch(rows))[:, column]
+    assert [features.level("card4", code) for code in codes] == levels
+    for row, code in zip(rows, codes, strict=True):  # alone: nothing stands behind it
+        assert features.transform(build_batch([row]))[0, column] == code
+    for level in levels:
+        unseen = build_batch([make_transaction(card4=level + "!"), make_transaction(card4="!")])
+        assert features.transform(unseen)[:, column].tolist() == [-1.0, -1.0]

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from schemas.batch import build_batch
+from schemas.batch import build_batch, concatenate
 from schemas.contracts import TRANSACTION_COLUMNS
 from schemas.json_codec import decode_objects, parse_json
 from schemas.rejections import Rejection, Stage
@@ -52,6 +52,88 @@ def strict(*rows: object) -> list[tuple[int, str | None, str]]:
     _, _, rejections = decode_objects(rows, strict=True)
     assert all(r.stage in (Stage.VALIDATE, Stage.DECODE) for r in rejections)
     return [(r.index, r.field, r.reason) for r in rejections]
+
+
+NUMBER = st.one_of(
+    st.from_regex(
+        r"-?(0|[1-9][0-9]{0,20})(\.[0-9]{1,22})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+    ).filter(str.isascii),
+    st.floats(allow_nan=False, allow_infinity=False).map(repr),
+    st.floats(-1e6, 1e6).map(lambda x: f"{x:.3f}"),
+    st.integers(-(2**65), 2**65).map(str),
+    st.sampled_from(
+        ["-0", "-0.0", "0e9", "00", "-", "1.", ".5", "1e", "1e+", "+1", "0x1", "1e400"]
+    ),
+    st.sampled_from(["9007199254740992", "9007199254740993", "1e22", "1e23", "1.5E-22", "1e-23"]),
+)
+VALUE = st.one_of(
+    NUMBER,
+    NUMBER,
+    st.sampled_from(["null", "true", "nul", "NaN", "{}", "[1]", '{"a": {"card1": 1}}']),
+    st.sampled_from(['"visa"', '""', '"\\n"', '"\\u00e9"', '"é"', '"a\tb"', '"', '"\x7f"']),
+)
+NAME = st.sampled_from(
+    [
+        *("TransactionID", "TransactionDT", "TransactionAmt", "event_time", "card1", "card1"),
+        *("card4", "V1", "V33", "id_01", "id-01", "id-12", "id_12", "R_emaildomain", "isFraud"),
+        *("", "x", "V1V1V1V1", "V1\0", "id-xx", "card1 ", "more than 16 bytes", "é", "\\u0056"),
+    ]
+)
+BLANK = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\f"])
+
+
+@st.composite
+def objects(draw: st.DrawFn) -> bytes:
+    """Text that is a transaction's object, or nearly."""
+    pairs = [("TransactionID", "1"), ("TransactionDT", "2"), ("TransactionAmt", "3.5")]
+    pairs += draw(st.lists(st.tuples(NAME, VALUE), max_size=4))
+    pairs = draw(st.permutations(pairs[draw(st.sampled_from([0, 0, 0, 0, 1])) :]))
+    gap = draw(BLANK)
+    value = ("," + gap).join(f'"{name}"{gap}:{gap}{value}' for name, value in pairs)
+    text = bytearray(("{" + gap + value + gap + "}" + draw(BLANK)).encode())
+    if draw(st.integers(0, 3)) == 0:  # one broken byte
+        text[draw(st.integers(1, len(text) - 1))] = draw(st.integers(0, 255))
+    return bytes(text)
+
+
+def read_alone(value: bytes) -> Decoded:
+    """One record by the parser and the reader that know everything."""
+    try:
+        found = decode_objects([parse_json(value)], strict=False)
+    except ValueError as error:
+        found = decode_objects([[]], strict=False)
+        return Decoded(
+            found.batch, found.kept, [Rejection(0, Stage.DECODE, f"not JSON: {error}"[:300])]
+        )
+    return Decoded(found.batch, found.kept, found.rejections[:1])
+
+
+@settings(FAST, max_examples=300)
+@given(st.lists(objects(), min_size=1, max_size=4))
+def test_compiled_reader_equals_the_one_that_knows_everything(values: list[bytes]) -> None:
+    alone = [read_alone(value) for value in values]
+    decoded = decode(*values)
+    expected = concatenate([one.batch for one in alone])
+    assert same(decoded.batch, expected)
+    assert decoded.kept.tolist() == [i for i, one in enumerate(alone) if not one.rejections]
+    found = [(r.index, r.stage, r.field, r.reason) for r in decoded.rejections]
+    assert found == [
+        (i, r.stage, r.field, r.reason) for i, one in enumerate(alone) for r in one.rejections
+    ]
+
+
+def test_usual_records_are_read_by_the_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(value: bytes) -> object:
+        raise AssertionError(f"not read: {value!r}")
+
+    monkeypatch.setattr("schemas.transaction_codec.parse_json", refuse)
+    batch = make_batch(30)
+    texts = [json.dumps(batch.row(i)) for i in range(30)]
+    assert same(decode(*texts).batch, batch)
+    assert same(decode(*[t.replace('"id_', '"id-') for t in texts]).batch, batch)
+    pretty = [json.dumps(json.loads(t), indent=2, sort_keys=True) for t in texts]
+    assert same(decode(*pretty).batch, batch)
+    assert row('"card1": 0.1234567890123456789, "card2": 1e-30')["card2"] == 1e-30
 
 
 @FAST

@@ -32,7 +32,6 @@ from tests.scoring_kit import (
     read_score,
 )
 
-
 NEVER = 10**9  # records from which on a batch is scored ahead
 ALWAYS = 1
 

@@ -1,0 +1,42 @@
+"""The scorer's broker without transactions: for comparison only, it can repeat records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.ports import Outgoing, Polled
+from stream_scorer.runtime.kafka import TopicPartition
+from stream_scorer.runtime.settings import KafkaSettings
+
+
+class AtLeastOnceBroker(KafkaBroker):
+    """Publishes, waits for the acknowledgements, then commits the offsets."""
+
+    def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
+        super().__init__(settings, options, is_transactional=False)
+
+    def begin(self) -> PlainTxn:  # type: ignore[override] # it keeps none of the promises
+        """Nothing begins."""
+        self._failure = None
+        return PlainTxn(self)
+
+
+class PlainTxn:
+    """Publish and commit, one after the other."""
+
+    def __init__(self, broker: AtLeastOnceBroker) -> None:
+        self._broker = broker
+
+    def publish(self, records: Sequence[Outgoing]) -> None:
+        """Produce and wait for every acknowledgement."""
+        self._broker._publish(records)
+
+    def commit(self, polled: Polled) -> None:
+        """Commit the offsets."""
+        offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
+        self._broker._consumer.commit(offsets=offsets, asynchronous=False)
+
+    def abort(self, *polled: Polled) -> None:
+        """There is nothing to undo it with."""
+        raise AssertionError(f"a benchmark must not abort {len(polled)} batches")

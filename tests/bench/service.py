@@ -1,0 +1,287 @@
+"""Measurements of whole processes: start, memory, latency, several workers, ``/predict``.
+
+Everything talks to loopback addresses and stops by itself.
+"""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from schemas.records import decode_record
+from stream_scorer.local.probe import pick_free_port
+from stream_scorer.local.processes import end_child, start_child
+from stream_scorer.local.scrape import read_sample
+from stream_scorer.model.bundle import build_files
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.produce import produce_batches
+from stream_scorer.runtime.kafka import (
+    TopicPartition,
+    create_topics,
+    open_admin,
+    open_consumer,
+    open_producer,
+)
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.topics import wanted_topics
+from tests.bench.contestants import PARTITIONS, World
+
+_RATE: Final = 500.0
+_LATENCY_SECONDS: Final = 20.0
+_WARM_SECONDS: Final = 4.0
+_REQUESTS: Final = 1000
+_WORKER_ROWS: Final = 400_000
+_AT_WORK_ROWS: Final = 4_000
+
+
+def measure_services(world: World, say: Callable[[str], None]) -> dict[str, Any]:
+    """All of them; milliseconds, MiB and rows a second."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        store = FileStore(folder / "store")
+        store.promote(store.publish(*build_files(world.draft)), store.current())
+        found: dict[str, Any] = {}
+        say("start of a process, memory, latency …")
+        found |= _latency(world, folder)
+        say("/predict …")
+        found |= _predict(world, folder)
+        say("one process and two …")
+        found |= _workers(world, folder)
+    return found
+
+
+def _environment(world: World, folder: Path, topics: TopicSettings, **more: str) -> dict[str, str]:
+    return (
+        dict(os.environ)
+        | {
+            "KAFKA_BOOTSTRAP_SERVERS": world.settings.kafka_bootstrap_servers,
+            "KAFKA_GROUP_ID": f"bench-{uuid.uuid4().hex[:8]}",
+            "MODEL_STORE_URI": (folder / "store").as_uri(),
+            "MODEL_CACHE_DIR": str(folder / f"cache-{uuid.uuid4().hex[:8]}"),
+            "METRICS_HOST": "127.0.0.1",
+            "DASHBOARD_STATE_DIR": str(folder / "dashboard"),
+            **{name.upper(): value for name, value in topics.model_dump().items()},
+        }
+        | more
+    )
+
+
+@contextmanager
+def _process(
+    module: str, arguments: list[str], environment: dict[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as output:
+        child = start_child([sys.executable, "-m", module, *arguments], output, environment)
+    try:
+        yield child
+    finally:
+        end_child(child, 30)
+
+
+def _new_topics(world: World) -> TopicSettings:
+    run = uuid.uuid4().hex[:8]
+    topics = TopicSettings(
+        input_topic=f"in-{run}",
+        output_topic=f"out-{run}",
+        dlq_topic=f"dlq-{run}",
+        labels_topic=f"labels-{run}",
+    )
+    admin = open_admin(world.settings)
+    create_topics(admin, wanted_topics(topics), PARTITIONS, 1)
+    return topics
+
+
+def _latency(world: World, folder: Path) -> dict[str, Any]:
+    """Start to first score, resident memory, producer-to-committed-score at 500 a second."""
+    topics = _new_topics(world)
+    port = pick_free_port()
+    environment = _environment(world, folder, topics, METRICS_PORT=str(port))
+    producer = open_producer(world.settings, **{"linger.ms": 0})
+    producer.produce(topics.input_topic, world.values[0], b"1", 0)
+    producer.flush()
+    began = time.perf_counter()
+    with _process("stream_scorer", ["run"], environment, folder / "scorer.log") as child:
+        reader = _Reader(world, topics.output_topic)
+        first = reader.wait_for_first() - began
+        sent = _send_steadily(world, topics.input_topic, producer)
+        time.sleep(1.0)
+        memory = _resident_mib(child.pid)
+        reader.stop()
+    took = [
+        (reader.seen[number] - at) * 1000
+        for number, at in sent.items()
+        if number in reader.seen and at > sent[min(sent)] + _WARM_SECONDS
+    ]
+    return {
+        "start_to_first_score_seconds": round(first, 2),
+        "resident_memory_mib": round(memory),
+        "latency_ms_at_500_a_second": _percentiles(took),
+        "latency_samples": took,
+    }
+
+
+def _send_steadily(world: World, topic: str, producer: Any) -> dict[int, float]:
+    """Transaction id → time it was produced; ids are unique, rows are the world's."""
+    ids = world.batch.ids.tolist()
+    sent: dict[int, float] = {}
+    began = time.perf_counter()
+    for k in range(1, int(_RATE * _LATENCY_SECONDS)):
+        due = began + k / _RATE
+        while (left := due - time.perf_counter()) > 0:
+            producer.poll(min(left, 0.002))
+        row = k % len(ids)
+        if ids[row] in sent:
+            break
+        sent[ids[row]] = time.perf_counter()
+        producer.produce(topic, world.values[row], b"%d" % row, row % PARTITIONS)
+    producer.flush(10)
+    return sent
+
+
+class _Reader:
+    """Notes when each score is seen by a read_committed reader."""
+
+    def __init__(self, world: World, topic: str) -> None:
+        self.seen: dict[int, float] = {}
+        self._stop = threading.Event()
+        self._consumer = open_consumer(
+            world.settings, f"reader-{uuid.uuid4().hex[:8]}", **{"fetch.wait.max.ms": 10}
+        )
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def wait_for_first(self) -> float:
+        """When the first score came."""
+        deadline = time.perf_counter() + 60
+        while not self.seen and time.perf_counter() < deadline:
+            time.sleep(0.005)
+        return min(self.seen.values())
+
+    def stop(self) -> None:
+        """Stop reading."""
+        self._stop.set()
+        self._thread.join(5)
+        self._consumer.close()
+
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            message = self._consumer.poll(0.05)
+            if message is None or message.error() is not None:
+                continue
+            now = time.perf_counter()
+            record = decode_record("fraud_score", message.value())
+            self.seen.setdefault(record["transaction_id"], now)
+
+
+def _predict(world: World, folder: Path) -> dict[str, Any]:
+    """``POST /predict`` with one transaction, over one connection, client and server side."""
+    port = pick_free_port()
+    topics = _new_topics(world)
+    environment = _environment(world, folder, topics, DASHBOARD_PORT=str(port))
+    bodies = [
+        json.dumps(
+            {"transactions": [{k: v for k, v in world.batch.row(i).items() if v is not None}]}
+        )
+        for i in range(50)
+    ]
+    with _process("dashboard", [], environment, folder / "dashboard.log"):
+        _wait(f"http://127.0.0.1:{port}/readyz")
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        took = []
+        for k in range(_REQUESTS):
+            began = time.perf_counter()
+            connection.request(
+                "POST", "/predict", bodies[k % 50], {"Content-Type": "application/json"}
+            )
+            answer = connection.getresponse()
+            answer.read()
+            took.append((time.perf_counter() - began) * 1000)
+            if answer.status != 200:
+                raise RuntimeError(f"/predict answered {answer.status}")
+    return {"predict_ms_one_transaction_seen_by_the_client": _percentiles(took[50:])}
+
+
+def _workers(world: World, folder: Path) -> dict[str, Any]:
+    """Rows a second of ``run --workers N`` over a full topic, while all of them work."""
+    rates = {}
+    topics = _new_topics(world)
+    batches = [world.batch] * (_WORKER_ROWS // len(world.batch))
+    rows = sum(map(len, batches))
+    produce_batches(open_producer(world.settings), topics.input_topic, batches)
+    for count in (1, 2):
+        port = pick_free_port()
+        environment = _environment(
+            world, folder, topics, METRICS_PORT=str(port), KAFKA_SESSION_TIMEOUT_MS="6000"
+        )
+        arguments = ["run", "--workers", str(count)]
+        with _process("stream_scorer", arguments, environment, folder / "workers.log"):
+            rates[count] = _steady_rate([port + i for i in range(count)], rows)
+    return {
+        "one_process_rows_a_second": round(rates[1]),
+        "two_processes_rows_a_second": round(rates[2]),
+        "two_over_one": round(rates[2] / rates[1], 2),
+    }
+
+
+def _steady_rate(ports: list[int], rows: int) -> float:
+    """Rows a second from when every process is at work until nine tenths are done."""
+    started = at_start = 0.0
+    deadline = time.perf_counter() + 180
+    while time.perf_counter() < deadline:
+        counts = [_outcomes(port) for port in ports]
+        now, total = time.perf_counter(), sum(counts)
+        if not started and min(counts) > _AT_WORK_ROWS:
+            started, at_start = now, total
+        if total >= rows * 0.9:
+            if not started or now - started < 1.0:
+                raise RuntimeError("the topic was too short to measure on")
+            return (total - at_start) / (now - started)
+        time.sleep(0.05)
+    raise RuntimeError("the scorers did not get through the topic in time")
+
+
+def _outcomes(port: int) -> int:
+    try:
+        return read_sample(f"http://127.0.0.1:{port}/metrics").outcomes
+    except OSError:
+        return 0
+
+
+def _wait(url: str) -> None:
+    deadline = time.perf_counter() + 60
+    while time.perf_counter() < deadline:
+        try:
+            with urllib.request.urlopen(url, timeout=2):  # noqa: S310 - loopback
+                return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"{url} does not answer")
+
+
+def _resident_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError("no VmHWM")
+
+
+def _percentiles(values: list[float]) -> dict[str, float]:
+    return {
+        name: round(float(np.percentile(values, share)), 2)
+        for name, share in (("p50", 50), ("p90", 90), ("p99", 99), ("max", 100))
+    } | {"count": len(values)}
