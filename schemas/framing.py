@@ -90,8 +90,9 @@ def alike_frames(
 ) -> Iterator[NDArray[np.int64]]:
     """Rows of records whose first bytes are the same framing, for the first few of such framings.
 
-    Those whose headers name the schema are not among them. A topic has few writers, and asking for each record costs more than decoding it. ``joined``
-    goes on for at least ten bytes after the last record.
+    Those whose headers name the schema are not among them. A topic has few writers, and asking
+    for each record costs more than decoding it. ``joined`` goes on for at least ten bytes after
+    the last record.
     """
     if len(headers) < _MANY:
         return

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LAST_BACKOFF_SECONDS: Final = 10.0
 _MAX_DOUBLINGS: Final = 10
-AHEAD_FROM_RECORDS: Final = 64  # in a batch; below, handing over to a thread costs more than it gains
+AHEAD_FROM_RECORDS: Final = 64  # in a batch; below, a thread costs more than it gains
 
 
 class Step(Enum):
@@ -60,7 +60,7 @@ class ScorerLoop:
 
     Under backlog the next batch is decoded and scored while this one is published and committed
     in a second thread. The order of calls on the broker stays strict: poll, poll ahead, begin …
-    commit, poll ahead, begin … – no transaction is held across a poll, each batch commits under
+    commit, poll ahead, begin …; no transaction is held across a poll, each batch commits under
     the fence of its own poll, and when a batch is aborted the one scored ahead is dropped and
     read again with it.
     """

@@ -42,7 +42,7 @@ def count_below(
     There are 1 to 255 thresholds, ``thresholds[first:last]``.
     """
     signature = types.void(thresholds, *_as_int64(first, last), column, *_as_int64(lane),
-                           types.uint8, codes, *_as_int64(to))  # fmt: skip
+                           of_nan, codes, *_as_int64(to))  # fmt: skip
     numbers, counts = ir.VectorType(_f64, COUNT_LANES), ir.VectorType(_i64, COUNT_LANES)
 
     def generate(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[Any]) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.bench.contestants import World, build_world
+from tests.bench.explore import explore
 from tests.bench.picture import draw
 from tests.bench.service import measure_services
 from tests.bench.stages import throughput_by_batch, time_by_stage
@@ -33,6 +34,9 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=2000, help="records in a batch")
     parser.add_argument("--repetitions", type=int, help="of every contestant")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument(
+        "--explore", action="store_true", help="compression, partitions, reloads, trees, fields"
+    )
     parser.add_argument("--picture", type=Path, help="draw the figures here (SVG)")
     args = parser.parse_args()
     rows = args.rows or (10_000 if args.quick else 60_000)
@@ -48,6 +52,8 @@ def main() -> int:
         if not args.quick:
             report["rows_by_batch"] = throughput_by_batch(world, _say)
             report |= measure_services(world, _say)
+        if args.explore:
+            report |= explore(world, _say)
     latency = report.pop("latency_samples", [])
     _table(report)
     if args.picture:

@@ -21,15 +21,19 @@ from stream_scorer.model.forest import (
     gives_log_odds,
     parse_forest,
 )
-from stream_scorer.model.kernel import sigmoid
+from stream_scorer.model.forest_layout import FEW_ROWS, MANY_ROWS, Forest
+from stream_scorer.model.kernel import rank_codes, scan_exits, sigmoid, walk_exits
 from stream_scorer.model.lightgbm_model import LightGBMModel
-from stream_scorer.model.predictor import ForestPredictor, build_predictor
+from stream_scorer.model.predictor import SCAN_FROM_ROWS, ForestPredictor, build_predictor
 
 Matrix = NDArray[np.float64]
 
 FEATURES = 6
 ZERO = float(np.float32(1e-35))  # LightGBM's kZeroThreshold
-BATCH_SIZES = (1, 7, 8, 9, 63, 64, 65, 200)
+BATCH_SIZES = tuple(
+    sorted({1, SCAN_FROM_ROWS - 1, SCAN_FROM_ROWS, SCAN_FROM_ROWS + 1, FEW_ROWS - 1, FEW_ROWS,
+            FEW_ROWS + 1, MANY_ROWS - 1, MANY_ROWS, MANY_ROWS + 1, 2 * MANY_ROWS + 1, 500})
+)  # fmt: skip
 SPECIAL = (
     *(0.0, -0.0, np.nan, np.inf, -np.inf, 1e-36, -1e-36, 5e-324, 1e308, -1e308, 1.0, -1.0),
     *(ZERO, -ZERO, np.nextafter(ZERO, 1), -np.nextafter(ZERO, 1), 1e-35, 1.000000001e-35),
@@ -58,8 +62,8 @@ def make_data(seed: int, rows: int = 300) -> tuple[Matrix, NDArray[np.int64]]:
     return matrix, label.astype(np.int64)
 
 
-def train(seed: int = 0, trees: int = 12, **params: Any) -> lightgbm.Booster:
-    matrix, label = make_data(seed)
+def train(seed: int = 0, trees: int = 12, rows: int = 300, **params: Any) -> lightgbm.Booster:
+    matrix, label = make_data(seed, rows)
     options = BASIC | params
     categories = options.pop("categories", "auto")
     data = lightgbm.Dataset(matrix, label, params=options, categorical_feature=categories)
@@ -97,6 +101,7 @@ def assert_equal(booster: lightgbm.Booster, matrix: Matrix) -> None:
     assert not len(differ), f"row {matrix[differ[0]]} of {len(differ)}"
 
 
+SPLIT_ALL: dict[str, Any] = {"min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "zero is missing": {"zero_as_missing": True},
@@ -104,7 +109,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "no average to start from": {"boost_from_average": False},
     "unbalanced": {"is_unbalance": True},
     "stumps": {"num_leaves": 2},
-    "deep": {"num_leaves": 127, "min_data_in_leaf": 1, "min_sum_hessian_in_leaf": 0},
+    "deep": {"num_leaves": 127, **SPLIT_ALL},
     "bagged": {"bagging_fraction": 0.5, "bagging_freq": 1, "feature_fraction": 0.5},
     "dart": {"boosting": "dart"},
     "goss": {"data_sample_strategy": "goss"},
@@ -147,7 +152,7 @@ def reference(booster: lightgbm.Booster) -> LightGBMModel:
     return LightGBMModel(booster.model_to_string())
 
 
-@pytest.mark.parametrize("trees", [1, 2, 400])
+@pytest.mark.parametrize("trees", [1, 2, 3, 4, 5, 15, 16, 17, 400])
 def test_one_tree_and_hundreds(trees: int) -> None:
     booster = train(5, trees, num_leaves=7)
     assert booster.num_trees() == trees
@@ -187,6 +192,103 @@ def test_model_loaded_from_its_text_scores_as_the_one_that_was_trained() -> None
     booster = train(8)
     again = lightgbm.Booster(model_str=booster.model_to_string())
     assert_equal(again, hard_rows())
+
+
+@pytest.mark.parametrize("leaves", [255, 256, 257, 300])
+def test_trees_whose_leaves_do_and_do_not_fit_a_byte(leaves: int) -> None:
+    booster = train(1, 5, rows=3000, num_leaves=leaves, **SPLIT_ALL)
+    text = booster.model_to_string()
+    assert f"num_leaves={leaves}\n" in text
+    assert (len(parse_forest(text).scan) > 0) == (leaves <= 256)
+    assert_equal(booster, hard_rows())
+    assert_equal(booster, on_thresholds(text))
+
+
+@pytest.mark.parametrize("bins", [254, 255, 256, 3000])
+def test_features_with_more_thresholds_than_a_byte_counts(bins: int) -> None:
+    booster = train(1, 60, rows=3000, max_bin=bins, num_leaves=200, min_data_in_bin=1, **SPLIT_ALL)
+    text = booster.model_to_string()
+    forest = parse_forest(text)
+    assert np.diff(forest.threshold_start).max() <= 254
+    distinct = {(f, m, x) for f, m, x in zip(forest.slot_feature.tolist(),
+                forest.slot_missing.tolist(), forest.slot_left.tolist(), strict=True)}  # fmt: skip
+    assert (len(distinct) < len(forest.slot_feature)) == (bins == 3000)
+    assert_equal(booster, on_thresholds(text))
+    assert_equal(booster, np.vstack([hard_rows(), make_data(5)[0]]))
+
+
+def walked_and_scanned(forest: Forest, matrix: Matrix) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The exits of up to 16 rows, both ways."""
+    exits = []
+    for width in (FEW_ROWS, MANY_ROWS):
+        codes = np.empty((len(forest.slot_feature), width), np.uint8)
+        found = np.empty((len(forest.tree_start), width), np.uint32)
+        rank_codes(
+            matrix,
+            forest.thresholds,
+            forest.threshold_start,
+            forest.slot_feature,
+            forest.slot_missing,
+            forest.slot_left,
+            codes,
+        )
+        if width == FEW_ROWS:
+            tree = (forest.nodes, forest.tree_start, forest.leaf_of_node)
+            walk_exits(codes, len(matrix), *tree, found)
+        else:
+            scan_exits(codes, forest.scan, forest.scan_start, forest.leaf_start, found)
+        exits.append(found[:, : len(matrix)])
+    return exits[0], exits[1]
+
+
+def test_walking_and_scanning_end_in_the_leaves_lightgbm_ends_in() -> None:
+    booster = train(6, 21, rows=2000, num_leaves=100, **SPLIT_ALL)
+    forest = parse_forest(booster.model_to_string())
+    for first in range(0, 160, FEW_ROWS):
+        matrix = hard_rows()[first : first + FEW_ROWS]
+        walked, scanned = walked_and_scanned(forest, matrix)
+        assert np.array_equal(walked, scanned)
+        leaves = booster.predict(matrix, pred_leaf=True)
+        outputs = [[booster.get_leaf_output(t, int(leaf)) for t, leaf in enumerate(row)]
+                   for row in leaves]  # fmt: skip
+        assert np.array_equal(forest.leaf_values[walked.T], outputs)
+
+
+def test_trees_side_by_side_differ_in_size_and_in_what_is_missing() -> None:
+    matrix, label = make_data(3, 2000)
+    booster: lightgbm.Booster | None = None
+    for leaves, missing in ((2, {}), (200, {"zero_as_missing": True}), (3, {}), (31, {}),
+                            (1, {}), (90, {"use_missing": False})):  # fmt: skip
+        lonely = {"min_data_in_leaf": 10_000} if leaves == 1 else {}
+        options: dict[str, Any] = BASIC | {"num_leaves": max(2, leaves)} | lonely | missing
+        data = lightgbm.Dataset(matrix, label, params=options, free_raw_data=False)
+        booster = lightgbm.train(options, data, 1, init_model=booster)
+    assert booster is not None
+    forest = parse_forest(booster.model_to_string())
+    assert len(np.unique(np.diff(forest.leaf_start))) > 3
+    assert set(forest.slot_missing.tolist()) == {0, 1, 2}
+    assert_equal(booster, hard_rows())
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.integers(0, 1000),
+    st.integers(1, 9),
+    st.sampled_from([2, 3, 31, 255, 256, 257]),
+    st.sampled_from([3, 255, 1000]),
+    st.sampled_from([{}, {"zero_as_missing": True}, {"use_missing": False}]),
+    st.integers(1, 2 * MANY_ROWS + 2),
+)
+def test_any_model_scores_any_number_of_rows_as_lightgbm_does(
+    seed: int, trees: int, leaves: int, bins: int, missing: dict[str, Any], size: int
+) -> None:
+    params = {"num_leaves": leaves, "max_bin": bins, **missing, **SPLIT_ALL}
+    booster = train(seed, trees, rows=1000, **params)
+    rows = np.vstack([hard_rows()[:FEW_ROWS], make_data(seed + 1)[0]])
+    assert_equal(booster, np.ascontiguousarray(rows[:size]))
+    predictor = build_predictor(booster.model_to_string())
+    total = predictor.base + predictor.contributions(rows[:size]).sum(axis=1)
+    assert np.abs(total - predictor.raw(rows[:size])).max() < 1e-9
 
 
 numbers = st.one_of(st.sampled_from(SPECIAL), st.floats(), st.floats(-3, 3))
