@@ -9,13 +9,13 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.model.lanes import MANY_ROWS, SIDE_TREES
+
 MISSING_NONE: Final = 0
 MISSING_ZERO: Final = 1
 MISSING_NAN: Final = 2
 
 FEW_ROWS: Final = 16  # rows whose codes lie side by side where single rows walk down the trees
-SIDE_TREES: Final = 4  # trees that a scan looks at together: one's delay hides behind the others
-MANY_ROWS: Final = 128  # rows of a scan: two vectors of 64 for each of the trees side by side
 
 _SLOT_THRESHOLDS: Final = 254  # so that a code and "missing, right" fit a byte
 _SCAN_LEAVES: Final = 256  # of one tree: a leaf's number is a byte

@@ -4,6 +4,8 @@ numba has no vector type, and LLVM does not find these vectors in a loop over nu
 are written as LLVM's own portable vectors, which it lowers to what the processor has (64 bytes
 at once with AVX-512, 32 with AVX2, 16 with SSE2 or NEON): no instruction set is named, so none
 is needed. Integers and comparisons only, hence exact everywhere.
+
+After a change here, give ``kernel.py`` this file's new digest (a test says which).
 """
 
 from __future__ import annotations
@@ -15,8 +17,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-from stream_scorer.model.forest_layout import MANY_ROWS, SIDE_TREES
-
+SIDE_TREES: Final = 4  # trees that a scan looks at together: one's delay hides behind the others
+MANY_ROWS: Final = 128  # rows of a scan: two vectors of 64 for each of the trees side by side
 COUNT_LANES: Final = 16  # doubles compared at once: all registers of AVX2, half of AVX-512's
 _BYTE_LANES: Final = 64
 _VECTORS: Final = MANY_ROWS // _BYTE_LANES

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from stream_scorer.model import kernel
 from stream_scorer.model.forest import Forest, UnsupportedModel, parse_forest
-from stream_scorer.model.forest_layout import FEW_ROWS, MANY_ROWS
+from stream_scorer.model.forest_layout import FEW_ROWS
+from stream_scorer.model.lanes import MANY_ROWS
 from stream_scorer.model.lightgbm_model import LightGBMModel
 
 log = logging.getLogger(__name__)

@@ -89,6 +89,7 @@ def _report(
         "rows": rows,
         "model": {"trees": trees, "leaves": leaves},
         "batch": batch,
+        "repetitions": min(map(len, figures.values())),
         "flagged_share": world.flagged_share,
         "rows_a_second": {
             name: {

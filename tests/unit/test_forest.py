@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import lightgbm
@@ -15,14 +17,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
+from stream_scorer.model import lanes
 from stream_scorer.model.forest import (
     UnsupportedModel,
     feature_names_in,
     gives_log_odds,
     parse_forest,
 )
-from stream_scorer.model.forest_layout import FEW_ROWS, MANY_ROWS, Forest
-from stream_scorer.model.kernel import rank_codes, scan_exits, sigmoid, walk_exits
+from stream_scorer.model.forest_layout import FEW_ROWS, Forest
+from stream_scorer.model.kernel import (
+    LANES_SHA256,
+    rank_codes,
+    scan_exits,
+    sigmoid,
+    walk_exits,
+)
+from stream_scorer.model.lanes import MANY_ROWS
 from stream_scorer.model.lightgbm_model import LightGBMModel
 from stream_scorer.model.predictor import SCAN_FROM_ROWS, ForestPredictor, build_predictor
 
@@ -206,7 +216,7 @@ def test_trees_whose_leaves_do_and_do_not_fit_a_byte(leaves: int) -> None:
 
 @pytest.mark.parametrize("bins", [254, 255, 256, 3000])
 def test_features_with_more_thresholds_than_a_byte_counts(bins: int) -> None:
-    booster = train(1, 60, rows=3000, max_bin=bins, num_leaves=200, min_data_in_bin=1, **SPLIT_ALL)
+    booster = train(1, 50, rows=3000, max_bin=bins, num_leaves=200, min_data_in_bin=1, **SPLIT_ALL)
     text = booster.model_to_string()
     forest = parse_forest(text)
     assert np.diff(forest.threshold_start).max() <= 254
@@ -270,7 +280,7 @@ def test_trees_side_by_side_differ_in_size_and_in_what_is_missing() -> None:
     assert_equal(booster, hard_rows())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     st.integers(0, 1000),
     st.integers(1, 9),
@@ -424,6 +434,11 @@ def test_mangled_model_is_a_value_error_and_never_an_endless_walk(how: str) -> N
 def test_text_that_is_no_model_is_corrupt_to_lightgbm_too() -> None:
     with pytest.raises(ArtifactCorrupt, match="holds no LightGBM model"):
         LightGBMModel("hello").raw(hard_rows())
+
+
+def test_kernels_name_the_vector_code_they_were_compiled_with() -> None:
+    digest = hashlib.sha256(Path(lanes.__file__).read_bytes()).hexdigest()
+    assert digest == LANES_SHA256, "put this digest into kernel.py, or stale code stays in use"
 
 
 def test_sigmoid_is_within_an_ulp_or_two_of_lightgbms_and_never_overflows() -> None:
