@@ -46,7 +46,7 @@ format: $(READY) ## let the formatter rewrite the sources
 
 PEERS := .venv-peers/.ready
 
-$(PEERS): locks/bench-peers.txt
+$(PEERS): tests/bench/peers.lock
 	@echo "making the environment of the peers in .venv-peers …"
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
@@ -67,7 +67,7 @@ lock: ## resolve the requirements anew (needs uv: UV=/path/to/uv)
 	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
 	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
 	@$(RESOLVE) pyproject.toml --extra dashboard -c requirements.lock -o locks/dashboard.txt
-	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o locks/bench-peers.txt
+	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o tests/bench/peers.lock
 	@echo hatchling | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environment and caches of this folder

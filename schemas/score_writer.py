@@ -23,6 +23,10 @@ _MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, boolean
 ReasonLike = tuple[str, str | None, float]
 
 
+_DOUBLE: Final = struct.Struct("<d")
+_PRESENT_DOUBLE: Final = struct.Struct("<Bd")  # the union's index and the value
+
+
 def varint(value: int) -> bytes:
     """Zig-zag variable-length integer (Avro specification, "Binary Encoding")."""
     word = (value << 1) ^ (value >> 63)
@@ -62,7 +66,7 @@ def encode_scores(
     if n == 0:
         return []
     reason_bytes, reasons_end = _gather(n, {r: _reasons(v) for r, v in reasons.items()})
-    context_bytes, contexts_end = _gather(n, {r: _context(batch, r) for r in reasons})
+    context_bytes, contexts_end = _gather(n, _contexts(batch, list(reasons)))
     constant = struct.pack("<dd", *thresholds) + _string(model_version)
     topic_bytes = _string(topic)
     room = n * (len(head) + len(constant) + len(topic_bytes) + _MAX_FIXED_BYTES)
@@ -104,31 +108,58 @@ def _reasons(reasons: Sequence[ReasonLike]) -> bytes:
     parts = [varint(len(reasons))]
     for feature, value, contribution in reasons:
         shown = b"\x00" if value is None else b"\x02" + _string(value)
-        parts += [_string(feature), shown, struct.pack("<d", contribution)]
+        parts += (_name(feature), shown, _DOUBLE.pack(contribution))
     return b"".join(parts)
 
 
 @cache
-def _context_fields() -> tuple[tuple[str, int, int], ...]:
-    """(name, number column or -1, text column or -1) of the context's fields."""
+def _name(feature: str) -> bytes:
+    return _string(feature)  # there are some hundred names, and five in each flagged record
+
+
+@cache
+def _context_columns() -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
+    """Number columns and text columns of the context, and its fields after the time.
+
+    A field is (0, place among the numbers) or (1, place among the texts).
+    """
     fields = load_schema("fraud_score")["fields"]
     record = next(f["type"][1] for f in fields if f["name"] == "context")
-    return tuple(
-        (f["name"], NUMBER_INDEX.get(f["name"], -1), TEXT_INDEX.get(f["name"], -1))
-        for f in record["fields"]
+    names = [f["name"] for f in record["fields"]]
+    if names[0] != TIME:
+        raise AssertionError("the context begins with the time")
+    numbers = [name for name in names if name in NUMBER_INDEX]
+    texts = [name for name in names if name in TEXT_INDEX]
+    plan = tuple(
+        (0, numbers.index(name)) if name in NUMBER_INDEX else (1, texts.index(name))
+        for name in names[1:]
     )
+    return [NUMBER_INDEX[n] for n in numbers], [TEXT_INDEX[t] for t in texts], plan
 
 
-def _context(batch: TransactionBatch, row: int) -> bytes:
-    parts = [b"\x02"]
-    numbers = batch.numbers[row]
-    for name, number, text in _context_fields():
-        if name == TIME:
-            parts.append(b"\x02" + varint(int(batch.times[row])))
-        elif number >= 0:
-            value = float(numbers[number])
-            parts.append(b"\x00" if value != value else b"\x02" + struct.pack("<d", value))
-        else:
-            string = batch.string(row, text)
-            parts.append(b"\x00" if string is None else b"\x02" + _string(string))
-    return b"".join(parts)
+def _contexts(batch: TransactionBatch, rows: Sequence[int]) -> dict[int, bytes]:
+    """The context of some rows; their columns are taken out for all rows at once."""
+    if not rows:
+        return {}
+    number_columns, text_columns, plan = _context_columns()
+    some = np.asarray(rows)
+    numbers = batch.numbers[some][:, number_columns].tolist()
+    starts = batch.starts[some][:, text_columns].tolist()
+    lengths = batch.lengths[some][:, text_columns].tolist()
+    text = memoryview(np.ascontiguousarray(batch.text).data)
+    found = {}
+    for k, (row, time) in enumerate(zip(rows, batch.times[some].tolist(), strict=True)):
+        parts = [b"\x02\x02", varint(time)]
+        for is_text, place in plan:
+            if is_text:
+                length = lengths[k][place]
+                if length < 0:
+                    parts.append(b"\x00")
+                else:
+                    start = starts[k][place]
+                    parts += (b"\x02", varint(length), bytes(text[start : start + length]))
+            else:
+                value = numbers[k][place]
+                parts.append(b"\x00" if value != value else _PRESENT_DOUBLE.pack(2, value))
+        found[row] = b"".join(parts)
+    return found

@@ -19,6 +19,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -93,7 +94,7 @@ class KafkaBroker:
         self._producer = self._producers[0]
         self._consumer = build_client(Consumer, _consumer_config(settings, options))
         for producer in self._producers if is_transactional else ():
-            self._call(lambda p=producer: p.init_transactions(_INIT_SECONDS))
+            self._call(partial(producer.init_transactions, _INIT_SECONDS))
         self._consumer.subscribe(
             [options.topic],
             on_assign=self._on_assign,

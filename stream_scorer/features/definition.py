@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import cache
 from typing import Final
 
 from schemas.contracts import AMOUNT, NUMBER_COLUMNS, TEXT_COLUMNS
@@ -47,6 +48,7 @@ DERIVED: Final = (
 )
 
 
+@cache
 def feature_names() -> tuple[str, ...]:
     """Names of the features, in the order of the matrix's columns."""
     return (
@@ -59,6 +61,7 @@ def feature_names() -> tuple[str, ...]:
     )
 
 
+@cache
 def feature_fingerprint() -> str:
     """Digest of names, order and meaning; a bundle made for another one is refused."""
     text = json.dumps([FEATURES_VERSION, feature_names()])

@@ -67,6 +67,7 @@ class World:
     quiet: Bundle
     plan: LeanPlan
     draft: Draft
+    decoder: TransactionDecoder
 
     @property
     def flagged_share(self) -> float:
@@ -186,7 +187,7 @@ class World:
 
     def _decode_features(self, first: int, last: int) -> None:
         values = self.values[first:last]
-        decoded = TransactionDecoder(LocalSchemas()).decode(values, [None] * len(values))
+        decoded = self.decoder.decode(values, [None] * len(values))
         self.bundle.features.transform(decoded.batch)
 
     def _fastavro(self, first: int, last: int) -> None:
@@ -257,7 +258,7 @@ def build_world(
     produce_batches(open_producer(settings), topics.input_topic, batches)
     return World(
         settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
-        matrix, quiet, make_plan(features), draft,
+        matrix, quiet, make_plan(features), draft, TransactionDecoder(LocalSchemas()),
     )  # fmt: skip
 
 
