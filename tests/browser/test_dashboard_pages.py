@@ -38,10 +38,17 @@ def test_theme_follows_the_system_and_changes_with_it(new_page: NewPage, board: 
     assert luminance(page, "body") > 220
 
 
-def test_first_load_is_small_and_comes_from_here_alone(page: Page, board: Board) -> None:
+def test_first_load_is_small_and_comes_from_here_alone(
+    new_page: NewPage, page: Page, board: Board
+) -> None:
     for _ in range(60):
         board.score()
     board.wait_flagged(60)
+    # Another visitor has seen the tick with these rows: it is over when the page is loaded.
+    earlier = new_page()
+    earlier.goto(board.address, wait_until="domcontentloaded")
+    expect(earlier.locator("#v-live")).to_have_text("live")
+    expect(earlier.locator("#v-flagged")).to_have_text("60")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(board.address, wait_until="domcontentloaded")
@@ -51,7 +58,8 @@ def test_first_load_is_small_and_comes_from_here_alone(page: Page, board: Board)
         "[...performance.getEntriesByType('navigation'), "
         "...performance.getEntriesByType('resource')].map(e => e.transferSize)"
     )
-    assert len(bytes_sent) <= 8
+    names = page.evaluate("performance.getEntriesByType('resource').map(e => e.name)")
+    assert len(bytes_sent) <= 8, "\n".join(names)
     assert sum(bytes_sent) <= 60_000
 
 
