@@ -16,6 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from stream_scorer.app import SWITCH_SECONDS
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.bench.contestants import World, build_world
 from tests.bench.explore import explore
@@ -39,6 +40,7 @@ def main() -> int:
     )
     parser.add_argument("--picture", type=Path, help="draw the figures here (SVG)")
     args = parser.parse_args()
+    sys.setswitchinterval(SWITCH_SECONDS)  # as the scorer process does
     rows = args.rows or (10_000 if args.quick else 60_000)
     trees = args.trees or (200 if args.quick else 800)
     leaves = args.leaves or (63 if args.quick else 200)
