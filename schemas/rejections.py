@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Final
+
+ERROR_HEADERS: Final = "__connect.errors."
+"""What Kafka Connect's dead letters, and so ours, begin the names of their headers with."""
+
+CUT_HEADER: Final = "dlq.value.original.bytes"
+"""On a dead letter whose value did not fit and was cut: how long it had been."""
 
 
 class Stage(StrEnum):

@@ -6,15 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from schemas.rejections import CUT_HEADER, ERROR_HEADERS
 from stream_scorer.console import require_topics
 from stream_scorer.findings import Span
-from stream_scorer.outcome_reader import ERROR_HEADERS, by_partition, error_headers, headers_of
+from stream_scorer.outcome_reader import by_partition, error_headers, headers_of
 from stream_scorer.runtime.kafka import Message
 from stream_scorer.settings import GroupSettings
 from stream_scorer.topic_reader import committed_spans, read_spans
-
-CUT_HEADER: Final = "dlq.value.original.bytes"
-"""Is there when the value did not fit and was cut; says how long it had been."""
 
 READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins or commits
 

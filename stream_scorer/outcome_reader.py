@@ -13,13 +13,11 @@ import numpy as np
 
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.records import UndecodableRecord
+from schemas.rejections import ERROR_HEADERS
 from schemas.resolver import SchemaResolver, UnknownSchema
 from schemas.writer_schema import UnreadableSchema, parse_writer
 from stream_scorer.findings import Coordinates, Kind, Outcomes
 from stream_scorer.runtime.kafka import Message
-
-ERROR_HEADERS: Final = "__connect.errors."
-"""What Kafka Connect's dead letters, and so ours, begin the names of their headers with."""
 
 _NO_INPUT: Final = (-1, -1)  # the outcome names an input of another topic, or none that can be
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
-from schemas.rejections import Rejection, Stage
+from schemas.rejections import CUT_HEADER, ERROR_HEADERS, Rejection, Stage
 from schemas.score_writer import encode_scores
 from schemas.transaction_codec import TransactionDecoder
 from stream_scorer.errors import ScorerError
@@ -22,8 +22,6 @@ from stream_scorer.ports import Outgoing, Polled
 from stream_scorer.runtime.kafka import OUTPUT_MAX_BYTES
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
-CUT_HEADER: Final = "dlq.value.original.bytes"
-"""On a dead letter whose value was cut: how long it had been."""
 
 _OVERHEAD_BYTES: Final = 4096  # batch and record framing and a score's headers, with room
 _MAX_TRACE_BYTES: Final = 1024  # W3C Trace Context: a tracestate of 512 must be propagated
@@ -220,7 +218,7 @@ def dead_letter_headers(
     topic: str, partition: int, offset: int, rejection: Rejection
 ) -> list[Header]:
     """Headers as Kafka Connect writes them (KIP-298); numbers as decimal text."""
-    start = "__connect.errors."
+    start = ERROR_HEADERS
     return [
         (start + "topic", topic.encode()),
         (start + "partition", str(partition).encode()),

@@ -123,3 +123,23 @@ def topics(request: pytest.FixtureRequest, kafka_kind: str) -> Iterator[MakeTopi
 @pytest.fixture
 def group_id() -> str:
     return f"group-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[str]:
+    from tests.s3_server import AtomicS3Server  # only tests of the store pay for its import
+
+    server = AtomicS3Server(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3_endpoint(s3_server: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The endpoint of an S3 API; credentials for it are in the environment."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    return s3_server

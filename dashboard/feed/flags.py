@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import orjson
-
-CARD_FIELDS: Final = ("card1", "card2", "card3", "card4", "card5", "card6")
 
 
 class FlagKey(NamedTuple):

@@ -27,7 +27,6 @@ _MIX_SHIFT: Final = np.uint64(33)
 # Positions are unsigned: a signed one is checked for being negative at each access, as Python's
 # indexing wants it, which costs more than the access.
 _U0, _U1, _U2, _U3, _U8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
-_ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 _HALF_BITS: Final = np.uint64(32)
 

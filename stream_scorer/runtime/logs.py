@@ -12,7 +12,6 @@ from typing import Any
 
 from stream_scorer.runtime.settings import LogSettings
 
-EXTRA_FIELDS = ("request_id", "latency_ms", "transaction_count")
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     ord("\n"): "\\n",
     ord("\t"): "\\t",

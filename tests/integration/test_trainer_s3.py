@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
 
 import pytest
 
@@ -12,7 +11,6 @@ from schemas.csv_codec import read_transactions
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime import s3
 from stream_scorer.runtime.settings import StoreSettings, load_settings
-from tests.s3_server import AtomicS3Server
 from trainer.ingest import ingest
 from trainer.source import CsvSource
 
@@ -20,21 +18,9 @@ HEADER = b"TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD\n"
 CONTENT = HEADER + b"".join(b"%d,%d,%d,1.5,W\n" % (i, i % 2, i) for i in range(20_000))
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    server = AtomicS3Server(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
-
-
 @pytest.fixture
-def settings(server: str, monkeypatch: pytest.MonkeyPatch) -> StoreSettings:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", server)
+def settings(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> StoreSettings:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", s3_endpoint)
     return load_settings(StoreSettings)
 
 

@@ -6,12 +6,11 @@ import random
 
 import pytest
 
-from schemas.rejections import Stage
+from schemas.rejections import CUT_HEADER, Stage
 from stream_scorer.__main__ import STAGES
-from stream_scorer.dead_letters import CUT_HEADER, DeadLetter, Selection
+from stream_scorer.dead_letters import DeadLetter, Selection
 from stream_scorer.dlq import decode_as_far_as_possible, hex_lines
 from stream_scorer.errors import FatalError, UsageError
-from stream_scorer.pipeline import CUT_HEADER as WRITTEN_CUT_HEADER
 from stream_scorer.redrive_progress import METADATA_BYTES, RedriveProgress, parse_progress
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
@@ -32,7 +31,7 @@ def make_letter(
 
 def test_words_of_the_command_line_are_those_of_the_scorer() -> None:
     assert tuple(Stage) == STAGES
-    assert CUT_HEADER == WRITTEN_CUT_HEADER
+    assert CUT_HEADER == "dlq.value.original.bytes"
 
 
 @pytest.mark.parametrize(

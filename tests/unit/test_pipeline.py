@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.framing import Header, Headers
-from schemas.rejections import Stage
+from schemas.rejections import CUT_HEADER, Stage
 from schemas.transaction_codec import encode_transactions_json
 from stream_scorer.errors import ArtifactCorrupt, RetryableError
 from stream_scorer.model.scoring import score
-from stream_scorer.pipeline import CUT_HEADER, Outcome, trace
+from stream_scorer.pipeline import Outcome, trace
 from stream_scorer.ports import Outgoing
 from stream_scorer.runtime.kafka import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from stream_scorer.warm import warm
