@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker test-browser lint format bench bench-quick lock env clean
+.PHONY: help demo test test-docker test-browser observe-check lint format fuzz chaos soak audit bench bench-quick lock env clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -27,10 +27,24 @@ demo: $(READY) ## the whole system on this machine (ARGS="--transactions 5000 --
 	@$(BIN)/stream-scorer demo $(ARGS)
 
 test: $(READY) ## all tiers that need nothing but Python, on an embedded Apache Kafka
-	@$(BIN)/pytest -m "not browser and not docker" $(ARGS)
+	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
 
 test-docker: $(READY) ## the tests of real Kafka, on a container instead (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
+
+PROMETHEUS := .cache/prometheus/usr/bin/promtool
+
+observe-check: $(READY) $(if $(shell command -v promtool),,$(PROMETHEUS)) ## alerts and dashboards on a real Prometheus that scrapes a real run
+	@$(BIN)/pytest -m prometheus tests/k8s $(ARGS)
+
+# Only unpacked, never installed: nothing of it runs by itself.
+$(PROMETHEUS):
+	@command -v apt-get >/dev/null && command -v dpkg >/dev/null \
+	  || { echo "prometheus and promtool are needed: install them, or run this on Debian or Ubuntu"; exit 1; }
+	@mkdir -p .cache/prometheus
+	@cd .cache/prometheus && { apt-get download -qq prometheus 2>/dev/null \
+	  || { apt-get update -qq && apt-get download -qq prometheus; }; } && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	@touch $@
 
 test-browser: $(READY) ## the dashboard in Chromium (needs /usr/bin/chromium)
 	@$(BIN)/pytest -m browser $(ARGS)
@@ -39,6 +53,18 @@ lint: $(READY) ## linter, formatter and type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+fuzz: $(READY) ## random and spoilt input through decode, ingest and HTTP (ARGS="--seed 7 --only decode")
+	@$(BIN)/python -m tests.fuzz $(ARGS)
+
+chaos: $(READY) ## the long fault campaign and its control (ARGS="--protocol classic --kills 20 --transactions 40000")
+	@$(BIN)/python -m tests.chaos $(ARGS)
+
+soak: $(READY) ## half an hour at 70 % of capacity with reloads and rebalances (ARGS="--minutes 3")
+	@$(BIN)/python -m tests.chaos.soak $(ARGS)
+
+audit: $(READY) ## known vulnerabilities of the locked packages, where pip's index publishes them
+	@$(BIN)/python .ci/audit.py requirements.lock locks/*.txt
 
 format: $(READY) ## let the formatter rewrite the sources
 	@$(BIN)/ruff check --fix .

@@ -79,6 +79,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from stream_scorer.model.signing import parse_trusted_keys
     from stream_scorer.model.store import open_store
     from stream_scorer.runtime.registry import using_resolver
+    from stream_scorer.runtime.tracing import open_tracing
 
     watcher = ModelWatcher(
         open_store(settings),
@@ -86,6 +87,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         parse_trusted_keys(settings.model_trusted_keys),
         settings.model_poll_seconds,
     )
+    tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (
         hold_state(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
@@ -96,6 +98,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher,
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
+            tracing,
         )
         server = Server(app, on_exit=app.state.parts.hub.close)
         watcher.start()
@@ -104,6 +107,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             server.run(sockets=[listener])
         finally:
             watcher.stop()
+            if tracing is not None:
+                tracing.close()
     # uvicorn ends a failed startup without raising.
     return 0 if server.started else 1
 

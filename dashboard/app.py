@@ -31,14 +31,17 @@ from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
 from dashboard.web.auth import Gate, build_authenticator
 from dashboard.web.headers import SecurityHeaders
+from dashboard.web.limits import Buckets
 from dashboard.web.observe import Observe
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
+from stream_scorer.runtime.tracing import Tracing
 
 _HERE: Final = Path(__file__).parent
+_BURST_SECONDS: Final = 2  # how much of its rate somebody may use at once
 _STOP_SECONDS: Final = 5.0  # of the feed's thread: a metadata request may be under way
 
 
@@ -47,6 +50,7 @@ def build_app(
     model: ModelSource,
     open_source: Callable[[], ScoreSource],
     resolver: SchemaResolver,
+    tracing: Tracing | None = None,
 ) -> FastAPI:
     """The whole application; its feed runs from startup to shutdown.
 
@@ -75,6 +79,10 @@ def build_app(
         templates=_templates(),
         # Scoring is CPU work: more of it at once than there are CPUs only adds waiting.
         scoring=CapacityLimiter(os.cpu_count() or 1),
+        predict_rate=Buckets(
+            settings.dashboard_predict_rows_per_second,
+            settings.dashboard_predict_rows_per_second * _BURST_SECONDS,
+        ),
     )
 
     @contextlib.asynccontextmanager
@@ -96,14 +104,15 @@ def build_app(
         version=parts.version,
         docs_url=None,  # they load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # it would redirect to whatever the Host header says
         lifespan=lifespan,
     )
     app.state.parts = parts
-    _install(app, parts)
+    _install(app, parts, tracing)
     return app
 
 
-def _install(app: FastAPI, parts: Parts) -> None:
+def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
     for routes in (predict, probes, api, login, pages):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
@@ -116,7 +125,7 @@ def _install(app: FastAPI, parts: Parts) -> None:
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
-    app.add_middleware(Observe, metrics=parts.metrics)
+    app.add_middleware(Observe, metrics=parts.metrics, tracing=tracing)
     app.add_middleware(SecurityHeaders)
     _describe_problems(app)
 

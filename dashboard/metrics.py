@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
@@ -36,6 +36,7 @@ def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) 
     """Metrics of one process; the state behind the gauges is read at each scrape."""
     registry = CollectorRegistry()
     registry.register(_State(board, model, streams))
+    ProcessCollector(registry=registry)  # memory, CPU, open files, start time
     return Metrics(
         registry,
         Histogram(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Protocol
 
 from stream_scorer.model.bundle import Bundle
@@ -23,15 +24,22 @@ class ModelSource(Protocol):
 
 
 def describe_model(model: ModelSource) -> dict[str, Any]:
-    """The loaded version and thresholds, or None for each and why."""
+    """The loaded version and thresholds, or None for each and why.
+
+    ``rejected`` says that the promoted version is rejected, why, and which one serves instead.
+    """
     bundle = model.current
+    fallen = model.status.fallen
+    rejected = None if fallen is None else asdict(fallen)
     if bundle is None:
-        return {"version": None, "detail": model_trouble(model) or "no model is loaded yet"}
+        detail = model_trouble(model) or "no model is loaded yet"
+        return {"version": None, "detail": detail, "rejected": rejected}
     return {
         "version": bundle.version,
         "review_threshold": bundle.thresholds.review,
         "block_threshold": bundle.thresholds.block,
         "detail": model_trouble(model),
+        "rejected": rejected,
     }
 
 

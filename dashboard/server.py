@@ -16,6 +16,8 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
+from dashboard.protocol import PatientProtocol
+from dashboard.web.auth import HEAD_MAX_BYTES
 from stream_scorer.errors import UsageError
 
 _GRACEFUL_SECONDS: Final = 3  # for requests under way; streams are ended at once
@@ -34,6 +36,9 @@ class Server(uvicorn.Server):
                 server_header=False,
                 # The client's address decides whom to believe: no header may change it.
                 proxy_headers=False,
+                http=PatientProtocol,
+                h11_max_incomplete_event_size=HEAD_MAX_BYTES,
+                ws="none",
                 timeout_graceful_shutdown=_GRACEFUL_SECONDS,
             )
         )

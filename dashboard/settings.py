@@ -14,12 +14,15 @@ from stream_scorer.runtime.settings import (
     RegistrySettings,
     StoreSettings,
     TopicSettings,
+    TracingSettings,
 )
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class DashboardSettings(KafkaSettings, TopicSettings, RegistrySettings, StoreSettings, LogSettings):
+class DashboardSettings(
+    KafkaSettings, TopicSettings, RegistrySettings, StoreSettings, LogSettings, TracingSettings
+):
     """Every setting of the dashboard process."""
 
     dashboard_host: str = Field("127.0.0.1", description="address to listen on")
@@ -36,7 +39,9 @@ class DashboardSettings(KafkaSettings, TopicSettings, RegistrySettings, StoreSet
         None, description="for token: lines name:role:sha256 (see fraud-dashboard token)"
     )
     dashboard_proxy_addresses: str = Field(
-        "", description="for proxy: addresses or networks whose user header is believed"
+        "",
+        description="addresses or networks of proxies: what they say of the user (proxy) or of "
+        "the client's address (token, for its failed logins) is believed",
     )
     dashboard_proxy_header: str = Field(
         "X-Forwarded-User", description="for proxy: the header that names the user"
@@ -52,6 +57,13 @@ class DashboardSettings(KafkaSettings, TopicSettings, RegistrySettings, StoreSet
     )
     dashboard_keep_flags: int = Field(
         100_000, ge=1000, description="how many flagged transactions to keep, newest first"
+    )
+
+    dashboard_predict_rows_per_second: int = Field(
+        100_000, ge=0, description="what one user (or address) may send to /predict; 0: no limit"
+    )
+    dashboard_failed_logins_per_minute: int = Field(
+        10, ge=0, description="wrong tokens from one address before it has to wait; 0: no limit"
     )
 
     @property

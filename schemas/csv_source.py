@@ -7,6 +7,7 @@ import gzip
 import io
 import logging
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ _SHOWN_CHARS: Final = 60
 _FAULT = re.compile(
     r"CSV column #(\d+): (?:Row #(\d+): )?CSV conversion error to (\w+): (.*)", re.DOTALL
 )
+_RAGGED = re.compile(r"CSV parse error: (?:Row #(\d+): )?Expected (\d+) columns, got (\d+)")
 _WANTED = {"int64": "an integer", "double": "a number", "string": "text"}
 
 Input = str | Path | BinaryIO
@@ -69,7 +71,7 @@ def read_rows(
     with ExitStack() as opened:
         try:
             yield from _read(_open(source, name, opened), name, required, block_bytes)
-        except (OSError, EOFError) as error:
+        except (OSError, EOFError, zlib.error) as error:
             raise UnusableFileError(f"{name}: cannot read: {error}") from error
 
 
@@ -101,13 +103,7 @@ def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int
     plain = [column_name(column) for column in columns]
     _check_header(plain, columns, name, required)
     kept = [column for column, known in zip(columns, plain, strict=True) if _type(known)]
-    ragged: list[Any] = []
     seen = 0
-
-    def note_ragged(row: Any) -> str:
-        ragged.append(row)
-        return "skip"
-
     try:
         reader = csv.open_csv(
             stream,
@@ -115,7 +111,6 @@ def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int
             read_options=csv.ReadOptions(
                 column_names=columns, block_size=block_bytes, use_threads=False
             ),
-            parse_options=csv.ParseOptions(invalid_row_handler=note_ragged),
             convert_options=csv.ConvertOptions(
                 column_types={c: _type(p) for c, p in zip(columns, plain, strict=True) if _type(p)},
                 include_columns=kept,
@@ -124,14 +119,11 @@ def _read(stream: BinaryIO, name: str, required: Sequence[str], block_bytes: int
             ),
         )
         for batch in reader:
-            _refuse_ragged(ragged, name)
             if len(batch):
                 renamed = batch.rename_columns([column_name(c) for c in batch.schema.names])
                 yield Rows(renamed, seen + HEADER_LINES + 1)
                 seen += len(batch)
-        _refuse_ragged(ragged, name)
     except pa.ArrowInvalid as error:
-        _refuse_ragged(ragged, name)
         if "Empty CSV" in str(error):
             return
         raise UnusableFileError(_explain(str(error), name, columns)) from error
@@ -148,7 +140,10 @@ def _read_header(stream: BinaryIO, name: str) -> list[str]:
         header = line.decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
         raise UnusableFileError(f"{name}, line 1: not UTF-8 text, so not a CSV file") from error
-    return next(text_csv.reader([header]))
+    try:
+        return next(text_csv.reader([header]))
+    except text_csv.Error as error:  # a name beyond any length
+        raise UnusableFileError(f"{name}, line 1: not a CSV header: {error}") from error
 
 
 def _check_header(
@@ -179,17 +174,12 @@ def _type(column: str) -> Any:
     return pa.int64() if column in (ID, TIME, EVENT_TIME) else None
 
 
-def _refuse_ragged(ragged: Sequence[Any], name: str) -> None:
-    if ragged:
-        row = ragged[0]
-        line = "" if row.number is None else f", line {row.number + HEADER_LINES}"
-        raise UnusableFileError(
-            f"{name}{line}: {row.actual_columns} cells where the header has {row.expected_columns}"
-        )
-
-
 def _explain(message: str, name: str, columns: Sequence[str]) -> str:
     """Arrow's complaint with the file, line and column a person can go to."""
+    if ragged := _RAGGED.match(message):
+        row, wanted, cells = ragged.groups()
+        line = f", line {int(row) + HEADER_LINES}" if row else ""
+        return f"{name}{line}: {cells} cells where the header has {wanted}"
     found = _FAULT.search(message)
     if not found:
         return f"{name}: not a readable CSV file: {message}"

@@ -7,7 +7,7 @@ reasons and context from Python, as bytes made beforehand.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Final
 
@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
-from schemas.write_kernel import write_scores
+from schemas.write_kernel import write_contexts, write_scores
 
 _MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, booleans, indices
+_MAX_CONTEXT_BYTES: Final = 256  # 14 fields of up to 11 beside their texts, the time, indices
 
 ReasonLike = tuple[str, str | None, float]
 
 
 _DOUBLE: Final = struct.Struct("<d")
-_PRESENT_DOUBLE: Final = struct.Struct("<Bd")  # the union's index and the value
 
 
 def varint(value: int) -> bytes:
@@ -66,7 +66,7 @@ def encode_scores(
     if n == 0:
         return []
     reason_bytes, reasons_end = _gather(n, {r: _reasons(v) for r, v in reasons.items()})
-    context_bytes, contexts_end = _gather(n, _contexts(batch, list(reasons)))
+    context_bytes, contexts_end = _contexts(batch, reasons)
     constant = struct.pack("<dd", *thresholds) + _string(model_version)
     topic_bytes = _string(topic)
     room = n * (len(head) + len(constant) + len(topic_bytes) + _MAX_FIXED_BYTES)
@@ -85,7 +85,7 @@ def encode_scores(
         np.frombuffer(topic_bytes, np.uint8),
         partitions,
         offsets,
-        np.frombuffer(context_bytes, np.uint8),
+        context_bytes,
         contexts_end,
         out,
         ends,
@@ -107,8 +107,11 @@ def _reasons(reasons: Sequence[ReasonLike]) -> bytes:
         return b""
     parts = [varint(len(reasons))]
     for feature, value, contribution in reasons:
-        shown = b"\x00" if value is None else b"\x02" + _string(value)
-        parts += (_name(feature), shown, _DOUBLE.pack(contribution))
+        if value is None:
+            parts += (_name(feature), b"\x00", _DOUBLE.pack(contribution))
+        else:
+            text = value.encode("utf-8")
+            parts += (_name(feature), b"\x02", _length(len(text)), text, _DOUBLE.pack(contribution))
     return b"".join(parts)
 
 
@@ -118,48 +121,35 @@ def _name(feature: str) -> bytes:
 
 
 @cache
-def _context_columns() -> tuple[list[int], list[int], tuple[tuple[int, int], ...]]:
-    """Number columns and text columns of the context, and its fields after the time.
+def _length(size: int) -> bytes:
+    return varint(size)  # of a shown value: some hundred at most
 
-    A field is (0, place among the numbers) or (1, place among the texts).
-    """
+
+@cache
+def _context_plan() -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """For each field of the context after the time: whether it is a text, and which column."""
     fields = load_schema("fraud_score")["fields"]
     record = next(f["type"][1] for f in fields if f["name"] == "context")
     names = [f["name"] for f in record["fields"]]
     if names[0] != TIME:
         raise AssertionError("the context begins with the time")
-    numbers = [name for name in names if name in NUMBER_INDEX]
-    texts = [name for name in names if name in TEXT_INDEX]
-    plan = tuple(
-        (0, numbers.index(name)) if name in NUMBER_INDEX else (1, texts.index(name))
-        for name in names[1:]
-    )
-    return [NUMBER_INDEX[n] for n in numbers], [TEXT_INDEX[t] for t in texts], plan
+    places = [
+        (n in TEXT_INDEX, TEXT_INDEX[n] if n in TEXT_INDEX else NUMBER_INDEX[n]) for n in names[1:]
+    ]
+    return np.array([p[0] for p in places]), np.array([p[1] for p in places], np.int64)
 
 
-def _contexts(batch: TransactionBatch, rows: Sequence[int]) -> dict[int, bytes]:
-    """The context of some rows; their columns are taken out for all rows at once."""
-    if not rows:
-        return {}
-    number_columns, text_columns, plan = _context_columns()
-    some = np.asarray(rows)
-    numbers = batch.numbers[some][:, number_columns].tolist()
-    starts = batch.starts[some][:, text_columns].tolist()
-    lengths = batch.lengths[some][:, text_columns].tolist()
-    text = memoryview(np.ascontiguousarray(batch.text).data)
-    found = {}
-    for k, (row, time) in enumerate(zip(rows, batch.times[some].tolist(), strict=True)):
-        parts = [b"\x02\x02", varint(time)]
-        for is_text, place in plan:
-            if is_text:
-                length = lengths[k][place]
-                if length < 0:
-                    parts.append(b"\x00")
-                else:
-                    start = starts[k][place]
-                    parts += (b"\x02", varint(length), bytes(text[start : start + length]))
-            else:
-                value = numbers[k][place]
-                parts.append(b"\x00" if value != value else _PRESENT_DOUBLE.pack(2, value))
-        found[row] = b"".join(parts)
-    return found
+def _contexts(
+    batch: TransactionBatch, flagged: Iterable[int]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The contexts of the flagged rows one after the other, and for each row where they end."""
+    ends = np.zeros(len(batch), np.int64)
+    rows = np.array(sorted(flagged), np.int64)
+    is_text, columns = _context_plan()
+    texts = np.maximum(batch.lengths[rows][:, columns[is_text]], 0).sum()
+    out = np.empty(len(rows) * _MAX_CONTEXT_BYTES + int(texts), np.uint8)
+    write_contexts(
+        rows, batch.times, batch.numbers, batch.text, batch.starts, batch.lengths,
+        is_text, columns, out, ends,
+    )  # fmt: skip
+    return out, ends

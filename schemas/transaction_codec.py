@@ -271,7 +271,7 @@ def _decode_by_reference(
         try:
             record = fastavro.schemaless_reader(body, by.writer, by.reader)
         except Exception as error:  # untrusted bytes raise anything there
-            why = str(error) or type(error).__name__
+            why = str(error).partition(" from <_io.")[0] or type(error).__name__  # no addresses
             yield Rejection(row, Stage.DECODE, f"not readable by its schema: {why}"[:300])
             continue
         if body.read(1):

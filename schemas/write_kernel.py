@@ -99,6 +99,52 @@ def write_transactions(  # noqa: C901 - one compiled loop
 
 
 @compiled
+def write_contexts(
+    rows: NDArray[np.int64],
+    times: NDArray[np.int64],
+    numbers: NDArray[np.float64],
+    text: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    lengths: NDArray[np.int32],
+    is_text: NDArray[np.bool_],
+    columns: NDArray[np.int64],
+    out: NDArray[np.uint8],
+    ends: NDArray[np.int64],
+) -> None:
+    """Write the contexts of some rows, ascending; ``ends`` ``[all rows]`` gets where each stops.
+
+    Its fields are the time and then those of ``is_text`` and ``columns``; one that is missing is
+    the union's null.
+    """
+    bits = numbers.view(np.uint64)
+    p = 0
+    following = 0
+    for row in range(len(ends)):
+        if following == len(rows) or row != rows[following]:
+            ends[row] = p
+            continue
+        following += 1
+        out[p] = 2  # the context's union, then the time's
+        out[p + 1] = 2
+        p = _put_varint(out, p + 2, times[row])
+        for f in range(len(columns)):
+            c = columns[f]
+            is_missing = lengths[row, c] < 0 if is_text[f] else np.isnan(numbers[row, c])
+            out[p] = 0 if is_missing else 2
+            p += 1
+            if is_missing:
+                continue
+            if is_text[f]:
+                p = _put_varint(out, p, np.int64(lengths[row, c]))
+                p = _copy(out, p, text, starts[row, c], starts[row, c] + lengths[row, c])
+            else:
+                for k in range(8):
+                    out[p + k] = np.uint8((bits[row, c] >> np.uint64(8 * k)) & np.uint64(0xFF))
+                p += 8
+        ends[row] = p
+
+
+@compiled
 def write_scores(
     head: NDArray[np.uint8],
     ids: NDArray[np.int64],

@@ -8,6 +8,7 @@ import importlib.metadata
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -56,6 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_readers(commands)
     _add_topics(commands)
     _add_dlq(commands)
+    _add_keda_sim(commands)
     return parser
 
 
@@ -140,15 +142,29 @@ def _add_readers(commands: Any) -> None:
         "committed. Exit code 1 when an outcome is missing, double, out of order or nobody's.",
     )
     verify.add_argument(
-        "--from-beginning", action="store_true", help="the default, and the only way so far"
+        "--from-beginning", action="store_true", help="the default without --state and --since"
     )
+    verify.add_argument(
+        "--state", type=Path, metavar="FILE", help="go on where the last audit with it stopped"
+    )
+    verify.add_argument(
+        "--since", type=_time, metavar="TIME", help="only inputs from then on: ISO 8601, or 36h ago"
+    )
+    verify.add_argument("--until", type=_time, metavar="TIME", help="only inputs before then")
+    verify.add_argument("--model", metavar="VN", help="list the inputs this version scored")
     verify.add_argument(
         "--committed",
         action="store_true",
         help="only inputs the scorers have committed; for while they run",
     )
     verify.add_argument(
-        "--limit-offenders", type=_positive, default=20, metavar="N", help="name so many (20)"
+        "--max-findings",
+        "--limit-offenders",
+        dest="max_findings",
+        type=_positive,
+        default=20,
+        metavar="N",
+        help="name so many offenders (20)",
     )
     verify.add_argument(
         "--timeout", type=_rate, default=60.0, metavar="S", help="give up after S idle seconds (60)"
@@ -212,6 +228,47 @@ def _add_dlq(commands: Any) -> None:
     _selection(redrive)
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
     _json(redrive)
+    allow = _command(
+        dlq,
+        "allow",
+        "lets scorers go on after a stop for too many rejections",
+        "stream_scorer.dlq:run_allow",
+        _GROUP,
+        "Scorers stop at REJECTION_MAX_RUN and REJECTION_MAX_SHARE, and a restart stops there\n"
+        "again. This begins the counts anew and has each scorer that starts from now on put N\n"
+        "rejections into the dead letters before it counts; once. 0 only begins the counts anew.",
+    )
+    allow.add_argument("rejections", type=_whole, metavar="N", help="so many are let through")
+    _json(allow)
+
+
+def _add_keda_sim(commands: Any) -> None:
+    sim = _command(
+        commands,
+        "keda-sim",
+        "simulates the autoscaler on a trace of load, without a cluster",
+        "stream_scorer.keda_sim:run_keda_sim",
+        None,
+        "TRACE is a CSV file (seconds,records_per_second) or one of\n"
+        "burst:base=1000,peak=100000,start=60,seconds=120  steady:rate=10000,seconds=600\n"
+        "day:low=1000,high=100000,seconds=86400",
+    )
+    sim.add_argument("manifest", type=Path, metavar="FILE.yaml", help="with one ScaledObject")
+    sim.add_argument("--trace", required=True, metavar="TRACE", help="the load")
+    sim.add_argument("--name", help="of the ScaledObject, where FILE.yaml has several")
+    for flag, kind, default, text in (
+        ("--capacity", _rate, 20_000.0, "records a second of one pod (20000)"),
+        ("--partitions", _positive, 12, "of the input topic (12)"),
+        ("--pod-start-seconds", _rate, 20.0, "until a new pod works (20)"),
+        ("--rebalance-seconds", _rate, 3.0, "without work after pods come or go (3)"),
+        ("--settle-seconds", _rate, 1800.0, "to go on after the trace's end (1800)"),
+        ("--sync-seconds", _rate, 15.0, "between two decisions of the HPA (15)"),
+        ("--hot-share", _rate, None, "share of the records that one partition gets"),
+    ):
+        sim.add_argument(flag, type=kind, default=default, metavar="N", help=text)
+    sim.add_argument("--outage", metavar="BEGIN:SECONDS", help="when lag cannot be read")
+    sim.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw lag and replicas")
+    _json(sim)
 
 
 def _command(
@@ -243,13 +300,35 @@ def _json(parser: argparse.ArgumentParser) -> None:
 
 def _selection(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage", choices=STAGES, help="only those that failed there")
-    parser.add_argument("--reason", metavar="TEXT", help="only those whose reason has this text")
+    parser.add_argument(
+        "--reason", metavar="TEXT", help="only those whose reason or exception has this text"
+    )
+    parser.add_argument(
+        "--since", type=_moment, metavar="WHEN", help="written then or later: 15m, 2h, 3d or ISO"
+    )
+    parser.add_argument("--until", type=_moment, metavar="WHEN", help="written before then")
+    parser.add_argument("--partition", type=_whole, metavar="N", help="only those of a partition")
 
 
 def _positive(text: str) -> int:
     if not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
     return int(text)
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def _moment(text: str) -> int:
+    from stream_scorer.moments import parse_moment
+
+    try:
+        return parse_moment(text, time.time_ns() // 1_000_000)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:
@@ -269,8 +348,19 @@ def _rate(text: str) -> float:
     return value
 
 
+def _time(text: str) -> int:
+    from stream_scorer.times import parse_time
+
+    try:
+        return parse_time(text)
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time: 2026-01-31T12:00:00Z, 2026-01-31 or 36h for so long ago"
+        ) from None
+
+
 def _place(text: str) -> tuple[int, int]:
-    partition, dash, offset = text.partition("-")
+    partition, dash, offset = text.replace(":", "-", 1).partition("-")
     if not (dash and partition.isdecimal() and offset.isdecimal()):
         raise argparse.ArgumentTypeError(f"{text!r} is not PARTITION-OFFSET, such as 3-1207")
     return int(partition), int(offset)

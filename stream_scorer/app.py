@@ -6,35 +6,45 @@ import logging
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import numpy as np
 
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas, SchemaResolver
 from schemas.transaction_codec import TransactionDecoder
+from stream_scorer.drift import created_at
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.health import Health, HealthServer
-from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.kafka_broker import MAX_BATCH_BYTES, GroupOptions, KafkaBroker
 from stream_scorer.limits import RejectionGuard, RejectionPolicy
 from stream_scorer.loop import ScorerLoop
 from stream_scorer.metrics import ScorerMetrics
 from stream_scorer.model.cache import BundleCache
+from stream_scorer.model.guard import GuardPolicy
 from stream_scorer.model.reload import ModelWatcher
 from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store import open_store
+from stream_scorer.model_guard import ModelGuard
+from stream_scorer.partition_watch import KafkaBacklog, PartitionWatch, advice
 from stream_scorer.pipeline import Destinations, Outcome, Pipeline
 from stream_scorer.ports import Broker, Polled
+from stream_scorer.rejection_ledger import KafkaTallyLedger
 from stream_scorer.runtime.kafka import (
     INPUT_MAX_BYTES,
     open_admin,
     topic_config,
     topic_partitions,
 )
+from stream_scorer.runtime.kafka_rights import refused_topics
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.registry import RegistryResolver
 from stream_scorer.runtime.settings import load_settings
+from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.stuck import ProgressWatch, Standstill
 from stream_scorer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -48,6 +58,9 @@ _PAUSE_STEP_SECONDS: Final = 0.05  # how soon a pause notices that it is time to
 _ADMIN_SECONDS: Final = 5.0
 _LAG_SECONDS: Final = 1.0
 _HUNG_MARGIN_SECONDS: Final = 30.0
+_CALL_MARGIN_SECONDS: Final = 5.0
+"""Past its own timeout a transaction call gets this much longer before it counts as hung."""
+
 _GRACE_SECONDS: Final = 25.0
 """After SIGTERM; Kubernetes' default grace period is 30 s."""
 
@@ -55,22 +68,60 @@ _GRACE_SECONDS: Final = 25.0
 class _Telemetry:
     """Feeds metrics and health from the loop."""
 
-    def __init__(self, metrics: ScorerMetrics, health: Health) -> None:
+    def __init__(self, metrics: ScorerMetrics, health: Health, watcher: ModelWatcher) -> None:
         self._metrics = metrics
+        self._watcher = watcher
+        self.guard = ModelGuard(watcher)
         self._health = health
         self._lag_at = 0.0
+        self._owned: frozenset[int] = frozenset()
         self.broker: Broker | None = None
+        self.tracing: Tracing | None = None
+        self.progress: ProgressWatch | None = None
 
     def turned(self) -> None:
         self._health.turned()
+        if self.broker is None:
+            return
+        if (owned := self.broker.assigned()) != self._owned:
+            self._owned = owned
+            self._metrics.rebalances.inc()
         now = time.monotonic()
-        if self.broker is not None and now - self._lag_at > _LAG_SECONDS:
+        if now - self._lag_at > _LAG_SECONDS:
             self._lag_at = now
             self._metrics.set_lag(self.broker.lag(), len(self.broker.assigned()))
+            probation = self._watcher.probation
+            self._metrics.set_guard(
+                probation.figures() if probation else None, self._watcher.status.fallen is not None
+            )
+            self._look_at_model(now)
+
+    def _look_at_model(self, now: float) -> None:
+        bundle, status = self._watcher.current, self._watcher.status
+        is_behind = (
+            bundle is not None
+            and status.fallen is None
+            and status.promoted not in (None, bundle.version)
+        )
+        created = None if bundle is None else created_at(bundle.metadata)
+        self._metrics.set_model(created, is_behind, status.problem is not None)
+        if status.checked_at is not None:
+            self._metrics.store_silence.set(now - status.checked_at)
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
         self._health.problem = None
+        self.guard.committed()
         self._metrics.committed(polled, outcome, seconds)
+        self._metrics.bins.count(outcome.model_version, self._watcher.current, outcome.scores)
+        if self.tracing is not None:
+            facts = {
+                "fraud_scorer.model_version": outcome.model_version,
+                "fraud_scorer.scored": outcome.scored,
+                "fraud_scorer.dead_letters": len(outcome.rejections),
+            }
+            self.tracing.batch(polled.topic, polled.headers, seconds, facts)
+        if self.progress is not None:
+            self.progress.progressed(np.unique(polled.partitions).tolist())
         log.debug(
             "batch committed",
             extra={
@@ -93,6 +144,13 @@ class _Telemetry:
     def aborted(self, reason: str) -> None:
         self._health.problem = reason
         self._metrics.aborts.inc()
+        if self.progress is not None:
+            self.progress.disturbed()
+
+    def watched(self, seconds: Mapping[int, float], stuck: Mapping[int, Standstill]) -> None:
+        """From the watch over the partitions, in its thread."""
+        self._metrics.set_progress(seconds, stuck)
+        self._health.stuck = {p: advice(p, still) for p, still in stuck.items()}
 
 
 class ScorerProcess:
@@ -101,6 +159,7 @@ class ScorerProcess:
     def __init__(self, settings: ScorerSettings) -> None:
         self._settings = settings
         self._is_stopping = False
+        self._max_batch_bytes = MAX_BATCH_BYTES
         self._metrics = ScorerMetrics()
         self._watcher = ModelWatcher(
             open_store(settings),
@@ -109,9 +168,12 @@ class ScorerProcess:
             settings.model_poll_seconds,
             on_load=self._metrics.loaded,
             on_failure=lambda *_: self._metrics.model_refusals.inc(),
+            guard=_guard_policy(settings),
+            on_trip=self._metrics.tripped,
         )
         self._health = Health(lambda: self._watcher.current is not None)
-        self._telemetry = _Telemetry(self._metrics, self._health)
+        self._metrics.identity.labels(settings.kafka_group_id, settings.input_topic).set(1)
+        self._telemetry = _Telemetry(self._metrics, self._health, self._watcher)
         self._server = HealthServer(
             settings.metrics_host, settings.metrics_port, self._health, self._metrics.render
         )
@@ -137,6 +199,8 @@ class ScorerProcess:
         self._server.start()
         self._watchdog.start()
         self._watcher.start()
+        endpoint = self._settings.otel_exporter_otlp_endpoint
+        self._telemetry.tracing = open_tracing("stream-scorer", endpoint)
         log.info("started", extra={"metrics_port": self._server.port})
         try:
             self._serve()
@@ -144,6 +208,8 @@ class ScorerProcess:
             self._watcher.stop()
             self._watchdog.stop()
             self._server.stop()
+            if self._telemetry.tracing is not None:
+                self._telemetry.tracing.close()
             log.info("stopped")
 
     def _serve(self) -> None:
@@ -155,21 +221,44 @@ class ScorerProcess:
             return
         self._telemetry.broker = broker
         self._health.joined()
+        ledger = KafkaTallyLedger(settings, settings.kafka_group_id, settings.input_topic)
+        watch = PartitionWatch(
+            settings.partition_stuck_seconds,
+            broker.assigned,
+            lambda: KafkaBacklog(settings, settings.kafka_group_id, settings.input_topic),
+            self._telemetry.watched,
+        )
+        self._telemetry.progress = watch.progress
         loop = ScorerLoop(
             broker,
             pipeline,
             lambda: self._watcher.current,
             RejectionGuard(
-                RejectionPolicy(settings.rejection_max_run, settings.rejection_max_share)
+                RejectionPolicy(settings.rejection_max_run, settings.rejection_max_share),
+                ledger,
+                broker.assigned,
             ),
             self._telemetry,
             settings.batch_max_records,
             settings.batch_max_wait_ms / 1000,
+            refusal=self._telemetry.guard.refusal,
+            timed=self._metrics.timed,
         )
+        self._metrics.in_flight.set_function(lambda: loop.in_flight)
+        calls = Watchdog(
+            broker.call_seconds,
+            settings.kafka_transaction_timeout_ms / 1000 + _CALL_MARGIN_SECONDS,
+            "a transaction call",
+        )
+        watch.start()
+        calls.start()
         try:
             loop.run(lambda: self._is_stopping, self._pause)
         finally:
+            watch.stop()
+            calls.stop()
             broker.close()
+            ledger.close()
 
     def _pause(self, seconds: float) -> None:
         """Wait, or less when it is time to stop."""
@@ -210,12 +299,14 @@ class ScorerProcess:
                 s.kafka_session_timeout_ms,
                 s.kafka_max_poll_interval_ms,
                 s.kafka_transaction_timeout_ms,
+                max_batch_bytes=self._max_batch_bytes,
             ),
         )
 
     def _build_pipeline(self) -> Pipeline:
         s = self._settings
         max_bytes = _check_topics(s)
+        self._max_batch_bytes = min([MAX_BATCH_BYTES, *max_bytes.values()])
         resolver: SchemaResolver = LocalSchemas()
         schema_id = None
         if s.schema_registry_url:
@@ -229,26 +320,45 @@ class ScorerProcess:
         )
 
 
+def _guard_policy(settings: ScorerSettings) -> GuardPolicy | None:
+    if not settings.model_guard:
+        return None
+    return GuardPolicy(
+        settings.model_guard_seconds,
+        settings.model_guard_min_rows,
+        settings.model_guard_max_error_share,
+        settings.model_guard_max_psi,
+        settings.model_guard_max_flag_ratio,
+    )
+
+
 def _check_topics(settings: ScorerSettings) -> dict[str, int]:
     """That the three topics are there and fit each other; their ``max.message.bytes``.
 
     Raises:
-        RetryableError: the broker or a topic is not there yet.
-        FatalError: an outcome could not go to its input's partition number.
+        RetryableError: the broker or a topic is not there yet, or an outcome could not go to its
+            input's partition number.
     """
     admin = open_admin(settings)
     names = (settings.input_topic, settings.output_topic, settings.dlq_topic)
     found = topic_partitions(admin, names, _ADMIN_SECONDS)
     if missing := [name for name in names if name not in found]:
+        if refused := refused_topics(admin, missing, _ADMIN_SECONDS):
+            raise FatalError(
+                f"no right on topic {', '.join(refused)}: grant this user READ on "
+                f"{settings.input_topic}, WRITE on {settings.output_topic} and "
+                f"{settings.dlq_topic}"
+            )
         raise RetryableError(
             f"no topic {', '.join(missing)} (stream-scorer topics create makes them)"
         )
     wanted = found[settings.input_topic]
     for name in names[1:]:
         if found[name] < wanted:
-            raise FatalError(
+            raise RetryableError(
                 f"topic {name} has {found[name]} partitions, {settings.input_topic} {wanted}: "
-                "a score goes to its input's partition number, so there must be as many"
+                "an outcome goes to its input's partition number, so there must be as many "
+                "(stream-scorer topics create extends it)"
             )
     limits = {}
     for name in names[1:]:

@@ -1,281 +1,353 @@
 """The proof behind ``stream-scorer verify``: one outcome for each input, order kept. Pure.
 
-Inputs are added first, then outcomes, both as columns. What is kept is a byte (how often it has
-an outcome) and a 32-bit key hash for each offset of an input partition, so ten million inputs
-take some 60 MB whatever their size.
+A merge. Each partition's inputs are read in stripes; after a stripe's inputs come the outcomes,
+which keep the inputs' order, so a stripe is settled when the outcomes have gone past its end. Only
+what is out of order, in another partition or not yet due is held, so memory does not grow with the
+length of the topics but for the settled offsets (:mod:`stream_scorer.settled`).
+
+The calls of a run: :meth:`Audit.begin_run`; for each stripe :meth:`~Audit.begin_stripe`,
+``add_inputs``, :meth:`~Audit.inputs_read`, ``add_outcomes``, :meth:`~Audit.end_stripe`; at the end
+:meth:`~Audit.finish`.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.audit_digest import combine
+from stream_scorer.audit_redriven import RedrivenOnce
+from stream_scorer.audit_tally import Tally
+from stream_scorer.audit_versions import VersionRanges
 from stream_scorer.findings import (
     Coordinates,
     Fault,
+    Inputs,
     Kind,
     Offender,
     Outcomes,
     PartitionRange,
-    Span,
     Spans,
     Verdict,
 )
+from stream_scorer.ledger import Ledger
+from stream_scorer.outcome_log import OutcomeLog
 
-_ABSENT: Final = 255
-"""Marks an offset that holds no data record: a txn marker, an aborted record, a compacted one."""
+LogKey = tuple[Kind, int]
 
-_MOST: Final = 254  # an input with more outcomes than this has 254: enough to be a fault
-
-
-@dataclass(slots=True)
-class _Inputs:
-    """One input partition: its span, and a cell for each offset from ``low`` on."""
-
-    low: int
-    high: int
-    cells: NDArray[np.uint8]
-    keys: NDArray[np.uint32]
-    count: int = 0
-    first: int | None = None
-    last: int | None = None
-
-
-class _Unmatched(NamedTuple):
-    """Outcomes that found no input yet: coordinates of both, int64 ``[n]`` each."""
-
-    kind: Kind
-    partition: int
-    offsets: NDArray[np.int64]
-    sources: NDArray[np.int64]
-
-
-@dataclass(slots=True)
-class _Log:
-    """One partition of an outcome topic, as read so far."""
-
-    digest: Any = field(default_factory=hashlib.sha256)
-    last_source: int = -1
-    first_source: int | None = None
-    count: int = 0
+MOST_STRAYS: Final = 1_000_000
+"""Outcomes in another partition than their input that are kept until that is read, some 80 bytes
+each; a topic with more of them is beyond being told which inputs lack one."""
 
 
 class Audit:
     """Collects inputs and outcomes, then judges.
 
     Args:
-        inputs: the span of each input partition that must have outcomes.
         limit: how many offenders are named; all are counted.
+        is_carrying: outcomes of inputs beyond the audited ones are kept for the next run.
+        is_compacted: the input topic is, so inputs may be gone from its middle.
     """
 
-    def __init__(self, inputs: Spans, limit: int = 20) -> None:
-        self._inputs = {
-            p: _Inputs(
-                span.low,
-                span.high,
-                np.full(span.high - span.low, _ABSENT, np.uint8),
-                np.zeros(span.high - span.low, np.uint32),
-            )
-            for p, span in inputs.items()
-        }
-        self._logs: dict[tuple[Kind, int], _Log] = {}
-        self._limit = limit
-        self._faults: Counter[Fault] = Counter()
-        self._offenders: list[Offender] = []
-        self._unmatched: dict[int, list[_Unmatched]] = {}
-        self._expired = 0
-        self._later = 0
-
-    def add_inputs(
-        self, partition: int, offsets: NDArray[np.int64], key_hashes: NDArray[np.uint32]
+    def __init__(
+        self, limit: int = 20, *, is_carrying: bool = False, is_compacted: bool = False
     ) -> None:
-        """Data records of one input partition, in its order."""
-        if not len(offsets):
+        self.is_carrying = is_carrying
+        self.is_compacted = is_compacted
+        self.ledgers: dict[int, Ledger] = {}
+        self.logs: dict[LogKey, OutcomeLog] = {}
+        self.tally = Tally(limit)
+        self.totals: dict[str, int] = {}
+        self.versions = VersionRanges()
+        self.redriven = RedrivenOnce()
+        self.held: list[Outcomes] = []
+        """Outcomes beyond the edge."""
+        self.strays: list[Outcomes] = []
+        """Outcomes in another partition than their input, which may not have been read yet."""
+        self.gaps: list[Outcomes] = []
+        """Outcomes of offsets that hold no input; retention may have done that."""
+        self.early: list[Outcomes] = []
+        """Outcomes of inputs that come in a later stripe."""
+        self.is_open = False
+        """A run has begun and not ended: the next one goes on with its figures."""
+        self.times: tuple[int, int] | None = None
+        self.ranges: dict[int, tuple[int, int, int]] = {}
+        """Of each partition in this run: first and last input, and how many."""
+        self._stripe: list[int] = []
+        self._known: Spans = {}
+
+    # --- the calls of a run
+
+    def begin_run(self, inputs: Spans, edges: Mapping[int, int], log_lows: Mapping[LogKey, int],
+                  *, lows: Mapping[int, int] | None = None) -> None:  # fmt: skip
+        """Say what this run is to judge.
+
+        Args:
+            inputs: what the input partitions hold as of now.
+            edges: the input offset to stop before, by partition.
+            log_lows: the first offset that is left of each partition of outcomes.
+            lows: where to begin partitions that were never audited; their first record without.
+        """
+        self._known = inputs
+        for partition, span in inputs.items():
+            low = max(span.low, (lows or {}).get(partition, span.low))
+            ledger = self.ledgers.setdefault(partition, Ledger(low, low))
+            self.tally.count("unaudited", ledger.skip_to(span.low))
+            ledger.begin_run(edges[partition], is_resumed=self.is_open)
+        for key, low in log_lows.items():
+            self.logs.setdefault(key, OutcomeLog()).begin_run(low, is_resumed=self.is_open)
+        self.is_open = True
+        waiting, self.held = self.held, []
+        for outcomes in waiting:
+            self._sort(outcomes)
+
+    def begin_stripe(self, stops: Mapping[int, int]) -> None:
+        """The inputs of these partitions up to these offsets come next."""
+        self._stripe = list(stops)
+        for partition, stop in stops.items():
+            self.ledgers[partition].open(stop)
+
+    def add_inputs(self, inputs: Inputs) -> None:
+        """Data records of one input partition in the stripe, in its order."""
+        if not len(inputs.offsets):
             return
-        inputs = self._inputs[partition]
-        cells = offsets - inputs.low
-        inputs.cells[cells] = 0
-        inputs.keys[cells] = key_hashes
-        inputs.count += len(offsets)
-        inputs.first = int(offsets[0]) if inputs.first is None else inputs.first
-        inputs.last = int(offsets[-1])
+        self.ledgers[inputs.partition].add(inputs.offsets, inputs.key_hashes)
+        self.tally.count("inputs", len(inputs.offsets))
+        first, last = int(inputs.offsets[0]), int(inputs.offsets[-1])
+        begun = self.ranges.get(inputs.partition, (first, last, 0))
+        self.ranges[inputs.partition] = (begun[0], last, begun[2] + len(inputs.offsets))
+        low, high = int(inputs.times.min()), int(inputs.times.max())
+        self.times = (
+            (min(self.times[0], low), max(self.times[1], high)) if self.times else (low, high)
+        )
+        if len(inputs.origins):
+            self._check_redriven(inputs)
+
+    def inputs_read(self) -> None:
+        """All inputs of the stripe were added; outcomes come next."""
+        early, self.early = self.early, []
+        for outcomes in early:
+            self._route(outcomes)
 
     def add_outcomes(self, outcomes: Outcomes) -> None:
-        """Outcomes of one partition, in its order; all inputs must be there."""
-        if not len(outcomes.offsets):
+        """Outcomes of one partition, in its order."""
+        if not len(outcomes):
             return
-        log = self._logs.setdefault((outcomes.kind, outcomes.partition), _Log())
-        log.count += len(outcomes.offsets)
-        log.digest.update(_coordinates(outcomes))
-        if log.first_source is None:
-            log.first_source = int(outcomes.source_offsets[0])
-        elsewhere = outcomes.source_partitions != outcomes.partition
-        known = np.isin(outcomes.source_partitions, list(self._inputs))
-        self._blame(Fault.ORPHAN, outcomes, ~known)
-        self._blame(Fault.WRONG_PARTITION, outcomes, elsewhere & known)
-        if outcomes.kind is Kind.SCORE:
-            self._check_order(outcomes, log, ~elsewhere)
-        for partition in np.unique(outcomes.source_partitions[known]).tolist():
-            self._count(outcomes, partition, outcomes.source_partitions == partition)
+        self.tally.count("scores" if outcomes.kind is Kind.SCORE else "dead_letters", len(outcomes))
+        self.logs.setdefault((outcomes.kind, outcomes.partition), OutcomeLog()).read(outcomes)
+        self._sort(outcomes)
 
     def add_unreadable(self, kind: Kind, partition: int, offset: int) -> None:
         """An outcome that does not say whose it is."""
-        self._note(Offender(Fault.UNREADABLE, kind, Coordinates(partition, offset), None))
+        self.tally.count("scores" if kind is Kind.SCORE else "dead_letters", 1)
+        log = self.logs.setdefault((kind, partition), OutcomeLog())
+        log.position = max(log.position, offset + 1)
+        log.count += 1
+        self.tally.note(Offender(Fault.UNREADABLE, kind, Coordinates(partition, offset), None))
 
-    def finish(self, now: Spans, lost_heads: Mapping[Kind, Spans] | None = None) -> Verdict:
-        """The verdict.
+    def end_stripe(self) -> None:
+        """The outcomes have gone past the stripe, or are at their end."""
+        self._answer_strays()  # while the keys of the stripe's inputs are there to compare
+        for partition in self._stripe:
+            self.ledgers[partition].close()
+        self._stripe = []
+
+    @property
+    def doubtful(self) -> int:
+        """Outcomes held that :meth:`resolve` might let go."""
+        return sum(len(outcomes) for outcomes in (*self.held, *self.gaps, *self.strays))
+
+    @property
+    def waiting(self) -> int:
+        """Outcomes of inputs beyond the edge that are held."""
+        return sum(len(outcomes) for outcomes in self.held)
+
+    def resolve(self, now: Spans) -> None:
+        """Judge the outcomes that found no input.
 
         Args:
-            now: the input's spans after everything was read: outcomes of inputs that retention
-                has removed, or that came after the audit began, are no orphans.
-            lost_heads: spans of the outcome topics; where one no longer begins at 0, retention
-                took outcomes away, and inputs before the first that is left are not judged.
+            now: what the input partitions hold, asked after those outcomes were read: an
+                outcome of what retention has removed meanwhile is no orphan, one of an offset
+                that is not there yet is one.
         """
-        self._judge_orphans(now)
-        ranges = [
-            self._judge_missing(p, self._judged_from(p, lost_heads or {}))
-            for p in sorted(self._inputs)
-        ]
+        self._answer_strays()
+        if (many := sum(len(outcomes) for outcomes in self.strays)) > MOST_STRAYS:
+            self.tally.count("unplaced", many)
+            self.strays = []
+        gaps, self.gaps = self.gaps, []
+        for outcomes in gaps:
+            expired = outcomes.source_offsets < _lows(now, outcomes)
+            self.tally.count("expired", np.count_nonzero(expired))
+            if self.is_compacted:
+                self.tally.count("compacted", np.count_nonzero(~expired))
+            else:
+                self.tally.blame(Fault.ORPHAN, outcomes, ~expired)
+        held, self.held = self.held, []
+        for outcomes in held:
+            self._resolve_held(outcomes, now)
+
+    def finish(self, now: Spans) -> Verdict:
+        """The verdict on this run; ``now`` as for :meth:`resolve`."""
+        self.resolve(now)
+        ranges = [self._judge_missing(partition) for partition in sorted(self.ledgers)]
+        if self.is_carrying:
+            self.tally.count("waiting", self.waiting)
+        totals = defaultdict(int, self.totals)
+        for name, number in self.tally.counts.items():
+            totals[name] += number
+        self.totals = {**totals, "waiting": self.tally.counts["waiting"]}
         return Verdict(
-            faults={fault: self._faults[fault] for fault in Fault},
-            offenders=tuple(self._offenders),
+            faults=self.tally.faults(),
+            offenders=self.tally.offenders(),
             partitions=tuple(ranges),
-            scores=self._total(Kind.SCORE),
-            dead_letters=self._total(Kind.DEAD_LETTER),
-            expired=self._expired,
-            later=self._later,
-            digest=self._digest(),
+            counts=dict(self.tally.counts),
+            totals=self.totals,
+            versions=dict(sorted(self.versions.counts.items())),
+            intervals=self.versions.intervals,
+            times=self.times,
+            digest=combine({key: (log.chained, log.chain) for key, log in self.logs.items()}),
         )
 
-    def _count(self, outcomes: Outcomes, partition: int, mine: NDArray[np.bool_]) -> None:
-        """Count the outcomes of one input partition at their inputs."""
-        inputs = self._inputs[partition]
-        cells = outcomes.source_offsets - inputs.low
-        inside = mine & (cells >= 0) & (cells < len(inputs.cells))
-        present = inside.copy()
-        present[inside] = inputs.cells[cells[inside]] != _ABSENT
-        self._remember(outcomes, partition, mine & ~present & (cells >= 0))
-        self._expired += int(np.count_nonzero(mine & (cells < 0)))
-        rows = np.flatnonzero(present)
-        where = cells[rows]
-        unique, first, times = np.unique(where, return_index=True, return_counts=True)
-        again = np.ones(len(rows), np.bool_)
-        again[first] = inputs.cells[unique] > 0
-        self._blame(Fault.DUPLICATE, outcomes, _mask(len(cells), rows[again]))
-        wrong = inputs.keys[where] != outcomes.key_hashes[rows]
-        self._blame(Fault.WRONG_KEY, outcomes, _mask(len(cells), rows[wrong]))
-        inputs.cells[unique] = np.minimum(inputs.cells[unique].astype(np.int64) + times, _MOST)
+    def end_run(self, limit: int) -> None:
+        """Begin the next run's figures; the totals stay."""
+        self.is_open = False
+        self.tally = Tally(limit)
+        self.versions.begin_run()
+        self.times = None
+        self.ranges = {}
 
-    def _remember(self, outcomes: Outcomes, partition: int, rows: NDArray[np.bool_]) -> None:
-        if rows.any():
-            self._unmatched.setdefault(partition, []).append(
-                _Unmatched(
-                    outcomes.kind,
-                    outcomes.partition,
-                    outcomes.offsets[rows],
-                    outcomes.source_offsets[rows],
+    # --- what becomes of an outcome
+
+    def _sort(self, outcomes: Outcomes) -> None:
+        """By where its input is: nowhere, gone, beyond the edge, or audited."""
+        partitions, sources = outcomes.source_partitions, outcomes.source_offsets
+        size = max(self.ledgers, default=-1) + 2
+        lows, edges = np.zeros(size, np.int64), np.full(size, -1, np.int64)
+        for partition, ledger in self.ledgers.items():
+            lows[partition], edges[partition] = ledger.low, ledger.edge
+        places = np.where((partitions < 0) | (partitions >= size), size - 1, partitions)
+        low, edge = lows[places], edges[places]
+        unknown = edge < 0
+        self.tally.blame(Fault.ORPHAN, outcomes, unknown)
+        gone = ~unknown & (sources < low)
+        self.tally.count("expired", np.count_nonzero(gone))
+        beyond = ~unknown & (sources >= edge) & ~gone
+        if beyond.any():
+            self._hold(outcomes.take(beyond))
+        self._take_in(_some(outcomes, ~(unknown | gone | beyond)))
+
+    def _take_in(self, outcomes: Outcomes) -> None:
+        """Outcomes of audited inputs."""
+        if not len(outcomes):
+            return
+        late = self.logs[outcomes.kind, outcomes.partition].advance(outcomes)
+        if outcomes.kind is Kind.SCORE:
+            self.tally.blame(Fault.OUT_OF_ORDER, outcomes, late)
+        self.versions.add(outcomes)
+        elsewhere = outcomes.source_partitions != outcomes.partition
+        if elsewhere.any():
+            self.tally.blame(Fault.WRONG_PARTITION, outcomes, elsewhere)
+            self.strays.append(outcomes.take(elsewhere))
+        self._route(_some(outcomes, ~elsewhere))
+
+    def _route(self, outcomes: Outcomes) -> None:
+        """Outcomes in their own partition: to their inputs, if those were read."""
+        if not len(outcomes):
+            return
+        ledger = self.ledgers[outcomes.partition]
+        ready = outcomes.source_offsets < ledger.head
+        if not ready.all():
+            self.early.append(outcomes.take(~ready))
+        self._answer(outcomes.partition, _some(outcomes, ready))
+
+    def _answer(self, partition: int, outcomes: Outcomes) -> None:
+        if not len(outcomes):
+            return
+        ledger = self.ledgers[partition]
+        absent, again, wrong = ledger.answer(outcomes.source_offsets, outcomes.key_hashes)
+        self.tally.blame(Fault.DUPLICATE, outcomes, again)
+        self.tally.blame(Fault.WRONG_KEY, outcomes, wrong)
+        earlier = outcomes.source_offsets < ledger.run_start
+        self.tally.count("settled_late", np.count_nonzero(earlier & ~absent & ~again))
+        if absent.any():
+            self.gaps.append(outcomes.take(absent))
+
+    def _hold(self, outcomes: Outcomes) -> None:
+        """Outcomes beyond the edge; without a next run, those of inputs that are there go."""
+        if not self.is_carrying:
+            highs = _highs(self._known, outcomes)
+            self.tally.count("later", np.count_nonzero(outcomes.source_offsets < highs))
+            outcomes = outcomes.take(outcomes.source_offsets >= highs)
+        if len(outcomes):
+            self.held.append(outcomes)
+
+    def _answer_strays(self) -> None:
+        strays, self.strays = self.strays, []
+        for outcomes in strays:
+            for partition in np.unique(outcomes.source_partitions).tolist():
+                part = outcomes.take(outcomes.source_partitions == partition)
+                ready = part.source_offsets < self.ledgers[partition].head
+                self._answer(partition, part.take(ready))
+                if not ready.all():
+                    self.strays.append(part.take(~ready))
+
+    def _resolve_held(self, outcomes: Outcomes, now: Spans) -> None:
+        highs = np.maximum(_highs(now, outcomes), _highs(self._known, outcomes))
+        nowhere = outcomes.source_offsets >= highs
+        self.tally.blame(Fault.ORPHAN, outcomes, nowhere)
+        if not self.is_carrying:
+            self.tally.count("later", np.count_nonzero(~nowhere))
+        elif not nowhere.all():
+            self.held.append(outcomes.take(~nowhere))
+
+    def _check_redriven(self, inputs: Inputs) -> None:
+        self.tally.count("redriven", len(inputs.origins))
+        again = self.redriven.add(inputs.origins[:, 1:])
+        for offset, partition, origin in inputs.origins[again].tolist():
+            self.tally.note(
+                Offender(
+                    Fault.REDRIVEN_TWICE,
+                    Kind.DEAD_LETTER,
+                    Coordinates(partition, origin),
+                    Coordinates(inputs.partition, offset),
                 )
             )
 
-    def _check_order(self, outcomes: Outcomes, log: _Log, here: NDArray[np.bool_]) -> None:
-        rows = np.flatnonzero(here)
-        if not len(rows):
-            return
-        sources = outcomes.source_offsets[rows]
-        highest = np.maximum.accumulate(np.concatenate([[log.last_source], sources]))
-        # Equal is a duplicate and counted as such.
-        self._blame(Fault.OUT_OF_ORDER, outcomes, _mask(len(here), rows[sources < highest[:-1]]))
-        log.last_source = int(highest[-1])
-
-    def _judge_orphans(self, now: Spans) -> None:
-        for partition, parts in self._unmatched.items():
-            high, span = self._inputs[partition].high, now[partition]
-            for part in parts:
-                expired = part.sources < span.low
-                later = (part.sources >= high) & (part.sources < span.high)
-                self._expired += int(np.count_nonzero(expired))
-                self._later += int(np.count_nonzero(later))
-                for i in np.flatnonzero(~expired & ~later).tolist():
-                    outcome = Coordinates(part.partition, int(part.offsets[i]))
-                    source = Coordinates(partition, int(part.sources[i]))
-                    self._note(Offender(Fault.ORPHAN, part.kind, outcome, source))
-
-    def _judged_from(self, partition: int, lost_heads: Mapping[Kind, Spans]) -> int:
-        judged_from = self._inputs[partition].low
-        for kind, spans in lost_heads.items():
-            log = self._logs.get((kind, partition))
-            if spans.get(partition, Span(0, 0)).low > 0 and log and log.first_source is not None:
-                judged_from = max(judged_from, log.first_source)
-        return judged_from
-
-    def _judge_missing(self, partition: int, judged_from: int) -> PartitionRange:
-        inputs = self._inputs[partition]
-        missing = np.flatnonzero(inputs.cells == 0) + inputs.low
-        not_judged = int(np.count_nonzero(missing < judged_from))
-        missing = missing[(missing >= judged_from) & (missing < inputs.high)]
-        self._faults[Fault.MISSING] += len(missing)
-        for offset in missing[: self._room()].tolist():
-            source = Coordinates(partition, offset)
-            self._offenders.append(Offender(Fault.MISSING, None, None, source))
+    def _judge_missing(self, partition: int) -> PartitionRange:
+        ledger = self.ledgers[partition]
+        logs = {kind: self.logs.get((kind, partition), OutcomeLog()) for kind in Kind}
+        judged_from = max(log.judged_from(ledger.edge) for log in logs.values())
+        missing = ledger.count_missing(judged_from)
+        not_judged = ledger.count_missing(0) - missing
+        room = self.tally.room(Fault.MISSING)
+        self.tally.miss(partition, missing, ledger.missing(judged_from, room))
+        self.tally.count("not_judged", not_judged)
+        first, last, count = self.ranges.get(partition, (None, None, 0))
         return PartitionRange(
             partition=partition,
-            first=inputs.first,
-            last=inputs.last,
-            inputs=inputs.count,
-            scores=self._written(Kind.SCORE, partition),
-            dead_letters=self._written(Kind.DEAD_LETTER, partition),
-            missing=len(missing),
+            first=first,
+            last=last,
+            inputs=count,
+            scores=logs[Kind.SCORE].count,
+            dead_letters=logs[Kind.DEAD_LETTER].count,
+            missing=missing,
             not_judged=not_judged,
+            next_input=ledger.head,
         )
 
-    def _written(self, kind: Kind, partition: int) -> int:
-        log = self._logs.get((kind, partition))
-        return log.count if log else 0
 
-    def _total(self, kind: Kind) -> int:
-        return sum(log.count for (of, _), log in self._logs.items() if of is kind)
-
-    def _digest(self) -> str:
-        """One digest of the partitions' own, so that the order of reading plays no part."""
-        whole = hashlib.sha256()
-        for (kind, partition), log in sorted(self._logs.items()):
-            whole.update(f"{kind}:{partition}:{log.digest.hexdigest()}\n".encode())
-        return whole.hexdigest()
-
-    def _blame(self, fault: Fault, outcomes: Outcomes, rows: NDArray[np.bool_]) -> None:
-        found = np.flatnonzero(rows)
-        self._faults[fault] += len(found)
-        for i in found[: self._room()].tolist():
-            source_partition = int(outcomes.source_partitions[i])
-            source = Coordinates(source_partition, int(outcomes.source_offsets[i]))
-            outcome = Coordinates(outcomes.partition, int(outcomes.offsets[i]))
-            self._offenders.append(
-                Offender(fault, outcomes.kind, outcome, source if source_partition >= 0 else None)
-            )
-
-    def _note(self, offender: Offender) -> None:
-        self._faults[offender.fault] += 1
-        if self._room():
-            self._offenders.append(offender)
-
-    def _room(self) -> int:
-        return max(0, self._limit - len(self._offenders))
+def _some(outcomes: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:
+    """``take``, without copying when all are taken, which is the rule."""
+    return outcomes if rows.all() else outcomes.take(rows)
 
 
-def _mask(size: int, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-    mask = np.zeros(size, np.bool_)
-    mask[rows] = True
-    return mask
+def _lows(spans: Spans, outcomes: Outcomes) -> NDArray[np.int64]:
+    return np.array([spans[p].low for p in outcomes.source_partitions.tolist()], np.int64)
 
 
-def _coordinates(outcomes: Outcomes) -> bytes:
-    table = np.stack(
-        [outcomes.offsets, outcomes.source_partitions, outcomes.source_offsets], axis=1
-    )
-    return table.astype("<i8").tobytes()
+def _highs(spans: Spans, outcomes: Outcomes) -> NDArray[np.int64]:
+    return np.array([spans[p].high for p in outcomes.source_partitions.tolist()], np.int64)

@@ -8,11 +8,17 @@ from typing import Any, Final
 
 from schemas.rejections import CUT_HEADER, ERROR_HEADERS
 from stream_scorer.console import require_topics
-from stream_scorer.findings import Span
+from stream_scorer.findings import Span, Spans
 from stream_scorer.outcome_reader import by_partition, error_headers, headers_of
-from stream_scorer.runtime.kafka import Message
+from stream_scorer.runtime.kafka import (
+    KafkaException,
+    Message,
+    TopicPartition,
+    open_consumer,
+    translate,
+)
 from stream_scorer.settings import GroupSettings
-from stream_scorer.topic_reader import committed_spans, read_spans
+from stream_scorer.topic_reader import QUERY_SECONDS, committed_spans, read_spans
 
 READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins or commits
 
@@ -56,6 +62,11 @@ class DeadLetter:
         return self.errors.get("exception.message", "")
 
     @property
+    def exception_class(self) -> str:
+        """The kind of error, such as ``DecodeError``."""
+        return self.errors.get("exception.class.name", "")
+
+    @property
     def source(self) -> str:
         """``topic partition-offset`` of the input."""
         errors = self.errors
@@ -87,20 +98,37 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which dead letters a command is about; None means any."""
+    """Which dead letters a command is about; None means any.
+
+    Attributes:
+        stage: where they failed.
+        reason: text that is in the reason or the exception's class, whatever the case.
+        since: written at this time or later, epoch milliseconds.
+        until: written before this time, epoch milliseconds.
+        partition: where they are.
+    """
 
     stage: str | None = None
     reason: str | None = None
+    since: int | None = None
+    until: int | None = None
+    partition: int | None = None
 
     def __contains__(self, letter: DeadLetter) -> bool:
-        return (self.stage is None or letter.stage == self.stage) and (
-            self.reason is None or self.reason.lower() in letter.reason.lower()
+        return (
+            (self.stage is None or letter.stage == self.stage)
+            and (self.reason is None or self._is_why(letter, self.reason.lower()))
+            and (self.since is None or letter.time >= self.since)
+            and (self.until is None or letter.time < self.until)
+            and (self.partition is None or letter.partition == self.partition)
         )
 
-    @property
-    def is_everything(self) -> bool:
-        """Whether nothing is left out."""
-        return self.stage is None and self.reason is None
+    @staticmethod
+    def _is_why(letter: DeadLetter, text: str) -> bool:
+        return text in letter.reason.lower() or text in letter.exception_class.lower()
+
+
+EVERYTHING: Final = Selection()
 
 
 def parse_dead_letter(message: Message) -> DeadLetter:
@@ -122,8 +150,12 @@ def parse_dead_letter(message: Message) -> DeadLetter:
     )
 
 
-def read_dead_letters(settings: GroupSettings) -> Iterator[DeadLetter]:
-    """All dead letters up to now, each partition in its order.
+def read_dead_letters(
+    settings: GroupSettings, selection: Selection = EVERYTHING
+) -> Iterator[DeadLetter]:
+    """The selected dead letters up to now, each partition in its order.
+
+    Partitions and times before the selected ones are not read at all.
 
     Raises:
         UsageError: no broker answers, or the topic is missing.
@@ -133,9 +165,32 @@ def read_dead_letters(settings: GroupSettings) -> Iterator[DeadLetter]:
     group = settings.kafka_group_id + READER_GROUP
     partitions = require_topics(settings, [topic])[topic]
     spans = committed_spans(settings, group, topic, partitions)
+    if selection.partition is not None:
+        spans = {p: span for p, span in spans.items() if p == selection.partition}
+    if selection.since is not None:
+        spans = _from_time(settings, group, topic, spans, selection.since)
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
-            yield from map(parse_dead_letter, own)
+            yield from (letter for letter in map(parse_dead_letter, own) if letter in selection)
+
+
+def _from_time(
+    settings: GroupSettings, group: str, topic: str, spans: Spans, since: int
+) -> dict[int, Span]:
+    """The spans from the first record of that time or later on."""
+    consumer = open_consumer(settings, group)
+    try:
+        asked = [TopicPartition(topic, p, since) for p in spans]
+        found = consumer.offsets_for_times(asked, QUERY_SECONDS) if asked else []
+        if failed := next((place.error for place in found if place.error), None):
+            raise KafkaException(failed)
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+    # A negative offset: there is none of that time.
+    starts = {place.partition: place.offset for place in found if place.offset >= 0}
+    return {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
 
 
 def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:

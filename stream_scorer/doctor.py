@@ -22,6 +22,7 @@ from stream_scorer.settings import ScorerSettings
 OPENMP: Final = "libgomp.so.1"
 """What LightGBM's wheels for Linux lean on, and slim images leave out."""
 
+_RIGHTS_SECONDS: Final = 10.0
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -48,7 +49,10 @@ def examine(settings: ScorerSettings) -> Iterator[Check]:
     yield check_openmp()
     yield check_lightgbm()
     yield check_embedded_broker()
-    yield from _guarded("broker", lambda: check_topics(settings))
+    broker = list(_guarded("broker", lambda: check_topics(settings)))
+    yield from broker
+    if broker[0].level is Level.OK:  # else nobody is there to ask
+        yield from _guarded("rights", lambda: check_rights(settings))
     if settings.schema_registry_url:
         yield from _guarded("schema registry", lambda: check_registry(settings))
     yield from _guarded("store", lambda: check_store(settings))
@@ -107,13 +111,64 @@ def check_topics(settings: ScorerSettings) -> Iterator[Check]:
     names = list(wanted_topics(settings))
     found = existing_topics(settings, names)
     yield Check("broker", Level.OK, settings.kafka_bootstrap_servers)
-    for name in (name for name in names if name not in found):
-        yield Check(f"topic {name}", Level.FAIL, "is not there", "stream-scorer topics create")
+    yield from check_missing(settings, [name for name in names if name not in found])
     for state in topic_states(settings):
         if state.warnings:
             yield Check(f"topic {state.name}", Level.WARN, "; ".join(state.warnings))
         else:
             yield Check(f"topic {state.name}", Level.OK, f"{state.partitions} partitions")
+
+
+def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Check]:
+    """What is wrong with topics that a list does not show."""
+    from stream_scorer.runtime.kafka import open_admin
+    from stream_scorer.runtime.kafka_rights import refused_topics
+
+    refused = refused_topics(open_admin(settings), missing, _RIGHTS_SECONDS)
+    for name in missing:
+        if name not in refused:
+            yield Check(f"topic {name}", Level.FAIL, "is not there", "stream-scorer topics create")
+        elif name == settings.labels_topic:
+            yield Check(f"topic {name}", Level.OK, "this user has no right on it, and needs none")
+        else:
+            right = "READ" if name == settings.input_topic else "WRITE"
+            yield Check(
+                f"topic {name}",
+                Level.FAIL,
+                "is not there, or this user has no right on it",
+                f"grant this user {right} on the topic",
+            )
+
+
+def check_rights(settings: ScorerSettings) -> Iterator[Check]:
+    """That the authorizer, if there is one, allows what a scorer does."""
+    from stream_scorer.rejection_ledger import GROUP_SUFFIX
+    from stream_scorer.runtime.kafka import open_admin
+    from stream_scorer.runtime.kafka_rights import group_rights, refuse_txn, topic_rights
+
+    admin = open_admin(settings)
+    wanted = {
+        settings.input_topic: "READ",
+        settings.output_topic: "WRITE",
+        settings.dlq_topic: "WRITE",
+    }
+    missing = [
+        f"{wanted[name]} on topic {name}"
+        for name in existing_topics(settings, list(wanted), admin)
+        if wanted[name] not in topic_rights(admin, name)
+    ]
+    missing += [
+        f"READ on group {group}"
+        for group in (settings.kafka_group_id, settings.kafka_group_id + GROUP_SUFFIX)
+        if "READ" not in group_rights(admin, group)
+    ]
+    if refuse_txn(settings, settings.kafka_group_id):
+        missing.append(f"WRITE on transactional ids with the prefix {settings.kafka_group_id}")
+    if missing:
+        what = "; ".join(missing)
+        yield Check("rights", Level.FAIL, f"this user lacks {what}", "grant them, as ACLs")
+    else:
+        yield Check("rights", Level.OK, "this user may do all that a scorer does")
 
 
 def check_registry(settings: ScorerSettings) -> Iterator[Check]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+
+LEAF_BYTES: Final = 32
+"""A SHA-256."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,7 @@ class Fault(StrEnum):
     WRONG_PARTITION = "wrong_partition"  # an outcome in another partition than its input
     WRONG_KEY = "wrong_key"  # an outcome whose key is not its input's
     UNREADABLE = "unreadable"  # an outcome that does not say whose it is
+    REDRIVEN_TWICE = "redriven_twice"  # an input made of a dead letter that was redriven before
 
 
 class Kind(StrEnum):
@@ -68,6 +72,30 @@ class Offender:
         }
 
 
+def _no_origins() -> NDArray[np.int64]:
+    return np.empty((0, 3), np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    """Data records of one input partition, in its order.
+
+    Attributes:
+        partition: theirs.
+        offsets: int64 ``[n]``.
+        key_hashes: CRC-32 of the keys, uint32 ``[n]``.
+        times: record timestamps, epoch milliseconds, int64 ``[n]``.
+        origins: the redriven ones among them, int64 ``[k, 3]``: the input's offset, and partition
+            and offset of the dead letter it was made of.
+    """
+
+    partition: int
+    offsets: NDArray[np.int64]
+    key_hashes: NDArray[np.uint32]
+    times: NDArray[np.int64]
+    origins: NDArray[np.int64] = field(default_factory=_no_origins)
+
+
 @dataclass(frozen=True, slots=True)
 class Outcomes:
     """Outcomes of one kind from one partition, in its order.
@@ -79,6 +107,12 @@ class Outcomes:
         source_partitions: int64 ``[n]``; -1 where the outcome does not name an input of the topic.
         source_offsets: int64 ``[n]``.
         key_hashes: CRC-32 of the keys, uint32 ``[n]``.
+        times: record timestamps, epoch milliseconds, int64 ``[n]``.
+        leaves: a SHA-256 of each outcome (:func:`stream_scorer.audit_digest.leaf`), uint8
+            ``[n, 32]``.
+        versions: index into ``version_names`` of a score's model version, int32 ``[n]``; -1 for
+            dead letters.
+        version_names: such as ``v3``.
     """
 
     kind: Kind
@@ -87,11 +121,55 @@ class Outcomes:
     source_partitions: NDArray[np.int64]
     source_offsets: NDArray[np.int64]
     key_hashes: NDArray[np.uint32]
+    times: NDArray[np.int64]
+    leaves: NDArray[np.uint8]
+    versions: NDArray[np.int32]
+    version_names: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.offsets)
+
+    def take(self, rows: NDArray[Any]) -> Outcomes:
+        """Some of them, by mask or row numbers."""
+        return Outcomes(
+            self.kind,
+            self.partition,
+            self.offsets[rows],
+            self.source_partitions[rows],
+            self.source_offsets[rows],
+            self.key_hashes[rows],
+            self.times[rows],
+            self.leaves[rows],
+            self.versions[rows],
+            self.version_names,
+        )
+
+    def source(self, row: int) -> Coordinates | None:
+        """The input of one; None where it names none of the topic."""
+        partition = int(self.source_partitions[row])
+        return Coordinates(partition, int(self.source_offsets[row])) if partition >= 0 else None
+
+    def place(self, row: int) -> Coordinates:
+        """Where one was written."""
+        return Coordinates(self.partition, int(self.offsets[row]))
 
 
 @dataclass(frozen=True, slots=True)
 class PartitionRange:
-    """One input partition and the outcomes written to the same partition number."""
+    """One input partition and the outcomes written to the same partition number.
+
+    Attributes:
+        partition: its number.
+        first: offset of the first input of this run; None without any.
+        last: of the last.
+        inputs: read in this run.
+        scores: written to the partition of the same number.
+        dead_letters: likewise.
+        missing: inputs without an outcome.
+        not_judged: inputs whose outcomes may have expired.
+        next_input: where the next run goes on.
+    """
 
     partition: int
     first: int | None
@@ -101,6 +179,26 @@ class PartitionRange:
     dead_letters: int
     missing: int
     not_judged: int
+    next_input: int
+
+
+@dataclass(slots=True)
+class Interval:
+    """Neighbouring scores of one model version in one partition: inputs and score times."""
+
+    first_offset: int
+    last_offset: int
+    first_time: int
+    last_time: int
+    count: int
+
+    def extend(self, other: Interval) -> None:
+        """Take in what comes after."""
+        self.first_offset = min(self.first_offset, other.first_offset)
+        self.last_offset = max(self.last_offset, other.last_offset)
+        self.first_time = min(self.first_time, other.first_time)
+        self.last_time = max(self.last_time, other.last_time)
+        self.count += other.count
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,27 +209,48 @@ class Verdict:
         faults: how often each occurred.
         offenders: the first of them.
         partitions: per input partition.
-        scores: all that were read.
-        dead_letters: all that were read.
-        expired: outcomes whose inputs retention has removed; no fault.
-        later: outcomes of inputs that came after the audit began, or lie beyond what it was asked
-            to judge; no fault.
-        digest: SHA-256 over the outcomes' coordinates in their order; equal for equal topics.
+        counts: figures of this run, by name (see :mod:`stream_scorer.audit_tally`).
+        totals: the same over all runs of a state, this one included.
+        versions: scores of each model version in this run.
+        intervals: (model version, partition) → where its scores are, over all runs.
+        times: of the inputs read, first and last, epoch milliseconds; None without inputs.
+        digest: over the outcomes of the audited inputs, of all runs; equal for equal topics.
     """
 
     faults: Mapping[Fault, int]
     offenders: tuple[Offender, ...]
     partitions: tuple[PartitionRange, ...]
-    scores: int
-    dead_letters: int
-    expired: int
-    later: int
+    counts: Mapping[str, int]
+    totals: Mapping[str, int]
+    versions: Mapping[str, int]
+    intervals: Mapping[tuple[str, int], Sequence[Interval]]
+    times: tuple[int, int] | None
     digest: str
 
     @property
     def inputs(self) -> int:
         """All inputs that were read."""
-        return sum(part.inputs for part in self.partitions)
+        return self.counts.get("inputs", 0)
+
+    @property
+    def scores(self) -> int:
+        """All that were read."""
+        return self.counts.get("scores", 0)
+
+    @property
+    def dead_letters(self) -> int:
+        """All that were read."""
+        return self.counts.get("dead_letters", 0)
+
+    @property
+    def expired(self) -> int:
+        """Outcomes whose inputs retention has removed; no fault."""
+        return self.counts.get("expired", 0)
+
+    @property
+    def later(self) -> int:
+        """Outcomes of inputs beyond those that were judged; no fault."""
+        return self.counts.get("later", 0)
 
     @property
     def is_clean(self) -> bool:

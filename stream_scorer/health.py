@@ -28,6 +28,8 @@ class Health:
         self._turned_at = time.monotonic()
         self._joined = False
         self.problem: str | None = None
+        self.stuck: Mapping[int, str] = {}
+        """Partitions that are ours and do not move, and why that is thought."""
 
     def turned(self) -> None:
         """The loop has come round."""
@@ -47,13 +49,15 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """Readiness and what it is made of."""
-        ready = self.is_live() and self._joined and self._is_model_loaded()
+        stuck = {str(partition): why for partition, why in sorted(self.stuck.items())}
+        ready = self.is_live() and self._joined and self._is_model_loaded() and not stuck
         return {
             "ready": ready,
             "model_loaded": self._is_model_loaded(),
             "joined_group": self._joined,
             "seconds_since_turn": round(self.silence(), 1),
             "problem": self.problem,
+            "stuck_partitions": stuck,
         }
 
 

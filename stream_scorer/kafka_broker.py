@@ -49,6 +49,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _RETRY_PAUSE_SECONDS: Final = 0.05
 _CLOSE_SECONDS: Final = 5.0
+MAX_BATCH_BYTES: Final = 1_000_000  # librdkafka's default, below the broker's own limit
 _INIT_SECONDS: Final = 30.0  # a coordinator that has just started loads its log first
 
 
@@ -69,6 +70,8 @@ class GroupOptions:
     """Transactions take turns on them, one at a time. A producer that begins again while the broker
     still writes the markers of its last commit is told CONCURRENT_TRANSACTIONS, and librdkafka
     then waits 20 ms; while one rests, the other works."""
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    """No batch is larger: a topic's ``max.message.bytes`` holds for whole batches."""
 
 
 class KafkaBroker:
@@ -82,7 +85,8 @@ class KafkaBroker:
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
-        self._failure: KafkaError | None = None
+        self._failure: tuple[KafkaError, Message] | None = None
+        self._called_at: float | None = None
         self._turn = 0
         configs = [
             _producer_config(settings, options, self._on_delivery) for _ in range(options.producers)
@@ -145,11 +149,22 @@ class KafkaBroker:
             found[partition] = max(0, high - self._positions[partition])
         return found
 
+    def call_seconds(self) -> float:
+        """How long the transaction call under way has taken; any thread may ask.
+
+        None takes longer than the transaction timeout, unless the driver hangs (librdkafka #5456).
+        """
+        called_at = self._called_at
+        return 0.0 if called_at is None else time.monotonic() - called_at
+
     def close(self) -> None:
         """Leave the group."""
         self._consumer.close()
         for producer in self._producers:
-            producer.flush(_CLOSE_SECONDS)
+            try:
+                _served(partial(producer.flush, _CLOSE_SECONDS))
+            except (FatalError, RetryableError) as error:  # most likely why this member is closed
+                log.info("closing a producer: %s", error)
 
     def _look_at_errors(self, errors: Sequence[KafkaError], has_records: bool) -> None:
         """Raise what came instead of records.
@@ -202,14 +217,15 @@ class KafkaBroker:
             self._positions.pop(partition, None)
         log.info("revoked", extra={"partitions": sorted(gone)})
 
-    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+    def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
         if error is not None and self._failure is None:
-            self._failure = error
+            self._failure = error, message
 
     def _call(self, call: Callable[[], _T]) -> _T:
         """Make a transaction call, again while it asks for it, for as long as allowed."""
         deadline = time.monotonic() + self._timeout
         while True:
+            self._called_at = time.monotonic()
             try:
                 return call()
             except KafkaException as error:
@@ -218,6 +234,8 @@ class KafkaBroker:
                 if not again or time.monotonic() > deadline:
                     raise translate(error) from error
                 time.sleep(_RETRY_PAUSE_SECONDS)
+            finally:
+                self._called_at = None
 
     def _publish(self, records: Sequence[Outgoing]) -> None:
         produce = self._producer.produce
@@ -227,13 +245,18 @@ class KafkaBroker:
                     produce(topic, value, key, partition, headers=headers)
                     break
                 except BufferError:
-                    self._producer.poll(0.05)
+                    _served(lambda: self._producer.poll(0.05))
                 except KafkaException as error:
-                    raise translate(error) from error
-        if self._producer.flush(self._timeout) > 0:
+                    raise _refused(error.args[0], topic, partition) from error
+        if self._flush() > 0:
             raise RetryableError("kafka: not every record was acknowledged in time")
         if self._failure is not None:
-            raise translate(KafkaException(self._failure))
+            refusal, message = self._failure
+            raise _refused(refusal, str(message.topic()), message.partition())
+
+    def _flush(self) -> int:
+        """Wait for acknowledgements; how many did not come."""
+        return _served(lambda: self._producer.flush(self._timeout))
 
     def _commit(self, polled: Polled) -> None:
         if not polled.next_offsets().keys() <= self._assigned:
@@ -255,7 +278,7 @@ class KafkaBroker:
             raise FatalError(f"the commit's outcome is unknown: {error}") from error
 
     def _abort(self, batches: Sequence[Polled]) -> None:
-        self._producer.flush(self._timeout)
+        self._flush()
         try:
             self._call(lambda: self._producer.abort_transaction(self._timeout))
         except RetryableError as error:
@@ -300,6 +323,42 @@ class KafkaTxn:
         self._broker._abort(polled)
 
 
+def _served(wait: Callable[[], int]) -> int:
+    """Wait for a producer's callbacks.
+
+    One that has become unusable raises out of any wait. If it also has deliveries to tell, Python
+    wraps that in a SystemError, since they are told while it is on its way.
+    """
+    try:
+        return wait()
+    except KafkaException as error:
+        raise translate(error) from error
+    except SystemError as error:
+        if not isinstance(error.__cause__, KafkaException):
+            raise
+        raise translate(error.__cause__) from error
+
+
+def _refused(error: KafkaError, topic: str, partition: int | None) -> RetryableError | FatalError:
+    """Why a record could not be written, in words for who can mend it.
+
+    What a topic takes is looked at when the process starts, so where that has changed only a new
+    process helps: it waits for the topics, or dead-letters what no longer fits.
+    """
+    if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
+        return FatalError(
+            f"topic {topic} now takes smaller records than when this process began "
+            "(max.message.bytes): a new process will keep to its limit"
+        )
+    if error.code() == KafkaError._UNKNOWN_PARTITION:
+        return FatalError(
+            f"topic {topic} has no partition {partition}, but the input has: an outcome goes to "
+            "its input's partition number (stream-scorer topics create extends it)"
+        )
+    failure = translate(KafkaException(error))
+    return type(failure)(f"topic {topic}: {failure}")
+
+
 def _headers(message: Message) -> list[Header] | None:
     headers = message.headers()
     return list(headers.items()) if isinstance(headers, dict) else headers
@@ -339,6 +398,7 @@ def _producer_config(
             "transaction.timeout.ms": options.txn_timeout_ms,
             "linger.ms": 1,  # flush comes at once: waiting longer only adds latency
             "batch.num.messages": 10_000,
+            "batch.size": options.max_batch_bytes,
             "queue.buffering.max.messages": 1_000_000,
             "on_delivery": on_delivery,
             "delivery.report.only.error": True,

@@ -62,7 +62,9 @@ class ScorerLoop:
     in a second thread. The order of calls on the broker stays strict: poll, poll ahead, begin …
     commit, poll ahead, begin …; no transaction is held across a poll, each batch commits under
     the fence of its own poll, and when a batch is aborted the one scored ahead is dropped and
-    read again with it.
+    read again with it. ``refusal`` says why a batch must not be committed but scored again, if
+    so: its model was found out meanwhile. ``timed(step, seconds)`` is told what the steps of a
+    batch took (score, publish, commit), from the thread that did them.
     """
 
     def __init__(
@@ -76,6 +78,8 @@ class ScorerLoop:
         max_wait_seconds: float,
         clock: Callable[[], float] = time.time,
         ahead_from_records: int = AHEAD_FROM_RECORDS,
+        refusal: Callable[[Outcome], str | None] = lambda _: None,
+        timed: Callable[[str, float], None] = lambda *_: None,
     ) -> None:
         self._broker = broker
         self._pipeline = pipeline
@@ -86,6 +90,10 @@ class ScorerLoop:
         self._max_wait_seconds = max_wait_seconds
         self._clock = clock
         self._ahead_from_records = ahead_from_records
+        self._refusal = refusal
+        self._timed = timed
+        self.in_flight = 0
+        """Records polled and not committed yet; any thread may look."""
         self._aborts = 0
         self._ahead: _Scored | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
@@ -117,17 +125,27 @@ class ScorerLoop:
             polled = self._poll(self._max_wait_seconds)
             if not isinstance(polled, Polled):
                 return polled
+            self.in_flight = len(polled)
             scored = self._score(polled, None)
             if not isinstance(scored, _Scored):
                 return scored
             batch = scored
+        refusal = self._refusal(batch.outcome)
+        if refusal is not None:  # before its rejections count: they are the model's
+            self._again(batch.polled)
+            self.in_flight = 0
+            return self._failed(refusal)
         self._guard.check(len(batch.polled), batch.outcome.rejections)
-        return self._commit(batch, self._poll_ahead(batch.polled))
+        following = self._poll_ahead(batch.polled)
+        self.in_flight = len(batch.polled) + (len(following) if following else 0)
+        step = self._commit(batch, following)
+        self.in_flight = len(self._ahead.polled) if self._ahead else 0
+        return step
 
     def finish(self) -> None:
         """Commit what was scored ahead; nothing new is polled."""
         batch, self._ahead = self._ahead, None
-        if batch is not None:
+        if batch is not None and self._refusal(batch.outcome) is None:
             self._guard.check(len(batch.polled), batch.outcome.rejections)
             self._commit(batch, None)
         self._committer.shutdown()
@@ -163,18 +181,19 @@ class ScorerLoop:
             if uncommitted is None:
                 self._again(polled)
             return self._failed(str(error))
+        self._timed("score", time.monotonic() - started)
         return _Scored(polled, outcome, started)
 
     def _commit(self, batch: _Scored, following: Polled | None) -> Step:
         """Publish and commit ``batch``; meanwhile score ``following``, which is kept for later."""
         txn = self._begin()
         if following is None:
-            problem = _publish(txn, batch)
+            problem = self._publish(txn, batch)
             if problem is None:
                 return self._committed(batch)
             txn.abort(batch.polled)
             return self._failed(problem)
-        publishing = self._committer.submit(_publish, txn, batch)
+        publishing = self._committer.submit(self._publish, txn, batch)
         try:
             ahead = self._score(following, batch.polled)
         finally:
@@ -209,18 +228,22 @@ class ScorerLoop:
             # would be to skip it; a new process reads it again.
             raise FatalError(f"cannot begin a transaction: {error}") from error
 
+    def _publish(self, txn: Txn, batch: _Scored) -> str | None:
+        """Publish and commit; why it must be aborted, if it must."""
+        started = time.monotonic()
+        try:
+            txn.publish(batch.outcome.records)
+            published = time.monotonic()
+            txn.commit(batch.polled)
+        except RetryableError as error:
+            return str(error)
+        self._timed("publish", published - started)
+        self._timed("commit", time.monotonic() - published)
+        return None
+
     def _failed(self, reason: str) -> Step:
         self._aborts += 1
+        self.in_flight = 0
         self._observer.aborted(reason)
         log.warning("batch put off: %s", reason, extra={"attempt": self._aborts})
         return Step.ABORTED
-
-
-def _publish(txn: Txn, batch: _Scored) -> str | None:
-    """Publish and commit; why it must be aborted, if it must."""
-    try:
-        txn.publish(batch.outcome.records)
-        txn.commit(batch.polled)
-    except RetryableError as error:
-        return str(error)
-    return None

@@ -7,7 +7,7 @@ is refused; an abort makes the member read again from the committed offsets.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ import numpy as np
 from schemas.framing import Headers
 from stream_scorer.errors import RetryableError
 from stream_scorer.ports import Outgoing, Polled
+from stream_scorer.stuck import Backlog
 
 
 class Record(NamedTuple):
@@ -31,7 +32,8 @@ class MemoryCluster:
     """Topics, and one consumer group on one input topic.
 
     ``faults`` maps an operation (``poll``, ``begin``, ``publish``, ``commit``) to exceptions that
-    its next calls raise, one each; None lets a call pass.
+    its next calls raise, one each; None lets a call pass. Partitions in ``silent`` deliver nothing,
+    without a word.
     """
 
     topic: str
@@ -41,6 +43,7 @@ class MemoryCluster:
     members: list[MemoryBroker] = field(default_factory=list)
     generation: int = 0
     faults: dict[str, list[Exception | None]] = field(default_factory=dict)
+    silent: set[int] = field(default_factory=set)
 
     def produce(self, partition: int, record: Record) -> None:
         """Append a committed record to the input."""
@@ -93,7 +96,7 @@ class MemoryBroker:
         del timeout
         self._cluster.fail("poll")
         found: list[tuple[int, int, Record]] = []
-        for partition in sorted(self._assigned):
+        for partition in sorted(self._assigned - self._cluster.silent):
             log = self._cluster.logs[self._cluster.topic, partition]
             start = self._positions[partition]
             stop = min(len(log), start + max_records - len(found))
@@ -169,3 +172,24 @@ class MemoryTxn:
         self._pending.clear()
         for batch in polled:
             self._broker.rewind(batch)
+
+
+class MemoryBacklog:
+    """What the cluster's group has not committed; ``backlog`` is an operation that can fail."""
+
+    def __init__(self, cluster: MemoryCluster) -> None:
+        self._cluster = cluster
+
+    def backlog(self, partitions: Iterable[int]) -> Mapping[int, Backlog]:
+        """Those of ``partitions`` that have records to read."""
+        self._cluster.fail("backlog")
+        found = {}
+        for partition in partitions:
+            start = self._cluster.committed.get(partition, 0)
+            end = len(self._cluster.logs[self._cluster.topic, partition])
+            if start < end:
+                found[partition] = Backlog(start, end)
+        return found
+
+    def close(self) -> None:
+        """Nothing is held."""

@@ -2,73 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
-import fastavro
 import numpy as np
+from numpy.typing import NDArray
 
-from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.records import UndecodableRecord
 from schemas.rejections import ERROR_HEADERS
-from schemas.resolver import SchemaResolver, UnknownSchema
-from schemas.writer_schema import UnreadableSchema, parse_writer
-from stream_scorer.findings import Coordinates, Kind, Outcomes
+from stream_scorer.audit_digest import leaves
+from stream_scorer.findings import Coordinates, Inputs, Kind, Outcomes
 from stream_scorer.runtime.kafka import Message
+from stream_scorer.score_reader import ScoreReader, Source, Sources
 
-_NO_INPUT: Final = (-1, -1)  # the outcome names an input of another topic, or none that can be
-
-
-class Source(NamedTuple):
-    """The input an outcome says it is of."""
-
-    topic: str
-    partition: int
-    offset: int
-
-
-class ScoreReader:
-    """Reads the source of scores, each by the schema it was written with.
-
-    Schemas are parsed once for each framing prefix; a score costs some 6 microseconds.
-    """
-
-    def __init__(self, resolver: SchemaResolver) -> None:
-        self._resolver = resolver
-        self._writers: dict[bytes, Any] = {}
-
-    def source(self, value: bytes | None) -> Source:
-        """Where a score's input is.
-
-        Raises:
-            UndecodableRecord: the value is no score.
-            RetryableError: the registry does not answer.
-        """
-        if not value:
-            raise UndecodableRecord("the value is empty")
-        head = value[:10] if value.startswith(SINGLE_OBJECT_MAGIC) else value[:5]
-        writer = self._writers.get(head) or self._parse(head)
-        try:
-            source = fastavro.schemaless_reader(io.BytesIO(value[len(head) :]), writer)["source"]
-            return Source(source["topic"], source["partition"], source["offset"])
-        except Exception as error:  # untrusted bytes raise anything in there
-            raise UndecodableRecord(f"not readable by its schema: {error}") from error
-
-    def _parse(self, head: bytes) -> Any:
-        try:
-            if head.startswith(SINGLE_OBJECT_MAGIC):
-                schema = self._resolver.by_fingerprint(head[2:])
-            elif head.startswith(CONFLUENT_MAGIC):
-                schema = self._resolver.by_id(int.from_bytes(head[1:], "big"))
-            else:
-                raise UndecodableRecord(f"no known framing starts with {head[:4].hex(' ')}")
-            writer = parse_writer(schema)
-        except (UnknownSchema, UnreadableSchema) as error:
-            raise UndecodableRecord(str(error)) from error
-        return self._writers.setdefault(head, writer)
+_REDRIVEN: Final = "redrive."  # as stream_scorer.redrive writes its origin headers
 
 
 def dead_letter_source(message: Message) -> Source:
@@ -125,11 +74,14 @@ def by_partition(records: Iterable[Message]) -> Iterator[tuple[int, list[Message
         yield partition, list(group)
 
 
-def read_keys(records: list[Message]) -> tuple[Any, Any]:
-    """Offsets and key hashes of one partition's inputs."""
-    return (
-        np.array([message.offset() for message in records], np.int64),
-        np.array([key_hash(message.key()) for message in records], np.uint32),
+def read_inputs(partition: int, records: list[Message], dlq_topic: str) -> Inputs:
+    """One partition's inputs as columns."""
+    return Inputs(
+        partition,
+        _offsets(records),
+        _key_hashes(records),
+        _times(records),
+        _origins(records, dlq_topic),
     )
 
 
@@ -143,34 +95,79 @@ class OutcomeReader:
 
     def read(self, partition: int, records: list[Message]) -> tuple[Outcomes, list[Coordinates]]:
         """One partition's records as columns, and where the unreadable ones are."""
-        offsets, sources, hashes = [], [], []
-        unreadable: list[Coordinates] = []
-        for message in records:
-            offset = message.offset() or 0
-            try:
-                source = self._source(message)
-            except UndecodableRecord:
-                unreadable.append(Coordinates(partition, offset))
-                continue
-            offsets.append(offset)
-            hashes.append(key_hash(message.key()))
-            is_ours = source.topic == self._input_topic and source.offset >= 0
-            sources.append((source.partition, source.offset) if is_ours else _NO_INPUT)
-        table = np.array(sources, np.int64).reshape(-1, 2)
+        offsets = _offsets(records)
+        values = [message.value() for message in records]
+        is_score = self._kind is Kind.SCORE
+        found = self._scores.sources(values) if is_score else self._letters(records)
+        places = np.stack([offsets, found.partitions, found.offsets], axis=1)
         outcomes = Outcomes(
             self._kind,
             partition,
-            np.array(offsets, np.int64),
-            np.ascontiguousarray(table[:, 0]),
-            np.ascontiguousarray(table[:, 1]),
-            np.array(hashes, np.uint32),
+            offsets,
+            found.partitions,
+            found.offsets,
+            _key_hashes(records),
+            _times(records),
+            leaves(places, values),
+            found.versions,
+            self._scores.version_names if is_score else (),
         )
-        return outcomes, unreadable
+        if found.is_readable.all():
+            return outcomes, []
+        lost = [Coordinates(partition, o) for o in offsets[~found.is_readable].tolist()]
+        return outcomes.take(found.is_readable), lost
 
-    def _source(self, message: Message) -> Source:
-        if self._kind is Kind.DEAD_LETTER:
-            return dead_letter_source(message)
-        return self._scores.source(message.value())
+    def _letters(self, records: list[Message]) -> Sources:
+        found = Sources(
+            np.full(len(records), -1, np.int64),
+            np.full(len(records), -1, np.int64),
+            np.full(len(records), -1, np.int32),
+            np.ones(len(records), np.bool_),
+        )
+        for row, message in enumerate(records):
+            try:
+                source = dead_letter_source(message)
+            except UndecodableRecord:
+                found.is_readable[row] = False
+                continue
+            if source.topic == self._input_topic and _are_offsets(source[1:]):
+                found.partitions[row], found.offsets[row] = source.partition, source.offset
+        return found
+
+
+def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
+    """The redriven ones: offset, and partition and offset of the dead letter."""
+    rows = []
+    for message in records:
+        headers = message.headers()
+        if not headers:
+            continue
+        found = {n: as_text(v) for n, v in headers_of(message) if n.startswith(_REDRIVEN)}
+        if found.get(_REDRIVEN + "topic") != dlq_topic:
+            continue
+        try:
+            origin = [int(found[_REDRIVEN + part]) for part in ("partition", "offset")]
+        except (KeyError, ValueError):  # anybody may write such headers; ours are whole
+            continue
+        if _are_offsets(origin):
+            rows.append([message.offset(), *origin])
+    return np.array(rows, np.int64).reshape(-1, 3)
+
+
+def _are_offsets(numbers: Iterable[Any]) -> bool:
+    return all(0 <= number < 2**62 for number in numbers)
+
+
+def _offsets(records: list[Message]) -> NDArray[np.int64]:
+    return np.array([message.offset() for message in records], np.int64)
+
+
+def _key_hashes(records: list[Message]) -> NDArray[np.uint32]:
+    return np.array([key_hash(message.key()) for message in records], np.uint32)
+
+
+def _times(records: list[Message]) -> NDArray[np.int64]:
+    return np.array([message.timestamp()[1] for message in records], np.int64)
 
 
 def _partition(message: Message) -> int:

@@ -126,7 +126,7 @@ class Pipeline:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                done.append((rows, score(part, bundle)))
+                scores = score(part, bundle)
             except (ScorerError, MemoryError):  # no record's fault
                 raise
             except Exception as error:
@@ -135,6 +135,17 @@ class Pipeline:
                     rejections.append(Rejection(int(kept[rows[0]]), Stage.SCORE, reason))
                 else:
                     todo += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+                continue
+            finite = np.isfinite(scores.raw)
+            if finite.all():
+                done.append((rows, scores))
+                continue
+            rejections += [
+                Rejection(int(row), Stage.SCORE, "the score is not a finite number")
+                for row in kept[rows[~finite]]
+            ]
+            if finite.any():
+                todo.append(rows[finite])
         return done
 
     def _publish_scores(

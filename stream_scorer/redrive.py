@@ -24,9 +24,10 @@ from stream_scorer.dead_letters import (
     Selection,
     parse_dead_letter,
 )
-from stream_scorer.errors import RetryableError, UsageError
+from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.findings import Span, Spans
 from stream_scorer.outcome_reader import by_partition
+from stream_scorer.patience import ask_committed
 from stream_scorer.redrive_progress import RedriveProgress, parse_progress
 from stream_scorer.runtime.kafka import (
     INPUT_MAX_BYTES,
@@ -52,6 +53,11 @@ TXN_SECONDS: Final = 30.0  # of one transactional call
 _TXN_RECORDS: Final = 500  # small enough that one txn ends well inside its timeout
 _BY_KEY: Final = -1  # librdkafka's word for "the partitioner decides"
 _OVERHEAD_BYTES: Final = 4096  # batch and record framing, with room
+_FENCED: Final = (
+    KafkaError._FENCED,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +130,7 @@ def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = Fa
                 sender.commit(plan, consumer)
         return planner.tally.result()
     except KafkaException as error:
-        raise translate(error) from error
+        raise _translate(error) from error
     finally:
         consumer.close()
 
@@ -185,7 +191,7 @@ class _Sender:
         try:
             self._producer.init_transactions(TXN_SECONDS)
         except KafkaException as error:
-            raise translate(error) from error
+            raise _translate(error) from error
 
     def commit(self, plan: _Plan, consumer: Consumer) -> None:
         """One txn: the records and the progress, or nothing."""
@@ -197,7 +203,7 @@ class _Sender:
         try:
             for letter in plan.letters:
                 self._send(letter)
-            self._producer.flush(TXN_SECONDS)
+            self._flush()
             if self._failures:
                 raise KafkaException(self._failures[0])
             self._producer.send_offsets_to_transaction(
@@ -239,13 +245,34 @@ class _Sender:
         if error is not None:
             self._failures.append(error)
 
+    def _flush(self) -> None:
+        try:
+            self._producer.flush(TXN_SECONDS)
+        except SystemError as error:
+            # The client raises a fatal error from among its callbacks, and calls the next of them
+            # with that error still pending, which Python reports as a fault of the callback.
+            if isinstance(error.__cause__, KafkaException):
+                raise error.__cause__ from None
+            raise
+
     def _abort(self) -> None:
         try:
             # Without the flush an early abort can be fatal (librdkafka issue 4849).
-            self._producer.flush(TXN_SECONDS)
+            self._flush()
             self._producer.abort_transaction(TXN_SECONDS)
         except KafkaException:
             return  # what failed first is raised; the broker ends the txn
+
+
+def _translate(error: KafkaException) -> RetryableError | FatalError:
+    cause = error.args[0]
+    if isinstance(cause, KafkaError) and cause.code() in _FENCED:
+        return FatalError(
+            "another redrive took over: what this one committed stands, and the other goes on "
+            "from there"
+        )
+    failure = translate(error)
+    return type(failure)(f"{failure}; what was redriven is recorded: it can be run again")
 
 
 def _origin(dlq_topic: str, letter: DeadLetter) -> list[Header]:
@@ -259,9 +286,7 @@ def _origin(dlq_topic: str, letter: DeadLetter) -> list[Header]:
 
 def _load(consumer: Consumer, topic: str, partitions: int) -> dict[int, RedriveProgress]:
     asked = [TopicPartition(topic, partition) for partition in range(partitions)]
-    found = consumer.committed(asked, QUERY_SECONDS)
-    if failed := next((part.error for part in found if part.error), None):
-        raise RetryableError(f"kafka: progress of the redrive: {failed.str()}")
+    found = ask_committed(consumer, asked, QUERY_SECONDS)
     return {part.partition: parse_progress(part.offset, part.metadata) for part in found}
 
 

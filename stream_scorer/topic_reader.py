@@ -22,6 +22,10 @@ from stream_scorer.runtime.settings import KafkaSettings
 QUERY_SECONDS: Final = 10.0  # of one question to the broker
 _RETRY_SECONDS: Final = 0.1
 _BATCH_RECORDS: Final = 5000
+_QUEUE_KBYTES: Final = 32 * 1024  # fetched ahead; the default of 64 MiB is for busier readers
+_FETCH_BYTES: Final = 256 * 1024
+"""Of a partition at once, compressed: small records can unpack to a hundred times as much. A larger
+batch still comes, alone (KIP-74)."""
 _BATCH_SECONDS: Final = 0.1  # consume() waits this long for a full batch, so also at the very end
 
 
@@ -73,6 +77,32 @@ def ask_span(consumer: Consumer, topic: str, partition: int) -> Span:
         time.sleep(_RETRY_SECONDS)
 
 
+def time_offsets(
+    settings: KafkaSettings, group_id: str, topic: str, spans: Spans, time_ms: int
+) -> dict[int, int]:
+    """By partition, the first offset with a record of ``time_ms`` or later; else the span's end.
+
+    Raises:
+        RetryableError: no answer within ``QUERY_SECONDS``.
+        FatalError: the broker refuses us.
+    """
+    consumer = open_consumer(settings, group_id)
+    try:
+        asked = [TopicPartition(topic, p, time_ms) for p in spans]
+        found = consumer.offsets_for_times(asked, timeout=QUERY_SECONDS)
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+    for part in found:
+        if part.error:
+            raise translate(KafkaException(part.error))
+    return {
+        part.partition: part.offset if part.offset >= 0 else spans[part.partition].high
+        for part in found
+    }
+
+
 def read_spans(
     settings: KafkaSettings, group_id: str, topic: str, spans: Spans, stall_seconds: float
 ) -> Iterator[list[Message]]:
@@ -87,7 +117,15 @@ def read_spans(
     """
     left = {p: span for p, span in spans.items() if span.high > span.low}
     consumer = open_consumer(
-        settings, group_id, **{"enable.partition.eof": True, "auto.offset.reset": "earliest"}
+        settings,
+        group_id,
+        **{
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.min.messages": _BATCH_RECORDS * 4,
+            "queued.max.messages.kbytes": _QUEUE_KBYTES,
+            "fetch.message.max.bytes": _FETCH_BYTES,
+        },
     )
     try:
         consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])

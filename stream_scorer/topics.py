@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Final
 
 from stream_scorer.console import aligned, existing_topics, note, say, say_json
+from stream_scorer.errors import FatalError
 from stream_scorer.runtime.kafka import (
     INPUT_MAX_BYTES,
     OUTPUT_MAX_BYTES,
     AdminClient,
     create_topics,
+    extend_topics,
     open_admin,
     topic_config,
 )
@@ -36,6 +38,7 @@ class TopicState:
     partitions: int
     max_bytes: int
     made: bool
+    extended: bool
     warnings: tuple[str, ...]
 
 
@@ -64,11 +67,14 @@ def ensure_topics(
     partitions: int = DEFAULT_PARTITIONS,
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
 ) -> list[TopicState]:
-    """Create the topics that are missing; what is there is left as it is, and judged.
+    """Create the topics that are missing, and give scores and dead letters the input's partitions.
+
+    Outcomes name their partition themselves, so more partitions move none of them. All else that
+    is there is left as it is, and judged.
 
     Raises:
         UsageError: no broker answers.
-        RetryableError, FatalError: the broker refused to make a topic.
+        RetryableError, FatalError: the broker refused to make or extend a topic.
     """
     admin = open_admin(settings)
     wanted = wanted_topics(settings)
@@ -77,7 +83,11 @@ def ensure_topics(
     count = found.get(settings.input_topic, partitions)
     missing = {name: config for name, config in wanted.items() if name not in found}
     made = create_topics(admin, missing, count, replication_factor) if missing else {}
-    return _judge(admin, settings, made)
+    outcomes = (settings.output_topic, settings.dlq_topic)
+    short = [name for name in outcomes if found.get(name, count) < count]
+    if short:
+        extend_topics(admin, short, count)
+    return _judge(admin, settings, made, short)
 
 
 def topic_states(settings: GroupSettings) -> list[TopicState]:
@@ -86,22 +96,35 @@ def topic_states(settings: GroupSettings) -> list[TopicState]:
     Raises:
         UsageError: no broker answers.
     """
-    return _judge(open_admin(settings), settings, {})
+    return _judge(open_admin(settings), settings, {}, ())
 
 
 def _judge(
-    admin: AdminClient, settings: GroupSettings, made: Mapping[str, bool]
+    admin: AdminClient,
+    settings: GroupSettings,
+    made: Mapping[str, bool],
+    extended: Collection[str],
 ) -> list[TopicState]:
     wanted = wanted_topics(settings)
     counts = existing_topics(settings, list(wanted), admin)
     states = []
     for name in (name for name in wanted if name in counts):
-        limit = int(topic_config(admin, name).get(MAX_BYTES, "0"))
-        warnings = topic_faults(
-            name, counts[name], limit, int(wanted[name][MAX_BYTES]), _needed(settings, name, counts)
+        least = int(wanted[name][MAX_BYTES])
+        limit, unknown = _size_limit(admin, name, least)
+        warnings = topic_faults(name, counts[name], limit, least, _needed(settings, name, counts))
+        warnings += unknown
+        states.append(
+            TopicState(name, counts[name], limit, made.get(name, False), name in extended, warnings)
         )
-        states.append(TopicState(name, counts[name], limit, made.get(name, False), warnings))
     return states
+
+
+def _size_limit(admin: AdminClient, name: str, otherwise: int) -> tuple[int, tuple[str, ...]]:
+    """What a topic takes; ``otherwise``, and a warning, where we have no right to ask."""
+    try:
+        return int(topic_config(admin, name).get(MAX_BYTES, "0")), ()
+    except FatalError:
+        return otherwise, (f"no right to read {MAX_BYTES} (DESCRIBE_CONFIGS): it is not checked",)
 
 
 def _needed(settings: TopicSettings, name: str, counts: Mapping[str, int]) -> int | None:
@@ -117,9 +140,10 @@ def topic_faults(
     """What is wrong with a topic, in words for its operator; empty when nothing is."""
     faults = []
     if needed_partitions is not None and partitions != needed_partitions:
+        mend = " (stream-scorer topics create extends it)" * (partitions < needed_partitions)
         faults.append(
             f"{name} has {partitions} partitions, the input {needed_partitions}: a score goes to "
-            "its input's partition number, so the counts must be equal"
+            f"its input's partition number, so the counts must be equal{mend}"
         )
     if max_bytes < needed_bytes:
         faults.append(
@@ -163,6 +187,7 @@ def _show(states: list[TopicState], *, as_json: bool) -> None:
                     "partitions": state.partitions,
                     "max_message_bytes": state.max_bytes,
                     "made": state.made,
+                    "extended": state.extended,
                     "warnings": list(state.warnings),
                 }
                 for state in states
@@ -174,7 +199,7 @@ def _show(states: list[TopicState], *, as_json: bool) -> None:
             state.name,
             f"{state.partitions} partitions",
             f"records up to {state.max_bytes / 2**20:.0f} MiB",
-            "made" if state.made else "",
+            "made" if state.made else "extended" if state.extended else "",
         ]
         for state in states
     ]

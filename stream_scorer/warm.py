@@ -22,6 +22,7 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model import kernel
 from stream_scorer.model.forest_layout import MISSING_NAN, Forest, Tree, assemble
 from stream_scorer.model.predictor import SCAN_FROM_ROWS, ForestPredictor
+from stream_scorer.model.scoring import REASONS
 
 
 def warm() -> float:
@@ -35,21 +36,22 @@ def warm() -> float:
     predictor = ForestPredictor(_stump(matrix.shape[1]))
     raw = predictor.raw(matrix)
     predictor.raw(np.repeat(matrix, SCAN_FROM_ROWS, axis=0))
-    predictor.contributions(matrix)
-    scores = np.empty(1)
+    contributions = predictor.contributions(matrix)
+    kernel.find_largest(contributions, np.empty((len(contributions), REASONS), np.int64))
+    scores = np.empty(len(raw))
     kernel.sigmoid(raw, scores)
     encode_scores(
         b"",
         decoded.batch,
         scores,
-        np.ones(1, np.uint8),
+        np.ones(len(raw), np.uint8),
         {0: [("TransactionAmt", "1", 0.5)]},
         (0.5, 0.9),
         "v1",
         0,
         "transactions",
-        np.zeros(1, np.int32),
-        np.zeros(1, np.int64),
+        np.zeros(len(raw), np.int32),
+        np.zeros(len(raw), np.int64),
     )
     return time.monotonic() - started
 

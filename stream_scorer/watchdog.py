@@ -7,6 +7,7 @@ offsets, so ending at once loses and repeats nothing.
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import threading
@@ -20,10 +21,13 @@ _CHECK_SECONDS: Final = 1.0
 
 
 class Watchdog:
-    """Calls ``os._exit`` once ``silence()`` passes ``limit_seconds``."""
+    """Calls ``os._exit`` once ``silence()`` passes ``limit_seconds``; ``what`` hung, it says."""
 
-    def __init__(self, silence: Callable[[], float], limit_seconds: float) -> None:
+    def __init__(
+        self, silence: Callable[[], float], limit_seconds: float, what: str = "the loop"
+    ) -> None:
         self._silence = silence
+        self._what = what
         self._limit_seconds = limit_seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
@@ -43,6 +47,7 @@ class Watchdog:
     def _watch(self) -> None:
         while not self._stop.wait(_CHECK_SECONDS):
             if self._silence() > self._limit_seconds:
-                log.critical("the loop hung for %.0f s: ending the process", self._silence())
+                log.critical("%s hung for %.0f s: ending the process", self._what, self._silence())
                 logging.shutdown()
+                faulthandler.dump_traceback()  # which call it was, for whoever looks into it
                 os._exit(EXIT_HUNG)

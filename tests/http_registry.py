@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -78,9 +81,17 @@ class HttpRegistry:
 
 
 @contextmanager
-def running_registry() -> Iterator[HttpRegistry]:
-    """The registry, listening."""
+def running_registry(
+    certificate: Path | None = None, user_info: str | None = None
+) -> Iterator[HttpRegistry]:
+    """The registry, listening.
+
+    Args:
+        certificate: a PEM file with key and certificate: it then speaks TLS.
+        user_info: ``user:password`` it asks everybody for (HTTP basic authentication).
+    """
     registry = HttpRegistry()
+    wanted = user_info and "Basic " + base64.b64encode(user_info.encode()).decode()
 
     class Handler(BaseHTTPRequestHandler):
         def _handle(self) -> None:
@@ -89,6 +100,8 @@ def running_registry() -> Iterator[HttpRegistry]:
             length = int(self.headers.get("Content-Length") or 0)
             body = json.loads(self.rfile.read(length)) if length else None
             status, answer = registry.answer(self.command, self.path, body)
+            if wanted and self.headers.get("Authorization") != wanted:
+                status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
             data = json.dumps(answer).encode()
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
@@ -101,10 +114,20 @@ def running_registry() -> Iterator[HttpRegistry]:
         def log_message(self, *_: Any) -> None:
             """Says nothing."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: Any) -> None:
+            """Says nothing of clients that do not trust it."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
-        registry.url = f"http://127.0.0.1:{server.server_address[1]}"
+        registry.url = (
+            f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_address[1]}"
+        )
         try:
             yield registry
         finally:

@@ -80,6 +80,7 @@ class ScorerFleet:
     group_id: str
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    program: tuple[str, ...] = ("-m", "stream_scorer", "run")
     scorers: list[ScorerUnderTest] = field(default_factory=list)
 
     def start(self, **more: str) -> ScorerUnderTest:
@@ -103,7 +104,7 @@ class ScorerFleet:
         }
         log = self.folder / f"scorer-{number}.log"
         with log.open("ab") as output:
-            child = start_child([sys.executable, "-m", "stream_scorer", "run"], output, environment)
+            child = start_child([sys.executable, *self.program], output, environment)
         self.scorers.append(ScorerUnderTest(child, port, log))
         return self.scorers[-1]
 

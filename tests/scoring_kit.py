@@ -18,6 +18,7 @@ from schemas.resolver import LocalSchemas, SchemaResolver
 from schemas.transaction_codec import TransactionDecoder, encode_transactions
 from stream_scorer.memory_broker import MemoryCluster, Record
 from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.explained import Choose, Explained, explain_afterwards
 from stream_scorer.model.predictor import Predictor
 from stream_scorer.pipeline import Destinations, Outcome, Pipeline
 from stream_scorer.ports import Polled
@@ -91,6 +92,9 @@ class RaisesFor:
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         return self.inner.contributions(matrix)
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        return explain_afterwards(self.raw, self.contributions, matrix, choose)
 
 
 def raising(bundle: Bundle, amount: float, error: Exception | None = None) -> Bundle:

@@ -97,7 +97,11 @@ def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.versions import fetch_metadata
 
-    metadata = fetch_metadata(open_store(settings), arguments.version)
+    store = open_store(settings)
+    metadata = fetch_metadata(store, arguments.version)
+    rejection = store.rejected().get(arguments.version)
+    if rejection is not None:
+        metadata = {"rejected": rejection, **metadata}
     if not arguments.json:  # the long tables are for machines
         for name in ("golden", "plots", "reference"):
             metadata.pop(name, None)
@@ -112,6 +116,18 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     store = open_store(settings)
     promote_version(store, settings, arguments.version, is_forced=arguments.force)
     _say_promoted(arguments, arguments.version)
+    return DONE
+
+
+def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.versions import accept_version
+
+    was_rejected = accept_version(open_store(settings), arguments.version)
+    if arguments.json:
+        print(json.dumps({"accepted": arguments.version, "was_rejected": was_rejected}))
+    else:
+        before = "no longer rejected" if was_rejected else "it was not rejected"
+        print(f"accepted {arguments.version} ({before}); no guard judges it again")
     return DONE
 
 
@@ -160,8 +176,13 @@ def _parser() -> argparse.ArgumentParser:
     _finish(show, _show)
     promote = actions.add_parser("promote", help="serve this version from now on")
     promote.add_argument("version", metavar="vN")
-    promote.add_argument("--force", action="store_true", help="even if a scorer rejected it")
+    promote.add_argument(
+        "--force", action="store_true", help="even if a scorer rejected it: accept it too"
+    )
     _finish(promote, _promote)
+    accept = actions.add_parser("accept", help="lift the rejection of a version")
+    accept.add_argument("version", metavar="vN")
+    _finish(accept, _accept)
     _finish(actions.add_parser("rollback", help="go back one version"), _roll_back)
     report = commands.add_parser("report", help="evaluation of a version as an HTML page")
     report.add_argument("version", metavar="vN")

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stream_scorer.errors import ArtifactError, StoreConflict, UsageError
 from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
-from stream_scorer.model.store import ArtifactStore, Pointer
+from stream_scorer.model.store import ArtifactStore, Pointer, find_succession
 from stream_scorer.model.store_layout import METADATA, SIGNATURE
 from stream_scorer.runtime.settings import StoreSettings
 
@@ -18,15 +18,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The promoted version as a run began; ``bundle`` is None if this code cannot load it."""
+    """The pointer as a run began, and the version to beat, which serves.
+
+    They differ where scorers rejected the promoted version. ``bundle`` is None if this code cannot
+    load it.
+    """
 
     pointer: Pointer | None
     bundle: Bundle | None
-
-    @property
-    def version(self) -> str | None:
-        """What is promoted, if anything is."""
-        return None if self.pointer is None else self.pointer.version
+    version: str | None
 
 
 def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
@@ -37,17 +37,20 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
     """
     pointer = store.current()
     if pointer is None:
-        return Champion(None, None)
+        return Champion(None, None, None)
+    version = pointer.version
+    rejected = store.rejected()
+    if version in rejected:
+        succession = find_succession(store, version, rejected)
+        version = next(iter(succession.versions), version)
     try:
         bundle = load_bundle(
-            store.fetch(pointer.version),
-            pointer.version,
-            parse_trusted_keys(settings.model_trusted_keys),
+            store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys)
         )
     except ArtifactError as error:
-        log.warning("champion %s cannot be compared with: %s", pointer.version, error)
-        return Champion(pointer, None)
-    return Champion(pointer, bundle)
+        log.warning("champion %s cannot be compared with: %s", version, error)
+        return Champion(pointer, None, version)
+    return Champion(pointer, bundle, version)
 
 
 def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
@@ -83,7 +86,7 @@ def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> Non
     except StoreConflict as error:
         was = "nothing" if expected is None else expected.version
         raise UsageError(
-            f"{version} is published but not promoted: meanwhile somebody moved the pointer, "
-            f"which was at {was}; look at it and promote by hand: "
-            f"fraud-trainer models promote {version}"
+            f"{version} is published but not promoted: another trainer or person promoted first "
+            f"(the pointer was at {was} when this run began); look with fraud-trainer models list, "
+            f"and promote by hand if it should serve: fraud-trainer models promote {version}"
         ) from error

@@ -52,7 +52,7 @@ def describe_versions(lines: Iterable[VersionLine]) -> Iterator[str]:
             "" if line.rows is None else f"{line.rows:,}",
             "" if line.average_precision is None else f"{line.average_precision:.4f}",
             "" if line.recall_top_2_percent is None else f"{line.recall_top_2_percent:.4f}",
-            line.status,
+            line.status if line.rejection is None else f"{line.status}: {line.rejection}",
         ).rstrip()
 
 

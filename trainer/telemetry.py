@@ -13,6 +13,7 @@ from prometheus_client import (
     Counter,
     Gauge,
     push_to_gateway,
+    pushadd_to_gateway,
     write_to_textfile,
 )
 
@@ -67,9 +68,25 @@ def build_registry(run: RunMeasures) -> CollectorRegistry:
     }
     for name, (meaning, value) in gauges.items():
         Gauge(name, meaning, registry=registry).set(value)
+    Gauge(
+        "fraud_scorer_training_last_success_timestamp_seconds",
+        "when the last run that published a version ended",
+        registry=registry,
+    ).set_to_current_time()
     Counter("data_ingestion_rows", "rows read for training", registry=registry).inc(
         run.ingested_rows
     )
+    return registry
+
+
+def build_failure() -> CollectorRegistry:
+    """What a failed run leaves; the next successful push takes it away."""
+    registry = CollectorRegistry()
+    Gauge(
+        "fraud_scorer_training_failed_timestamp_seconds",
+        "when the last run failed; gone after a successful one",
+        registry=registry,
+    ).set_to_current_time()
     return registry
 
 
@@ -91,3 +108,11 @@ def push_metrics(registry: CollectorRegistry, url: str) -> None:
         push_to_gateway(url, JOB, registry, timeout=PUSH_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
         log.warning("metrics were not pushed to %s: %s", url, error)
+
+
+def push_failure(url: str) -> None:
+    """Tell a Pushgateway that a run failed, beside the figures of the last good one."""
+    try:
+        pushadd_to_gateway(url, JOB, build_failure(), timeout=PUSH_TIMEOUT_SECONDS)
+    except (OSError, ValueError) as error:
+        log.warning("the failure was not pushed to %s: %s", url, error)

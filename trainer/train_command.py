@@ -16,7 +16,13 @@ from trainer.publish import Champion, load_champion, promote, publish
 from trainer.settings import TrainerSettings
 from trainer.source import CsvSource, Source, SyntheticSource
 from trainer.stages import Stages
-from trainer.telemetry import RunMeasures, build_registry, push_metrics, write_metrics
+from trainer.telemetry import (
+    RunMeasures,
+    build_registry,
+    push_failure,
+    push_metrics,
+    write_metrics,
+)
 from trainer.tracking import track_run
 
 log = logging.getLogger(__name__)
@@ -68,6 +74,15 @@ def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str,
     Raises:
         ScorerError: what went wrong, for the person who started it.
     """
+    try:
+        return _train(arguments, settings)
+    except Exception:
+        if settings.pushgateway_url:
+            push_failure(settings.pushgateway_url)
+        raise
+
+
+def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
     started = time.monotonic()
     stages = Stages()
     plan = make_plan(arguments)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-import json
+import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from stream_scorer.errors import ArtifactError, StoreConflict, StoreError, UsageError
 from stream_scorer.model.bundle import load_bundle
+from stream_scorer.model.json_limits import parse_object
+from stream_scorer.model.probation import describe_rejection
 from stream_scorer.model.signing import parse_trusted_keys
-from stream_scorer.model.store import ArtifactStore, Pointer
-from stream_scorer.model.store_layout import METADATA, version_number
+from stream_scorer.model.store import (
+    ArtifactStore,
+    Pointer,
+    failed_its_gate,
+    find_succession,
+)
+from stream_scorer.model.store_layout import METADATA
 from stream_scorer.runtime.settings import StoreSettings
 
 
@@ -25,6 +33,8 @@ class VersionLine:
     rows: int | None
     average_precision: float | None
     recall_top_2_percent: float | None
+    rejection: str | None = None
+    """Why scorers keep away from it, if they do."""
 
 
 def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
@@ -33,16 +43,11 @@ def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
     Raises:
         UsageError: there is no such version, or its metadata cannot be read.
     """
-    if version not in store.versions():
-        known = ", ".join(store.versions()) or "none"
-        raise UsageError(f"no version {version} in {store.where} (there are: {known})")
+    _require_version(store, version)
     try:
-        metadata = json.loads(store.fetch(version)[METADATA])
+        return parse_object(store.fetch(version)[METADATA])
     except ValueError as error:
         raise UsageError(f"{METADATA} of {version} cannot be read: {error}") from error
-    if not isinstance(metadata, dict):
-        raise UsageError(f"{METADATA} of {version} is not a JSON object")
-    return metadata
 
 
 def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
@@ -52,7 +57,7 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
         try:
             metadata = fetch_metadata(store, version)
         except (UsageError, StoreError):
-            yield VersionLine(version, "unreadable", "", None, None, None)
+            yield VersionLine(version, "unreadable", "", None, None, None, _why(rejected, version))
             continue
         test = _path(metadata, "metrics", "test")
         yield VersionLine(
@@ -62,7 +67,19 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
             _path(metadata, "training", "rows"),
             _path(test, "average_precision"),
             _path(test, "top", "0.02", "recall"),
+            _why(rejected, version),
         )
+
+
+def _require_version(store: ArtifactStore, version: str) -> None:
+    versions = store.versions()
+    if version not in versions:
+        known = ", ".join(versions) or "none"
+        raise UsageError(f"no version {version} in {store.where} (there are: {known})")
+
+
+def _why(rejected: Mapping[str, Mapping[str, Any]], version: str) -> str | None:
+    return describe_rejection(rejected[version]) if version in rejected else None
 
 
 def _path(value: Any, *names: str) -> Any:
@@ -88,34 +105,72 @@ def _status(
 
 
 def promote_version(
-    store: ArtifactStore, settings: StoreSettings, version: str, *, is_forced: bool = False
+    store: ArtifactStore,
+    settings: StoreSettings,
+    version: str,
+    *,
+    is_forced: bool = False,
+    is_rollback: bool = False,
 ) -> Pointer:
     """Make ``version`` the one that serves, after loading it as a scorer would.
+
+    Forced, a rejected version is accepted first: else no scorer would take it.
 
     Raises:
         UsageError: it does not load, was rejected (unless forced), or the pointer moved.
     """
     pointer = store.current()
-    if pointer is not None and pointer.version == version:
+    rejected = store.rejected()
+    is_promoted = pointer is not None and pointer.version == version
+    if is_promoted and version not in rejected:
+        assert pointer is not None  # noqa: S101 - for mypy
         return pointer
-    fetch_metadata(store, version)
-    reason = store.rejected().get(version)
-    if reason is not None and not is_forced:
-        raise UsageError(f"{version} was rejected by a scorer ({reason}); --force to promote it")
+    _require_version(store, version)
+    if version in rejected and not is_forced:
+        raise UsageError(
+            f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers keep away "
+            f"from it until fraud-trainer models accept {version}, or promote --force, which does "
+            "both"
+        )
     try:
         load_bundle(store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys))
     except ArtifactError as error:
         raise UsageError(f"{version} cannot be served: {error}") from error
+    if version in rejected:
+        accept_version(store, version)
     try:
-        return store.promote(version, pointer)
+        return store.promote(version, pointer, is_rollback=is_rollback)
     except StoreConflict as error:
-        raise UsageError(f"the pointer moved meanwhile ({error}); look and try again") from error
+        raise UsageError(
+            f"somebody else promoted at the same time and won: {error}; look with fraud-trainer "
+            "models list and try again if it still should be so"
+        ) from error
+
+
+def accept_version(store: ArtifactStore, version: str) -> bool:
+    """Lift the rejection of a version, for good: no guard judges it again.
+
+    Returns:
+        Whether it was rejected.
+
+    Raises:
+        UsageError: there is no such version.
+    """
+    _require_version(store, version)
+    return store.readmit(
+        version,
+        {
+            "version": version,
+            "reason": "accepted by an operator",
+            "was_rejected": _why(store.rejected(), version),
+            "host": socket.gethostname(),
+            "at": datetime.now(UTC).isoformat(timespec="seconds"),
+        },
+    )
 
 
 def previous_version(store: ArtifactStore) -> tuple[Pointer, str]:
-    """The pointer, and the version one step before it that could serve.
-
-    That is the newest older version which no scorer rejected and the gate let pass.
+    """The pointer, and the version that was promoted before it and is not rejected.
 
     Raises:
         UsageError: nothing is promoted, or there is no such version.
@@ -123,13 +178,14 @@ def previous_version(store: ArtifactStore) -> tuple[Pointer, str]:
     pointer = store.current()
     if pointer is None:
         raise UsageError(f"nothing is promoted in {store.where}, so there is no way back")
-    number, rejected = version_number(pointer.version), store.rejected()
-    for version in reversed(store.versions()):
-        if version_number(version) >= number or version in rejected:
-            continue
-        if _path(fetch_metadata(store, version), "gate", "passed") is not False:
+    succession = find_succession(store, pointer.version, store.rejected())
+    for version in succession.versions:
+        if succession.is_recorded or not failed_its_gate(fetch_metadata(store, version)):
             return pointer, version
-    raise UsageError(f"there is no version before {pointer.version} to roll back to")
+    raise UsageError(
+        f"there is no version before {pointer.version} to roll back to: none was promoted before "
+        "it that is not rejected"
+    )
 
 
 def roll_back(store: ArtifactStore, settings: StoreSettings) -> tuple[str, str]:
@@ -139,5 +195,5 @@ def roll_back(store: ArtifactStore, settings: StoreSettings) -> tuple[str, str]:
         UsageError: see :func:`previous_version` and :func:`promote_version`.
     """
     pointer, version = previous_version(store)
-    promote_version(store, settings, version)
+    promote_version(store, settings, version, is_rollback=True)
     return pointer.version, version

@@ -6,18 +6,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.runtime.kafka import (
     Consumer,
     KafkaError,
     KafkaException,
     TopicPartition,
+    is_hopeless,
+    open_admin,
     open_consumer,
+    topic_partitions,
     translate,
 )
 from stream_scorer.runtime.settings import KafkaSettings
 
 _GROUP: Final = "fraud-dashboard"  # librdkafka wants a name; nothing is ever committed under it
+_WHY_SECONDS: Final = 2.0
 _ANSWER_SECONDS: Final = 3.0  # a broker that is there answers metadata in milliseconds
 
 
@@ -62,6 +66,7 @@ class KafkaScores:
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
+        self._settings = settings
         self._consumer: Consumer = open_consumer(
             settings,
             _GROUP,
@@ -75,14 +80,26 @@ class KafkaScores:
     def find(self) -> Place | None:
         """One metadata request, and one request for each partition's bounds."""
         try:
-            metadata = self._consumer.list_topics(timeout=_ANSWER_SECONDS)
+            # By name: a list of all leaves out those we have no right on.
+            metadata = self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS)
             found = metadata.topics.get(self._topic)
-            if found is None or found.error is not None:
+            problem = None if found is None else found.error
+            if isinstance(problem, KafkaError) and is_hopeless(problem):
+                raise FatalError(f"no right on topic {self._topic}: grant this user READ on it")
+            if found is None or problem is not None:
                 return None
             bounds = {p: self._bounds(p) for p in sorted(found.partitions)}
         except KafkaException as error:
-            raise translate(error) from error
+            raise self._explain(error) from error
         return Place(str(metadata.cluster_id), bounds)
+
+    def _explain(self, error: KafkaException) -> RetryableError | FatalError:
+        """Why nobody answers: a consumer is only told while it polls, an admin client at once."""
+        try:
+            topic_partitions(open_admin(self._settings), [self._topic], _WHY_SECONDS)
+        except (RetryableError, FatalError) as told:
+            return told
+        return translate(error)
 
     def _bounds(self, partition: int) -> tuple[int, int]:
         marks = self._consumer.get_watermark_offsets(
@@ -113,6 +130,8 @@ class KafkaScores:
             trouble = message.error()
             if trouble is None:
                 records.append((partition, offset, message.value()))
+            elif trouble.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # librdkafka looks for a coordinator all the same; we need none
             elif trouble.code() == KafkaError._PARTITION_EOF:
                 ends[partition] = offset
             elif not trouble.retriable():

@@ -108,6 +108,11 @@ export class View {
       shown.push(["amber", "No new score",
         `for ${writeSpan(now - feed.read_at)}: the scorer or its input is silent.`]);
     }
+    if (model.rejected) {
+      const { rejected, reason, serving } = model.rejected;
+      shown.push(["red", `Model ${rejected} is rejected`,
+        `: ${reason}. ${serving ?? "No model"} scores instead.`]);
+    }
     if (!model.version) {
       shown.push(["red", "No model is loaded here",
         `: ${model.detail}. The list stays readable; Check and /predict wait for it.`]);

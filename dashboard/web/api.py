@@ -19,10 +19,10 @@ from dashboard.web.auth import identity_of
 from dashboard.web.flag_docs import FlagModel, FlagPageModel
 from dashboard.web.listing import MAX_LIMIT, fetch_page, forbid_unknown
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.predict_docs import problem_responses
+from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
 
-router = APIRouter(prefix="/api/v1", tags=["flags"])
+router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _LIST_PARAMETERS: Final = frozenset(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
+import logging
 import time
-from collections.abc import Callable, Mapping
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import quote, urlsplit
 
@@ -14,9 +15,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.settings import DashboardSettings, Network, is_loopback
+from dashboard.web.limits import Buckets, client_key, parse_address, too_many
 from dashboard.web.problems import Problem, render_problem, wants_page
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import Entry, Identity, TokensFile
+from dashboard.web.tokens import Entry, Identity, TokensFile, hash_token
+
+log = logging.getLogger(__name__)
+
+TOO_MANY_TOKENS: Final = "too many wrong tokens came from this address"
+HEAD_MAX_BYTES: Final = 32 * 1024
+"""Request line and headers; a cookie and a proxy's additions are a few kilobytes."""
 
 COOKIE: Final = "fraud_dashboard"
 SESSION_SECONDS: Final = 12 * 3600  # a working day
@@ -24,7 +32,13 @@ _OPEN_PATHS: Final = frozenset(
     {"/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/login", "/logout"}
 )
 _PROBES: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+_MAX_SEEN: Final = 1000  # tokens in use; far more than a tokens file has
+_MAX_NAME_CHARS: Final = 254  # of an e-mail address
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+LOCAL: Final = Identity("local", "lead")
+"""Whoever reaches an address where nobody is asked who they are."""
 
 
 class Authenticator(Protocol):
@@ -40,26 +54,43 @@ class Nobody:
 
     def identify(self, request: Request) -> Identity:  # noqa: ARG002 - the port's
         """Always the same local user."""
-        return Identity("local", "lead")
+        return LOCAL
 
 
 class TokenAuth:
     """``DASHBOARD_AUTH=token``: a bearer token, or the session cookie made from one."""
 
     def __init__(
-        self, tokens: TokensFile, sealer: Sealer, clock: Callable[[], float] = time.time
+        self,
+        tokens: TokensFile,
+        sealer: Sealer,
+        clock: Callable[[], float] = time.time,
+        failures: Buckets | None = None,
+        proxies: Sequence[Network] = (),
     ) -> None:
         self._tokens = tokens
         self._sealer = sealer
         self._clock = clock
+        self._failures = Buckets(0, 0) if failures is None else failures
+        self._proxies = proxies
+        self._seen: OrderedDict[str, None] = OrderedDict()
 
     def identify(self, request: Request) -> Identity | None:
         """The holder of the bearer token, else of the session."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme:
-            entry = self._tokens.find(token.strip()) if scheme.lower() == "bearer" else None
-            return entry.identity if entry else None
+            return self._by_token(request, token.strip()) if scheme.lower() == "bearer" else None
         return self._resume(request.cookies.get(COOKIE, ""))
+
+    def wait_seconds(self, request: Request) -> float:
+        """How long this address may not try another token; 0 when it may now."""
+        return self._failures.wait_seconds(client_key(request, self._proxies))
+
+    def note_failure(self, request: Request) -> None:
+        """A wrong token came from this address."""
+        key = client_key(request, self._proxies)
+        self._failures.charge(key, 1)
+        log.warning("a wrong token was presented", extra={"client": key})
 
     def log_in(self, token: str) -> str | None:
         """The cookie for a token's holder; None if nobody holds it."""
@@ -68,6 +99,29 @@ class TokenAuth:
             return None
         until = int(self._clock()) + SESSION_SECONDS
         return self._sealer.seal("session", [entry.identity.name, until, _hint(entry)])
+
+    def _by_token(self, request: Request, token: str) -> Identity | None:
+        """The token's holder.
+
+        Raises:
+            Problem: 429, nothing was looked up: too many wrong ones came from this address. Tokens
+                that were right a while ago pass, or one guesser would lock out everybody behind
+                the same proxy.
+        """
+        digest = hash_token(token)
+        wait = self.wait_seconds(request)
+        if wait and digest not in self._seen:
+            raise too_many(TOO_MANY_TOKENS, wait)
+        entry = self._tokens.find(token)
+        if entry is None:
+            self._seen.pop(digest, None)
+            self.note_failure(request)
+            return None
+        self._seen[digest] = None
+        self._seen.move_to_end(digest)
+        if len(self._seen) > _MAX_SEEN:
+            self._seen.popitem(last=False)
+        return entry.identity
 
     def _resume(self, cookie: str) -> Identity | None:
         session = self._sealer.unseal("session", cookie) if cookie else None
@@ -90,17 +144,15 @@ class ProxyAuth:
     def identify(self, request: Request) -> Identity | None:
         """The user the proxy names."""
         names = request.headers.getlist(self._header)
-        if request.client is None or len(names) != 1 or not names[0].strip():
+        if request.client is None or len(names) != 1:
             return None
-        try:
-            address = ipaddress.ip_address(request.client.host)
-        except ValueError:
+        name = names[0].strip()
+        if not 0 < len(name) <= _MAX_NAME_CHARS:  # cut, two of them could be the same user
             return None
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        if not any(address in network for network in self._networks):
+        address = parse_address(request.client.host)
+        if address is None or not any(address in network for network in self._networks):
             return None
-        return Identity(names[0].strip()[:64], "analyst")
+        return Identity(name, "analyst")
 
 
 def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenticator:
@@ -110,7 +162,10 @@ def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenti
         SettingsError: the tokens file cannot be used.
     """
     if settings.dashboard_auth == "token" and settings.dashboard_tokens_file:
-        return TokenAuth(TokensFile(settings.dashboard_tokens_file), sealer)
+        per_minute = settings.dashboard_failed_logins_per_minute
+        failures = Buckets(per_minute / 60, per_minute)
+        tokens = TokensFile(settings.dashboard_tokens_file)
+        return TokenAuth(tokens, sealer, failures=failures, proxies=settings.proxy_networks)
     if settings.dashboard_auth == "proxy":
         return ProxyAuth(settings.dashboard_proxy_header, settings.proxy_networks)
     return Nobody()
@@ -133,16 +188,24 @@ class Gate:
         await (answer or self._app)(scope, receive, send)
 
     def _check(self, request: Request) -> Response | None:
+        if _head_bytes(request.scope) > HEAD_MAX_BYTES:
+            problem = Problem(431, f"the headers are larger than {HEAD_MAX_BYTES:,} bytes")
+            return render_problem(request, problem)
         path = request.url.path
         host = request.headers.get("host", "")
         # A name that merely resolves to 127.0.0.1 (DNS rebinding) must not open the page.
         if self._local_only and path not in _PROBES and not is_loopback(_hostname(host)):
             return render_problem(request, Problem(421, f"{host!r} is not served here"))
         if request.method not in _SAFE_METHODS and is_cross_site(request.headers):
-            return render_problem(request, Problem(403, "the request comes from another site"))
+            return render_problem(
+                request, Problem(403, "the request comes from another site", headers=_end(request))
+            )
         if path in _OPEN_PATHS or path.startswith("/static/"):
             return None
-        identity = self._authenticator.identify(request)
+        try:
+            identity = self._authenticator.identify(request)
+        except Problem as problem:
+            return render_problem(request, problem)
         if identity is None:
             return self._refuse(request)
         request.scope.setdefault("state", {})["identity"] = identity
@@ -158,10 +221,12 @@ class Gate:
                 Problem(
                     401,
                     "send a token: Authorization: Bearer …",
-                    headers={"WWW-Authenticate": 'Bearer realm="fraud dashboard"'},
+                    headers={"WWW-Authenticate": 'Bearer realm="fraud dashboard"', **_end(request)},
                 ),
             )
-        return render_problem(request, Problem(401, "the proxy in front names no user"))
+        return render_problem(
+            request, Problem(401, "the proxy in front names no user", headers=_end(request))
+        )
 
 
 def is_cross_site(headers: Headers | Mapping[str, str]) -> bool:
@@ -169,7 +234,12 @@ def is_cross_site(headers: Headers | Mapping[str, str]) -> bool:
     if site := headers.get("sec-fetch-site"):
         return site not in ("same-origin", "none")
     origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc != headers.get("host")
+    if origin is None:
+        return False
+    try:
+        return urlsplit(origin).netloc != headers.get("host")
+    except ValueError:  # half an IPv6 address: no browser's origin
+        return True
 
 
 def local_path(wanted: str) -> str:
@@ -182,6 +252,17 @@ def identity_of(request: Request) -> Identity | None:
     """Who asks, as the gate found out."""
     found: Any = request.scope.get("state", {}).get("identity")
     return found if isinstance(found, Identity) else None
+
+
+def _end(request: Request) -> dict[str, str]:
+    """Ends the connection of one who is refused: a body that may never end is not read."""
+    return {} if request.method in _SAFE_METHODS else {"Connection": "close"}
+
+
+def _head_bytes(scope: Scope) -> int:
+    """What the parser lets through at once can be larger than what it waits for."""
+    fields = sum(len(name) + len(value) for name, value in scope["headers"])
+    return fields + len(scope.get("raw_path") or b"") + len(scope["query_string"])
 
 
 def _hostname(host: str) -> str:

@@ -8,8 +8,15 @@ from urllib.parse import parse_qs
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
-from dashboard.web.auth import COOKIE, SESSION_SECONDS, TokenAuth, local_path
+from dashboard.web.auth import (
+    COOKIE,
+    SESSION_SECONDS,
+    TOO_MANY_TOKENS,
+    TokenAuth,
+    local_path,
+)
 from dashboard.web.body import read_body
+from dashboard.web.limits import too_many
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 
@@ -30,11 +37,14 @@ def login_form(request: Request, parts: PartsOf) -> Response:
 async def log_in(request: Request, parts: PartsOf) -> Response:
     """Exchange a token for a session cookie, or say that it is unknown."""
     auth = _token_auth(parts)
+    if wait := auth.wait_seconds(request):
+        return _form(request, parts, "/", wait=too_many(TOO_MANY_TOKENS, wait))
     text = (await read_body(request, _MAX_FORM_BYTES)).decode("utf-8", "replace")
     fields = parse_qs(text, max_num_fields=10)
     wanted = local_path(fields.get("next", ["/"])[0])
     cookie = auth.log_in(fields.get("token", [""])[0].strip())
     if cookie is None:
+        auth.note_failure(request)
         return _form(request, parts, wanted, is_wrong=True)
     answer = RedirectResponse(wanted, 303)
     is_https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
@@ -59,9 +69,17 @@ def _token_auth(parts: Parts) -> TokenAuth:
     return parts.authenticator
 
 
-def _form(request: Request, parts: Parts, wanted: str, *, is_wrong: bool = False) -> Response:
-    context = {"next": wanted, "is_wrong": is_wrong, "version": parts.version}
+def _form(
+    request: Request,
+    parts: Parts,
+    wanted: str,
+    *,
+    is_wrong: bool = False,
+    wait: Problem | None = None,
+) -> Response:
+    context = {"next": wanted, "is_wrong": is_wrong, "wait": wait, "version": parts.version}
+    status = wait.status if wait else 401 if is_wrong else 200
     page: Response = parts.templates.TemplateResponse(
-        request, "login.html", context, 401 if is_wrong else 200
+        request, "login.html", context, status, wait.headers if wait else None
     )
     return page

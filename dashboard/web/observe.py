@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.metrics import Metrics
 from dashboard.web.problems import Problem, render_problem
+from stream_scorer.runtime.tracing import Tracing
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,7 @@ _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _QUIET: Final = ("/livez", "/readyz", "/health", "/metrics", "/static/")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STREAM: Final = "/api/v1/stream"
+_PREDICT: Final = "/predict"
 
 
 class Observe:
@@ -27,9 +29,10 @@ class Observe:
     ``transaction_count`` for the log line.
     """  # noqa: D205 - one sentence
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on."""
@@ -71,6 +74,8 @@ class Observe:
         self._metrics.request_count.labels(method, route, str(status)).inc()
         if route != _STREAM:
             self._metrics.request_latency.labels(method, route).observe(seconds)
+        if self._tracing is not None and route == _PREDICT:
+            self._trace(self._tracing, scope, status, seconds)
         quiet = scope["path"].startswith(_QUIET) and status < 500
         extra = {"request_id": scope["state"]["request_id"], "latency_ms": round(seconds * 1e3, 1)}
         if (count := scope["state"].get("transaction_count")) is not None:
@@ -79,6 +84,17 @@ class Observe:
             logging.DEBUG if quiet else logging.INFO,
             "%s %s %d", method, route, status, extra=extra,
         )  # fmt: skip
+
+    @staticmethod
+    def _trace(tracing: Tracing, scope: Scope, status: int, seconds: float) -> None:
+        facts = {
+            "http.request.method": scope["method"],
+            "http.route": _PREDICT,
+            "http.response.status_code": status,
+            "fraud_scorer.transactions": scope["state"].get("transaction_count", 0),
+        }
+        parent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+        tracing.request(f"{scope['method']} {_PREDICT}", parent, seconds, facts)
 
 
 def _request_id(given: str) -> str:

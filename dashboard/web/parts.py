@@ -15,6 +15,7 @@ from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
+from dashboard.web.limits import Buckets
 from dashboard.web.sealing import Sealer
 
 
@@ -33,6 +34,7 @@ class Parts:
     authenticator: Authenticator
     templates: Jinja2Templates
     scoring: CapacityLimiter
+    predict_rate: Buckets
 
 
 def parts_of(request: Request) -> Parts:

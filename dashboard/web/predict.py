@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 from anyio.to_thread import run_sync
@@ -18,13 +18,18 @@ from dashboard.predicting import (
     TooManyRows,
     predict,
 )
+from dashboard.web.auth import LOCAL, identity_of
 from dashboard.web.body import read_body
+from dashboard.web.limits import client_key, too_many
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.predict_docs import PredictionModel, problem_responses, request_body
+from dashboard.web.predict_docs import REFUSALS, PredictionModel, problem_responses, request_body
 from dashboard.web.problems import Problem
 from stream_scorer.model.bundle import Bundle
 
 router = APIRouter()
+
+ROW_BYTES: Final = 8192
+"""A transaction with every column, as JSON: what one row of a request may weigh."""
 
 
 @router.post(
@@ -33,9 +38,13 @@ router = APIRouter()
     response_model=None,
     responses={
         200: {"model": PredictionModel, "description": "one result for each transaction"},
+        **REFUSALS,
         **problem_responses(
+            s403="a browser says that another site's page asks",
+            s408="the body did not arrive in time",
             s413="the body is too large or holds too many transactions",
             s422="rows that cannot be scored, with row and field of each fault",
+            s429="more rows than DASHBOARD_PREDICT_ROWS_PER_SECOND; Retry-After says when",
             s503="no model is loaded yet",
         ),
     },
@@ -51,12 +60,33 @@ async def predict_transactions(
         raise Problem(
             503, f"no model is loaded: {why}", kind="model-not-loaded", headers={"Retry-After": "5"}
         )
+    key = _payer(request)
+    if wait := parts.predict_rate.wait_seconds(key):
+        raise too_many(
+            "more than DASHBOARD_PREDICT_ROWS_PER_SECOND"
+            f"={parts.settings.dashboard_predict_rows_per_second}",
+            wait,
+        )
     body = await read_body(request, MAX_BODY_BYTES)
+    paid = max(1, len(body) // ROW_BYTES)  # a faulty request is work too
+    parts.predict_rate.charge(key, paid)
     prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
     count = len(prediction.predictions)
+    parts.predict_rate.charge(key, max(0, count - paid))
     request.scope["state"]["transaction_count"] = count
     parts.metrics.prediction_count.inc(count)
     return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
+
+
+def _payer(request: Request) -> str:
+    """Whose rows they are: the user's, or those of an address where nobody is asked who they are.
+
+    The local user of ``DASHBOARD_AUTH=none`` is whoever reaches the address.
+    """
+    identity = identity_of(request)
+    if identity is None or identity == LOCAL:
+        return f"address {client_key(request)}"
+    return f"user {identity.name}"
 
 
 def _predict(body: bytes, bundle: Bundle) -> Prediction:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
@@ -71,6 +71,15 @@ def problem_responses(**reasons: str) -> dict[int | str, dict[str, Any]]:
         }
         for status, why in reasons.items()
     }
+
+
+REFUSALS: Final = problem_responses(
+    s401="who asks is not known (DASHBOARD_AUTH)",
+    s421="not a name of this machine (DASHBOARD_AUTH=none)",
+    s429="too many wrong tokens came from this address, or more than it may ask for; Retry-After "
+    "says when to come back",
+)
+"""What any path but the probes may answer before its handler is asked."""
 
 
 def request_body() -> dict[str, Any]:

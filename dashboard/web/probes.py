@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from dashboard.feed.board import FeedState
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_model
 from dashboard.web.parts import Parts, parts_of
+from dashboard.web.predict_docs import problem_responses
 from dashboard.web.problems import PROBLEM_JSON
 
 router = APIRouter(tags=["probes"])
@@ -23,7 +24,7 @@ async def livez() -> dict[str, str]:
     return {"status": "alive"}
 
 
-@router.get("/readyz", response_model=None)
+@router.get("/readyz", response_model=None, responses=problem_responses(s503="what is missing"))
 async def readyz(parts: PartsOf) -> Response:
     """A model is loaded, and no backlog is being read; a broker's outage alone changes nothing."""
     why = []
@@ -33,12 +34,22 @@ async def readyz(parts: PartsOf) -> Response:
     if state in (FeedState.STARTING, FeedState.REBUILDING):
         why.append(f"the feed is {state}")
     if why:
-        body = {"title": "Service Unavailable", "status": 503, "detail": "; ".join(why)}
+        body = {
+            "type": "about:blank",
+            "title": "Service Unavailable",
+            "status": 503,
+            "detail": "; ".join(why),
+            "instance": "/readyz",
+        }
         return JSONResponse(body, 503, {"Retry-After": "2"}, PROBLEM_JSON)
     return JSONResponse({"status": "ready"})
 
 
-@router.get("/health", response_model=None)
+@router.get(
+    "/health",
+    response_model=None,
+    responses={503: {"description": "the same, when a part is not well"}},
+)
 async def health(parts: PartsOf) -> Response:
     """Every part in detail; 503 if any is not well."""
     feed = parts.board.status
@@ -66,7 +77,7 @@ async def health(parts: PartsOf) -> Response:
     return JSONResponse(body, 200 if well else 503)
 
 
-@router.get("/metrics", response_model=None)
+@router.get("/metrics", response_model=None, response_class=PlainTextResponse)
 def metrics(parts: PartsOf) -> Response:
     """Prometheus exposition."""
     body, content_type = parts.metrics.render()

@@ -23,7 +23,7 @@ from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker_log import last_errors, read_from, rotate
 from stream_scorer.local.jars import Progress, cache_folder, ensure_jars
 from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command
-from stream_scorer.local.node import write_node
+from stream_scorer.local.node import Listener, write_node
 from stream_scorer.local.probe import (
     is_port_free,
     pick_free_port,
@@ -58,6 +58,8 @@ class EmbeddedBroker:
         heap_mib: the JVM's heap.
         jvm_flags: more flags for the JVM.
         use_aot_cache: start with the AOT cache if there is one (three times as fast).
+        listeners: more of them, name → security protocol (``SASL_SSL``, …); what they need beside
+            goes into ``properties``. :meth:`bootstrap_of` says where they are.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class EmbeddedBroker:
         heap_mib: int = 256,
         jvm_flags: Sequence[str] = (),
         use_aot_cache: bool = True,
+        listeners: Mapping[str, str] | None = None,
     ) -> None:
         self._given_folder = folder.absolute() if folder else None
         self._folder: Path | None = self._given_folder
@@ -79,6 +82,8 @@ class EmbeddedBroker:
         self._heap_mib = heap_mib
         self._jvm_flags = tuple(jvm_flags)
         self._use_aot_cache = use_aot_cache
+        self._protocols = dict(listeners or {})
+        self._listeners: tuple[Listener, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -106,6 +111,17 @@ class EmbeddedBroker:
     def bootstrap_servers(self) -> str:
         """``127.0.0.1:port``, the same after every restart."""
         return f"127.0.0.1:{self._port}"
+
+    def bootstrap_of(self, listener: str) -> str:
+        """``127.0.0.1:port`` of a further listener, the same after every restart.
+
+        Raises:
+            LookupError: there is none of this name, or the broker was not started.
+        """
+        for one in self._listeners:
+            if one.name == listener:
+                return f"127.0.0.1:{one.port}"
+        raise LookupError(f"no listener {listener}")
 
     @property
     def settings(self) -> KafkaSettings:
@@ -198,8 +214,18 @@ class EmbeddedBroker:
     def _start_once(self, java: Path, jars: Sequence[Path]) -> bool:
         """Start and wait; False when a port was snatched away and another may be tried."""
         port, controller_port = self._port or pick_free_port(), pick_free_port()
+        if not self._port:  # a restart keeps them
+            self._listeners = tuple(
+                Listener(name, protocol, pick_free_port())
+                for name, protocol in self._protocols.items()
+            )
         cluster_id = write_node(
-            self.folder, port, controller_port, self._log_level, self._properties
+            self.folder,
+            port,
+            controller_port,
+            self._log_level,
+            self._properties,
+            self._listeners,
         )
         log_begins = rotate(self.folder / "broker.log")
         aot = aot_cache_path(jars)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -68,18 +69,41 @@ rootLogger.appenderRef.file.ref=file
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One more address clients may use: its name in the settings, its protocol, its port."""
+
+    name: str
+    protocol: str
+    port: int
+
+
 def write_node(
-    folder: Path, port: int, controller_port: int, log_level: str, extra: Mapping[str, str]
+    folder: Path,
+    port: int,
+    controller_port: int,
+    log_level: str,
+    extra: Mapping[str, str],
+    listeners: Sequence[Listener] = (),
 ) -> str:
     """Write a node's configuration and, the first time, format its data; its cluster id.
 
-    ``folder`` then holds ``server.properties``, ``log4j2.properties`` and ``data``.
+    ``folder`` then holds ``server.properties``, ``log4j2.properties`` and ``data``. ``listeners``
+    come beside the unsecured one, which the broker itself uses.
     """
+    everyone = (
+        Listener("PLAINTEXT", "PLAINTEXT", port),
+        Listener("CONTROLLER", "PLAINTEXT", controller_port),
+        *listeners,
+    )
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
     settings = {
         **NODE_PROPERTIES,
-        "listeners": f"PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}",
+        "listeners": ",".join(f"{one.name}://127.0.0.1:{one.port}" for one in everyone),
+        "listener.security.protocol.map": ",".join(
+            f"{one.name}:{one.protocol}" for one in everyone
+        ),
         "controller.quorum.voters": f"1@127.0.0.1:{controller_port}",
         "log.dirs": str(data),
         **extra,

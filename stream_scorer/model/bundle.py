@@ -23,11 +23,18 @@ from schemas.json_codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.forest import feature_names_in, gives_log_odds
+from stream_scorer.model.json_limits import parse_object, shown
 from stream_scorer.model.kernel import sigmoid
 from stream_scorer.model.lightgbm_model import LightGBMModel
 from stream_scorer.model.predictor import Predictor, build_predictor
 from stream_scorer.model.signing import verify_signature
-from stream_scorer.model.store_layout import METADATA, MODEL, PREPROCESSOR, SIGNATURE
+from stream_scorer.model.store_layout import (
+    METADATA,
+    MODEL,
+    PREPROCESSOR,
+    SIGNATURE,
+    size_limit,
+)
 from stream_scorer.model.unpickle import load_pickle
 
 FORMAT: Final = 1
@@ -175,7 +182,7 @@ def load_bundle(
         predictor = build_predictor(text)
         thresholds = _thresholds(metadata)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
-        raise ArtifactCorrupt(f"version {version}: {error}") from error
+        raise ArtifactCorrupt(f"version {version}: {shown(error)}") from error
     _check_log_odds(text)
     if feature_names_in(text) != features.names:
         raise ArtifactIncompatible(f"version {version}: model and features name other columns")
@@ -189,16 +196,22 @@ def _read_metadata(
 ) -> dict[str, Any]:
     if missing := [n for n in (METADATA, MODEL, PREPROCESSOR) if n not in files]:
         raise ArtifactCorrupt(f"version {version} lacks {', '.join(missing)}")
+    for name in files:
+        if len(files[name]) > size_limit(name):
+            raise ArtifactCorrupt(
+                f"{name} of {version} has {len(files[name])} bytes, the limit is {size_limit(name)}"
+            )
     verify_signature(files[METADATA], files.get(SIGNATURE), trusted_keys)
     try:
-        metadata = json.loads(files[METADATA])
-    except (ValueError, RecursionError) as error:
-        raise ArtifactCorrupt(f"{METADATA} of {version} is not JSON: {error}") from error
-    if not isinstance(metadata, dict) or metadata.get("version") != version:
+        metadata = parse_object(files[METADATA])
+    except ValueError as error:
+        raise ArtifactCorrupt(f"{METADATA} of {version} cannot be read: {error}") from error
+    if metadata.get("version") != version:
         raise ArtifactCorrupt(f"{METADATA} of {version} is not this version's")
     if metadata.get("format") != FORMAT:
+        found = shown(metadata.get("format"))
         raise ArtifactIncompatible(
-            f"version {version} has bundle format {metadata.get('format')!r}, this code {FORMAT}"
+            f"version {version} has bundle format {found}, this code {FORMAT}"
         )
     return metadata
 
@@ -211,7 +224,7 @@ def _check_digests(files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> N
             raise ArtifactCorrupt(f"{METADATA} has no digest of {name}") from None
         actual = hashlib.sha256(files[name]).hexdigest()
         if actual != expected:
-            raise ArtifactCorrupt(f"{name} has sha256 {actual}, {METADATA} says {expected}")
+            raise ArtifactCorrupt(f"{name} has sha256 {actual}, {METADATA} says {shown(expected)}")
 
 
 def _check_compatible(metadata: Mapping[str, Any]) -> None:
@@ -219,15 +232,17 @@ def _check_compatible(metadata: Mapping[str, Any]) -> None:
     made_for = features.get("fingerprint") if isinstance(features, dict) else None
     ours = FeatureSet(1, {}, {}, {}).fingerprint
     if made_for != ours:
-        raise ArtifactIncompatible(f"feature set {made_for} is not this code's {ours}")
+        raise ArtifactIncompatible(f"feature set {shown(made_for)} is not this code's {ours}")
     schema = metadata.get("schema_fingerprint")
     if schema not in [mark.hex() for mark in known_schemas("transaction")]:
-        raise ArtifactIncompatible(f"transaction schema {schema} is unknown to this code")
+        raise ArtifactIncompatible(f"transaction schema {shown(schema)} is unknown to this code")
     libraries = metadata.get("libraries")
     made_with = libraries.get("lightgbm") if isinstance(libraries, dict) else None
     installed = package_version("lightgbm")
     if str(made_with).partition(".")[0] != installed.partition(".")[0]:
-        raise ArtifactIncompatible(f"made with lightgbm {made_with}, installed is {installed}")
+        raise ArtifactIncompatible(
+            f"made with lightgbm {shown(made_with)}, installed is {installed}"
+        )
 
 
 def _plain(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
@@ -259,10 +274,12 @@ def _check_log_odds(model_text: str) -> None:
 def _check_golden(bundle: Bundle) -> None:
     try:
         golden = bundle.metadata["golden"]
+        if len(golden["rows"]) > _MAX_GOLDEN_ROWS or len(golden["raw"]) > _MAX_GOLDEN_ROWS:
+            raise ValueError(f"there are more than {_MAX_GOLDEN_ROWS}")
         batch, kept, faults = decode_objects(golden["rows"], strict=True)
         raw, scores = np.array(golden["raw"], float), np.array(golden["scores"], float)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ArtifactCorrupt(f"golden rows cannot be read: {error!r}") from error
+        raise ArtifactCorrupt(f"golden rows cannot be read: {shown(repr(error))}") from error
     if faults or not raw.shape == scores.shape == (len(kept),) or len(raw) == 0:
         raise ArtifactCorrupt("golden rows are missing or not transactions")
     if not np.isfinite(raw).all() or not np.isfinite(scores).all():

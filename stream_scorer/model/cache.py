@@ -48,6 +48,20 @@ class BundleCache:
                 "bundle %s was not cached in %s: %s", version, self._folder, error.strerror or error
             )
 
+    def forget(self, version: str) -> None:
+        """Remove ``version``: a start with the store down must not serve it."""
+        try:
+            for entry in self._entries():
+                if _version(entry) == version:
+                    shutil.rmtree(entry)
+        except OSError as error:
+            log.warning(
+                "bundle %s stays in the cache %s: %s",
+                version,
+                self._folder,
+                error.strerror or error,
+            )
+
     def load(self) -> tuple[str, dict[str, bytes]] | None:
         """The last good bundle's version and files, or None."""
         return next(self.candidates(), None)

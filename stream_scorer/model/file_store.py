@@ -6,6 +6,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import stat
 import time
 import uuid
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import Final
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.layout_store import LayoutStore
 from stream_scorer.model.objects import StoredObject
+from stream_scorer.model.store_layout import KEYS_MAX
 
 LOCK_TIMEOUT_SECONDS: Final = 10.0
 """The lock is held for one small write; whoever holds it this long is stuck."""
@@ -103,6 +105,8 @@ class FileObjects:
                     for name in names
                     if not name.startswith(".")
                 ]
+                if len(found) > KEYS_MAX:
+                    raise StoreError(f"more than {KEYS_MAX} files in {folder} (MODEL_STORE_URI)")
         return [key for key in found if key.startswith(prefix)]
 
     def _put(self, key: str, content: bytes) -> None:
@@ -178,8 +182,12 @@ def sync_folder(folder: Path) -> None:
 def _read_file(path: Path, max_bytes: int | None) -> StoredObject | None:
     """The file and its token: content, inode and time, so that even a rewrite of the same shows."""
     try:
-        with path.open("rb") as file:
+        # Not blocking: a named pipe would wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise StoreError(f"{path} is no regular file (MODEL_STORE_URI)")
             if max_bytes is not None and status.st_size > max_bytes:
                 raise StoreError(f"{path} has {status.st_size} bytes, the limit is {max_bytes}")
             content = file.read(status.st_size)

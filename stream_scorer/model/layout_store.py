@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 from collections import defaultdict
@@ -9,9 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.history import History
+from stream_scorer.model.json_limits import parse_object
 from stream_scorer.model.objects import Objects, StoredObject
+from stream_scorer.model.promotions import Promotion
 from stream_scorer.model.store import Pointer
 from stream_scorer.model.store_layout import (
+    ACCEPTED,
     FILE_MAX_BYTES,
     LATEST_COPY,
     METADATA,
@@ -23,10 +28,12 @@ from stream_scorer.model.store_layout import (
     SIGNATURE,
     SMALL_MAX_BYTES,
     WRITE_ORDER,
+    acceptance_key,
     check_rest,
     check_size,
     file_key,
     is_version,
+    marked_version,
     parse_pointer,
     rejection_key,
     size_limit,
@@ -47,6 +54,7 @@ class LayoutStore:
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._history = History(objects)
         self._pointer: StoredObject | None = None
         self._markers: dict[str, dict[str, Any]] = {}
 
@@ -90,17 +98,12 @@ class LayoutStore:
                 self._write_once(file_key(version, name), files[name])
         return version
 
-    def promote(self, version: str, expected: Pointer | None) -> Pointer:
+    def promote(
+        self, version: str, expected: Pointer | None, *, is_rollback: bool = False
+    ) -> Pointer:
         """See the port; a failed copy to ``models/latest/`` is logged, the promotion stands."""
         self._require_complete(version)
-        token = None if expected is None else expected.token
-        try:
-            token = self._objects.replace(POINTER, version.encode(), token)
-        except StoreConflict as error:
-            was = "no version" if expected is None else expected.version
-            raise StoreConflict(
-                f"{version} was not promoted: the pointer in {self.where} no longer names {was}"
-            ) from error
+        token = self._move_pointer(version, expected, is_rollback)
         try:
             self._refresh_copy(version)
         except StoreError as error:
@@ -111,18 +114,60 @@ class LayoutStore:
         """See the port; a marker that cannot be read counts: the careful side is to keep away."""
         found: dict[str, dict[str, Any]] = {}
         for key in self._objects.keys(REJECTED):
-            version = key.removeprefix(REJECTED).removesuffix(".json")
-            if key.endswith(".json") and is_version(version):
+            version = marked_version(key, REJECTED)
+            if version is not None:
                 found[version] = self._markers.get(version) or self._read_marker(version)
         self._markers = found
         return {v: dict(found[v]) for v in sorted(found, key=version_number)}
 
     def reject(self, version: str, reason: Mapping[str, Any]) -> bool:
         """See the port."""
-        content = json.dumps(dict(reason), indent=2, sort_keys=True).encode() + b"\n"
-        if len(content) > SMALL_MAX_BYTES:
-            raise StoreError(f"the reason for rejecting {version} has {len(content)} bytes")
-        return self._objects.create(rejection_key(version), content)
+        return self._objects.create(rejection_key(version), _marker(version, reason))
+
+    def accepted(self) -> set[str]:
+        """See the port."""
+        return self._marked(ACCEPTED)
+
+    def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """See the port."""
+        return self._objects.create(acceptance_key(version), _marker(version, reason))
+
+    def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """See the port; accepted first, so that no guard can reject it again in between."""
+        is_rejected = version in self._marked(REJECTED)
+        self.accept(version, reason)
+        self._objects.remove(rejection_key(version))
+        return is_rejected
+
+    def history(self) -> list[Promotion]:
+        """See the port."""
+        return self._history.read()
+
+    def _move_pointer(self, version: str, expected: Pointer | None, is_rollback: bool) -> str:
+        """Record the move, then make it; the pointer's new token.
+
+        Raises:
+            StoreConflict: the pointer is not, or no longer, the expected one.
+        """
+        was = None if expected is None else expected.version
+        record = None
+        if version != was:
+            record = self._history.append(version, was, is_rollback=is_rollback)
+        try:
+            token = None if expected is None else expected.token
+            return self._objects.replace(POINTER, version.encode(), token)
+        except StoreConflict as error:
+            if record is not None:
+                with contextlib.suppress(StoreError):  # nothing leads to it if it stays
+                    self._history.remove(record)
+            raise StoreConflict(
+                f"{version} was not promoted: the pointer in {self.where} no longer names "
+                f"{was or 'no version'}"
+            ) from error
+
+    def _marked(self, prefix: str) -> set[str]:
+        marked = (marked_version(key, prefix) for key in self._objects.keys(prefix))
+        return {version for version in marked if version is not None}
 
     def _files(self) -> dict[str, set[str]]:
         """The names present in each version's folder, complete or not."""
@@ -147,10 +192,8 @@ class LayoutStore:
 
     def _highest_number(self) -> int:
         """The highest number ever seen; one that was deleted but is still named is not reused."""
-        named = set(self._files())
-        named |= {
-            key.removeprefix(REJECTED).removesuffix(".json") for key in self._objects.keys(REJECTED)
-        }
+        named = set(self._files()) | self._marked(REJECTED) | self._marked(ACCEPTED)
+        named |= {promotion.version for promotion in self._history.read()}
         pointer = self._objects.read(POINTER, SMALL_MAX_BYTES)
         if pointer is not None:
             named.add(pointer.content.decode("utf-8", errors="replace").strip())
@@ -200,7 +243,15 @@ class LayoutStore:
     def _read_marker(self, version: str) -> dict[str, Any]:
         try:
             found = self._objects.read(rejection_key(version), SMALL_MAX_BYTES)
-            reason = json.loads(found.content) if found is not None else None
+            if found is not None:
+                return parse_object(found.content)
         except ValueError:  # includes bytes that are not UTF-8
-            reason = None
-        return reason if isinstance(reason, dict) else {"reason": "the marker cannot be read"}
+            pass
+        return {"reason": "the marker cannot be read"}
+
+
+def _marker(version: str, reason: Mapping[str, Any]) -> bytes:
+    content = json.dumps(dict(reason), indent=2, sort_keys=True).encode() + b"\n"
+    if len(content) > SMALL_MAX_BYTES:
+        raise StoreError(f"the marker of {version} has {len(content)} bytes")
+    return content

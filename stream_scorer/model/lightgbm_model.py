@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible, FatalError
+from stream_scorer.model.explained import Choose, Explained, explain_afterwards
 
 _ONE_THREAD = 1
 """Threads beyond one gain little on small batches and fight over a container's CPU share."""
@@ -56,6 +57,10 @@ class LightGBMModel:
             ArtifactIncompatible: LightGBM has none for this kind of model (linear trees).
         """
         return self._shap(matrix)[:, :-1]
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        """Raw scores, and contributions of the chosen rows alone."""
+        return explain_afterwards(self.raw, self.contributions, matrix, choose)
 
     def _shap(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         booster = self.booster

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.model import kernel
+from stream_scorer.model.explained import Choose, Explained
 from stream_scorer.model.forest import Forest, UnsupportedModel, parse_forest
 from stream_scorer.model.forest_layout import FEW_ROWS
 from stream_scorer.model.lanes import MANY_ROWS
@@ -17,6 +18,7 @@ from stream_scorer.model.lightgbm_model import LightGBMModel
 
 log = logging.getLogger(__name__)
 
+_NO_ROWS: Final = np.empty(0, np.int64)
 SCAN_FROM_ROWS: Final = 12
 """Scanning costs the same for 1 to 128 rows; from here on less than walking (measured)."""
 
@@ -35,6 +37,10 @@ class Predictor(Protocol):
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Attribution ``[n, features]``; base + row sum = raw score."""
+        ...
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        """Raw scores of all rows with the contributions of the chosen ones."""
         ...
 
 
@@ -58,18 +64,33 @@ class ForestPredictor:
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         """Attribution along the decision path."""
+        return self.explained(matrix, lambda raw: np.ones(len(raw), np.bool_)).contributions
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        """In one go: where a row went is known from scoring it."""
         f = self._forest
-        out = np.empty((len(matrix), f.n_features))
+        raw = np.empty(len(matrix))
+        kept = np.empty((len(matrix), len(f.tree_start)), np.uint32)
+        chosen = []
+        n = 0
         for rows, exits in self._exits(matrix):
-            kernel.add_paths(exits, f.leaf_node, f.leaf_depth, f.above, f.change, out[rows])
-        return out
+            kernel.sum_outputs(exits, f.leaf_values, raw[rows])
+            some = np.flatnonzero(choose(raw[rows]))
+            if len(some):
+                kernel.keep_exits(exits, some, kept[n : n + len(some)])
+                chosen.append(some + rows.start)
+                n += len(some)
+        out = np.empty((n, f.n_features))
+        kernel.add_paths(kept[:n], f.leaf_node, f.leaf_depth, f.above, f.change, out)
+        return Explained(raw, np.concatenate([_NO_ROWS, *chosen]), out)
 
     def _exits(self, matrix: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
         """Some rows and their exits ``[trees, at least so many]``, until the next are asked for."""
         f = self._forest
         scans = len(matrix) >= SCAN_FROM_ROWS and len(f.scan) > 0
         width = MANY_ROWS if scans else FEW_ROWS
-        codes = np.empty((len(f.slot_feature), width), np.uint8)
+        slots = max(len(f.slot_feature), 1)  # leaves look at a code too, though at any
+        codes = np.empty((slots, width), np.uint8)
         exits = np.empty((len(f.tree_start), width), np.uint32)
         for first in range(0, len(matrix), width):
             rows = slice(first, min(first + width, len(matrix)))

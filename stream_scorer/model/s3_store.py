@@ -20,8 +20,10 @@ from botocore.exceptions import ConnectionError as NoConnectionError
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.layout_store import LayoutStore
 from stream_scorer.model.objects import StoredObject
+from stream_scorer.model.store_layout import KEYS_MAX
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import PutObjectRequestTypeDef
 
@@ -32,6 +34,10 @@ CONFLICT_ATTEMPTS: Final = 5
 
 CONFLICT_WAIT_SECONDS: Final = 0.1
 """Doubled at each attempt, with jitter, so that the two do not meet again."""
+
+READ_BLOCK_BYTES: Final = 1024 * 1024
+READ_SECONDS: Final = 300.0
+"""For one object: a server that sends a byte now and then must not hold the watcher for ever."""
 
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
@@ -87,13 +93,12 @@ class S3Objects:
                     return None
                 raise
             with contextlib.closing(answer["Body"]) as body:
-                if answer["ContentLength"] > max_bytes:
+                length = answer.get("ContentLength", 0)  # absent where the answer is chunked
+                if length > max_bytes:
                     raise StoreError(
-                        f"{self.where}: {key} has {answer['ContentLength']} bytes, "
-                        f"the limit is {max_bytes}"
+                        f"{self.where}: {key} has {length} bytes, the limit is {max_bytes}"
                     )
-                # The body knows its length and raises where the connection ends early.
-                return StoredObject(body.read(), answer["ETag"])
+                return StoredObject(self._body(key, body, max_bytes), answer["ETag"])
 
     def create(self, key: str, content: bytes) -> bool:
         """See the port: ``If-None-Match: *``."""
@@ -125,7 +130,24 @@ class S3Objects:
             )
             for page in pages:
                 found += [item["Key"] for item in page.get("Contents", [])]
+                if len(found) > KEYS_MAX:
+                    raise StoreError(f"{self.where}: more than {KEYS_MAX} objects in {prefix}")
         return [key.removeprefix(self._prefix) for key in found]
+
+    def _body(self, key: str, body: StreamingBody, max_bytes: int) -> bytes:
+        """The bytes of an answer, whatever it says of their number.
+
+        The body raises by itself where it ends before its announced length.
+        """
+        content = bytearray()
+        deadline = time.monotonic() + READ_SECONDS
+        while block := body.read(READ_BLOCK_BYTES):
+            content += block
+            if len(content) > max_bytes:
+                raise StoreError(f"{self.where}: {key} has more than {max_bytes} bytes")
+            if time.monotonic() > deadline:
+                raise StoreError(f"{self.where}: {key} takes more than {READ_SECONDS:g} s to read")
+        return bytes(content)
 
     def _put_if(self, key: str, content: bytes, expected: str | None) -> str | None:
         """Write if the ETag still is ``expected`` (None: absent); None where it is not."""

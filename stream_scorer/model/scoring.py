@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_COLUMNS, TEXT_INDEX
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.kernel import sigmoid
+from stream_scorer.model.kernel import find_largest, sigmoid
 
 REASONS: Final = 5
 """Reasons a flagged transaction gets at most."""
@@ -63,26 +63,21 @@ class Scores:
 def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
     """Score a batch; a row's result depends on that row and the bundle alone."""
     matrix = bundle.features.transform(batch)
-    raw = bundle.predictor.raw(matrix)
-    scores = np.empty(len(raw))
-    sigmoid(raw, scores)
     thresholds = bundle.thresholds
+    raw, rows, contributions = bundle.predictor.explained(
+        matrix, lambda raw: _probabilities(raw) >= min(thresholds.review, thresholds.block)
+    )
+    scores = _probabilities(raw)
     decisions = (scores >= thresholds.review).astype(np.uint8)
     decisions[scores >= thresholds.block] = Decision.BLOCK
-    rows = np.flatnonzero(decisions)
-    return Scores(
-        bundle.version, raw, scores, decisions, explain(batch, bundle, matrix, rows.tolist())
-    )
+    reasons = _strongest(batch, bundle, matrix, rows, contributions)
+    return Scores(bundle.version, raw, scores, decisions, reasons)
 
 
-def explain(
-    batch: TransactionBatch, bundle: Bundle, matrix: NDArray[np.float64], rows: Sequence[int]
-) -> dict[int, tuple[Reason, ...]]:
-    """Reasons of some rows by attribution along the decision path."""
-    if not rows:
-        return {}
-    contributions = bundle.predictor.contributions(np.ascontiguousarray(matrix[list(rows)]))
-    return _strongest(batch, bundle, matrix, rows, contributions)
+def _probabilities(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores = np.empty(len(raw))
+    sigmoid(raw, scores)
+    return scores
 
 
 def shap_reasons(
@@ -91,54 +86,41 @@ def shap_reasons(
     """Reasons of some rows by exact TreeSHAP; up to 0.4 s a row with a heavy model."""
     if not rows:
         return {}
-    matrix = bundle.features.transform(batch)
-    contributions = bundle.reference.contributions(np.ascontiguousarray(matrix[list(rows)]))
-    return _strongest(batch, bundle, matrix, rows, contributions)
+    matrix, some = bundle.features.transform(batch), np.array(rows, np.int64)
+    contributions = bundle.reference.contributions(np.ascontiguousarray(matrix[some]))
+    return _strongest(batch, bundle, matrix, some, contributions)
 
 
 def _strongest(
     batch: TransactionBatch,
     bundle: Bundle,
     matrix: NDArray[np.float64],
-    rows: Sequence[int],
+    rows: NDArray[np.int64],
     contributions: NDArray[np.float64],
 ) -> dict[int, tuple[Reason, ...]]:
+    """The reasons of each row of ``rows``, whose contributions ``[rows, features]`` are given."""
+    if not len(rows):
+        return {}
     names = bundle.features.names
+    columns = np.empty((len(rows), min(REASONS, contributions.shape[1])), np.int64)
+    find_largest(contributions, columns)
+    pushes = np.take_along_axis(contributions, columns, axis=1).tolist()
+    values = matrix[rows[:, np.newaxis], columns].tolist()
     found: dict[int, tuple[Reason, ...]] = {}
-    order = _largest(contributions)
-    pushes = np.take_along_axis(contributions, order, axis=1)
-    ranked = zip(rows, order.tolist(), pushes.tolist(), strict=True)
-    for row, features, values in ranked:
+    for row, *of_row in zip(rows.tolist(), columns.tolist(), values, pushes, strict=True):
         found[row] = tuple(
-            Reason(names[f], _shown(batch, matrix, row, f, names[f]), push)
-            for f, push in zip(features, values, strict=True)
+            Reason(names[feature], _shown(batch, row, feature, names[feature], value), push)
+            for feature, value, push in zip(*of_row, strict=True)
             if push > 0
         )
     return found
 
 
-def _largest(contributions: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Columns of each row's largest values, the largest first; ties in column order.
-
-    A full sort of every row would cost more than the attribution itself. A row is partitioned by
-    itself, so its result does not depend on the batch.
-    """
-    kth = min(REASONS, contributions.shape[1])
-    some = np.argpartition(-contributions, kth - 1, axis=1)[:, :kth]
-    some.sort(axis=1)
-    values = np.take_along_axis(contributions, some, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    return np.take_along_axis(some, order, axis=1)
-
-
-def _shown(
-    batch: TransactionBatch, matrix: NDArray[np.float64], row: int, feature: int, name: str
-) -> str | None:
+def _shown(batch: TransactionBatch, row: int, feature: int, name: str, value: float) -> str | None:
     """A feature's value as a person would read it: texts as sent, numbers without a tail."""
     if feature >= len(NUMBER_COLUMNS) and name in TEXT_INDEX:
         text = batch.string(row, TEXT_INDEX[name])
         return text if text is None or len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
-    value = float(matrix[row, feature])
     if value != value:
         return None
     if value.is_integer() and abs(value) < _MAX_PLAIN:

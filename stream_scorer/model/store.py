@@ -9,6 +9,8 @@ from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.model.promotions import Promotion, predecessors
+from stream_scorer.model.store_layout import version_number
 from stream_scorer.runtime.settings import StoreSettings
 
 
@@ -60,8 +62,12 @@ class ArtifactStore(Protocol):
             The new version.
         """
 
-    def promote(self, version: str, expected: Pointer | None) -> Pointer:
+    def promote(
+        self, version: str, expected: Pointer | None, *, is_rollback: bool = False
+    ) -> Pointer:
         """Point to ``version`` if the pointer still is ``expected`` (None: if there is none).
+
+        The history says so before the pointer moves.
 
         Raises:
             StoreConflict: somebody else moved the pointer in the meantime.
@@ -73,6 +79,52 @@ class ArtifactStore(Protocol):
 
     def reject(self, version: str, reason: Mapping[str, Any]) -> bool:
         """Mark a version; False if it was marked before (the first reason stays)."""
+
+    def accepted(self) -> set[str]:
+        """The versions that have passed their probation; no guard rejects one of these."""
+
+    def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """Say that a version has passed; False if that was known."""
+
+    def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """Accept a version and lift its rejection; False if it was not rejected."""
+
+    def history(self) -> list[Promotion]:
+        """The promotions there were, oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Succession:
+    """The versions to go back to from the pointer's, the last promoted first.
+
+    A store that was filled before there was a history has none (``is_recorded`` is False); then
+    they are the older numbers, and some may never have been promoted.
+    """
+
+    versions: tuple[str, ...]
+    is_recorded: bool
+
+
+def find_succession(store: ArtifactStore, pointer: str, rejected: Mapping[str, Any]) -> Succession:
+    """Where to go back to from version ``pointer``; rejected versions are left out.
+
+    Raises:
+        StoreError: the store did not answer.
+    """
+    promotions = store.history()
+    complete = set(store.versions())
+    if promotions:
+        found = [v for v in predecessors(promotions, pointer) if v in complete]
+    else:
+        older = (v for v in complete if version_number(v) < version_number(pointer))
+        found = sorted(older, key=version_number, reverse=True)
+    return Succession(tuple(v for v in found if v not in rejected), bool(promotions))
+
+
+def failed_its_gate(metadata: Mapping[str, Any]) -> bool:
+    """Whether the trainer published a version without promoting it, because it was worse."""
+    gate = metadata.get("gate")
+    return isinstance(gate, dict) and gate.get("passed") is False
 
 
 def open_store(settings: StoreSettings) -> ArtifactStore:

@@ -6,6 +6,8 @@
     models/latest/{…}                                a copy for people; this project never reads it
     manifests/latest.txt                             the pointer, "v1"
     manifests/rejected/v1.json                       a version every scorer keeps away from
+    manifests/accepted/v1.json                       a version that has passed its probation
+    manifests/history/000001.json                    who was promoted over whom, in order
 """
 
 from __future__ import annotations
@@ -31,17 +33,27 @@ MODELS: Final = "models/"
 LATEST_COPY: Final = "models/latest/"
 POINTER: Final = "manifests/latest.txt"
 REJECTED: Final = "manifests/rejected/"
+ACCEPTED: Final = "manifests/accepted/"
+HISTORY: Final = "manifests/history/"
 
 MODEL_MAX_BYTES: Final = 512 * 1024 * 1024
 """800 trees of 200 leaves are about 30 MB as text; a hostile store must not fill the memory."""
 
 FILE_MAX_BYTES: Final = 64 * 1024 * 1024
-"""For every other file: vocabularies and golden rows are a few megabytes."""
+"""For the preprocessor: vocabularies are a few megabytes."""
+
+METADATA_MAX_BYTES: Final = 8 * 1024 * 1024
+"""Golden rows, names and the report's plots are some hundred kilobytes."""
 
 SMALL_MAX_BYTES: Final = 64 * 1024
-"""For the pointer and the rejection markers."""
+"""For the pointer, the markers, the history and the signature."""
 
+KEYS_MAX: Final = 100_000
+"""More names than this in one listing are no store of ours, and must not fill the memory."""
+
+_LIMITS: Final = {METADATA: METADATA_MAX_BYTES, SIGNATURE: SMALL_MAX_BYTES}
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}")
+_PROMOTION = re.compile(r"([0-9]{6,9})\.json")
 _SHOWN_CHARACTERS: Final = 40
 
 
@@ -88,9 +100,32 @@ def rejection_key(version: str) -> str:
     return f"{REJECTED}{version}.json"
 
 
+def acceptance_key(version: str) -> str:
+    """Where the marker of a version that passed its probation lives."""
+    version_number(version)
+    return f"{ACCEPTED}{version}.json"
+
+
+def history_key(number: int) -> str:
+    """Where the promotion with this number lives."""
+    return f"{HISTORY}{number:06d}.json"
+
+
+def history_number(key: str) -> int | None:
+    """The number in a key of the history; None for any other key."""
+    match = _PROMOTION.fullmatch(key.removeprefix(HISTORY))
+    return int(match[1]) if match else None
+
+
+def marked_version(key: str, prefix: str) -> str | None:
+    """The version a marker under ``prefix`` is about; None for a key that is no marker."""
+    version = key.removeprefix(prefix).removesuffix(".json")
+    return version if key.endswith(".json") and is_version(version) else None
+
+
 def size_limit(name: str) -> int:
     """The most bytes a file of a version may have."""
-    return MODEL_MAX_BYTES if name == MODEL else FILE_MAX_BYTES
+    return MODEL_MAX_BYTES if name == MODEL else _LIMITS.get(name, FILE_MAX_BYTES)
 
 
 def check_size(name: str, content: bytes) -> None:

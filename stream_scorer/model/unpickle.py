@@ -8,7 +8,8 @@ values need and refuses every other one by name, before its argument is read. It
 - None, bool, float, int of 64 bits, str, bytes, list, tuple, dict;
 - instances of the classes the caller registers (NEWOBJ and BUILD; never a call of a function).
 
-Bounded by construction: bytes, opcodes, instances, nesting. Values cannot contain themselves,
+Bounded by construction: bytes, opcodes, instances, containers, nesting, and what all of it
+unfolds to where one list is in another many times. Values cannot contain themselves,
 change after they became part of another, or be a key unless hashing them is cheap; so neither
 reading nor walking the result can be made to recurse or loop for ever.
 """
@@ -37,9 +38,15 @@ class PickleLimits:
 
     max_bytes: int = MODEL_MAX_BYTES
     max_opcodes: int = 2_000_000
-    """Each makes at most about 200 bytes (an entry of a dict), so this bounds the memory."""
+    """Each makes a value of some 60 bytes or an entry of about 100, so this bounds the memory."""
     max_depth: int = 32
     max_instances: int = 1000
+    max_containers: int = 10_000
+    """Lists, dicts, tuples: a feature set has some hundreds; each costs some hundred bytes."""
+    max_memo: int = 500_000
+    """Values kept for later use; pickles keep every string, and vocabularies have many."""
+    max_walk: int = 20_000_000
+    """Values one meets who walks the result. Lists of the same list, 32 deep, would be 2**32."""
 
 
 DEFAULT_LIMITS: Final = PickleLimits()
@@ -53,6 +60,7 @@ _SCALARS: Final = (
     "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8", "SHORT_BINBYTES", "BINBYTES", "BINBYTES8",
 )  # fmt: skip
 
+_SHOWN: Final = 200  # characters of a name in a message
 _KEY_MAX_LENGTH: Final = 4096
 _TUPLE_KEY_MAX_LENGTH: Final = 8
 """The same long key, used again and again, would cost its length each time."""
@@ -130,6 +138,7 @@ class _Machine:
         # without state yet. Containers are kept alive, so that no id is ever used twice.
         self._containers: list[object] = []
         self._depths: dict[int, int] = {}
+        self._walks: dict[int, int] = {}  # values one meets who walks a container, itself included
         self._closed: set[int] = set()
         self._unbuilt: set[int] = set()
         self._instance_count = 0
@@ -199,17 +208,30 @@ class _Machine:
         value = self._pop()
         self._stack.append(value)
         self._memo[index] = value
+        if len(self._memo) > self._limits.max_memo:
+            raise ArtifactCorrupt(f"pickle keeps more than {self._limits.max_memo} values")
 
     def _push_container(self, value: object, depth: int = 1) -> None:
         if depth > self._limits.max_depth:
             raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
+        if len(self._containers) == self._limits.max_containers:
+            raise ArtifactCorrupt(f"pickle of more than {self._limits.max_containers} containers")
         self._containers.append(value)
         self._depths[id(value)] = depth
+        self._walks[id(value)] = 1
         self._stack.append(value)
+
+    def _lengthen(self, target: object, values: list[Any]) -> None:
+        """Note how long a walk of ``target`` becomes by ``values``."""
+        inner = sum(self._walks.get(id(value), 1) for value in values)
+        self._walks[id(target)] += inner
+        if self._walks[id(target)] > self._limits.max_walk:
+            raise ArtifactCorrupt(f"pickle unfolds to more than {self._limits.max_walk} values")
 
     def _push_tuple(self, values: list[Any]) -> None:
         depth = 1 + max(map(self._use, values), default=0)
         self._push_container(tuple(values), depth)
+        self._lengthen(self._stack[-1], values)
 
     def _use(self, value: object) -> int:
         """Note that ``value`` becomes part of another and may no longer change; its depth."""
@@ -237,6 +259,7 @@ class _Machine:
         if depth > self._limits.max_depth:
             raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
         self._depths[id(target)] = depth
+        self._lengthen(target, values)
 
     def _append(self, values: list[Any]) -> None:
         target = self._open(list)
@@ -257,7 +280,9 @@ class _Machine:
             raise ArtifactCorrupt("pickle names a class by something else than text")
         cls = self._allowed.get((module, name))
         if cls is None:
-            raise ArtifactCorrupt(f"pickle refers to {module}.{name}, which no bundle holds")
+            raise ArtifactCorrupt(
+                f"pickle refers to {module[:_SHOWN]}.{name[:_SHOWN]}, which no bundle holds"
+            )
         self._stack.append(_Global(f"{module}.{name}", cls))
 
     def _push_instance(self) -> None:
@@ -271,6 +296,7 @@ class _Machine:
         depth = 1 + self._use(arguments)
         value = target.cls.__new__(target.cls, *arguments)
         self._push_container(value, depth)
+        self._lengthen(value, [arguments])
         self._unbuilt.add(id(value))
 
     def _build(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,18 +15,22 @@ from confluent_kafka import (
     KafkaException,
     Message,
     Producer,
+    TopicCollection,
     TopicPartition,
 )
 
 # The names are documented, though the module does not list them as its exports.
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AdminClient,
+    ClusterMetadata,
     ConfigResource,
+    NewPartitions,
     NewTopic,
     ResourceType,
 )
 
 from stream_scorer.errors import FatalError, RetryableError, UsageError
+from stream_scorer.runtime.kafka_advice import CERTIFICATE_ALERTS, with_advice
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -64,6 +69,12 @@ _HOPELESS: Final = (
 )
 
 
+_AFTER: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # different in each attempt
+_FIRST_PATIENCE_SECONDS: Final = 1.0
+_SAY_AGAIN_SECONDS: Final = 60.0  # a client that cannot connect tries several times a second
+_MAX_SAID: Final = 100
+
+
 def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
     """Settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults.
 
@@ -76,7 +87,7 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
         "reconnect.backoff.ms": 50,
         "reconnect.backoff.max.ms": 2000,  # default 10 s: a restarted broker is found sooner
         "client.id": "stream-scorer",
-        "error_cb": _log_error,
+        "error_cb": Trouble(),
         "log_level": 4,
         "logger": logging.getLogger("librdkafka"),
     }
@@ -145,9 +156,46 @@ def open_producer(settings: KafkaSettings, **more: Any) -> Producer:
     return build_client(Producer, producer_config(settings, **more))
 
 
-def open_admin(settings: KafkaSettings) -> AdminClient:
+class Trouble:
+    """The ``error_cb`` of one client: logs each cause now and then, and keeps the last one.
+
+    librdkafka answers a request that failed for want of a login with a timeout; why there is none
+    comes here alone, and again at every attempt to connect.
+    """
+
+    def __init__(self) -> None:
+        self.last: KafkaError | None = None
+        self._said: dict[str, float] = {}
+
+    def __call__(self, error: KafkaError) -> None:
+        """Called by the client, from its ``poll``."""
+        text = _AFTER.sub("", error.str())
+        if error.code() != KafkaError._ALL_BROKERS_DOWN and (
+            is_hopeless(error) or self.last is None or not is_hopeless(self.last)
+        ):
+            self.last = error
+        now = time.monotonic()
+        if now - self._said.get(text, -_SAY_AGAIN_SECONDS) < _SAY_AGAIN_SECONDS:
+            return
+        if len(self._said) >= _MAX_SAID:
+            self._said.clear()
+        self._said[text] = now
+        level = logging.ERROR if is_hopeless(error) else logging.WARNING
+        log.log(level, "kafka: %s", with_advice(error.name(), text))
+
+
+class Admin(AdminClient):
+    """An admin client that knows what went wrong last."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        self.trouble = Trouble()
+        config["error_cb"] = self.trouble
+        super().__init__(config)
+
+
+def open_admin(settings: KafkaSettings) -> Admin:
     """An admin client; keep it in a variable while its futures are waited for."""
-    return build_client(AdminClient, client_config(settings))
+    return build_client(Admin, client_config(settings))
 
 
 def build_client(client: Callable[[dict[str, Any]], _Client], config: dict[str, Any]) -> _Client:
@@ -184,11 +232,6 @@ def read_properties(path: Path) -> dict[str, str]:
     return found
 
 
-def _log_error(error: KafkaError) -> None:
-    level = logging.ERROR if error.code() in _HOPELESS else logging.WARNING
-    log.log(level, "kafka: %s", error.str())
-
-
 def translate(error: KafkaException) -> RetryableError | FatalError:
     """Our word for a driver's error: the whole decision table of confluent-kafka.
 
@@ -196,27 +239,75 @@ def translate(error: KafkaException) -> RetryableError | FatalError:
     tried again after an abort.
     """
     cause = error.args[0]
-    if isinstance(cause, KafkaError) and (cause.fatal() or cause.code() in _HOPELESS):
-        return FatalError(f"kafka: {cause.str()} ({cause.name()})")
-    text = f"{cause.str()} ({cause.name()})" if isinstance(cause, KafkaError) else str(cause)
+    if not isinstance(cause, KafkaError):
+        return RetryableError(f"kafka: {cause}")
+    text = with_advice(cause.name(), f"{_AFTER.sub('', cause.str())} ({cause.name()})")
+    if cause.fatal() or is_hopeless(cause):
+        return FatalError(f"kafka: {text}")
     return RetryableError(f"kafka: {text}")
+
+
+def is_hopeless(error: KafkaError) -> bool:
+    """Whether only an operator can mend it."""
+    return error.code() in _HOPELESS or any(word in error.str() for word in CERTIFICATE_ALERTS)
+
+
+def explain(error: KafkaException, admin: AdminClient) -> RetryableError | FatalError:
+    """The same, by what kept the client from asking at all, if anything did."""
+    admin.poll(0)  # nothing else calls an admin client's error_cb
+    if isinstance(admin, Admin) and admin.trouble.last is not None:
+        return translate(KafkaException(admin.trouble.last))
+    return translate(error)
 
 
 def topic_partitions(admin: AdminClient, topics: Sequence[str], timeout: float) -> dict[str, int]:
     """Partition counts of those of ``topics`` that exist.
 
+    Those we have no right on do not exist for us: :mod:`stream_scorer.runtime.kafka_rights`.
+
     Raises:
         RetryableError: no broker answered within ``timeout`` seconds.
+        FatalError: they refuse us, or we them; says why and which setting to look at.
     """
-    try:
-        metadata = admin.list_topics(timeout=timeout)
-    except KafkaException as error:
-        raise translate(error) from error
+    metadata = _fetch_metadata(admin, timeout)
     return {
         name: len(metadata.topics[name].partitions)
         for name in topics
         if name in metadata.topics and metadata.topics[name].error is None
     }
+
+
+def topic_ids(
+    admin: AdminClient, topics: Sequence[str], timeout: float = 10.0
+) -> tuple[str, dict[str, str]]:
+    """The cluster's id and those of topics, which a topic made anew under the name does not share.
+
+    Raises:
+        RetryableError, FatalError: the broker refused, or a topic is missing.
+    """
+    try:
+        cluster = str(admin.list_topics(timeout=timeout).cluster_id or "")
+        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
+        return cluster, {name: str(told.result(timeout).topic_id) for name, told in asked.items()}
+    except KafkaException as error:
+        raise translate(error) from error
+
+
+def _fetch_metadata(admin: AdminClient, timeout: float) -> ClusterMetadata:
+    """Ask with more and more patience, so that a wrong password is told at once."""
+    deadline, patience = time.monotonic() + timeout, _FIRST_PATIENCE_SECONDS
+    while True:
+        try:
+            found = admin.list_topics(timeout=min(patience, max(0.1, deadline - time.monotonic())))
+        except KafkaException as error:
+            failure = explain(error, admin)
+            if isinstance(failure, FatalError) or time.monotonic() > deadline:
+                raise failure from error
+            patience *= 2
+        else:
+            if isinstance(admin, Admin):
+                admin.trouble.last = None
+            return found
 
 
 def create_topics(
@@ -253,6 +344,27 @@ def create_topics(
     return made
 
 
+def extend_topics(
+    admin: AdminClient, topics: Sequence[str], partitions: int, timeout: float = 30.0
+) -> None:
+    """Give topics so many partitions in all; theirs must be fewer.
+
+    Raises:
+        RetryableError, FatalError: the broker refused, or does not show them in time.
+    """
+    new = [NewPartitions(name, partitions) for name in topics]
+    for future in admin.create_partitions(new, request_timeout=timeout).values():
+        try:
+            future.result(timeout)
+        except KafkaException as error:
+            raise translate(error) from error
+    deadline = time.monotonic() + timeout
+    while min(topic_partitions(admin, topics, timeout).values()) < partitions:
+        if time.monotonic() > deadline:
+            raise RetryableError("topics were extended but do not show it in the metadata")
+        time.sleep(0.05)
+
+
 def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[str, str]:
     """The configuration of one topic."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
@@ -268,23 +380,29 @@ def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[
 __all__ = [
     "INPUT_MAX_BYTES",
     "OUTPUT_MAX_BYTES",
+    "Admin",
     "AdminClient",
     "Consumer",
     "KafkaError",
     "KafkaException",
     "Message",
     "Producer",
+    "TopicCollection",
     "TopicPartition",
     "build_client",
     "client_config",
     "consumer_config",
     "create_topics",
+    "explain",
+    "extend_topics",
+    "is_hopeless",
     "open_admin",
     "open_consumer",
     "open_producer",
     "producer_config",
     "read_properties",
     "topic_config",
+    "topic_ids",
     "topic_partitions",
     "translate",
 ]

@@ -38,6 +38,9 @@ _MAX_ID: Final = 2**31 - 1  # a registry's ids are Java ints; on the wire they a
 _UNAUTHORISED: Final = (401, 403)
 _UNKNOWN: Final = (400, 404, 422)
 _INCOMPATIBLE: Final = 409
+_UNTRUSTED: Final = (
+    "; set SSL_CERT_FILE to the certificates (PEM) of the authority that signed the registry's"
+)
 
 
 class RegistryResolver:
@@ -216,7 +219,9 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
     except SchemaRegistryError as error:
         status = error.http_status_code
         text = f"schema registry, {what}: {error.error_message} (HTTP {status})"
-        if status in _UNAUTHORISED or status == _INCOMPATIBLE:
+        if status in _UNAUTHORISED:
+            raise FatalError(f"{text}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO") from error
+        if status == _INCOMPATIBLE:
             raise FatalError(text) from error
         if status in _UNKNOWN:
             raise UnknownSchema(text) from error
@@ -224,8 +229,9 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
     except Exception as error:
         # Broad on purpose: the transport's errors (httpx or httpx2, whichever the client found)
         # have no base class that we could name, and a body that is no JSON raises others.
+        advice = _UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
         raise RetryableError(
-            f"schema registry, {what}: no usable answer ({type(error).__name__}: {error})"
+            f"schema registry, {what}: no usable answer ({type(error).__name__}: {error}){advice}"
         ) from error
 
 

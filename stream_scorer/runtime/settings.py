@@ -41,6 +41,14 @@ class LogSettings(_Environment):
         return value.upper() if isinstance(value, str) else value
 
 
+class TracingSettings(_Environment):
+    """Where traces go; OpenTelemetry reads its other ``OTEL_`` variables itself."""
+
+    otel_exporter_otlp_endpoint: str | None = Field(
+        None, description="OTLP/HTTP collector for traces (needs the extra tracing)"
+    )
+
+
 class KafkaSettings(_Environment):
     """How to reach Kafka."""
 

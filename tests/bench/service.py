@@ -43,6 +43,7 @@ from tests.bench.contestants import PARTITIONS, World
 _RATE: Final = 500.0
 _LATENCY_SECONDS: Final = 20.0
 _WARM_SECONDS: Final = 4.0
+_FEWER_PARTITIONS: Final = (1, 3, 6)
 _REQUESTS: Final = 1000
 _WORKER_ROWS: Final = 400_000
 _AT_WORK_ROWS: Final = 4_000
@@ -50,10 +51,7 @@ _AT_WORK_ROWS: Final = 4_000
 
 def measure_services(world: World, say: Callable[[str], None]) -> dict[str, Any]:
     """All of them; milliseconds, MiB and rows a second."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        store = FileStore(folder / "store")
-        store.promote(store.publish(*build_files(world.draft)), store.current())
+    with _with_store(world) as folder:
         found: dict[str, Any] = {}
         say("start of a process, memory, latency …")
         found |= _latency(world, folder)
@@ -92,7 +90,7 @@ def _process(
         end_child(child, 30)
 
 
-def _new_topics(world: World) -> TopicSettings:
+def _new_topics(world: World, partitions: int = PARTITIONS) -> TopicSettings:
     run = uuid.uuid4().hex[:8]
     topics = TopicSettings(
         input_topic=f"in-{run}",
@@ -101,13 +99,30 @@ def _new_topics(world: World) -> TopicSettings:
         labels_topic=f"labels-{run}",
     )
     admin = open_admin(world.settings)
-    create_topics(admin, wanted_topics(topics), PARTITIONS, 1)
+    create_topics(admin, wanted_topics(topics), partitions, 1)
     return topics
 
 
-def _latency(world: World, folder: Path) -> dict[str, Any]:
+def latency_by_partitions(world: World) -> dict[str, Any]:
+    """Producer-to-committed-score at 500 a second: the client asks for each partition by itself."""
+    with _with_store(world) as folder:
+        return {
+            str(count): _latency(world, folder, count)["latency_ms_at_500_a_second"]
+            for count in _FEWER_PARTITIONS
+        }
+
+
+@contextmanager
+def _with_store(world: World) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as name:
+        store = FileStore(Path(name) / "store")
+        store.promote(store.publish(*build_files(world.draft)), store.current())
+        yield Path(name)
+
+
+def _latency(world: World, folder: Path, partitions: int = PARTITIONS) -> dict[str, Any]:
     """Start to first score, resident memory, producer-to-committed-score at 500 a second."""
-    topics = _new_topics(world)
+    topics = _new_topics(world, partitions)
     port = pick_free_port()
     environment = _environment(world, folder, topics, METRICS_PORT=str(port))
     producer = open_producer(world.settings, **{"linger.ms": 0})
@@ -115,9 +130,9 @@ def _latency(world: World, folder: Path) -> dict[str, Any]:
     producer.flush()
     began = time.perf_counter()
     with _process("stream_scorer", ["run"], environment, folder / "scorer.log") as child:
-        reader = _Reader(world, topics.output_topic)
+        reader = _Reader(world, topics.output_topic, partitions)
         first = reader.wait_for_first() - began
-        sent = _send_steadily(world, topics.input_topic, producer)
+        sent = _send_steadily(world, topics.input_topic, producer, partitions)
         time.sleep(1.0)
         memory = _resident_mib(child.pid)
         reader.stop()
@@ -134,7 +149,7 @@ def _latency(world: World, folder: Path) -> dict[str, Any]:
     }
 
 
-def _send_steadily(world: World, topic: str, producer: Any) -> dict[int, float]:
+def _send_steadily(world: World, topic: str, producer: Any, partitions: int) -> dict[int, float]:
     """Transaction id → time it was produced; ids are unique, rows are the world's."""
     ids = world.batch.ids.tolist()
     sent: dict[int, float] = {}
@@ -147,7 +162,7 @@ def _send_steadily(world: World, topic: str, producer: Any) -> dict[int, float]:
         if ids[row] in sent:
             break
         sent[ids[row]] = time.perf_counter()
-        producer.produce(topic, world.values[row], b"%d" % row, row % PARTITIONS)
+        producer.produce(topic, world.values[row], b"%d" % row, row % partitions)
     producer.flush(10)
     return sent
 
@@ -155,13 +170,13 @@ def _send_steadily(world: World, topic: str, producer: Any) -> dict[int, float]:
 class _Reader:
     """Notes when each score is seen by a read_committed reader."""
 
-    def __init__(self, world: World, topic: str) -> None:
+    def __init__(self, world: World, topic: str, partitions: int) -> None:
         self.seen: dict[int, float] = {}
         self._stop = threading.Event()
         self._consumer = open_consumer(
             world.settings, f"reader-{uuid.uuid4().hex[:8]}", **{"fetch.wait.max.ms": 10}
         )
-        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(PARTITIONS)])
+        self._consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -192,14 +207,17 @@ def _predict(world: World, folder: Path) -> dict[str, Any]:
     """``POST /predict`` with one transaction, over one connection, client and server side."""
     port = pick_free_port()
     topics = _new_topics(world)
-    environment = _environment(world, folder, topics, DASHBOARD_PORT=str(port))
+    environment = _environment(
+        world, folder, topics, DASHBOARD_PORT=str(port), LOG_FORMAT="json", LOG_LEVEL="INFO"
+    )
     bodies = [
         json.dumps(
             {"transactions": [{k: v for k, v in world.batch.row(i).items() if v is not None}]}
         )
         for i in range(50)
     ]
-    with _process("dashboard", [], environment, folder / "dashboard.log"):
+    log = folder / "dashboard.log"
+    with _process("dashboard", [], environment, log):
         _wait(f"http://127.0.0.1:{port}/readyz")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         took = []
@@ -213,7 +231,16 @@ def _predict(world: World, folder: Path) -> dict[str, Any]:
             took.append((time.perf_counter() - began) * 1000)
             if answer.status != 200:
                 raise RuntimeError(f"/predict answered {answer.status}")
-    return {"predict_ms_one_transaction_seen_by_the_client": _percentiles(took[50:])}
+    return {
+        "predict_ms_one_transaction_seen_by_the_client": _percentiles(took[50:]),
+        "predict_ms_one_transaction_in_the_server": _percentiles(_logged(log)[50:]),
+    }
+
+
+def _logged(log: Path) -> list[float]:
+    """Milliseconds from a request's arrival to the end of its answer, as the server logs them."""
+    entries = (json.loads(line) for line in log.read_text("utf-8").splitlines() if line[:1] == "{")
+    return [e["latency_ms"] for e in entries if e["message"].startswith("POST /predict 200")]
 
 
 def _workers(world: World, folder: Path) -> dict[str, Any]:

@@ -175,25 +175,81 @@ def test_new_member_goes_on_where_the_last_one_committed(world: World) -> None:
     assert values_of(poll_some(world.member(), 2)) == [b"c", b"d"]
 
 
-def test_batch_is_refused_once_its_partition_went_to_another_member(world: World) -> None:
-    world.produce([b"a", b"b", b"c", b"d"])
-    first = world.member()
-    batches = poll_some(first, 4)
-    second = world.member()
-    # Until the partitions are shared out: the first member polls on, as an overlapping loop
-    # would, while its batch is still uncommitted.
+def share_out(first: Broker, second: Broker) -> None:
+    """Both poll, as overlapping loops would, until each owns one partition."""
     deadline = time.monotonic() + 40
     while not len(first.assigned()) == len(second.assigned()) == 1:
         assert time.monotonic() < deadline, "the partitions were never shared out"
         first.poll(1, 0.1)
         second.poll(1, 0.1)
+
+
+def take_back(world: World, first: Broker, second: Broker) -> None:
+    """The second leaves, and the first polls until it owns every partition again."""
+    second.close()
+    if isinstance(world, KafkaWorld):
+        world.members.remove(second)  # type: ignore[arg-type]  # in this world they are
+    deadline = time.monotonic() + 40
+    while len(first.assigned()) < PARTITIONS:
+        assert time.monotonic() < deadline, "the partition never came back"
+        first.poll(100, 0.1)
+
+
+def assert_refused(world: World, broker: Broker, polled: Polled) -> None:
+    txn = broker.begin()
+    txn.publish(echo(world, polled))
+    with pytest.raises(RetryableError):
+        txn.commit(polled)
+    txn.abort(polled)
+
+
+def test_batch_is_refused_once_its_partition_went_to_another_member(world: World) -> None:
+    world.produce([b"a", b"b", b"c", b"d"])
+    first = world.member()
+    batches = poll_some(first, 4)
+    second = world.member()
+    share_out(first, second)
     for polled in batches:
-        txn = first.begin()
-        txn.publish(echo(world, polled))
-        with pytest.raises(RetryableError):
-            txn.commit(polled)
-        txn.abort(polled)
+        assert_refused(world, first, polled)
     assert world.committed() == []
+
+
+def test_batch_polled_ahead_is_refused_when_a_rebalance_follows_the_commit_before_it(
+    world: World,
+) -> None:
+    """The look-ahead's point: two polls, the first is committed, then the group moves on."""
+    world.produce([b"a", b"b", b"c", b"d"])
+    first = world.member()
+    batches = poll_some(first, 4)
+    ahead = batches.pop() if len(batches) > 1 else None
+    for polled in batches:
+        commit(world, first, polled)
+    if ahead is None:
+        world.produce([b"e", b"f"])
+        ahead = poll_some(first, 1)[-1]
+    before = world.committed()
+    second = world.member()
+    share_out(first, second)
+    take_back(world, first, second)  # owned once more: only the fence can tell that it is stale
+    assert_refused(world, first, ahead)
+    assert world.committed() == before
+
+
+def test_partition_that_left_and_came_back_is_read_again_from_its_committed_offset(
+    world: World,
+) -> None:
+    """A batch from before is refused even though the partition is its owner's again."""
+    world.produce([b"a", b"b", b"c", b"d"])
+    first = world.member()
+    batches = poll_some(first, 4)
+    second = world.member()
+    share_out(first, second)
+    take_back(world, first, second)
+    for polled in batches:
+        assert_refused(world, first, polled)
+    for polled in poll_some(first, 4):
+        commit(world, first, polled)
+    assert sorted(v for _, v in world.committed() if v) == [b"a", b"b", b"c", b"d"]
 
 
 def test_lag_falls_as_records_are_read(world: World) -> None:

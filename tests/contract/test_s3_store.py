@@ -55,13 +55,18 @@ def test_unreachable_endpoint_is_named(s3_endpoint: str, monkeypatch: pytest.Mon
         S3Store(client, "models").current()
 
 
-def answer_with(place: S3Place, operation: str, *answers: tuple[int, str]) -> list[int]:
-    """Answer the next calls of an operation with errors; the list holds the statuses left."""
+def answer_with(
+    place: S3Place, operation: str, *answers: tuple[int, str], of: str = ""
+) -> list[int]:
+    """Answer the next calls of an operation with errors; the list holds the statuses left.
+
+    Only calls whose address ends with ``of`` are answered so.
+    """
     left = [status for status, _ in answers]
     codes = [code for _, code in answers]
 
-    def answer(**_: Any) -> Any:
-        if not left:
+    def answer(request: Any, **_: Any) -> Any:
+        if not left or not request.url.endswith(of):
             return None
         body = f"<Error><Code>{codes.pop(0)}</Code><Message>m</Message></Error>".encode()
         return response(left.pop(0), {}, body)
@@ -109,7 +114,7 @@ def test_promotion_whose_answer_was_lost_is_known_to_be_ours(s3_endpoint: str) -
     expected = store.promote("v1", None)
     # The first answer is a 503 although the write happened; the client's own repetition fails.
     place.objects.overwrite("manifests/latest.txt", b"v2")
-    answer_with(place, "PutObject", (503, "SlowDown"))
+    answer_with(place, "PutObject", (503, "SlowDown"), of="latest.txt")
     promoted = store.promote("v2", expected)
     assert store.current() == promoted
 

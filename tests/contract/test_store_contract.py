@@ -51,7 +51,10 @@ def test_layout_is_the_documented_one(place: Place, store: ArtifactStore) -> Non
     store.promote("v1", None)
     store.reject("v1", {"guard": "errors"})
     files = ["metadata.json", "metadata.json.sig", "model.pkl", "preprocessor.pkl"]
+    store.accept("v2", {"rows": 5000})
     assert sorted(place.objects.keys("")) == [
+        "manifests/accepted/v2.json",
+        "manifests/history/000001.json",
         "manifests/latest.txt",
         "manifests/rejected/v1.json",
         *[f"models/latest/{name}" for name in files],
@@ -286,3 +289,31 @@ def test_bundle_with_wrong_files_stays_incomplete(
     with pytest.raises(StoreError, match="a bundle's files"):
         store.publish(b"m", wrong)
     assert store.versions() == []
+
+
+def test_accepted_versions_are_known_to_all(place: Place, store: ArtifactStore) -> None:
+    assert store.accepted() == set()
+    assert store.accept("v2", {"rows": 5000})
+    assert not place.open().accept("v2", {"rows": 1})
+    assert place.open().accepted() == {"v2"}
+
+
+def test_readmitted_version_is_accepted_and_no_longer_rejected(
+    place: Place, store: ArtifactStore
+) -> None:
+    store.reject("v2", {"reason": "test"})
+    assert place.open().readmit("v2", {"reason": "an operator"})
+    assert store.rejected() == {}
+    assert store.accepted() == {"v2"}
+    assert not store.readmit("v2", {})
+
+
+def test_history_tells_who_was_promoted_over_whom(place: Place, store: ArtifactStore) -> None:
+    for _ in range(3):
+        store.publish(b"m", rest)
+    first = store.promote("v1", None)
+    third = store.promote("v3", first)
+    place.open().promote("v1", third, is_rollback=True)
+    found = [(p.version, p.previous, p.is_rollback) for p in place.open().history()]
+    assert found == [("v1", None, False), ("v3", "v1", False), ("v1", "v3", True)]
+    assert all(p.at and p.host for p in store.history())

@@ -369,6 +369,7 @@ def test_each_kind_of_fault_is_found_and_named(
         "wrong_partition": 1,
         "wrong_key": 1,
         "unreadable": 1,
+        "redriven_twice": 0,
     }
     missing = [o["input"] for o in said["offenders"] if o["fault"] == "missing"]
     assert {"partition": 0, "offset": inputs[4].offset} in missing
@@ -427,6 +428,107 @@ def delete_before(settings: GroupSettings, topic: str, offsets: dict[int, int]) 
     wanted = [TopicPartition(topic, p, o) for p, o in offsets.items()]
     for future in admin.delete_records(wanted).values():
         future.result(30)
+
+
+def more_inputs(settings: GroupSettings, n: int) -> list[Seen]:
+    """Produce ``n`` more; those only."""
+    before = {
+        (record.partition, record.offset) for record in read_all(settings, settings.input_topic)
+    }
+    seen = with_inputs(settings, n)
+    return [record for record in seen if (record.partition, record.offset) not in before]
+
+
+def test_audit_goes_on_from_its_state(
+    environment: GroupSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings, state = environment, str(tmp_path / "audit.state")
+    give_outcomes(settings, with_inputs(settings, 30), [None, None, "decode"])
+    commit(settings, dict.fromkeys(range(PARTITIONS), 10))
+    code, said = say(settings, capsys, "verify", "--state", state)
+    assert (code, said["inputs"], said["state"]["continued"]) == (0, 30, False)
+    give_outcomes(settings, more_inputs(settings, 30))  # not committed: these outcomes wait
+    code, said = say(settings, capsys, "verify", "--state", state, "--model", "v1")
+    assert (code, said["inputs"], said["waiting"]) == (0, 0, 30)
+    assert sum(part["count"] for part in said["model"]["ranges"]) == 20
+    commit(settings, dict.fromkeys(range(PARTITIONS), 20))
+    code, said = say(settings, capsys, "verify", "--state", state)
+    assert (code, said["inputs"], said["waiting"]) == (0, 30, 0)
+    assert said["state"]["totals"]["inputs"] == 60
+    assert said["digest"] == verify_topics(settings).verdict.digest
+    give_outcomes(settings, read_all(settings, settings.input_topic)[:1])
+    give_outcomes(settings, more_inputs(settings, 6)[1:])
+    commit(settings, dict.fromkeys(range(PARTITIONS), 22))
+    code, said = say(settings, capsys, "verify", "--state", state)
+    found = {fault: count for fault, count in said["faults"].items() if count}
+    assert (code, found) == (1, {"missing": 1, "duplicate": 1, "out_of_order": 1})
+    assert say(settings, capsys, "verify", "--state", state)[0] == 0  # told once, kept in totals
+    assert main(["verify", "--state", state, "--since", "1h"]) == 1
+    assert "leave --since out" in capsys.readouterr().err
+
+
+def test_interrupted_audit_goes_on_where_it_was(settings: GroupSettings, tmp_path: Path) -> None:
+    state = tmp_path / "audit.state"
+    inputs = with_inputs(settings, 60)
+    give_outcomes(settings, inputs[1:])
+    commit(settings, dict.fromkeys(range(PARTITIONS), 20))
+
+    def interrupt(done: int, total: int) -> None:
+        if done > total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        verify_topics(settings, state=state, on_progress=interrupt, stripe_offsets=5)
+    told: list[tuple[int, int]] = []
+    report = verify_topics(
+        settings, state=state, on_progress=lambda *at: told.append(at), stripe_offsets=5
+    )
+    whole = verify_topics(settings)
+    assert told[-1][1] < 120  # some of the 60 inputs and 59 scores were not read again
+    assert faults(report) == faults(whole) == {Fault.MISSING: 1}
+    assert report.verdict.inputs == 60
+    assert report.verdict.digest == whole.verdict.digest
+
+
+def test_state_of_topics_made_anew_is_refused(settings: GroupSettings, tmp_path: Path) -> None:
+    give_outcomes(settings, with_inputs(settings, 3))
+    commit(settings, dict.fromkeys(range(PARTITIONS), 1))
+    state = tmp_path / "audit.state"
+    assert verify_topics(settings, state=state).is_verified
+    admin = open_admin(settings)
+    for future in admin.delete_topics([settings.output_topic]).values():
+        future.result(30)
+
+    def is_gone() -> bool:
+        return not topic_partitions(admin, [settings.output_topic], 10)
+
+    wait_until(is_gone, what="the topic's end")
+    create_topics(admin, {settings.output_topic: {}}, PARTITIONS, 1)
+    with pytest.raises(UsageError, match="made anew"):
+        verify_topics(settings, state=state)
+
+
+def test_only_inputs_of_a_time_are_judged_when_asked(settings: GroupSettings) -> None:
+    producer = open_producer(settings)
+    hours = [1_700_000_000_000 + hour * 3_600_000 for hour in range(10)]
+    for time in hours:
+        producer.produce(settings.input_topic, b"{}", b"1", 0, timestamp=time)
+    assert producer.flush(30) == 0
+    inputs = read_all(settings, settings.input_topic)
+    give_outcomes(settings, inputs[:2] + inputs[3:7])
+    report = verify_topics(settings, since=hours[3], until=hours[7])
+    assert report.is_verified, faults(report)
+    assert report.verdict.inputs == 4
+    assert (report.first_time, report.last_time) == (hours[3], hours[6])
+    assert faults(verify_topics(settings, since=hours[2], until=hours[8])) == {Fault.MISSING: 2}
+    assert verify_topics(settings, since=hours[9] + 1).verdict.inputs == 0
+
+
+def test_compacted_outcomes_prove_nothing(settings: GroupSettings, group_id: str) -> None:
+    topic = f"compacted-{group_id}"
+    create_topics(open_admin(settings), {topic: {"cleanup.policy": "compact"}}, PARTITIONS, 1)
+    with pytest.raises(UsageError, match="compacted"):
+        verify_topics(settings.model_copy(update={"output_topic": topic}))
 
 
 # --- dead letters

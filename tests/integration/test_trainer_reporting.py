@@ -7,11 +7,12 @@ import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 import trainer.__main__ as command_line
-from trainer.telemetry import RunMeasures, build_registry, push_metrics
+from trainer.telemetry import RunMeasures, build_registry, push_failure, push_metrics
 from trainer.tracking import track_run
 
 RUN = RunMeasures(
@@ -30,6 +31,7 @@ class Gateway(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.status = status
         self.pushed: dict[str, str] = {}
+        self.added: dict[str, str] = {}
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -38,6 +40,13 @@ class Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.pushed[self.path] = body.decode()
+        self.send_response(self.server.status)
+        self.end_headers()
+
+    def do_POST(self) -> None:
+        """Replaces only metrics of the same names, where PUT replaces the whole group."""
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.added[self.path] = body.decode()
         self.send_response(self.server.status)
         self.end_headers()
 
@@ -60,6 +69,31 @@ def test_metrics_are_pushed_under_the_trainers_job(gateway: Gateway) -> None:
     body = gateway.pushed["/metrics/job/fraud-trainer"]
     assert "training_duration_seconds 12.5" in body
     assert "data_ingestion_rows_total 1000.0" in body
+    assert "fraud_scorer_training_last_success_timestamp_seconds " in body
+    assert "failed" not in body
+    assert gateway.added == {}
+
+
+def test_failed_run_is_pushed_beside_the_last_good_ones_figures(
+    gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{gateway.server_port}")
+    monkeypatch.setenv("MODEL_STORE_URI", (tmp_path / "store").as_uri())
+    nowhere = str(tmp_path / "nowhere.csv")
+    assert command_line.main(["train", "--transactions", nowhere]) == 1
+    body = gateway.added["/metrics/job/fraud-trainer"]
+    assert "fraud_scorer_training_failed_timestamp_seconds " in body
+    assert "last_success" not in body
+    assert gateway.pushed == {}
+
+
+@pytest.mark.parametrize("gateway", [500], indirect=True)
+def test_a_failure_that_cannot_be_pushed_is_only_a_warning(
+    gateway: Gateway, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING):
+        push_failure(f"http://127.0.0.1:{gateway.server_port}")
+    assert "the failure was not pushed" in caplog.text
 
 
 @pytest.mark.parametrize("gateway", [500], indirect=True)

@@ -67,8 +67,11 @@ def _build(folder: Path, found: list[Object]) -> list[Object]:
 
 def _generate(folder: Path, generator: Object, objects: list[Object]) -> None:
     values: dict[str, str] = {}
-    for name in generator["envs"]:
+    for name in generator.get("envs", []):
         values |= read_env(folder / name)
+    for name in generator.get("files", []):
+        key, _, path = name.rpartition("=")
+        values[key or Path(path).name] = (folder / path).read_text(encoding="utf-8")
     if generator.get("behavior") == "merge":
         select(objects, "ConfigMap", generator["name"])["data"] |= values
     else:

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
+from stream_scorer.keda_sim import summarize
+from stream_scorer.keda_sim_run import Options, simulate
+from stream_scorer.keda_sim_spec import parse_scaled_object
+from stream_scorer.keda_sim_trace import Trace
 from stream_scorer.topics import DEFAULT_PARTITIONS
-from tests.k8s.rendering import VARIANTS, render, select, trigger
+from tests.k8s.rendering import K8S, ROOT, VARIANTS, render, select, trigger
 
-pytestmark = pytest.mark.parametrize("variant", VARIANTS)
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+DERIVATION = re.compile(r"([\d,]+) x (\d+) = ([\d,]+)")
 
 
+@each_variant
 def test_there_is_a_partition_for_every_scorer(variant: str) -> None:
     spec = select(render(variant), "ScaledObject", "stream-scorer")["spec"]
     assert 1 <= spec["minReplicaCount"] <= spec["maxReplicaCount"] <= DEFAULT_PARTITIONS
     assert spec["fallback"]["replicas"] <= spec["maxReplicaCount"]
 
 
+@each_variant
 def test_no_replicas_where_an_autoscaler_owns_them(variant: str) -> None:
     objects = render(variant)
     scaled = {
@@ -28,6 +37,7 @@ def test_no_replicas_where_an_autoscaler_owns_them(variant: str) -> None:
         assert "replicas" not in select(objects, "Deployment", name)["spec"]
 
 
+@each_variant
 def test_each_deployment_has_one_autoscaler(variant: str) -> None:
     targets = [
         item["spec"]["scaleTargetRef"]["name"]
@@ -37,6 +47,7 @@ def test_each_deployment_has_one_autoscaler(variant: str) -> None:
     assert len(targets) == len(set(targets))
 
 
+@each_variant
 def test_trigger_has_only_fields_that_keda_reads_and_strings_for_values(variant: str) -> None:
     metadata = trigger(render(variant))
     known = (
@@ -48,6 +59,7 @@ def test_trigger_has_only_fields_that_keda_reads_and_strings_for_values(variant:
     assert all(isinstance(value, str) for value in metadata.values())
 
 
+@each_variant
 def test_lag_is_counted_as_the_consumer_reads(variant: str) -> None:
     metadata = trigger(render(variant))
     assert metadata["offsetResetPolicy"] == "earliest"
@@ -57,18 +69,26 @@ def test_lag_is_counted_as_the_consumer_reads(variant: str) -> None:
     assert int(metadata["lagThreshold"]) >= 1000  # keda's default, 10, is far off
 
 
+@each_variant
 def test_unreadable_lag_never_shrinks_the_group(variant: str) -> None:
     spec = select(render(variant), "ScaledObject", "stream-scorer")["spec"]
     assert spec["fallback"]["behavior"] == "currentReplicasIfHigher"
 
 
+@each_variant
 def test_scale_down_waits_because_it_is_a_rebalance(variant: str) -> None:
     spec = select(render(variant), "ScaledObject", "stream-scorer")["spec"]
     behavior = spec["advanced"]["horizontalPodAutoscalerConfig"]["behavior"]
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
-    assert behavior["scaleDown"]["stabilizationWindowSeconds"] >= 300
+    down = behavior["scaleDown"]
+    assert down["stabilizationWindowSeconds"] >= 300
+    # The policies count from the replicas at their period's start. After a quick rise those were
+    # few, and all pods could go at once, were a rise not older than the period by then.
+    assert down["stabilizationWindowSeconds"] > max(p["periodSeconds"] for p in down["policies"])
+    assert all(p["type"] == "Percent" and p["value"] <= 50 for p in down["policies"])
 
 
+@each_variant
 def test_dashboard_scales_on_cpu_and_memory_it_requests(variant: str) -> None:
     objects = render(variant)
     spec = select(objects, "HorizontalPodAutoscaler", "fraud-dashboard")["spec"]
@@ -83,3 +103,44 @@ def test_dashboard_scales_on_cpu_and_memory_it_requests(variant: str) -> None:
     down = spec["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 300
     assert down["policies"] == [{"type": "Percent", "value": 10, "periodSeconds": 60}]
+
+
+def test_lag_threshold_is_the_planned_rate_times_the_accepted_delay() -> None:
+    """As it is derived beside the value, and in the guide."""
+    path = K8S / "base" / "inference" / "scorer-scaledobject.yaml"
+    derived = [DERIVATION.search(p.read_text()) for p in (path, ROOT / "docs" / "autoscaling.md")]
+    figures = {tuple(int(n.replace(",", "")) for n in found.groups()) for found in derived if found}
+    ((rate, delay, threshold),) = figures
+    assert all(derived)
+    assert rate * delay == threshold
+    assert {int(trigger(render(variant))["lagThreshold"]) for variant in VARIANTS} == {threshold}
+
+
+@each_variant
+def test_simulated_burst_reaches_the_most_pods_and_goes_back(variant: str) -> None:
+    scaler = parse_scaled_object(select(render(variant), "ScaledObject", "stream-scorer"))
+    capacity = 20_000.0
+    over = 2.0 * scaler.max_replicas * capacity
+    trace = Trace((0.0, 60.0, 120.0), (1000.0, over, 1000.0))
+    ticks = simulate(scaler, trace, Options(capacity, DEFAULT_PARTITIONS))
+    summary = summarize(ticks, scaler.trigger.lag_threshold)
+    assert summary.max_replicas == scaler.max_replicas
+    assert summary.seconds_to_max_replicas is not None
+    assert summary.seconds_to_max_replicas <= 60 + 3 * 15 + 1
+    assert ticks[-1].replicas == scaler.min_replicas
+    assert summary.lag_at_end == 0
+    assert summary.changes_of_replicas <= 6  # each is a rebalance
+    assert not scaler.notes  # nothing in it that decides nothing
+
+
+@each_variant
+def test_node_can_be_drained_and_pods_spread_without_being_held_up(variant: str) -> None:
+    objects = render(variant)
+    spec = select(objects, "PodDisruptionBudget", "stream-scorer")["spec"]
+    assert spec["maxUnavailable"] == 1  # one rebalance at a time; never 0, which blocks a drain
+    assert "minAvailable" not in spec
+    pods = select(objects, "Deployment", "stream-scorer")["spec"]["template"]["spec"]
+    spread = {one["topologyKey"]: one for one in pods["topologySpreadConstraints"]}
+    assert set(spread) == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
+    # A scorer that waits for the right zone scores nothing.
+    assert {one["whenUnsatisfiable"] for one in spread.values()} == {"ScheduleAnyway"}

@@ -160,3 +160,21 @@ def test_a_fault_in_the_identity_table_is_named(identity: str, message: str) -> 
 def test_an_absent_file_is_named() -> None:
     with pytest.raises(UnusableFileError, match=r"/nowhere/at_all\.csv: cannot read: No such file"):
         list(read_transactions("/nowhere/at_all.csv"))
+
+
+def test_spoilt_gzip_is_a_fault_of_the_file() -> None:
+    packed = bytearray(gzip.compress((HEADER + ROWS).encode()))
+    packed[20:40] = bytes(20)
+    assert fault(bytes(packed)).startswith("the CSV: cannot read: ")
+
+
+def test_header_beyond_any_length_is_no_csv() -> None:
+    assert "line 1: not a CSV header" in fault(HEADER.replace("C1", "x" * 200_000))
+
+
+def test_ragged_row_that_is_no_text_is_told_by_its_line(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    spoilt = (HEADER + ROWS).encode() + b"\xff\xfe,1,2\n"
+    assert fault(spoilt) == "the CSV, line 4: 3 cells where the header has 7"
+    assert capfd.readouterr().err == ""

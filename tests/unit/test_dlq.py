@@ -2,18 +2,41 @@
 
 from __future__ import annotations
 
+import json
+import math
 import random
+import struct
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from schemas.batch import build_batch
 from schemas.rejections import CUT_HEADER, Stage
+from schemas.resolver import LocalSchemas
+from schemas.transaction_codec import encode_transactions
 from stream_scorer.__main__ import STAGES
 from stream_scorer.dead_letters import DeadLetter, Selection
-from stream_scorer.dlq import decode_as_far_as_possible, hex_lines
+from stream_scorer.dlq import (
+    _full_json,
+    _print_list,
+    _say_json,
+    dump_lines,
+    hex_lines,
+    inspect_letter,
+    show_lines,
+)
 from stream_scorer.errors import FatalError, UsageError
+from stream_scorer.inspection import Fault, Inspection, inspect_value
+from stream_scorer.letter_counts import LetterCounts
+from stream_scorer.moments import parse_moment
+from stream_scorer.reasons import similar
 from stream_scorer.redrive_progress import METADATA_BYTES, RedriveProgress, parse_progress
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
+from tests.factories import make_transaction
 
 
 def make_letter(
@@ -24,9 +47,10 @@ def make_letter(
         "partition": "3",
         "offset": "1207",
         "stage": stage,
+        "exception.class.name": "DecodeError",
         "exception.message": reason,
     }
-    return DeadLetter(3, 17, 0, errors, (), b"13926", value, is_cut=False)
+    return DeadLetter(3, 17, 1_000, errors, (), b"13926", value, is_cut=False)
 
 
 def test_words_of_the_command_line_are_those_of_the_scorer() -> None:
@@ -43,6 +67,13 @@ def test_words_of_the_command_line_are_those_of_the_scorer() -> None:
         (Selection(reason="JSON"), True),
         (Selection(stage="decode", reason="json"), True),
         (Selection(stage="decode", reason="missing"), False),
+        (Selection(reason="decodeerr"), True),
+        (Selection(since=1_000), True),
+        (Selection(since=1_001), False),
+        (Selection(until=1_001), True),
+        (Selection(until=1_000), False),
+        (Selection(partition=3), True),
+        (Selection(partition=0), False),
     ],
 )
 def test_selection_needs_all_that_it_names(selection: Selection, matches: bool) -> None:
@@ -100,25 +131,114 @@ def test_metadata_that_is_not_ours_stops_the_redrive(text: str) -> None:
         parse_progress(10, text)
 
 
-def test_broken_json_transaction_is_shown_with_its_fault() -> None:
-    letter = make_letter(b'{"TransactionID": 7, "TransactionAmt": "much"}')
-    decoded, fault = decode_as_far_as_possible(letter, load_settings(GroupSettings))
-    assert decoded == {"TransactionID": 7, "TransactionAmt": "much"}
-    assert fault is not None
+def inspect(value: bytes | None) -> Inspection:
+    return inspect_letter(make_letter(value), load_settings(GroupSettings))
+
+
+def avro(**fields: Any) -> bytes:
+    return encode_transactions(build_batch([make_transaction(7, amount=77.25, **fields)]))[0]
+
+
+def test_wrong_type_in_json_is_shown_with_its_field_and_place() -> None:
+    value = b'{"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": "much"}'
+    found = inspect(value)
+    assert found.fields == {"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": "much"}
+    reason = "TransactionAmt must be a number, not a string"
+    assert found.fault == Fault("validate", reason, "TransactionAmt", 41)
+
+
+@pytest.mark.parametrize(
+    ("value", "fields", "byte"),
+    [
+        (b'{"TransactionID": 7, "card4": "vi', {"TransactionID": 7}, 21),
+        (b'{"TransactionID": 7} tail', {"TransactionID": 7}, 20),
+        ('{"card4": "caf\u00e9", "addr1": }'.encode(), {"card4": "caf\u00e9"}, 19),
+        (b'{"card4": "\xff", "addr1": }', {"card4": "\udcff"}, 15),
+    ],
+)
+def test_broken_json_is_read_up_to_the_break(
+    value: bytes, fields: dict[str, Any], byte: int
+) -> None:
+    found = inspect(value)
+    assert found.fields == fields
+    assert found.fault is not None
+    assert found.fault.byte == byte
+
+
+def test_truncated_avro_is_read_up_to_the_break() -> None:
+    value = avro()[:-20]
+    found = inspect(value)
+    assert found.format == "avro"
+    assert found.fields["TransactionAmt"] == 77.25
+    assert found.fault is not None
+    assert found.fault.field == "id_22"
+    assert found.fault.byte == len(value)
+
+
+def test_infinite_amount_in_avro_is_marked_where_it_stands() -> None:
+    whole = avro()
+    place = whole.index(struct.pack("<d", 77.25))
+    infinite = whole.replace(struct.pack("<d", 77.25), struct.pack("<d", math.inf))
+    fault = Fault("validate", "TransactionAmt is infinite", "TransactionAmt", place)
+    assert inspect(infinite).fault == fault
+    tail = inspect(whole + b"\x00").fault
+    assert tail is not None
+    assert tail.byte == len(whole)
 
 
 def test_transaction_that_would_be_scored_now_is_shown_without_a_fault() -> None:
-    letter = make_letter(b'{"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": 9.5}')
-    decoded, fault = decode_as_far_as_possible(letter, load_settings(GroupSettings))
-    assert decoded == {"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": 9.5}
-    assert fault is None
+    value = b'{"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": 9.5}'
+    fields = {"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": 9.5}
+    assert inspect(value) == Inspection("json", fields, None)
 
 
 @pytest.mark.parametrize("value", [None, b"", b"\x00\x00\x00\x00\x63rest", b"\xff\xfe"])
-def test_unreadable_value_has_a_fault_and_no_transaction(value: bytes | None) -> None:
-    decoded, fault = decode_as_far_as_possible(make_letter(value), load_settings(GroupSettings))
-    assert decoded is None
-    assert fault
+def test_unreadable_value_has_a_fault_and_no_fields(value: bytes | None) -> None:
+    found = inspect(value)
+    assert found.fields == {}
+    assert found.fault is not None
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"", b"{", b'{"a":', b"\xc3\x01"]))
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_can_be_shown_without_control_characters(rest: bytes, start: bytes) -> None:
+    value = start + rest
+    headers = [("h\x1b", rest), ("n", None)]
+    letter = replace(make_letter(value, reason=repr(rest)), headers=tuple(headers), key=rest)
+    found = inspect_value(value, (), LocalSchemas())
+    assert all(line.isprintable() for line in show_lines("dlq", letter, found))
+
+
+@given(st.lists(st.integers(0, 400), max_size=4), st.integers(0, 255))
+@settings(max_examples=100, deadline=None)
+def test_damaged_avro_can_be_shown(places: list[int], byte: int) -> None:
+    value = bytearray(avro())
+    for place in places:
+        value[place] = byte
+    found = inspect_value(bytes(value), (), LocalSchemas())
+    assert all(line.isprintable() for line in show_lines("dlq", make_letter(bytes(value)), found))
+
+
+@pytest.mark.parametrize("text", ["\x1b[2J", "\r", "\x9b31m", "\u202e", "\n", "\x07", "\x7f"])
+def test_what_a_terminal_acts_on_is_escaped_everywhere(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    letter = replace(
+        make_letter(json.dumps({"card4": text}).encode(), stage=text, reason=text),
+        headers=((text, text.encode()),),
+        key=text.encode(),
+    )
+    found = inspect_letter(letter, load_settings(GroupSettings))
+    assert found.fields == {"card4": text}
+    lines = show_lines("dlq", letter, found)
+    assert not any(text in line for line in lines)
+    counts = LetterCounts(5)
+    counts.add(letter)
+    _print_list(counts)
+    _say_json(_full_json(letter, found))
+    said = capsys.readouterr().out
+    assert all(line.isprintable() for line in said.splitlines())
+    assert json.loads(said.splitlines()[-1])["stage"] == text
 
 
 def test_hex_lines_show_offset_bytes_and_text() -> None:
@@ -129,3 +249,81 @@ def test_hex_lines_show_offset_bytes_and_text() -> None:
         "TransactionID...",
     ]
     assert lines[1].strip().startswith("0010  7a")
+
+
+@pytest.mark.parametrize("fault", [0, 17, 255, 256, 300, 999])
+def test_dump_marks_the_fault_wherever_it_is(fault: int) -> None:
+    marked = [line for line in dump_lines(bytes(1000), fault) if "<--" in line]
+    (line,) = marked
+    assert line.startswith(f"  {fault // 16 * 16:04x}")
+    assert line.endswith(f"<-- byte {fault}")
+
+
+def test_fault_at_the_end_is_marked_there() -> None:
+    assert dump_lines(bytes(300), 300)[-1] == "  012c  the value ends  <-- byte 300"
+
+
+# --- list
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("the body ends at byte 17", "the body ends at byte 4,021", True),
+        ("starts with the bytes 93 07 20 61", "starts with the bytes 00 ff", True),
+        ("card1 is infinite", "card2 is infinite", False),
+        ("fingerprint 00d1a2b3c4d5e6f7 unknown", "fingerprint 1111111111111111 unknown", True),
+        ("unknown value 'a'", "unknown value 'bc'", True),
+        ("id_01 must be a number", "id_02 must be a number", False),
+        ("-1.5e3 is too small", "7 is too small", True),
+    ],
+)  # fmt: skip
+def test_reasons_that_differ_in_numbers_are_one(one: str, other: str, alike: bool) -> None:
+    assert (similar(one) == similar(other)) is alike
+
+
+def test_counts_by_stage_and_alike_reasons_and_keeps_the_newest() -> None:
+    counts = LetterCounts(limit=3)
+    for i in range(10):
+        letter = make_letter(stage="decode" if i % 2 else "schema", reason=f"ends at byte {i}")
+        counts.add(replace(letter, time=(i * 7) % 10, offset=i))
+    assert counts.by_stage == {"decode": 5, "schema": 5}
+    said = counts.as_json()
+    assert {(c["stage"], c["reason"], c["count"]) for c in said["counts"]} == {
+        ("decode", "ends at byte #", 5),
+        ("schema", "ends at byte #", 5),
+    }
+    assert [listed.time for listed in counts.newest()] == [7, 8, 9]
+    assert said["not_listed"] == 7
+
+
+def test_endless_kinds_of_reasons_take_bounded_memory() -> None:
+    counts = LetterCounts(limit=1)
+    for i in range(6_000):
+        counts.add(make_letter(reason=f"x{i:x}y"))
+    assert len(counts.reasons()) == 5_001
+    assert counts.total == 6_000
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("90s", 1_699_999_910_000),
+        ("15m", 1_699_999_100_000),
+        ("2h", 1_699_992_800_000),
+        ("3d", 1_699_740_800_000),
+        ("2023-11-14", 1_699_920_000_000),
+        ("2023-11-14T22:13:20", 1_700_000_000_000),
+        ("2023-11-14T22:13:20Z", 1_700_000_000_000),
+        ("2023-11-15T03:43:20+05:30", 1_700_000_000_000),
+        ("999999999w", 0),
+    ],
+)
+def test_moments_are_ago_or_iso(text: str, expected: int) -> None:
+    assert parse_moment(text, 1_700_000_000_000) == expected
+
+
+@pytest.mark.parametrize("text", ["", "yesterday", "15", "m", "-5m", "2023-13-01", "1.5h"])
+def test_what_is_no_moment_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no moment"):
+        parse_moment(text, 0)

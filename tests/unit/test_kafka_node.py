@@ -6,7 +6,7 @@ import pytest
 
 from stream_scorer.local.broker_log import last_errors
 from stream_scorer.local.jvm import kafka_command
-from stream_scorer.local.node import format_data, random_id, write_node
+from stream_scorer.local.node import Listener, format_data, random_id, write_node
 from stream_scorer.runtime.kafka import read_properties
 
 
@@ -42,6 +42,22 @@ def test_own_properties_win_over_the_nodes(tmp_path: Path) -> None:
     assert written["listeners"] == "PLAINTEXT://127.0.0.1:20001,CONTROLLER://127.0.0.1:20002"
     assert written["controller.quorum.voters"] == "1@127.0.0.1:20002"
     assert "rootLogger.level=WARN" in (tmp_path / "log4j2.properties").read_text(encoding="utf-8")
+
+
+def test_further_listeners_stand_beside_the_nodes_own(tmp_path: Path) -> None:
+    more = [Listener("SASLTLS", "SASL_SSL", 20003), Listener("MTLS", "SSL", 20004)]
+    write_node(tmp_path, 20001, 20002, "WARN", {}, more)
+
+    written = read_properties(tmp_path / "server.properties")
+    assert written["listeners"].split(",") == [
+        "PLAINTEXT://127.0.0.1:20001",
+        "CONTROLLER://127.0.0.1:20002",
+        "SASLTLS://127.0.0.1:20003",
+        "MTLS://127.0.0.1:20004",
+    ]
+    assert written["listener.security.protocol.map"] == (
+        "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASLTLS:SASL_SSL,MTLS:SSL"
+    )
 
 
 @pytest.mark.parametrize("flag", ["-XX:AOTCache=x", "-XX:TieredStopAtLevel=4"])

@@ -48,6 +48,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "prometheus_client": {"stream_scorer.metrics", "trainer.telemetry", "dashboard.metrics"},
+    "opentelemetry": {"stream_scorer.runtime.tracing"},
     "pickle": {"stream_scorer.model.bundle"},
 }
 """Library → the modules that may import it."""

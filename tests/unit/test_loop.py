@@ -342,6 +342,20 @@ def test_rebalance_while_the_next_batch_is_polled_costs_and_repeats_nothing() ->
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
+def test_rebalance_after_the_commit_before_it_refuses_the_batch_scored_ahead() -> None:
+    cluster = make_cluster(40)
+    first = join(cluster, max_records=8, ahead_from=ALWAYS)
+    assert first.loop.run_once() is Step.COMMITTED  # the next batch is scored, and waits
+    shown = cluster.read(OUTPUT)
+    second = join(cluster, ahead_from=ALWAYS)
+    assert first.loop.run_once() is Step.ABORTED
+    assert "fenced" in first.seen.reasons[0]
+    assert cluster.read(OUTPUT) == shown
+    drain(first)
+    drain(second)
+    assert outcomes_by_source(cluster) == inputs(cluster)
+
+
 def test_end_commits_what_was_scored_ahead() -> None:
     cluster = make_cluster(8)
     member = join(cluster, max_records=4, ahead_from=ALWAYS)

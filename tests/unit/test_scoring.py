@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, build_batch
 from stream_scorer.model.bundle import Bundle, Thresholds
-from stream_scorer.model.scoring import REASONS, Decision, Scores, explain, score, shap_reasons
+from stream_scorer.model.explained import Choose, Explained, explain_afterwards
+from stream_scorer.model.scoring import REASONS, Decision, Scores, score, shap_reasons
 from tests.factories import make_batch, make_bundle, make_transaction
 
 
@@ -121,7 +122,7 @@ def shown(name: str, **fields: Any) -> str | None:
     bundle = make_bundle()
     batch: TransactionBatch = build_batch([make_transaction(**fields)])
     pushing = replace(bundle, predictor=_Pushing(bundle.features.names.index(name)))
-    (reason,) = explain(batch, pushing, bundle.features.transform(batch), [0])[0]
+    (reason,) = score(batch, replace(pushing, thresholds=Thresholds(0.0, 0.0))).reasons[0]
     assert reason.feature == name
     return reason.value
 
@@ -141,6 +142,9 @@ class _Pushing:
         out = np.zeros(matrix.shape)
         out[:, self._column] = 1.0
         return out
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        return explain_afterwards(self.raw, self.contributions, matrix, choose)
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,8 @@ def test_value_cannot_change_after_its_use() -> None:
 @pytest.mark.parametrize("depth", [33, 200_000])
 def test_deep_nesting_is_refused(depth: int) -> None:
     refuse(PROTO + b")" + b"\x85" * depth + b".", "nests deeper than 32")
-    refuse(PROTO + b"]" * depth + b"a" * (depth - 1) + b".", "nests deeper than 32")
+    lists = PROTO + b"]" * depth + b"a" * (depth - 1) + b"."
+    refuse(lists, "nests deeper than 32|more than 10000 containers")
     refuse(PROTO + b"N" + b"(" * depth, "left|no opcode")
 
 
@@ -251,7 +252,7 @@ def test_nesting_up_to_the_limit_is_read() -> None:
 
 
 def test_keys_whose_hash_would_explode_are_refused() -> None:
-    doubled = PROTO + b"})" + b"\x94" + b"".join(b"h%c\x86\x94" % n for n in range(30)) + b"K\x01s."
+    doubled = PROTO + b"})" + b"\x94" + b"".join(b"h%c\x86\x94" % n for n in range(20)) + b"K\x01s."
     refuse(doubled, "no key")
     refuse(PROTO + b"}" + b"(" + b"K\x01" * 9 + b"tK\x01s.", "no key")
     refuse(pickle.dumps({"x" * 5000: 1}), "no key")

@@ -1,0 +1,33 @@
+"""What a predictor says of a batch: every raw score, and why for some of the rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Choose = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
+"""Which of some rows to explain, by their raw scores; a row's answer depends on it alone."""
+
+
+class Explained(NamedTuple):
+    """Raw scores ``[n]``; the rows chosen, ascending; their attributions ``[rows, features]``."""
+
+    raw: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    contributions: NDArray[np.float64]
+
+
+def explain_afterwards(
+    raw: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    contributions: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    matrix: NDArray[np.float64],
+    choose: Choose,
+) -> Explained:
+    """For predictors that score first and explain in a second go."""
+    scores = raw(matrix)
+    rows = np.flatnonzero(choose(scores))
+    some = np.ascontiguousarray(matrix[rows])
+    return Explained(scores, rows, contributions(some) if len(rows) else np.empty(some.shape))

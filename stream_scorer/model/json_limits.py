@@ -1,0 +1,57 @@
+"""JSON from the artifact store, where anything may lie: bounded before it is parsed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+MAX_VALUES: Final = 500_000
+"""Each costs at most about 100 bytes as Python has it; a real ``metadata.json`` has some 20,000."""
+
+MAX_DEPTH: Final = 64
+"""What is parsed may be walked by code that recurses."""
+
+_SHOWN_CHARACTERS: Final = 200
+
+
+def parse_object(content: bytes) -> dict[str, Any]:
+    """The JSON object in ``content``.
+
+    Raises:
+        ValueError: it is none, or one whose parts could fill the memory or overflow the stack.
+    """
+    # Each value but the first follows one of these; counting them in strings too is only stricter.
+    values = content.count(b",") + content.count(b"[") + content.count(b"{") + content.count(b":")
+    if values > MAX_VALUES:
+        raise ValueError(f"it has more than {MAX_VALUES} values")
+    try:
+        parsed = json.loads(content)
+        too_deep = _is_deeper(parsed, MAX_DEPTH)
+    except RecursionError:
+        too_deep, parsed = True, None
+    if too_deep:
+        raise ValueError(f"it nests deeper than {MAX_DEPTH}")
+    if not isinstance(parsed, dict):
+        raise ValueError("it is not a JSON object")
+    return parsed
+
+
+def shown(value: object) -> str:
+    """A value of such an object for a message; what is long is cut."""
+    text = str(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _is_deeper(value: object, depth: int) -> bool:
+    level = [value]
+    for _ in range(depth + 1):
+        inner: list[object] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
+            return False
+        level = inner
+    return True

@@ -1,0 +1,142 @@
+"""From a score's schema to a short program that finds whose score it is. Pure.
+
+An audit needs four values of a score (topic, partition and offset of its source, and the model
+version). The program says how to step over everything else, so that a compiled loop need not build
+it. Schemas that keep the four elsewhere than ours does have no program; the reference decoder reads
+those.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.contracts import AvroSchema
+
+
+class Op(IntEnum):
+    """What to do with the bytes at hand (Avro specification, "Binary Encoding")."""
+
+    END = 0
+    VARINT = 1  # step over
+    FIXED = 2  # step over ``a`` bytes
+    BYTES = 3  # step over a length and as many bytes
+    UNION = 4  # read the branch, go on where entry ``a`` + branch of ``b`` says
+    JUMP = 5  # go on at ``a``
+    BLOCK = 6  # read the items' count; ``a``: after the last block
+    AGAIN = 7  # an item is done; ``a``: its BLOCK
+    TAKE_VARINT = 8  # into slot ``a``
+    TAKE_BYTES = 9  # where it starts into slot ``a``, its length into ``a`` + 1
+
+
+class Slot(IntEnum):
+    """Where a value goes."""
+
+    TOPIC = 0  # and its length
+    VERSION = 2  # and its length
+    PARTITION = 4
+    OFFSET = 5
+
+
+SLOTS: Final = 6
+
+_SIMPLE: Final = {
+    "null": (Op.FIXED, 0),
+    "enum": (Op.VARINT, 0),
+    "boolean": (Op.FIXED, 1),
+    "int": (Op.VARINT, 0),
+    "long": (Op.VARINT, 0),
+    "float": (Op.FIXED, 4),
+    "double": (Op.FIXED, 8),
+    "bytes": (Op.BYTES, 0),
+    "string": (Op.BYTES, 0),
+}
+_WANTED: Final = {
+    ("model_version",): (Slot.VERSION, Op.TAKE_BYTES, ("string",)),
+    ("source", "topic"): (Slot.TOPIC, Op.TAKE_BYTES, ("string",)),
+    ("source", "partition"): (Slot.PARTITION, Op.TAKE_VARINT, ("int", "long")),
+    ("source", "offset"): (Slot.OFFSET, Op.TAKE_VARINT, ("int", "long")),
+}
+
+
+class _Unusual(Exception):
+    """The four values are not where ours are."""
+
+
+class _Assembler:
+    def __init__(self) -> None:
+        self.rows: list[list[int]] = []
+        self.taken: set[tuple[str, ...]] = set()
+        self._named: dict[str, Any] = {}
+
+    def emit(self, op: Op, a: int = 0, b: int = 0) -> int:
+        self.rows.append([op, a, b])
+        return len(self.rows) - 1
+
+    def add(self, avro_type: Any, path: tuple[str, ...] = ()) -> None:
+        if isinstance(avro_type, dict) and isinstance(name := avro_type.get("name"), str):
+            self._named[name] = avro_type
+        while isinstance(avro_type, str) and avro_type in self._named:
+            avro_type = self._named[avro_type]
+        kind = avro_type["type"] if isinstance(avro_type, dict) else avro_type
+        if path in _WANTED:
+            slot, op, types = _WANTED[path]
+            if kind not in types:
+                raise _Unusual
+            self.taken.add(path)
+            self.emit(op, slot)
+        elif isinstance(avro_type, list):
+            self._union(avro_type)
+        elif kind == "record":
+            for inner in avro_type["fields"]:
+                self.add(inner["type"], (*path, inner["name"]) if path is not _DEEP else _DEEP)
+        elif kind in ("array", "map"):
+            self._blocks(avro_type, is_map=kind == "map")
+        elif kind == "fixed":
+            self.emit(Op.FIXED, int(avro_type["size"]))
+        elif kind in _SIMPLE:
+            self.emit(*_SIMPLE[kind])
+        else:
+            raise _Unusual
+
+    def _blocks(self, avro_type: Any, *, is_map: bool) -> None:
+        block = self.emit(Op.BLOCK)
+        if is_map:
+            self.emit(Op.BYTES)
+        self.add(avro_type["values" if is_map else "items"], _DEEP)
+        self.emit(Op.AGAIN, block)
+        self.rows[block][1] = len(self.rows)
+
+    def _union(self, branches: list[Any]) -> None:
+        first = self.emit(Op.UNION, 0, len(branches))
+        jumps = [self.emit(Op.JUMP) for _ in branches]  # one for each branch, right after
+        ends = []
+        for jump, branch in zip(jumps, branches, strict=True):
+            self.rows[jump][1] = len(self.rows)
+            self.add(branch, _DEEP)
+            ends.append(self.emit(Op.JUMP))
+        for end in ends:
+            self.rows[end][1] = len(self.rows)
+        self.rows[first][1] = first + 1
+
+
+_DEEP: Final = ("", "")  # inside an array, a map or a union: nothing is taken there
+
+
+def build_program(parsed: AvroSchema) -> NDArray[np.int64] | None:
+    """The program for a parsed writer's schema, int64 ``[n, 3]``: op, a, b.
+
+    None when it has to be read by the reference decoder.
+    """
+    assembler = _Assembler()
+    try:
+        assembler.add(parsed)
+    except _Unusual:
+        return None
+    if assembler.taken != _WANTED.keys():
+        return None
+    assembler.emit(Op.END)
+    return np.array(assembler.rows, np.int64)

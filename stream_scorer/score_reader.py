@@ -1,0 +1,218 @@
+"""Reads of scores whose they are, and which model version made them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import fastavro
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
+from schemas.records import UndecodableRecord
+from schemas.resolver import SchemaResolver, UnknownSchema
+from schemas.writer_schema import UnreadableSchema, parse_writer
+from stream_scorer.score_kernel import (
+    OTHER_HEAD,
+    READ,
+    UNREADABLE,
+    changed_texts,
+    equal_texts,
+    find_sources,
+)
+from stream_scorer.score_program import SLOTS, Slot, build_program
+
+_STACK_DEPTH: Final = 16
+
+
+class Source(NamedTuple):
+    """The input an outcome says it is of."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Sources(NamedTuple):
+    """Whose some scores are.
+
+    Attributes:
+        partitions: int64 ``[n]``; -1 where the score is of no input of the topic.
+        offsets: int64 ``[n]``.
+        versions: index into the reader's ``version_names``, int32 ``[n]``.
+        is_readable: bool ``[n]``; the rest holds nothing where it is False.
+    """
+
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    versions: NDArray[np.int32]
+    is_readable: NDArray[np.bool_]
+
+
+class _Writer(NamedTuple):
+    schema: Any
+    program: NDArray[np.int64] | None
+
+
+class ScoreReader:
+    """Reads the source of scores, each by the schema it was written with.
+
+    Schemas are parsed once for each framing prefix. A compiled loop reads what is as it should be;
+    the reference decoder decides on everything else.
+    """
+
+    def __init__(self, resolver: SchemaResolver, input_topic: str = "") -> None:
+        self._resolver = resolver
+        self._topic = input_topic
+        self._topic_bytes = np.frombuffer(input_topic.encode(), np.uint8)
+        self._writers: dict[bytes, _Writer] = {}
+        self._versions: dict[str, int] = {}
+        self._stack = np.zeros(_STACK_DEPTH, np.int64)
+
+    @property
+    def version_names(self) -> tuple[str, ...]:
+        """The model versions seen so far."""
+        return tuple(self._versions)
+
+    def source(self, value: bytes | None) -> Source:
+        """Where a score's input is.
+
+        Raises:
+            UndecodableRecord: the value is no score.
+            RetryableError: the registry does not answer.
+        """
+        return self._decode(value)[0]
+
+    def sources(self, values: Sequence[bytes | None]) -> Sources:
+        """Where the inputs of scores are, all at once.
+
+        Raises:
+            RetryableError: the registry does not answer.
+        """
+        size = len(values)
+        found = Sources(
+            np.full(size, -1, np.int64),
+            np.zeros(size, np.int64),
+            np.zeros(size, np.int32),
+            np.ones(size, np.bool_),
+        )
+        left = np.arange(size)
+        seen: set[bytes] = set()
+        while len(left):
+            head = _head(values[left[0]])
+            program = self._program(head) if head not in seen else None
+            seen.add(head)
+            if program is None:  # the reference decoder, for as long as the head is the same
+                rows = np.array([i for i in left.tolist() if _head(values[i]) == head])
+                self._one_by_one(values, rows, found)
+            else:
+                rows = self._all_at_once(values, left, head, program, found)
+            left = np.setdiff1d(left, rows, assume_unique=True)
+        return found
+
+    def _all_at_once(
+        self,
+        values: Sequence[bytes | None],
+        rows: NDArray[np.int64],
+        head: bytes,
+        program: NDArray[np.int64],
+        found: Sources,
+    ) -> NDArray[np.int64]:
+        """Read those of ``rows`` that have this head; which they are."""
+        chosen = values if len(rows) == len(values) else [values[i] for i in rows.tolist()]
+        present = [value or b"" for value in chosen]
+        starts = np.zeros(len(present) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, present), np.int64, len(present)), out=starts[1:])
+        joined = b"".join(present)
+        buf = np.frombuffer(joined, np.uint8)
+        places = np.zeros((len(present), SLOTS), np.int64)
+        states = np.zeros(len(present), np.uint8)
+        find_sources(
+            buf, starts, np.frombuffer(head, np.uint8), program, self._stack, places, states
+        )
+        self._one_by_one(values, rows[states == UNREADABLE], found)
+        if (states == READ).all():
+            self._keep(joined, buf, places, rows, found)
+        elif (states == READ).any():
+            self._keep(joined, buf, places[states == READ], rows[states == READ], found)
+        done: NDArray[np.int64] = rows[states != OTHER_HEAD]
+        return done
+
+    def _keep(
+        self, joined: bytes, buf: Any, places: Any, rows: NDArray[np.int64], found: Sources
+    ) -> None:
+        flags = np.zeros(len(rows), np.bool_)
+        equal_texts(buf, places[:, Slot.TOPIC], places[:, Slot.TOPIC + 1], self._topic_bytes, flags)
+        offsets, partitions = places[:, Slot.OFFSET], places[:, Slot.PARTITION]
+        is_ours = flags & (offsets >= 0) & (partitions >= 0)
+        found.partitions[rows] = np.where(is_ours, partitions, -1)
+        found.offsets[rows] = np.where(is_ours, offsets, -1)
+        begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
+        changed_texts(buf, begins, lengths, flags)
+        starts = np.flatnonzero(flags)
+        codes = [
+            self._version(joined[begin : begin + length].decode("utf-8", "backslashreplace"))
+            for begin, length in zip(begins[starts].tolist(), lengths[starts].tolist(), strict=True)
+        ]
+        found.versions[rows] = np.repeat(codes, np.diff(starts, append=len(rows)))
+
+    def _one_by_one(
+        self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: Sources
+    ) -> None:
+        for row in rows.tolist():
+            try:
+                source, version = self._decode(values[row])
+            except UndecodableRecord:
+                found.is_readable[row] = False
+                continue
+            if source.topic == self._topic and source.offset >= 0 and source.partition >= 0:
+                found.partitions[row], found.offsets[row] = source.partition, source.offset
+            else:
+                found.offsets[row] = -1
+            found.versions[row] = self._version(version)
+
+    def _version(self, name: str) -> int:
+        return self._versions.setdefault(name, len(self._versions))
+
+    def _program(self, head: bytes) -> NDArray[np.int64] | None:
+        try:
+            return self._writer(head).program
+        except UndecodableRecord:
+            return None
+
+    def _decode(self, value: bytes | None) -> tuple[Source, str]:
+        if not value:
+            raise UndecodableRecord("the value is empty")
+        head = _head(value)
+        writer = self._writer(head)
+        try:
+            score = fastavro.schemaless_reader(io.BytesIO(value[len(head) :]), writer.schema)
+            source = score["source"]
+            found = Source(str(source["topic"]), int(source["partition"]), int(source["offset"]))
+            return found, str(score["model_version"])
+        except Exception as error:  # untrusted bytes raise anything in there
+            raise UndecodableRecord(f"not readable by its schema: {error}") from error
+
+    def _writer(self, head: bytes) -> _Writer:
+        if known := self._writers.get(head):
+            return known
+        try:
+            if head.startswith(SINGLE_OBJECT_MAGIC):
+                schema = self._resolver.by_fingerprint(head[2:])
+            elif head.startswith(CONFLUENT_MAGIC):
+                schema = self._resolver.by_id(int.from_bytes(head[1:], "big"))
+            else:
+                raise UndecodableRecord(f"no known framing starts with {head[:4].hex(' ')}")
+            parsed = parse_writer(schema)
+        except (UnknownSchema, UnreadableSchema) as error:
+            raise UndecodableRecord(str(error)) from error
+        return self._writers.setdefault(head, _Writer(parsed, build_program(parsed)))
+
+
+def _head(value: bytes | None) -> bytes:
+    """The framing: it says which schema the rest was written with."""
+    if not value:
+        return b""
+    return value[:10] if value.startswith(SINGLE_OBJECT_MAGIC) else value[:5]

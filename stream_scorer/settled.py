@@ -1,0 +1,138 @@
+"""Which offsets of a partition held inputs, and which of those still lack an outcome. Pure.
+
+One bit an offset while it is looked at, compressed otherwise: a block of 65,536 offsets without
+gaps and without missing outcomes takes no bytes, one with a gap every 500 offsets some 300.
+"""
+
+from __future__ import annotations
+
+import base64
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK_OFFSETS: Final = 65_536
+
+_Bits = NDArray[np.bool_]
+
+
+class Settled:
+    """The offsets an audit has gone past in one partition."""
+
+    def __init__(self) -> None:
+        self._present: dict[int, bytes] = {}
+        self._unanswered: dict[int, bytes] = {}
+        self._missing: dict[int, int] = {}
+
+    def add(self, base: int, present: _Bits, unanswered: _Bits) -> None:
+        """Offsets from ``base`` on, which must not have been added before."""
+        stop = base + len(present)
+        for block in range(base // BLOCK_OFFSETS, -(-stop // BLOCK_OFFSETS)):
+            start = block * BLOCK_OFFSETS
+            low, high = max(base, start), min(stop, start + BLOCK_OFFSETS)
+            here, there = slice(low - start, high - start), slice(low - base, high - base)
+            for kept, new in ((self._present, present), (self._unanswered, unanswered)):
+                bits = _unpack(kept.get(block))
+                bits[here] = new[there]
+                _keep(kept, block, bits)
+            self._recount(block)
+
+    def look(self, offsets: NDArray[np.int64]) -> tuple[_Bits, _Bits]:
+        """For each offset: whether it held an input, and whether that lacks an outcome."""
+        present = np.zeros(len(offsets), np.bool_)
+        unanswered = np.zeros(len(offsets), np.bool_)
+        for block, rows in _by_block(offsets):
+            cells = offsets[rows] - block * BLOCK_OFFSETS
+            present[rows] = _unpack(self._present.get(block))[cells]
+            unanswered[rows] = _unpack(self._unanswered.get(block))[cells]
+        return present, unanswered
+
+    def answer(self, offsets: NDArray[np.int64]) -> None:
+        """These have an outcome now."""
+        for block, rows in _by_block(offsets):
+            bits = _unpack(self._unanswered.get(block))
+            bits[offsets[rows] - block * BLOCK_OFFSETS] = False
+            _keep(self._unanswered, block, bits)
+            self._recount(block)
+
+    def count_unanswered(self, low: int, high: int) -> int:
+        """Inputs without an outcome from ``low`` (inclusive) to ``high`` (exclusive)."""
+        total = 0
+        for block, count in self._missing.items():
+            start = block * BLOCK_OFFSETS
+            if low <= start and start + BLOCK_OFFSETS <= high:
+                total += count
+            elif low < start + BLOCK_OFFSETS and start < high:
+                bits = _unpack(self._unanswered.get(block))
+                total += int(np.count_nonzero(bits[max(0, low - start) : max(0, high - start)]))
+        return total
+
+    def unanswered(self, low: int, high: int) -> Iterator[int]:
+        """The offsets of those, in order."""
+        for block in sorted(self._missing):
+            start = block * BLOCK_OFFSETS
+            for cell in np.flatnonzero(_unpack(self._unanswered.get(block))).tolist():
+                if low <= start + cell < high:
+                    yield start + cell
+
+    def forget_before(self, offset: int) -> None:
+        """Drop the blocks wholly before it: retention has removed their inputs."""
+        for kept in (self._present, self._unanswered, self._missing):
+            for block in [b for b in kept if (b + 1) * BLOCK_OFFSETS <= offset]:
+                del kept[block]
+
+    def as_state(self) -> dict[str, dict[str, str]]:
+        """For :meth:`from_state`."""
+        return {
+            "present": {str(b): base64.b64encode(v).decode() for b, v in self._present.items()},
+            "unanswered": {
+                str(b): base64.b64encode(v).decode() for b, v in self._unanswered.items()
+            },
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Mapping[str, str]]) -> Settled:
+        """What :meth:`as_state` gave."""
+        settled = cls()
+        settled._present = {int(b): base64.b64decode(v) for b, v in state["present"].items()}
+        settled._unanswered = {int(b): base64.b64decode(v) for b, v in state["unanswered"].items()}
+        for block in settled._unanswered:
+            settled._recount(block)
+        return settled
+
+    def _recount(self, block: int) -> None:
+        count = int(np.count_nonzero(_unpack(self._unanswered.get(block))))
+        if count:
+            self._missing[block] = count
+        else:
+            self._missing.pop(block, None)
+
+
+_FULL: Final = b"1"  # stands for a block all of whose bits are set; never a zlib stream
+
+
+def _keep(kept: dict[int, bytes], block: int, bits: _Bits) -> None:
+    if not bits.any():
+        kept.pop(block, None)
+    elif bits.all():
+        kept[block] = _FULL
+    else:
+        kept[block] = zlib.compress(np.packbits(bits).tobytes(), 1)
+
+
+def _unpack(packed: bytes | None) -> _Bits:
+    if packed is None:
+        return np.zeros(BLOCK_OFFSETS, np.bool_)
+    if packed == _FULL:
+        return np.ones(BLOCK_OFFSETS, np.bool_)
+    raw = np.frombuffer(zlib.decompress(packed), np.uint8)
+    return np.unpackbits(raw).astype(np.bool_)
+
+
+def _by_block(offsets: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[Any]]]:
+    blocks = offsets // BLOCK_OFFSETS
+    for block in np.unique(blocks).tolist():
+        yield block, np.flatnonzero(blocks == block)

@@ -1,0 +1,160 @@
+"""How fast ``stream-scorer verify`` is, and in how much memory: ``python -m tests.bench.audit``.
+
+An embedded broker gets tiny inputs, a small valid score for each (a dead letter for one in a
+thousand, in transactions), and the command audits them in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from schemas.records import encode_record
+from stream_scorer.console import say
+from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.runtime.kafka import Producer, create_topics, open_admin, open_producer
+from stream_scorer.runtime.settings import KafkaSettings
+
+TOPICS = ("transactions", "fraud-scores", "transactions-dlq")
+_TXN_RECORDS = 50_000
+_LETTER_EVERY = 1000
+
+
+def score(partition: int, offset: int) -> bytes:
+    """As small as a valid score is, but for its source."""
+    return encode_record(
+        "fraud_score",
+        {
+            "transaction_id": offset,
+            "score": 0.01,
+            "decision": "APPROVE",
+            "is_flagged": False,
+            "review_threshold": 0.5,
+            "block_threshold": 0.9,
+            "model_version": "v1",
+            "scored_at": 1_700_000_000_000,
+            "event_time": None,
+            "reasons": [],
+            "source": {"topic": TOPICS[0], "partition": partition, "offset": offset},
+            "context": None,
+        },
+    )
+
+
+def zigzag(number: int) -> bytes:
+    """An Avro long that is not negative."""
+    number <<= 1
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    found.append(number)
+    return bytes(found)
+
+
+def send(producer: Producer, topic: str, rows: Iterator[tuple[int, bytes, Any]]) -> None:
+    for partition, value, headers in rows:
+        while True:
+            try:
+                producer.produce(topic, value, b"13926", partition, headers=headers)
+                break
+            except BufferError:
+                producer.poll(0.1)
+
+
+def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any]]:
+    """For each input, in order: topic, partition, value and headers of its outcome."""
+    # All but the source is the same, so only its two numbers are encoded anew.
+    sample = score(0, 0)
+    place = sample.rindex(TOPICS[0].encode()) + len(TOPICS[0])
+    head, tail = sample[:place], sample[place + 2 :]
+    for offset in range(count // partitions):
+        middle = zigzag(offset)
+        for partition in range(partitions):
+            if offset % _LETTER_EVERY == _LETTER_EVERY - 1:
+                start = "__connect.errors."
+                yield (
+                    TOPICS[2],
+                    partition,
+                    b"x",
+                    [
+                        (start + "topic", TOPICS[0].encode()),
+                        (start + "partition", str(partition).encode()),
+                        (start + "offset", str(offset).encode()),
+                    ],
+                )
+            else:
+                yield TOPICS[1], partition, head + zigzag(partition) + middle + tail, None
+
+
+def fill(settings: KafkaSettings, count: int, partitions: int) -> None:
+    """The three topics."""
+    create_topics(open_admin(settings), {name: {} for name in TOPICS}, partitions, 1)
+    bigger = {"linger.ms": 50, "queue.buffering.max.messages": 1_000_000}
+    inputs = open_producer(settings, **bigger)
+    send(inputs, TOPICS[0], ((i % partitions, b"x", None) for i in range(count)))
+    assert inputs.flush(600) == 0
+    producer = open_producer(settings, **{**bigger, "transactional.id": "bench"})
+    producer.init_transactions(60)
+    producer.begin_transaction()
+    for i, (topic, partition, value, headers) in enumerate(outcomes(count, partitions), 1):
+        send(producer, topic, iter([(partition, value, headers)]))
+        if i % _TXN_RECORDS == 0:
+            producer.flush(600)
+            producer.commit_transaction(60)
+            producer.begin_transaction()
+    producer.flush(600)
+    producer.commit_transaction(60)
+
+
+def audit(settings: KafkaSettings, *arguments: str) -> dict[str, Any]:
+    """Run the command; what it said, with its peak memory."""
+    environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
+    with tempfile.TemporaryFile() as output:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "stream_scorer", "verify", "--json", *arguments],
+            env=environment,
+            stdout=output,
+        )
+        _, status, usage = os.wait4(child.pid, 0)
+        child.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        said: dict[str, Any] = json.loads(output.read().splitlines()[-1])
+    return {
+        "exit": child.returncode,
+        "seconds": said["seconds"],
+        "records_a_second": round(
+            (said["inputs"] + said["scores"] + said["dead_letters"]) / said["seconds"]
+        ),
+        "peak_mib": round(usage.ru_maxrss / 1024),
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
+        "inputs": said["inputs"],
+        "scores": said["scores"],
+        "dead_letters": said["dead_letters"],
+        "verified": said["verified"],
+        "digest": said["digest"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--inputs", type=int, default=1_000_000)
+    parser.add_argument("--partitions", type=int, default=12)
+    options = parser.parse_args()
+    with EmbeddedBroker() as broker:
+        started = time.monotonic()
+        each = -(-options.inputs // options.partitions)  # the same number in each partition
+        fill(broker.settings, each * options.partitions, options.partitions)
+        say(f"filled in {time.monotonic() - started:.0f} s")
+        say(json.dumps(audit(broker.settings)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""The banner of a rejected model comes and goes without a reload of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from playwright.sync_api import Page, expect
+
+from stream_scorer.model.reload import FallBack
+from tests.browser.conftest import Board
+from tests.dashboard_kit import StaticModel, tiny_bundle
+
+
+def test_rejected_model_shows_a_banner_while_it_lasts(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    model = StaticModel(tiny_bundle())
+    board = start(model)
+    page.goto(board.address, wait_until="domcontentloaded")
+    expect(page.locator(".banner.red")).to_have_count(0)
+    model.status = replace(model.status, fallen=FallBack("v2", "v1", "<i>too many</i> flagged"))
+    expect(page.locator(".banner.red")).to_contain_text(
+        "Model v2 is rejected: <i>too many</i> flagged. v1 scores instead."
+    )
+    model.status = replace(model.status, fallen=None)
+    expect(page.locator(".banner.red")).to_have_count(0)

@@ -1,0 +1,144 @@
+"""``make chaos``: the long fault campaign, its negative control, a JSON summary and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.local.broker import EmbeddedBroker
+from tests.chaos.campaign import Campaign, Result
+from tests.chaos.picture import Panel, Span, draw
+from tests.chaos.plan import MEMBERS, make_plan, planned_seconds
+from tests.chaos.topic_faults import Missing
+from tests.chaos.watch import Progress
+from tests.chaos.world import BROKER, Setup, make_world
+
+CONTROL_KILLS = 10
+
+
+def parse(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--transactions", type=int, default=200_000)
+    parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True,
+                        help="also run without exactly-once, which must fail")  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path(".cache/chaos"),
+                        help="for the pictures and the JSON report")  # fmt: skip
+    return parser.parse_args(argv)
+
+
+def run(setup: Setup, kills: int, say: Callable[[str], None]) -> Result:
+    """One campaign on a broker of its own."""
+    plan = make_plan(kills, setup.seed)
+    with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        with (
+            EmbeddedBroker(folder / "kafka", properties=BROKER) as broker,
+            make_world(setup, folder, broker) as world,
+        ):
+            return Campaign(world, plan, MEMBERS, Missing(), say).run()
+
+
+def summary(result: Result) -> dict[str, Any]:
+    """The figures of one campaign."""
+    recoveries = sorted(e.recovered for e in result.events if e.recovered is not None)
+    report = result.report
+    return {
+        "verified": result.verified,
+        "inputs": report["inputs"],
+        "scores": report["scores"],
+        "dead_letters": report["dead_letters"],
+        "audit": report["faults"],
+        "faults": dict(Counter(event.name for event in result.events)),
+        "exits": {str(code): n for code, n in sorted(Counter(result.exits).items())},
+        "ended_with_a_traceback": list(result.tracebacks),
+        "recovery_seconds_median": round(recoveries[len(recoveries) // 2], 1),
+        "recovery_seconds_max": round(recoveries[-1], 1),
+        "largest_lag": max(sample.lag for sample in result.samples),
+        "seconds": round(result.seconds),
+        "digest": report.get("digest"),
+    }
+
+
+def picture(title: str, result: Result) -> str:
+    """Faults, throughput and lag over time."""
+    begun = result.begun
+    spans = [Span(e.name, e.begun - begun, e.ended - begun) for e in result.events]
+    lag = [(s.at - begun, float(s.lag)) for s in result.samples]
+    return draw(
+        title,
+        spans,
+        [
+            Panel("Transactions committed a second", {"": throughput(result.samples, begun)}),
+            Panel("Transactions without an outcome yet", {"": lag}),
+        ],
+    )
+
+
+def throughput(
+    samples: list[Progress] | Any, begun: float, window: int = 4
+) -> list[tuple[float, float]]:
+    """Committed records a second between samples ``window`` apart."""
+    return [
+        (after.at - begun, (after.committed - before.committed) / (after.at - before.at))
+        for before, after in zip(samples, samples[window:], strict=False)
+    ]
+
+
+def teller(name: str) -> Callable[[str], None]:
+    begun = time.monotonic()
+
+    def say(line: str) -> None:
+        sys.stderr.write(f"{name} {time.monotonic() - begun:6.0f} s  {line}\n")
+
+    return say
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Exit code 0 only when every campaign verified and every control did not."""
+    args = parse(argv)
+    # The campaign's own clients lose their broker too, and say so many times a second.
+    for name in ("librdkafka", "stream_scorer.runtime.kafka"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    args.out.mkdir(parents=True, exist_ok=True)
+    protocols = ["classic", "consumer"] if args.protocol == "both" else [args.protocol]
+    found: dict[str, Any] = {}
+    is_good = True
+    for protocol in protocols:
+        rate = args.transactions / planned_seconds(make_plan(args.kills, args.seed))
+        setup = Setup(args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500)
+        result = run(setup, args.kills, teller(protocol))
+        found[protocol] = summary(result)
+        is_good &= result.verified and not result.tracebacks
+        title = f"{args.transactions:,} transactions, {args.kills} kills, {protocol} protocol"
+        (args.out / f"chaos-{protocol}.svg").write_text(picture(title, result))
+    if args.control:
+        kills = min(CONTROL_KILLS, args.kills)
+        rate = 600.0
+        total = int(rate * planned_seconds(make_plan(kills, args.seed)))
+        setup = Setup(
+            total, rate, protocols[0], args.seed, is_exactly_once=False, is_s3=True,
+            batch_records=500,
+        )  # fmt: skip
+        control = run(setup, kills, teller("control"))
+        found["control_without_exactly_once"] = summary(control)
+        is_good &= not control.verified
+    found["passed"] = is_good
+    text = json.dumps(found, indent=2)
+    (args.out / "chaos.json").write_text(text + "\n")
+    print(text)
+    return 0 if is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

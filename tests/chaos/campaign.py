@@ -1,0 +1,149 @@
+"""One campaign: faults one after the other under load, then the audit."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from tests.chaos.faults import Fault, KillScorer
+from tests.chaos.watch import Progress
+from tests.chaos.world import Event, World
+
+RECOVERY_SECONDS: Final = 90.0
+_DRAIN_SECONDS: Final = 300.0
+_BETWEEN_KILLS_SECONDS: Final = 1.5
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a campaign came to."""
+
+    verified: bool
+    exit_code: int
+    report: dict[str, Any]
+    events: Sequence[Event]
+    samples: Sequence[Progress]
+    exits: Sequence[int]
+    """Exit codes of scorers that ended by a fault or by themselves."""
+    leavers: Sequence[int]
+    """Exit codes of those told to leave at the end."""
+    tracebacks: Sequence[str]
+    """Logs of scorers that ended with one: an operator should be told, not shown."""
+    seconds: float
+    begun: float
+
+    def count(self, name: str) -> int:
+        """How often a fault was injected."""
+        return sum(event.name == name for event in self.events)
+
+
+@dataclass(slots=True)
+class Campaign:
+    """Runs faults against a world; ``say`` is told where it is."""
+
+    world: World
+    faults: Sequence[Fault]
+    members: int = 3
+    before: Fault | None = None
+    """A fault that is there before the first record comes; until it is mended nothing may be
+    committed."""
+    say: Callable[[str], None] = lambda _: None
+    _begun: float = field(default_factory=time.monotonic, init=False)
+
+    def run(self) -> Result:
+        """All faults, then whatever is left to do, then the audit.
+
+        Raises:
+            AssertionError: the system did not recover from a fault in time.
+        """
+        world = self.world
+        world.supervisor.scale(self.members)
+        world.watch.start()
+        if self.before is None:
+            world.feed.start()
+        else:
+            self._start_broken(self.before)
+        world.wait_until(lambda: world.watch.committed() > 0, 90, "first commit")
+        for number, fault in enumerate(self.faults, 1):
+            self.say(f"{number}/{len(self.faults)} {fault.name}")
+            self._do(fault)
+        self._drain()
+        world.wait_until(
+            lambda: len(world.supervisor.working()) == self.members, 60, "every member at work"
+        )
+        leavers = world.supervisor.stop()
+        world.watch.stop()
+        self.say("verifying")
+        code, report = world.verify()
+        return Result(
+            verified=code == 0 and bool(report["verified"]),
+            exit_code=code,
+            report=report,
+            events=world.events,
+            samples=world.watch.samples,
+            exits=world.supervisor.exits,
+            leavers=leavers,
+            tracebacks=[
+                log.name
+                for log in sorted(world.folder.glob("scorer-*.log"))
+                if "Traceback (most recent call last)" in log.read_text()
+            ],
+            seconds=time.monotonic() - self._begun,
+            begun=self._begun,
+        )
+
+    def _start_broken(self, fault: Fault) -> None:
+        world = self.world
+        self.say(f"from the start: {fault.name}")
+        world.wait_until(
+            lambda: len(world.supervisor.working()) == self.members, 60, "every member at work"
+        )
+        begun = time.monotonic()
+        fault.inject(world)
+        world.feed.start()
+        world.pause(fault.hold_seconds)
+        assert world.watch.committed() == 0, f"{fault.name}, and yet batches are committed"
+        fault.heal(world)
+        world.events.append(Event(fault.name, begun, time.monotonic()))
+
+    def _do(self, fault: Fault) -> None:
+        world = self.world
+        begun = time.monotonic()
+        fault.inject(world)
+        world.pause(fault.hold_seconds)
+        fault.heal(world)
+        ended = time.monotonic()
+        if isinstance(fault, KillScorer):
+            world.events.append(Event(fault.name, begun, ended))
+            world.pause(world.rng.uniform(0, _BETWEEN_KILLS_SECONDS))
+            return
+        before = world.watch.committed()
+        world.wait_until(
+            lambda: world.watch.committed() > before or self._is_drained(),
+            RECOVERY_SECONDS,
+            f"recovery from: {fault.name},",
+        )
+        world.events.append(Event(fault.name, begun, ended, time.monotonic() - ended))
+
+    def _is_drained(self) -> bool:
+        samples = self.world.watch.samples
+        return self.world.feed.is_done and bool(samples) and samples[-1].lag == 0
+
+    def _drain(self) -> None:
+        self.say("no more faults: doing what is left")
+        world = self.world
+        world.wait_until(self._is_fed, _DRAIN_SECONDS, "the end of the feed")
+        world.feed.finish()
+        since = time.monotonic() + 1.0  # a sample that was begun after the last delivery
+
+        def is_done() -> bool:
+            samples = world.watch.samples
+            return bool(samples) and samples[-1].at > since and samples[-1].lag == 0
+
+        world.wait_until(is_done, _DRAIN_SECONDS, "every record's outcome")
+
+    def _is_fed(self) -> bool:
+        self.world.feed.hurry()
+        return self.world.feed.is_done

@@ -1,0 +1,94 @@
+"""What an operator, or an accident, does to topics: delete, make read-only, shrink, extend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented, not exported
+    AclBinding,
+    AclBindingFilter,
+    AclOperation,
+    AclPermissionType,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewPartitions,
+    ResourcePatternType,
+    ResourceType,
+)
+
+from stream_scorer.runtime.kafka import AdminClient, create_topics, open_admin, topic_partitions
+from stream_scorer.runtime.settings import KafkaSettings
+from tests.waiting import wait_until
+
+_SECONDS = 30.0
+AUTHORIZING: Mapping[str, str] = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "allow.everyone.if.no.acl.found": "true",
+}
+"""Broker settings under which a topic can be made read-only."""
+
+
+class ClusterAdmin:
+    """Administration of one cluster."""
+
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._admin: AdminClient = open_admin(settings)
+
+    def delete(self, *topics: str) -> None:
+        """Delete topics with all their records; returns when they are gone."""
+        for future in self._admin.delete_topics(list(topics)).values():
+            future.result(_SECONDS)
+        wait_until(lambda: not self.partitions(*topics), what=f"{topics} to be gone")
+
+    def create(self, topics: Mapping[str, Mapping[str, str]], partitions: int) -> None:
+        """Create topics."""
+        create_topics(self._admin, topics, partitions, -1)
+
+    def partitions(self, *topics: str) -> dict[str, int]:
+        """Partition counts of those that exist."""
+        return topic_partitions(self._admin, topics, _SECONDS)
+
+    def extend(self, topic: str, partitions: int) -> None:
+        """More partitions."""
+        for future in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
+            future.result(_SECONDS)
+        wait_until(
+            lambda: self.partitions(topic)[topic] == partitions, what=f"{topic} to be extended"
+        )
+
+    def set_config(self, topic: str, name: str, value: str | None) -> None:
+        """Set one setting of a topic; None: back to the broker's own."""
+        kind = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
+        entry = ConfigEntry(name, value, incremental_operation=kind)
+        resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
+        for future in self._admin.incremental_alter_configs([resource]).values():
+            future.result(_SECONDS)
+
+    def deny_writes(self, topic: str) -> None:
+        """Nobody may write to it any more; reading goes on."""
+        bindings = [
+            _binding(topic, AclOperation.ALL, AclPermissionType.ALLOW),
+            _binding(topic, AclOperation.WRITE, AclPermissionType.DENY),
+        ]
+        for future in self._admin.create_acls(bindings).values():
+            future.result(_SECONDS)
+
+    def allow_writes(self, topic: str) -> None:
+        """Undo :meth:`deny_writes`: first the denial, so that it is never all that is left."""
+        for operation, permission in (
+            (AclOperation.WRITE, AclPermissionType.DENY),
+            (AclOperation.ALL, AclPermissionType.ALLOW),
+        ):
+            wanted = AclBindingFilter(
+                ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*",
+                operation, permission,
+            )  # fmt: skip
+            for future in self._admin.delete_acls([wanted]).values():
+                future.result(_SECONDS)
+
+
+def _binding(topic: str, operation: AclOperation, permission: AclPermissionType) -> AclBinding:
+    return AclBinding(
+        ResourceType.TOPIC, topic, ResourcePatternType.LITERAL, "User:*", "*", operation, permission
+    )

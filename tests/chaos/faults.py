@@ -1,0 +1,131 @@
+"""Faults of processes: scorers and broker killed, frozen, more and fewer of them."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from tests.chaos.world import SESSION_SECONDS, TXN_SECONDS, World
+from tests.processes import ScorerUnderTest
+
+_SWEEP_SECONDS: Final = 1.0  # the broker looks for expired transactions this often
+
+
+class Fault(Protocol):
+    """Something that breaks and is mended."""
+
+    @property
+    def name(self) -> str:
+        """What it is, for the record."""
+        ...
+
+    @property
+    def hold_seconds(self) -> float:
+        """How long it stays broken."""
+        ...
+
+    def inject(self, world: World) -> None:
+        """Break it."""
+        ...
+
+    def heal(self, world: World) -> None:
+        """Mend it."""
+        ...
+
+
+@dataclass(slots=True)
+class KillScorer:
+    """Kill -9, every other time between publishing and committing; another is started then."""
+
+    name: str = "kill"
+    hold_seconds: float = 0.0
+
+    def inject(self, world: World) -> None:
+        in_txn = world.rng.random() < 0.5
+        (world.stop_in_txn() if in_txn else world.a_worker()).kill()
+
+    def heal(self, world: World) -> None:
+        world.supervisor.tick()
+
+
+@dataclass(slots=True)
+class FreezeScorer:
+    """SIGSTOP, and SIGCONT once its session, or only its transaction, has run out.
+
+    It then goes on in the middle of a batch that may be another's by now: a zombie.
+    """
+
+    name: str = "zombie"
+    hold_seconds: float = SESSION_SECONDS + 1.5
+    _frozen: ScorerUnderTest | None = field(default=None, init=False)
+    _said: int = field(default=0, init=False)
+
+    def inject(self, world: World) -> None:
+        self._frozen = world.stop_in_txn()
+
+    def heal(self, world: World) -> None:
+        world.supervisor.tick()
+        assert self._frozen is not None
+        self._said = self._frozen.log.stat().st_size
+        if self._frozen.process.poll() is None:
+            self._frozen.process.send_signal(signal.SIGCONT)
+
+    def was_fenced(self) -> bool:
+        """Whether it was refused when it went on: it put its batch off, or ended."""
+        assert self._frozen is not None
+        said = self._frozen.log.read_bytes()[self._said :]
+        return b"batch put off" in said or self._frozen.process.poll() not in (None, 0)
+
+
+def expire_txn() -> FreezeScorer:
+    """A scorer that sleeps past its transaction's timeout, but keeps its partitions."""
+    return FreezeScorer("transaction timeout", TXN_SECONDS + _SWEEP_SECONDS + 0.5)
+
+
+@dataclass(slots=True)
+class Scale:
+    """Another number of members; ``heal`` goes back to ``usual``."""
+
+    members: int
+    usual: int
+    hold_seconds: float = 6.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.members} member" + "s" * (self.members != 1)
+
+    def inject(self, world: World) -> None:
+        world.supervisor.scale(self.members)
+
+    def heal(self, world: World) -> None:
+        world.supervisor.scale(self.usual)
+
+
+@dataclass(slots=True)
+class KillBroker:
+    """Kill -9 of Kafka, and its restart with the same data."""
+
+    name: str = "broker killed"
+    hold_seconds: float = 1.0
+
+    def inject(self, world: World) -> None:
+        world.broker.kill()
+
+    def heal(self, world: World) -> None:
+        world.broker.restart()
+
+
+@dataclass(slots=True)
+class FreezeBroker:
+    """SIGSTOP of Kafka: connections stay, answers don't come."""
+
+    name: str = "broker frozen"
+    hold_seconds: float = TXN_SECONDS * 2
+
+    def inject(self, world: World) -> None:
+        os.kill(world.broker.pid, signal.SIGSTOP)
+
+    def heal(self, world: World) -> None:
+        os.kill(world.broker.pid, signal.SIGCONT)

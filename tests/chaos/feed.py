@@ -1,0 +1,124 @@
+"""Transactions at a steady rate, a few bad ones among them, whatever the broker does."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from schemas.batch import build_batch
+from schemas.transaction_codec import encode_transactions
+from stream_scorer.pacing import Pacer
+from stream_scorer.runtime.kafka import KafkaError, Message, open_producer
+from stream_scorer.runtime.settings import KafkaSettings
+from tests.factories import make_transactions
+
+BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and batch boundary
+CARDS: Final = 7
+BAD_BYTES: Final = 30_000  # more than a dead letter topic takes while it is shrunk
+_DISTINCT: Final = 2_000
+_FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
+
+
+def make_values(count: int = _DISTINCT, seed: int = 1) -> list[bytes]:
+    """Encoded transactions; some are bad, so that dead letters are under test too."""
+    values = encode_transactions(build_batch(make_transactions(count, seed)))
+    noise = random.Random(seed)
+    for number in range(BAD_EVERY - 1, count, BAD_EVERY):
+        values[number] = b"no transaction" + noise.randbytes(BAD_BYTES)
+    return values
+
+
+class Feed:
+    """Produces ``total`` records in a thread of its own: at ``rate`` a second, then the rest.
+
+    Record ``i`` goes to partition ``i % partitions``. While ``gate`` says no, none is sent; without
+    a rate they come as fast as it goes.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        topic: str,
+        partitions: int,
+        total: int,
+        rate: float | None,
+        gate: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._topic = topic
+        self._partitions = partitions
+        self._total = total
+        self._rate = rate
+        self._gate = gate
+        self._values = make_values()
+        self._producer = open_producer(settings)
+        self._hurry = threading.Event()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="feed")
+        self.delivered = 0
+        self.errors: list[str] = []
+
+    def start(self) -> None:
+        """Start feeding."""
+        self._thread.start()
+
+    @property
+    def is_done(self) -> bool:
+        """Whether every record was sent."""
+        return not self._thread.is_alive()
+
+    def hurry(self) -> None:
+        """Send what is left as fast as it goes."""
+        self._hurry.set()
+
+    def finish(self) -> None:
+        """Send what is left; returns when everything was acknowledged.
+
+        Raises:
+            AssertionError: a record was not.
+        """
+        self.hurry()
+        self._thread.join()
+        assert not self.errors, self.errors[:3]
+        assert self.delivered == self._total, (self.delivered, self._total)
+
+    def stop(self) -> None:
+        """Send nothing more."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def _run(self) -> None:
+        pacer = Pacer(self._rate, wait=self._producer.poll)
+        for number in range(self._total):
+            if self._stop.is_set():
+                break
+            if not self._hurry.is_set():
+                pacer.before_next()
+            while not self._gate() and not self._stop.is_set():
+                self._producer.poll(0.01)
+            self._send(number)
+        self._producer.flush(_FLUSH_SECONDS)
+
+    def _send(self, number: int) -> None:
+        while not self._stop.is_set():
+            try:
+                self._producer.produce(
+                    self._topic,
+                    self._values[number % len(self._values)],
+                    str(1000 + number % CARDS).encode(),
+                    number % self._partitions,
+                    on_delivery=self._on_delivery,
+                )
+                if number % 64 == 0:
+                    self._producer.poll(0)
+                return
+            except BufferError:
+                self._producer.poll(0.1)
+
+    def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
+        if error is None:
+            self.delivered += 1
+        else:
+            self.errors.append(error.str())

@@ -1,0 +1,62 @@
+"""The long campaign: which faults, in which order; the same for the same seed."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+from tests.chaos.faults import (
+    Fault,
+    FreezeBroker,
+    FreezeScorer,
+    KillBroker,
+    KillScorer,
+    Scale,
+    expire_txn,
+)
+from tests.chaos.faulty_proxy import Mode
+from tests.chaos.store_faults import CacheFull, ClockStep, StoreFault
+from tests.chaos.topic_faults import ReadOnly, SmallMessages
+
+MEMBERS: Final = 3
+KILLS_A_ROUND: Final = 50
+_KILL_SECONDS: Final = 2.0
+_RECOVERY_SECONDS: Final = 3.0
+
+
+def other_faults() -> list[Fault]:
+    """Each fault that is no kill of a scorer, once."""
+    return [
+        FreezeScorer(),
+        expire_txn(),
+        Scale(1, MEMBERS),
+        Scale(4, MEMBERS),
+        KillBroker(),
+        FreezeBroker(),
+        ReadOnly("output"),
+        ReadOnly("dlq"),
+        SmallMessages("output", 6_000),
+        SmallMessages("dlq", 20_000),
+        *(StoreFault(mode) for mode in Mode if mode is not Mode.OK),
+        CacheFull(),
+        ClockStep(3_600.0),
+        ClockStep(-86_400.0),
+    ]
+
+
+def make_plan(kills: int, seed: int) -> list[Fault]:
+    """``kills`` kills among all other faults, which come again for every fifty kills."""
+    rng = random.Random(seed)
+    plan: list[Fault] = [KillScorer() for _ in range(kills)]
+    for _ in range(max(1, round(kills / KILLS_A_ROUND))):
+        plan += other_faults()
+    rng.shuffle(plan)
+    return plan
+
+
+def planned_seconds(plan: list[Fault]) -> float:
+    """About how long it takes, so that the feed lasts for all of it."""
+    return sum(
+        _KILL_SECONDS if isinstance(fault, KillScorer) else fault.hold_seconds + _RECOVERY_SECONDS
+        for fault in plan
+    )

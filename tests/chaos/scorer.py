@@ -1,0 +1,128 @@
+"""The scorer's own program, with what a campaign needs to turn: exactly-once off, the clock.
+
+``CHAOS_AT_LEAST_ONCE=1`` is the negative control: batches are published and their offsets
+committed one after the other, without a transaction. ``CHAOS_DWELL_SECONDS`` is waited between
+publishing and committing each batch: there a fault hurts most, and without it most would hit a
+scorer that has nothing to do; meanwhile a file with the process id as its name is in the folder
+``CHAOS_MARKS``. ``CHAOS_CLOCK_FILE`` names a file with the
+seconds by which the wall clock is wrong; it may change at any time. ``CHAOS_EXTRA_SCHEMA`` names
+a transaction schema that this process knows by its fingerprint: a scorer of the next release.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from schemas.contracts import known_schemas, schema_fingerprint
+from stream_scorer import app
+from stream_scorer.errors import FatalError
+from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.loop import ScorerLoop
+from stream_scorer.ports import Outgoing, Polled, Txn
+from stream_scorer.runtime.kafka import KafkaException, TopicPartition, translate
+from stream_scorer.runtime.settings import KafkaSettings
+
+AT_LEAST_ONCE = "CHAOS_AT_LEAST_ONCE"
+DWELL = "CHAOS_DWELL_SECONDS"
+MARKS = "CHAOS_MARKS"
+CLOCK_FILE = "CHAOS_CLOCK_FILE"
+EXTRA_SCHEMA = "CHAOS_EXTRA_SCHEMA"
+
+
+class SlowTxn:
+    """Waits before it commits, and leaves a mark for as long as all that lasts."""
+
+    def __init__(self, txn: Txn, seconds: float, mark: Path) -> None:
+        self._txn = txn
+        self._seconds = seconds
+        self._mark = mark
+        self.publish = txn.publish
+        self.abort = txn.abort
+
+    def commit(self, polled: Polled) -> None:
+        self._mark.touch()
+        try:
+            time.sleep(self._seconds)
+            self._txn.commit(polled)
+        finally:
+            self._mark.unlink()
+
+
+class UnsafeBroker(KafkaBroker):
+    """A member that can repeat records: what most consumers are."""
+
+    def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
+        super().__init__(settings, options, is_transactional=False)
+
+    def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it keeps none of the promises
+        self._failure = None
+        return UnsafeTxn(self)
+
+
+class UnsafeTxn:
+    """Publish, then commit."""
+
+    def __init__(self, broker: UnsafeBroker) -> None:
+        self._broker = broker
+
+    def publish(self, records: list[Outgoing]) -> None:
+        self._broker._publish(records)
+
+    def commit(self, polled: Polled) -> None:
+        offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
+        try:
+            self._broker._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:
+            raise translate(error) from error
+
+    def abort(self, *_: Polled) -> None:
+        raise FatalError("what was published cannot be undone")
+
+
+def dwelling(kind: type[KafkaBroker], seconds: float, mark: Path) -> type[KafkaBroker]:
+    """The same broker with slow transactions."""
+
+    class DwellingBroker(kind):  # type: ignore[misc,valid-type]
+        def begin(self) -> Txn:
+            return SlowTxn(super().begin(), seconds, mark)
+
+    return DwellingBroker
+
+
+def wrong_clock(path: Path) -> Callable[[], float]:
+    """The wall clock plus the seconds in a file."""
+
+    def now() -> float:
+        try:
+            return time.time() + float(path.read_text() or 0)
+        except (OSError, ValueError):
+            return time.time()
+
+    return now
+
+
+def main() -> int:
+    kind: type[Any] = UnsafeBroker if os.environ.get(AT_LEAST_ONCE) else KafkaBroker
+    if seconds := os.environ.get(DWELL):
+        kind = dwelling(kind, float(seconds), Path(os.environ[MARKS], str(os.getpid())))
+    app.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
+    if path := os.environ.get(CLOCK_FILE):
+        clock = wrong_clock(Path(path))
+        app.ScorerLoop = partial(ScorerLoop, clock=clock)  # type: ignore[attr-defined,assignment]
+    if path := os.environ.get(EXTRA_SCHEMA):
+        schema = json.loads(Path(path).read_text())
+        known_schemas("transaction")[schema_fingerprint(schema)] = schema
+    from stream_scorer.__main__ import main as command
+
+    return command(["run"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,41 @@
+"""Short campaigns, for the end-to-end tests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from tests.chaos.campaign import Campaign, Result
+from tests.chaos.faults import Fault
+from tests.chaos.world import BROKER, Setup, make_world
+from tests.conftest import StartBroker
+
+KILLED, FAILED, HUNG = -9, 1, 70
+EXPECTED_ENDS: Final = {KILLED, FAILED, HUNG}  # by us, by a fatal error, by the watchdog
+
+
+def run_campaign(
+    own_broker: StartBroker,
+    folder: Path,
+    setup: Setup,
+    faults: Sequence[Fault],
+    members: int = 2,
+    before: Fault | None = None,
+) -> Result:
+    """A campaign on a broker of its own."""
+    broker = own_broker(folder / "kafka", properties=BROKER)
+    with make_world(setup, folder, broker) as world:
+        return Campaign(world, faults, members, before).run()
+
+
+def assert_nothing_is_lost_or_repeated(result: Result, transactions: int) -> None:
+    """By the audit; and the scorers ended as they should, without a traceback."""
+    report = result.report
+    assert result.verified, (report["faults"], report["offenders"][:5])
+    assert report["inputs"] == transactions
+    assert report["scores"] + report["dead_letters"] == transactions
+    assert report["dead_letters"] > 0
+    assert set(result.leavers) == {0}
+    assert set(result.exits) <= EXPECTED_ENDS
+    assert result.tracebacks == []

@@ -1,0 +1,88 @@
+"""Keeps scorers running as a Deployment does: what ends is started again, a little later."""
+
+from __future__ import annotations
+
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Final
+
+from tests.processes import ScorerFleet, ScorerUnderTest
+
+_FIRST_BACKOFF_SECONDS: Final = 0.2
+_LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes goes up to 300; here time is short
+_STABLE_SECONDS: Final = 5.0  # a process that ran this long starts again without a wait
+_GRACE_SECONDS: Final = 30.0
+
+
+@dataclass(slots=True)
+class _Place:
+    """One replica: its process, and when it may be started again."""
+
+    scorer: ScorerUnderTest | None = None
+    started: float = 0.0
+    not_before: float = 0.0
+    backoff: float = _FIRST_BACKOFF_SECONDS
+
+
+@dataclass(slots=True)
+class Supervisor:
+    """Replicas of one fleet. Its owner calls :meth:`tick` often; nothing happens in between."""
+
+    fleet: ScorerFleet
+    more: dict[str, str] = field(default_factory=dict)
+    """Environment of whatever is started from now on."""
+    exits: list[int] = field(default_factory=list)
+    """Exit codes of processes that ended by themselves or by a fault."""
+    _places: list[_Place] = field(default_factory=list)
+    _leaving: list[ScorerUnderTest] = field(default_factory=list)
+
+    def scale(self, replicas: int) -> None:
+        """As many replicas from now on; those that are too many get SIGTERM."""
+        while len(self._places) < replicas:
+            self._places.append(_Place())
+        while len(self._places) > replicas:
+            scorer = self._places.pop().scorer
+            if scorer is not None and scorer.process.poll() is None:
+                scorer.process.send_signal(signal.SIGTERM)
+                self._leaving.append(scorer)
+        self.tick()
+
+    def tick(self) -> None:
+        """Start what is not running."""
+        now = time.monotonic()
+        for place in self._places:
+            if place.scorer is not None and (code := place.scorer.process.poll()) is not None:
+                self.exits.append(code)
+                was_stable = now - place.started > _STABLE_SECONDS
+                place.backoff = (
+                    _FIRST_BACKOFF_SECONDS
+                    if was_stable
+                    else min(place.backoff * 2, _LAST_BACKOFF_SECONDS)
+                )
+                place.not_before = now + place.backoff
+                place.scorer = None
+            if place.scorer is None and now >= place.not_before:
+                place.scorer = self.fleet.start(**self.more)
+                place.started = now
+
+    def running(self) -> list[ScorerUnderTest]:
+        """The replicas that run now."""
+        return [
+            place.scorer
+            for place in self._places
+            if place.scorer is not None and place.scorer.process.poll() is None
+        ]
+
+    def working(self) -> list[ScorerUnderTest]:
+        """Those among them that have joined the group."""
+        return [scorer for scorer in self.running() if scorer.readiness()["ready"]]
+
+    def stop(self) -> list[int]:
+        """SIGTERM to all; their exit codes. One that does not leave in time is killed."""
+        leaving = self._leaving + self.running()
+        self._places.clear()
+        for scorer in leaving:
+            if scorer.process.poll() is None:
+                scorer.process.send_signal(signal.SIGTERM)
+        return [scorer.process.wait(_GRACE_SECONDS) for scorer in leaving]

@@ -1,0 +1,76 @@
+"""Faults of topics: gone, read-only, too small for what was published until then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from stream_scorer.topics import MAX_BYTES, wanted_topics
+from tests.chaos.world import World
+
+Which = Literal["output", "dlq"]
+
+
+def _name(world: World, which: Which) -> str:
+    return world.topics.output_topic if which == "output" else world.topics.dlq_topic
+
+
+@dataclass(slots=True)
+class ReadOnly:
+    """An ACL denies writes, as after somebody's clean-up of permissions."""
+
+    which: Which
+    hold_seconds: float = 4.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.which} read-only"
+
+    def inject(self, world: World) -> None:
+        world.admin.deny_writes(_name(world, self.which))
+
+    def heal(self, world: World) -> None:
+        world.admin.allow_writes(_name(world, self.which))
+
+
+@dataclass(slots=True)
+class SmallMessages:
+    """``max.message.bytes`` is lowered below what a batch or a single record has."""
+
+    which: Which
+    max_bytes: int
+    hold_seconds: float = 6.0
+
+    @property
+    def name(self) -> str:
+        return f"{self.which} takes {self.max_bytes} bytes"
+
+    def inject(self, world: World) -> None:
+        world.admin.set_config(_name(world, self.which), MAX_BYTES, str(self.max_bytes))
+
+    def heal(self, world: World) -> None:
+        topic = _name(world, self.which)
+        world.admin.set_config(topic, MAX_BYTES, wanted_topics(world.topics)[topic][MAX_BYTES])
+
+
+@dataclass(slots=True)
+class Missing:
+    """Topics are deleted under running scorers and made again.
+
+    Their records go with them, so it is for a world in which there are none yet.
+    """
+
+    which: tuple[Which, ...] = ("output", "dlq")
+    hold_seconds: float = 4.0
+
+    @property
+    def name(self) -> str:
+        return f"{' and '.join(self.which)} missing"
+
+    def inject(self, world: World) -> None:
+        world.admin.delete(*(_name(world, which) for which in self.which))
+
+    def heal(self, world: World) -> None:
+        names = [_name(world, which) for which in self.which]
+        wanted = wanted_topics(world.topics)
+        world.admin.create({name: wanted[name] for name in names}, world.partitions)

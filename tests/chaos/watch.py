@@ -1,0 +1,75 @@
+"""How far the group is, sampled while everything else breaks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from stream_scorer.runtime.kafka import KafkaException, TopicPartition, open_consumer
+from stream_scorer.runtime.settings import KafkaSettings
+
+_EVERY_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 2.0  # a frozen broker costs a sample, no more
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Records written to the input and committed by the group, ``at`` monotonic seconds."""
+
+    at: float
+    written: int
+    committed: int
+
+    @property
+    def lag(self) -> int:
+        """Records without an outcome yet."""
+        return self.written - self.committed
+
+
+class Watch:
+    """Asks the broker for the group's offsets, some times a second."""
+
+    def __init__(self, settings: KafkaSettings, topic: str, partitions: int, group_id: str) -> None:
+        self._places = [TopicPartition(topic, p) for p in range(partitions)]
+        self._consumer = open_consumer(settings, group_id)  # never joins
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch")
+        self.samples: list[Progress] = []
+
+    def start(self) -> None:
+        """Start sampling."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop sampling."""
+        if self._stop.is_set():
+            return
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+        self._consumer.close()
+
+    def committed(self) -> int:
+        """Records that the group had committed at the last sample."""
+        return self.samples[-1].committed if self.samples else 0
+
+    def _run(self) -> None:
+        while not self._stop.wait(_EVERY_SECONDS):
+            try:
+                self.samples.append(self._ask())
+            except KafkaException:
+                continue
+
+    def _ask(self) -> Progress:
+        # First what is committed: the lag is never shown smaller than it is.
+        done = sum(
+            max(found.offset, 0)
+            for found in self._consumer.committed(self._places, _ANSWER_SECONDS)
+        )
+        written = 0
+        for place in self._places:
+            _, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
+            written += high
+        return Progress(time.monotonic(), written, done)

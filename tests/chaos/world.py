@@ -1,0 +1,232 @@
+"""A broker, a group of supervised scorers, a feed and a watch: what faults happen to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from unittest.mock import patch
+
+from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.store import ArtifactStore
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.topics import wanted_topics
+from tests.chaos.cluster_admin import AUTHORIZING, ClusterAdmin
+from tests.chaos.faulty_proxy import FaultyProxy, faulty_proxy
+from tests.chaos.feed import Feed
+from tests.chaos.scorer import AT_LEAST_ONCE, CLOCK_FILE, DWELL, MARKS
+from tests.chaos.supervisor import Supervisor
+from tests.chaos.watch import Watch
+from tests.factories import publish
+from tests.processes import ScorerUnderTest, fleet
+
+SESSION_SECONDS: Final = 4.0
+TXN_SECONDS: Final = 2.0  # less than a session, so that each can run out without the other
+_TICK_SECONDS: Final = 0.05
+_VERIFY_SECONDS: Final = 600.0
+
+BROKER: Final[Mapping[str, str]] = {
+    **AUTHORIZING,
+    "group.consumer.session.timeout.ms": str(int(SESSION_SECONDS * 1000)),
+    "group.consumer.heartbeat.interval.ms": "500",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that was done to the system, from ``begun`` to ``ended`` (monotonic seconds)."""
+
+    name: str
+    begun: float
+    ended: float
+    recovered: float | None = None
+    """Seconds from the end of the fault to the next committed batch."""
+
+
+@dataclass(slots=True)
+class World:
+    """Everything a fault may touch."""
+
+    broker: EmbeddedBroker
+    admin: ClusterAdmin
+    topics: TopicSettings
+    group_id: str
+    partitions: int
+    folder: Path
+    supervisor: Supervisor
+    feed: Feed
+    watch: Watch
+    rng: random.Random
+    store: ArtifactStore
+    proxy: FaultyProxy | None
+    stack: ExitStack
+    events: list[Event] = field(default_factory=list)
+
+    def pause(self, seconds: float) -> None:
+        """Let the system run on, and what ended be started again."""
+        deadline = time.monotonic() + seconds
+        while (left := deadline - time.monotonic()) > 0:
+            self.supervisor.tick()
+            time.sleep(min(left, _TICK_SECONDS))
+
+    def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
+        """Let the system run until a condition holds.
+
+        Raises:
+            AssertionError: it did not in time.
+        """
+        deadline = time.monotonic() + seconds
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} not within {seconds:g} s; {self.state()}")
+            self.pause(2 * _TICK_SECONDS)
+
+    def promote(self) -> str:
+        """Publish and promote one more version; straight to the store, whatever its proxy does."""
+        return publish(self.store, seed=2 + len(self.store.versions()) % 3)
+
+    def a_worker(self) -> ScorerUnderTest:
+        """One of the scorers that are at work now, else one that runs."""
+        found: list[ScorerUnderTest] = []
+        deadline = time.monotonic() + 10.0
+        while not found and time.monotonic() < deadline:
+            self.pause(_TICK_SECONDS)
+            found = self.supervisor.working()
+        return self.rng.choice(found or self.supervisor.running())
+
+    def stop_in_txn(self, seconds: float = 10.0) -> ScorerUnderTest:
+        """SIGSTOP a scorer between publishing and committing; any if none is caught."""
+        deadline = time.monotonic() + seconds
+        while True:
+            scorer = self.a_worker()
+            scorer.process.send_signal(signal.SIGSTOP)
+            is_caught = (self.folder / "marks" / str(scorer.process.pid)).exists()
+            if is_caught or time.monotonic() > deadline:
+                return scorer
+            scorer.process.send_signal(signal.SIGCONT)
+
+    def state(self) -> str:
+        """For error messages: how far it is, and the ends of the scorers' logs."""
+        latest = self.watch.samples[-1] if self.watch.samples else None
+        logs = sorted(self.folder.glob("scorer-*.log"), key=lambda path: path.stat().st_mtime)
+        ends = [f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs[-3:]]
+        return "\n".join([f"{latest}, exits {self.supervisor.exits[-10:]}", *ends])
+
+    def verify(self) -> tuple[int, dict[str, Any]]:
+        """Exit code and report of ``stream-scorer verify --json``."""
+        done = subprocess.run(
+            [sys.executable, "-m", "stream_scorer", "verify", "--json"],
+            env=os.environ | self.environment(),
+            capture_output=True,
+            timeout=_VERIFY_SECONDS,
+            check=False,
+        )
+        assert done.stdout, done.stderr.decode()[-2000:]
+        return done.returncode, json.loads(done.stdout)
+
+    def environment(self) -> dict[str, str]:
+        """Where commands find the topics."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
+            "KAFKA_GROUP_ID": self.group_id,
+            **{name.upper(): value for name, value in self.topics.model_dump().items()},
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How a world is made."""
+
+    transactions: int
+    rate: float
+    protocol: str = "classic"
+    seed: int = 1
+    partitions: int = 6
+    is_exactly_once: bool = True
+    batch_records: int = 100
+    dwell_seconds: float = 0.02
+    is_s3: bool = False
+
+
+@contextmanager
+def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[World]:
+    """A world on a running broker, with the feed and watch not yet started."""
+    run = uuid.uuid4().hex[:8]
+    topics = TopicSettings(
+        input_topic=f"transactions-{run}",
+        output_topic=f"fraud-scores-{run}",
+        dlq_topic=f"transactions-dlq-{run}",
+        labels_topic=f"fraud-labels-{run}",
+    )
+    admin = ClusterAdmin(broker.settings)
+    admin.create(wanted_topics(topics), setup.partitions)
+    group_id = f"chaos-{run}"
+    marks = folder / "marks"
+    marks.mkdir()
+    with ExitStack() as stack:
+        store, proxy, place = _open_store(setup, folder, stack)
+        publish(store)
+        environment = {
+            **place,
+            "MODEL_CACHE_DIR": str(folder / "cache"),
+            "KAFKA_GROUP_PROTOCOL": setup.protocol,
+            "KAFKA_SESSION_TIMEOUT_MS": str(int(SESSION_SECONDS * 1000)),
+            "KAFKA_TRANSACTION_TIMEOUT_MS": str(int(TXN_SECONDS * 1000)),
+            "BATCH_MAX_RECORDS": str(setup.batch_records),
+            **({DWELL: str(setup.dwell_seconds)} if setup.dwell_seconds else {}),
+            MARKS: str(marks),
+            CLOCK_FILE: str(folder / "clock"),
+            **({} if setup.is_exactly_once else {AT_LEAST_ONCE: "1"}),
+        }
+        watch = Watch(broker.settings, topics.input_topic, setup.partitions, group_id)
+        stack.callback(watch.stop)
+        feed = Feed(
+            broker.settings, topics.input_topic, setup.partitions, setup.transactions, setup.rate
+        )
+        stack.callback(feed.stop)
+        scorers = stack.enter_context(
+            fleet(broker.settings, topics, group_id, folder, **environment)
+        )
+        scorers.program = ("-m", "tests.chaos.scorer")
+        yield World(
+            broker, admin, topics, group_id, setup.partitions, folder,
+            Supervisor(scorers), feed, watch, random.Random(setup.seed), store, proxy, stack,
+        )  # fmt: skip
+
+
+def _open_store(
+    setup: Setup, folder: Path, stack: ExitStack
+) -> tuple[ArtifactStore, FaultyProxy | None, dict[str, str]]:
+    """The store as the campaign sees it, and the environment by which scorers find it."""
+    if not setup.is_s3:
+        return FileStore(folder / "store"), None, {}
+    from tests.s3_server import AtomicS3Server
+    from tests.stores import s3_place
+
+    credentials = {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    stack.enter_context(patch.dict(os.environ, credentials))
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
+    server = AtomicS3Server(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    stack.callback(server.stop)
+    host, port = server.get_host_and_port()
+    place = s3_place(f"http://{host}:{port}")
+    proxy = stack.enter_context(faulty_proxy(f"http://{host}:{port}"))
+    uri = place.objects.where
+    return place.open(), proxy, {"MODEL_STORE_URI": uri, "AWS_ENDPOINT_URL_S3": proxy.url}

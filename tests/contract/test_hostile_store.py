@@ -1,0 +1,120 @@
+"""Stores that lie about sizes, never end, or hold what is no file."""
+
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.awsrequest import AWSResponse
+from urllib3 import HTTPResponse
+
+from stream_scorer.errors import StoreError
+from stream_scorer.model import file_store, s3_store
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.s3_store import S3Store
+from tests.stores import S3Place, rest, s3_place
+
+POINTER_LIMIT = 64 * 1024
+
+
+class Endless(io.RawIOBase):
+    """Bytes without end; ``given`` counts those that were taken."""
+
+    def __init__(self, byte: bytes = b"1") -> None:
+        super().__init__()
+        self.byte, self.given = byte, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self.given += len(buffer)
+        assert self.given < 50_000_000, "read without a limit"
+        buffer[:] = self.byte * len(buffer)
+        return len(buffer)
+
+
+def answering(place: S3Place, headers: dict[str, str], body: Any) -> S3Store:
+    """The store, whose next objects are this answer."""
+
+    def answer(**_: Any) -> Any:
+        raw: Any = HTTPResponse(body, preload_content=False)
+        given: Any = {"ETag": '"e"'} | headers
+        return AWSResponse("http://s3", 200, given, raw)
+
+    store = place.open()
+    store.publish(b"m", rest)
+    place.client.meta.events.register("before-send.s3.GetObject", answer)
+    assert isinstance(store, S3Store)
+    return store
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Length": "2"}], ids=["chunked", "too little"])
+def test_answer_that_says_nothing_or_too_little_of_its_size_is_cut_at_the_limit(
+    s3_endpoint: str, headers: dict[str, str]
+) -> None:
+    body = Endless()
+    store = answering(s3_place(s3_endpoint), headers, body)
+    with pytest.raises(StoreError, match=f"more than {POINTER_LIMIT} bytes"):
+        store.current()
+    assert body.given < 3 * s3_store.READ_BLOCK_BYTES
+
+
+def test_answer_that_says_too_much_of_its_size_is_refused_unread(s3_endpoint: str) -> None:
+    body = Endless()
+    store = answering(s3_place(s3_endpoint), {"Content-Length": str(2**50)}, body)
+    with pytest.raises(StoreError, match=f"{2**50} bytes, the limit is {POINTER_LIMIT}"):
+        store.current()
+    assert body.given == 0
+
+
+def test_answer_without_a_length_is_read_whole(s3_endpoint: str) -> None:
+    store = answering(s3_place(s3_endpoint), {}, io.BytesIO(b"v1"))
+    pointer = store.current()
+    assert pointer is not None
+    assert pointer.version == "v1"
+
+
+def test_answer_that_never_ends_is_given_up(
+    s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_store, "READ_SECONDS", -1.0)
+    store = answering(s3_place(s3_endpoint), {}, io.BytesIO(b"v1"))
+    with pytest.raises(StoreError, match="to read"):
+        store.current()
+
+
+def test_listing_without_end_is_given_up(s3_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = s3_place(s3_endpoint)
+    store = place.open()
+    store.publish(b"m", rest)
+    monkeypatch.setattr(s3_store, "KEYS_MAX", 2)
+    with pytest.raises(StoreError, match="more than 2 objects in models/"):
+        store.versions()
+
+
+def test_folder_without_end_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = FileStore(tmp_path)
+    store.publish(b"m", rest)
+    monkeypatch.setattr(file_store, "KEYS_MAX", 2)
+    with pytest.raises(StoreError, match="more than 2 files"):
+        store.versions()
+
+
+def test_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    store = FileStore(tmp_path)
+    store.publish(b"m", rest)
+    (tmp_path / "models/v1/metadata.json").unlink()
+    os.mkfifo(tmp_path / "models/v1/metadata.json")
+    with pytest.raises(StoreError, match="no regular file"):
+        store.fetch("v1")
+
+
+def test_device_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifests").mkdir()
+    (tmp_path / "manifests/latest.txt").symlink_to("/dev/zero")
+    with pytest.raises(StoreError, match="no regular file"):
+        FileStore(tmp_path).current()

@@ -1,0 +1,57 @@
+"""The process that is fuzzed: one JSON line of figures after each step, on standard output."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tests.fuzz.csvs import fuzz_csv
+from tests.fuzz.decode import fuzz_decode
+
+
+def run_child(target: str, count: int, seed: int) -> int:
+    """Fuzz one target; 1 if a property does not hold, and then why on standard error."""
+    faulthandler.enable()
+    try:
+        for figures in _steps(target, count, seed):
+            sys.stdout.write(json.dumps(figures | {"rss_mib": rss_mib()}) + "\n")
+            sys.stdout.flush()
+    except AssertionError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
+    if target == "decode":
+        yield from fuzz_decode(count, seed)
+    elif target == "csv":
+        yield from fuzz_csv(count, seed)
+    else:
+        yield from _http(count, seed)
+
+
+def _http(count: int, seed: int) -> Iterator[dict[str, Any]]:
+    from tests.fuzz.serving import fuzz_http, fuzzed_dashboard
+
+    with tempfile.TemporaryDirectory() as name, fuzzed_dashboard(Path(name)) as address:
+        requests = 0
+        for phase, examples in (("examples,coverage", 1), ("fuzzing", count)):
+            code, said = fuzz_http(address, Path(name), examples=examples, seed=seed, phases=phase)
+            assert code == 0, said
+            generated = [line.split()[0] for line in said.splitlines() if " generated" in line]
+            requests += int(generated[0].replace(",", ""))
+            yield {"phase": phase, "requests": requests}
+
+
+def rss_mib() -> float:
+    """Resident memory of this process; 0 where the system does not tell."""
+    statm = Path("/proc/self/statm")
+    if not statm.exists():
+        return 0.0
+    return round(int(statm.read_text().split()[1]) * 4096 / 2**20, 1)

@@ -1,0 +1,95 @@
+"""Writers whose schema is not ours, for records that the decoder has to resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, Final
+
+from schemas.contracts import AvroSchema, load_schema
+from schemas.writer_schema import plain_types
+
+_FEW: Final = ("TransactionID", "TransactionDT", "TransactionAmt", "card1", "card4", "V45", "C1")
+
+
+def _fields() -> list[dict[str, Any]]:
+    fields: list[dict[str, Any]] = plain_types(load_schema("transaction"))["fields"]
+    return fields
+
+
+def _record(fields: list[dict[str, Any]], name: str = "Transaction") -> AvroSchema:
+    return {"type": "record", "name": name, "fields": fields}
+
+
+def _few() -> list[dict[str, Any]]:
+    return [field for field in _fields() if field["name"] in _FEW]
+
+
+def _plain(name: str, kind: Any) -> dict[str, Any]:
+    return {"name": name, "type": kind}
+
+
+@cache
+def evolved_writers() -> dict[int, AvroSchema]:
+    """By schema id: ours; flat ones that a plan reads; nested ones for the reference decoder."""
+    narrow = [
+        _plain("TransactionAmt", "float"),
+        _plain("TransactionID", "int"),
+        _plain("TransactionDT", "int"),
+        _plain("card1", "int"),
+        _plain("card4", "string"),
+        _plain("V45", ["double", "null", "long"]),
+    ]
+    extras = [
+        _plain("colour", {"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}),
+        *_few(),
+        _plain("digest", {"type": "fixed", "name": "Digest", "size": 5}),
+        _plain("note", ["null", "string", "bytes", "boolean"]),
+    ]
+    items = _record([_plain("sku", "string"), _plain("count", "long")], "Item")
+    nested = [
+        *_few(),
+        _plain("items", {"type": "array", "items": items}),
+        _plain("tags", {"type": "map", "values": ["null", "string"]}),
+    ]
+    return {
+        1: load_schema("transaction"),
+        2: _record(list(reversed(_fields()))),
+        3: _record(_few(), "com.example.Payment"),
+        4: _record(narrow),
+        5: _record(extras),
+        6: _record(nested),
+    }
+
+
+@cache
+def unusable_writers() -> dict[int, AvroSchema]:
+    """By schema id: schemas no transaction can be read from, or that never end."""
+    endless: Any = _record([*_few(), _plain("next", ["null", "Transaction"])])
+    return {
+        20: _record([_plain("TransactionID", "string")]),
+        21: _record([_plain("other", "long")]),
+        22: endless,
+        23: _record([*_few(), _plain("rows", {"type": "array", "items": "null"})]),
+    }
+
+
+def fill(schema_id: int, row: Mapping[str, Any]) -> dict[str, Any]:
+    """``row`` with what the writer of ``evolved_writers`` wants beside or instead of it."""
+    if schema_id == 4:
+        return {
+            "TransactionAmt": round(row["TransactionAmt"]),
+            "TransactionID": row["TransactionID"],
+            "TransactionDT": row["TransactionDT"],
+            "card1": int(row["card1"]),
+            "card4": row.get("card4") or "visa",
+            "V45": row.get("V45"),
+        }
+    return {
+        **row,
+        "colour": "BLUE",
+        "digest": b"12345",
+        "note": "a note",
+        "items": [{"sku": "a", "count": 2}, {"sku": "b", "count": -1}],
+        "tags": {"k": "v", "n": None},
+    }

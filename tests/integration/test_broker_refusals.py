@@ -1,0 +1,127 @@
+"""What the broker says when Kafka refuses a record, and that a new member can go on."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+
+import pytest
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
+from stream_scorer.ports import Outgoing, Polled, Txn
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.topics import MAX_BYTES
+from tests.chaos.cluster_admin import ClusterAdmin
+from tests.conftest import MakeTopics
+from tests.kafka_under_test import KafkaUnderTest
+from tests.records import produce, read_all
+from tests.waiting import wait_until
+
+Join = Callable[..., KafkaBroker]
+LIMIT = 6_000
+
+
+@pytest.fixture
+def names(topics: MakeTopics) -> TopicSettings:
+    return topics(1)
+
+
+@pytest.fixture
+def join(kafka: KafkaUnderTest, names: TopicSettings, group_id: str) -> Iterator[Join]:
+    made: list[KafkaBroker] = []
+
+    def one_more(max_batch_bytes: int = 1_000_000) -> KafkaBroker:
+        options = GroupOptions(
+            group_id, names.input_topic, "classic", 6_000, 60_000, 5_000,
+            max_batch_bytes=max_batch_bytes,
+        )  # fmt: skip
+        made.append(KafkaBroker(kafka.settings, options))
+        return made[-1]
+
+    yield one_more
+    for broker in made:
+        broker.close()
+
+
+def poll(broker: KafkaBroker) -> Polled:
+    polled = wait_until(lambda: broker.poll(10, 0.2), what="the input")
+    assert polled is not None
+    return polled
+
+
+def noise(topic: str, partition: int = 0, count: int = 200) -> list[Outgoing]:
+    chance = random.Random(1)
+    return [Outgoing(topic, partition, b"key", chance.randbytes(100), []) for _ in range(count)]
+
+
+def test_batch_that_a_shrunk_topic_refuses_is_fatal_and_the_next_member_makes_smaller_ones(
+    kafka: KafkaUnderTest, names: TopicSettings, join: Join
+) -> None:
+    produce(kafka.settings, names.input_topic, [b"a"], 1)
+    first = join()
+    polled = poll(first)
+    ClusterAdmin(kafka.settings).set_config(names.output_topic, MAX_BYTES, str(LIMIT))
+    with pytest.raises(FatalError, match=rf"{names.output_topic} now takes smaller records"):
+        first.begin().publish(noise(names.output_topic))
+    first.close()
+    second = join(LIMIT)
+    polled = poll(second)
+    txn = second.begin()
+    txn.publish(noise(names.output_topic))
+    txn.commit(polled)
+    assert len(read_all(kafka.settings, names.output_topic)) == 200
+
+
+def test_output_partition_that_is_not_there_is_fatal_and_named(
+    kafka: KafkaUnderTest, names: TopicSettings, join: Join
+) -> None:
+    produce(kafka.settings, names.input_topic, [b"a"], 1)
+    broker = join()
+    polled = poll(broker)
+    txn = broker.begin()
+    txn.publish(noise(names.output_topic, 0, 1))  # now the topic's metadata is known
+    txn.commit(polled)
+    with pytest.raises(FatalError, match=rf"{names.output_topic} has no partition 1.*topics creat"):
+        broker.begin().publish(noise(names.output_topic, 1, 1))
+
+
+def test_member_whose_producer_was_fenced_ends_and_closes_in_order(
+    kafka: KafkaUnderTest, names: TopicSettings, group_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ended it is the news, not that closing met it again."""
+    monkeypatch.setattr("stream_scorer.kafka_broker.uuid", SimpleNamespace(uuid4=lambda: "same"))
+    produce(kafka.settings, names.input_topic, [b"a"], 1)
+    options = GroupOptions(group_id, names.input_topic, "classic", 6_000, 60_000, 5_000, 1)
+    first = KafkaBroker(kafka.settings, options)
+    polled = poll(first)
+    second = KafkaBroker(kafka.settings, options)  # takes the transactional id over
+    txn = first.begin()
+    with pytest.raises(FatalError, match="fenced"):
+        publish_and_commit(txn, noise(names.output_topic), polled)
+    first.close()
+    second.close()
+    assert read_all(kafka.settings, names.output_topic) == []
+
+
+def publish_and_commit(txn: Txn, records: list[Outgoing], polled: Polled) -> None:
+    """As the loop does: whatever can be aborted is."""
+    try:
+        txn.publish(records)
+        txn.commit(polled)
+    except RetryableError:
+        txn.abort(polled)
+
+
+def test_call_that_hangs_can_be_seen_from_another_thread(join: Join) -> None:
+    broker = join()
+    goes_on = threading.Event()
+    caller = threading.Thread(target=lambda: broker._call(lambda: goes_on.wait(30)))
+    assert broker.call_seconds() == 0.0
+    caller.start()
+    wait_until(lambda: broker.call_seconds() > 0.1, what="the call to take its time")
+    goes_on.set()
+    caller.join()
+    assert broker.call_seconds() == 0.0

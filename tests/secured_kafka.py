@@ -1,0 +1,134 @@
+"""An embedded Kafka with SCRAM over TLS, mutual TLS and an authorizer, for tests of security."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from confluent_kafka.admin import (  # type: ignore[attr-defined]
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+
+from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.rejection_ledger import GROUP_SUFFIX
+from stream_scorer.runtime.kafka import open_admin
+from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
+from tests.pki import Authority
+
+_ITERATIONS: Final = 4096  # the least Kafka takes
+_SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+
+Rights = Mapping[str, AclBinding]
+
+
+@dataclass(frozen=True)
+class SecuredKafka:
+    """The broker, the authority that signed its certificate, and who may do what there."""
+
+    broker: EmbeddedBroker
+    authority: Authority
+
+    @property
+    def inside(self) -> KafkaSettings:
+        """The unsecured listener, for the tests themselves: everything is allowed there."""
+        return self.broker.settings
+
+    def add_user(self, name: str, password: str) -> None:
+        """A SCRAM-SHA-512 user."""
+        info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
+        admin = open_admin(self.inside)
+        change = UserScramCredentialUpsertion(name, info, password.encode())
+        for future in admin.alter_user_scram_credentials([change]).values():
+            future.result(10)
+
+    def grant(self, bindings: Iterable[AclBinding]) -> None:
+        """Allow these."""
+        admin = open_admin(self.inside)
+        for future in admin.create_acls(list(bindings)).values():
+            future.result(10)
+
+    def by_scram(self, name: str, password: str) -> dict[str, str]:
+        """The environment of a client that logs in over TLS."""
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_of("SASLTLS"),
+            "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
+            "KAFKA_SASL_MECHANISM": "SCRAM-SHA-512",
+            "KAFKA_SASL_USERNAME": name,
+            "KAFKA_SASL_PASSWORD": password,
+            "KAFKA_SSL_CA_LOCATION": str(self.authority.path),
+        }
+
+    def by_certificate(self, name: str, folder: Path) -> dict[str, str]:
+        """The environment of a client with a certificate, in a properties file."""
+        pem = self.authority.issue(name)
+        path = folder / f"{name}.properties"
+        path.write_text(f"ssl.certificate.location={pem}\nssl.key.location={pem}\n")
+        return {
+            "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_of("MTLS"),
+            "KAFKA_SECURITY_PROTOCOL": "SSL",
+            "KAFKA_SSL_CA_LOCATION": str(self.authority.path),
+            "KAFKA_CONFIG_FILE": str(path),
+        }
+
+
+def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
+    """The smallest set a scorer works with, by a name for each."""
+    literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+    read, write = AclOperation.READ, AclOperation.WRITE
+    wanted = {
+        "input": (ResourceType.TOPIC, topics.input_topic, literal, read),
+        "group": (ResourceType.GROUP, group_id, literal, read),
+        "ledger": (ResourceType.GROUP, group_id + GROUP_SUFFIX, literal, read),
+        "output": (ResourceType.TOPIC, topics.output_topic, literal, write),
+        "dlq": (ResourceType.TOPIC, topics.dlq_topic, literal, write),
+        "txn": (ResourceType.TRANSACTIONAL_ID, group_id, prefixed, write),
+    }
+    return {
+        right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
+        for right, (kind, name, pattern, operation) in wanted.items()
+    }
+
+
+def reader_right(principal: str, topic: str) -> AclBinding:
+    """READ on one topic."""
+    return AclBinding(
+        ResourceType.TOPIC,
+        topic,
+        ResourcePatternType.LITERAL,
+        principal,
+        "*",
+        AclOperation.READ,
+        AclPermissionType.ALLOW,
+    )
+
+
+@contextmanager
+def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
+    """It runs; its unsecured listener is a super user's and is used by tests alone."""
+    authority = Authority(folder / "pki")
+    server = authority.issue("broker")
+    properties = {
+        "sasl.enabled.mechanisms": "SCRAM-SHA-512",
+        "listener.name.sasltls.scram-sha-512.sasl.jaas.config": _SCRAM,
+        "ssl.keystore.type": "PEM",
+        "ssl.keystore.location": str(server),
+        "ssl.truststore.type": "PEM",
+        "ssl.truststore.location": str(authority.path),
+        "listener.name.mtls.ssl.client.auth": "required",
+        "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+        "super.users": "User:ANONYMOUS",
+        "allow.everyone.if.no.acl.found": "false",
+    }
+    listeners = {"SASLTLS": "SASL_SSL", "MTLS": "SSL"}
+    with EmbeddedBroker(folder / "kafka", properties=properties, listeners=listeners) as broker:
+        yield SecuredKafka(broker, authority)
