@@ -48,6 +48,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(tryfirst=True)  # before -m is looked at
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What is in ``browser/`` needs Chromium, without each file having to say so."""
+    folder = Path(__file__).with_name("browser")
+    for item in items:
+        if folder in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
 @pytest.fixture(autouse=True)
 def root_logger_as_found() -> Iterator[None]:
     """Commands configure logging for their process; here that must not reach the next test."""

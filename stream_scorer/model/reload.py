@@ -311,7 +311,7 @@ class ModelWatcher:
         if probation is None:
             return None
         if probation.has_passed():
-            self._verdicts.accept(probation.version, probation.figures())
+            self._say_passed(probation)
             log.info(
                 "model passed its probation",
                 extra={"model_version": probation.version, **probation.figures()},
@@ -323,6 +323,14 @@ class ModelWatcher:
             if self._probation is probation:
                 self._probation = None
         return None
+
+    def _say_passed(self, probation: Probation) -> None:
+        try:
+            self._verdicts.accept(probation.version, probation.figures())
+        except StoreError as error:
+            # A scorer may have no right to write. What is passed here is passed; others judge
+            # for themselves.
+            log.warning("the store was not told that %s is good: %s", probation.version, error)
 
     def _load_cached(self) -> None:
         for version, files in self._cache.candidates():

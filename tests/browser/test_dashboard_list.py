@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from dashboard.feed.board import FeedState
 from tests.browser.conftest import Board
 from tests.dashboard_kit import make_context
 from tests.waiting import wait_until
-
-pytestmark = pytest.mark.browser
 
 NewPage = Callable[..., Page]
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'

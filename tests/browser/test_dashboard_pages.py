@@ -14,8 +14,6 @@ from dashboard.web.tokens import make_token
 from tests.browser.conftest import Board
 from tests.dashboard_kit import StaticModel, tiny_bundle
 
-pytestmark = pytest.mark.browser
-
 NewPage = Callable[..., Page]
 Start = Callable[..., Board]
 

@@ -149,4 +149,8 @@ def test_pulse_numbers_its_ticks_and_carries_the_state() -> None:
     assert (pulse.first().seq, tick.seq) == (0, 1)
     assert vitals["feed"]["state"] == "waiting"
     assert vitals["feed"]["detail"] == "no broker"
-    assert vitals["model"] == {"version": None, "detail": "artifact store: down"}
+    assert vitals["model"] == {
+        "version": None,
+        "detail": "artifact store: down",
+        "rejected": None,
+    }

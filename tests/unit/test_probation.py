@@ -137,6 +137,22 @@ def test_version_that_keeps_its_word_passes_and_is_never_judged_again(
     assert not later.is_on_probation()
 
 
+def test_version_passes_though_the_scorer_may_not_write_to_the_store(
+    store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    scorer = Scorer(store, tmp_path)
+    publish_promising(store, honest_facts())
+    scorer.watcher.tick()
+    assert scorer.score()
+    store.script(Fault("unavailable", "create *", times=10**6))
+    for _ in range(3):
+        scorer.watcher.tick()
+    assert not scorer.is_on_probation()
+    assert scorer.serving == "v2"
+    assert scorer.watcher.status.problem is None
+    assert sum("was not told that v2 is good" in r.message for r in caplog.records) == 1
+
+
 def test_probation_ends_when_another_scorer_has_let_it_pass(
     store: MemoryStore, tmp_path: Path
 ) -> None:
