@@ -1,6 +1,11 @@
 # One file, three images:  docker build --target scorer|trainer|dashboard -t stream-scorer/TARGET .
-# Plain syntax only, so that the classic builder, BuildKit and podman all build it.
+# Plain syntax only, so that the classic builder, BuildKit and podman all build it. Where the sources
+# and the commit are known, say so:
+#   --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD)
+#   --label org.opencontainers.image.source=https://…
 ARG PYTHON_VERSION=3.11
+# Of the package and of the label; a PEP 440 version. There is no .git in the build.
+ARG VERSION=0.1.0.dev0
 
 FROM python:${PYTHON_VERSION}-slim AS base
 # The CPU the kernels are compiled for. Fixed, or the ones warmed at build would not fit the
@@ -29,7 +34,9 @@ COPY schemas schemas
 COPY stream_scorer stream_scorer
 COPY trainer trainer
 COPY dashboard dashboard
-RUN pip wheel -q --no-deps --no-build-isolation --wheel-dir /dist .
+ARG VERSION
+RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" \
+    pip wheel -q --no-deps --no-build-isolation --wheel-dir /dist .
 
 # The packages of each image, from its hash lock, without their tests, C headers and the AWS
 # services that nobody here calls; pip itself stays outside the environment.
@@ -48,14 +55,21 @@ RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
        --require-hashes --only-binary :all: -r /locks/trainer.txt \
     && find /opt/venv -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +
 
-FROM scorer-packages AS dashboard-packages
+# What writes traces, for the two that can: whoever switches it on needs no image of his own.
+FROM scorer-packages AS traced-packages
+COPY locks/tracing.txt /locks/
+RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
+       --require-hashes --only-binary :all: -r /locks/tracing.txt \
+    && find /opt/venv -name '*.proto' -delete
+
+FROM traced-packages AS dashboard-packages
 COPY locks/dashboard.txt /locks/
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
        --require-hashes --only-binary :all: -r /locks/dashboard.txt
 
 # Each environment with the application in it. The kernels are compiled once: their cache is
 # keyed by source, path and CPU, which are the same in all three images.
-FROM scorer-packages AS scorer-app
+FROM traced-packages AS scorer-app
 COPY --from=wheel /dist /dist
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile --no-deps /dist/*.whl \
     && NUMBA_CACHE_DIR=/opt/kernels stream-scorer warm
@@ -69,7 +83,7 @@ COPY --from=wheel /dist /dist
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile --no-deps /dist/*.whl
 
 FROM base AS runtime
-ARG VERSION=0.1.0
+ARG VERSION
 ARG REVISION=unknown
 LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
@@ -81,7 +95,10 @@ LABEL org.opencontainers.image.version="${VERSION}" \
 ENV LOG_FORMAT=json \
     MODEL_CACHE_DIR=/var/lib/stream-scorer/models \
     NUMBA_CACHE_DIR=/tmp/kernels
-RUN install -d -o app -g app /var/lib/stream-scorer /var/lib/stream-scorer/models
+# Nothing is installed any more: no pip in what runs.
+RUN install -d -o app -g app /var/lib/stream-scorer /var/lib/stream-scorer/models \
+    && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
+       /usr/local/lib/python3*/site-packages/*
 COPY --from=scorer-app /opt/kernels /opt/kernels
 WORKDIR /var/lib/stream-scorer
 USER 10001:10001

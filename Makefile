@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker test-browser observe-check lint format fuzz chaos soak audit bench bench-quick lock env clean
+.PHONY: help demo test test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -54,6 +54,15 @@ lint: $(READY) ## linter, formatter and type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+COMPILED := $(patsubst %,tests/unit/test_%.py,avro_decode avro_evolution batch bounds bundle csv_codec \
+  feature_set forest fuzz golden_bytes json_codec pipeline records score_reader score_writer scoring)
+
+# Machine code is cached by source, not by this switch: hence a cache of its own, as is a fresh one
+# whenever a loop in another file has changed.
+boundscheck: $(READY) ## the tests of the compiled loops with array bounds checked (about two minutes)
+	@rm -rf .cache/boundscheck
+	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.cache/boundscheck $(BIN)/pytest $(COMPILED) $(ARGS)
+
 fuzz: $(READY) ## random and spoilt input through decode, ingest and HTTP (ARGS="--seed 7 --only decode")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
@@ -85,16 +94,17 @@ bench-quick: $(READY) $(PEERS) ## the same in under two minutes
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 UV := uv
-RESOLVE := $(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+RESOLVE = $(UV) pip compile $(ARGS) --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate
 
-lock: ## resolve the requirements anew (needs uv: UV=/path/to/uv)
+lock: ## resolve the requirements anew (UV=/path/to/uv; ARGS=--upgrade takes the newest)
 	@$(RESOLVE) pyproject.toml --extra dev -o requirements.lock
 	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
 	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
 	@$(RESOLVE) pyproject.toml --extra dashboard -c requirements.lock -o locks/dashboard.txt
+	@printf 'opentelemetry-exporter-otlp-proto-http\nopentelemetry-sdk\n' | $(RESOLVE) - -c requirements.lock -o locks/tracing.txt
 	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o tests/bench/peers.lock
-	@echo hatchling | $(RESOLVE) - -c requirements.lock -o locks/build.txt
+	@printf 'hatch-vcs\nhatchling\n' | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environment and caches of this folder
 	@rm -rf $(VENV) .venv-peers .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

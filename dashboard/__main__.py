@@ -12,6 +12,7 @@ from dashboard.web.tokens import ROLES, make_token
 from stream_scorer.errors import ScorerError
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.settings import describe_settings, load_settings
+from stream_scorer.runtime.version import add_version
 
 log = logging.getLogger("dashboard")
 
@@ -35,6 +36,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=describe_settings(DashboardSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     parser.add_argument("--host", help="address to listen on (DASHBOARD_HOST)")
     parser.add_argument("--port", type=int, help="port to listen on (DASHBOARD_PORT)")
     parser.add_argument(

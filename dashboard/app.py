@@ -7,8 +7,6 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as package_version
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +37,7 @@ from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
 from stream_scorer.runtime.tracing import Tracing
+from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # how much of its rate somebody may use at once
@@ -68,7 +67,7 @@ def build_app(
     sealer = Sealer(read_shared_key(shared) if shared else load_key(state / "seal.key"))
     parts = Parts(
         settings=settings,
-        version=_version(),
+        version=installed_version(),
         table=writer.path,
         board=board,
         model=model,
@@ -152,10 +151,3 @@ def _templates() -> Jinja2Templates:
     templates.env.globals["glyphs"] = GLYPHS
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     return templates
-
-
-def _version() -> str:
-    try:
-        return package_version("stream-scorer")
-    except PackageNotFoundError:  # run from a plain checkout
-        return "unknown"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.metadata
 import logging
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 from schemas.errors import UnusableFileError
 from stream_scorer.errors import ScorerError
+from stream_scorer.runtime.version import add_version
 
 EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
@@ -50,7 +50,7 @@ def build_parser() -> argparse.ArgumentParser:
         description="Exactly-once fraud scores for a stream of card transactions on Apache Kafka.",
         epilog="stream-scorer COMMAND --help tells a command's flags and environment variables.",
     )
-    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")
+    add_version(parser)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     _add_processes(commands)
     _add_produce(commands)
@@ -59,16 +59,6 @@ def build_parser() -> argparse.ArgumentParser:
     _add_dlq(commands)
     _add_keda_sim(commands)
     return parser
-
-
-class _Version(argparse.Action):
-    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
-        try:
-            version = importlib.metadata.version("stream-scorer")
-        except importlib.metadata.PackageNotFoundError:
-            version = "(not installed)"
-        print(f"stream-scorer {version}")
-        parser.exit(0)
 
 
 def _add_processes(commands: Any) -> None:

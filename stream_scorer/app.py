@@ -57,6 +57,7 @@ _WAIT_STEP_SECONDS: Final = 1.0
 _PAUSE_STEP_SECONDS: Final = 0.05  # how soon a pause notices that it is time to stop
 _ADMIN_SECONDS: Final = 5.0
 _LAG_SECONDS: Final = 1.0
+_PROBLEM_SECONDS: Final = 60.0  # longer than one try and the wait before the next take
 _HUNG_MARGIN_SECONDS: Final = 30.0
 _CALL_MARGIN_SECONDS: Final = 5.0
 """Past its own timeout a transaction call gets this much longer before it counts as hung."""
@@ -74,10 +75,12 @@ class _Telemetry:
         self.guard = ModelGuard(watcher)
         self._health = health
         self._lag_at = 0.0
+        self._aborted_at = float("-inf")
         self._owned: frozenset[int] = frozenset()
         self.broker: Broker | None = None
         self.tracing: Tracing | None = None
         self.progress: ProgressWatch | None = None
+        self.ledger: KafkaTallyLedger | None = None
 
     def turned(self) -> None:
         self._health.turned()
@@ -95,6 +98,10 @@ class _Telemetry:
                 probation.figures() if probation else None, self._watcher.status.fallen is not None
             )
             self._look_at_model(now)
+            if now - self._aborted_at > _PROBLEM_SECONDS:
+                self._health.problem = None  # over, though no record has come since to show it
+            if self.ledger is not None:
+                self.ledger.serve()
 
     def _look_at_model(self, now: float) -> None:
         bundle, status = self._watcher.current, self._watcher.status
@@ -143,6 +150,7 @@ class _Telemetry:
 
     def aborted(self, reason: str) -> None:
         self._health.problem = reason
+        self._aborted_at = time.monotonic()
         self._metrics.aborts.inc()
         if self.progress is not None:
             self.progress.disturbed()
@@ -228,7 +236,7 @@ class ScorerProcess:
             lambda: KafkaBacklog(settings, settings.kafka_group_id, settings.input_topic),
             self._telemetry.watched,
         )
-        self._telemetry.progress = watch.progress
+        self._telemetry.progress, self._telemetry.ledger = watch.progress, ledger
         loop = ScorerLoop(
             broker,
             pipeline,

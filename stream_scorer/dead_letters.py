@@ -24,6 +24,8 @@ READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins o
 
 STALL_SECONDS: Final = 30.0
 
+_MOST_DIGITS: Final = 19  # of a signed 64-bit number
+
 Header = tuple[str, bytes | None]
 
 
@@ -88,8 +90,8 @@ class DeadLetter:
             "reason": self.reason,
             "input": {
                 "topic": self.errors.get("topic"),
-                "partition": _number(self.errors.get("partition")),
-                "offset": _number(self.errors.get("offset")),
+                "partition": parse_number(self.errors.get("partition")),
+                "offset": parse_number(self.errors.get("offset")),
             },
             "value_bytes": None if self.value is None else len(self.value),
             "is_cut": self.is_cut,
@@ -215,5 +217,6 @@ def _as_bytes(value: bytes | str | None) -> bytes | None:
     return value.encode() if isinstance(value, str) else value
 
 
-def _number(text: str | None) -> int | None:
-    return int(text) if text and text.isdecimal() else None
+def parse_number(text: str | None) -> int | None:
+    """A header's number; None if it is none, or has more digits than Kafka's numbers have."""
+    return int(text) if text and text.isdecimal() and len(text) <= _MOST_DIGITS else None

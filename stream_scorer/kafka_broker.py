@@ -39,6 +39,7 @@ from stream_scorer.ports import Outgoing, Polled
 from stream_scorer.runtime.kafka import (
     build_client,
     consumer_config,
+    driver_error,
     producer_config,
     translate,
 )
@@ -109,6 +110,8 @@ class KafkaBroker:
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """Records of the assigned partitions with the fence that holds for them."""
         self._revoked.clear()
+        for producer in self._producers:
+            _served(partial(producer.poll, 0))  # at rest it would pile up what an outage tells it
         try:
             first = self._consumer.poll(timeout)
             messages = [] if first is None else [first]
@@ -116,8 +119,9 @@ class KafkaBroker:
                 messages += self._consumer.consume(max_records - 1, 0)
             # Right here, before anything can be polled again: this is the fence.
             fence = self._consumer.consumer_group_metadata()
-        except KafkaException as error:
-            raise translate(error) from error
+        except (KafkaException, SystemError) as error:
+            cause = driver_error(error)
+            raise translate(cause) from cause
         good = [m for m in messages if m.error() is None]
         self._look_at_errors([e for m in messages if (e := m.error()) is not None], bool(good))
         if self._revoked:
@@ -159,12 +163,13 @@ class KafkaBroker:
 
     def close(self) -> None:
         """Leave the group."""
-        self._consumer.close()
-        for producer in self._producers:
+        closings: list[Callable[[], object]] = [self._consumer.close]
+        closings += [partial(producer.flush, _CLOSE_SECONDS) for producer in self._producers]
+        for close in closings:
             try:
-                _served(partial(producer.flush, _CLOSE_SECONDS))
+                _served(close)
             except (FatalError, RetryableError) as error:  # most likely why this member is closed
-                log.info("closing a producer: %s", error)
+                log.info("closing a client: %s", error)
 
     def _look_at_errors(self, errors: Sequence[KafkaError], has_records: bool) -> None:
         """Raise what came instead of records.
@@ -228,11 +233,12 @@ class KafkaBroker:
             self._called_at = time.monotonic()
             try:
                 return call()
-            except KafkaException as error:
-                cause = error.args[0]
-                again = isinstance(cause, KafkaError) and cause.retriable()
+            except (KafkaException, SystemError) as error:
+                cause = driver_error(error)
+                code = cause.args[0]
+                again = isinstance(code, KafkaError) and code.retriable()
                 if not again or time.monotonic() > deadline:
-                    raise translate(error) from error
+                    raise translate(cause) from cause
                 time.sleep(_RETRY_PAUSE_SECONDS)
             finally:
                 self._called_at = None
@@ -323,20 +329,13 @@ class KafkaTxn:
         self._broker._abort(polled)
 
 
-def _served(wait: Callable[[], int]) -> int:
-    """Wait for a producer's callbacks.
-
-    One that has become unusable raises out of any wait. If it also has deliveries to tell, Python
-    wraps that in a SystemError, since they are told while it is on its way.
-    """
+def _served(wait: Callable[[], _T]) -> _T:
+    """Wait for a client's callbacks; an unusable one raises out of any wait."""
     try:
         return wait()
-    except KafkaException as error:
-        raise translate(error) from error
-    except SystemError as error:
-        if not isinstance(error.__cause__, KafkaException):
-            raise
-        raise translate(error.__cause__) from error
+    except (KafkaException, SystemError) as error:
+        cause = driver_error(error)
+        raise translate(cause) from cause
 
 
 def _refused(error: KafkaError, topic: str, partition: int | None) -> RetryableError | FatalError:
@@ -381,7 +380,9 @@ def _consumer_config(settings: KafkaSettings, options: GroupOptions) -> dict[str
     return config | {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": options.session_timeout_ms,
-        "heartbeat.interval.ms": max(options.session_timeout_ms // 5, 200),
+        # A cooperative rebalance has a second round, which a member learns of by its heartbeat:
+        # until then the partitions that move wait.
+        "heartbeat.interval.ms": max(options.session_timeout_ms // 15, 200),
     }
 
 

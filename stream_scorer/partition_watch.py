@@ -61,6 +61,7 @@ class KafkaBacklog:
         """Those of ``partitions`` that have records to read."""
         asked = [TopicPartition(self._topic, p) for p in partitions]
         try:
+            self._consumer.poll(0)  # nothing is assigned: this takes what an outage told the client
             found = {}
             for place in ask_committed(self._consumer, asked, _QUERY_SECONDS):
                 if (backlog := self._backlog(place.partition, place.offset)) is not None:

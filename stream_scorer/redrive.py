@@ -23,6 +23,7 @@ from stream_scorer.dead_letters import (
     Header,
     Selection,
     parse_dead_letter,
+    parse_number,
 )
 from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.findings import Span, Spans
@@ -36,6 +37,7 @@ from stream_scorer.runtime.kafka import (
     KafkaException,
     Producer,
     TopicPartition,
+    driver_error,
     open_admin,
     open_consumer,
     open_producer,
@@ -129,8 +131,9 @@ def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = Fa
             if sender is not None and plan.has_news:
                 sender.commit(plan, consumer)
         return planner.tally.result()
-    except KafkaException as error:
-        raise _translate(error) from error
+    except (KafkaException, SystemError) as error:
+        cause = driver_error(error)
+        raise _translate(cause) from cause
     finally:
         consumer.close()
 
@@ -203,7 +206,7 @@ class _Sender:
         try:
             for letter in plan.letters:
                 self._send(letter)
-            self._flush()
+            self._producer.flush(TXN_SECONDS)
             if self._failures:
                 raise KafkaException(self._failures[0])
             self._producer.send_offsets_to_transaction(
@@ -236,32 +239,22 @@ class _Sender:
     def _partition(self, letter: DeadLetter) -> int:
         """The input's own partition, where its card's others are; else the key decides."""
         errors = letter.errors
-        text = errors.get("partition", "")
-        if errors.get("topic") == self._input and text.isdecimal():
-            return int(text) if int(text) < self._partitions else _BY_KEY
-        return _BY_KEY
+        partition = parse_number(errors.get("partition"))
+        if partition is None or errors.get("topic") != self._input:
+            return _BY_KEY
+        return partition if partition < self._partitions else _BY_KEY
 
     def _on_delivery(self, error: KafkaError | None, _message: object) -> None:
         if error is not None:
             self._failures.append(error)
 
-    def _flush(self) -> None:
-        try:
-            self._producer.flush(TXN_SECONDS)
-        except SystemError as error:
-            # The client raises a fatal error from among its callbacks, and calls the next of them
-            # with that error still pending, which Python reports as a fault of the callback.
-            if isinstance(error.__cause__, KafkaException):
-                raise error.__cause__ from None
-            raise
-
     def _abort(self) -> None:
         try:
             # Without the flush an early abort can be fatal (librdkafka issue 4849).
-            self._flush()
+            self._producer.flush(TXN_SECONDS)
             self._producer.abort_transaction(TXN_SECONDS)
-        except KafkaException:
-            return  # what failed first is raised; the broker ends the txn
+        except (KafkaException, SystemError) as error:
+            driver_error(error)  # what failed first is raised; the broker ends the txn
 
 
 def _translate(error: KafkaException) -> RetryableError | FatalError:

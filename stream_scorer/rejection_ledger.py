@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.limits import Tally
 from stream_scorer.patience import ask_committed, commit_now
 from stream_scorer.runtime.kafka import (
@@ -18,9 +18,11 @@ from stream_scorer.runtime.kafka import (
     KafkaError,
     KafkaException,
     TopicPartition,
+    open_admin,
     open_consumer,
     translate,
 )
+from stream_scorer.runtime.kafka_rights import group_rights
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -29,6 +31,7 @@ GROUP_SUFFIX: Final = "-rejections"
 
 _MARK: Final = "rejections:"
 _QUERY_SECONDS: Final = 5.0
+_ASK_SECONDS: Final = 3.0
 _FORBIDDEN: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
@@ -66,6 +69,17 @@ class KafkaTallyLedger:
         except KafkaException as error:
             self._refused(error)
 
+    def serve(self) -> None:
+        """Take what the client has to tell; call it now and then.
+
+        An idle client piles up what it meets in an outage, some 100 MB an hour.
+        """
+        if self._consumer is not None:
+            try:
+                self._consumer.poll(0)
+            except KafkaException as error:
+                log.debug("the ledger's client: %s", error)
+
     def close(self) -> None:
         """Let go of the connection."""
         if self._consumer is not None:
@@ -78,15 +92,25 @@ class KafkaTallyLedger:
 
     def _refused(self, error: KafkaException) -> None:
         """Without the right to the group we go on without it."""
-        if error.args[0].code() in _FORBIDDEN:
-            self._is_forbidden = True
-            log.warning(
-                "no right to the group %s: the counts of rejections end with the process (%s)",
-                self._group,
-                error.args[0].str(),
-            )
-            return
-        raise RetryableError(str(translate(error))) from error
+        if error.args[0].code() not in _FORBIDDEN and not self._lacks_right():
+            raise RetryableError(str(translate(error))) from error
+        self._is_forbidden = True
+        log.warning(
+            "no right to the group %s: grant this user READ on it; until then the counts of "
+            "rejections end with the process (%s)",
+            self._group,
+            error.args[0].str(),
+        )
+
+    def _lacks_right(self) -> bool:
+        """Whether that is why: where the group's coordinator is denied us, the client times out.
+
+        False where nobody answers, so that an outage is never taken for a missing right.
+        """
+        try:
+            return "READ" not in group_rights(open_admin(self._settings), self._group, _ASK_SECONDS)
+        except (FatalError, RetryableError):
+            return False
 
 
 def format_tally(tally: Tally) -> str:

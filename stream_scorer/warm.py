@@ -7,10 +7,13 @@ processor; an image that is to start warm elsewhere is built with a fixed ``NUMB
 from __future__ import annotations
 
 import time
+from typing import Final
 
 import numpy as np
 
 from schemas.batch import build_batch
+from schemas.contracts import load_schema, schema_fingerprint
+from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
 from schemas.score_writer import encode_scores
 from schemas.transaction_codec import (
@@ -23,6 +26,9 @@ from stream_scorer.model import kernel
 from stream_scorer.model.forest_layout import MISSING_NAN, Forest, Tree, assemble
 from stream_scorer.model.predictor import SCAN_FROM_ROWS, ForestPredictor
 from stream_scorer.model.scoring import REASONS
+from stream_scorer.score_reader import ScoreReader
+
+_TOPIC: Final = "transactions"
 
 
 def warm() -> float:
@@ -40,8 +46,8 @@ def warm() -> float:
     kernel.find_largest(contributions, np.empty((len(contributions), REASONS), np.int64))
     scores = np.empty(len(raw))
     kernel.sigmoid(raw, scores)
-    encode_scores(
-        b"",
+    written = encode_scores(
+        prefix(schema_fingerprint(load_schema("fraud_score")), None),
         decoded.batch,
         scores,
         np.ones(len(raw), np.uint8),
@@ -49,10 +55,13 @@ def warm() -> float:
         (0.5, 0.9),
         "v1",
         0,
-        "transactions",
+        _TOPIC,
         np.zeros(len(raw), np.int32),
         np.zeros(len(raw), np.int64),
     )
+    reader = ScoreReader(LocalSchemas("fraud_score"), _TOPIC)
+    for count in (1, 2):  # a column of one row is contiguous: another type for the compiler
+        reader.sources(written[:1] * count)
     return time.monotonic() - started
 
 

@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Any, Final
 
+from stream_scorer.local.processes import start_child
+
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS: Final = 0.2
@@ -20,7 +22,8 @@ def run_workers(count: int, metrics_port: int) -> int:
     """Run ``count`` scorers; their metrics are on consecutive ports from ``metrics_port``.
 
     Ends when told to, or when one of them ends: then all end, and the caller's supervisor
-    starts them again. Returns 0 if all left in good order, else 1.
+    starts them again. On Linux they also end when this process is killed. Returns 0 if all left
+    in good order, else 1.
     """
     stopping = False
 
@@ -41,9 +44,7 @@ def run_workers(count: int, metrics_port: int) -> int:
 
 def _start(metrics_port: int) -> subprocess.Popen[bytes]:
     environment = os.environ | {"METRICS_PORT": str(metrics_port)}
-    return subprocess.Popen(
-        [sys.executable, "-m", "stream_scorer", "run"], env=environment, start_new_session=True
-    )
+    return start_child([sys.executable, "-m", "stream_scorer", "run"], environment=environment)
 
 
 def _end(children: list[subprocess.Popen[bytes]]) -> int:

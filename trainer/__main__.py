@@ -16,6 +16,7 @@ from stream_scorer.errors import ScorerError, SettingsError
 from stream_scorer.model.store import open_store
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.settings import describe_settings, load_settings
+from stream_scorer.runtime.version import add_version
 from trainer.plan import Plan, WrongUsageError
 from trainer.settings import TrainerSettings
 
@@ -161,6 +162,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=describe_settings(TrainerSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_train(commands.add_parser("train", help="data in, a promoted model out"))
     synth = commands.add_parser("synth", help="write synthetic IEEE-CIS CSVs")

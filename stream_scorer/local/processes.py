@@ -23,7 +23,9 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 def start_child(
-    command: Sequence[str], output: IO[bytes], environment: Mapping[str, str] | None = None
+    command: Sequence[str],
+    output: IO[bytes] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
     """Start a program in a session of its own, so that Ctrl-C reaches this process alone.
 
@@ -33,7 +35,7 @@ def start_child(
 
     Args:
         command: an absolute path and arguments.
-        output: gets standard output and error.
+        output: gets standard output and error; None: they go where this process's own go.
         environment: instead of this process's own.
     """
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():

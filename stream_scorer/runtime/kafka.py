@@ -6,6 +6,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -36,6 +37,7 @@ from stream_scorer.runtime.settings import KafkaSettings
 log = logging.getLogger(__name__)
 
 _Client = TypeVar("_Client")
+_T = TypeVar("_T")
 
 _OURS: Final = frozenset(
     {
@@ -71,6 +73,7 @@ _HOPELESS: Final = (
 
 _AFTER: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # different in each attempt
 _FIRST_PATIENCE_SECONDS: Final = 1.0
+_ANSWER_MARGIN_SECONDS: Final = 1.0  # the client's own timeout comes first: it says what failed
 _SAY_AGAIN_SECONDS: Final = 60.0  # a client that cannot connect tries several times a second
 _MAX_SAID: Final = 100
 
@@ -247,6 +250,23 @@ def translate(error: KafkaException) -> RetryableError | FatalError:
     return RetryableError(f"kafka: {text}")
 
 
+def driver_error(error: KafkaException | SystemError) -> KafkaException:
+    """The driver's error behind what a call of it raised.
+
+    A client that has become unusable raises out of any call that serves its callbacks. If there
+    are more of them to serve, Python wraps that in a SystemError, since they are called while it
+    is on its way.
+
+    Raises:
+        SystemError: it has another cause.
+    """
+    if isinstance(error, KafkaException):
+        return error
+    if isinstance(error.__cause__, KafkaException):
+        return error.__cause__
+    raise error
+
+
 def is_hopeless(error: KafkaError) -> bool:
     """Whether only an operator can mend it."""
     return error.code() in _HOPELESS or any(word in error.str() for word in CERTIFICATE_ALERTS)
@@ -258,6 +278,18 @@ def explain(error: KafkaException, admin: AdminClient) -> RetryableError | Fatal
     if isinstance(admin, Admin) and admin.trouble.last is not None:
         return translate(KafkaException(admin.trouble.last))
     return translate(error)
+
+
+def answer(future: Future[_T], timeout: float) -> _T:
+    """What an admin client's request came to, whose own timeout is ``timeout`` seconds.
+
+    Raises:
+        KafkaException: it failed, or there is no answer.
+    """
+    try:
+        return future.result(timeout + _ANSWER_MARGIN_SECONDS)
+    except TimeoutError as error:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer in time")) from error
 
 
 def topic_partitions(admin: AdminClient, topics: Sequence[str], timeout: float) -> dict[str, int]:
@@ -288,7 +320,7 @@ def topic_ids(
     try:
         cluster = str(admin.list_topics(timeout=timeout).cluster_id or "")
         asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
-        return cluster, {name: str(told.result(timeout).topic_id) for name, told in asked.items()}
+        return cluster, {n: str(answer(told, timeout).topic_id) for n, told in asked.items()}
     except KafkaException as error:
         raise translate(error) from error
 
@@ -330,7 +362,7 @@ def create_topics(
     made: dict[str, bool] = {}
     for name, future in admin.create_topics(new, request_timeout=timeout).items():
         try:
-            future.result(timeout)
+            answer(future, timeout)
             made[name] = True
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -355,7 +387,7 @@ def extend_topics(
     new = [NewPartitions(name, partitions) for name in topics]
     for future in admin.create_partitions(new, request_timeout=timeout).values():
         try:
-            future.result(timeout)
+            answer(future, timeout)
         except KafkaException as error:
             raise translate(error) from error
     deadline = time.monotonic() + timeout
@@ -369,9 +401,8 @@ def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[
     """The configuration of one topic."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
-        entries = admin.describe_configs([resource], request_timeout=timeout)[resource].result(
-            timeout
-        )
+        asked = admin.describe_configs([resource], request_timeout=timeout)
+        entries = answer(asked[resource], timeout)
     except KafkaException as error:
         raise translate(error) from error
     return {name: str(entry.value) for name, entry in entries.items()}
@@ -389,10 +420,12 @@ __all__ = [
     "Producer",
     "TopicCollection",
     "TopicPartition",
+    "answer",
     "build_client",
     "client_config",
     "consumer_config",
     "create_topics",
+    "driver_error",
     "explain",
     "extend_topics",
     "is_hopeless",

@@ -12,6 +12,7 @@ from stream_scorer.runtime.kafka import (
     KafkaError,
     KafkaException,
     TopicCollection,
+    answer,
     explain,
     open_producer,
     translate,
@@ -79,7 +80,7 @@ def refuse_txn(settings: KafkaSettings, prefix: str, timeout: float = 10.0) -> s
 
 def _rights(future: Any, timeout: float) -> frozenset[str]:
     try:
-        told = future.result(timeout).authorized_operations
+        told = answer(future, timeout).authorized_operations
         return frozenset(o.name for o in told) if told else _UNTOLD
     except KafkaException as error:
         if error.args[0].code() in _REFUSED:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import logging
 import re
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 MAX_LINKS: Final = 128
 """OpenTelemetry's own default limit of links to a span; more would be dropped there."""
 
-_FLUSH_MILLIS: Final = 3000  # at the end: a collector that is down must not cost the grace period
+_CLOSE_SECONDS: Final = 3.0  # at the end: a collector that is down must not cost the grace period
 _TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
@@ -90,8 +91,12 @@ class Tracing:
 
     def close(self) -> None:
         """Send what is left, for at most a few seconds."""
-        self._provider.force_flush(_FLUSH_MILLIS)
-        self._provider.shutdown()
+        # The exporter has timeouts and retries of its own, which no flush or shutdown cuts short.
+        closing = threading.Thread(
+            target=self._provider.shutdown, name="tracing-close", daemon=True
+        )
+        closing.start()
+        closing.join(_CLOSE_SECONDS)
 
 
 def open_tracing(service: str, endpoint: str | None) -> Tracing | None:

@@ -23,7 +23,7 @@ from stream_scorer.produce import produce_batches
 from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
 from stream_scorer.topics import wanted_topics
 from tests.bench.contestants import World
-from tests.bench.service import latency_by_partitions
+from tests.bench.service import latency_by_condition
 
 _MANY_PARTITIONS: Final = 100
 _RELOAD_SECONDS: Final = 6.0  # ten a minute
@@ -44,10 +44,10 @@ def explore(world: World, say: Callable[[str], None]) -> dict[str, Any]:
         found[name] = round(_median_rate(_elsewhere(world, world.rows, partitions, more)))
         say(f"  {name}: {found[name]:,} rows/s")
     found |= _reloads(world, say)
-    say("latency with fewer partitions …")
+    say("latency with fewer partitions, two workers, another broker …")
     return {
         "rows_by_condition": found,
-        "latency_ms_by_partitions": latency_by_partitions(world),
+        "latency_ms_by_condition": latency_by_condition(world),
         "predict_microseconds_by_trees": _by_trees(world),
         "decode_microseconds_by_fields": _by_fields(world),
     }

@@ -49,6 +49,7 @@ def main() -> None:
         processing_guarantee="exactly-once",
         auto_create_topics=False,
         loglevel="ERROR",
+        state_dir=given["state"],
     )
     source = application.topic(given["input"], value_deserializer="bytes", key_deserializer="bytes")
     target = application.topic(given["output"], value_serializer="bytes", key_serializer="bytes")

@@ -90,6 +90,7 @@ def quix_streams(
             "rows": rows,
             "warm": max(20, rows // 20),
             "group": target,
+            "state": str(Path(folder) / "state"),  # else it makes one where it is started
         }
         done = subprocess.run(
             [str(PEERS_PYTHON), str(Path(__file__).with_name("peer_quix.py")), json.dumps(given)],

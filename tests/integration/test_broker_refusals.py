@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
 from stream_scorer.ports import Outgoing, Polled, Txn
+from stream_scorer.runtime.kafka import KafkaError, KafkaException
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.topics import MAX_BYTES
 from tests.chaos.cluster_admin import ClusterAdmin
@@ -72,7 +74,9 @@ def test_batch_that_a_shrunk_topic_refuses_is_fatal_and_the_next_member_makes_sm
     txn = second.begin()
     txn.publish(noise(names.output_topic))
     txn.commit(polled)
-    assert len(read_all(kafka.settings, names.output_topic)) == 200
+    # The broker answers a commit before it has written the markers that make it visible.
+    found = wait_until(lambda: read_all(kafka.settings, names.output_topic), what="the scores")
+    assert len(found) == 200
 
 
 def test_output_partition_that_is_not_there_is_fatal_and_named(
@@ -113,6 +117,61 @@ def publish_and_commit(txn: Txn, records: list[Outgoing], polled: Polled) -> Non
         txn.commit(polled)
     except RetryableError:
         txn.abort(polled)
+
+
+def raised_among_callbacks(code: int) -> Callable[..., int]:
+    """A driver's call that fails as Python reports a fatal error with callbacks left to serve."""
+
+    def call(*_: object) -> int:
+        raise SystemError("a callback returned a result with an error set") from KafkaException(
+            KafkaError(code, "gone", fatal=True)
+        )
+
+    return call
+
+
+def test_error_raised_among_callbacks_is_the_drivers_and_closing_goes_on(
+    kafka: KafkaUnderTest, names: TopicSettings, join: Join
+) -> None:
+    produce(kafka.settings, names.input_topic, [b"a"], 1)
+    broker = join()
+    polled = poll(broker)
+    fails = raised_among_callbacks(KafkaError._FENCED)
+    flushed: list[float] = []
+    broken = SimpleNamespace(
+        begin_transaction=lambda: None, produce=lambda *_, **__: None, poll=lambda _: 0,
+        flush=fails, send_offsets_to_transaction=fails, abort_transaction=fails,
+    )  # fmt: skip
+    well = SimpleNamespace(flush=flushed.append)
+    consumer, producers = broker._consumer, broker._producers
+    vars(broker).update(_producers=[broken, broken])
+    txn = broker.begin()
+    for call in (
+        partial(txn.publish, noise(names.output_topic, 0, 1)),
+        partial(txn.commit, polled),
+        partial(txn.abort, polled),
+    ):
+        with pytest.raises(FatalError, match="gone"):
+            call()
+    vars(broker).update(_consumer=SimpleNamespace(poll=fails, close=fails))
+    with pytest.raises(FatalError, match="gone"):
+        broker.poll(10, 0.2)
+    vars(broker).update(_producers=[broken, well])
+    broker.close()
+    assert len(flushed) == 1
+    vars(broker).update(_consumer=consumer, _producers=producers)
+
+
+def test_producers_at_rest_are_served_by_every_poll(join: Join) -> None:
+    """Nothing else takes from them what an outage tells them, and it would pile up."""
+    broker = join()
+    producers, served = broker._producers, list[str]()
+    vars(broker)["_producers"] = [
+        SimpleNamespace(poll=lambda _, name=name: served.append(name)) for name in "ab"
+    ]
+    broker.poll(10, 0)
+    vars(broker)["_producers"] = producers
+    assert served == ["a", "b"]
 
 
 def test_call_that_hangs_can_be_seen_from_another_thread(join: Join) -> None:

@@ -147,6 +147,27 @@ def test_scorer_works_with_the_smallest_set_of_rights(
     assert "this user may do all that a scorer does" in said
 
 
+def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_right(
+    secured: SecuredKafka, store: Path, tmp_path: Path
+) -> None:
+    more = user(secured, "forgets", without="ledger") | {"REJECTION_MAX_RUN": "100000"}
+    before = len(read_all(secured.inside, TOPICS.dlq_topic))
+    produce(secured.inside, TOPICS.input_topic, [b"spoilt"] * 10, partitions=1)
+    (tmp_path / "store").symlink_to(store / "store")
+    with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
+        scorer = scorers.start()
+
+        def dead_letters() -> int:
+            assert scorer.process.poll() is None, scorer.log.read_text()[-3000:]
+            return len(read_all(secured.inside, TOPICS.dlq_topic)) - before
+
+        wait_until(lambda: dead_letters() >= 10, 60, what="the dead letters")
+        assert scorer.terminate() == 0
+        warnings = [line for line in scorer.log.read_text().splitlines() if "no right" in line]
+    assert len(warnings) == 1
+    assert "the group forgets-rejections: grant this user READ" in warnings[0]
+
+
 @pytest.mark.parametrize(
     ("without", "words"),
     [

@@ -10,12 +10,15 @@ from pydantic_settings import BaseSettings
 
 from tests.k8s.rendering import ROOT
 
-# boto3's credentials, the thread counts of OpenMP and numba, numba's compiled kernels, Python's
-# scratch folder.
+# boto3's credentials and trust, OpenSSL's trust, the thread counts of OpenMP and numba, numba's
+# compiled kernels, Python's scratch folder.
 OF_LIBRARIES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
+        "AWS_CA_BUNDLE",
+        "AWS_ROLE_ARN",
         "AWS_SECRET_ACCESS_KEY",
+        "AWS_WEB_IDENTITY_TOKEN_FILE",
         "NUMBA_CACHE_DIR",
         "NUMBA_CPU_FEATURES",
         "NUMBA_CPU_NAME",
@@ -24,6 +27,7 @@ OF_LIBRARIES = frozenset(
         "PATH",
         "PYTHONDONTWRITEBYTECODE",
         "PYTHONUNBUFFERED",
+        "SSL_CERT_FILE",
         "TMPDIR",
     }
 )

@@ -1,7 +1,7 @@
 """The manifests as objects: as much of kustomize as ours use, in Python.
 
-Resources, components, generated ConfigMaps (by their plain names), JSON patches and image names;
-labels and name suffixes are left out.
+Resources, components, generated ConfigMaps (by their plain names), JSON patches, deletions and
+image names; labels and name suffixes are left out.
 """
 
 from __future__ import annotations
@@ -45,6 +45,14 @@ def render(variant: str) -> list[Object]:
     return deepcopy(_render(variant))
 
 
+def render_with(variant: str, *components: str) -> list[Object]:
+    """The same with optional components on top, as an overlay of one's own would have them."""
+    objects = render(variant)
+    for name in components:
+        _build(K8S / "components" / name, objects)
+    return objects
+
+
 def _build(folder: Path, found: list[Object]) -> list[Object]:
     spec = load(folder / "kustomization.yaml")
     objects: list[Object] = [] if spec["kind"] == "Kustomization" else found
@@ -80,7 +88,7 @@ def _generate(folder: Path, generator: Object, objects: list[Object]) -> None:
         )
 
 
-def _patch(operations: list[Object], target: Object, objects: list[Object]) -> None:
+def _patch(operations: list[Object] | Object, target: Object, objects: list[Object]) -> None:
     hits = [
         item
         for item in objects
@@ -88,6 +96,10 @@ def _patch(operations: list[Object], target: Object, objects: list[Object]) -> N
         and re.fullmatch(target.get("name", ".*"), item["metadata"]["name"])
     ]
     assert hits, f"the patch for {target} meets nothing"
+    if isinstance(operations, dict):
+        assert operations["$patch"] == "delete"
+        objects[:] = [item for item in objects if not any(item is hit for hit in hits)]
+        return
     for item in hits:
         for operation in operations:
             _apply(item, deepcopy(operation))

@@ -133,13 +133,14 @@ def test_simulated_burst_reaches_the_most_pods_and_goes_back(variant: str) -> No
     assert not scaler.notes  # nothing in it that decides nothing
 
 
+@pytest.mark.parametrize("name", ["stream-scorer", "fraud-dashboard"])
 @each_variant
-def test_node_can_be_drained_and_pods_spread_without_being_held_up(variant: str) -> None:
+def test_node_can_be_drained_and_pods_spread_without_being_held_up(variant: str, name: str) -> None:
     objects = render(variant)
-    spec = select(objects, "PodDisruptionBudget", "stream-scorer")["spec"]
+    spec = select(objects, "PodDisruptionBudget", name)["spec"]
     assert spec["maxUnavailable"] == 1  # one rebalance at a time; never 0, which blocks a drain
     assert "minAvailable" not in spec
-    pods = select(objects, "Deployment", "stream-scorer")["spec"]["template"]["spec"]
+    pods = select(objects, "Deployment", name)["spec"]["template"]["spec"]
     spread = {one["topologyKey"]: one for one in pods["topologySpreadConstraints"]}
     assert set(spread) == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
     # A scorer that waits for the right zone scores nothing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,11 +13,34 @@ from tests.k8s.known_settings import default_of, known_names
 from tests.k8s.rendering import OURS, ROOT, load, read_env
 
 SHIPPED = read_env(ROOT / ".env")
+CONFIGURED_IN_PLACE = {"kafka"}
+"""Images whose entry points write their own configuration: not read-only."""
 
 
 def _services() -> dict[str, dict[str, Any]]:
     services: dict[str, dict[str, Any]] = load(ROOT / "compose.yaml")["services"]
     return services
+
+
+def _own_port(service: dict[str, Any]) -> int:
+    (port,) = service["ports"]
+    return int(port.rsplit(":", 1)[1])
+
+
+def _asked_ports(service: dict[str, Any]) -> set[int]:
+    """Where its health check asks."""
+    text = " ".join(service["healthcheck"]["test"])
+    return {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)/", text)}
+
+
+def _binds(service: dict[str, Any]) -> dict[str, Path]:
+    """Where in the container each of our files is."""
+    pairs = (v.split(":") for v in service.get("volumes", []) if v.startswith("."))
+    found: dict[str, Path] = {}
+    for source, target, mode in pairs:
+        assert mode == "ro", source
+        found[target] = ROOT / source
+    return found
 
 
 OUR_SERVICES = sorted(n for n, s in _services().items() if s["image"].startswith(OURS))
@@ -28,23 +52,99 @@ def test_all_variables_have_a_default_in_the_shipped_env() -> None:
     assert used == set(SHIPPED) - {"COMPOSE_PROFILES"}
 
 
+def test_every_shipped_variable_is_explained_above_it() -> None:
+    explained = False
+    for line in (ROOT / ".env").read_text(encoding="utf-8").splitlines():
+        if line.startswith("#"):
+            explained = True
+        elif line:
+            assert explained, line
+        else:
+            explained = False
+
+
+def test_what_only_a_profile_offers_is_not_asked_for_by_default() -> None:
+    assert SHIPPED["COMPOSE_PROFILES"] == "dev"
+    for name in ("SCHEMA_REGISTRY_URL", "PUSHGATEWAY_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
+        assert SHIPPED[name] == "", name
+
+
+def test_profiles_are_the_documented_ones() -> None:
+    by_profile: dict[str, set[str]] = {}
+    for name, service in _services().items():
+        for profile in service.get("profiles", []):
+            by_profile.setdefault(profile, set()).add(name)
+    assert by_profile == {
+        "dev": {"s3"},
+        "demo": {"producer"},
+        "training": {"train"},
+        "registry": {"registry"},
+        "observability": {"prometheus", "pushgateway", "grafana"},
+    }
+    text = (ROOT / ".env").read_text(encoding="utf-8")
+    assert set(re.findall(r"^#   (\w+) ", text, re.MULTILINE)) == set(by_profile)
+
+
+@pytest.mark.parametrize(
+    ("variable", "profile"),
+    [("SCHEMA_REGISTRY_URL", "registry"), ("PUSHGATEWAY_URL", "pushgateway")],
+)
+def test_addresses_that_env_suggests_are_those_of_the_services(variable: str, profile: str) -> None:
+    text = (ROOT / ".env").read_text(encoding="utf-8")
+    comment = text.split(f"\n{variable}=")[0].rsplit("\n\n", 1)[1]
+    (address,) = re.findall(r"http://([a-z0-9]+:\d+)", comment)
+    host, port = address.split(":")
+    assert host == profile
+    assert _asked_ports(_services()[host]) == {int(port)}
+
+
 def test_our_images_are_built_here_and_the_others_are_pinned() -> None:
     assert len(OUR_SERVICES) >= 5
     for name, service in _services().items():
         if name in OUR_SERVICES:
             target = service["image"].removeprefix(OURS).split(":")[0]
-            assert service["build"] == {"context": ".", "target": target}
+            assert service["build"] == {
+                "context": ".",
+                "target": target,
+                "args": {"VERSION": "${STREAM_SCORER_VERSION}"},
+            }
         else:
-            assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", service["image"]), name
+            assert re.fullmatch(r"[a-z./-]+:v?\d+\.\d+\.\d+", service["image"]), name
 
 
-@pytest.mark.parametrize("name", OUR_SERVICES)
-def test_our_containers_can_write_nowhere_and_gain_nothing(name: str) -> None:
+@pytest.mark.parametrize("name", sorted(_services()))
+def test_containers_can_write_nowhere_and_gain_nothing(name: str) -> None:
     service = _services()[name]
-    assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert service["tmpfs"]
+    assert "privileged" not in service
+    if name not in CONFIGURED_IN_PLACE:
+        assert service["read_only"] is True
+        assert service["tmpfs"]
+
+
+@pytest.mark.parametrize("name", sorted(_services()))
+def test_what_stays_up_has_a_health_check_and_the_rest_ends(name: str) -> None:
+    service = _services()[name]
+    if service.get("restart") == "unless-stopped" and name != "producer":
+        assert service["healthcheck"]["retries"] > 0
+    elif name != "producer":
+        assert service.get("restart", "no").startswith(("no", "on-failure"))
+
+
+def test_data_is_in_named_volumes_and_files_of_ours_are_read_only() -> None:
+    named = set(load(ROOT / "compose.yaml")["volumes"])
+    used = set()
+    for name, service in _services().items():
+        for volume in service.get("volumes", []):
+            source, *rest = volume.split(":")
+            if source.startswith("./"):
+                assert rest[-1] == "ro", f"{name}: {volume}"
+            elif rest:
+                used.add(source)
+            else:  # anonymous: one for each replica
+                assert source.startswith("/var/lib/stream-scorer"), f"{name}: {volume}"
+    assert used == named
 
 
 @pytest.mark.parametrize("name", OUR_SERVICES)
@@ -55,16 +155,23 @@ def test_every_variable_is_one_that_a_process_reads(name: str) -> None:
 
 def test_every_port_is_published_on_loopback_only() -> None:
     ports = [port for service in _services().values() for port in service.get("ports", [])]
-    assert len(ports) == 4
+    assert len(ports) == 7
     for port in ports:
-        assert port.startswith("127.0.0.1:"), port
+        assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z0-9]+_PORTS?\}:\d+", port), port
+
+
+def test_published_ports_differ_and_every_replica_of_the_scorer_finds_one() -> None:
+    taken = [int(v) for name, v in SHIPPED.items() if name.endswith("_PORT")]
+    first, last = map(int, SHIPPED["METRICS_PORTS"].split("-"))
+    assert last - first >= 2
+    assert len({*taken, *range(first, last + 1)}) == len(taken) + last - first + 1
+    assert all("container_name" not in service for service in _services().values())
 
 
 def test_listening_ports_are_the_default_ones() -> None:
     services = _services()
     for name, variable in (("scorer", "METRICS_PORT"), ("dashboard", "DASHBOARD_PORT")):
-        (port,) = services[name]["ports"]
-        assert int(port.rsplit(":", 1)[1]) == default_of(variable)
+        assert _own_port(services[name]) == default_of(variable)
         assert f":{default_of(variable)}/readyz" in services[name]["healthcheck"]["test"][-1]
 
 
@@ -85,3 +192,67 @@ def test_dashboard_asks_for_a_token_because_others_could_reach_it() -> None:
 
 def test_as_many_partitions_as_everywhere_else() -> None:
     assert int(SHIPPED["PARTITIONS"]) == DEFAULT_PARTITIONS
+
+
+def test_everybody_who_reads_or_writes_records_can_be_given_the_registry() -> None:
+    services = _services()
+    for name in ("scorer", "dashboard", "producer"):
+        assert services[name]["environment"]["SCHEMA_REGISTRY_URL"] == "${SCHEMA_REGISTRY_URL}"
+    registry = services["registry"]["environment"]
+    assert (
+        registry["KARAPACE_BOOTSTRAP_URI"]
+        == services["scorer"]["environment"]["KAFKA_BOOTSTRAP_SERVERS"]
+    )
+    assert registry["KARAPACE_PORT"] == _own_port(services["registry"])
+
+
+def test_training_by_hand_waits_for_the_first_and_can_have_data_of_its_own() -> None:
+    train = _services()["train"]
+    assert set(train["depends_on"]) == {"first-training"}
+    for name in ("TRAIN_TRANSACTIONS_URI", "TRAIN_IDENTITY_URI"):
+        assert train["environment"][name] == f"${{{name}}}"
+        assert SHIPPED[name] == ""
+    assert "--synthetic" in train["command"][-1]
+
+
+def test_prometheus_finds_its_configuration_and_scrapes_what_compose_runs() -> None:
+    services = _services()
+    prometheus = services["prometheus"]
+    files = _binds(prometheus)
+    assert "--config.file=/etc/prometheus/prometheus.yml" in prometheus["command"]
+    config = load(files["/etc/prometheus/prometheus.yml"])
+    for name in config["rule_files"]:
+        assert load(files[f"/etc/prometheus/{name}"])["groups"]
+    for job in config["scrape_configs"]:
+        for found in job.get("dns_sd_configs", []):
+            (host,) = found["names"]
+            assert _own_port(services[host]) == found["port"]
+        for static in job.get("static_configs", []):
+            for target in static["targets"]:
+                host, port = target.split(":")
+                assert _asked_ports(services[host]) == {int(port)}
+
+
+def test_grafana_finds_prometheus_and_the_boards() -> None:
+    services = _services()
+    files = _binds(services["grafana"])
+    (source,) = load(files["/etc/grafana/provisioning/datasources"] / "prometheus.yml")[
+        "datasources"
+    ]
+    assert source["url"] == f"http://prometheus:{_own_port(services['prometheus'])}"
+    (provider,) = load(files["/etc/grafana/provisioning/dashboards"] / "fraud.yml")["providers"]
+    boards = files[provider["options"]["path"]]
+    assert sorted(path.name for path in boards.iterdir()) == [
+        "fraud-model.json",
+        "fraud-service.json",
+        "fraud-training.json",
+    ]
+    home = services["grafana"]["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    assert (boards / Path(home).name).is_file()
+    assert Path(home).parent == Path(provider["options"]["path"])
+
+
+@pytest.mark.parametrize("name", ["s3", "registry", "prometheus", "grafana"])
+def test_health_is_asked_where_the_service_is_published(name: str) -> None:
+    service = _services()[name]
+    assert _asked_ports(service) == {_own_port(service)}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import tomllib
+from collections.abc import Iterable
 
 import pytest
 
@@ -10,6 +12,9 @@ from tests.k8s.known_settings import known_names
 from tests.k8s.rendering import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+EXTRAS = PROJECT["project"]["optional-dependencies"]
+LABELS = ("title", "description", "version", "revision", "licenses", "vendor")
 LOCKS = sorted(path.stem for path in (ROOT / "locks").glob("*.txt"))
 
 
@@ -26,8 +31,17 @@ def _pins(path: str) -> dict[str, list[str]]:
     return pins
 
 
+def _versions(lock: str) -> dict[str, set[str]]:
+    """Package → its versions: more than one where it depends on Python's."""
+    versions: dict[str, set[str]] = {}
+    for requirement in _pins(f"locks/{lock}.txt"):
+        package, _, version = requirement.partition("==")
+        versions.setdefault(package, set()).add(version)
+    return versions
+
+
 def test_there_is_a_lock_for_each_image_and_for_the_build() -> None:
-    assert LOCKS == ["build", "dashboard", "scorer", "trainer"]
+    assert LOCKS == ["build", "dashboard", "scorer", "tracing", "trainer"]
     for name in LOCKS:
         assert f"locks/{name}.txt" in DOCKERFILE
 
@@ -43,6 +57,64 @@ def test_images_have_the_versions_that_are_tested(name: str) -> None:
 @pytest.mark.parametrize("name", LOCKS)
 def test_locks_name_no_registry(name: str) -> None:
     assert "://" not in (ROOT / f"locks/{name}.txt").read_text(encoding="utf-8")
+
+
+def _names(requirements: Iterable[str]) -> set[str]:
+    return {re.split(r"[\[<>=~ ]", requirement, maxsplit=1)[0] for requirement in requirements}
+
+
+@pytest.mark.parametrize(
+    ("lock", "wanted"),
+    [
+        ("build", PROJECT["build-system"]["requires"]),
+        ("scorer", PROJECT["project"]["dependencies"]),
+        *((extra, EXTRAS[extra]) for extra in ("dashboard", "tracing", "trainer")),
+    ],
+)
+def test_locks_have_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
+    assert _names(wanted) <= set(_versions(lock))
+
+
+def test_traces_can_be_switched_on_without_building_an_image() -> None:
+    traced = DOCKERFILE.split(" AS traced-packages\n")[1].split("\nFROM ")[0]
+    assert "-r /locks/tracing.txt" in traced
+    for stage in ("scorer-app", "dashboard-packages"):
+        assert f"FROM traced-packages AS {stage}\n" in DOCKERFILE
+
+
+def test_installing_one_lock_over_another_changes_no_version() -> None:
+    for order in (("scorer", "trainer"), ("scorer", "tracing", "dashboard")):
+        present: dict[str, set[str]] = {}
+        for name in order:
+            for package, versions in _versions(name).items():
+                assert present.setdefault(package, versions) == versions, f"{name}: {package}"
+
+
+def test_the_package_has_the_version_of_the_image() -> None:
+    """There is no .git in the build: without the argument it would be the fallback's."""
+    assert "ARG VERSION=" in DOCKERFILE.split("\nFROM ")[0]
+    wheel = DOCKERFILE.split(" AS wheel\n")[1].split("\nFROM ")[0]
+    assert 'SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}"' in wheel.split("ARG VERSION\n")[1]
+    assert PROJECT["project"]["dynamic"] == ["version"]
+
+
+@pytest.mark.parametrize("target", ["scorer", "trainer", "dashboard"])
+def test_images_say_what_they_are(target: str) -> None:
+    runtime = DOCKERFILE.split(" AS runtime\n")[1].split("\nFROM ")[0]
+    own = DOCKERFILE.split(f"FROM runtime AS {target}\n")[1].split("\nFROM ")[0]
+    found = set(re.findall(r'org\.opencontainers\.image\.(\w+)="[^"]+"', runtime + own))
+    assert found == set(LABELS)
+    assert "ARG VERSION\nARG REVISION=" in runtime
+    assert f'licenses="{PROJECT["project"]["license"]}"' in runtime
+
+
+def test_what_runs_has_no_installer() -> None:
+    runtime = DOCKERFILE.split(" AS runtime\n")[1].split("\nFROM ")[0]
+    for path in ("/usr/local/bin/pip*", "/ensurepip", "/site-packages/*"):
+        assert path in runtime.split("rm -rf ")[1]
+    installed = re.findall(r"apt-get install -y -q --no-install-recommends (.+) \\\n", DOCKERFILE)
+    assert installed == ["libgomp1"]
+    assert DOCKERFILE.count("apt-get install") == 1
 
 
 def test_every_install_is_checked_against_hashes() -> None:

@@ -160,15 +160,3 @@ def test_traffic_is_denied_unless_allowed(variant: str) -> None:
             "policyTypes": ["Ingress", "Egress"],
         }
         assert len(policies) >= 3
-
-
-def test_ingress_reaches_the_dashboard_by_its_service(variant: str) -> None:
-    objects = render(variant)
-    (rule,) = select(objects, "Ingress", "fraud-dashboard")["spec"]["rules"]
-    (path,) = rule["http"]["paths"]
-    backend = path["backend"]["service"]
-    service = select(objects, "Service", backend["name"])
-    (port,) = service["spec"]["ports"]
-    assert port["name"] == backend["port"]["name"]
-    (container,) = all_containers(select(objects, "Deployment", "fraud-dashboard"))
-    assert port["targetPort"] in {entry["name"] for entry in container["ports"]}

@@ -80,6 +80,14 @@ def test_selection_needs_all_that_it_names(selection: Selection, matches: bool) 
     assert (make_letter() in selection) is matches
 
 
+@pytest.mark.parametrize("text", ["", "x", "-1", "1" * 20, "1" * 5000])
+def test_origin_that_is_no_number_of_kafkas_is_shown_as_none(text: str) -> None:
+    letter = make_letter()
+    letter = replace(letter, errors={**letter.errors, "partition": text, "offset": "12"})
+    assert letter.as_json()["input"]["partition"] is None
+    assert letter.as_json()["input"]["offset"] == 12
+
+
 def test_progress_moves_past_everything_looked_at() -> None:
     # 7 is a txn marker: nobody reads it
     progress = RedriveProgress().after([0, 1, 6], next_offset=7, first_left=None)

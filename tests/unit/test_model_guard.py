@@ -198,6 +198,8 @@ def test_end_does_not_commit_what_a_rejected_version_scored_ahead(tmp_path: Path
     assert member.loop.run_once() is Step.COMMITTED
     store.reject("v2", {"reason": "test"})
     watcher.tick()
+    assert watcher.current is not None
+    assert watcher.current.version == "v1", watcher.status  # else why, in its words
     member.loop.finish()
     assert len(cluster.read(OUTPUT)) == 4
     member.broker.close()

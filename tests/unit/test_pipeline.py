@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +18,6 @@ from stream_scorer.model.scoring import score
 from stream_scorer.pipeline import Outcome, trace
 from stream_scorer.ports import Outgoing
 from stream_scorer.runtime.kafka import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
-from stream_scorer.warm import warm
 from tests.factories import make_batch, make_bundle
 from tests.scoring_kit import (
     DLQ,
@@ -290,26 +288,3 @@ def test_any_bytes_have_exactly_one_outcome(drawn: list[bytes | int | None]) -> 
             assert record.topic == OUTPUT
         elif record.topic == DLQ:
             assert record.value == value
-
-
-def compiled_loops() -> dict[str, int]:
-    """The project's compiled functions and for how many kinds of arguments each was compiled."""
-    return {
-        f"{module}.{name}": len(value.signatures)
-        for module, content in list(sys.modules.items())
-        if module.startswith(("schemas", "stream_scorer"))
-        for name, value in vars(content).items()
-        if hasattr(value, "py_func") and hasattr(value, "signatures")
-    }
-
-
-def test_warm_compiles_whatever_the_pipeline_runs() -> None:
-    warm()
-    before = compiled_loops()
-    values = [*make_values(40), *encode_transactions_json(make_batch(40, 5)), *POISON]
-    assert process(values).flagged
-    assert compiled_loops() == before
-    assert before["schemas.avro_kernel.decode_avro"] == 1
-    assert before["schemas.json_kernel.decode_json"] == 1
-    assert before["schemas.write_kernel.write_scores"] == 1
-    assert before["stream_scorer.features.kernel.build_features"] == 1

@@ -34,7 +34,8 @@ class Process:
         self.watcher = ModelWatcher(self.store, BundleCache(folder))
         self.watcher.tick()
         self.metrics = ScorerMetrics()
-        self.telemetry = _Telemetry(self.metrics, Health(lambda: True), self.watcher)
+        self.health = Health(lambda: True)
+        self.telemetry = _Telemetry(self.metrics, self.health, self.watcher)
         self.cluster = MemoryCluster(INPUT, 2)
         self.telemetry.broker = broker = MemoryBroker(self.cluster)
         self.loop = ScorerLoop(
@@ -66,6 +67,18 @@ class Process:
             for family in text_string_to_metric_families(self.metrics.render().decode())
             for sample in family.samples
         }
+
+
+def test_problem_that_is_over_is_not_told_for_ever_on_a_quiet_topic(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = Process(tmp_path)
+    process.cluster.faults["poll"] = [RetryableError("no broker answers")]
+    assert [process.turn(), process.turn()] == [Step.ABORTED, Step.IDLE]
+    assert process.health.problem == "no broker answers"
+    monkeypatch.setattr("stream_scorer.app._PROBLEM_SECONDS", 0.0)
+    assert process.turn() is Step.IDLE
+    assert process.health.problem is None
 
 
 def test_each_step_of_a_batch_is_timed(tmp_path: Path) -> None:

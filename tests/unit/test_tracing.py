@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
 from schemas.framing import Headers
+from stream_scorer.runtime import tracing
 from stream_scorer.runtime.tracing import MAX_LINKS, Tracing, open_tracing
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
@@ -144,3 +147,28 @@ def test_endpoint_without_the_extra_is_said_once_and_no_error(
     monkeypatch.setitem(sys.modules, name, None)
     assert open_tracing("stream-scorer", "http://127.0.0.1:4318") is None
     assert "stream-scorer[tracing]" in caplog.text
+
+
+class Deaf(InMemorySpanExporter):
+    """An exporter whose collector takes the connection and answers nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.answers = threading.Event()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.answers.wait(30)
+        return super().export(spans)
+
+
+def test_collector_that_does_not_answer_costs_the_end_no_more_than_its_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tracing, "_CLOSE_SECONDS", 0.1)
+    exporter = Deaf()
+    traces = Tracing("stream-scorer", exporter)
+    traces.batch("transactions", [None], 0.1, {})
+    begun = time.monotonic()
+    traces.close()
+    assert time.monotonic() - begun < 5
+    exporter.answers.set()

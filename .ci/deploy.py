@@ -1,0 +1,157 @@
+"""Rolls images out to a cluster by digest, and takes them back if they do not become ready.
+
+    python .ci/deploy.py [--overlay k8s/overlays/production] scorer=REPOSITORY@sha256:… \
+        trainer=… dashboard=…
+
+The manifests are copied, the images in the copy are replaced, and ``kubectl apply -k`` is followed
+by ``kubectl rollout status`` for both Deployments. After a failure the Deployments go back to their
+revision before, and the trainer to its image before. ``kubectl`` and its context are the caller's.
+
+Exit code: 0 rolled out, 1 failed (and taken back), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+IMAGES = ("scorer", "trainer", "dashboard")
+BY_DIGEST = re.compile(r"[^\s@:]+(?::\d+)?(?:/[^\s@:]+)*@sha256:[0-9a-f]{64}")
+IMAGES_BLOCK = re.compile(r"^images:\n(?:[ #-].*\n)*", re.MULTILINE)
+INFERENCE, TRAINING = "fraud-detection-inference", "fraud-detection-training"
+DEPLOYMENTS = ("stream-scorer", "fraud-dashboard")
+TRAINER = ("cronjob/training-pipeline", "trainer")
+KUBECTL_SECONDS = 120
+# A new scorer is ready within seconds; one at a time (maxSurge 1), and a node may have to come.
+ROLLOUT_SECONDS = 900
+
+
+def pin_images(kustomization: str, images: Mapping[str, str]) -> str:
+    """An overlay's text with its ``images:`` replaced by digests.
+
+    Raises:
+        ValueError: it has no such block.
+    """
+    lines = ["images:"]
+    for name in IMAGES:
+        repository, _, digest = images[name].partition("@")
+        lines.append(f"  - name: stream-scorer/{name}")
+        lines.append(f"    newName: {repository}")
+        lines.append(f"    digest: {digest}")
+    text, count = IMAGES_BLOCK.subn("\n".join(lines) + "\n", kustomization)
+    if count != 1:
+        raise ValueError(f"{count} blocks images: where one should be")
+    return text
+
+
+@contextmanager
+def pinned(overlay: Path, images: Mapping[str, str]) -> Iterator[Path]:
+    """A copy of the manifests around ``overlay`` with images by digest; gone afterwards."""
+    root = next((p for p in overlay.resolve().parents if (p / "base").is_dir()), None)
+    if root is None:
+        raise ValueError(f"{overlay} lies beside no base")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / root.name
+        shutil.copytree(root, copy)
+        found = 0
+        # The overlay itself, or the one of ours that it is made of: who names the base's images.
+        for path in copy.glob("overlays/**/kustomization.yaml"):
+            text = path.read_text("utf-8")
+            if "name: stream-scorer/" in text:
+                path.write_text(pin_images(text, images), "utf-8")
+                found += 1
+        if not found:
+            raise ValueError(f"no overlay in {root} names the images")
+        yield copy / overlay.resolve().relative_to(root)
+
+
+def kubectl(*arguments: str, timeout: float = KUBECTL_SECONDS) -> str:
+    """Run kubectl; its standard output.
+
+    Raises:
+        subprocess.SubprocessError: it failed, or took too long.
+    """
+    print(f"kubectl {' '.join(arguments)}", flush=True)
+    done = subprocess.run(
+        ["kubectl", *arguments], check=True, stdout=subprocess.PIPE, text=True, timeout=timeout
+    )
+    print(done.stdout, end="", flush=True)
+    return done.stdout
+
+
+def roll_out(overlay: Path, images: Mapping[str, str]) -> None:
+    """Apply, and wait until every pod is new and ready; else put everything back and raise."""
+    name, container = TRAINER
+    path = "{..containers[0].image}"
+    before = kubectl("-n", TRAINING, "get", name, "--ignore-not-found", f"-o=jsonpath={path}")
+    revisions = {name: _revision(name) for name in DEPLOYMENTS}
+    try:
+        with pinned(overlay, images) as copy:
+            kubectl("apply", "-k", str(copy))
+        for deployment in DEPLOYMENTS:
+            kubectl(
+                "-n", INFERENCE, "rollout", "status", f"deployment/{deployment}",
+                f"--timeout={ROLLOUT_SECONDS}s", timeout=ROLLOUT_SECONDS + 60,
+            )  # fmt: skip
+    except subprocess.SubprocessError:
+        for deployment, revision in revisions.items():
+            if revision and revision != _revision(deployment):
+                _try("-n", INFERENCE, "rollout", "undo", f"deployment/{deployment}",
+                     f"--to-revision={revision}")  # fmt: skip
+        if before:
+            _try("-n", TRAINING, "set", "image", name, f"{container}={before}")
+        raise
+
+
+def _revision(deployment: str) -> str:
+    key = r"{.metadata.annotations.deployment\.kubernetes\.io/revision}"
+    found = ("get", f"deployment/{deployment}", "--ignore-not-found", f"-o=jsonpath={key}")
+    try:
+        return kubectl("-n", INFERENCE, *found)
+    except subprocess.SubprocessError:
+        return ""
+
+
+def _try(*arguments: str) -> None:
+    try:
+        kubectl(*arguments)
+    except subprocess.SubprocessError as error:  # the next one may still go
+        print(f"deploy: {error}", file=sys.stderr)
+
+
+def _images(pairs: Sequence[str]) -> dict[str, str]:
+    images = dict(pair.partition("=")[::2] for pair in pairs)
+    if sorted(images) != sorted(IMAGES) or len(pairs) != len(IMAGES):
+        raise ValueError(f"each of {', '.join(IMAGES)} once, as NAME=REPOSITORY@sha256:…")
+    for name, image in images.items():
+        if not BY_DIGEST.fullmatch(image):
+            raise ValueError(f"{name}={image} is not REPOSITORY@sha256:… with 64 digits")
+    return images
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="deploy", description=__doc__.splitlines()[0])
+    parser.add_argument("--overlay", type=Path, default=Path("k8s/overlays/production"))
+    parser.add_argument("images", nargs="+", metavar="NAME=REPOSITORY@sha256:…")
+    given = parser.parse_args(arguments)
+    try:
+        images = _images(given.images)
+        roll_out(given.overlay, images)
+    except ValueError as error:
+        parser.error(str(error))
+    except subprocess.SubprocessError as error:
+        print(f"deploy: taken back: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

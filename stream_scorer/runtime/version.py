@@ -1,0 +1,28 @@
+"""The version of what is installed, and the flag ``--version`` that prints it."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+from typing import Any, NoReturn
+
+
+def installed_version() -> str:
+    """The package's version; ``unknown`` where a plain checkout is run without an installation."""
+    try:
+        return importlib.metadata.version("stream-scorer")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+class _Version(argparse.Action):
+    """Looks the version up only when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
+        print(f"{parser.prog} {installed_version()}")  # noqa: T201
+        parser.exit(0)
+
+
+def add_version(parser: argparse.ArgumentParser) -> None:
+    """Give ``parser`` the flag ``--version``."""
+    parser.add_argument("--version", action=_Version, nargs=0, help="print the version and exit")

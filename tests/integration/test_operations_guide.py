@@ -1,0 +1,75 @@
+"""The guide's recipe for lost offsets, as it stands in the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from schemas.batch import build_batch
+from schemas.transaction_codec import encode_transactions
+from stream_scorer.model.file_store import FileStore
+from stream_scorer.runtime.kafka import TopicPartition, open_admin, open_consumer
+from stream_scorer.runtime.settings import TopicSettings
+from tests.conftest import MakeTopics
+from tests.factories import make_transactions, publish
+from tests.integration.test_scorer_process import outcomes, running, scorer_settings
+from tests.kafka_under_test import KafkaUnderTest
+from tests.records import produce
+from tests.waiting import wait_until
+
+ROOT = Path(__file__).parents[2]
+PARTITIONS = 3
+
+
+def _recipe() -> str:
+    text = (ROOT / "docs/operations.md").read_text("utf-8")
+    found = re.search(r"```python\n(# restore_offsets\.py\n.*?)```", text, re.DOTALL)
+    assert found
+    return found[1]
+
+
+def _committed(kafka: KafkaUnderTest, names: TopicSettings, group_id: str) -> list[int]:
+    consumer = open_consumer(kafka.settings, group_id)
+    asked = [TopicPartition(names.input_topic, partition) for partition in range(PARTITIONS)]
+    found = [place.offset for place in consumer.committed(asked, timeout=10)]
+    consumer.close()
+    return found
+
+
+def test_lost_offsets_are_set_to_where_the_outcomes_end(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    names = topics(PARTITIONS)
+    publish(FileStore(tmp_path / "store"))
+    values: list[bytes | None] = [*encode_transactions(build_batch(make_transactions(60)))]
+    values[-1] = b"not a transaction"  # the last outcome of its partition is a dead letter
+    produce(kafka.settings, names.input_topic, values, partitions=PARTITIONS)
+    with running(scorer_settings(kafka, names, group_id, tmp_path)):
+        wait_until(lambda: sum(map(len, outcomes(kafka, names))) >= 60, what="60 outcomes")
+    before = _committed(kafka, names, group_id)
+    assert sum(before) == 60
+
+    admin = open_admin(kafka.settings)
+    admin.delete_consumer_groups([group_id])[group_id].result(10)
+    assert max(_committed(kafka, names, group_id)) < 0
+    done = subprocess.run(
+        [sys.executable, "-c", _recipe()],
+        env=os.environ
+        | {
+            "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+            "KAFKA_GROUP_ID": group_id,
+            "INPUT_TOPIC": names.input_topic,
+            "OUTPUT_TOPIC": names.output_topic,
+            "DLQ_TOPIC": names.dlq_topic,
+            "PYTHONPATH": str(ROOT),
+        },
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert _committed(kafka, names, group_id) == before

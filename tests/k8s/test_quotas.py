@@ -1,0 +1,145 @@
+"""Each namespace has room for all that its autoscalers may ask for, and not for much more."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from fractions import Fraction
+from typing import Final
+
+import pytest
+
+from tests.k8s.rendering import VARIANTS, Object, all_containers, pod_spec, render, render_with
+
+INFERENCE: Final = "fraud-detection-inference"
+TRAINING: Final = "fraud-detection-training"
+TRAININGS: Final = 2  # Sunday's and one by hand
+SPARE: Final = Fraction(3, 2)  # a quota far above what is needed stops nothing
+
+OPTIONS = ("strimzi", "gateway", "workload-identity", "private-ca")
+QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[KMGT]i)?")
+UNITS = {None: Fraction(1), "m": Fraction(1, 1000)} | {
+    f"{letter}i": Fraction(1024**power) for power, letter in enumerate("KMGT", 1)
+}
+
+each_variant = pytest.mark.parametrize("variant", VARIANTS)
+each_namespace = pytest.mark.parametrize("namespace", [INFERENCE, TRAINING])
+
+
+def amount(quantity: str) -> Fraction:
+    """A Kubernetes quantity, exactly."""
+    found = QUANTITY.fullmatch(str(quantity))
+    assert found, quantity
+    return Fraction(found[1]) * UNITS[found[2]]
+
+
+def the_only(objects: list[Object], kind: str, namespace: str) -> Object:
+    (found,) = [
+        item
+        for item in objects
+        if item["kind"] == kind and item["metadata"].get("namespace") == namespace
+    ]
+    spec: Object = found["spec"]
+    return spec
+
+
+def workloads(objects: list[Object], namespace: str) -> list[Object]:
+    found = [o for o in objects if pod_spec(o) and o["metadata"].get("namespace") == namespace]
+    assert found
+    return found
+
+
+def most_pods(objects: list[Object], workload: Object) -> int:
+    """How many of its pods there are at full scale, in the middle of a rollout."""
+    if workload["kind"] == "CronJob":
+        assert workload["spec"]["concurrencyPolicy"] == "Forbid"
+        return TRAININGS
+    name = workload["metadata"]["name"]
+    (scaler,) = [
+        item["spec"]
+        for item in objects
+        if item["kind"] in {"ScaledObject", "HorizontalPodAutoscaler"}
+        and item["spec"]["scaleTargetRef"]["name"] == name
+    ]
+    most = scaler.get("maxReplicaCount") or scaler["maxReplicas"]
+    return int(most) + int(workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
+
+
+def needed(objects: list[Object], namespace: str) -> Counter[str]:
+    """What all of them ask for and may use, by the quota's names."""
+    total: Counter[str] = Counter()
+    for workload in workloads(objects, namespace):
+        pods = most_pods(objects, workload)
+        total["pods"] += pods
+        for container in all_containers(workload):
+            for side in ("requests", "limits"):
+                for name, value in container["resources"][side].items():
+                    total[f"{side}.{name}"] += pods * amount(value)  # type: ignore[assignment]
+    return total
+
+
+def hard(objects: list[Object], namespace: str) -> dict[str, Fraction]:
+    """The quota's limits that pods count against."""
+    limits = the_only(objects, "ResourceQuota", namespace)["hard"]
+    return {
+        name: amount(value)
+        for name, value in limits.items()
+        if name == "pods" or name.startswith(("requests.", "limits."))
+    }
+
+
+@each_namespace
+@each_variant
+def test_quota_has_room_for_everything_at_full_scale(variant: str, namespace: str) -> None:
+    objects = render(variant)
+    have, want = hard(objects, namespace), needed(objects, namespace)
+    assert set(have) == set(want)
+    for name, value in want.items():
+        # A pod that ends still counts while its successors start.
+        slack = 1 if name != "pods" else Fraction(6, 5)
+        assert have[name] >= value * slack, f"{name}: {have[name]} for {value}"
+
+
+@each_namespace
+@pytest.mark.parametrize("variant", ["base", "overlays/production"])
+def test_quota_is_no_blank_cheque(variant: str, namespace: str) -> None:
+    objects = render(variant)
+    want = needed(objects, namespace)
+    for name, value in hard(objects, namespace).items():
+        spare = want[name] * SPARE if name != "pods" else want[name] + 6
+        assert value <= spare, f"{name}: {value} for {want[name]}"
+
+
+@each_namespace
+@each_variant
+def test_every_container_names_what_the_quota_counts_and_is_admitted(
+    variant: str, namespace: str
+) -> None:
+    objects = render_with(variant, *OPTIONS) if "production" in variant else render(variant)
+    (bounds,) = the_only(objects, "LimitRange", namespace)["limits"]
+    counted = set(hard(objects, namespace)) - {"pods"}
+    for workload in workloads(objects, namespace):
+        for container in all_containers(workload):
+            resources = container["resources"]
+            named = {f"{side}.{name}" for side in resources for name in resources[side]}
+            assert named == counted, container["name"]  # else a default would fill in
+            for name, most in bounds["max"].items():
+                request, limit = resources["requests"][name], resources["limits"][name]
+                assert amount(request) <= amount(limit) <= amount(most), (container["name"], name)
+
+
+@each_namespace
+def test_what_names_nothing_gets_little(namespace: str) -> None:
+    objects = render("base")
+    (bounds,) = the_only(objects, "LimitRange", namespace)["limits"]
+    counted = {name.partition(".")[2] for name in hard(objects, namespace) if "." in name}
+    assert set(bounds["default"]) == set(bounds["defaultRequest"]) == set(bounds["max"]) == counted
+    for name in counted:
+        sizes = [amount(bounds[key][name]) for key in ("defaultRequest", "default", "max")]
+        assert sizes == sorted(sizes)
+
+
+@each_namespace
+def test_nothing_is_exposed_or_kept_beside_the_manifests(namespace: str) -> None:
+    limits = the_only(render("base"), "ResourceQuota", namespace)["hard"]
+    assert limits["services.loadbalancers"] == limits["persistentvolumeclaims"] == "0"

@@ -1,0 +1,148 @@
+"""The optional Kafka by Strimzi is the one that is needed: topics, users, rights, address."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import GroupSettings
+from stream_scorer.topics import DEFAULT_PARTITIONS, wanted_topics
+from tests.k8s.rendering import K8S, Object, render_with, select, trigger
+from tests.secured_kafka import reader_right, scorer_rights
+
+API = "kafka.strimzi.io/v1"
+GROUP = GroupSettings.model_fields["kafka_group_id"].default
+TOPICS = TopicSettings()
+
+Grant = tuple[str, str, str, str]
+"""Kind of resource, its name, how the name counts, operation; in Kafka's words."""
+
+
+def objects() -> list[Object]:
+    return render_with("overlays/production", "strimzi")
+
+
+def of_kind(kind: str) -> list[Object]:
+    return [item for item in objects() if item["kind"] == kind]
+
+
+def grants_of(user: str) -> set[Grant]:
+    spec = select(objects(), "KafkaUser", user)["spec"]
+    assert spec["authentication"] == {"type": "scram-sha-512"}
+    return {
+        (
+            re.sub(r"(?=[A-Z])", "_", acl["resource"]["type"]).upper(),
+            acl["resource"]["name"],
+            {"prefix": "PREFIXED"}.get(acl["resource"]["patternType"], "LITERAL"),
+            operation.upper(),
+        )
+        for acl in spec["authorization"]["acls"]
+        for operation in acl["operations"]
+    }
+
+
+def as_grant(binding: Any) -> Grant:
+    kind, pattern = binding.restype.name, binding.resource_pattern_type.name
+    return kind, binding.name, pattern, binding.operation.name
+
+
+WANTED: dict[str, set[Grant]] = {
+    # What a real broker with an authorizer was shown to be enough (the integration tests).
+    "stream-scorer": {as_grant(b) for b in scorer_rights("User:any", TOPICS, GROUP).values()},
+    "fraud-dashboard": {as_grant(reader_right("User:any", TOPICS.output_topic))},
+    "keda": {
+        ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),
+        ("GROUP", GROUP, "LITERAL", "DESCRIBE"),
+    },
+    "transactions-producer": {("TOPIC", TOPICS.input_topic, "LITERAL", "WRITE")},
+}
+
+
+def test_topics_are_those_that_topics_create_makes() -> None:
+    found = {item["metadata"]["name"]: item["spec"] for item in of_kind("KafkaTopic")}
+    wanted = wanted_topics(TOPICS)
+    assert set(found) == set(wanted)
+    for name, spec in found.items():
+        config = {key: str(value) for key, value in spec["config"].items()}
+        assert config.pop("min.insync.replicas") == "2"
+        assert config == wanted[name], name
+        assert (spec["partitions"], spec["replicas"]) == (DEFAULT_PARTITIONS, 3)
+        assert "topicName" not in spec
+
+
+@pytest.mark.parametrize("user", WANTED)
+def test_user_may_do_what_it_does_and_nothing_else(user: str) -> None:
+    assert grants_of(user) == WANTED[user]
+
+
+def test_there_is_no_other_user() -> None:
+    assert {item["metadata"]["name"] for item in of_kind("KafkaUser")} == set(WANTED)
+
+
+def test_autoscaler_may_describe_what_it_watches() -> None:
+    watched = trigger(objects())
+    grants = grants_of("keda")
+    assert ("TOPIC", watched["topic"], "LITERAL", "DESCRIBE") in grants
+    assert ("GROUP", watched["consumerGroup"], "LITERAL", "DESCRIBE") in grants
+
+
+def test_commands_of_the_readme_grant_the_same() -> None:
+    readme = (K8S / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
+    found: dict[str, set[Grant]] = {}
+    for line in (line for line in readme.splitlines() if line.startswith("$acls ")):
+        words = line.split()
+        flags = dict(zip(words[1::2], words[2::2], strict=True))
+        user = flags["--allow-principal"].removeprefix("User:")
+        pattern = flags.get("--resource-pattern-type", "literal").upper()
+        kinds = {"--topic": "TOPIC", "--group": "GROUP", "--transactional-id": "TRANSACTIONAL_ID"}
+        (flag,) = kinds.keys() & flags.keys()
+        grant = (kinds[flag], flags[flag], pattern, flags["--operation"].upper())
+        found.setdefault(user, set()).add(grant)
+    assert found == WANTED
+
+
+def test_three_brokers_keep_acknowledged_records_through_the_loss_of_one() -> None:
+    spec = select(objects(), "Kafka", "fraud")["spec"]["kafka"]
+    config = spec["config"]
+    assert config["transaction.state.log.replication.factor"] == 3
+    assert config["transaction.state.log.min.isr"] == config["min.insync.replicas"] == 2
+    assert config["offsets.topic.replication.factor"] == config["default.replication.factor"] == 3
+    assert config["auto.create.topics.enable"] is False
+    assert config["unclean.leader.election.enable"] is False
+    assert spec["rack"]["topologyKey"] == "topology.kubernetes.io/zone"
+    pools = {tuple(item["spec"]["roles"]): item["spec"] for item in of_kind("KafkaNodePool")}
+    assert set(pools) == {("broker",), ("controller",)}
+    for pool in pools.values():
+        assert pool["replicas"] == 3
+        (volume,) = pool["storage"]["volumes"]
+        assert volume["deleteClaim"] is False
+
+
+def test_everything_belongs_to_the_one_cluster() -> None:
+    found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
+    assert len(found) == 11
+    for item in found:
+        assert item["apiVersion"] == API
+        assert item["metadata"]["namespace"] == "kafka"
+        if item["kind"] != "Kafka":
+            assert item["metadata"]["labels"]["strimzi.io/cluster"] == "fraud"
+
+
+def test_clients_go_where_the_brokers_listen_and_log_in_as_they_ask() -> None:
+    everything = objects()
+    kafka = select(everything, "Kafka", "fraud")
+    (listener,) = kafka["spec"]["kafka"]["listeners"]
+    address = f"{kafka['metadata']['name']}-kafka-bootstrap.kafka.svc:{listener['port']}"
+    settings = select(everything, "ConfigMap", "inference-settings")["data"]
+    assert settings["KAFKA_BOOTSTRAP_SERVERS"] == address
+    assert trigger(everything)["bootstrapServers"] == address
+    assert listener["tls"] is True
+    assert settings["KAFKA_SECURITY_PROTOCOL"] == "SASL_SSL"
+    assert settings["KAFKA_SASL_MECHANISM"].lower() == listener["authentication"]["type"]
+    for name in ("stream-scorer", "fraud-dashboard"):
+        policy = select(everything, "NetworkPolicy", name)["spec"]
+        ports = {port["port"] for rule in policy["egress"] for port in rule["ports"]}
+        assert listener["port"] in ports
