@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import signal
 import sys
@@ -64,6 +65,8 @@ _CALL_MARGIN_SECONDS: Final = 5.0
 
 _GRACE_SECONDS: Final = 25.0
 """After SIGTERM; Kubernetes' default grace period is 30 s."""
+
+_LEAVE_SECONDS: Final = 5.0  # for the interpreter's end, once all is closed
 
 
 class _Telemetry:
@@ -396,5 +399,10 @@ def run_scorer(workers: int = 1) -> int:
     process = ScorerProcess(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.stop)
-    process.run()
+    try:
+        process.run()
+    finally:
+        # The interpreter now destroys what is left of librdkafka's clients, which has been seen
+        # not to end; a supervisor can replace only what has ended.
+        faulthandler.dump_traceback_later(_LEAVE_SECONDS, exit=True)
     return 0

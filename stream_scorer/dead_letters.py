@@ -8,17 +8,11 @@ from typing import Any, Final
 
 from schemas.rejections import CUT_HEADER, ERROR_HEADERS
 from stream_scorer.console import require_topics
-from stream_scorer.findings import Span, Spans
+from stream_scorer.findings import Span
 from stream_scorer.outcome_reader import by_partition, error_headers, headers_of
-from stream_scorer.runtime.kafka import (
-    KafkaException,
-    Message,
-    TopicPartition,
-    open_consumer,
-    translate,
-)
+from stream_scorer.runtime.kafka import Message
 from stream_scorer.settings import GroupSettings
-from stream_scorer.topic_reader import QUERY_SECONDS, committed_spans, read_spans
+from stream_scorer.topic_reader import committed_spans, read_spans, time_offsets
 
 READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins or commits
 
@@ -170,29 +164,11 @@ def read_dead_letters(
     if selection.partition is not None:
         spans = {p: span for p, span in spans.items() if p == selection.partition}
     if selection.since is not None:
-        spans = _from_time(settings, group, topic, spans, selection.since)
+        starts = time_offsets(settings, group, topic, spans, selection.since) if spans else {}
+        spans = {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
             yield from (letter for letter in map(parse_dead_letter, own) if letter in selection)
-
-
-def _from_time(
-    settings: GroupSettings, group: str, topic: str, spans: Spans, since: int
-) -> dict[int, Span]:
-    """The spans from the first record of that time or later on."""
-    consumer = open_consumer(settings, group)
-    try:
-        asked = [TopicPartition(topic, p, since) for p in spans]
-        found = consumer.offsets_for_times(asked, QUERY_SECONDS) if asked else []
-        if failed := next((place.error for place in found if place.error), None):
-            raise KafkaException(failed)
-    except KafkaException as error:
-        raise translate(error) from error
-    finally:
-        consumer.close()
-    # A negative offset: there is none of that time.
-    starts = {place.partition: place.offset for place in found if place.offset >= 0}
-    return {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
 
 
 def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 from schemas.framing import Headers
 
@@ -114,7 +115,7 @@ def open_tracing(service: str, endpoint: str | None) -> Tracing | None:
             "pip install 'stream-scorer[tracing]'"
         )
         return None
-    log.info("traces go to %s", endpoint)
+    log.info("traces go to %s", urlsplit(endpoint).hostname)  # not what else it may hold: secrets
     return Tracing(service, OTLPSpanExporter())
 
 

@@ -53,6 +53,25 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
         wait_until(is_done, 120, what="every record's outcome", interval=1.0)
 
 
+def test_scorer_told_to_stop_while_the_broker_is_gone_ends_within_its_grace_period(
+    own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
+) -> None:
+    broker = own_broker(tmp_path / "kafka")
+    names = topics(3, broker.settings)
+    publish(FileStore(tmp_path / "store"))
+    values = encode_transactions(build_batch(make_transactions(300)))
+    produce(broker.settings, names.input_topic, values, 3)
+    with fleet(broker.settings, names, group_id, tmp_path) as scorers:
+        scorer = scorers.start()
+        wait_until(
+            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 0, 60,
+            what="work in progress",
+        )  # fmt: skip
+        broker.kill()
+        scorer.process.terminate()
+        scorer.process.wait(30)  # Kubernetes' default
+
+
 def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
     own_broker: StartBroker, group_id: str, tmp_path: Path, topics: MakeTopics
 ) -> None:
