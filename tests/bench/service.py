@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -49,6 +50,7 @@ _FEWER_PARTITIONS: Final = (1, 3, 6)
 _UNVERIFIED: Final = {"transaction.partition.verification.enable": "false"}
 _REQUESTS: Final = 1000
 _WORKER_ROWS: Final = 400_000
+_WORKER_REPETITIONS: Final = 3
 _AT_WORK_ROWS: Final = 4_000
 
 
@@ -262,42 +264,73 @@ def _logged(log: Path) -> list[float]:
 
 
 def _workers(world: World, folder: Path) -> dict[str, Any]:
-    """Rows a second of ``run --workers N`` over a full topic, while all of them work."""
-    rates = {}
+    """Rows a second of ``run --workers N`` over a full topic, while all of them work.
+
+    One and two take turns; the cores are the last pair's.
+    """
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    cores = {}
     topics = _new_topics(world)
     batches = [world.batch] * (_WORKER_ROWS // len(world.batch))
     rows = sum(map(len, batches))
     produce_batches(open_producer(world.settings), topics.input_topic, batches)
-    for count in (1, 2):
+    for count in (1, 2) * _WORKER_REPETITIONS:
         port = pick_free_port()
         environment = _environment(
             world, folder, topics, METRICS_PORT=str(port), KAFKA_SESSION_TIMEOUT_MS="6000"
         )
         arguments = ["run", "--workers", str(count)]
-        with _process("stream_scorer", arguments, environment, folder / "workers.log"):
-            rates[count] = _steady_rate([port + i for i in range(count)], rows)
+        with _process("stream_scorer", arguments, environment, folder / "workers.log") as child:
+            ports = [port + i for i in range(count)]
+            rate, cores[str(count)] = _steady_rate(ports, rows, child.pid)
+            rates[count].append(rate)
+    ratios = [two / one for one, two in zip(rates[1], rates[2], strict=True)]
     return {
-        "one_process_rows_a_second": round(rates[1]),
-        "two_processes_rows_a_second": round(rates[2]),
-        "two_over_one": round(rates[2] / rates[1], 2),
+        "one_process_rows_a_second": round(statistics.median(rates[1])),
+        "two_processes_rows_a_second": round(statistics.median(rates[2])),
+        "two_over_one": round(statistics.median(ratios), 2),
+        "two_over_one_of_each_pair": [round(ratio, 2) for ratio in sorted(ratios)],
+        "cores_busy_by_processes": cores,
     }
 
 
-def _steady_rate(ports: list[int], rows: int) -> float:
-    """Rows a second from when every process is at work until nine tenths are done."""
-    started = at_start = 0.0
+def _steady_rate(ports: list[int], rows: int, pid: int) -> tuple[float, dict[str, float]]:
+    """Rows a second from when every process is at work until nine tenths are done.
+
+    And how many cores the scorers kept busy meanwhile, and all else, which is the broker.
+    """
+    started = at_start = scorers = everything = 0.0
     deadline = time.perf_counter() + 180
     while time.perf_counter() < deadline:
         counts = [_outcomes(port) for port in ports]
         now, total = time.perf_counter(), sum(counts)
         if not started and min(counts) > _AT_WORK_ROWS:
             started, at_start = now, total
+            scorers, everything = _cpu_seconds(pid), _machine_seconds()
         if total >= rows * 0.9:
             if not started or now - started < 1.0:
                 raise RuntimeError("the topic was too short to measure on")
-            return (total - at_start) / (now - started)
+            seconds = now - started
+            by_scorers = (_cpu_seconds(pid) - scorers) / seconds
+            by_all = (_machine_seconds() - everything) / seconds
+            cores = {"scorers": round(by_scorers, 2), "others": round(by_all - by_scorers, 2)}
+            return (total - at_start) / seconds, cores
         time.sleep(0.05)
     raise RuntimeError("the scorers did not get through the topic in time")
+
+
+def _cpu_seconds(pid: int) -> float:
+    """Processor time of a process and its descendants so far."""
+    ticks = sum(map(int, Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]))
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(_cpu_seconds(int(child)) for child in children)
+
+
+def _machine_seconds() -> float:
+    """Processor time of everything on the machine so far: user, nice, system, interrupts."""
+    figures = Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:]
+    busy = sum(int(figures[place]) for place in (0, 1, 2, 5, 6))
+    return busy / os.sysconf("SC_CLK_TCK")
 
 
 def _outcomes(port: int) -> int:
