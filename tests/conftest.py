@@ -16,6 +16,7 @@ from stream_scorer.runtime.kafka import create_topics, open_admin
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.topics import wanted_topics
 from tests.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
+from tests.names import random_topics
 
 
 class StartBroker(Protocol):
@@ -108,13 +109,7 @@ def topics(request: pytest.FixtureRequest, kafka_kind: str) -> Iterator[MakeTopi
     def make(partitions: int = 1, settings: KafkaSettings | None = None) -> TopicSettings:
         if settings is None:  # only now: a test with its own broker does not start the shared one
             settings = request.getfixturevalue("kafka").settings
-        run = uuid.uuid4().hex[:8]
-        topics = TopicSettings(
-            input_topic=f"transactions-{run}",
-            output_topic=f"fraud-scores-{run}",
-            dlq_topic=f"transactions-dlq-{run}",
-            labels_topic=f"fraud-labels-{run}",
-        )
+        topics = random_topics()
         wanted = wanted_topics(topics)
         admin = open_admin(settings)
         create_topics(admin, wanted, partitions, -1)  # the broker's own replication factor

@@ -25,6 +25,7 @@ from stream_scorer.runtime.kafka import (
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.topics import wanted_topics
 from tests.factories import make_transactions, publish
+from tests.names import random_topics
 from tests.processes import ScorerFleet, ScorerUnderTest, fleet
 from tests.waiting import wait_until
 
@@ -74,18 +75,14 @@ def open_broker() -> Iterator[KafkaSettings]:
 @contextmanager
 def open_scene(settings: KafkaSettings, **environment: str) -> Iterator[Scene]:
     """New topics and a new group; nothing runs afterwards."""
-    run = uuid.uuid4().hex[:8]
-    topics = TopicSettings(
-        input_topic=f"in-{run}",
-        output_topic=f"out-{run}",
-        dlq_topic=f"dlq-{run}",
-        labels_topic=f"labels-{run}",
-    )
+    topics = random_topics()
     create_topics(open_admin(settings), wanted_topics(topics), PARTITIONS, 1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         publish(FileStore(folder / "store"))
-        with fleet(settings, topics, f"group-{run}", folder, **environment) as scorers:
+        with fleet(
+            settings, topics, f"group-{uuid.uuid4().hex[:8]}", folder, **environment
+        ) as scorers:
             yield Scene(settings, topics, scorers)
 
 

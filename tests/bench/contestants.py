@@ -42,6 +42,7 @@ from stream_scorer.warm import warm
 from tests.bench.at_least_once import AtLeastOnceBroker
 from tests.bench.lean import LeanPlan, make_plan
 from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand
+from tests.names import random_topics
 from trainer.source import SyntheticSource
 
 WHOLE: Final = "whole scorer, exactly once"
@@ -247,11 +248,7 @@ def build_world(
     bundle = _bundle(draft)
     quiet = _bundle(Draft(text, features, Thresholds(1.0, 1.0), golden, {}))
     say("filling the input topic …")
-    run = uuid.uuid4().hex[:8]
-    topics = TopicSettings(
-        input_topic=f"in-{run}", output_topic=f"out-{run}", dlq_topic=f"dlq-{run}",
-        labels_topic=f"labels-{run}",
-    )  # fmt: skip
+    topics = random_topics()
     admin = open_admin(settings)
     create_topics(admin, wanted_topics(topics), PARTITIONS, 1)
     batches = [stream] * (rows // len(stream)) + [stream.take(slice(0, rows % len(stream)))]

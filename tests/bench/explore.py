@@ -6,7 +6,6 @@ import io
 import statistics
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
@@ -24,6 +23,7 @@ from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
 from stream_scorer.topics import wanted_topics
 from tests.bench.contestants import World
 from tests.bench.service import latency_by_condition
+from tests.names import random_topics
 
 _MANY_PARTITIONS: Final = 100
 _RELOAD_SECONDS: Final = 6.0  # ten a minute
@@ -59,15 +59,7 @@ def _median_rate(world: World) -> float:
 
 def _elsewhere(world: World, rows: int, partitions: int, more: dict[str, str]) -> World:
     """The same world with a new input topic."""
-    run = uuid.uuid4().hex[:8]
-    topics = world.topics.model_copy(
-        update={
-            "input_topic": f"in-{run}",
-            "output_topic": f"out-{run}",
-            "dlq_topic": f"dlq-{run}",
-            "labels_topic": f"labels-{run}",
-        }
-    )
+    topics = random_topics()
     admin = open_admin(world.settings)
     create_topics(admin, wanted_topics(topics), partitions, 1)
     batches = [world.batch] * max(1, rows // len(world.batch))

@@ -42,6 +42,7 @@ from stream_scorer.runtime.kafka import (
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.topics import wanted_topics
 from tests.bench.contestants import PARTITIONS, World
+from tests.names import random_topics
 
 _RATE: Final = 500.0
 _LATENCY_SECONDS: Final = 20.0
@@ -96,13 +97,7 @@ def _process(
 
 
 def _new_topics(world: World, partitions: int = PARTITIONS) -> TopicSettings:
-    run = uuid.uuid4().hex[:8]
-    topics = TopicSettings(
-        input_topic=f"in-{run}",
-        output_topic=f"out-{run}",
-        dlq_topic=f"dlq-{run}",
-        labels_topic=f"labels-{run}",
-    )
+    topics = random_topics()
     admin = open_admin(world.settings)
     create_topics(admin, wanted_topics(topics), partitions, 1)
     return topics

@@ -30,6 +30,7 @@ from tests.chaos.scorer import AT_LEAST_ONCE, CLOCK_FILE, DWELL, MARKS
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.watch import Watch
 from tests.factories import publish
+from tests.names import random_topics
 from tests.processes import ScorerUnderTest, fleet
 
 SESSION_SECONDS: Final = 4.0
@@ -163,16 +164,10 @@ class Setup:
 @contextmanager
 def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[World]:
     """A world on a running broker, with the feed and watch not yet started."""
-    run = uuid.uuid4().hex[:8]
-    topics = TopicSettings(
-        input_topic=f"transactions-{run}",
-        output_topic=f"fraud-scores-{run}",
-        dlq_topic=f"transactions-dlq-{run}",
-        labels_topic=f"fraud-labels-{run}",
-    )
+    topics = random_topics()
     admin = ClusterAdmin(broker.settings)
     admin.create(wanted_topics(topics), setup.partitions)
-    group_id = f"chaos-{run}"
+    group_id = f"chaos-{uuid.uuid4().hex[:8]}"
     marks = folder / "marks"
     marks.mkdir()
     with ExitStack() as stack:

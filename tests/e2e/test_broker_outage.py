@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.batch import build_batch
 from schemas.transaction_codec import encode_transactions
+from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import pick_free_port, plain_settings
 from stream_scorer.model.file_store import FileStore
 from stream_scorer.runtime.settings import TopicSettings
@@ -18,14 +19,22 @@ from tests.records import produce
 from tests.waiting import wait_until
 
 
+def _with_work(
+    own_broker: StartBroker, topics: MakeTopics, folder: Path, records: int
+) -> tuple[EmbeddedBroker, TopicSettings, list[bytes]]:
+    """A broker with that many records on three partitions, and a model in the folder's store."""
+    broker = own_broker(folder / "kafka")
+    names = topics(3, broker.settings)
+    publish(FileStore(folder / "store"))
+    values = encode_transactions(build_batch(make_transactions(records)))
+    produce(broker.settings, names.input_topic, values, 3)
+    return broker, names, values
+
+
 def test_broker_killed_and_restarted_under_load_costs_no_record(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
-    broker = own_broker(tmp_path / "kafka")
-    names = topics(3, broker.settings)
-    publish(FileStore(tmp_path / "store"))
-    values = encode_transactions(build_batch(make_transactions(3000)))
-    produce(broker.settings, names.input_topic, values, 3)
+    broker, names, values = _with_work(own_broker, topics, tmp_path, 3000)
     with fleet(broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50") as scorers:
         scorer = scorers.start()
         wait_until(
@@ -56,11 +65,7 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
 def test_scorer_told_to_stop_while_the_broker_is_gone_ends_within_its_grace_period(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
-    broker = own_broker(tmp_path / "kafka")
-    names = topics(3, broker.settings)
-    publish(FileStore(tmp_path / "store"))
-    values = encode_transactions(build_batch(make_transactions(300)))
-    produce(broker.settings, names.input_topic, values, 3)
+    broker, names, _ = _with_work(own_broker, topics, tmp_path, 300)
     with fleet(broker.settings, names, group_id, tmp_path) as scorers:
         scorer = scorers.start()
         wait_until(

@@ -38,7 +38,10 @@ def index(releases: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         try:
-            yield f"http://user:hush-hush@127.0.0.1:{server.server_address[1]}/root/simple/", asked
+            yield (
+                f"http://user:hush-hush@127.0.0.1:{server.server_address[1]}/idx/simple/",
+                asked,
+            )
         finally:
             server.shutdown()
             thread.join()
@@ -62,7 +65,7 @@ def audit(address: str, folder: Path, **more: str) -> tuple[int, str]:
 
 def sound() -> dict[str, Any]:
     paths = ("alpha/1.0", "beta/2.1", "gamma/3")
-    return {f"/root/pypi/{path}/json": {"vulnerabilities": []} for path in paths}
+    return {f"/idx/pypi/{path}/json": {"vulnerabilities": []} for path in paths}
 
 
 def test_sound_packages_pass(tmp_path: Path) -> None:
@@ -75,7 +78,7 @@ def test_sound_packages_pass(tmp_path: Path) -> None:
 
 def test_vulnerability_fails_and_is_named(tmp_path: Path) -> None:
     releases = sound()
-    releases["/root/pypi/beta/2.1/json"]["vulnerabilities"] = [FOUND]
+    releases["/idx/pypi/beta/2.1/json"]["vulnerabilities"] = [FOUND]
     with index(releases) as (address, _):
         code, said = audit(address, tmp_path)
     assert code == 1
@@ -84,7 +87,7 @@ def test_vulnerability_fails_and_is_named(tmp_path: Path) -> None:
 
 def test_withdrawn_advisory_is_none(tmp_path: Path) -> None:
     releases = sound()
-    releases["/root/pypi/beta/2.1/json"]["vulnerabilities"] = [FOUND | {"withdrawn": "2020-01-01"}]
+    releases["/idx/pypi/beta/2.1/json"]["vulnerabilities"] = [FOUND | {"withdrawn": "2020-01-01"}]
     with index(releases) as (address, _):
         assert audit(address, tmp_path)[0] == 0
 

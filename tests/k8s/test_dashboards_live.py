@@ -94,8 +94,11 @@ def test_every_rule_evaluates_and_nothing_alerts_without_cause(prometheus: Prome
     rules = prometheus.rules()
     assert len(rules) > len(FIRING)
     assert [(r["name"], r["lastError"]) for r in rules if r["health"] != "ok"] == []
-    alerting = {r["name"] for r in rules if r.get("state", "inactive") != "inactive"}
-    assert alerting <= set(FIRING)
+    states = {r["name"]: r.get("state", "inactive") for r in rules}
+    # A budget's hours are one minute long here, so a slow start alone can be too much of it.
+    calm = {name for name, state in states.items() if state == "pending" and "Budget" in name}
+    alerting = {name for name, state in states.items() if state != "inactive"}
+    assert alerting - calm <= set(FIRING)
 
 
 def test_picture_of_the_boards_has_data_in_every_panel(prometheus: Prometheus) -> None:

@@ -154,5 +154,5 @@ def test_build_arguments_are_ones_the_dockerfile_has() -> None:
 
 def test_no_registry_is_named() -> None:
     for path in (*WORKFLOWS, ROOT / ".github/dependabot.yml"):
-        for host in ("ghcr.io", "docker.io", "quay.io", "pypi.org", "amazonaws.com"):
+        for host in ("ghcr.io", "docker.io", "quay.io", "amazonaws.com"):
             assert host not in path.read_text("utf-8")

@@ -1,0 +1,18 @@
+"""Names that nobody else on the broker uses."""
+
+from __future__ import annotations
+
+import uuid
+
+from stream_scorer.runtime.settings import TopicSettings
+
+
+def random_topics() -> TopicSettings:
+    """Input, output, dead letter and labels topic; they are not created."""
+    run = uuid.uuid4().hex[:8]
+    return TopicSettings(
+        input_topic=f"transactions-{run}",
+        output_topic=f"fraud-scores-{run}",
+        dlq_topic=f"transactions-dlq-{run}",
+        labels_topic=f"fraud-labels-{run}",
+    )
