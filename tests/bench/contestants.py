@@ -89,7 +89,7 @@ class World:
             "decode and features alone": lambda: self._rate(self._decode_features),
             "fastavro decode alone": lambda: self._rate(self._fastavro, 2000),
             "by hand, numpy row, one-row predict": self._lean,
-            "by hand, one-row DataFrame (the usual way)": self._usual,
+            "usual way, one-row DataFrame": self._usual,
             **({"Quix Streams, lean, exactly once": self._quix} if PEERS_PYTHON.exists() else {}),
         }
 
