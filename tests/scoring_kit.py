@@ -26,6 +26,8 @@ from tests.factories import make_batch, make_transaction
 
 INPUT, OUTPUT, DLQ = "transactions", "fraud-scores", "transactions-dlq"
 NOW_MS = 1_700_000_000_123
+NEVER = 10**9  # records from which on a batch is scored ahead
+ALWAYS = 1
 SINGLE_OBJECT = prefix(schema_fingerprint(load_schema("fraud_score")), None)
 
 

@@ -18,8 +18,10 @@ from stream_scorer.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.model.bundle import Bundle
 from tests.factories import make_bundle
 from tests.scoring_kit import (
+    ALWAYS,
     DLQ,
     INPUT,
+    NEVER,
     NOW_MS,
     OUTPUT,
     Seen,
@@ -31,9 +33,6 @@ from tests.scoring_kit import (
     outcomes_by_source,
     read_score,
 )
-
-NEVER = 10**9  # records from which on a batch is scored ahead
-ALWAYS = 1
 
 
 @dataclass

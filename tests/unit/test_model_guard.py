@@ -26,8 +26,10 @@ from stream_scorer.ports import Polled
 from tests.factories import make_bundle, publish
 from tests.guard_kit import lying_facts, publish_promising
 from tests.scoring_kit import (
+    ALWAYS,
     DLQ,
     INPUT,
+    NEVER,
     NOW_MS,
     OUTPUT,
     Seen,
@@ -39,9 +41,6 @@ from tests.scoring_kit import (
     outcomes_by_source,
     read_score,
 )
-
-NEVER = 10**9  # records from which on a batch is scored ahead
-ALWAYS = 1
 
 
 @dataclass

@@ -71,6 +71,14 @@ def store() -> MemoryStore:
     return store
 
 
+def scorer_with(store: MemoryStore, folder: Path, facts: dict[str, Any]) -> Scorer:
+    """A scorer that has just taken over v2, published with these facts."""
+    scorer = Scorer(store, folder)
+    publish_promising(store, facts)
+    scorer.watcher.tick()
+    return scorer
+
+
 def another(store: MemoryStore) -> MemoryStore:
     """The same store as another process sees it."""
     return MemoryStore(store.objects)
@@ -79,9 +87,7 @@ def another(store: MemoryStore) -> MemoryStore:
 def test_version_that_lies_is_left_marked_and_reported_once(
     store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     assert scorer.serving == "v2"
     with caplog.at_level(logging.WARNING):
         assert not scorer.score()
@@ -140,9 +146,7 @@ def test_version_that_keeps_its_word_passes_and_is_never_judged_again(
 def test_version_passes_though_the_scorer_may_not_write_to_the_store(
     store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, honest_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, honest_facts())
     assert scorer.score()
     store.script(Fault("unavailable", "create *", times=10**6))
     for _ in range(3):
@@ -156,9 +160,7 @@ def test_version_passes_though_the_scorer_may_not_write_to_the_store(
 def test_probation_ends_when_another_scorer_has_let_it_pass(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     another(store).accept("v2", {})
     scorer.watcher.tick()
     assert not scorer.is_on_probation()
@@ -167,9 +169,7 @@ def test_probation_ends_when_another_scorer_has_let_it_pass(
 def test_version_accepted_elsewhere_meanwhile_is_not_rejected(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     another(store).accept("v2", {})
     scorer.score()
     assert scorer.serving == "v1"
@@ -191,9 +191,7 @@ def test_quiet_topic_neither_passes_nor_trips(store: MemoryStore, tmp_path: Path
 
 
 def test_batch_that_comes_again_counts_once(store: MemoryStore, tmp_path: Path) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     probation = scorer.watcher.probation
     assert probation is not None
     for _ in range(50):
@@ -248,9 +246,7 @@ def down() -> MemoryStore:
 def test_scorer_that_may_only_read_the_store_falls_back_and_follows_all_the_same(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     store.script(Fault("unavailable", "create manifests/rejected/*", times=10**6))
     scorer.score()
     for _ in range(2):
@@ -373,9 +369,7 @@ def test_guard_that_is_switched_off_judges_nothing(store: MemoryStore, tmp_path:
 def test_readmitted_version_serves_again_and_is_not_judged(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     scorer.score()
     scorer.watcher.tick()
     assert another(store).readmit("v2", {"reason": "the drift is real"})
@@ -401,9 +395,7 @@ class Meanwhile(UserDict[str, Any]):
 def test_version_found_out_after_the_look_at_the_markers_does_not_come_back(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     monkeypatch.setattr(store, "rejected", lambda: Meanwhile(scorer.score))
     scorer.watcher.tick()
     assert scorer.trips
@@ -413,9 +405,7 @@ def test_version_found_out_after_the_look_at_the_markers_does_not_come_back(
 def test_verdict_on_a_version_that_was_replaced_meanwhile_changes_nothing(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
-    publish_promising(store, lying_facts())
-    scorer.watcher.tick()
+    scorer = scorer_with(store, tmp_path, lying_facts())
     late = scorer.watcher.probation
     publish_promising(store, honest_facts())
     scorer.watcher.tick()
