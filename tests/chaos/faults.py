@@ -11,6 +11,7 @@ from tests.chaos.world import SESSION_SECONDS, TXN_SECONDS, World
 from tests.processes import ScorerUnderTest
 
 _SWEEP_SECONDS: Final = 1.0  # the broker looks for expired transactions this often
+_SCALE_SECONDS: Final = 90.0  # a few seconds are usual; slow machines start processes slowly
 
 
 class Fault(Protocol):
@@ -86,7 +87,11 @@ def expire_txn() -> FreezeScorer:
 
 @dataclass(slots=True)
 class Scale:
-    """Another number of members; ``heal`` goes back to ``usual``."""
+    """Another number of members; ``heal`` goes back to ``usual``.
+
+    Both wait for the members: on a slow machine those of a short-lived crowd would else be gone
+    before they had begun, and nothing would have been tried.
+    """
 
     members: int
     usual: int
@@ -97,10 +102,19 @@ class Scale:
         return f"{self.members} member" + "s" * (self.members != 1)
 
     def inject(self, world: World) -> None:
-        world.supervisor.scale(self.members)
+        self._scale(world, self.members)
 
     def heal(self, world: World) -> None:
-        world.supervisor.scale(self.usual)
+        self._scale(world, self.usual)
+
+    def _scale(self, world: World, members: int) -> None:
+        supervisor = world.supervisor
+        supervisor.scale(members)
+        world.wait_until(
+            lambda: supervisor.has_left and len(supervisor.working()) == members,
+            _SCALE_SECONDS,
+            f"{members} members at work",
+        )
 
 
 @dataclass(slots=True)

@@ -78,6 +78,11 @@ class Supervisor:
         """Those among them that have joined the group."""
         return [scorer for scorer in self.running() if scorer.readiness()["ready"]]
 
+    @property
+    def has_left(self) -> bool:
+        """Whether all that were told to leave have done so."""
+        return all(scorer.process.poll() is not None for scorer in self._leaving)
+
     def stop(self) -> list[int]:
         """SIGTERM to all; their exit codes. One that does not leave in time is killed."""
         leaving = self._leaving + self.running()
