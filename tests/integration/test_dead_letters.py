@@ -26,21 +26,13 @@ from stream_scorer.redrive import redrive
 from stream_scorer.rejection_ledger import KafkaTallyLedger
 from stream_scorer.runtime.kafka import TopicPartition, open_consumer, open_producer
 from stream_scorer.settings import GroupSettings
+from tests.command_kit import PARTITIONS, error_headers, give_outcomes, say, with_inputs
 from tests.conftest import MakeTopics
 from tests.dying_redrive import CALLS
 from tests.factories import publish
-from tests.integration.test_commands import (  # noqa: F401 - fixtures are used by their names
-    PARTITIONS,
-    environment,
-    error_headers,
-    give_outcomes,
-    say,
-    settings,
-    with_inputs,
-)
-from tests.integration.test_scorer_process import scorer_settings
 from tests.kafka_under_test import KafkaUnderTest
 from tests.records import Seen, produce, read_all
+from tests.scorer_kit import scorer_settings
 from tests.waiting import wait_until
 
 KILLS = 3
@@ -103,7 +95,7 @@ def killed_at(count: Callable[[], int], enough: int, process: subprocess.Popen[s
 
 
 def test_redrive_that_is_killed_again_and_again_redrives_each_exactly_once(
-    environment: GroupSettings,  # noqa: F811
+    environment: GroupSettings,
 ) -> None:
     fill_with_dead_letters(environment, LETTERS)
     count, rng = written(environment), random.Random(7)
@@ -125,7 +117,7 @@ def test_redrive_that_is_killed_again_and_again_redrives_each_exactly_once(
 
 
 def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
-    environment: GroupSettings,  # noqa: F811
+    environment: GroupSettings,
 ) -> None:
     fill_with_dead_letters(environment, 3_000)
     for call in CALLS:
@@ -139,7 +131,7 @@ def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
 
 
 def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
-    environment: GroupSettings,  # noqa: F811
+    environment: GroupSettings,
 ) -> None:
     fill_with_dead_letters(environment, 2_000)
     with redriving() as one, redriving() as two, redriving() as three:
@@ -161,7 +153,7 @@ def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
 
 
 def test_dead_letters_are_found_by_time_partition_and_exception(
-    environment: GroupSettings,  # noqa: F811
+    environment: GroupSettings,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     inputs = with_inputs(environment, 12)
@@ -187,7 +179,7 @@ def test_dead_letters_are_found_by_time_partition_and_exception(
     assert "and 7 older dead letters more" in capsys.readouterr().out
 
 
-def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:  # noqa: F811
+def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:
     ledger = KafkaTallyLedger(settings, settings.kafka_group_id, settings.input_topic)
     assert ledger.read([0, 1, 2]) == {}
     ledger.write([0, 2], Tally(3, 40, 5, 6))
@@ -228,7 +220,7 @@ def test_scorer_that_is_restarted_after_a_stop_dead_letters_no_more_until_it_is_
 
 
 def test_redrive_can_be_limited_to_a_partition_and_a_time(
-    settings: GroupSettings,  # noqa: F811
+    settings: GroupSettings,
 ) -> None:
     give_outcomes(settings, with_inputs(settings, 9), ["decode"])
     future = int(time.time() * 1000) + 3_600_000

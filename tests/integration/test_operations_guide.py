@@ -15,9 +15,9 @@ from stream_scorer.runtime.kafka import TopicPartition, open_admin, open_consume
 from stream_scorer.runtime.settings import TopicSettings
 from tests.conftest import MakeTopics
 from tests.factories import make_transactions, publish
-from tests.integration.test_scorer_process import outcomes, running, scorer_settings
 from tests.kafka_under_test import KafkaUnderTest
 from tests.records import produce
+from tests.scorer_kit import outcomes, running, scorer_settings
 from tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]

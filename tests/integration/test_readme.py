@@ -11,8 +11,8 @@ from pathlib import Path
 from stream_scorer.model.file_store import FileStore
 from tests.conftest import MakeTopics
 from tests.factories import publish
-from tests.integration.test_scorer_process import running, scorer_settings
 from tests.kafka_under_test import KafkaUnderTest
+from tests.scorer_kit import running, scorer_settings
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -2,59 +2,18 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from schemas.batch import TransactionBatch, build_batch
 from schemas.records import decode_record
 from schemas.transaction_codec import encode_transactions, encode_transactions_json
-from stream_scorer.app import ScorerProcess
 from stream_scorer.model.file_store import FileStore
-from stream_scorer.runtime.settings import TopicSettings
-from stream_scorer.settings import ScorerSettings
 from tests.conftest import MakeTopics
 from tests.factories import make_transactions, publish
 from tests.kafka_under_test import KafkaUnderTest
-from tests.records import Seen, produce, read_all
+from tests.records import produce
+from tests.scorer_kit import outcomes, running, scorer_settings
 from tests.waiting import wait_until
-
-
-def scorer_settings(
-    kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, folder: Path
-) -> ScorerSettings:
-    return ScorerSettings(
-        **kafka.settings.model_dump(),
-        **topics.model_dump(),
-        kafka_group_id=group_id,
-        model_store_uri=(folder / "store").as_uri(),
-        model_cache_dir=folder / "cache",
-        model_poll_seconds=0.2,
-        metrics_port=0,
-        metrics_host="127.0.0.1",
-        kafka_session_timeout_ms=6_000,
-    )
-
-
-@contextmanager
-def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
-    process = ScorerProcess(settings)
-    thread = threading.Thread(target=process.run, name="scorer")
-    thread.start()
-    try:
-        yield process
-    finally:
-        process.stop()
-        thread.join(timeout=30)
-        assert not thread.is_alive()
-
-
-def outcomes(kafka: KafkaUnderTest, topics: TopicSettings) -> tuple[list[Seen], list[Seen]]:
-    return (
-        read_all(kafka.settings, topics.output_topic),
-        read_all(kafka.settings, topics.dlq_topic),
-    )
 
 
 def test_each_record_gets_one_outcome_in_order_on_its_partition(

@@ -20,9 +20,9 @@ from stream_scorer.stuck import Backlog
 from stream_scorer.topic_reader import committed_spans
 from tests.conftest import MakeTopics
 from tests.factories import make_transactions, publish
-from tests.integration.test_scorer_process import running, scorer_settings
 from tests.kafka_under_test import KafkaUnderTest
 from tests.records import produce
+from tests.scorer_kit import running, scorer_settings
 from tests.waiting import wait_until
 
 

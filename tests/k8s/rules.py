@@ -9,10 +9,12 @@ from collections.abc import Iterator
 
 import yaml
 
-from tests.k8s.rendering import K8S, Object, load
+from tests.k8s.rendering import K8S, ROOT, Object, load
 
 MANIFESTS = K8S / "components/monitoring"
 PLAIN = K8S / "observability/rules.yml"
+UNIT_TESTS = sorted((ROOT / "tests/k8s/alerts").glob("*.yml"))
+"""Of promtool."""
 HEAD = (
     "# The rules of k8s/components/monitoring/*-prometheusrule.yaml, for a Prometheus without the\n"
     "# operator. Made by: python -m tests.k8s.rules\n"

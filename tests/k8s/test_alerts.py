@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from tests.k8s.metric_names import exposed, metric_names, recorded
-from tests.k8s.rendering import ROOT, render
-from tests.k8s.rules import PLAIN, alerts, groups, render_plain, rules
+from tests.k8s.rendering import render
+from tests.k8s.rules import PLAIN, UNIT_TESTS, alerts, groups, render_plain, rules
 from tests.k8s.runbooks import anchors, sections
 
 NAMES = [alert["alert"] for alert in alerts()]
@@ -21,7 +21,6 @@ EXTERNAL = {
     "kube_job_status_start_time",
 }
 SEVERITIES = {"critical", "warning", "info"}
-UNIT_TESTS = sorted((ROOT / "tests/k8s/alerts").glob("*.yml"))
 
 
 def test_plain_rule_file_is_made_from_the_manifests() -> None:

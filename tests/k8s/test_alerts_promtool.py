@@ -12,8 +12,7 @@ import yaml
 from tests.k8s.boards import filled, queries, variable_queries
 from tests.k8s.observed import find_tool
 from tests.k8s.rendering import K8S
-from tests.k8s.rules import PLAIN
-from tests.k8s.test_alerts import UNIT_TESTS
+from tests.k8s.rules import PLAIN, UNIT_TESTS
 
 PROMTOOL = find_tool("promtool")
 
