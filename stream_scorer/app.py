@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import faulthandler
 import logging
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -17,7 +20,7 @@ from schemas.framing import prefix
 from schemas.resolver import LocalSchemas, SchemaResolver
 from schemas.transaction_codec import TransactionDecoder
 from stream_scorer.drift import created_at
-from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.errors import RetryableError
 from stream_scorer.health import Health, HealthServer
 from stream_scorer.kafka_broker import MAX_BATCH_BYTES, GroupOptions, KafkaBroker
 from stream_scorer.limits import RejectionGuard, RejectionPolicy
@@ -33,19 +36,14 @@ from stream_scorer.partition_watch import KafkaBacklog, PartitionWatch, advice
 from stream_scorer.pipeline import Destinations, Outcome, Pipeline
 from stream_scorer.ports import Broker, Polled
 from stream_scorer.rejection_ledger import KafkaTallyLedger
-from stream_scorer.runtime.kafka import (
-    INPUT_MAX_BYTES,
-    open_admin,
-    topic_config,
-    topic_partitions,
-)
-from stream_scorer.runtime.kafka_rights import refused_topics
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.registry import RegistryResolver
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.stuck import ProgressWatch, Standstill
+from stream_scorer.topic_check import check_topics
+from stream_scorer.warm import warm
 from stream_scorer.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
@@ -56,7 +54,6 @@ that scores waits, after every compiled loop, for the one that publishes; this i
 
 _WAIT_STEP_SECONDS: Final = 1.0
 _PAUSE_STEP_SECONDS: Final = 0.05  # how soon a pause notices that it is time to stop
-_ADMIN_SECONDS: Final = 5.0
 _LAG_SECONDS: Final = 1.0
 _PROBLEM_SECONDS: Final = 60.0  # longer than one try and the wait before the next take
 _HUNG_MARGIN_SECONDS: Final = 30.0
@@ -66,7 +63,7 @@ _CALL_MARGIN_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 25.0
 """After SIGTERM; Kubernetes' default grace period is 30 s."""
 
-_LEAVE_SECONDS: Final = 5.0  # for the interpreter's end, once all is closed
+_LEAVE_SECONDS: Final = 5.0  # for the interpreter's end after a failure
 
 
 class _Telemetry:
@@ -225,9 +222,15 @@ class ScorerProcess:
 
     def _serve(self) -> None:
         settings = self._settings
+        warming = threading.Thread(target=warm, name="warm", daemon=True)
+        warming.start()
         pipeline = self._wait_for("the topics", self._build_pipeline)
         model = self._wait_for("a model", self._require_model)
-        broker = self._wait_for("the broker", self._join) if pipeline and model else None
+        # Where nothing is compiled yet that takes 20 s and more: nobody waits for our partitions.
+        is_warm = self._wait_for("compiled loops", partial(_require_end, warming))
+        broker = (
+            self._wait_for("the broker", self._join) if pipeline and model and is_warm else None
+        )
         if broker is None or pipeline is None:
             return
         self._telemetry.broker = broker
@@ -316,7 +319,7 @@ class ScorerProcess:
 
     def _build_pipeline(self) -> Pipeline:
         s = self._settings
-        max_bytes = _check_topics(s)
+        max_bytes = check_topics(s)
         self._max_batch_bytes = min([MAX_BATCH_BYTES, *max_bytes.values()])
         resolver: SchemaResolver = LocalSchemas()
         schema_id = None
@@ -331,6 +334,13 @@ class ScorerProcess:
         )
 
 
+def _require_end(thread: threading.Thread) -> bool:
+    thread.join(_WAIT_STEP_SECONDS)
+    if thread.is_alive():
+        raise RetryableError("they are compiled once for this processor")
+    return True
+
+
 def _guard_policy(settings: ScorerSettings) -> GuardPolicy | None:
     if not settings.model_guard:
         return None
@@ -341,50 +351,6 @@ def _guard_policy(settings: ScorerSettings) -> GuardPolicy | None:
         settings.model_guard_max_psi,
         settings.model_guard_max_flag_ratio,
     )
-
-
-def _check_topics(settings: ScorerSettings) -> dict[str, int]:
-    """That the three topics are there and fit each other; their ``max.message.bytes``.
-
-    Raises:
-        RetryableError: the broker or a topic is not there yet, or an outcome could not go to its
-            input's partition number.
-    """
-    admin = open_admin(settings)
-    names = (settings.input_topic, settings.output_topic, settings.dlq_topic)
-    found = topic_partitions(admin, names, _ADMIN_SECONDS)
-    if missing := [name for name in names if name not in found]:
-        if refused := refused_topics(admin, missing, _ADMIN_SECONDS):
-            raise FatalError(
-                f"no right on topic {', '.join(refused)}: grant this user READ on "
-                f"{settings.input_topic}, WRITE on {settings.output_topic} and "
-                f"{settings.dlq_topic}"
-            )
-        raise RetryableError(
-            f"no topic {', '.join(missing)} (stream-scorer topics create makes them)"
-        )
-    wanted = found[settings.input_topic]
-    for name in names[1:]:
-        if found[name] < wanted:
-            raise RetryableError(
-                f"topic {name} has {found[name]} partitions, {settings.input_topic} {wanted}: "
-                "an outcome goes to its input's partition number, so there must be as many "
-                "(stream-scorer topics create extends it)"
-            )
-    limits = {}
-    for name in names[1:]:
-        try:
-            limits[name] = int(topic_config(admin, name)["max.message.bytes"])
-        except (RetryableError, FatalError, KeyError, ValueError) as error:
-            # Describing a topic's configuration is a right a scorer need not have.
-            log.info("cannot read the size limit of %s: %s", name, error)
-    if limits.get(settings.dlq_topic, INPUT_MAX_BYTES) < INPUT_MAX_BYTES:
-        log.warning(
-            "topic %s takes %d bytes at most: longer dead letters will be cut",
-            settings.dlq_topic,
-            limits[settings.dlq_topic],
-        )
-    return limits
 
 
 def run_scorer(workers: int = 1) -> int:
@@ -399,10 +365,12 @@ def run_scorer(workers: int = 1) -> int:
     process = ScorerProcess(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.stop)
+    # The interpreter's end destroys what is left of librdkafka's clients, which has been seen not
+    # to end itself; a supervisor can replace only what has ended.
     try:
         process.run()
-    finally:
-        # The interpreter now destroys what is left of librdkafka's clients, which has been seen
-        # not to end; a supervisor can replace only what has ended.
+    except BaseException:
         faulthandler.dump_traceback_later(_LEAVE_SECONDS, exit=True)
-    return 0
+        raise
+    logging.shutdown()
+    os._exit(0)  # all is committed, closed and said

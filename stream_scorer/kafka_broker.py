@@ -35,6 +35,7 @@ from confluent_kafka import (
 
 from schemas.framing import Header
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.patience import whole
 from stream_scorer.ports import Outgoing, Polled
 from stream_scorer.runtime.kafka import (
     build_client,
@@ -118,7 +119,7 @@ class KafkaBroker:
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)
             # Right here, before anything can be polled again: this is the fence.
-            fence = self._consumer.consumer_group_metadata()
+            fence = self._fence() if messages else None
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
@@ -127,6 +128,17 @@ class KafkaBroker:
         if self._revoked:
             good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
+
+    def _fence(self) -> Any:
+        """The group's metadata; None if it would vouch for nobody.
+
+        A classic member that was expelled, and has not noticed yet, can still be handed records:
+        its metadata then names no member, and offsets under such may be taken unfenced. Asked for
+        on both sides, since it may change in between.
+        """
+        was_member = bool(self._consumer.memberid())
+        fence = self._consumer.consumer_group_metadata()
+        return fence if was_member and self._consumer.memberid() else None
 
     def begin(self) -> KafkaTxn:
         """Begin a transaction."""
@@ -265,6 +277,8 @@ class KafkaBroker:
         return _served(lambda: self._producer.flush(self._timeout))
 
     def _commit(self, polled: Polled) -> None:
+        if polled.fence is None:
+            raise RetryableError("kafka: this was no member of its group when the batch was polled")
         if not polled.next_offsets().keys() <= self._assigned:
             # Metadata of a member that owns nothing would be accepted without fencing.
             raise RetryableError("kafka: the batch's partitions are no longer assigned")
@@ -299,7 +313,7 @@ class KafkaBroker:
         mine = [TopicPartition(self._topic, p) for p in otherwise if p in self._assigned]
         if not mine:
             return
-        for found in self._call(lambda: self._consumer.committed(mine, self._timeout)):
+        for found in self._committed(mine):
             offset = found.offset if found.offset >= 0 else otherwise[found.partition]
             target = TopicPartition(self._topic, found.partition, offset)
             try:
@@ -308,6 +322,18 @@ class KafkaBroker:
             except KafkaException as error:
                 # Lost in the meantime: its next owner starts at the committed offset.
                 log.info("cannot seek: %s", error, extra={"partition": found.partition})
+
+    def _committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's committed offsets.
+
+        Raises:
+            FatalError: they cannot be told. The consumer is past records that nobody committed, so
+                to go on would be to skip them; a new process begins at the right place.
+        """
+        try:
+            return self._call(lambda: whole(self._consumer.committed(places, self._timeout)))
+        except RetryableError as error:
+            raise FatalError(f"cannot go back to the committed offsets: {error}") from error
 
 
 class KafkaTxn:

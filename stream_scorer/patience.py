@@ -46,21 +46,17 @@ def ask_committed(
     """
 
     def ask() -> list[TopicPartition]:
-        return _whole(consumer.committed(places, seconds))
+        return whole(consumer.committed(places, seconds))
 
     return patiently(ask, seconds)
 
 
-def commit_now(consumer: Consumer, offsets: list[TopicPartition], seconds: float) -> None:
-    """Commit, and be there for the answer.
+def whole(answer: list[TopicPartition]) -> list[TopicPartition]:
+    """The answer.
 
     Raises:
-        KafkaException: it was refused, of any partition.
+        KafkaException: it holds an error instead of an offset, of any partition.
     """
-    patiently(lambda: _whole(consumer.commit(offsets=offsets, asynchronous=False) or []), seconds)
-
-
-def _whole(answer: list[TopicPartition]) -> list[TopicPartition]:
     if failed := next((place.error for place in answer if place.error), None):
         raise KafkaException(failed)
     return answer

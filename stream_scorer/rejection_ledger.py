@@ -12,12 +12,15 @@ from typing import Final
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.limits import Tally
-from stream_scorer.patience import ask_committed, commit_now
+from stream_scorer.patience import ask_committed, patiently
 from stream_scorer.runtime.kafka import (
+    Admin,
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicPartition,
+    answer,
     open_admin,
     open_consumer,
     translate,
@@ -43,6 +46,7 @@ class KafkaTallyLedger:
         self._group = group_id + GROUP_SUFFIX
         self._topic = topic
         self._consumer: Consumer | None = None
+        self._admin: Admin | None = None
         self._is_forbidden = False
 
     def read(self, partitions: Iterable[int]) -> Mapping[int, Tally]:
@@ -65,7 +69,7 @@ class KafkaTallyLedger:
         if not offsets or self._is_forbidden:
             return
         try:
-            commit_now(self._open(), offsets, _QUERY_SECONDS)
+            patiently(lambda: self._commit(offsets, _QUERY_SECONDS), _QUERY_SECONDS)
         except KafkaException as error:
             self._refused(error)
 
@@ -74,11 +78,12 @@ class KafkaTallyLedger:
 
         An idle client piles up what it meets in an outage, some 100 MB an hour.
         """
-        if self._consumer is not None:
-            try:
-                self._consumer.poll(0)
-            except KafkaException as error:
-                log.debug("the ledger's client: %s", error)
+        for client in (self._consumer, self._admin):
+            if client is not None:
+                try:
+                    client.poll(0)
+                except KafkaException as error:
+                    log.debug("the ledger's client: %s", error)
 
     def close(self) -> None:
         """Let go of the connection."""
@@ -89,6 +94,23 @@ class KafkaTallyLedger:
         if self._consumer is None:
             self._consumer = open_consumer(self._settings, self._group)
         return self._consumer
+
+    def _open_admin(self) -> Admin:
+        if self._admin is None:
+            self._admin = open_admin(self._settings)
+        return self._admin
+
+    def _commit(self, offsets: list[TopicPartition], seconds: float) -> None:
+        """Replace the group's offsets as an admin does, within so many seconds.
+
+        A consumer's own commit knows no limit: 46 s while nobody answers, and minutes, its close
+        too, where the connection stays.
+        """
+        asked = ConsumerGroupTopicPartitions(self._group, offsets)
+        futures = self._open_admin().alter_consumer_group_offsets([asked], request_timeout=seconds)
+        for place in answer(futures[self._group], seconds).topic_partitions:
+            if place.error:
+                raise KafkaException(place.error)
 
     def _refused(self, error: KafkaException) -> None:
         """Without the right to the group we go on without it."""
@@ -108,7 +130,7 @@ class KafkaTallyLedger:
         False where nobody answers, so that an outage is never taken for a missing right.
         """
         try:
-            return "READ" not in group_rights(open_admin(self._settings), self._group, _ASK_SECONDS)
+            return "READ" not in group_rights(self._open_admin(), self._group, _ASK_SECONDS)
         except (FatalError, RetryableError):
             return False
 

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     Consumer,
+    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -42,9 +43,11 @@ _T = TypeVar("_T")
 _OURS: Final = frozenset(
     {
         "acks",
+        "auto.offset.reset",  # latest: what was there before the first scorer is never scored
         "enable.auto.commit",
         "enable.auto.offset.store",
         "enable.idempotence",
+        "enable.partition.eof",  # without it a reader never sees the end
         "group.id",
         "isolation.level",
         "partitioner",
@@ -52,6 +55,17 @@ _OURS: Final = frozenset(
     }
 )
 """What no properties file may change; the group has a variable of its own."""
+
+_OF_MEMBERS: Final = (
+    "group.instance.id",
+    "group.protocol",
+    "group.remote.assignor",
+    "heartbeat.interval.ms",
+    "max.poll.interval.ms",
+    "partition.assignment.strategy",
+    "session.timeout.ms",
+)
+"""What a properties file may set for the scorers' membership of their group, and for it alone."""
 
 INPUT_MAX_BYTES: Final = 4 * 1024 * 1024
 """``max.message.bytes`` of the input topic: anything larger never enters."""
@@ -149,9 +163,20 @@ def producer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
     )
 
 
+def reader_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict[str, Any]:
+    """:func:`consumer_config` of one that joins no group, unless ``more`` is about that.
+
+    What ``KAFKA_CONFIG_FILE`` says about members is not for it: with the scorers' longest time
+    between polls, say, and not their session timeout, the client refuses the two as they are.
+    """
+    of_others = set(_OF_MEMBERS) - more.keys()
+    config = consumer_config(settings, group_id, **more)
+    return {name: value for name, value in config.items() if name not in of_others}
+
+
 def open_consumer(settings: KafkaSettings, group_id: str, **more: Any) -> Consumer:
-    """A consumer with :func:`consumer_config`."""
-    return build_client(Consumer, consumer_config(settings, group_id, **more))
+    """A consumer with :func:`reader_config`."""
+    return build_client(Consumer, reader_config(settings, group_id, **more))
 
 
 def open_producer(settings: KafkaSettings, **more: Any) -> Producer:
@@ -399,12 +424,29 @@ def extend_topics(
 
 def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[str, str]:
     """The configuration of one topic."""
-    resource = ConfigResource(ResourceType.TOPIC, topic)
     try:
-        asked = admin.describe_configs([resource], request_timeout=timeout)
-        entries = answer(asked[resource], timeout)
+        return _config(admin, ConfigResource(ResourceType.TOPIC, topic), timeout)
     except KafkaException as error:
         raise translate(error) from error
+
+
+def broker_configs(admin: AdminClient, timeout: float = 10.0) -> list[dict[str, str]]:
+    """The configuration of each broker that is up.
+
+    Raises:
+        RetryableError, FatalError: no answer, or this user may not know.
+    """
+    try:
+        brokers = admin.list_topics(timeout=timeout).brokers
+        return [_config(admin, ConfigResource(ResourceType.BROKER, str(b)), timeout)
+                for b in brokers]  # fmt: skip
+    except KafkaException as error:
+        raise translate(error) from error
+
+
+def _config(admin: AdminClient, resource: ConfigResource, timeout: float) -> dict[str, str]:
+    asked = admin.describe_configs([resource], request_timeout=timeout)
+    entries = answer(asked[resource], timeout)
     return {name: str(entry.value) for name, entry in entries.items()}
 
 
@@ -414,6 +456,7 @@ __all__ = [
     "Admin",
     "AdminClient",
     "Consumer",
+    "ConsumerGroupTopicPartitions",
     "KafkaError",
     "KafkaException",
     "Message",
@@ -421,6 +464,7 @@ __all__ = [
     "TopicCollection",
     "TopicPartition",
     "answer",
+    "broker_configs",
     "build_client",
     "client_config",
     "consumer_config",
@@ -434,6 +478,7 @@ __all__ = [
     "open_producer",
     "producer_config",
     "read_properties",
+    "reader_config",
     "topic_config",
     "topic_ids",
     "topic_partitions",

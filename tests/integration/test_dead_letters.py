@@ -16,18 +16,20 @@ from typing import Any
 
 import pytest
 
+from stream_scorer import rejection_ledger
 from stream_scorer.__main__ import main
 from stream_scorer.app import ScorerProcess
 from stream_scorer.dead_letters import Selection, read_dead_letters
-from stream_scorer.errors import FatalError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.limits import Tally
+from stream_scorer.local.probe import PROBE_TOPIC
 from stream_scorer.model.file_store import FileStore
 from stream_scorer.redrive import redrive
 from stream_scorer.rejection_ledger import KafkaTallyLedger
 from stream_scorer.runtime.kafka import TopicPartition, open_consumer, open_producer
 from stream_scorer.settings import GroupSettings
 from tests.command_kit import PARTITIONS, error_headers, give_outcomes, say, with_inputs
-from tests.conftest import MakeTopics
+from tests.conftest import MakeTopics, StartBroker
 from tests.dying_redrive import CALLS
 from tests.factories import publish
 from tests.kafka_under_test import KafkaUnderTest
@@ -187,6 +189,25 @@ def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:
     ledger = KafkaTallyLedger(settings, settings.kafka_group_id, settings.input_topic)
     assert ledger.read([0, 1, 2]) == {0: Tally(3, 40, 5, 6), 2: Tally(3, 40, 5, 6)}
     ledger.close()
+
+
+@pytest.mark.timeout(100)  # a consumer's own commit, or close after it, would outlast that
+def test_frozen_broker_holds_the_ledger_up_for_seconds_only(
+    own_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_QUERY_SECONDS", "_ASK_SECONDS"):
+        monkeypatch.setattr(rejection_ledger, name, 0.5)
+    broker = own_broker()
+    ledger = KafkaTallyLedger(broker.settings, "group", PROBE_TOPIC)
+    ledger.write([0], Tally(1, 2, 3, 4))
+    os.kill(broker.pid, signal.SIGSTOP)
+    try:
+        for _ in range(2):  # it goes on trying
+            with pytest.raises(RetryableError):
+                ledger.write([0], Tally(5, 6, 7, 8))
+        ledger.close()
+    finally:
+        os.kill(broker.pid, signal.SIGCONT)
 
 
 def test_scorer_that_is_restarted_after_a_stop_dead_letters_no_more_until_it_is_allowed(
