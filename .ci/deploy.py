@@ -1,11 +1,14 @@
 """Rolls images out to a cluster by digest, and takes them back if they do not become ready.
 
-    python .ci/deploy.py [--overlay k8s/overlays/production] scorer=REPOSITORY@sha256:… \
-        trainer=… dashboard=…
+    python .ci/deploy.py [--overlay k8s/overlays/production] [--timeout 900] \
+        scorer=REPOSITORY@sha256:… trainer=… dashboard=…
 
 The manifests are copied, the images in the copy are replaced, and ``kubectl apply -k`` is followed
 by ``kubectl rollout status`` for both Deployments. After a failure the Deployments go back to their
-revision before, and the trainer to its image before. ``kubectl`` and its context are the caller's.
+revision before, and the trainer to its image before; what else was applied (settings, policies,
+autoscalers) stays. A Deployment of which no further pod gets ready within its
+``progressDeadlineSeconds`` has failed, whatever the timeout. ``kubectl`` and its context are the
+caller's.
 
 Exit code: 0 rolled out, 1 failed (and taken back), 2 wrong usage.
 """
@@ -30,6 +33,7 @@ DEPLOYMENTS = ("stream-scorer", "fraud-dashboard")
 TRAINER = ("cronjob/training-pipeline", "trainer")
 KUBECTL_SECONDS = 120
 # A new scorer is ready within seconds; one at a time (maxSurge 1), and a node may have to come.
+# Each old one may take its grace period: a minute a pod, to be safe.
 ROLLOUT_SECONDS = 900
 
 
@@ -86,8 +90,8 @@ def kubectl(*arguments: str, timeout: float = KUBECTL_SECONDS) -> str:
     return done.stdout
 
 
-def roll_out(overlay: Path, images: Mapping[str, str]) -> None:
-    """Apply, and wait until every pod is new and ready; else put everything back and raise."""
+def roll_out(overlay: Path, images: Mapping[str, str], seconds: int) -> None:
+    """Apply, and wait until every pod is new and ready; else put the pods back and raise."""
     name, container = TRAINER
     path = "{..containers[0].image}"
     before = kubectl("-n", TRAINING, "get", name, "--ignore-not-found", f"-o=jsonpath={path}")
@@ -98,7 +102,7 @@ def roll_out(overlay: Path, images: Mapping[str, str]) -> None:
         for deployment in DEPLOYMENTS:
             kubectl(
                 "-n", INFERENCE, "rollout", "status", f"deployment/{deployment}",
-                f"--timeout={ROLLOUT_SECONDS}s", timeout=ROLLOUT_SECONDS + 60,
+                f"--timeout={seconds}s", timeout=seconds + 60,
             )  # fmt: skip
     except subprocess.SubprocessError:
         for deployment, revision in revisions.items():
@@ -136,15 +140,25 @@ def _images(pairs: Sequence[str]) -> dict[str, str]:
     return images
 
 
+def _seconds(text: str) -> int:
+    if (seconds := int(text)) < 1:
+        raise ValueError
+    return seconds
+
+
 def main(arguments: Sequence[str]) -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="deploy", description=__doc__.splitlines()[0])
     parser.add_argument("--overlay", type=Path, default=Path("k8s/overlays/production"))
+    parser.add_argument(
+        "--timeout", type=_seconds, default=ROLLOUT_SECONDS, metavar="SECONDS",
+        help="how long each of the two may take to have every pod replaced (%(default)s)",
+    )  # fmt: skip
     parser.add_argument("images", nargs="+", metavar="NAME=REPOSITORY@sha256:…")
     given = parser.parse_args(arguments)
     try:
         images = _images(given.images)
-        roll_out(given.overlay, images)
+        roll_out(given.overlay, images, given.timeout)
     except ValueError as error:
         parser.error(str(error))
     except subprocess.SubprocessError as error:

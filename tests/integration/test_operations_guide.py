@@ -6,7 +6,10 @@ import os
 import re
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
+
+import pytest
 
 from schemas.batch import build_batch
 from schemas.transaction_codec import encode_transactions
@@ -15,6 +18,7 @@ from stream_scorer.runtime.kafka import TopicPartition, open_admin, open_consume
 from stream_scorer.runtime.settings import TopicSettings
 from tests.conftest import MakeTopics
 from tests.factories import make_transactions, publish
+from tests.http_registry import running_registry
 from tests.kafka_under_test import KafkaUnderTest
 from tests.records import produce
 from tests.scorer_kit import outcomes, running, scorer_settings
@@ -39,15 +43,24 @@ def _committed(kafka: KafkaUnderTest, names: TopicSettings, group_id: str) -> li
     return found
 
 
+@pytest.mark.parametrize("has_registry", [False, True])
 def test_lost_offsets_are_set_to_where_the_outcomes_end(
-    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, has_registry: bool
 ) -> None:
-    names = topics(PARTITIONS)
+    with running_registry() if has_registry else nullcontext() as registry:
+        url = registry.url if registry else None
+        _lose_and_restore(kafka, topics(PARTITIONS), group_id, tmp_path, url)
+
+
+def _lose_and_restore(
+    kafka: KafkaUnderTest, names: TopicSettings, group_id: str, tmp_path: Path, url: str | None
+) -> None:
     publish(FileStore(tmp_path / "store"))
     values: list[bytes | None] = [*encode_transactions(build_batch(make_transactions(60)))]
     values[-1] = b"not a transaction"  # the last outcome of its partition is a dead letter
     produce(kafka.settings, names.input_topic, values, partitions=PARTITIONS)
-    with running(scorer_settings(kafka, names, group_id, tmp_path)):
+    settings = scorer_settings(kafka, names, group_id, tmp_path)
+    with running(settings.model_copy(update={"schema_registry_url": url})):
         wait_until(lambda: sum(map(len, outcomes(kafka, names))) >= 60, what="60 outcomes")
     before = _committed(kafka, names, group_id)
     assert sum(before) == 60
@@ -64,11 +77,12 @@ def test_lost_offsets_are_set_to_where_the_outcomes_end(
             "INPUT_TOPIC": names.input_topic,
             "OUTPUT_TOPIC": names.output_topic,
             "DLQ_TOPIC": names.dlq_topic,
+            "SCHEMA_REGISTRY_URL": url or "",
             "PYTHONPATH": str(ROOT),
         },
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

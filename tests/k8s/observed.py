@@ -19,7 +19,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -128,7 +128,7 @@ def observed_system(folder: Path) -> Iterator[Observed]:
         trainer_port = _serve(stack, folder / "trainer")
         for name in ("scorer", "dashboard"):
             ready = partial(_answers, f"http://127.0.0.1:{ports[name]}/readyz")
-            wait_until(ready, 90, what=name)
+            wait_until(ready, 180, what=name)
         start("producer", sys.executable, "-m", "stream_scorer", "produce",
               str(folder / "rows/train_transaction.csv"), "--identity",
               str(folder / "rows/train_identity.csv"), "--rate", str(PER_SECOND),
@@ -141,7 +141,7 @@ def observed_system(folder: Path) -> Iterator[Observed]:
               f"--storage.tsdb.path={folder / 'tsdb'}",
               f"--web.listen-address=127.0.0.1:{ports['prometheus']}")  # fmt: skip
         url = f"http://127.0.0.1:{ports['prometheus']}"
-        wait_until(lambda: _answers(f"{url}/-/ready"), 30, what="prometheus")
+        wait_until(lambda: _answers(f"{url}/-/ready"), 90, what="prometheus")
         yield Observed(Prometheus(url), folder, environment)
 
 
@@ -171,7 +171,7 @@ def _start(
 ) -> None:
     log = stack.enter_context((folder / f"{name}.log").open("ab"))
     child = start_child(command, log, environment)
-    stack.callback(end_child, child, 15.0)
+    stack.callback(end_child, child, 60.0)
 
 
 def _serve(stack: ExitStack, folder: Path) -> int:
@@ -205,12 +205,13 @@ def _disturb(stack: ExitStack, servers: str, dashboard_port: int) -> None:
                 f"http://127.0.0.1:{dashboard_port}/predict", body,
                 {"content-type": "application/json"},
             )  # fmt: skip
-            urllib.request.urlopen(request, timeout=5).close()  # noqa: S310 - loopback
+            with suppress(OSError):  # a late answer is no reason to stop
+                urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - loopback
         producer.flush(5)
 
     thread = Thread(target=go, daemon=True)
     thread.start()
-    stack.callback(thread.join, 10)
+    stack.callback(thread.join, 60)
     stack.callback(done.set)
 
 
@@ -247,7 +248,7 @@ def _configure(folder: Path, scorer: int, dashboard: int, trainer: int) -> Path:
 
 def _answers(url: str) -> bool:
     try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - loopback
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - loopback
             return bool(response.status == 200)
     except OSError:
         return False

@@ -1,7 +1,7 @@
 """The manifests as objects: as much of kustomize as ours use, in Python.
 
-Resources, components, generated ConfigMaps (by their plain names), JSON patches, deletions and
-image names; labels and name suffixes are left out.
+Resources, components, generated ConfigMaps (by their plain names), JSON patches, deletions, image
+names and replacements; labels and name suffixes are left out.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.k8s.replacing import is_printed, replace_all
 
 ROOT = Path(__file__).parents[2]
 K8S = ROOT / "k8s"
@@ -42,7 +44,7 @@ def _render(variant: str) -> list[Object]:
 
 def render(variant: str) -> list[Object]:
     """Every object of ``base`` or an overlay; a fresh copy each time."""
-    return deepcopy(_render(variant))
+    return [item for item in deepcopy(_render(variant)) if is_printed(item)]
 
 
 def render_with(variant: str, *components: str) -> list[Object]:
@@ -67,6 +69,8 @@ def _build(folder: Path, found: list[Object]) -> list[Object]:
         _patch(load(folder / patch["path"]), patch["target"], objects)
     for image in spec.get("images", []):
         _rename(image, objects)
+    for name in spec.get("transformers", []):
+        replace_all((folder / name).resolve(), objects)
     for item in objects:
         if item["kind"] != "Namespace" and "namespace" in spec:
             item["metadata"]["namespace"] = spec["namespace"]
@@ -83,9 +87,9 @@ def _generate(folder: Path, generator: Object, objects: list[Object]) -> None:
     if generator.get("behavior") == "merge":
         select(objects, "ConfigMap", generator["name"])["data"] |= values
     else:
-        objects.append(
-            {"kind": "ConfigMap", "metadata": {"name": generator["name"]}, "data": values}
-        )
+        notes = generator.get("options", {}).get("annotations", {})
+        metadata = {"name": generator["name"], "annotations": notes}
+        objects.append({"kind": "ConfigMap", "metadata": metadata, "data": values})
 
 
 def _patch(operations: list[Object] | Object, target: Object, objects: list[Object]) -> None:

@@ -66,7 +66,7 @@ class Deployment:
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=180,
             check=False,
         )
         self.err = done.stderr
@@ -110,6 +110,13 @@ def test_images_are_applied_by_digest_and_waited_for(deployment: Deployment) -> 
     assert spec == ours
 
 
+def test_a_large_group_may_be_given_more_time(deployment: Deployment) -> None:
+    assert deployment.run(*ARGUMENTS, "--timeout", "1800") == 0, deployment.err
+    _, *waits = deployment.said
+    assert len(waits) == 2
+    assert all(wait.endswith(" --timeout=1800s") for wait in waits)
+
+
 @pytest.mark.parametrize("fails", ["apply", "deployment/fraud-dashboard --timeout"])
 def test_a_rollout_that_fails_is_taken_back(deployment: Deployment, fails: str) -> None:
     assert deployment.run(*ARGUMENTS, fails=fails) == 1
@@ -145,6 +152,7 @@ def test_the_rest_is_put_back_where_one_cannot_be(deployment: Deployment) -> Non
         [*ARGUMENTS[:2], "dashboard=registry.test/fraud-dashboard:latest"],
         [*ARGUMENTS[:2], f"dashboard=x@{DIGEST[:-1]}"],
         [*ARGUMENTS, "--overlay", "docs"],
+        [*ARGUMENTS, "--timeout", "0"],
     ],
 )
 def test_what_is_not_pinned_is_not_deployed(deployment: Deployment, arguments: list[str]) -> None:
@@ -159,7 +167,7 @@ def test_kustomize_understands_the_copy(deployment: Deployment) -> None:
         ["kubectl", "kustomize", str(deployment.copy / "overlays/production")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

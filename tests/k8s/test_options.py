@@ -11,7 +11,14 @@ import pytest
 from tests.k8s.known_settings import known_names, settings_classes
 from tests.k8s.rendering import K8S, Object, all_containers, pod_spec, render_with, select
 
-OPTIONS = ("strimzi", "gateway", "workload-identity", "private-ca", "kafka-client-certificate")
+OPTIONS = (
+    "strimzi",
+    "gateway",
+    "workload-identity",
+    "private-ca",
+    "kafka-client-certificate",
+    "signed-models",
+)
 PRODUCTION = "overlays/production"
 FILES = frozenset(
     {
@@ -21,6 +28,7 @@ FILES = frozenset(
         "DASHBOARD_TOKENS_FILE",
         "KAFKA_CONFIG_FILE",
         "KAFKA_SSL_CA_LOCATION",
+        "MODEL_SIGNING_KEY_FILE",
         "SSL_CERT_FILE",
     }
 )
@@ -169,3 +177,30 @@ def test_token_for_the_object_store_is_made_for_it_alone() -> None:
         (container,) = spec["containers"]
         roles.add(_environment(objects, container)["AWS_ROLE_ARN"])
     assert len(roles) == 2  # who scores cannot publish a model
+
+
+def test_gateway_may_reach_the_dashboard_and_the_ingress_controller_no_more() -> None:
+    objects = _objects("gateway")
+    route = select(objects, "HTTPRoute", "fraud-dashboard")["spec"]
+    (rule,) = select(objects, "NetworkPolicy", "fraud-dashboard")["spec"]["ingress"]
+    let_in = [source["namespaceSelector"]["matchLabels"] for source in rule["from"]]
+    (gateway,) = route["parentRefs"]
+    assert let_in == [{"kubernetes.io/metadata.name": gateway["namespace"]}]
+    assert not [item for item in objects if item["kind"] == "Ingress"]
+
+
+def test_trainer_signs_and_everybody_trusts_the_same_keys() -> None:
+    objects = _objects("signed-models")
+    trusted = {"configMapKeyRef": {"name": "model-trusted-keys", "key": "keys"}}
+    signing = set()
+    for item in objects:
+        for container in all_containers(item):
+            given = {e["name"]: e.get("valueFrom", e.get("value")) for e in container["env"]}
+            assert given["MODEL_TRUSTED_KEYS"] == trusted  # not optional: no pod without it
+            if "MODEL_SIGNING_KEY_FILE" in given:
+                signing.add(container["name"])
+    assert signing == {"trainer"}
+    text = (K8S / "components/signed-models/kustomization.yaml").read_text(encoding="utf-8")
+    more = _secrets(objects) - _secrets(_objects(""))
+    assert more == {"model-signing-key"}
+    assert all(f"`{name}`" in text for name in (*more, "model-trusted-keys"))

@@ -11,11 +11,20 @@ from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
 from stream_scorer.topics import DEFAULT_PARTITIONS, wanted_topics
 from tests.k8s.rendering import K8S, Object, render_with, select, trigger
-from tests.secured_kafka import reader_right, scorer_rights
+from tests.secured_kafka import operator_rights, reader_right, scorer_rights
 
 API = "kafka.strimzi.io/v1"
 GROUP = GroupSettings.model_fields["kafka_group_id"].default
 TOPICS = TopicSettings()
+
+CLUSTER = "kafka-cluster"  # the one name there is
+KINDS = {"BROKER": "CLUSTER"}
+FLAGS = {
+    "--topic": "TOPIC",
+    "--group": "GROUP",
+    "--transactional-id": "TRANSACTIONAL_ID",
+    "--cluster": "CLUSTER",
+}
 
 Grant = tuple[str, str, str, str]
 """Kind of resource, its name, how the name counts, operation; in Kafka's words."""
@@ -34,19 +43,24 @@ def grants_of(user: str) -> set[Grant]:
     assert spec["authentication"] == {"type": "scram-sha-512"}
     return {
         (
-            re.sub(r"(?=[A-Z])", "_", acl["resource"]["type"]).upper(),
-            acl["resource"]["name"],
-            {"prefix": "PREFIXED"}.get(acl["resource"]["patternType"], "LITERAL"),
-            operation.upper(),
+            _snake(acl["resource"]["type"]),
+            acl["resource"].get("name", CLUSTER),
+            {"prefix": "PREFIXED"}.get(acl["resource"].get("patternType"), "LITERAL"),
+            _snake(operation),
         )
         for acl in spec["authorization"]["acls"]
         for operation in acl["operations"]
     }
 
 
+def _snake(word: str) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word).upper()
+
+
 def as_grant(binding: Any) -> Grant:
     kind, pattern = binding.restype.name, binding.resource_pattern_type.name
-    return kind, binding.name, pattern, binding.operation.name
+    # librdkafka calls BROKER what the protocol, by the same number, calls the cluster.
+    return KINDS.get(kind, kind), binding.name, pattern, binding.operation.name
 
 
 WANTED: dict[str, set[Grant]] = {
@@ -56,6 +70,9 @@ WANTED: dict[str, set[Grant]] = {
     "keda": {
         ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),
         ("GROUP", GROUP, "LITERAL", "DESCRIBE"),
+    },
+    "stream-scorer-operator": {
+        as_grant(b) for b in operator_rights("User:any", TOPICS, GROUP).values()
     },
     "transactions-producer": {("TOPIC", TOPICS.input_topic, "LITERAL", "WRITE")},
 }
@@ -92,15 +109,21 @@ def test_autoscaler_may_describe_what_it_watches() -> None:
 def test_commands_of_the_readme_grant_the_same() -> None:
     readme = (K8S / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     found: dict[str, set[Grant]] = {}
-    for line in (line for line in readme.splitlines() if line.startswith("$acls ")):
+    for line in (line for line in readme.splitlines() if line.startswith("acls --")):
         words = line.split()
-        flags = dict(zip(words[1::2], words[2::2], strict=True))
-        user = flags["--allow-principal"].removeprefix("User:")
-        pattern = flags.get("--resource-pattern-type", "literal").upper()
-        kinds = {"--topic": "TOPIC", "--group": "GROUP", "--transactional-id": "TRANSACTIONAL_ID"}
-        (flag,) = kinds.keys() & flags.keys()
-        grant = (kinds[flag], flags[flag], pattern, flags["--operation"].upper())
-        found.setdefault(user, set()).add(grant)
+        words = ["--cluster " + CLUSTER if word == "--cluster" else word for word in words]
+        pairs = " ".join(words[1:]).split()
+        flags: dict[str, list[str]] = {}
+        for flag, value in zip(pairs[::2], pairs[1::2], strict=True):
+            flags.setdefault(flag, []).append(value)
+        user = flags["--allow-principal"][0].removeprefix("User:")
+        (pattern,) = flags.get("--resource-pattern-type", ["literal"])
+        (flag,) = FLAGS.keys() & flags.keys()
+        found.setdefault(user, set()).update(
+            (FLAGS[flag], name, pattern.upper(), operation)
+            for name in flags[flag]
+            for operation in flags["--operation"]
+        )
     assert found == WANTED
 
 
@@ -123,7 +146,7 @@ def test_three_brokers_keep_acknowledged_records_through_the_loss_of_one() -> No
 
 def test_everything_belongs_to_the_one_cluster() -> None:
     found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
-    assert len(found) == 11
+    assert len(found) == 12
     for item in found:
         assert item["apiVersion"] == API
         assert item["metadata"]["namespace"] == "kafka"

@@ -105,6 +105,25 @@ def test_checkouts_leave_no_credentials_behind(path: Path) -> None:
 
 
 @every_workflow
+def test_secrets_and_tokens_are_given_to_single_steps(path: Path) -> None:
+    """In a job's environment every package that a step runs could read them."""
+    for holder in (_load(path), *_jobs(path).values()):
+        for value in holder.get("env", {}).values():
+            assert "secrets." not in str(value)
+            assert "github.token" not in str(value)
+
+
+def test_images_name_the_repository_they_are_made_of() -> None:
+    (build,) = (
+        step["run"]
+        for step in _steps(ROOT / ".github/workflows/release.yml")
+        if "docker buildx build" in step.get("run", "")
+    )
+    label = "org.opencontainers.image.source=$GITHUB_SERVER_URL/$GITHUB_REPOSITORY"
+    assert f'--label "{label}"' in build
+
+
+@every_workflow
 def test_make_targets_and_scripts_exist(path: Path) -> None:
     for step in _steps(path):
         script = step.get("run", "")

@@ -31,7 +31,8 @@ PARSERS = {
     "fraud-dashboard": dashboard_parser,
 }
 # Where a command begins: a line or a piece of code, or what runs it in a container or a shell.
-BEGINS = r"(?:^|-- |&& |exec (?:\w+ )|run --rm \w+ |\$in_scorer |env [A-Z_]+=\S+ )"
+SHORTCUTS = "in_scorer |in_trainer |as_operator "
+BEGINS = rf"(?:^|-- |&& |exec (?:\w+ )|run --rm \w+ |{SHORTCUTS}|env [A-Z_]+=\S+ )"
 COMMAND = re.compile(rf"{BEGINS}({'|'.join(PARSERS)})((?: [^\n|;&>]*)?)", re.MULTILINE)
 PLACEHOLDER = re.compile(r"[A-Z]|…|\$|\{")
 
