@@ -8,8 +8,11 @@ Mirrors often do not have it, and then the audit says so and passes, unless AUDI
 outage must not stop a build, a vulnerability must. Those that were judged and accepted stand in
 ``audit-accepted.txt`` beside this file, one a line: the identifier, then the reason.
 
-Exit code: 0 nothing found (or nothing could be asked), 1 a vulnerability (or AUDIT_REQUIRED=1 and
-not every package could be looked up), 2 wrong usage.
+A lock has pins (``name==version``) and hashes. Requirements that are no pins are counted and named
+by their lines, since nobody can look them up.
+
+Exit code: 0 nothing found (or nothing could be asked), 1 a vulnerability, or no pins at all (or
+AUDIT_REQUIRED=1 and not every package could be looked up), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -25,12 +28,17 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_SECONDS = 15.0
 GIVE_UP_AFTER = 3  # failures in a row: the rest would fail too, one timeout after the other
-PINNED = re.compile(r"^([A-Za-z0-9][A-Za-z0-9._-]*)(?:\[[^\]]*\])?==([^\s;\\]+)", re.MULTILINE)
+PINNED = re.compile(
+    r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\s;,*\\]+)(?=[\s;\\]|$)"
+)
+# Options of pip that bring in requirements; any other one brings none.
+BRINGS_MORE = re.compile(r"-(?:[rce]|-(?:requirement|constraint|editable))(?![a-z-])")
+SHOWN_LINES = 5
 ACCEPTED = Path(__file__).with_name("audit-accepted.txt")
 
 
@@ -41,8 +49,39 @@ class Release(NamedTuple):
     version: str
 
 
+class Locks(NamedTuple):
+    """What lock files hold: the releases, and where something stands that is none."""
+
+    releases: list[Release]
+    unpinned: list[str]
+
+
 class Unavailable(Exception):
     """The index did not answer as one with advisories does; the message has no address."""
+
+
+class SameOrigin(urllib.request.HTTPRedirectHandler):
+    """Follows redirects; credentials go to the index alone. urllib would hand them on."""
+
+    def redirect_request(
+        self,
+        req: urllib.request.Request,
+        fp: IO[bytes],
+        code: int,
+        msg: str,
+        headers: http.client.HTTPMessage,
+        newurl: str,
+    ) -> urllib.request.Request | None:
+        """The next request."""
+        following = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if following is not None and _origin(following.full_url) != _origin(req.full_url):
+            following.remove_header("Authorization")
+        return following
+
+
+def _origin(address: str) -> tuple[str, str | None, int | None]:
+    parts = urlsplit(address)
+    return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
 class Index:
@@ -61,7 +100,10 @@ class Index:
         if parts.username:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = "Basic " + base64.b64encode(pair.encode()).decode()
-        self._trust = ssl.create_default_context(cafile=options.cert or None)
+        trust = ssl.create_default_context(cafile=options.cert or None)
+        self._opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=trust), SameOrigin
+        )
 
     def vulnerabilities(self, release: Release) -> list[dict[str, Any]]:
         """What is known of a release, without what was withdrawn.
@@ -72,9 +114,7 @@ class Index:
         address = f"{self._base}/pypi/{release.name}/{release.version}/json"
         request = urllib.request.Request(address, headers=self._headers)  # noqa: S310 - pip's own
         try:
-            with urllib.request.urlopen(  # noqa: S310
-                request, timeout=TIMEOUT_SECONDS, context=self._trust
-            ) as answer:
+            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 found = json.load(answer)["vulnerabilities"]
         except urllib.error.HTTPError as error:
             raise Unavailable(f"HTTP {error.code}") from error
@@ -83,14 +123,23 @@ class Index:
         return [one for one in found if not one.get("withdrawn")]
 
 
-def read_locks(paths: Iterable[Path]) -> list[Release]:
-    """Every release pinned in these files, once."""
-    found = {
-        Release(name.lower(), version)
-        for path in paths
-        for name, version in PINNED.findall(path.read_text(encoding="utf-8"))
-    }
-    return sorted(found)
+def read_locks(paths: Iterable[Path]) -> Locks:
+    """Every release pinned in these files, once, and ``file:line`` of requirements without one."""
+    found: set[Release] = set()
+    unpinned: list[str] = []
+    for path in paths:
+        is_continued = False
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            text, was_continued = line.strip(), is_continued
+            is_continued = text.endswith("\\") and not text.startswith("#")
+            if was_continued or not text or text.startswith("#"):
+                continue
+            if pinned := PINNED.match(text):
+                found.add(Release(pinned[1].lower(), pinned[2]))
+            elif not text.startswith("-") or BRINGS_MORE.match(text):
+                # Its text is not told: an address can have a password in it.
+                unpinned.append(f"{path.name}:{number}")
+    return Locks(sorted(found), unpinned)
 
 
 def read_accepted() -> dict[str, str]:
@@ -113,7 +162,17 @@ def main(arguments: Sequence[str]) -> int:
     if not paths or not all(path.is_file() for path in paths):
         sys.stderr.write("usage: python .ci/audit.py LOCK …\n")
         return 2
-    releases, index, accepted = read_locks(paths), Index(), read_accepted()
+    releases, unpinned = read_locks(paths)
+    if unpinned:
+        shown = ", ".join(unpinned[:SHOWN_LINES]) + (", …" if len(unpinned) > SHOWN_LINES else "")
+        say(
+            f"audit: requirements that are no pin (name==version), not looked up: "
+            f"{len(unpinned)} ({shown})"
+        )
+    if not releases:
+        say("audit: FAILED: no pins in " + ", ".join(path.name for path in paths))
+        return 1
+    index, accepted = Index(), read_accepted()
     asked = failed = vulnerable = in_a_row = 0
     why = ""
     for release in releases:
@@ -141,8 +200,9 @@ def main(arguments: Sequence[str]) -> int:
             "audit: NOT COMPLETE: the index that pip is configured for did not tell "
             "(no JSON interface there, or it is out of reach)"
         )
-    incomplete = asked < len(releases) and os.environ.get("AUDIT_REQUIRED") == "1"
-    return 1 if vulnerable or incomplete else 0
+    is_complete = asked == len(releases) and not unpinned
+    is_required = os.environ.get("AUDIT_REQUIRED") == "1"
+    return 1 if vulnerable or (is_required and not is_complete) else 0
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
 from dashboard.web.auth import Gate, build_authenticator
+from dashboard.web.body import BodyBudget
 from dashboard.web.headers import SecurityHeaders
 from dashboard.web.limits import Buckets
 from dashboard.web.observe import Observe
@@ -82,6 +83,7 @@ def build_app(
             settings.dashboard_predict_rows_per_second,
             settings.dashboard_predict_rows_per_second * _BURST_SECONDS,
         ),
+        bodies=BodyBudget(),
     )
 
     @contextlib.asynccontextmanager

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from schemas.json_codec import decode_objects, parse_json
+from schemas.json_codec import MAX_FAULTS, decode_objects, parse_json, shown_name
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Decision, Reason, Scores, score, shap_reasons
 
@@ -18,7 +19,10 @@ MAX_SHAP_ROWS: Final = 10
 """Exact TreeSHAP takes up to 0.4 s a row with a heavy model."""
 
 _MEMBERS: Final = ("transactions", "explain")
-_MAX_ERRORS: Final = 100  # of those listed; more would only make the answer longer
+_MAX_BRACKETS: Final = 100 * MAX_ROWS
+"""Objects and lists that a body may open; a request opens one for each row, and strings rarely
+hold any. Millions of empty ones would keep the interpreter busy for seconds (its garbage
+collector), and all threads wait."""
 
 
 class Fault(NamedTuple):
@@ -34,15 +38,15 @@ class InvalidInput(Exception):
 
     def __init__(self, faults: Sequence[Fault]) -> None:
         super().__init__(faults[0].reason)
-        self.faults = tuple(faults[:_MAX_ERRORS])
-        self.total = len(faults)
+        self.faults = tuple(faults[:MAX_FAULTS])
 
     @property
     def summary(self) -> str:
-        """One line: the first fault, with row and field, and how many there are."""
-        first = self.faults[0]
+        """One line: the first fault, with row and field, and how many more were found."""
+        first, others = self.faults[0], len(self.faults) - 1
         where = "" if first.row is None else f"row {first.row}: "
-        more = "" if self.total == 1 else f" (and {self.total - 1} more)"
+        least = "at least " if len(self.faults) >= MAX_FAULTS else ""  # nobody looked further
+        more = f" (and {least}{others} more)" if others else ""
         return f"{where}{first.reason}{more}"
 
 
@@ -71,7 +75,7 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
     """Score the transactions of a request, all or none.
 
     Raises:
-        InvalidInput: with every fault found.
+        InvalidInput: with the faults found, ``MAX_FAULTS`` of them at most.
         TooManyRows: more than ``MAX_ROWS``.
     """
     rows, by_shap = _read_request(body)
@@ -89,17 +93,17 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
 
 
 def _read_request(body: bytes) -> tuple[list[object], bool]:
+    if body.count(b"{") + body.count(b"[") > _MAX_BRACKETS:
+        why = f"the body opens more objects and lists than {MAX_ROWS:,} transactions need"
+        raise InvalidInput([Fault(None, None, why)])
     try:
         request = parse_json(body)
     except ValueError as error:
         raise InvalidInput([Fault(None, None, f"the body is not JSON: {error}")]) from None
     if not isinstance(request, dict):
         raise InvalidInput([Fault(None, None, "the body must be an object with transactions")])
-    faults = [
-        Fault(None, name[:40], f"unknown field {name[:40]!r}")
-        for name in request
-        if name not in _MEMBERS
-    ]
+    unknown = (shown_name(name) for name in request if name not in _MEMBERS)
+    faults = [Fault(None, name, f"unknown field {name!r}") for name in islice(unknown, MAX_FAULTS)]
     rows = request.get("transactions")
     if "transactions" not in request:
         faults.append(Fault(None, "transactions", "transactions is missing"))

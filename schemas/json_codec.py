@@ -32,6 +32,10 @@ from schemas.json_kernel import NameTable, build_names, decode_json
 from schemas.rejections import Rejection, Stage
 
 LABEL: Final = "isFraud"
+MAX_FAULTS: Final = 100
+"""Of a request, or of one record: with so many, reading ends. A few megabytes can hold a million,
+and nobody reads more."""
+
 _ODD_NUMBERS: Final = 128  # of a record, that need the full parser; more, and all of it does
 _SHOWN_CHARS: Final = 40  # of an unknown field's name, in a message
 
@@ -59,10 +63,13 @@ class RowReader:
         self._strict = strict
         self._text_start = text_start
 
-    def read(self, row: int, value: object) -> list[tuple[str | None, str, Stage]]:
+    def read(
+        self, row: int, value: object, most: int = MAX_FAULTS
+    ) -> list[tuple[str | None, str, Stage]]:
         """Fill ``row`` from one parsed value; every fault as (field, reason, stage).
 
-        Of a field that comes both as ``id-01`` and ``id_01``, the last value that is not missing
+        At ``most`` faults reading ends: the row is left half filled, and there may be others. Of a
+        field that comes both as ``id-01`` and ``id_01``, the last value that is not missing
         counts.
         """
         if not isinstance(value, dict):
@@ -80,17 +87,21 @@ class RowReader:
                 if type(cell) is float or type(cell) is int:
                     columns.append(column)
                     numbers.append(cell)
-                elif cell is not None:
-                    faults.append(_wrong(name, "a number", cell))
-            elif (fault := self._read_other(row, name, cell)) is not None:
+                    continue
+                fault = None if cell is None else _wrong(name, "a number", cell)
+            else:
+                fault = self._read_other(row, name, cell)
+            if fault is not None:
                 faults.append(fault)
+                if len(faults) >= most:
+                    return faults
         faults += self._store_numbers(row, columns, numbers)
         faults += [_Fault(name, f"{name} is missing") for name in (ID, TIME) if name not in value]
         if math.isnan(self._batch.numbers[row, NUMBER_INDEX[AMOUNT]]) and not any(
             fault[0] == AMOUNT for fault in faults
         ):
             faults.append(_Fault(AMOUNT, f"{AMOUNT} is missing"))
-        return faults
+        return faults[:most]
 
     def _read_other(self, row: int, name: str, cell: Any) -> _Fault | None:
         if (column := TEXT_INDEX.get(name)) is not None:
@@ -198,14 +209,21 @@ def _names() -> NameTable:
 
 
 def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
-    """Parsed JSON values to a batch; each bad one becomes one rejection for every fault."""
+    """Parsed JSON values to a batch; each bad one becomes one rejection for every fault.
+
+    ``strict`` is for those who take all or none: with ``MAX_FAULTS`` rejections in all, reading
+    ends, and the rows after that are left out.
+    """
     batch = empty_batch(len(rows))
     reader = RowReader(batch, strict=strict)
-    rejections = [
-        Rejection(i, stage, reason, field)
-        for i, value in enumerate(rows)
-        for field, reason, stage in reader.read(i, value)
-    ]
+    rejections: list[Rejection] = []
+    for i, value in enumerate(rows):
+        most = MAX_FAULTS - len(rejections) if strict else MAX_FAULTS
+        faults = reader.read(i, value, most)
+        rejections += [Rejection(i, stage, reason, field) for field, reason, stage in faults]
+        if strict and len(rejections) >= MAX_FAULTS:
+            batch = batch.take(slice(0, i + 1))
+            break
     return finish(with_text(batch, reader.text), rejections)
 
 
@@ -268,9 +286,14 @@ def _as_double(value: float) -> float:
         return math.inf
 
 
-def _unknown(name: str) -> _Fault:
+def shown_name(name: str) -> str:
+    """A field's name as a message can hold it: short, and without lone surrogates."""
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
-    shown = shown.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent on
+    return shown.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent on
+
+
+def _unknown(name: str) -> _Fault:
+    shown = shown_name(name)
     return _Fault(shown, f"unknown field {shown!r}")
 
 
@@ -286,6 +309,7 @@ def _kind(value: object) -> str:
 
 
 __all__ = [
+    "MAX_FAULTS",
     "Decoded",
     "RowReader",
     "decode_objects",
@@ -293,4 +317,5 @@ __all__ = [
     "finish",
     "parse_json",
     "read_plain",
+    "shown_name",
 ]

@@ -18,6 +18,7 @@ from prometheus_client import (
 )
 
 from stream_scorer.errors import UsageError
+from stream_scorer.runtime.masking import mask_userinfo
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,7 @@ def push_metrics(registry: CollectorRegistry, url: str) -> None:
     try:
         push_to_gateway(url, JOB, registry, timeout=PUSH_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("metrics were not pushed to %s: %s", url, error)
+        log.warning("metrics were not pushed to %s", mask_userinfo(f"{url}: {error}"))
 
 
 def push_failure(url: str) -> None:
@@ -115,4 +116,4 @@ def push_failure(url: str) -> None:
     try:
         pushadd_to_gateway(url, JOB, build_failure(), timeout=PUSH_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("the failure was not pushed to %s: %s", url, error)
+        log.warning("the failure was not pushed to %s", mask_userinfo(f"{url}: {error}"))

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from stream_scorer.runtime.masking import mask_userinfo
+
 log = logging.getLogger(__name__)
 
 
@@ -29,7 +31,7 @@ def track_run(uri: str, version: str, facts: Mapping[str, Any]) -> None:
             )
             mlflow.set_tag("model_version", version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        log.warning("the run was not tracked in %s: %s", uri, error)
+        log.warning("the run was not tracked in %s", mask_userinfo(f"{uri}: {error}"))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,7 +7,9 @@ memory is bounded whatever the clients do.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +18,9 @@ from fastapi.sse import ServerSentEvent
 from dashboard.live.ticks import Tick, merge_ticks, render_event
 
 MAX_STREAMS: Final = 200
+KNOWN_SECONDS: Final = 2.0
+"""How long a stream goes on before it is asked again whose it is."""
+
 _RING: Final = 120  # ticks kept for those who come back: 30 s at four a second
 
 
@@ -93,7 +98,7 @@ class Hub:
         if not last_event_id:
             return bare
         boot, _, number = last_event_id.rpartition("-")
-        if boot != self.boot or not number.isdigit():
+        if boot != self.boot or not (number.isascii() and number.isdigit()):
             return replace(bare, is_reset=True)
         last = int(number)
         if last == self._latest.seq:
@@ -139,3 +144,22 @@ class Stream:
         if tick is None:
             raise StopAsyncIteration
         return self._hub.render(tick)
+
+
+async def while_known(
+    events: AsyncIterable[ServerSentEvent],
+    is_known: Callable[[], bool],
+    clock: Callable[[], float] = time.monotonic,
+) -> AsyncIterator[ServerSentEvent]:
+    """The events, until their reader is not known any more.
+
+    None is given more than ``KNOWN_SECONDS`` after ``is_known`` last said yes. There is a tick a
+    second at least, so an idle stream ends too.
+    """
+    asked = clock()
+    async for event in events:
+        if clock() - asked >= KNOWN_SECONDS:
+            if not is_known():
+                return
+            asked = clock()
+        yield event

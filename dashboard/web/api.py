@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from dashboard.feed.flags import parse_flag_id
 from dashboard.feed.selection import Selection
 from dashboard.feed.table import read_flag
-from dashboard.live.hub import Stream, TooManyStreams
+from dashboard.live.hub import Stream, TooManyStreams, while_known
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_model
 from dashboard.web.auth import identity_of
@@ -118,10 +118,13 @@ async def _open_stream(
     responses=problem_responses(s503="too many open streams"),
 )
 async def stream_ticks(
-    stream: Annotated[Stream, Depends(_open_stream)],
+    request: Request, parts: PartsOf, stream: Annotated[Stream, Depends(_open_stream)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events ``tick`` and, where the list must be fetched again, ``reset``; at most 4 a second."""
-    async for event in stream:
+    """Events ``tick`` and, where the list must be fetched again, ``reset``; at most 4 a second.
+
+    Ends within seconds of its token being taken away, and with the session.
+    """
+    async for event in while_known(stream, lambda: parts.authenticator.still_knows(request)):
         yield event
 
 

@@ -48,6 +48,10 @@ class Authenticator(Protocol):
         """The one who asks; None if that is not known."""
         ...
 
+    def still_knows(self, request: Request) -> bool:
+        """Whether who asked a while ago would be known now; counts as no try at a token."""
+        ...
+
 
 class Nobody:
     """``DASHBOARD_AUTH=none``: whoever reaches the address may look."""
@@ -55,6 +59,10 @@ class Nobody:
     def identify(self, request: Request) -> Identity:  # noqa: ARG002 - the port's
         """Always the same local user."""
         return LOCAL
+
+    def still_knows(self, request: Request) -> bool:  # noqa: ARG002 - the port's
+        """Yes."""
+        return True
 
 
 class TokenAuth:
@@ -77,10 +85,17 @@ class TokenAuth:
 
     def identify(self, request: Request) -> Identity | None:
         """The holder of the bearer token, else of the session."""
-        scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme:
-            return self._by_token(request, token.strip()) if scheme.lower() == "bearer" else None
-        return self._resume(request.cookies.get(COOKIE, ""))
+        token = _bearer(request)
+        if token is None:
+            return self._resume(request.cookies.get(COOKIE, ""))
+        return self._by_token(request, token) if token else None
+
+    def still_knows(self, request: Request) -> bool:
+        """Whether the tokens file still holds that token, or the session goes on."""
+        token = _bearer(request)
+        if token is None:
+            return self._resume(request.cookies.get(COOKIE, "")) is not None
+        return self._tokens.find(token) is not None
 
     def wait_seconds(self, request: Request) -> float:
         """How long this address may not try another token; 0 when it may now."""
@@ -153,6 +168,10 @@ class ProxyAuth:
         if address is None or not any(address in network for network in self._networks):
             return None
         return Identity(name, "analyst")
+
+    def still_knows(self, request: Request) -> bool:
+        """As before: the proxy says once, at the start, who asks."""
+        return self.identify(request) is not None
 
 
 def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenticator:
@@ -270,6 +289,14 @@ def _hostname(host: str) -> str:
         return urlsplit(f"//{host}").hostname or ""
     except ValueError:
         return ""
+
+
+def _bearer(request: Request) -> str | None:
+    """The bearer token; empty if another kind of authorization is sent, None without any."""
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if not scheme:
+        return None
+    return token.strip() if scheme.lower() == "bearer" else ""
 
 
 def _hint(entry: Entry) -> str:

@@ -86,14 +86,17 @@ def client_key(request: Request, proxies: Sequence[Network] = ()) -> str:
     """The address a request comes from; all of an IPv6 subscriber's are one.
 
     A proxy among ``proxies`` says in ``X-Forwarded-For`` whom it speaks for; its last word counts
-    that is not another of them. Whoever else sends that header only speaks for themselves.
+    that is not another of them. Where that word is no address, it is the proxy's own request.
+    Whoever else sends that header only speaks for themselves.
     """
     host = request.client.host if request.client else ""
     address = parse_address(host)
     for told in reversed(_forwarded(request)):
         if address is None or not any(address in network for network in proxies):
             break
-        host, address = told, parse_address(told)
+        if (speaks_for := parse_address(_without_port(told))) is None:
+            break
+        address = speaks_for
     if address is None:
         return host[:_MAX_HOST_CHARS]
     if isinstance(address, ipaddress.IPv4Address):
@@ -102,9 +105,9 @@ def client_key(request: Request, proxies: Sequence[Network] = ()) -> str:
 
 
 def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address; an IPv4 one as such also where it came in IPv6's clothes."""
+    """The address without a zone; an IPv4 one as such also where it came in IPv6's clothes."""
     try:
-        address = ipaddress.ip_address(host)
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
         return None
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
@@ -114,7 +117,17 @@ def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 
 def _forwarded(request: Request) -> list[str]:
     values = request.headers.getlist("x-forwarded-for")
-    return [part.strip() for value in values for part in value.split(",")][-_MAX_PROXIES:]
+    parts = (part.strip() for value in values for part in value.split(","))
+    return [part for part in parts if part][-_MAX_PROXIES:]
+
+
+def _without_port(told: str) -> str:
+    """``192.0.2.7:5000``, ``[2001:db8::1]:5000`` and ``[2001:db8::1]`` without what is not of the
+    address: with its port, each connection of a client would be somebody else.
+    """  # noqa: D205 - one sentence
+    if told.startswith("["):
+        return told[1:].partition("]")[0]
+    return told.partition(":")[0] if told.count(":") == 1 else told
 
 
 def too_many(what: str, wait_seconds: float) -> Problem:

@@ -18,6 +18,7 @@ from dashboard.web.sealing import Sealer
 
 MAX_LIMIT: Final = 200
 _INT64_MAX: Final = 2**63 - 1
+_INT64_DIGITS: Final = len(str(_INT64_MAX))
 _MAX_PRODUCT_CHARS: Final = 64
 
 
@@ -114,14 +115,19 @@ def parse_selection(query: Mapping[str, str]) -> Selection:
     if product is not None and len(product) > _MAX_PRODUCT_CHARS:
         faults.append({"field": "product", "reason": "too long"})
     wanted = query.get("transaction_id", "").strip()
-    is_id = wanted.isascii() and wanted.isdigit() and int(wanted) <= _INT64_MAX
-    if wanted and not is_id:
+    if wanted and not _is_int64(wanted):
         faults.append({"field": "transaction_id", "reason": "must be a whole number"})
     if faults:
         raise Problem(422, f"{faults[0]['field']} {faults[0]['reason']}", errors=faults)
     return Selection(
         bounds["min_score"], bounds["max_score"], product, int(wanted) if wanted else None
     )
+
+
+def _is_int64(text: str) -> bool:
+    # Python refuses to make an int of thousands of digits at all.
+    is_short = text.isascii() and text.isdigit() and len(text) <= _INT64_DIGITS
+    return is_short and int(text) <= _INT64_MAX
 
 
 def _parse_score(text: str) -> float | None:

@@ -15,6 +15,7 @@ from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
+from dashboard.web.body import BodyBudget
 from dashboard.web.limits import Buckets
 from dashboard.web.sealing import Sealer
 
@@ -35,6 +36,7 @@ class Parts:
     templates: Jinja2Templates
     scoring: CapacityLimiter
     predict_rate: Buckets
+    bodies: BodyBudget
 
 
 def parts_of(request: Request) -> Parts:

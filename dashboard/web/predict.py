@@ -45,7 +45,8 @@ ROW_BYTES: Final = 8192
             s413="the body is too large or holds too many transactions",
             s422="rows that cannot be scored, with row and field of each fault",
             s429="more rows than DASHBOARD_PREDICT_ROWS_PER_SECOND; Retry-After says when",
-            s503="no model is loaded yet",
+            s503="no model is loaded yet, or requests under way leave no room for the body; "
+            "Retry-After says when",
         ),
     },
     openapi_extra={"requestBody": request_body()},
@@ -67,10 +68,11 @@ async def predict_transactions(
             f"={parts.settings.dashboard_predict_rows_per_second}",
             wait,
         )
-    body = await read_body(request, MAX_BODY_BYTES)
-    paid = max(1, len(body) // ROW_BYTES)  # a faulty request is work too
-    parts.predict_rate.charge(key, paid)
-    prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
+    with parts.bodies.share() as take:  # until it is scored, since that may have to wait
+        body = await read_body(request, MAX_BODY_BYTES, take)
+        paid = max(1, len(body) // ROW_BYTES)  # a faulty request is work too
+        parts.predict_rate.charge(key, paid)
+        prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
     count = len(prediction.predictions)
     parts.predict_rate.charge(key, max(0, count - paid))
     request.scope["state"]["transaction_count"] = count

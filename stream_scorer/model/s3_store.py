@@ -21,6 +21,7 @@ from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.layout_store import LayoutStore
 from stream_scorer.model.objects import StoredObject
 from stream_scorer.model.store_layout import KEYS_MAX
+from stream_scorer.runtime.masking import mask_userinfo
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -195,17 +196,18 @@ class S3Objects:
         except ClientError as error:
             code = str(error.response.get("Error", {}).get("Code", ""))
             hint = _HINTS.get(code) or _HINTS.get(_HINTS_BY_STATUS.get(_status(error), ""))
-            text = hint.format(bucket=self._bucket) if hint else str(error)
+            text = hint.format(bucket=self._bucket) if hint else mask_userinfo(str(error))
             raise StoreError(f"{self.where}: {key}: {text}") from error
         except NoCredentialsError as error:
             raise StoreError(
                 f"{self.where}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         except (HTTPClientError, NoConnectionError) as error:
-            endpoint = self._client.meta.endpoint_url
-            raise StoreError(f"{self.where}: {endpoint} is not reachable: {error}") from error
+            # The endpoint may come from where we do not look: AWS_ENDPOINT_URL, ~/.aws/config.
+            why = mask_userinfo(f"{self._client.meta.endpoint_url} is not reachable: {error}")
+            raise StoreError(f"{self.where}: {why}") from error
         except BotoCoreError as error:
-            raise StoreError(f"{self.where}: {key}: {error}") from error
+            raise StoreError(f"{self.where}: {key}: {mask_userinfo(str(error))}") from error
 
 
 def _status(error: ClientError) -> int:

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from stream_scorer.errors import SettingsError
 from stream_scorer.model.promotions import Promotion, predecessors
 from stream_scorer.model.store_layout import version_number
+from stream_scorer.runtime.masking import mask_userinfo
 from stream_scorer.runtime.settings import StoreSettings
 
 
@@ -81,7 +82,12 @@ class ArtifactStore(Protocol):
         """Mark a version; False if it was marked before (the first reason stays)."""
 
     def accepted(self) -> set[str]:
-        """The versions that have passed their probation; no guard rejects one of these."""
+        """The versions that have passed their probation, and are not rejected.
+
+        No guard rejects one of these. A guard that tripped in the moment another scorer said that
+        the version is good may mark it all the same; then there are both markers, and the
+        rejection counts, here as in :meth:`rejected`, until :meth:`readmit` lifts it.
+        """
 
     def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
         """Say that a version has passed; False if that was known."""
@@ -145,9 +151,9 @@ def open_store(settings: StoreSettings) -> ArtifactStore:
         try:
             client = open_client(settings)
         except ValueError as error:  # botocore's word for an endpoint that is no URL
-            raise SettingsError(
-                f"AWS_ENDPOINT_URL_S3={settings.aws_endpoint_url_s3!r}: {error}"
-            ) from error
+            given = f"AWS_ENDPOINT_URL_S3={settings.aws_endpoint_url_s3!r}"
+            # The error may quote AWS_ENDPOINT_URL, which boto3 reads by itself.
+            raise SettingsError(f"{given}: {mask_userinfo(str(error))}") from error
         return S3Store(client, parts.netloc, parts.path.strip("/"))
     from stream_scorer.model.file_store import FileStore
 

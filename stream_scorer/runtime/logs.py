@@ -12,10 +12,18 @@ from typing import Any
 
 from stream_scorer.runtime.settings import LogSettings
 
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    ord("\n"): "\\n",
-    ord("\t"): "\\t",
-}
+_UNSEEN = (
+    0x61C,  # with the next two ranges: what turns the direction of the text after it
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),  # the first two end a line
+    *range(0x2060, 0x2070),
+    0xFEFF,
+)
+_ESCAPES = (
+    {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+    | {code: f"\\u{code:04x}" for code in _UNSEEN}
+    | {ord("\n"): "\\n", ord("\t"): "\\t"}
+)
 _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
@@ -56,7 +64,8 @@ class ConsoleFormatter(logging.Formatter):
     """``14:03:21Z INFO scorer: message key=value`` (UTC).
 
     Control characters are shown as escapes: what came with a record can neither begin a line
-    of its own nor steer the terminal.
+    of its own nor steer the terminal. The lines of a traceback are indented: an exception's text
+    may have several, and none of them looks like a line of the log.
     """
 
     converter = staticmethod(time.gmtime)
@@ -68,6 +77,18 @@ class ConsoleFormatter(logging.Formatter):
         """The line for one record, extras appended as ``key=value``; a traceback follows it."""
         extras = [f"{k}={v}" for k, v in _extras(record).items()]
         return " ".join([super().formatMessage(record), *extras]).translate(_ESCAPES)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
+        """The traceback, one escaped and indented line for each of its own."""
+        return _indent(super().formatException(ei))
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
+        """The stack, likewise."""
+        return _indent(super().formatStack(stack_info))
+
+
+def _indent(text: str) -> str:
+    return "\n".join(f"  {line}".translate(_ESCAPES) for line in text.split("\n"))
 
 
 def configure_logging(service: str, settings: LogSettings) -> None:

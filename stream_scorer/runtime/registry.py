@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from schemas.contracts import AvroSchema, canonical_form
 from schemas.resolver import LocalSchemas, SchemaResolver, UnknownSchema
 from stream_scorer.errors import FatalError, RetryableError, SettingsError
+from stream_scorer.runtime.masking import mask_userinfo
 from stream_scorer.runtime.settings import RegistrySettings
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _open_client(settings: RegistrySettings) -> SchemaRegistryClient:
     try:
         return SchemaRegistryClient(config)
     except (TypeError, ValueError) as error:
-        raise SettingsError(f"SCHEMA_REGISTRY_URL: {error}") from error
+        raise SettingsError(f"SCHEMA_REGISTRY_URL: {mask_userinfo(str(error))}") from error
 
 
 def _level(request: Callable[[], str]) -> str | None:
@@ -218,7 +219,8 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
         return request()
     except SchemaRegistryError as error:
         status = error.http_status_code
-        text = f"schema registry, {what}: {error.error_message} (HTTP {status})"
+        said = mask_userinfo(str(error.error_message))
+        text = f"schema registry, {what}: {said} (HTTP {status})"
         if status in _UNAUTHORISED:
             raise FatalError(f"{text}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO") from error
         if status == _INCOMPATIBLE:
@@ -230,8 +232,9 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
         # Broad on purpose: the transport's errors (httpx or httpx2, whichever the client found)
         # have no base class that we could name, and a body that is no JSON raises others.
         advice = _UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
+        why = f"{type(error).__name__}: {mask_userinfo(str(error))}"
         raise RetryableError(
-            f"schema registry, {what}: no usable answer ({type(error).__name__}: {error}){advice}"
+            f"schema registry, {what}: no usable answer ({why}){advice}"
         ) from error
 
 

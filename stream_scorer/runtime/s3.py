@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from stream_scorer.errors import UsageError
+from stream_scorer.runtime.masking import mask_userinfo
 from stream_scorer.runtime.settings import StoreSettings, load_settings
 
 if TYPE_CHECKING:
@@ -89,7 +90,10 @@ def _open_object(uri: str, client: S3Client) -> BinaryIO:
     try:
         head = client.head_object(Bucket=bucket, Key=key)
     except (BotoCoreError, ClientError) as error:
-        raise UsageError(f"cannot read {uri}: {error}") from error
+        raise UsageError(f"cannot read {uri}: {mask_userinfo(str(error))}") from error
+
+    def broken(first: int, error: Exception) -> str:
+        return f"cannot read {uri} at byte {first}: {mask_userinfo(str(error))}"
 
     def fetch(first: int, last: int) -> bytes:
         # IfMatch: an object replaced half way is an error, never a mixture of two.
@@ -100,10 +104,10 @@ def _open_object(uri: str, client: S3Client) -> BinaryIO:
                 )
                 return answer["Body"].read()
             except ClientError as error:
-                raise UsageError(f"cannot read {uri} at byte {first}: {error}") from error
+                raise UsageError(broken(first, error)) from error
             except BotoCoreError as error:  # the connection broke while the body came
                 if not attempts_left:
-                    raise UsageError(f"cannot read {uri} at byte {first}: {error}") from error
+                    raise UsageError(broken(first, error)) from error
         raise AssertionError("unreachable")
 
     stream = _RangedObject(uri, fetch, head["ContentLength"])

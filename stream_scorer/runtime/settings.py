@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.runtime.masking import mask_userinfo
 
 
 class _Environment(BaseSettings):
@@ -103,6 +104,15 @@ class TopicSettings(_Environment):
     dlq_topic: str = Field("transactions-dlq", description="dead letters go out here")
     labels_topic: str = Field("fraud-labels", description="decisions and chargebacks")
 
+    @field_validator("output_topic", "dlq_topic", "labels_topic")
+    @classmethod
+    def _differs(cls, value: str, info: ValidationInfo) -> str:
+        # Scores or dead letters on the input would come back as transactions, without an end.
+        for name, topic in info.data.items():
+            if name in TopicSettings.model_fields and topic == value:
+                raise ValueError(f"{name.upper()} is the same topic: each needs its own")
+        return value
+
 
 class RegistrySettings(_Environment):
     """The Schema Registry, if there is one."""
@@ -113,6 +123,14 @@ class RegistrySettings(_Environment):
     schema_registry_basic_auth_user_info: SecretStr | None = Field(
         None, description="user:password for the Schema Registry"
     )
+
+    @field_validator("schema_registry_url")
+    @classmethod
+    def _registry_names_no_user(cls, value: str | None) -> str | None:
+        return _without_userinfo(value, "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO holds them")
+
+
+_AWS_KEYS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them"
 
 
 class StoreSettings(_Environment):
@@ -160,7 +178,21 @@ class StoreSettings(_Environment):
     def _scheme(cls, value: str) -> str:
         if value and not value.startswith(("file:///", "s3://")):
             raise ValueError(f"{value!r} is neither file:///dir nor s3://bucket/prefix")
+        if value.startswith("s3://"):
+            _without_userinfo(value.removeprefix("s3://").partition("/")[0], _AWS_KEYS)
         return value
+
+    @field_validator("s3_bucket", "aws_endpoint_url_s3")
+    @classmethod
+    def _store_names_no_user(cls, value: str | None) -> str | None:
+        return _without_userinfo(value, _AWS_KEYS)
+
+
+def _without_userinfo(value: str | None, instead: str) -> str | None:
+    # An address is shown in messages and logs, and by clients that we do not write.
+    if value is not None and "@" in value:
+        raise ValueError(f"an address takes no user and password: {instead}")
+    return value
 
 
 SettingsT = TypeVar("SettingsT", bound=_Environment)
@@ -182,13 +214,14 @@ def load_settings(cls: type[SettingsT], overrides: Mapping[str, Any] | None = No
 def _faults(cls: type[_Environment], error: ValidationError) -> Iterator[str]:
     for fault in error.errors(include_url=False, include_context=False):
         name = str(fault["loc"][0]) if fault["loc"] else ""
-        message = fault["msg"].removeprefix("Value error, ")
+        message = mask_userinfo(fault["msg"].removeprefix("Value error, "))
         if not name:
             yield message
             continue
         field = cls.model_fields[name]
         secret = "SecretStr" in str(field.annotation)
         given = fault["input"]
+        secret = secret or "@" in str(given)  # whatever it is, it may be somebody's password
         shown = "" if given is None else "=****" if secret else f"={given!r}"
         yield f"{name.upper()}{shown}: {message} ({field.description})"
 

@@ -92,8 +92,9 @@ def test_a_failure_that_cannot_be_pushed_is_only_a_warning(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        push_failure(f"http://127.0.0.1:{gateway.server_port}")
+        push_failure(f"http://user:hush-hush@127.0.0.1:{gateway.server_port}")
     assert "the failure was not pushed" in caplog.text
+    assert "hush" not in caplog.text
 
 
 @pytest.mark.parametrize("gateway", [500], indirect=True)
@@ -101,8 +102,9 @@ def test_a_gateway_that_refuses_is_only_a_warning(
     gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
-        push_metrics(build_registry(RUN), f"http://127.0.0.1:{gateway.server_port}")
+        push_metrics(build_registry(RUN), f"http://user:hush-hush@127.0.0.1:{gateway.server_port}")
     assert "metrics were not pushed" in caplog.text
+    assert "hush" not in caplog.text
 
 
 def test_tracking_without_mlflow_says_how_to_get_it(

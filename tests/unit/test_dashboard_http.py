@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from dashboard.predicting import MAX_BODY_BYTES, MAX_ROWS
+from dashboard.web.tokens import make_token
+from stream_scorer.model.reload import FallBack
 from tests.dashboard_kit import (
     MemoryTopic,
     StaticModel,
@@ -150,6 +154,71 @@ def test_health_of_a_well_dashboard(client: TestClient) -> None:
     assert client.get("/readyz").json() == {"status": "ready"}
 
 
+SECRET = "s3cr3t"
+
+
+def telling(folder: Path) -> tuple[FastAPI, str]:
+    """A dashboard whose troubles name what is nobody's business, and a token for it."""
+    topic = MemoryTopic(1)
+    topic.exists = False
+    model = StaticModel(problem=f"artifact store: http://user:{SECRET}@store is not reachable")
+    model.status = replace(model.status, fallen=FallBack("v2", "v1", f"by {SECRET}"))
+    token, line = make_token("ana", "analyst")
+    (folder / "tokens").write_text(line)
+    app = make_app(
+        folder,
+        topic,
+        model,
+        dashboard_auth="token",
+        dashboard_tokens_file=folder / "tokens",
+        dashboard_failed_logins_per_minute=1,
+        kafka_bootstrap_servers=f"{SECRET}.example:9092",
+        output_topic=SECRET,
+    )
+    return app, token
+
+
+def test_probes_tell_strangers_what_is_not_well_and_no_more(tmp_path: Path) -> None:
+    app, token = telling(tmp_path)
+    right, wrong = ({"authorization": f"Bearer {t}"} for t in (token, "guess"))
+    with TestClient(app, "http://board.example") as client:
+        wait_until(lambda: client.get("/health").json()["checks"]["feed"]["state"] == "waiting")
+        for headers in ({}, wrong, wrong, wrong):
+            health, ready = (client.get(p, headers=headers) for p in ("/health", "/readyz"))
+            assert (health.status_code, ready.status_code) == (503, 503)
+            assert SECRET not in health.text + ready.text
+            checks = health.json()["checks"]
+            assert (checks["feed"]["ok"], checks["model"]["ok"]) == (False, False)
+            assert "trouble with the broker or the topic" in checks["feed"]["detail"]
+            assert "trouble with the artifact store" in checks["model"]["detail"]
+            assert checks["model"]["rejected"]["rejected"] == "v2"
+            assert "trouble with the artifact store" in ready.json()["detail"]
+        known = client.get("/health", headers=right)
+        assert known.status_code == 503
+    assert known.json()["checks"].keys() == checks.keys()
+
+
+def test_probes_tell_who_has_a_token_in_full(tmp_path: Path) -> None:
+    app, token = telling(tmp_path)
+    with TestClient(app, "http://board.example") as client:
+        client.headers["authorization"] = f"Bearer {token}"
+        wait_until(lambda: "does not exist yet" in client.get("/health").text)
+        checks = client.get("/health").json()["checks"]
+        assert checks["feed"]["brokers"] == f"{SECRET}.example:9092"
+        assert "is not reachable" in checks["model"]["detail"]
+        assert checks["model"]["rejected"]["reason"] == f"by {SECRET}"
+        assert "is not reachable" in client.get("/readyz").json()["detail"]
+
+
+def test_wrong_token_at_a_probe_counts_as_anywhere(tmp_path: Path) -> None:
+    app, _ = telling(tmp_path)
+    with TestClient(app, "http://board.example") as client:
+        wrong = {"authorization": "Bearer guess"}
+        assert client.get("/health", headers=wrong).status_code == 503
+        assert client.get("/api/v1/flags", headers=wrong).status_code == 429
+        assert client.get("/livez", headers=wrong).status_code == 200
+
+
 def test_metrics_keep_the_promised_names(client: TestClient) -> None:
     client.post("/predict", json={"transactions": [make_transaction()] * 3})
     text = client.get("/metrics").text
@@ -212,6 +281,15 @@ def test_wrong_query_is_a_problem(client: TestClient, query: str, status: int, f
     answer = client.get(f"/api/v1/flags?{query}")
     assert answer.status_code == status
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/flags"])
+@pytest.mark.parametrize("digits", [19, 20, 5000])
+def test_number_beyond_every_id_is_a_problem(client: TestClient, path: str, digits: int) -> None:
+    answer = client.get(path, params={"transaction_id": "9" * digits})
+    assert answer.status_code == 422
+    assert [fault["field"] for fault in answer.json()["errors"]] == ["transaction_id"]
+    assert client.get(path, params={"transaction_id": str(2**63 - 1)}).status_code == 200
 
 
 def test_flag_is_found_by_its_source_coordinates(client: TestClient) -> None:

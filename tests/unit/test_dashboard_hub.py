@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any
 
 import orjson
 import pytest
+from fastapi.sse import ServerSentEvent
 
 from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedState
 from dashboard.feed.flags import Flag, build_flag
 from dashboard.feed.table import Counts
-from dashboard.live.hub import Hub, TooManyStreams
+from dashboard.live.hub import KNOWN_SECONDS, Hub, TooManyStreams, while_known
 from dashboard.live.pulse import Pulse
 from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks
 from tests.dashboard_kit import StaticModel, make_score
@@ -154,3 +156,54 @@ def test_pulse_numbers_its_ticks_and_carries_the_state() -> None:
         "detail": "artifact store: down",
         "rejected": None,
     }
+
+
+@pytest.mark.parametrize("until", [0, 3, 7])
+def test_stream_ends_soon_after_its_reader_is_not_known_any_more(until: int) -> None:
+    now = 0
+
+    async def ticks() -> AsyncIterator[ServerSentEvent]:
+        nonlocal now
+        for now in range(100):  # one a second
+            yield ServerSentEvent(data=now, id=str(now))
+
+    async def scenario() -> list[int]:
+        events = while_known(ticks(), lambda: now < until, clock=lambda: float(now))
+        return [int(event.id or "") async for event in events]
+
+    seen = asyncio.run(scenario())
+    assert seen == list(range(seen[-1] + 1))
+    assert until - 1 <= seen[-1] < until + KNOWN_SECONDS
+
+
+def test_stream_of_one_who_stays_known_goes_on() -> None:
+    asked: list[float] = []
+
+    async def scenario() -> int:
+        hub, now = make_hub(), 0.0
+        stream = hub.open(None)
+
+        def is_known() -> bool:
+            asked.append(now)
+            return True
+
+        events = while_known(stream, is_known, clock=lambda: now)
+        await anext(events)
+        for seq in range(1, 40):
+            now = seq / 4
+            hub.publish(make_tick(seq))
+            event = await anext(events)
+        assert event.id == "boot-39"
+        stream.end()
+        return len([event async for event in events])
+
+    assert asyncio.run(scenario()) == 0
+    assert asked == [KNOWN_SECONDS * i for i in range(1, 1 + int(39 / 4 / KNOWN_SECONDS))]
+
+
+@pytest.mark.parametrize("last", ["boot-²", "boot-٣", "boot-"])
+def test_event_id_that_is_no_number_is_a_reset(last: str) -> None:
+    async def scenario() -> str | None:
+        return (await anext(make_hub().open(last))).event
+
+    assert asyncio.run(scenario()) == "reset"

@@ -9,6 +9,7 @@ import pytest
 
 from dashboard.predicting import MAX_ROWS, InvalidInput, TooManyRows, predict
 from schemas.batch import build_batch
+from schemas.json_codec import MAX_FAULTS
 from stream_scorer.model.scoring import score
 from tests.dashboard_kit import make_transaction, tiny_bundle
 
@@ -113,6 +114,54 @@ def test_all_faults_of_a_request_are_listed() -> None:
 )
 def test_wrong_request_is_refused_as_a_whole(body: bytes, field: str | None) -> None:
     assert faults_of(body) == [(None, field)]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        ask({f"x{i}": 0 for i in range(5000)}),
+        ask(*[make_transaction() | {"x": 0}] * MAX_ROWS),
+        ask(make_transaction(), **{f"x{i}": 0 for i in range(5000)}),
+    ],
+)
+def test_faults_are_told_up_to_a_bound(body: bytes) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        predict(body, tiny_bundle())
+    assert len(caught.value.faults) == MAX_FAULTS
+    assert caught.value.summary.endswith(" (and at least 99 more)")
+
+
+def test_names_of_a_request_are_looked_at_up_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked: list[str] = []
+
+    def shown(name: str) -> str:
+        looked.append(name)
+        return name
+
+    monkeypatch.setattr("dashboard.predicting.shown_name", shown)
+    faults_of(ask(make_transaction(), **{f"x{i}": 0 for i in range(5000)}))
+    assert len(looked) == MAX_FAULTS
+
+
+def test_summary_counts_the_other_faults() -> None:
+    for names, summary in ((("x",), "'x'"), (("x", "y", "z"), "'x' (and 2 more)")):
+        with pytest.raises(InvalidInput) as caught:
+            predict(ask(make_transaction() | dict.fromkeys(names, 0)), tiny_bundle())
+        assert caught.value.summary == f"row 0: unknown field {summary}"
+
+
+@pytest.mark.parametrize("part", [b"{}", b"[[[]]]"])
+def test_brackets_without_end_are_refused_before_they_are_parsed(
+    part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    body = b'{"transactions":[' + b",".join([part] * (100 * MAX_ROWS)) + b"]}"
+    monkeypatch.setattr("dashboard.predicting.parse_json", pytest.fail)
+    assert faults_of(body) == [(None, None)]
+
+
+def test_name_that_is_no_unicode_is_shown_as_far_as_it_can_be_sent() -> None:
+    body = b'{"transactions": [], "a\\ud800": NaN}'
+    assert faults_of(body) == [(None, "a?"), (None, "transactions")]
 
 
 def test_too_many_rows_are_refused_unread() -> None:

@@ -80,7 +80,7 @@ def _version_of(folder: Path, **environment: str) -> str:
         env={"PATH": "/usr/local/bin:/usr/bin:/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert done.returncode == 0, done.stderr

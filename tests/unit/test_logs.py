@@ -123,8 +123,37 @@ def test_console_puts_the_traceback_below_the_line() -> None:
     except ValueError:
         lines.log.exception("failed", extra={"attempt": 3})
     assert lines.text()[0].endswith("failed attempt=3")
-    assert lines.text()[1].startswith("Traceback")
-    assert lines.text()[-1] == "ValueError: broken"
+    assert lines.text()[1].startswith("  Traceback")
+    assert lines.text()[-1] == "  ValueError: broken"
+
+
+def test_console_traceback_neither_begins_a_line_nor_steers_the_terminal() -> None:
+    lines = Lines(ConsoleFormatter("stream-scorer"))
+    try:
+        try:
+            raise ValueError(f"x\n12:00:00Z INFO scorer: forged {EVIL}")
+        except ValueError as error:
+            error.add_note("\n12:00:00Z INFO scorer: noted\r\x1b[2J")
+            raise TypeError("y\n12:00:00Z INFO scorer: again\x85\u202e") from error
+    except TypeError:
+        lines.log.exception("failed", stack_info=True)
+    first, *rest = lines.text()
+    assert first.endswith("failed")
+    assert all(line.startswith("  ") for line in rest)
+    told = "\n".join(rest)
+    assert told.count("12:00:00Z INFO scorer: ") >= 3
+    assert r"forged a" in told
+    assert r"\x1b[31m \u2028" in told
+    assert r"again\x85\u202e" in told
+    assert not set(told) & set("\r\x1b\x85\u2028\u202e")
+
+
+def test_console_shows_what_turns_the_text_around_as_escapes() -> None:
+    lines = Lines(ConsoleFormatter("stream-scorer"))
+    lines.log.info("got \u202eabc\u2028%s\u2029", "\u2066\u200f\ufeff", extra={"reason": "\u061c"})
+    (line,) = lines.text()
+    assert line.isascii()
+    assert line.endswith(r"got \u202eabc\u2028\u2066\u200f\ufeff\u2029 reason=\u061c")
 
 
 @pytest.fixture
