@@ -149,10 +149,12 @@ def _read_header(stream: BinaryIO, name: str) -> list[str]:
 def _check_header(
     plain: Sequence[str], columns: Sequence[str], name: str, required: Sequence[str]
 ) -> None:
-    for i, column in enumerate(plain):
-        if column in plain[:i]:
+    seen: set[str] = set()
+    for column in plain:
+        if column in seen:
             raise UnusableFileError(f"{name}, line 1: column {column} is there twice")
-    missing = [column for column in required if column not in plain]
+        seen.add(column)
+    missing = [column for column in required if column not in seen]
     if missing:
         shown = ", ".join(columns[:5])[:_SHOWN_CHARS]
         hint = "" if len(columns) > 1 else "; are its columns separated by commas?"

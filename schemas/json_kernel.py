@@ -143,8 +143,10 @@ def _is_blank(byte: Any) -> Any:
 
 
 @inlined
-def _past_blanks(buf: Any, p: Any) -> Any:
-    while _is_blank(buf[p]):
+def _past_blanks(buf: Any, p: Any, stop: Any) -> Any:
+    # The records of a batch lie one behind the other: beyond this one's end are others' blanks,
+    # and a record of blanks would be read through all of them, again for each.
+    while _is_blank(buf[p]) and p < stop:
         p += _U1
     return p
 
@@ -271,11 +273,11 @@ def _read_object(  # noqa: C901 - one compiled loop
     before = np.int64(0)
     n_numbers = numbers.shape[1]
     n_columns = n_numbers + lengths.shape[1]
-    p = _past_blanks(buf, p)
+    p = _past_blanks(buf, p, stop)
     if buf[p] != _OPEN:
         return _GIVE_UP
     while True:
-        p = _past_blanks(buf, p + _U1)
+        p = _past_blanks(buf, p + _U1, stop)
         if buf[p] != _QUOTE:
             return _GIVE_UP
         begin = p + _U1
@@ -291,10 +293,10 @@ def _read_object(  # noqa: C901 - one compiled loop
                 usual[before] = column
         if column >= 0:
             before = column
-        p = _past_blanks(buf, p + _U1)
+        p = _past_blanks(buf, p + _U1, stop)
         if buf[p] != _COLON:
             return _GIVE_UP
-        p = _past_blanks(buf, p + _U1)
+        p = _past_blanks(buf, p + _U1, stop)
         if column >= 0:
             if seen[column] == row:
                 return _GIVE_UP
@@ -349,14 +351,12 @@ def _read_object(  # noqa: C901 - one compiled loop
             p += np.uint64(4)
         else:
             return _GIVE_UP
-        p = _past_blanks(buf, p)
+        p = _past_blanks(buf, p, stop)
         if buf[p] != _COMMA:
             break
     if buf[p] != _CLOSE:
         return _GIVE_UP
-    p += _U1
-    while p < stop and _is_blank(buf[p]):
-        p += _U1
+    p = _past_blanks(buf, p + _U1, stop)
     if p != stop or np.isnan(numbers[row, amount]):
         return _GIVE_UP
     return n_odd

@@ -32,6 +32,8 @@ DEFAULT_MIN_COUNT: Final = 20
 
 _OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _MAX_LEVEL_BYTES: Final = 256  # a longer string is never a level; it is "other"
+_MAX_LEVELS_BYTES: Final = 64 * 1024 * 1024  # of all columns' levels; some ten thousand are usual
+_MAX_ENTRIES: Final = 1_000_000  # of all tables, some 200 bytes each; 100,000 are usual
 
 Levels = dict[str, int]
 Counts = dict[str, list[Any]]
@@ -158,14 +160,29 @@ class FeatureSet:
         """The inverse of :meth:`state`; builds the tables at once, so that bad state shows.
 
         Raises:
-            ValueError: the state is not one.
+            ValueError: the state is not one, or its tables would take too much memory.
         """
         try:
             features = cls(**state)
+            features.check_size()
             _ = features._tables, features._vocabularies
         except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
             raise ValueError(f"not the state of a feature set: {error!r}") from error
         return features
+
+    def check_size(self) -> None:
+        """That a loader would take this state; a dict or list under many names counts each time.
+
+        Raises:
+            ValueError: its tables would take too much memory.
+        """
+        entries = sum(len(levels) for levels in self.levels.values())
+        entries += sum(len(column[0]) for column in (*self.counts.values(), *self.means.values()))
+        if entries > _MAX_ENTRIES:
+            raise ValueError(f"{entries} levels and counts, more than {_MAX_ENTRIES}")
+        size = sum(sum(map(len, levels)) for levels in self.levels.values())
+        if size > _MAX_LEVELS_BYTES:
+            raise ValueError(f"levels of {size} characters, more than {_MAX_LEVELS_BYTES}")
 
     @cached_property
     def _vocabularies(self) -> dict[str, list[str]]:

@@ -90,11 +90,12 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
 
     Raises:
         ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
-        ArtifactIncompatible: the model's raw score is no log-odds.
-        ValueError: thresholds that no loader would take, or facts that name our part.
+        ArtifactIncompatible: the model's raw score is no log-odds, or has no attributions.
+        ValueError: thresholds or features that no loader would take, or facts that name our part.
     """
     _check_log_odds(draft.model_text)
     _check_thresholds(draft.thresholds)
+    draft.features.check_size()
     model = pickle.dumps({"format": FORMAT, "lightgbm": draft.model_text}, _PICKLE_PROTOCOL)
     features = pickle.dumps(
         {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL

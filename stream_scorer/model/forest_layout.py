@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.model.lanes import MANY_ROWS, SIDE_TREES
+from stream_scorer.model.tree_shape import Shape, find_shape
 
 MISSING_NONE: Final = 0
 MISSING_ZERO: Final = 1
@@ -106,24 +107,15 @@ class _Slots:
     rank: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    """All trees' nodes under one numbering: inner nodes first, then leaves, by tree."""
-
-    left: NDArray[np.int64]  # by inner node
-    right: NDArray[np.int64]
-    tree: NDArray[np.int64]  # by node
-    levels: list[NDArray[np.int64]]  # every tree's nodes of one depth, the roots first
-
-
 def assemble(trees: Sequence[Tree], n_features: int) -> Forest:
     """The layout of checked trees.
 
     Raises:
         UnsupportedModel: too many thresholds.
+        ValueError: the nodes of one do not form a tree.
     """
     slots = _slots(trees)
-    shape = _shape(trees)
+    shape = find_shape([t.left for t in trees], [t.right for t in trees])
     splits, roots = len(shape.left), shape.levels[0]
     first, count = _leaf_numbers(shape)
     position = _positions(shape, count)
@@ -195,28 +187,7 @@ def _slots(trees: Sequence[Tree]) -> _Slots:
     )
 
 
-def _shape(trees: Sequence[Tree]) -> _Shape:
-    splits = np.array([len(t.feature) for t in trees])
-    first_inner = np.cumsum(splits) - splits
-    first_leaf = splits.sum() + np.cumsum(splits + 1) - (splits + 1)
-    of_inner = np.repeat(np.arange(len(trees)), splits)
-    left = np.concatenate([t.left for t in trees])
-    right = np.concatenate([t.right for t in trees])
-    left, right = (
-        np.where(child < 0, first_leaf[of_inner] + ~child, first_inner[of_inner] + child)
-        for child in (left, right)
-    )
-    levels = []
-    level = np.where(splits > 0, first_inner, first_leaf)
-    while len(level):
-        levels.append(level)
-        inner = level[level < len(left)]
-        level = np.column_stack([left[inner], right[inner]]).ravel()
-    tree = np.concatenate([of_inner, np.repeat(np.arange(len(trees)), splits + 1)])
-    return _Shape(left, right, tree, levels)
-
-
-def _leaf_numbers(shape: _Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _leaf_numbers(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """For each node, counting its tree's leaves from the left: the first below it, how many."""
     count = np.ones(len(shape.tree), np.int64)
     first = np.zeros(len(shape.tree), np.int64)
@@ -230,7 +201,7 @@ def _leaf_numbers(shape: _Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     return first, count
 
 
-def _positions(shape: _Shape, count: NDArray[np.int64]) -> NDArray[np.int64]:
+def _positions(shape: Shape, count: NDArray[np.int64]) -> NDArray[np.int64]:
     """Where each node lies: children side by side, and the pair below the likelier one next.
 
     So most steps of a walk stay in the cache line they are in. Likelier is the child with more
@@ -258,7 +229,7 @@ def _positions(shape: _Shape, count: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _above(
-    slots: _Slots, shape: _Shape, position: NDArray[np.int64], values: NDArray[np.float64]
+    slots: _Slots, shape: Shape, position: NDArray[np.int64], values: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """``Forest.above`` and ``Forest.change``, zero for roots."""
     splits = len(shape.left)
@@ -272,7 +243,7 @@ def _above(
 
 def _scan(
     slots: _Slots,
-    shape: _Shape,
+    shape: Shape,
     order: NDArray[np.int64],
     first: NDArray[np.int64],
     leaves: NDArray[np.int64],

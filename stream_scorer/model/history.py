@@ -21,12 +21,16 @@ from stream_scorer.model.store_layout import (
 READ_LAST: Final = 100
 """Promotions that are read; nobody goes back further, and each is a request once."""
 
+UNSETTLED: Final = 5
+"""So many last records are read each time: whoever lost a race takes his record back, and its
+number may then be given to another promotion. More than so many do not promote at once."""
+
 CLAIM_ATTEMPTS: Final = 100
 """Each is a number another promoter took; they are few."""
 
 
 class History:
-    """Appends to and reads ``manifests/history/``; each record is read about once."""
+    """Appends to and reads ``manifests/history/``; each record but the last few is read once."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -39,11 +43,12 @@ class History:
             StoreError: the store did not answer.
         """
         numbers = self._numbers()[-READ_LAST:]
-        # The last one may have been taken back and its number given to another promotion.
-        for number in numbers:
-            if number not in self._known or number == numbers[-1]:
+        for number in numbers[:-UNSETTLED]:
+            if number not in self._known:
                 self._known[number] = self._read(number)
-        return [found for n in numbers if (found := self._known[n]) is not None]
+        settled = [self._known[number] for number in numbers[:-UNSETTLED]]
+        last = [self._read(number) for number in numbers[-UNSETTLED:]]
+        return [found for found in (*settled, *last) if found is not None]
 
     def append(self, version: str, previous: str | None, *, is_rollback: bool) -> str:
         """Record a promotion that is about to happen; the record's key.

@@ -126,7 +126,7 @@ class LayoutStore:
 
     def accepted(self) -> set[str]:
         """See the port."""
-        return self._marked(ACCEPTED)
+        return self._marked(ACCEPTED) - self._marked(REJECTED)
 
     def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
         """See the port."""

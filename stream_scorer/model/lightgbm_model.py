@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible, FatalError
 from stream_scorer.model.explained import Choose, Explained, explain_afterwards
+from stream_scorer.model.model_text import checked_text, read_model
 
 _ONE_THREAD = 1
 """Threads beyond one gain little on small batches and fight over a container's CPU share."""
@@ -24,17 +25,26 @@ class LightGBMModel:
 
     @cached_property
     def booster(self) -> Any:
-        """The Booster.
+        """The Booster, with the numbers of the text and LightGBM's own feature names.
+
+        LightGBM's reader believes its text, so it gets one that was checked and written anew.
 
         Raises:
-            ArtifactCorrupt: the text is no model.
+            ArtifactCorrupt: the text is no sound model.
+            ArtifactIncompatible: it has linear trees, for which there are no attributions.
             FatalError: the system lacks LightGBM's runtime library.
         """
+        try:
+            model = read_model(self._text)
+        except ValueError as error:
+            raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
+        if any(tree.is_linear for tree in model.trees):
+            raise ArtifactIncompatible("the model cannot be explained: it has linear trees")
         require_openmp()
         import lightgbm
 
         try:
-            return lightgbm.Booster(model_str=self._text)
+            return lightgbm.Booster(model_str=checked_text(model))
         except lightgbm.basic.LightGBMError as error:
             raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
 
@@ -51,11 +61,7 @@ class LightGBMModel:
         return np.asarray(out, np.float64)
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row.
-
-        Raises:
-            ArtifactIncompatible: LightGBM has none for this kind of model (linear trees).
-        """
+        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row."""
         return self._shap(matrix)[:, :-1]
 
     def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:

@@ -6,7 +6,8 @@
     models/latest/{…}                                a copy for people; this project never reads it
     manifests/latest.txt                             the pointer, "v1"
     manifests/rejected/v1.json                       a version every scorer keeps away from
-    manifests/accepted/v1.json                       a version that has passed its probation
+    manifests/accepted/v1.json                       a version that has passed its probation; not
+                                                     while it is rejected as well
     manifests/history/000001.json                    who was promoted over whom, in order
 """
 
@@ -36,8 +37,9 @@ REJECTED: Final = "manifests/rejected/"
 ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 
-MODEL_MAX_BYTES: Final = 512 * 1024 * 1024
-"""800 trees of 200 leaves are about 30 MB as text; a hostile store must not fill the memory."""
+MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
+"""800 trees of 200 leaves are about 30 MB as text; a hostile store must not fill the memory, of
+which reading a model takes about three times its size."""
 
 FILE_MAX_BYTES: Final = 64 * 1024 * 1024
 """For the preprocessor: vocabularies are a few megabytes."""

@@ -33,7 +33,7 @@ class Verdicts:
         self._settled.add(version)
 
     def is_accepted(self, version: str) -> bool:
-        """Whether some scorer or person has said that a version is good.
+        """Whether some scorer or person has said that a version is good, and no guard otherwise.
 
         Raises:
             StoreError: the store did not answer.
@@ -66,8 +66,9 @@ class Verdicts:
     def publish(self, forget: Callable[[str], None]) -> str | None:
         """Write the markers that are not there yet; what is in the way, if anything.
 
-        A version that somebody accepted meanwhile is not rejected: it has passed. ``forget`` is
-        told which versions must not be served from a cache.
+        A version that somebody accepted before is not rejected: it has passed. Where both are
+        said at the same moment, the rejection counts for everybody. ``forget`` is told which
+        versions must not be served from a cache.
         """
         for version, marker in list(self.pending.items()):
             forget(version)

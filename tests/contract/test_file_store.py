@@ -61,7 +61,7 @@ def race_processes(script: str, root: Path, arguments: list[str]) -> list[str]:
             assert racer.stdin is not None
             racer.stdin.write("\n")
             racer.stdin.flush()
-        return [racer.communicate(timeout=60)[0].strip() for racer in racers]
+        return [racer.communicate(timeout=180)[0].strip() for racer in racers]
     finally:
         for racer in racers:
             racer.kill()

@@ -308,6 +308,20 @@ def test_readmitted_version_is_accepted_and_no_longer_rejected(
     assert not store.readmit("v2", {})
 
 
+def test_version_that_was_accepted_and_rejected_at_once_is_rejected_until_it_is_readmitted(
+    place: Place, store: ArtifactStore
+) -> None:
+    for version in ("v1", "v2"):
+        assert store.accept(version, {})
+    assert place.open().reject("v2", {"reason": "test"})
+    for seen in (store, place.open()):
+        assert seen.accepted() == {"v1"}
+        assert set(seen.rejected()) == {"v2"}
+    assert store.readmit("v2", {})
+    assert place.open().accepted() == {"v1", "v2"}
+    assert store.rejected() == {}
+
+
 def test_history_tells_who_was_promoted_over_whom(place: Place, store: ArtifactStore) -> None:
     for _ in range(3):
         store.publish(b"m", rest)

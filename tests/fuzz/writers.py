@@ -71,7 +71,24 @@ def unusable_writers() -> dict[int, AvroSchema]:
         21: _record([_plain("other", "long")]),
         22: endless,
         23: _record([*_few(), _plain("rows", {"type": "array", "items": "null"})]),
+        24: _record([*_few(), _plain("twice", _doubling(40))]),
+        25: _record([*_few(), _plain("many", {"type": "array", "items": _doubling(12)})]),
+        26: _record([_plain("gap", _fixed(2**63 - 1)), *_few()]),
+        27: _record([_plain("back", _fixed(-(2**40))), *_few()]),
     }
+
+
+def _fixed(size: int) -> AvroSchema:
+    return {"type": "fixed", "name": "Digest", "size": size}
+
+
+def _doubling(levels: int) -> AvroSchema:
+    """Each record holds the one before twice."""
+    found = _record([_plain("a", "null")], "Level0")
+    for level in range(1, levels + 1):
+        twice = [_plain("a", found), _plain("b", f"Level{level - 1}")]
+        found = _record(twice, f"Level{level}")
+    return found
 
 
 def fill(schema_id: int, row: Mapping[str, Any]) -> dict[str, Any]:

@@ -249,6 +249,40 @@ NODE: Final = {
     "fields": [{"name": "n", "type": ["null", "Node"]}],
 }
 EMPTY: Final = {"type": "record", "name": "Empty", "fields": [{"name": "n", "type": "null"}]}
+THIN: Final = {
+    "type": "record",
+    "name": "Thin",
+    "fields": [{"name": "b", "type": "boolean"}]
+    + [{"name": f"n{i}", "type": "null"} for i in range(20)],
+}
+WIDE: Final = [{"name": f"w{i}", "type": "null"} for i in range(10_000)]
+ERROR: Final = {"type": "error", "name": "Problem", "fields": [{"name": "e", "type": "Problem"}]}
+
+
+def fixed(size: object) -> dict[str, Any]:
+    return {"type": "fixed", "name": "F", "size": size}
+
+
+def doubling(levels: int, leaf: str = "null") -> dict[str, Any]:
+    """Each record holds the one before twice: 2**levels values."""
+    found: dict[str, Any] = {"type": "record", "name": "D0", "fields": [plain("a", leaf)]}
+    for level in range(1, levels + 1):
+        twice = [plain("a", found), plain("b", f"D{level - 1}")]
+        found = {"type": "record", "name": f"D{level}", "fields": twice}
+    return found
+
+
+def plain(name: str, avro_type: Any) -> dict[str, Any]:
+    return {"name": name, "type": avro_type}
+
+
+CHAIN: Final = [
+    plain(
+        f"c{i}",
+        {"type": "record", "name": f"C{i}", "fields": [plain("a", f"C{i - 1}" if i else "int")]},
+    )
+    for i in range(3000)
+]
 
 
 @pytest.mark.parametrize(
@@ -287,6 +321,24 @@ EMPTY: Final = {"type": "record", "name": "Empty", "fields": [{"name": "n", "typ
             writer(x={"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}),
             "an array of items without bytes",
         ),
+        (writer(x={"type": "array", "items": THIN}), "an array of items without bytes for their"),
+        (writer(x={"type": "map", "values": THIN}), "a map of items without bytes for their"),
+        (writer(x=doubling(40)), "unfolds to more than 10000 values"),
+        (writer(x=doubling(40, "long")), "unfolds to more than 10000 values"),
+        (writer(x={"type": "array", "items": doubling(40)}), "unfolds to more than 10000 values"),
+        (writer(x=["null", doubling(40)]), "unfolds to more than 10000 values"),
+        ({**writer(), "fields": writer()["fields"] + WIDE}, "unfolds to more than 10000 values"),
+        ({**writer(), "fields": writer()["fields"] + CHAIN}, "nests deeper than 200"),
+        (writer(x=ERROR), "is recursive: Problem holds itself"),
+        (writer(x=fixed(-1)), "a fixed of -1 bytes"),
+        (writer(x=fixed(-4_000_000_000_000), y="long"), "a fixed of -4000000000000 bytes"),
+        (writer(x=fixed(2**63 - 1), y="long"), "a fixed of 9223372036854775807 bytes"),
+        (writer(x=fixed(2**70)), "a fixed of 1180591620717411303424 bytes"),
+        (writer(x=fixed(1024 * 1024 + 1)), "a fixed of 1048577 bytes"),
+        (writer(x=fixed("abc")), "a fixed of 'abc' bytes"),
+        (writer(x=fixed(True)), "a fixed of True bytes"),
+        (writer(x=fixed(2.5)), "a fixed of 2.5 bytes"),
+        (writer(x=["null", fixed(-1)]), "a fixed of -1 bytes"),
     ],
 )
 def test_writer_that_cannot_be_read_is_refused_by_schema(schema: Any, reason: str) -> None:
@@ -299,6 +351,37 @@ def test_writer_that_cannot_be_read_is_refused_by_schema(schema: Any, reason: st
     for rejection in decoded.rejections:
         assert rejection.stage is Stage.SCHEMA
         assert reason in rejection.reason
+
+
+def test_writer_of_wide_and_deep_records_within_reason_is_read() -> None:
+    option = {"type": "record", "name": "Wide", "fields": [plain(f"a{i}", ["null", "string"])
+                                                           for i in range(300)]}  # fmt: skip
+    schema = writer(
+        x={"type": "array", "items": ["null", option]},
+        y={"type": "map", "values": ["null", "Wide"]},
+        z={"type": "array", "items": {"type": "array", "items": "boolean"}},
+        deep=CHAIN[0]["type"],
+        digest=fixed(32),
+    )
+    chain: Any = {"a": 1}
+    for i in range(1, 90):
+        schema["fields"].append(CHAIN[i])
+        chain = {"a": chain}
+    more = {f"c{i}": nested(chain, 89 - i) for i in range(1, 90)}
+    wide = {f"a{i}": "x" for i in range(300)}
+    row = make_transaction(
+        x=[None, wide], y={"k": wide}, z=[[True], []], deep={"a": 1}, digest=b"d" * 32, **more
+    )
+    body = write_body(schema, row)
+    decoded = TransactionDecoder(FixedResolver({1: schema})).decode([confluent(1, body)], [None])
+    assert decoded.rejections == []
+    assert decoded.batch.row(0)["TransactionAmt"] == row["TransactionAmt"]
+
+
+def nested(value: Any, levels: int) -> Any:
+    for _ in range(levels):
+        value = value["a"]
+    return value
 
 
 def test_plan_of_a_writer_is_made_once_even_when_it_is_a_refusal(

@@ -342,9 +342,11 @@ def test_model_whose_raw_score_is_no_log_odds_is_neither_built_nor_loaded(
 
 
 def test_model_that_cannot_give_reasons_is_incompatible() -> None:
-    model, rest = build_files(other_draft(linear_tree=True))
+    draft = other_draft(linear_tree=True)
     with pytest.raises(ArtifactIncompatible, match="cannot be explained"):
-        load_bundle({"model.pkl": model, **rest("v1")}, "v1")
+        build_files(draft)
+    with pytest.raises(ArtifactIncompatible, match="cannot be explained"):
+        load_bundle(with_model(draft.model_text), "v1")
 
 
 @pytest.mark.parametrize("thresholds", [(0.9, 0.5), (float("nan"), 0.9), (0.5, float("inf"))])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -170,6 +171,14 @@ def test_spoilt_gzip_is_a_fault_of_the_file() -> None:
 
 def test_header_beyond_any_length_is_no_csv() -> None:
     assert "line 1: not a CSV header" in fault(HEADER.replace("C1", "x" * 200_000))
+
+
+def test_header_of_a_hundred_thousand_columns_is_looked_through_once() -> None:
+    names = ",".join(f"x{i:x}" for i in range(100_000))
+    started = time.process_time()
+    assert "no column TransactionID" in fault(names + "\n1\n")
+    assert "column x5 is there twice" in fault(names + ",x5\n")
+    assert time.process_time() - started < 10.0  # minutes, if each were compared with all before
 
 
 def test_ragged_row_that_is_no_text_is_told_by_its_line(

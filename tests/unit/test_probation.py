@@ -178,6 +178,28 @@ def test_version_accepted_elsewhere_meanwhile_is_not_rejected(
     assert store.rejected() == {}
 
 
+def test_version_let_pass_elsewhere_in_the_moment_it_trips_is_rejected_for_all(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    trips, passes = Scorer(another(store), tmp_path / "a"), Scorer(another(store), tmp_path / "b")
+    publish_promising(store, lying_facts())
+    for scorer in (trips, passes):
+        scorer.watcher.tick()
+    store.script(
+        Fault(
+            "slow",
+            "create manifests/rejected/v2.json",
+            wait=lambda: another(store).accept("v2", {}),
+        )
+    )
+    trips.score()
+    for scorer in (trips, passes):
+        scorer.watcher.tick()
+    assert set(store.rejected()) == {"v2"}
+    assert store.accepted() == set()
+    assert [trips.serving, passes.serving] == ["v1", "v1"]
+
+
 def test_quiet_topic_neither_passes_nor_trips(store: MemoryStore, tmp_path: Path) -> None:
     scorer = Scorer(store, tmp_path)
     publish_promising(store, lying_facts())

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.errors import StoreConflict
+from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.history import UNSETTLED
 from stream_scorer.model.memory_store import Fault, MemoryStore
 from stream_scorer.model.promotions import Promotion, parse_promotion, predecessors
 from stream_scorer.model.store import find_succession
@@ -141,3 +142,45 @@ def test_number_of_a_version_that_was_deleted_is_not_given_again() -> None:
     for name in ("model.pkl", "preprocessor.pkl", "metadata.json"):
         store.objects.remove(f"models/v2/{name}")
     assert store.publish(b"m", rest) == "v4"
+
+
+def test_record_that_was_no_longer_the_last_when_it_was_taken_back_is_read_anew() -> None:
+    store = filled(4)
+    reader = MemoryStore(store.objects)
+    first = store.promote("v1", None)
+    for version in ("v2", "v3"):  # two that lose: their records stand until they know
+        store.script(Fault("unavailable", "replace manifests/latest.txt"))
+        with pytest.raises(Exception, match="unavailable"):
+            store.promote(version, first)
+    assert [p.version for p in reader.history()] == ["v1", "v2", "v3"]
+    for number in (2, 3):
+        store.objects.remove(f"manifests/history/00000{number}.json")
+    store.promote("v3", store.promote("v4", first))
+    assert [p.version for p in reader.history()] == ["v1", "v4", "v3"]
+
+
+def test_last_record_is_read_anew_though_others_came_behind_it_meanwhile() -> None:
+    store = filled(4)
+    reader = MemoryStore(store.objects)
+    first = store.promote("v1", None)
+    store.script(Fault("unavailable", "replace manifests/latest.txt"))
+    with pytest.raises(Exception, match="unavailable"):
+        store.promote("v2", first)
+    assert [p.version for p in reader.history()] == ["v1", "v2"]
+    store.objects.remove("manifests/history/000002.json")
+    store.promote("v4", store.promote("v3", first))
+    assert [p.version for p in reader.history()] == ["v1", "v3", "v4"]
+    assert find_succession(reader, "v4", {"v3": {}}).versions == ("v1",)
+
+
+def test_records_before_the_last_few_are_read_once() -> None:
+    store = filled(2)
+    reader = MemoryStore(store.objects)
+    for number in range(UNSETTLED + 4):
+        store.promote(("v1", "v2")[number % 2], store.current())
+    before = reader.history()
+    reader.script(Fault("torn", "read manifests/history/00000[1-4].json"))
+    assert reader.history() == before
+    reader.script(Fault("unavailable", "read manifests/history/00000[5-9].json"))
+    with pytest.raises(StoreError, match="unavailable"):
+        reader.history()
