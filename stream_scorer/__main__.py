@@ -129,7 +129,8 @@ def _add_readers(commands: Any) -> None:
         "stream_scorer.verify:run_verify",
         _GROUP,
         "Reads input, scores and dead letters from the beginning to where they are now, as\n"
-        "committed. Exit code 1 when an outcome is missing, double, out of order or nobody's.",
+        "committed. Exit code 1 when an outcome is missing, double, out of order, nobody's or at\n"
+        "odds with itself or its input, and when there are inputs but none could be judged.",
     )
     verify.add_argument(
         "--from-beginning", action="store_true", help="the default without --state and --since"
@@ -155,6 +156,13 @@ def _add_readers(commands: Any) -> None:
         default=20,
         metavar="N",
         help="name so many offenders (20)",
+    )
+    verify.add_argument(
+        "--sample",
+        type=_whole,
+        default=10,
+        metavar="N",
+        help="compare the transaction of one input in N with its score's (10); 1: all, 0: none",
     )
     verify.add_argument(
         "--timeout", type=_rate, default=60.0, metavar="S", help="give up after S idle seconds (60)"
@@ -213,10 +221,17 @@ def _add_dlq(commands: Any) -> None:
         _GROUP,
         "Each dead letter is redriven at most once, however often and wherever this is run: the\n"
         "progress is committed with the records, in the group KAFKA_GROUP_ID-redrive. What a\n"
-        "filter leaves out can be redriven later.",
+        "filter leaves out can be redriven later. Kafka forgets the progress when this is not run\n"
+        "for offsets.retention.minutes (a week); then what is too old to tell whether it was\n"
+        "redriven before is left, unless --again is given.",
     )
     _selection(redrive)
     redrive.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    redrive.add_argument(
+        "--again",
+        action="store_true",
+        help="also those too old to tell whether they were redriven before",
+    )
     _json(redrive)
     allow = _command(
         dlq,

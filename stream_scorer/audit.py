@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.audit_digest import combine
+from stream_scorer.audit_expiry import Cuts, Expiry, LogKey
 from stream_scorer.audit_redriven import RedrivenOnce
 from stream_scorer.audit_tally import Tally
 from stream_scorer.audit_versions import VersionRanges
@@ -36,8 +37,6 @@ from stream_scorer.findings import (
 )
 from stream_scorer.ledger import Ledger
 from stream_scorer.outcome_log import OutcomeLog
-
-LogKey = tuple[Kind, int]
 
 MOST_STRAYS: Final = 1_000_000
 """Outcomes in another partition than their input that are kept until that is read, some 80 bytes
@@ -64,6 +63,7 @@ class Audit:
         self.totals: dict[str, int] = {}
         self.versions = VersionRanges()
         self.redriven = RedrivenOnce()
+        self.expiry = Expiry()
         self.held: list[Outcomes] = []
         """Outcomes beyond the edge."""
         self.strays: list[Outcomes] = []
@@ -83,7 +83,8 @@ class Audit:
     # --- the calls of a run
 
     def begin_run(self, inputs: Spans, edges: Mapping[int, int], log_lows: Mapping[LogKey, int],
-                  *, lows: Mapping[int, int] | None = None) -> None:  # fmt: skip
+                  *, lows: Mapping[int, int] | None = None,
+                  cuts: Cuts | None = None) -> None:  # fmt: skip
         """Say what this run is to judge.
 
         Args:
@@ -91,6 +92,7 @@ class Audit:
             edges: the input offset to stop before, by partition.
             log_lows: the first offset that is left of each partition of outcomes.
             lows: where to begin partitions that were never audited; their first record without.
+            cuts: what retention can have removed; without, it may have been anything.
         """
         self._known = inputs
         for partition, span in inputs.items():
@@ -98,8 +100,12 @@ class Audit:
             ledger = self.ledgers.setdefault(partition, Ledger(low, low))
             self.tally.count("unaudited", ledger.skip_to(span.low))
             ledger.begin_run(edges[partition], is_resumed=self.is_open)
-        for key, low in log_lows.items():
-            self.logs.setdefault(key, OutcomeLog()).begin_run(low, is_resumed=self.is_open)
+        lost = [
+            key
+            for key, low in log_lows.items()
+            if self.logs.setdefault(key, OutcomeLog()).begin_run(low, is_resumed=self.is_open)
+        ]
+        self.expiry.begin_run(cuts or Cuts(), lost, is_resumed=self.is_open)
         self.is_open = True
         waiting, self.held = self.held, []
         for outcomes in waiting:
@@ -115,7 +121,8 @@ class Audit:
         """Data records of one input partition in the stripe, in its order."""
         if not len(inputs.offsets):
             return
-        self.ledgers[inputs.partition].add(inputs.offsets, inputs.key_hashes)
+        self.ledgers[inputs.partition].add(inputs)
+        self.expiry.see(inputs.partition, inputs.offsets, inputs.times)
         self.tally.count("inputs", len(inputs.offsets))
         first, last = int(inputs.offsets[0]), int(inputs.offsets[-1])
         begun = self.ranges.get(inputs.partition, (first, last, 0))
@@ -139,7 +146,12 @@ class Audit:
             return
         self.tally.count("scores" if outcomes.kind is Kind.SCORE else "dead_letters", len(outcomes))
         self.logs.setdefault((outcomes.kind, outcomes.partition), OutcomeLog()).read(outcomes)
+        self.expiry.see_outcomes(outcomes)
         self._sort(outcomes)
+
+    def lose(self, kind: Kind, partition: int, low: int) -> None:
+        """Outcomes before ``low`` were removed, perhaps before they were read."""
+        self.logs.setdefault((kind, partition), OutcomeLog()).lose(low)
 
     def add_unreadable(self, kind: Kind, partition: int, offset: int) -> None:
         """An outcome that does not say whose it is."""
@@ -247,6 +259,7 @@ class Audit:
         late = self.logs[outcomes.kind, outcomes.partition].advance(outcomes)
         if outcomes.kind is Kind.SCORE:
             self.tally.blame(Fault.OUT_OF_ORDER, outcomes, late)
+        self.tally.blame(Fault.IMPLAUSIBLE, outcomes, ~outcomes.is_plausible)
         self.versions.add(outcomes)
         elsewhere = outcomes.source_partitions != outcomes.partition
         if elsewhere.any():
@@ -268,13 +281,17 @@ class Audit:
         if not len(outcomes):
             return
         ledger = self.ledgers[partition]
-        absent, again, wrong = ledger.answer(outcomes.source_offsets, outcomes.key_hashes)
-        self.tally.blame(Fault.DUPLICATE, outcomes, again)
-        self.tally.blame(Fault.WRONG_KEY, outcomes, wrong)
+        found = ledger.answer(outcomes)
+        self.tally.blame(Fault.DUPLICATE, outcomes, found.again)
+        self.tally.blame(Fault.WRONG_KEY, outcomes, found.wrong_key)
+        self.tally.blame(Fault.WRONG_TRANSACTION, outcomes, found.wrong_transaction)
+        self.tally.count("transactions_compared", np.count_nonzero(found.compared))
+        self.tally.count("inputs_unread", np.count_nonzero(found.unread))
+        self.tally.count("keys_not_compared", np.count_nonzero(found.late))
         earlier = outcomes.source_offsets < ledger.run_start
-        self.tally.count("settled_late", np.count_nonzero(earlier & ~absent & ~again))
-        if absent.any():
-            self.gaps.append(outcomes.take(absent))
+        self.tally.count("settled_late", np.count_nonzero(earlier & ~found.absent & ~found.again))
+        if found.absent.any():
+            self.gaps.append(outcomes.take(found.absent))
 
     def _hold(self, outcomes: Outcomes) -> None:
         """Outcomes beyond the edge; without a next run, those of inputs that are there go."""
@@ -320,9 +337,15 @@ class Audit:
     def _judge_missing(self, partition: int) -> PartitionRange:
         ledger = self.ledgers[partition]
         logs = {kind: self.logs.get((kind, partition), OutcomeLog()) for kind in Kind}
-        judged_from = max(log.judged_from(ledger.edge) for log in logs.values())
+        left = {kind: log.judged_from(ledger.edge) for kind, log in logs.items()}
+        judged_from = max(
+            min(first, self.expiry.judged_from(kind, partition, ledger.edge))
+            for kind, first in left.items()
+        )
         missing = ledger.count_missing(judged_from)
         not_judged = ledger.count_missing(0) - missing
+        doubtful = missing - ledger.count_missing(max(judged_from, *left.values()))
+        self.tally.count("removed_early", doubtful)
         room = self.tally.room(Fault.MISSING)
         self.tally.miss(partition, missing, ledger.missing(judged_from, room))
         self.tally.count("not_judged", not_judged)

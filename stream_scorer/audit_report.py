@@ -19,6 +19,8 @@ _FAULT_WORDS: Final = {
     Fault.ORPHAN: "never was, but has this outcome",
     Fault.WRONG_PARTITION: "has its outcome in another partition",
     Fault.WRONG_KEY: "has another key than this outcome",
+    Fault.WRONG_TRANSACTION: "is another transaction than this score is of",
+    Fault.IMPLAUSIBLE: "has a score that is no probability, or at odds with its decision",
     Fault.UNREADABLE: "cannot be told from this outcome",
     Fault.REDRIVEN_TWICE: "was made of a dead letter that was redriven before",
 }
@@ -28,13 +30,23 @@ _ASIDE: Final = {
     "later": "outcomes of inputs beyond those that were judged",
     "waiting": "outcomes of inputs that are not committed yet, kept for the next run",
     "not_judged": "inputs whose outcomes may have expired",
+    "keys_not_compared": "outcomes that came too late to compare keys and transactions",
+    "inputs_unread": "scores of inputs that cannot be decoded now: transactions not compared",
+    "removed_early": "of the missing outcomes may have been deleted by somebody: others of their "
+    "partition are gone, and they are younger than what retention removes",
     "unaudited": "offsets that retention removed before this audit came to them",
     "unplaced": "outcomes in wrong partitions, too many to keep: their inputs count as missing",
     "settled_late": "inputs that an earlier run found missing have an outcome now",
 }
 """What is counted and is no fault; the names are those of :mod:`stream_scorer.audit_tally`."""
 
-_JUDGED: Final = ("unplaced", "settled_late")
+_JUDGED: Final = (
+    "unplaced",
+    "settled_late",
+    "keys_not_compared",
+    "inputs_unread",
+    "removed_early",
+)
 _SHOWN_INTERVALS: Final = 5  # of each partition, for a person; all are in the JSON
 
 
@@ -44,12 +56,13 @@ class Report:
 
     Attributes:
         verdict: what was found.
-        identity: of cluster and topics.
-        group: the scorers' consumer group.
+        identity: of cluster, topics and group.
+        is_committed_only: only inputs that the group has committed were judged.
         uncommitted: inputs at the end that the group has not committed yet; None if it never
             committed.
         since: where the range begins, epoch milliseconds, if that was asked for.
         until: where it ends, likewise.
+        sample: the transaction of one input in so many was compared; none with 0.
         state: the state's file; None without.
         is_continued: the audit went on from an earlier one.
         seconds: how long it took.
@@ -57,18 +70,22 @@ class Report:
 
     verdict: Verdict
     identity: Identity
-    group: str
+    is_committed_only: bool
     uncommitted: int | None
     since: int | None
     until: int | None
+    sample: int
     state: str | None
     is_continued: bool
     seconds: float
 
     @property
     def is_verified(self) -> bool:
-        """Whether each input has exactly one outcome, with nothing else wrong."""
-        return self.verdict.is_clean
+        """Whether each input has exactly one outcome, with nothing else wrong.
+
+        Not so when there are inputs and none of them could be judged.
+        """
+        return self.verdict.is_clean and (self.verdict.judged > 0 or not self.verdict.inputs)
 
     @property
     def topics(self) -> Mapping[str, str]:
@@ -90,20 +107,25 @@ class Report:
         verdict, counts = self.verdict, self.verdict.counts
         said: dict[str, Any] = {
             "verified": self.is_verified,
+            "conclusion": conclude(self),
             "topics": dict(self.topics),
             "topic_ids": {role: known for role, (_, known) in self.identity.topics.items()},
             "cluster_id": self.identity.cluster,
-            "group": self.group,
+            "group": self.identity.group,
             "inputs": verdict.inputs,
+            "judged": verdict.judged,
             "scores": verdict.scores,
             "dead_letters": verdict.dead_letters,
             "redriven": counts.get("redriven", 0),
+            "transactions_compared": counts.get("transactions_compared", 0),
+            "sample": self.sample,
             "model_versions": dict(verdict.versions),
             "faults": {str(fault): count for fault, count in verdict.faults.items()},
             "offenders": [offender.as_json() for offender in verdict.offenders],
             "expired_inputs": verdict.expired,
             "later_inputs": verdict.later,
             **{name: counts.get(name, 0) for name in _ASIDE if name not in ("expired", "later")},
+            "committed_only": self.is_committed_only,
             "uncommitted_inputs": self.uncommitted,
             "since": self.since,
             "until": self.until,
@@ -162,8 +184,8 @@ def print_report(report: Report, model: str | None = None) -> None:
         for line in _model_lines(verdict, model):
             say(line)
     say(f"digest {verdict.digest}, {report.seconds:.1f} s")
-    say(_conclusion(report))
-    if verdict.faults[Fault.MISSING] and report.uncommitted:
+    say(conclude(report))
+    if verdict.faults[Fault.MISSING] and report.uncommitted and not report.is_committed_only:
         note(
             f"up to {report.uncommitted:,} inputs are not committed by the scorers yet: wait for "
             "them, or judge only what is committed with --committed"
@@ -175,6 +197,11 @@ def _asides(report: Report) -> Iterator[str]:
     for name, what in _ASIDE.items():
         if count := verdict.counts.get(name, 0):
             yield f"{count:,} {what}" + ("" if name in _JUDGED else ": not judged")
+    if report.is_committed_only and report.uncommitted:
+        group = report.identity.group
+        yield f"up to {report.uncommitted:,} inputs not committed by the group {group}: not judged"
+    if compared := verdict.counts.get("transactions_compared", 0):
+        yield f"{compared:,} scores compared with the transaction of their input"
     if verdict.times:
         first, last = verdict.times
         yield f"inputs from {format_time(first)} to {format_time(last)}"
@@ -209,12 +236,35 @@ def _interval(interval: Mapping[str, Any]) -> str:
     )
 
 
-def _conclusion(report: Report) -> str:
-    if not report.is_verified:
+def conclude(report: Report) -> str:
+    """What was proved, in a sentence that claims no more."""
+    verdict = report.verdict
+    if not verdict.is_clean:
         return "NOT VERIFIED"
-    if report.verdict.counts.get("not_judged", 0) or report.verdict.counts.get("unaudited", 0):
-        return "verified: every input that could be judged has exactly one outcome"
-    return "verified: every input has exactly one outcome"
+    which = _judged_inputs(report)
+    if not verdict.inputs:
+        return f"nothing to judge: no {which.format('inputs')}"
+    if not verdict.judged:
+        return f"NOT VERIFIED: none of {verdict.inputs:,} inputs could be judged"
+    which = which.format("input")
+    if left := verdict.counts.get("not_judged", 0):
+        return (
+            f"verified: every {which} that could be judged has exactly one outcome; {left:,} of "
+            f"{verdict.inputs:,} could not"
+        )
+    if verdict.counts.get("unaudited", 0):
+        return f"verified: every {which} that could be judged has exactly one outcome"
+    return f"verified: every {which} has exactly one outcome"
+
+
+def _judged_inputs(report: Report) -> str:
+    """Which inputs were to be judged, with a place for the noun."""
+    return (
+        ("new " if report.is_continued else "")
+        + ("committed " if report.is_committed_only else "")
+        + "{}"
+        + (" of the range" if report.since is not None or report.until is not None else "")
+    )
 
 
 def _words(offender: Offender, topics: Mapping[str, str]) -> str:

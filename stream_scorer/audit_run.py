@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 from stream_scorer.audit import Audit
@@ -21,7 +22,8 @@ _MOST_WAITING: Final = 1_000_000
 OnProgress = Callable[[int, int], None]
 """Told how many offsets have been read, and how many there are to read."""
 
-Unreadable = list[tuple[int, int]]
+OnLost = Callable[[int, int], None]
+"""Told a partition and its first offset when what was to be read before that was removed."""
 
 
 class Source(Protocol):
@@ -31,7 +33,9 @@ class Source(Protocol):
         """The inputs of the spans; a partition's in its order."""
         ...
 
-    def outcomes(self, kind: Kind, spans: Spans) -> Iterator[tuple[Outcomes, list[int]]]:
+    def outcomes(
+        self, kind: Kind, spans: Spans, on_lost: OnLost
+    ) -> Iterator[tuple[Outcomes, list[int]]]:
         """Outcomes, each with the offsets of unreadable ones in the same partition."""
         ...
 
@@ -131,7 +135,7 @@ class AuditRun:
         before, begun = self._done, sum(log.position for log in logs.values())
         if not is_last and all(logs[p].reached >= stops[p] for p in logs):
             return
-        for outcomes, unreadable in self.source.outcomes(kind, spans):
+        for outcomes, unreadable in self.source.outcomes(kind, spans, partial(audit.lose, kind)):
             audit.add_outcomes(outcomes)
             for offset in unreadable:
                 audit.add_unreadable(kind, outcomes.partition, offset)

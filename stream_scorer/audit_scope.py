@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from stream_scorer.audit_expiry import Cuts, find_cuts
 from stream_scorer.audit_state import Identity
 from stream_scorer.console import require_topics
 from stream_scorer.errors import RetryableError, UsageError
@@ -59,6 +61,7 @@ class Scope:
         ends: the outcomes, to their high watermarks: open txns are waited for.
         uncommitted: offsets the group has not committed; None if it never did.
         is_compacted: the input is.
+        cuts: what retention can have removed of the outcomes.
     """
 
     settings: GroupSettings
@@ -70,6 +73,7 @@ class Scope:
     ends: Mapping[Kind, Spans]
     uncommitted: int | None
     is_compacted: bool
+    cuts: Cuts
 
     def topic(self, kind: Kind) -> str:
         """Where outcomes of a kind are."""
@@ -95,7 +99,8 @@ def open_scope(settings: GroupSettings, wanted: Range) -> Scope:
     topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
     counts = require_topics(settings, topics)
     group = settings.kafka_group_id + _AUDIT_GROUP
-    is_compacted = _check_cleanup(settings)
+    configs = _fetch_configs(settings)
+    is_compacted = _check_cleanup(settings, configs)
     inputs = committed_spans(settings, group, topics[0], counts[topics[0]])
     committed = _committed_offsets(settings, inputs)
     if wanted.committed_only and not committed:
@@ -126,16 +131,26 @@ def open_scope(settings: GroupSettings, wanted: Range) -> Scope:
         },
         uncommitted=_uncommitted(inputs, committed),
         is_compacted=is_compacted,
+        cuts=find_cuts(
+            {
+                Kind.SCORE: configs[settings.output_topic],
+                Kind.DEAD_LETTER: configs[settings.dlq_topic],
+            },
+            time.time_ns() // 1_000_000,
+        ),
     )
 
 
-def _check_cleanup(settings: GroupSettings) -> bool:
-    """Whether the input is compacted; compacted outcomes prove nothing."""
+def _fetch_configs(settings: GroupSettings) -> dict[str, dict[str, str]]:
     admin = open_admin(settings)
+    topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
+    return {topic: topic_config(admin, topic) for topic in topics}
+
+
+def _check_cleanup(settings: GroupSettings, configs: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether the input is compacted; compacted outcomes prove nothing."""
     compacted = [
-        topic
-        for topic in (settings.input_topic, settings.output_topic, settings.dlq_topic)
-        if "compact" in topic_config(admin, topic).get("cleanup.policy", "")
+        topic for topic, config in configs.items() if "compact" in config.get("cleanup.policy", "")
     ]
     if outcomes := [topic for topic in compacted if topic != settings.input_topic]:
         raise UsageError(
@@ -153,7 +168,8 @@ def _identify(settings: GroupSettings) -> Identity:
     }
     admin = open_admin(settings)
     cluster, ids = topic_ids(admin, sorted(set(roles.values())), QUERY_SECONDS)
-    return Identity(cluster, {role: (name, ids[name]) for role, name in roles.items()})
+    named = {role: (name, ids[name]) for role, name in roles.items()}
+    return Identity(cluster, named, settings.kafka_group_id)
 
 
 def _committed_offsets(settings: GroupSettings, spans: Spans) -> dict[int, int]:

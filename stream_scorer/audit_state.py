@@ -18,6 +18,7 @@ import numpy as np
 import orjson
 
 from stream_scorer.audit import Audit
+from stream_scorer.audit_expiry import Expiry
 from stream_scorer.audit_redriven import RedrivenOnce
 from stream_scorer.audit_versions import VersionRanges
 from stream_scorer.errors import UsageError
@@ -25,7 +26,7 @@ from stream_scorer.findings import LEAF_BYTES, Kind, Outcomes
 from stream_scorer.ledger import Ledger
 from stream_scorer.outcome_log import OutcomeLog
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """Of the file; one of another format is refused."""
 
 _COLUMNS: Final = {
@@ -36,6 +37,8 @@ _COLUMNS: Final = {
     "times": "<i8",
     "leaves": "u1",
     "versions": "<i4",
+    "transactions": "<i8",
+    "is_plausible": "?",
 }
 
 
@@ -46,16 +49,19 @@ class Identity:
     Attributes:
         cluster: the cluster's id.
         topics: input, scores and dead letters, each with its name and id.
+        group: the scorers' consumer group, whose committed inputs are judged.
     """
 
     cluster: str
     topics: Mapping[str, tuple[str, str]]
+    group: str
 
     def as_state(self) -> dict[str, Any]:
         """For the file."""
         return {
             "cluster": self.cluster,
             "topics": {role: list(topic) for role, topic in self.topics.items()},
+            "group": self.group,
         }
 
 
@@ -63,7 +69,7 @@ def load_audit(path: Path, identity: Identity, limit: int) -> Audit | None:
     """The audit on file; None when there is no file yet.
 
     Raises:
-        UsageError: it cannot be read, is damaged, or is of other topics.
+        UsageError: it cannot be read, is damaged, or is of other topics or another group.
     """
     try:
         raw = path.read_bytes()
@@ -120,6 +126,7 @@ def dump_audit(audit: Audit) -> dict[str, Any]:
         "totals": dict(audit.totals),
         "versions": audit.versions.as_state(),
         "redriven": audit.redriven.as_state(),
+        "expiry": audit.expiry.as_state(),
         "held": [_dump_outcomes(outcomes) for outcomes in audit.held],
         "strays": [_dump_outcomes(outcomes) for outcomes in audit.strays],
         "gaps": [_dump_outcomes(outcomes) for outcomes in audit.gaps],
@@ -139,6 +146,7 @@ def parse_audit(state: Mapping[str, Any], limit: int) -> Audit:
     audit.totals = state["totals"]
     audit.versions = VersionRanges.from_state(state["versions"])
     audit.redriven = RedrivenOnce.from_state(state["redriven"])
+    audit.expiry = Expiry.from_state(state["expiry"])
     audit.held = [_parse_outcomes(row) for row in state["held"]]
     audit.strays = [_parse_outcomes(row) for row in state["strays"]]
     audit.gaps = [_parse_outcomes(row) for row in state["gaps"]]
@@ -153,6 +161,11 @@ def _check_identity(path: Path, found: Mapping[str, Any], identity: Identity) ->
     if found["cluster"] != wanted["cluster"]:
         raise UsageError(
             f"the state {path} is of cluster {found['cluster']}, this is {wanted['cluster']}"
+        )
+    if found["group"] != wanted["group"]:
+        raise UsageError(
+            f"the state {path} is of group {found['group']}, not of {wanted['group']}: is "
+            "KAFKA_GROUP_ID that of the scorers?"
         )
     for role, (name, topic_id) in wanted["topics"].items():
         known, known_id = found["topics"][role]

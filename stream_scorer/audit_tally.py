@@ -4,10 +4,14 @@ Counts by name: ``inputs``, ``scores``, ``dead_letters`` (read), ``redriven`` (i
 letters), ``expired`` (outcomes whose inputs retention has removed, or lie before the range),
 ``compacted`` (outcomes of inputs that compaction may have removed), ``later`` (outcomes of inputs
 beyond the audited ones), ``waiting`` (the same, kept for the next run), ``settled_late`` (outcomes
-of inputs that an earlier run reported missing), ``not_judged`` (inputs whose outcomes may have
-expired), ``unaudited`` (offsets that retention removed before this audit came to them),
+of inputs that an earlier run reported missing), ``not_judged`` (inputs without an outcome, which
+may have expired), ``removed_early`` (missing outcomes that only a person, not retention, can have
+removed), ``unaudited`` (offsets that retention removed before this audit came to them),
 ``unplaced`` (outcomes in another partition than their input, too many to keep, so that their inputs
-count as missing too), and each :class:`Fault`.
+count as missing too), ``transactions_compared`` (outcomes whose transaction was compared with that
+of their input), ``inputs_unread`` (scores for which that was not possible, as the input cannot be
+decoded), ``keys_not_compared`` (outcomes that came so late that neither key nor transaction was
+compared), and each :class:`Fault`.
 """
 
 from __future__ import annotations

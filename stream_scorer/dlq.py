@@ -21,7 +21,8 @@ from stream_scorer.letter_counts import LetterCounts
 from stream_scorer.limits import Tally
 from stream_scorer.outcome_reader import as_text
 from stream_scorer.reasons import printable
-from stream_scorer.redrive import Redriven, redrive
+from stream_scorer.redrive import redrive
+from stream_scorer.redrive_plan import Redriven
 from stream_scorer.rejection_ledger import KafkaTallyLedger
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.settings import load_settings
@@ -132,7 +133,7 @@ def _verdict(fault: Fault | None) -> str:
 def run_redrive(args: argparse.Namespace) -> int:
     """``dlq redrive``: sends dead letters back to the input, each at most once."""
     settings = load_settings(GroupSettings)
-    done = redrive(settings, _selection(args), dry_run=args.dry_run)
+    done = redrive(settings, _selection(args), dry_run=args.dry_run, again=args.again)
     if args.json:
         _say_json({"dry_run": args.dry_run, **_redriven_json(done)})
         return 0
@@ -144,6 +145,10 @@ def run_redrive(args: argparse.Namespace) -> int:
         (done.left, "left out by the filter, for a later redrive"),
         (done.earlier, "redriven earlier"),
         (done.impossible, "cannot be redriven: cut, or too large for the input"),
+        (
+            done.too_old,
+            "left, too old to tell whether they were redriven before: --again takes them too",
+        ),
     ):
         if count:
             say(f"{count:,} {what}")
@@ -236,6 +241,7 @@ def _redriven_json(done: Redriven) -> dict[str, Any]:
         "left": done.left,
         "earlier": done.earlier,
         "impossible": done.impossible,
+        "too_old": done.too_old,
         "by_stage": dict(done.by_stage),
     }
 

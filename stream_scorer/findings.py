@@ -13,6 +13,12 @@ from numpy.typing import NDArray
 LEAF_BYTES: Final = 32
 """A SHA-256."""
 
+NOT_SAMPLED: Final = np.iinfo(np.int64).min
+"""Instead of a transaction's id: it was not looked at. No id we know of is so far from zero."""
+
+NOT_DECODED: Final = NOT_SAMPLED + 1
+"""Instead of a transaction's id: the input was looked at and cannot be read."""
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -35,6 +41,8 @@ class Fault(StrEnum):
     ORPHAN = "orphan"  # an outcome of an input that never was
     WRONG_PARTITION = "wrong_partition"  # an outcome in another partition than its input
     WRONG_KEY = "wrong_key"  # an outcome whose key is not its input's
+    WRONG_TRANSACTION = "wrong_transaction"  # a score of another transaction than its input's
+    IMPLAUSIBLE = "implausible"  # a score outside 0 to 1, or at odds with its own decision
     UNREADABLE = "unreadable"  # an outcome that does not say whose it is
     REDRIVEN_TWICE = "redriven_twice"  # an input made of a dead letter that was redriven before
 
@@ -85,6 +93,7 @@ class Inputs:
         offsets: int64 ``[n]``.
         key_hashes: CRC-32 of the keys, uint32 ``[n]``.
         times: record timestamps, epoch milliseconds, int64 ``[n]``.
+        transactions: their ids, int64 ``[n]``; ``NOT_SAMPLED`` or ``NOT_DECODED`` without.
         origins: the redriven ones among them, int64 ``[k, 3]``: the input's offset, and partition
             and offset of the dead letter it was made of.
     """
@@ -93,6 +102,7 @@ class Inputs:
     offsets: NDArray[np.int64]
     key_hashes: NDArray[np.uint32]
     times: NDArray[np.int64]
+    transactions: NDArray[np.int64]
     origins: NDArray[np.int64] = field(default_factory=_no_origins)
 
 
@@ -112,6 +122,9 @@ class Outcomes:
             ``[n, 32]``.
         versions: index into ``version_names`` of a score's model version, int32 ``[n]``; -1 for
             dead letters.
+        transactions: ids of the transactions that scores say they are of, int64 ``[n]``;
+            ``NOT_SAMPLED`` for dead letters.
+        is_plausible: False for a score that is at odds with itself, bool ``[n]``.
         version_names: such as ``v3``.
     """
 
@@ -124,6 +137,8 @@ class Outcomes:
     times: NDArray[np.int64]
     leaves: NDArray[np.uint8]
     versions: NDArray[np.int32]
+    transactions: NDArray[np.int64]
+    is_plausible: NDArray[np.bool_]
     version_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -142,6 +157,8 @@ class Outcomes:
             self.times[rows],
             self.leaves[rows],
             self.versions[rows],
+            self.transactions[rows],
+            self.is_plausible[rows],
             self.version_names,
         )
 
@@ -241,6 +258,11 @@ class Verdict:
     def dead_letters(self) -> int:
         """All that were read."""
         return self.counts.get("dead_letters", 0)
+
+    @property
+    def judged(self) -> int:
+        """Inputs of which is known whether they have an outcome."""
+        return self.inputs - self.counts.get("not_judged", 0)
 
     @property
     def expired(self) -> int:

@@ -21,8 +21,8 @@ class OutcomeLog:
         position: the offset to read next.
         reached: one more than the highest audited input of the partition of the same number that
             has an outcome here: the frontier of the merge.
-        is_headless: retention has removed outcomes that were never read.
-        first_source: the first input offset seen in this run; None without any.
+        is_headless: outcomes were removed that were never read.
+        first_source: the first input offset seen after what was removed; None without any.
         count: outcomes read in this run.
         chained: outcomes in the chain.
         chain: see :mod:`stream_scorer.audit_digest`.
@@ -36,19 +36,28 @@ class OutcomeLog:
     chained: int = 0
     chain: bytes = EMPTY_CHAIN
 
-    def begin_run(self, low: int, *, is_resumed: bool = False) -> None:
+    def begin_run(self, low: int, *, is_resumed: bool = False) -> bool:
         """Go on where the last run stopped, or at ``low``, the first offset that is left.
 
         What an interrupted run had seen counts as seen.
+
+        Returns:
+            whether outcomes were removed before they were read.
         """
         if not is_resumed:
             self.is_headless = False
             self.first_source = None
             self.count = 0
-        if low > self.position:
-            self.is_headless = True
-            self.position = low
-            self.first_source = None  # whatever lay between is gone
+        return self.lose(low)
+
+    def lose(self, low: int) -> bool:
+        """Whatever was before ``low`` is gone; whether any of it was not read yet."""
+        if low <= self.position:
+            return False
+        self.is_headless = True
+        self.position = low
+        self.first_source = None  # whatever lay between is gone
+        return True
 
     def read(self, outcomes: Outcomes) -> None:
         """Note what was read."""

@@ -1,11 +1,11 @@
-"""Turns records of the input, output and dead letter topic into columns for an audit."""
+"""Turns records of the output and dead letter topic into columns for an audit."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable, Iterator
 from itertools import groupby
-from typing import Any, Final, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,9 @@ from numpy.typing import NDArray
 from schemas.records import UndecodableRecord
 from schemas.rejections import ERROR_HEADERS
 from stream_scorer.audit_digest import leaves
-from stream_scorer.findings import Coordinates, Inputs, Kind, Outcomes
+from stream_scorer.findings import Coordinates, Kind, Outcomes
 from stream_scorer.runtime.kafka import Message
-from stream_scorer.score_reader import ScoreReader, Source, Sources
-
-_REDRIVEN: Final = "redrive."  # as stream_scorer.redrive writes its origin headers
+from stream_scorer.score_reader import ScoreReader, Source, Sources, no_sources
 
 
 def dead_letter_source(message: Message) -> Source:
@@ -74,17 +72,6 @@ def by_partition(records: Iterable[Message]) -> Iterator[tuple[int, list[Message
         yield partition, list(group)
 
 
-def read_inputs(partition: int, records: list[Message], dlq_topic: str) -> Inputs:
-    """One partition's inputs as columns."""
-    return Inputs(
-        partition,
-        _offsets(records),
-        _key_hashes(records),
-        _times(records),
-        _origins(records, dlq_topic),
-    )
-
-
 class OutcomeReader:
     """Reads outcomes of one kind; those that do not say whose they are come apart."""
 
@@ -95,7 +82,7 @@ class OutcomeReader:
 
     def read(self, partition: int, records: list[Message]) -> tuple[Outcomes, list[Coordinates]]:
         """One partition's records as columns, and where the unreadable ones are."""
-        offsets = _offsets(records)
+        offsets = offsets_of(records)
         values = [message.value() for message in records]
         is_score = self._kind is Kind.SCORE
         found = self._scores.sources(values) if is_score else self._letters(records)
@@ -106,10 +93,12 @@ class OutcomeReader:
             offsets,
             found.partitions,
             found.offsets,
-            _key_hashes(records),
-            _times(records),
+            key_hashes_of(records),
+            times_of(records),
             leaves(places, values),
             found.versions,
+            found.transactions,
+            found.is_plausible,
             self._scores.version_names if is_score else (),
         )
         if found.is_readable.all():
@@ -118,55 +107,35 @@ class OutcomeReader:
         return outcomes.take(found.is_readable), lost
 
     def _letters(self, records: list[Message]) -> Sources:
-        found = Sources(
-            np.full(len(records), -1, np.int64),
-            np.full(len(records), -1, np.int64),
-            np.full(len(records), -1, np.int32),
-            np.ones(len(records), np.bool_),
-        )
+        found = no_sources(len(records))
         for row, message in enumerate(records):
             try:
                 source = dead_letter_source(message)
             except UndecodableRecord:
                 found.is_readable[row] = False
                 continue
-            if source.topic == self._input_topic and _are_offsets(source[1:]):
+            if source.topic == self._input_topic and are_offsets(source[1:]):
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
         return found
 
 
-def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
-    """The redriven ones: offset, and partition and offset of the dead letter."""
-    rows = []
-    for message in records:
-        headers = message.headers()
-        if not headers:
-            continue
-        found = {n: as_text(v) for n, v in headers_of(message) if n.startswith(_REDRIVEN)}
-        if found.get(_REDRIVEN + "topic") != dlq_topic:
-            continue
-        try:
-            origin = [int(found[_REDRIVEN + part]) for part in ("partition", "offset")]
-        except (KeyError, ValueError):  # anybody may write such headers; ours are whole
-            continue
-        if _are_offsets(origin):
-            rows.append([message.offset(), *origin])
-    return np.array(rows, np.int64).reshape(-1, 3)
-
-
-def _are_offsets(numbers: Iterable[Any]) -> bool:
+def are_offsets(numbers: Iterable[Any]) -> bool:
+    """Whether these can be partitions and offsets."""
     return all(0 <= number < 2**62 for number in numbers)
 
 
-def _offsets(records: list[Message]) -> NDArray[np.int64]:
+def offsets_of(records: list[Message]) -> NDArray[np.int64]:
+    """Where records are, int64 ``[n]``."""
     return np.array([message.offset() for message in records], np.int64)
 
 
-def _key_hashes(records: list[Message]) -> NDArray[np.uint32]:
+def key_hashes_of(records: list[Message]) -> NDArray[np.uint32]:
+    """Hashes of their keys, uint32 ``[n]``."""
     return np.array([key_hash(message.key()) for message in records], np.uint32)
 
 
-def _times(records: list[Message]) -> NDArray[np.int64]:
+def times_of(records: list[Message]) -> NDArray[np.int64]:
+    """Their timestamps, epoch milliseconds, int64 ``[n]``."""
     return np.array([message.timestamp()[1] for message in records], np.int64)
 
 

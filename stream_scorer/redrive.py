@@ -5,14 +5,17 @@ on the input topic, and the progress as an offset commit of the group
 ``<KAFKA_GROUP_ID>-redrive``. Nobody joins that group, so its metadata fences nothing; the fence is
 the transactional id of the same name. A redrive reads the progress only after
 ``init_transactions``, which ends an earlier one's open txn and makes all its later calls fail.
+
+Kafka forgets committed offsets after a while: each run commits the progress of every partition
+again, and where there is none, only dead letters are redriven that are too young to have been
+redriven before it was forgotten (:mod:`stream_scorer.redrive_memory`).
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
+import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from stream_scorer.console import require_topics
@@ -29,6 +32,8 @@ from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.findings import Span, Spans
 from stream_scorer.outcome_reader import by_partition
 from stream_scorer.patience import ask_committed
+from stream_scorer.redrive_memory import fetch_retention_ms, known_since
+from stream_scorer.redrive_plan import Plan, Planner, Redriven
 from stream_scorer.redrive_progress import RedriveProgress, parse_progress
 from stream_scorer.runtime.kafka import (
     INPUT_MAX_BYTES,
@@ -54,7 +59,6 @@ ORIGIN_HEADERS: Final = "redrive."
 TXN_SECONDS: Final = 30.0  # of one transactional call
 _TXN_RECORDS: Final = 500  # small enough that one txn ends well inside its timeout
 _BY_KEY: Final = -1  # librdkafka's word for "the partitioner decides"
-_OVERHEAD_BYTES: Final = 4096  # batch and record framing, with room
 _FENCED: Final = (
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -62,55 +66,18 @@ _FENCED: Final = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Redriven:
-    """What a redrive did, or with a dry run would do.
-
-    Attributes:
-        redriven: dead letters sent to the input.
-        left: dead letters the selection left out; a later redrive can take them.
-        earlier: had been redriven before, among those that were looked at.
-        impossible: cut or too large for the input; passed over for good.
-        by_stage: the redriven ones by stage.
-    """
-
-    redriven: int
-    left: int
-    earlier: int
-    impossible: int
-    by_stage: Mapping[str, int]
-
-
-@dataclass(slots=True)
-class _Tally:
-    counts: Counter[str] = field(default_factory=Counter)
-    by_stage: Counter[str] = field(default_factory=Counter)
-
-    def result(self) -> Redriven:
-        counts = self.counts
-        return Redriven(
-            counts["redriven"],
-            counts["left"],
-            counts["earlier"],
-            counts["impossible"],
-            dict(self.by_stage),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Plan:
-    """One txn: letters of one partition, and its progress then."""
-
-    partition: int
-    letters: tuple[DeadLetter, ...]
-    progress: RedriveProgress
-    has_news: bool
-
-
-def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = False) -> Redriven:
+def redrive(
+    settings: GroupSettings, selection: Selection, *, dry_run: bool = False, again: bool = False
+) -> Redriven:
     """Redrive the selected dead letters that are there now and have not been redriven yet.
 
     It can be interrupted or killed at any time and started again.
+
+    Args:
+        settings: where.
+        selection: which.
+        dry_run: do nothing, only tell.
+        again: also those that are too old to tell whether they were redriven before.
 
     Raises:
         UsageError: no broker answers, a topic is missing, or a filter leaves out too many.
@@ -121,12 +88,16 @@ def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = Fa
     counts = require_topics(settings, topics)
     group = settings.kafka_group_id + GROUP_SUFFIX
     limit = topic_config(open_admin(settings), settings.input_topic).get("max.message.bytes")
+    dlq, partitions = settings.dlq_topic, counts[settings.dlq_topic]
     sender = None if dry_run else _Sender(settings, counts[settings.input_topic])
     consumer = open_consumer(settings, group)
     try:
-        progress = _load(consumer, settings.dlq_topic, counts[settings.dlq_topic])
-        planner = _Planner(selection, progress, int(limit or INPUT_MAX_BYTES))
-        for letters in _unredriven(settings, progress, counts[settings.dlq_topic]):
+        progress = _load(settings, consumer, dlq, partitions)
+        spans = _unread(settings, progress, partitions)
+        if sender is not None:
+            sender.renew(progress, consumer)
+        planner = Planner(selection, progress, int(limit or INPUT_MAX_BYTES), again=again)
+        for letters in _letters(settings, spans):
             plan = planner.plan(letters)
             if sender is not None and plan.has_news:
                 sender.commit(plan, consumer)
@@ -136,48 +107,6 @@ def redrive(settings: GroupSettings, selection: Selection, *, dry_run: bool = Fa
         raise _translate(cause) from cause
     finally:
         consumer.close()
-
-
-class _Planner:
-    """Decides for each dead letter, and keeps each partition's progress."""
-
-    def __init__(
-        self, selection: Selection, progress: Mapping[int, RedriveProgress], max_bytes: int
-    ) -> None:
-        self._selection = selection
-        self._progress = dict(progress)
-        self._first_left: dict[int, int] = {}
-        self._max_bytes = max_bytes
-        self.tally = _Tally()
-
-    def plan(self, letters: list[DeadLetter]) -> _Plan:
-        """What goes into the next txn: letters of one partition, in its order."""
-        partition = letters[0].partition
-        before = self._progress[partition]
-        chosen, passed = [], []
-        for letter in letters:
-            verdict = self._decide(letter, before)
-            self.tally.counts[verdict] += 1
-            if verdict == "redriven":
-                chosen.append(letter)
-                self.tally.by_stage[letter.stage] += 1
-            if verdict == "left":
-                self._first_left.setdefault(partition, letter.offset)
-            else:
-                passed.append(letter.offset)
-        after = before.after(passed, letters[-1].offset + 1, self._first_left.get(partition))
-        self._progress[partition] = after
-        return _Plan(partition, tuple(chosen), after, has_news=after != before)
-
-    def _decide(self, letter: DeadLetter, before: RedriveProgress) -> str:
-        if before.has(letter.offset):
-            return "earlier"
-        if letter not in self._selection:
-            return "left"
-        size = len(letter.value or b"") + len(letter.key or b"") + _header_bytes(letter.headers)
-        if letter.is_cut or size > self._max_bytes - _OVERHEAD_BYTES:
-            return "impossible"
-        return "redriven"
 
 
 class _Sender:
@@ -196,21 +125,34 @@ class _Sender:
         except KafkaException as error:
             raise _translate(error) from error
 
-    def commit(self, plan: _Plan, consumer: Consumer) -> None:
+    def renew(self, progress: Mapping[int, RedriveProgress], consumer: Consumer) -> None:
+        """One txn: the progress of every partition as it is, so that Kafka keeps it for longer."""
+        self._commit((), progress, consumer)
+
+    def commit(self, plan: Plan, consumer: Consumer) -> None:
         """One txn: the records and the progress, or nothing."""
-        progress = plan.progress
+        self._commit(plan.letters, {plan.partition: plan.progress}, consumer)
+
+    def _commit(
+        self,
+        letters: Iterable[DeadLetter],
+        progress: Mapping[int, RedriveProgress],
+        consumer: Consumer,
+    ) -> None:
         # Before anything is sent: this refuses when there are too many holes to remember.
-        metadata = progress.metadata()
-        offset = TopicPartition(self._dlq, plan.partition, progress.position, metadata)
+        offsets = [
+            TopicPartition(self._dlq, partition, own.position, own.metadata())
+            for partition, own in progress.items()
+        ]
         self._producer.begin_transaction()
         try:
-            for letter in plan.letters:
+            for letter in letters:
                 self._send(letter)
             self._producer.flush(TXN_SECONDS)
             if self._failures:
                 raise KafkaException(self._failures[0])
             self._producer.send_offsets_to_transaction(
-                [offset], consumer.consumer_group_metadata(), TXN_SECONDS
+                offsets, consumer.consumer_group_metadata(), TXN_SECONDS
             )
             self._producer.commit_transaction(TXN_SECONDS)
         except BaseException:
@@ -277,16 +219,22 @@ def _origin(dlq_topic: str, letter: DeadLetter) -> list[Header]:
     ]
 
 
-def _load(consumer: Consumer, topic: str, partitions: int) -> dict[int, RedriveProgress]:
+def _load(
+    settings: GroupSettings, consumer: Consumer, topic: str, partitions: int
+) -> dict[int, RedriveProgress]:
     asked = [TopicPartition(topic, partition) for partition in range(partitions)]
     found = ask_committed(consumer, asked, QUERY_SECONDS)
-    return {part.partition: parse_progress(part.offset, part.metadata) for part in found}
+    progress = {part.partition: parse_progress(part.offset, part.metadata) for part in found}
+    if unknown := [part.partition for part in found if part.offset < 0]:
+        since = known_since(int(time.time() * 1000), fetch_retention_ms(settings))
+        progress |= dict.fromkeys(unknown, RedriveProgress(known_since=since))
+    return progress
 
 
-def _unredriven(
+def _unread(
     settings: GroupSettings, progress: Mapping[int, RedriveProgress], partitions: int
-) -> Iterator[list[DeadLetter]]:
-    """Dead letters of one partition from its position on, as many at a time as a txn takes."""
+) -> Spans:
+    """Of each partition of dead letters, from its progress' position to its end."""
     topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
     whole: Spans = committed_spans(settings, group, topic, partitions)
     for partition, span in whole.items():
@@ -296,7 +244,12 @@ def _unredriven(
                 f"topic was made anew; delete the group {settings.kafka_group_id}{GROUP_SUFFIX} "
                 "if its dead letters are to be redriven"
             )
-    spans = {p: Span(max(span.low, progress[p].position), span.high) for p, span in whole.items()}
+    return {p: Span(max(span.low, progress[p].position), span.high) for p, span in whole.items()}
+
+
+def _letters(settings: GroupSettings, spans: Spans) -> Iterator[list[DeadLetter]]:
+    """Those of one partition, as many at a time as a txn takes."""
+    topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
             yield from _chunks(map(parse_dead_letter, own))
@@ -306,7 +259,3 @@ def _chunks(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
     rest = iter(letters)
     while some := list(itertools.islice(rest, _TXN_RECORDS)):
         yield some
-
-
-def _header_bytes(headers: Iterable[Header]) -> int:
-    return sum(len(name.encode()) + len(value or b"") + 8 for name, value in headers)

@@ -19,7 +19,8 @@ METADATA_BYTES: Final = 4096
 """Kafka's default ``offset.metadata.max.bytes``."""
 
 _MARK: Final = "redriven:"
-_MOST_BITS: Final = 8 * 1024 * 1024  # what damaged metadata may unpack to
+_SINCE: Final = "since:"
+_MOST_BITS: Final = 8 * 1024 * 1024  # a bitmap of 1 MiB; what damaged metadata may unpack to
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +30,13 @@ class RedriveProgress:
     Attributes:
         position: every dead letter before this offset has been.
         beyond: and these offsets after it.
+        known_since: nothing is known of an earlier redrive of dead letters that were written before
+            this time (epoch milliseconds), as Kafka may have forgotten it.
     """
 
     position: int = 0
     beyond: frozenset[int] = frozenset()
+    known_since: int = 0
 
     def has(self, offset: int) -> bool:
         """Whether the dead letter at ``offset`` has been redriven."""
@@ -50,27 +54,41 @@ class RedriveProgress:
         """
         done = self.beyond | frozenset(redriven)
         position = max(self.position, next_offset if first_left is None else first_left)
-        return RedriveProgress(position, frozenset(o for o in done if o >= position))
+        return RedriveProgress(
+            position, frozenset(o for o in done if o >= position), self.known_since
+        )
 
     def metadata(self) -> str:
-        """``beyond`` as text: a compressed bitmap from the position on; empty when it is.
+        """All but the position as text; empty where there is nothing to say.
+
+        ``since:<known_since>;redriven:<beyond>``, each only if it is there; the latter is a
+        compressed bitmap from the position on.
 
         Raises:
-            UsageError: there are too many holes to fit.
+            UsageError: there are too many holes to fit, or what is done is too far beyond them.
         """
+        since = f"{_SINCE}{self.known_since}" if self.known_since else ""
         if not self.beyond:
-            return ""
-        bits = bytearray((max(self.beyond) - self.position) // 8 + 1)
+            return since
+        size = max(self.beyond) - self.position + 1
+        if size > _MOST_BITS:
+            raise self._too_much()
+        bits = bytearray(-(-size // 8))
         for offset in self.beyond:
             byte, bit = divmod(offset - self.position, 8)
             bits[byte] |= 1 << bit
-        text = _MARK + base64.b64encode(zlib.compress(bytes(bits), 9)).decode()
+        done = _MARK + base64.b64encode(zlib.compress(bytes(bits), 9)).decode()
+        text = f"{since};{done}" if since else done
         if len(text) > METADATA_BYTES:
-            raise UsageError(
-                f"too many dead letters were left out since offset {self.position} to remember "
-                "which: redrive the others first, without a filter or with another"
-            )
+            raise self._too_much()
         return text
+
+    def _too_much(self) -> UsageError:
+        return UsageError(
+            f"too many dead letters were left out since offset {self.position} to remember "
+            "which: redrive the others first, without a filter or with another (those too old to "
+            "tell: with --again)"
+        )
 
 
 def parse_progress(offset: int, metadata: str | None) -> RedriveProgress:
@@ -82,19 +100,26 @@ def parse_progress(offset: int, metadata: str | None) -> RedriveProgress:
     position = max(0, offset)
     if not metadata:
         return RedriveProgress(position)
-    if not metadata.startswith(_MARK):
-        raise FatalError(f"the redrive group was used by something else: metadata {metadata!r}")
+    beyond, known_since = frozenset[int](), 0
+    for part in metadata.split(";"):
+        name, colon, content = part.partition(":")
+        if name + colon == _MARK:
+            beyond = _unpack(position, content)
+        elif name + colon == _SINCE and content.isascii() and content.isdecimal():
+            known_since = int(content)
+        else:
+            raise FatalError(f"the redrive group was used by something else: metadata {metadata!r}")
+    return RedriveProgress(position, beyond, known_since)
+
+
+def _unpack(position: int, text: str) -> frozenset[int]:
+    most, unpacker = _MOST_BITS // 8, zlib.decompressobj()
     try:
-        packed = base64.b64decode(metadata.removeprefix(_MARK), validate=True)
-        bits = zlib.decompressobj().decompress(packed, _MOST_BITS // 8)
+        bits = unpacker.decompress(base64.b64decode(text, validate=True), most + 1)
     except (binascii.Error, zlib.error) as error:
         raise FatalError(f"the redrive group's metadata is damaged: {error}") from error
-    return RedriveProgress(
-        position,
-        frozenset(
-            position + 8 * i + bit
-            for i, byte in enumerate(bits)
-            for bit in range(8)
-            if byte >> bit & 1
-        ),
+    if len(bits) > most or not unpacker.eof:
+        raise FatalError("the redrive group's metadata is damaged: too long, or without its end")
+    return frozenset(
+        position + 8 * i + bit for i, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1
     )

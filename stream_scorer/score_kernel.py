@@ -15,7 +15,7 @@ UNREADABLE: Final = 2  # by this program: the reference decoder has the last wor
 
 # Mirrors of score_program.Op and Slot: the compiler wants plain integers.
 _END, _VARINT, _FIXED, _BYTES, _UNION, _JUMP, _BLOCK, _AGAIN = 0, 1, 2, 3, 4, 5, 6, 7
-_TAKE_VARINT = 8
+_TAKE_VARINT, _TAKE_FIXED = 8, 10
 _MOST_NESTED: Final = 16  # arrays and maps in each other; ours have one
 
 
@@ -45,7 +45,7 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
     places: NDArray[Any],
     states: NDArray[Any],
 ) -> None:
-    """Fill ``places`` (int64 ``[n, 6]``, by slot) and ``states`` (uint8 ``[n]``).
+    """Fill ``places`` (int64 ``[n, SLOTS]``) and ``states`` (uint8 ``[n]``).
 
     Args:
         buf: the values one after the other, uint8.
@@ -80,6 +80,16 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
                 continue
             if op == _FIXED:
                 p += a
+            elif op == _TAKE_FIXED:
+                width = program[pc - 1, 2]
+                if width > end - p:
+                    states[i] = UNREADABLE
+                    break
+                value = 0
+                for k in range(width):
+                    value |= int(buf[p + k]) << (8 * k)
+                places[i, a] = value
+                p += width
             elif op == _AGAIN:
                 stack[depth - 1] -= 1
                 if stack[depth - 1] > 0:

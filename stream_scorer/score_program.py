@@ -1,9 +1,9 @@
-"""From a score's schema to a short program that finds whose score it is. Pure.
+"""From a score's schema to a short program that finds whose score it is, and what it says. Pure.
 
-An audit needs four values of a score (topic, partition and offset of its source, and the model
-version). The program says how to step over everything else, so that a compiled loop need not build
-it. Schemas that keep the four elsewhere than ours does have no program; the reference decoder reads
-those.
+An audit needs some values of a score: topic, partition and offset of its source, the model version,
+and the transaction, score, decision and thresholds. The program says how to step over everything
+else, so that a compiled loop need not build it. Schemas that keep these elsewhere than ours does
+have no program; the reference decoder reads those.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ class Op(IntEnum):
     AGAIN = 7  # an item is done; ``a``: its BLOCK
     TAKE_VARINT = 8  # into slot ``a``
     TAKE_BYTES = 9  # where it starts into slot ``a``, its length into ``a`` + 1
+    TAKE_FIXED = 10  # ``b`` bytes, little-endian, into slot ``a``
 
 
 class Slot(IntEnum):
@@ -39,9 +40,18 @@ class Slot(IntEnum):
     VERSION = 2  # and its length
     PARTITION = 4
     OFFSET = 5
+    TRANSACTION = 6
+    SCORE = 7  # the bits of a double, as are the thresholds
+    DECISION = 8
+    IS_FLAGGED = 9
+    REVIEW = 10
+    BLOCK = 11
 
 
-SLOTS: Final = 6
+SLOTS: Final = 12
+
+DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
+"""By the number that the schema's enum gives them."""
 
 _SIMPLE: Final = {
     "null": (Op.FIXED, 0),
@@ -59,11 +69,18 @@ _WANTED: Final = {
     ("source", "topic"): (Slot.TOPIC, Op.TAKE_BYTES, ("string",)),
     ("source", "partition"): (Slot.PARTITION, Op.TAKE_VARINT, ("int", "long")),
     ("source", "offset"): (Slot.OFFSET, Op.TAKE_VARINT, ("int", "long")),
+    ("transaction_id",): (Slot.TRANSACTION, Op.TAKE_VARINT, ("int", "long")),
+    ("score",): (Slot.SCORE, Op.TAKE_FIXED, ("double",)),
+    ("decision",): (Slot.DECISION, Op.TAKE_VARINT, ("enum",)),
+    ("is_flagged",): (Slot.IS_FLAGGED, Op.TAKE_FIXED, ("boolean",)),
+    ("review_threshold",): (Slot.REVIEW, Op.TAKE_FIXED, ("double",)),
+    ("block_threshold",): (Slot.BLOCK, Op.TAKE_FIXED, ("double",)),
 }
+_FIXED_BYTES: Final = {"double": 8, "boolean": 1}
 
 
 class _Unusual(Exception):
-    """The four values are not where ours are."""
+    """The values are not where ours are."""
 
 
 class _Assembler:
@@ -84,10 +101,12 @@ class _Assembler:
         kind = avro_type["type"] if isinstance(avro_type, dict) else avro_type
         if path in _WANTED:
             slot, op, types = _WANTED[path]
-            if kind not in types:
+            if kind not in types or (
+                kind == "enum" and tuple(avro_type["symbols"])[: len(DECISIONS)] != DECISIONS
+            ):
                 raise _Unusual
             self.taken.add(path)
-            self.emit(op, slot)
+            self.emit(op, slot, _FIXED_BYTES.get(kind, 0))
         elif isinstance(avro_type, list):
             self._union(avro_type)
         elif kind == "record":

@@ -14,6 +14,7 @@ from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.records import UndecodableRecord
 from schemas.resolver import SchemaResolver, UnknownSchema
 from schemas.writer_schema import UnreadableSchema, parse_writer
+from stream_scorer.findings import NOT_SAMPLED
 from stream_scorer.score_kernel import (
     OTHER_HEAD,
     READ,
@@ -22,7 +23,7 @@ from stream_scorer.score_kernel import (
     equal_texts,
     find_sources,
 )
-from stream_scorer.score_program import SLOTS, Slot, build_program
+from stream_scorer.score_program import DECISIONS, SLOTS, Slot, build_program
 
 _STACK_DEPTH: Final = 16
 
@@ -36,19 +37,62 @@ class Source(NamedTuple):
 
 
 class Sources(NamedTuple):
-    """Whose some scores are.
+    """Whose some scores are, and what they say.
 
     Attributes:
         partitions: int64 ``[n]``; -1 where the score is of no input of the topic.
         offsets: int64 ``[n]``.
         versions: index into the reader's ``version_names``, int32 ``[n]``.
         is_readable: bool ``[n]``; the rest holds nothing where it is False.
+        transactions: the transactions' ids, int64 ``[n]``; ``NOT_SAMPLED`` where none is said.
+        is_plausible: see :func:`are_plausible`, bool ``[n]``.
     """
 
     partitions: NDArray[np.int64]
     offsets: NDArray[np.int64]
     versions: NDArray[np.int32]
     is_readable: NDArray[np.bool_]
+    transactions: NDArray[np.int64]
+    is_plausible: NDArray[np.bool_]
+
+
+class Said(NamedTuple):
+    """What one score says of itself."""
+
+    source: Source
+    version: str
+    transaction: int
+    is_plausible: bool
+
+
+def no_sources(size: int) -> Sources:
+    """Room for so many: of nobody's, and nothing wrong with them."""
+    return Sources(
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int32),
+        np.ones(size, np.bool_),
+        np.full(size, NOT_SAMPLED, np.int64),
+        np.ones(size, np.bool_),
+    )
+
+
+def are_plausible(
+    scores: NDArray[np.float64],
+    decisions: NDArray[np.int64],
+    is_flagged: NDArray[np.int64],
+    review: NDArray[np.float64],
+    block: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Whether scores are probabilities and agree with their own decision.
+
+    The decision follows from score and thresholds as the schema's documentation says.
+    """
+    due = (scores >= review).astype(np.int64)
+    due[scores >= block] = DECISIONS.index("BLOCK")
+    is_probability = (scores >= 0) & (scores <= 1)  # NaN is none
+    found: NDArray[np.bool_] = is_probability & (decisions == due) & (is_flagged == (due > 0))
+    return found
 
 
 class _Writer(NamedTuple):
@@ -83,7 +127,7 @@ class ScoreReader:
             UndecodableRecord: the value is no score.
             RetryableError: the registry does not answer.
         """
-        return self._decode(value)[0]
+        return self._decode(value).source
 
     def sources(self, values: Sequence[bytes | None]) -> Sources:
         """Where the inputs of scores are, all at once.
@@ -91,14 +135,8 @@ class ScoreReader:
         Raises:
             RetryableError: the registry does not answer.
         """
-        size = len(values)
-        found = Sources(
-            np.full(size, -1, np.int64),
-            np.zeros(size, np.int64),
-            np.zeros(size, np.int32),
-            np.ones(size, np.bool_),
-        )
-        left = np.arange(size)
+        found = no_sources(len(values))
+        left = np.arange(len(values))
         seen: set[bytes] = set()
         while len(left):
             head = _head(values[left[0]])
@@ -149,6 +187,14 @@ class ScoreReader:
         is_ours = flags & (offsets >= 0) & (partitions >= 0)
         found.partitions[rows] = np.where(is_ours, partitions, -1)
         found.offsets[rows] = np.where(is_ours, offsets, -1)
+        found.transactions[rows] = places[:, Slot.TRANSACTION]
+        found.is_plausible[rows] = are_plausible(
+            _doubles(places, Slot.SCORE),
+            places[:, Slot.DECISION],
+            places[:, Slot.IS_FLAGGED],
+            _doubles(places, Slot.REVIEW),
+            _doubles(places, Slot.BLOCK),
+        )
         begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
         changed_texts(buf, begins, lengths, flags)
         starts = np.flatnonzero(flags)
@@ -163,15 +209,16 @@ class ScoreReader:
     ) -> None:
         for row in rows.tolist():
             try:
-                source, version = self._decode(values[row])
+                said = self._decode(values[row])
             except UndecodableRecord:
                 found.is_readable[row] = False
                 continue
+            source = said.source
             if source.topic == self._topic and source.offset >= 0 and source.partition >= 0:
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
-            else:
-                found.offsets[row] = -1
-            found.versions[row] = self._version(version)
+            found.versions[row] = self._version(said.version)
+            found.transactions[row] = said.transaction
+            found.is_plausible[row] = said.is_plausible
 
     def _version(self, name: str) -> int:
         return self._versions.setdefault(name, len(self._versions))
@@ -182,7 +229,7 @@ class ScoreReader:
         except UndecodableRecord:
             return None
 
-    def _decode(self, value: bytes | None) -> tuple[Source, str]:
+    def _decode(self, value: bytes | None) -> Said:
         if not value:
             raise UndecodableRecord("the value is empty")
         head = _head(value)
@@ -191,7 +238,7 @@ class ScoreReader:
             score = fastavro.schemaless_reader(io.BytesIO(value[len(head) :]), writer.schema)
             source = score["source"]
             found = Source(str(source["topic"]), int(source["partition"]), int(source["offset"]))
-            return found, str(score["model_version"])
+            return Said(found, str(score["model_version"]), *_content(score))
         except Exception as error:  # untrusted bytes raise anything in there
             raise UndecodableRecord(f"not readable by its schema: {error}") from error
 
@@ -209,6 +256,28 @@ class ScoreReader:
         except (UnknownSchema, UnreadableSchema) as error:
             raise UndecodableRecord(str(error)) from error
         return self._writers.setdefault(head, _Writer(parsed, build_program(parsed)))
+
+
+def _doubles(places: NDArray[np.int64], slot: Slot) -> NDArray[np.float64]:
+    """The column that holds the bits of doubles."""
+    return places[:, slot].copy().view(np.float64)
+
+
+def _content(score: Any) -> tuple[int, bool]:
+    """The transaction, and whether the score is plausible; without either, it is not."""
+    names = ("score", "decision", "is_flagged", "review_threshold", "block_threshold")
+    if not {"transaction_id", *names} <= score.keys() or score["decision"] not in DECISIONS:
+        return score.get("transaction_id", NOT_SAMPLED), False
+    value, decision, is_flagged, review, block = (score[name] for name in names)
+    return score["transaction_id"], bool(
+        are_plausible(
+            np.array([value], np.float64),
+            np.array([DECISIONS.index(decision)], np.int64),
+            np.array([is_flagged], np.int64),
+            np.array([review], np.float64),
+            np.array([block], np.float64),
+        )[0]
+    )
 
 
 def _head(value: bytes | None) -> bytes:

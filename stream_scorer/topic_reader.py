@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from stream_scorer.errors import RetryableError
@@ -104,24 +104,40 @@ def time_offsets(
 
 
 def read_spans(
-    settings: KafkaSettings, group_id: str, topic: str, spans: Spans, stall_seconds: float
+    settings: KafkaSettings,
+    group_id: str,
+    topic: str,
+    spans: Spans,
+    stall_seconds: float,
+    on_lost: Callable[[int, int], None] = lambda _partition, _low: None,
 ) -> Iterator[list[Message]]:
     """The committed data records of the spans, in batches; a partition's in its order.
 
     Each partition is let go as soon as its end was reached. Nothing is committed and no group is
     joined.
 
+    Args:
+        settings: the broker.
+        group_id: for the broker's logs.
+        topic: to read.
+        spans: what of it.
+        stall_seconds: how long nothing may come.
+        on_lost: told a partition and its first offset when records were removed before they were
+            read, after all that came before; reading goes on from that offset.
+
     Raises:
-        RetryableError: no partition moved for ``stall_seconds``; the message names where.
+        RetryableError: no partition moved for ``stall_seconds``; the message names where. Or the
+            topic was cut at its end.
         FatalError: the broker refuses us.
     """
     left = {p: span for p, span in spans.items() if span.high > span.low}
+    reached = {p: span.low for p, span in left.items()}
     consumer = open_consumer(
         settings,
         group_id,
         **{
             "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
+            "auto.offset.reset": "error",  # not silently from the earliest: that would be a gap
             "queued.min.messages": _BATCH_RECORDS * 4,
             "queued.max.messages.kbytes": _QUEUE_KBYTES,
             "fetch.message.max.bytes": _FETCH_BYTES,
@@ -132,8 +148,11 @@ def read_spans(
         moved = time.monotonic()
         while left:
             batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
-            if records := _within(consumer, topic, batch, left):
+            lost: list[int] = []
+            if records := _within(consumer, topic, batch, left, reached, lost):
                 yield records
+            for partition in lost:
+                on_lost(partition, _go_on(consumer, topic, partition, left, reached))
             if batch:
                 moved = time.monotonic()
             elif time.monotonic() - moved > stall_seconds:
@@ -145,9 +164,17 @@ def read_spans(
 
 
 def _within(
-    consumer: Consumer, topic: str, batch: list[Message], left: dict[int, Span]
+    consumer: Consumer,
+    topic: str,
+    batch: list[Message],
+    left: dict[int, Span],
+    reached: dict[int, int],
+    lost: list[int],
 ) -> list[Message]:
-    """The records inside their spans; partitions that reached their end are dropped."""
+    """The records inside their spans; partitions that reached their end are dropped.
+
+    ``reached`` follows what was read; partitions whose next record is gone go to ``lost``.
+    """
     records = []
     for message in batch:
         partition, offset = message.partition(), message.offset()
@@ -155,17 +182,47 @@ def _within(
             continue
         span = left.get(partition)
         error = message.error()
+        if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
+            lost += [partition] if span else []
+            continue
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
         if span is None:
             continue
         if error is None and offset < span.high:
             records.append(message)
+            reached[partition] = offset + 1
         # The end's own offset is the next to come; a record's is that of the record.
         if offset + (error is None) >= span.high:
             del left[partition]
             consumer.incremental_unassign([TopicPartition(topic, partition)])
     return records
+
+
+def _go_on(
+    consumer: Consumer,
+    topic: str,
+    partition: int,
+    left: dict[int, Span],
+    reached: Mapping[int, int],
+) -> int:
+    """Read a partition from its first record on, now that those before it are gone; its offset.
+
+    Raises:
+        RetryableError: nothing is gone before it, so the offset is beyond the end.
+    """
+    low = ask_span(consumer, topic, partition).low
+    if low <= reached[partition]:
+        raise RetryableError(
+            f"{topic} partition {partition} ends before offset {reached[partition]}: it was cut or "
+            "restored"
+        )
+    consumer.incremental_unassign([TopicPartition(topic, partition)])
+    if low < left[partition].high:
+        consumer.incremental_assign([TopicPartition(topic, partition, low)])
+    else:
+        del left[partition]
+    return low
 
 
 def _stalled(topic: str, left: Mapping[int, Span], seconds: float) -> str:

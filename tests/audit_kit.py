@@ -10,8 +10,19 @@ import numpy as np
 
 from stream_scorer.audit import Audit
 from stream_scorer.audit_digest import leaves
-from stream_scorer.audit_run import AuditRun
-from stream_scorer.findings import Fault, Inputs, Kind, Outcomes, Span, Spans, Verdict
+from stream_scorer.audit_expiry import Cuts
+from stream_scorer.audit_run import AuditRun, OnLost
+from stream_scorer.findings import (
+    NOT_DECODED,
+    NOT_SAMPLED,
+    Fault,
+    Inputs,
+    Kind,
+    Outcomes,
+    Span,
+    Spans,
+    Verdict,
+)
 from stream_scorer.outcome_reader import key_hash
 
 T = TypeVar("T")
@@ -27,6 +38,11 @@ class Row:
     version: str = "v1"
     key: int = KEY
     value: bytes = b"score"
+    transaction: int | None = None
+    """As the input's, which has its offset for one, unless another is given."""
+    is_plausible: bool = True
+    time: int | None = None
+    """2000 and its offset, unless another is given; an input has 1000 and its offset."""
 
 
 @dataclass(slots=True)
@@ -43,6 +59,14 @@ class MemoryTopics:
     now: dict[int, Span] | None = None
     batch: int = 4
     reads: int = 0
+    unreadable: set[int] = field(default_factory=set)
+    """Offsets of inputs that cannot be decoded."""
+    input_times: dict[int, int] = field(default_factory=dict)
+    """By offset, where not 1000 and the offset."""
+    removed: dict[tuple[Kind, int], int] = field(default_factory=dict)
+    """What outcomes were removed after the run had begun: those before an offset."""
+    emptied: dict[tuple[Kind, int], int] = field(default_factory=dict)
+    """Partitions of outcomes whose records are all gone: where they end."""
 
     def with_inputs(self, offsets: Sequence[int], partition: int = 0) -> MemoryTopics:
         """Inputs at these offsets."""
@@ -69,7 +93,10 @@ class MemoryTopics:
         for kind in Kind:
             for partition in {*self.spans, *(p for k, p in self.rows if k is kind)}:
                 log = self.rows.get((kind, partition), {})
-                found[kind][partition] = Span(min(log, default=0), max(log, default=-1) + 1)
+                empty = self.emptied.get((kind, partition), 0)
+                found[kind][partition] = Span(
+                    min(log, default=empty), max(log, default=empty - 1) + 1
+                )
         return dict(found)
 
     def inputs(self, spans: Spans) -> Iterator[Inputs]:
@@ -83,14 +110,22 @@ class MemoryTopics:
                     partition,
                     np.array([o for o, _ in part], np.int64),
                     np.full(len(part), KEY, np.uint32),
-                    np.array([1000 + o for o, _ in part], np.int64),
+                    np.array([self.input_times.get(o, 1000 + o) for o, _ in part], np.int64),
+                    np.array(
+                        [NOT_DECODED if o in self.unreadable else o for o, _ in part], np.int64
+                    ),
                     np.array(origins, np.int64).reshape(-1, 3),
                 )
 
-    def outcomes(self, kind: Kind, spans: Spans) -> Iterator[tuple[Outcomes, list[int]]]:
+    def outcomes(
+        self, kind: Kind, spans: Spans, on_lost: OnLost
+    ) -> Iterator[tuple[Outcomes, list[int]]]:
         for partition, span in spans.items():
+            low = self.removed.get((kind, partition), 0)
+            if span.low < min(low, span.high):
+                on_lost(partition, low)
             held = sorted(self.rows.get((kind, partition), {}).items())
-            found = [(o, row) for o, row in held if span.low <= o < span.high]
+            found = [(o, row) for o, row in held if max(low, span.low) <= o < span.high]
             for part in _parts(found, self.batch):
                 self.reads += len(part)
                 good = [(o, row) for o, row in part if row.source is not None]
@@ -104,6 +139,7 @@ def make_outcomes(kind: Kind, partition: int, rows: Sequence[tuple[int, Row]]) -
     """Outcomes as columns, from (offset, row)."""
     names = tuple(dict.fromkeys(row.version for _, row in rows))
     table = np.array([row.source for _, row in rows], np.int64).reshape(-1, 2)
+    said = [row.transaction for _, row in rows]
     offsets = np.array([o for o, _ in rows], np.int64)
     return Outcomes(
         kind,
@@ -112,11 +148,15 @@ def make_outcomes(kind: Kind, partition: int, rows: Sequence[tuple[int, Row]]) -
         table[:, 0],
         table[:, 1],
         np.array([row.key for _, row in rows], np.uint32),
-        2000 + offsets,
+        np.array([2000 + o if row.time is None else row.time for o, row in rows], np.int64),
         leaves(np.column_stack([offsets, table]), [row.value for _, row in rows]),
         np.array([names.index(row.version) for _, row in rows], np.int32)
         if kind is Kind.SCORE
         else np.full(len(rows), -1, np.int32),
+        np.array([o if t is None else t for t, o in zip(said, table[:, 1], strict=True)], np.int64)
+        if kind is Kind.SCORE
+        else np.full(len(rows), NOT_SAMPLED, np.int64),
+        np.array([row.is_plausible for _, row in rows], np.bool_),
         names,
     )
 
@@ -128,12 +168,13 @@ def begin(
     edges: Mapping[int, int] | None = None,
     lows: Mapping[int, int] | None = None,
     stripe: int = 1000,
+    cuts: Cuts | None = None,
 ) -> AuditRun:
     """A run over what the topics hold now."""
     ends = topics.ends()
     log_lows = {(kind, p): span.low for kind, spans in ends.items() for p, span in spans.items()}
     whole = {p: span.high for p, span in topics.spans.items()}
-    audit.begin_run(topics.spans, edges or whole, log_lows, lows=lows)
+    audit.begin_run(topics.spans, edges or whole, log_lows, lows=lows, cuts=cuts)
     return AuditRun(audit, topics, ends, stripe_offsets=stripe)
 
 
@@ -145,10 +186,11 @@ def judge(
     lows: Mapping[int, int] | None = None,
     stripe: int = 1000,
     limit: int = 20,
+    cuts: Cuts | None = None,
 ) -> Verdict:
     """Audit the topics."""
     audit = audit or Audit(limit)
-    verdict = begin(audit, topics, edges=edges, lows=lows, stripe=stripe).run()
+    verdict = begin(audit, topics, edges=edges, lows=lows, stripe=stripe, cuts=cuts).run()
     audit.end_run(limit)
     return verdict
 

@@ -3,47 +3,57 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
 
 from schemas.framing import Header
 from schemas.records import encode_record
-from schemas.transaction_codec import encode_transactions
+from schemas.resolver import LocalSchemas
+from schemas.transaction_codec import TransactionDecoder, encode_transactions
 from stream_scorer.__main__ import main
 from stream_scorer.audit_report import Report
 from stream_scorer.findings import Fault
 from stream_scorer.runtime.kafka import (
     Producer,
+    TopicPartition,
+    open_admin,
     open_producer,
 )
 from stream_scorer.settings import GroupSettings
 from tests.factories import make_batch
-from tests.records import Seen, produce, read_all
+from tests.records import Seen, produce, read_all, wait_settled
 
 PARTITIONS = 3
 
 
-def score_of(record: Seen, topic: str, **changes: Any) -> bytes:
-    source = {"topic": topic, "partition": record.partition, "offset": record.offset, **changes}
-    return encode_record(
-        "fraud_score",
-        {
-            "transaction_id": record.offset,
-            "score": 0.75,
-            "decision": "REVIEW" if record.offset % 2 else "APPROVE",
-            "is_flagged": bool(record.offset % 2),
-            "review_threshold": 0.5,
-            "block_threshold": 0.9,
-            "model_version": "v1",
-            "scored_at": 1_700_000_000_000,
-            "event_time": None,
-            "reasons": [],
-            "source": source,
-            "context": None,
-        },
-    )
+def score_of(record: Seen, topic: str, *, offset: int | None = None, **changes: Any) -> bytes:
+    """A score of a record, or as of another offset; every second one is flagged."""
+    at = record.offset if offset is None else offset
+    is_flagged = bool(record.offset % 2)
+    source = {"topic": topic, "partition": record.partition, "offset": at}
+    fields: dict[str, Any] = {
+        "transaction_id": transaction_of(record.value),
+        "score": 0.75 if is_flagged else 0.25,
+        "decision": "REVIEW" if is_flagged else "APPROVE",
+        "is_flagged": is_flagged,
+        "review_threshold": 0.5,
+        "block_threshold": 0.9,
+        "model_version": "v1",
+        "scored_at": 1_700_000_000_000,
+        "event_time": None,
+        "reasons": [],
+        "source": source,
+        "context": None,
+    }
+    return encode_record("fraud_score", fields | changes)
+
+
+def transaction_of(value: bytes | None) -> int:
+    """The id of an input's transaction; 0 where it cannot be read."""
+    ids = TransactionDecoder(LocalSchemas()).decode([value], [None]).batch.ids
+    return int(ids[0]) if len(ids) else 0
 
 
 def error_headers(record: Seen, topic: str, stage: str = "decode") -> list[Header]:
@@ -64,22 +74,31 @@ def send(producer: Producer, topic: str, record: Seen, value: bytes | None, **mo
 
 
 def give_outcomes(
-    settings: GroupSettings, inputs: Sequence[Seen], stages: Sequence[str | None] = ()
+    settings: GroupSettings,
+    inputs: Sequence[Seen],
+    stages: Sequence[str | None] = (),
+    *,
+    transactions: Sequence[int] = (),
 ) -> None:
-    """A score, or a dead letter where a stage is given, for each input; in one txn."""
+    """A score, or a dead letter where a stage is given, for each input; in one txn.
+
+    Scores are of the inputs' transactions, or of those given.
+    """
     producer = open_producer(settings, **{"transactional.id": settings.kafka_group_id})
-    producer.init_transactions(30)
+    producer.init_transactions(60)
     producer.begin_transaction()
     for i, record in enumerate(inputs):
         stage = stages[i % len(stages)] if stages else None
         topic = settings.input_topic
         if stage is None:
-            send(producer, settings.output_topic, record, score_of(record, topic))
+            own = {"transaction_id": transactions[i]} if transactions else {}
+            send(producer, settings.output_topic, record, score_of(record, topic, **own))
         else:
             headers = error_headers(record, topic, stage)
             send(producer, settings.dlq_topic, record, record.value, headers=headers)
-    producer.flush(30)
-    producer.commit_transaction(30)
+    producer.flush(60)
+    producer.commit_transaction(60)
+    wait_settled(settings, settings.output_topic, settings.dlq_topic)
 
 
 def with_inputs(settings: GroupSettings, n: int = 30) -> list[Seen]:
@@ -87,6 +106,14 @@ def with_inputs(settings: GroupSettings, n: int = 30) -> list[Seen]:
     values: list[bytes | None] = [*encode_transactions(make_batch(n))]
     produce(settings, settings.input_topic, values, PARTITIONS)
     return read_all(settings, settings.input_topic)
+
+
+def delete_before(settings: GroupSettings, topic: str, offsets: Mapping[int, int]) -> None:
+    """Delete the records before these offsets, by partition; -1 deletes all."""
+    admin = open_admin(settings)
+    wanted = [TopicPartition(topic, partition, at) for partition, at in offsets.items()]
+    for future in admin.delete_records(wanted).values():
+        future.result(30)
 
 
 def faults(report: Report) -> dict[Fault, int]:

@@ -1,6 +1,6 @@
 """How fast ``stream-scorer verify`` is, and in how much memory: ``python -m tests.bench.audit``.
 
-An embedded broker gets tiny inputs, a small valid score for each (a dead letter for one in a
+An embedded broker gets small inputs, a small valid score for each (a dead letter for one in a
 thousand, in transactions), and the command audits them in a process of its own.
 """
 
@@ -16,7 +16,9 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from schemas.batch import build_batch
 from schemas.records import encode_record
+from schemas.transaction_codec import encode_transactions
 from stream_scorer.console import say
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.runtime.kafka import Producer, create_topics, open_admin, open_producer
@@ -25,6 +27,7 @@ from stream_scorer.runtime.settings import KafkaSettings
 TOPICS = ("transactions", "fraud-scores", "transactions-dlq")
 _TXN_RECORDS = 50_000
 _LETTER_EVERY = 1000
+_ID_AT = 10  # an input's id is the first field, right after the framing
 
 
 def score(partition: int, offset: int) -> bytes:
@@ -59,6 +62,18 @@ def zigzag(number: int) -> bytes:
     return bytes(found)
 
 
+def inputs(count: int, partitions: int) -> Iterator[tuple[int, bytes, Any]]:
+    """Transactions with their offset for an id, in turn over the partitions."""
+    (sample,) = encode_transactions(
+        build_batch([{"TransactionID": 0, "TransactionDT": 86400, "TransactionAmt": 1.0}])
+    )
+    head, tail = sample[:_ID_AT], sample[_ID_AT + 1 :]  # all but the id is the same
+    for offset in range(count // partitions):
+        value = head + zigzag(offset) + tail
+        for partition in range(partitions):
+            yield partition, value, None
+
+
 def send(producer: Producer, topic: str, rows: Iterator[tuple[int, bytes, Any]]) -> None:
     for partition, value, headers in rows:
         while True:
@@ -71,23 +86,24 @@ def send(producer: Producer, topic: str, rows: Iterator[tuple[int, bytes, Any]])
 
 def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any]]:
     """For each input, in order: topic, partition, value and headers of its outcome."""
-    # All but the source is the same, so only its two numbers are encoded anew.
+    # All but the id and the source is the same, so only these three numbers are encoded anew.
     sample = score(0, 0)
     place = sample.rindex(TOPICS[0].encode()) + len(TOPICS[0])
-    head, tail = sample[:place], sample[place + 2 :]
+    start, between, tail = sample[:_ID_AT], sample[_ID_AT + 1 : place], sample[place + 2 :]
     for offset in range(count // partitions):
         middle = zigzag(offset)
+        head = start + middle + between
         for partition in range(partitions):
             if offset % _LETTER_EVERY == _LETTER_EVERY - 1:
-                start = "__connect.errors."
+                name = "__connect.errors."
                 yield (
                     TOPICS[2],
                     partition,
                     b"x",
                     [
-                        (start + "topic", TOPICS[0].encode()),
-                        (start + "partition", str(partition).encode()),
-                        (start + "offset", str(offset).encode()),
+                        (name + "topic", TOPICS[0].encode()),
+                        (name + "partition", str(partition).encode()),
+                        (name + "offset", str(offset).encode()),
                     ],
                 )
             else:
@@ -97,10 +113,10 @@ def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any
 def fill(settings: KafkaSettings, count: int, partitions: int) -> None:
     """The three topics."""
     create_topics(open_admin(settings), {name: {} for name in TOPICS}, partitions, 1)
-    bigger = {"linger.ms": 50, "queue.buffering.max.messages": 1_000_000}
-    inputs = open_producer(settings, **bigger)
-    send(inputs, TOPICS[0], ((i % partitions, b"x", None) for i in range(count)))
-    assert inputs.flush(600) == 0
+    bigger = {"linger.ms": 50, "queue.buffering.max.messages": 100_000}
+    plain = open_producer(settings, **bigger)
+    send(plain, TOPICS[0], inputs(count, partitions))
+    assert plain.flush(600) == 0
     producer = open_producer(settings, **{**bigger, "transactional.id": "bench"})
     producer.init_transactions(60)
     producer.begin_transaction()
@@ -138,6 +154,7 @@ def audit(settings: KafkaSettings, *arguments: str) -> dict[str, Any]:
         "inputs": said["inputs"],
         "scores": said["scores"],
         "dead_letters": said["dead_letters"],
+        "transactions_compared": said["transactions_compared"],
         "verified": said["verified"],
         "digest": said["digest"],
     }

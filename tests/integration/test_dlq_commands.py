@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 
 import pytest
@@ -10,10 +11,13 @@ from stream_scorer.__main__ import main
 from stream_scorer.dead_letters import Selection, read_dead_letters
 from stream_scorer.errors import UsageError
 from stream_scorer.findings import Fault
-from stream_scorer.redrive import GROUP_SUFFIX, Redriven, redrive
+from stream_scorer.redrive import GROUP_SUFFIX, redrive
+from stream_scorer.redrive_memory import DEFAULT_RETENTION_MS, MOST_SKEW_MS
+from stream_scorer.redrive_plan import Redriven
 from stream_scorer.runtime.kafka import (
     KafkaException,
     TopicPartition,
+    open_admin,
     open_consumer,
     open_producer,
 )
@@ -27,7 +31,7 @@ from tests.command_kit import (
     send,
     with_inputs,
 )
-from tests.records import Seen, read_all
+from tests.records import Seen, read_all, wait_settled
 
 
 def test_dead_letters_are_counted_and_filtered(
@@ -72,7 +76,8 @@ def test_dead_letter_that_is_not_there_is_a_clear_message(
 
 
 def redriven(settings: GroupSettings) -> list[Seen]:
-    """The inputs that came from a redrive."""
+    """The inputs that came from a redrive, which has ended."""
+    wait_settled(settings, settings.input_topic)
     seen = read_all(settings, settings.input_topic)
     return [record for record in seen if "redrive.topic" in record.headers]
 
@@ -82,7 +87,7 @@ def test_each_dead_letter_is_redriven_once_with_its_origin(settings: GroupSettin
     give_outcomes(settings, inputs, ["decode", None])
     letters = list(read_dead_letters(settings))
     assert redrive(settings, Selection()).redriven == len(letters) == 6
-    assert redrive(settings, Selection()) == Redriven(0, 0, 0, 0, {})
+    assert redrive(settings, Selection()) == Redriven(0, 0, 0, 0, 0, {})
     back = redriven(settings)
     assert len(back) == 6
     by_origin = {(r.headers["redrive.partition"], r.headers["redrive.offset"]): r for r in back}
@@ -98,6 +103,7 @@ def test_each_dead_letter_is_redriven_once_with_its_origin(settings: GroupSettin
 def test_redriven_records_are_inputs_that_need_outcomes(settings: GroupSettings) -> None:
     give_outcomes(settings, with_inputs(settings, 6), ["decode"])
     redrive(settings, Selection())
+    wait_settled(settings, settings.input_topic)
     assert faults(verify_topics(settings)) == {Fault.MISSING: 6}
     give_outcomes(settings, redriven(settings))
     report = verify_topics(settings)
@@ -134,7 +140,7 @@ def test_cut_dead_letter_is_passed_over_and_told(settings: GroupSettings) -> Non
     producer = open_producer(settings)
     send(producer, settings.dlq_topic, record, b"cut", headers=headers)
     assert producer.flush(30) == 0
-    assert redrive(settings, Selection()) == Redriven(0, 0, 0, 1, {})
+    assert redrive(settings, Selection()) == Redriven(0, 0, 0, 1, 0, {})
     assert redriven(settings) == []
 
 
@@ -158,3 +164,68 @@ def test_dlq_that_was_made_anew_stops_the_redrive(settings: GroupSettings) -> No
     consumer.close()
     with pytest.raises(UsageError, match="made anew"):
         redrive(settings, Selection())
+
+
+OLD_MS = DEFAULT_RETENTION_MS - MOST_SKEW_MS // 2
+
+
+def give_letters(settings: GroupSettings, ages_ms: list[int]) -> None:
+    """Dead letters of partition 0 that were written so long ago."""
+    producer, now = open_producer(settings), int(time.time() * 1000)
+    for age in ages_ms:
+        record = Seen(0, age, b"13926", b"%d" % age, {})
+        headers = error_headers(record, settings.input_topic)
+        send(producer, settings.dlq_topic, record, record.value, headers=headers,
+             timestamp=now - age)  # fmt: skip
+    assert producer.flush(30) == 0
+
+
+def forget(settings: GroupSettings) -> None:
+    """What the broker does with the group when its offsets are too old."""
+    group = settings.kafka_group_id + GROUP_SUFFIX
+    admin = open_admin(settings)
+    admin.delete_consumer_groups([group])[group].result(30)
+
+
+def test_forgotten_progress_redrives_nothing_twice(settings: GroupSettings) -> None:
+    give_letters(settings, [OLD_MS, OLD_MS])
+    assert redrive(settings, Selection(), again=True).redriven == 2
+    forget(settings)
+    give_letters(settings, [60_000, OLD_MS])
+    for dry_run in (True, False):
+        told = redrive(settings, Selection(), dry_run=dry_run)
+        assert (told.redriven, told.too_old) == (1, 3)
+    told = redrive(settings, Selection())  # now there is progress, and the doubt is still there
+    assert (told.redriven, told.earlier, told.too_old) == (0, 1, 3)
+    assert [r.headers["redrive.offset"] for r in redriven(settings)] == [b"0", b"1", b"2"]
+
+
+def test_what_is_too_old_to_tell_is_redriven_once_when_asked_for(
+    environment: GroupSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_letters(environment, [OLD_MS, 60_000])
+    assert main(["dlq", "redrive"]) == 0
+    said = capsys.readouterr().out
+    assert "1 left, too old to tell whether they were redriven before: --again takes" in said
+    for expected in (1, 0):
+        _, found = say(environment, capsys, "dlq", "redrive", "--again")
+        assert (found["redriven"], found["too_old"]) == (expected, 0)
+    assert len(redriven(environment)) == 2
+
+
+def commits(settings: GroupSettings) -> Counter[bytes]:
+    """How often the progress of each partition was committed, as Kafka keeps it."""
+    group, topic = settings.kafka_group_id + GROUP_SUFFIX, settings.dlq_topic
+    keys = [record.key or b"" for record in read_all(settings, "__consumer_offsets")]
+    return Counter(key for key in keys if group.encode() in key and topic.encode() in key)
+
+
+def test_redrive_without_news_commits_the_progress_of_all_partitions(
+    settings: GroupSettings,
+) -> None:
+    give_outcomes(settings, with_inputs(settings, 3), ["decode", None, None])
+    assert redrive(settings, Selection()).redriven == 1
+    before = commits(settings)
+    assert len(before) == 3
+    assert redrive(settings, Selection()).redriven == 0
+    assert commits(settings) == {key: times + 1 for key, times in before.items()}

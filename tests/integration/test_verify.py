@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from time import time_ns
 
+import numpy as np
 import pytest
 
 from schemas.contracts import load_schema
+from schemas.transaction_codec import encode_transactions, encode_transactions_json
 from stream_scorer.__main__ import main
+from stream_scorer.audit_report import conclude
 from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.findings import Fault
 from stream_scorer.runtime.kafka import (
@@ -23,13 +27,17 @@ from stream_scorer.settings import GroupSettings
 from stream_scorer.verify import verify_topics
 from tests.command_kit import (
     PARTITIONS,
+    delete_before,
+    error_headers,
     faults,
     give_outcomes,
     say,
     score_of,
     send,
+    transaction_of,
     with_inputs,
 )
+from tests.factories import make_batch
 from tests.http_registry import running_registry
 from tests.records import Seen, read_all
 from tests.waiting import wait_until
@@ -98,22 +106,61 @@ def test_each_kind_of_fault_is_found_and_named(
     send(producer, settings.output_topic, inputs[0], score_of(inputs[0], "elsewhere"))
     send(producer, settings.output_topic, inputs[0], b"no score")
     producer.produce(settings.output_topic, score_of(inputs[3], topic), b"other key", 1)
+    odd = score_of(inputs[4], topic, score=7.5, transaction_id=999_999_999)
+    send(producer, settings.output_topic, inputs[4], odd)
     assert producer.flush(30) == 0
-    code, said = say(settings, capsys, "verify", "--limit-offenders", "50")
+    code, said = say(settings, capsys, "verify", "--limit-offenders", "50", "--sample", "1")
     assert code == 1
     assert not said["verified"]
     assert said["faults"] == {
-        "missing": 21,  # one here, and the twenty of the other partitions
+        "missing": 20,  # those of the other partitions
         "duplicate": 1,
-        "out_of_order": 1,
+        "out_of_order": 2,
         "orphan": 2,
         "wrong_partition": 1,
         "wrong_key": 1,
+        "wrong_transaction": 1,
+        "implausible": 1,
         "unreadable": 1,
         "redriven_twice": 0,
     }
-    missing = [o["input"] for o in said["offenders"] if o["fault"] == "missing"]
-    assert {"partition": 0, "offset": inputs[4].offset} in missing
+    place = {"partition": 0, "offset": inputs[4].offset}
+    named = {o["fault"] for o in said["offenders"] if o["input"] == place}
+    assert named == {"wrong_transaction", "implausible", "out_of_order"}
+
+
+def test_transactions_are_compared_whatever_their_inputs_are_written_in(
+    settings: GroupSettings,
+) -> None:
+    batch, producer = make_batch(20), open_producer(settings)
+    with running_registry() as registry:
+        schema_id, _ = registry.add(load_schema("transaction"))
+        settings = settings.model_copy(update={"schema_registry_url": registry.url})
+        for framed, plain in zip(
+            encode_transactions(batch, schema_id), encode_transactions_json(batch), strict=True
+        ):
+            producer.produce(settings.input_topic, framed, b"1", 0)
+            producer.produce(settings.input_topic, plain, b"1", 0)
+        assert producer.flush(30) == 0
+        inputs, ids = read_all(settings, settings.input_topic), np.repeat(batch.ids, 2).tolist()
+        give_outcomes(settings, inputs, transactions=ids)
+        report = verify_topics(settings, sample=1)
+        assert report.is_verified, faults(report)
+        assert report.verdict.counts["transactions_compared"] == 40
+        some = verify_topics(settings, sample=4).verdict.counts["transactions_compared"]
+        assert 0 < some < 20
+        assert "transactions_compared" not in verify_topics(settings, sample=0).verdict.counts
+    without = settings.model_copy(update={"schema_registry_url": None})
+    report = verify_topics(without, sample=1)
+    assert report.is_verified, faults(report)
+    assert report.verdict.counts["inputs_unread"] == 20
+
+
+def test_rows_mixed_up_in_a_batch_are_found(settings: GroupSettings) -> None:
+    inputs = with_inputs(settings, 30)
+    ids = [transaction_of(record.value) for record in inputs]
+    give_outcomes(settings, inputs, transactions=[*ids[1:], ids[0]])
+    assert faults(verify_topics(settings, sample=1)) == {Fault.WRONG_TRANSACTION: 30}
 
 
 def test_only_committed_inputs_are_judged_when_asked(settings: GroupSettings) -> None:
@@ -128,6 +175,7 @@ def test_only_committed_inputs_are_judged_when_asked(settings: GroupSettings) ->
     assert report.is_verified, faults(report)
     assert report.verdict.inputs == 15
     assert report.uncommitted == 15
+    assert conclude(report) == "verified: every committed input has exactly one outcome"
 
 
 def commit(settings: GroupSettings, offsets: dict[int, int]) -> None:
@@ -164,11 +212,61 @@ def test_expired_inputs_are_no_orphans(settings: GroupSettings) -> None:
     assert (report.verdict.inputs, report.verdict.expired) == (7, 2)
 
 
-def delete_before(settings: GroupSettings, topic: str, offsets: dict[int, int]) -> None:
-    admin = open_admin(settings)
-    wanted = [TopicPartition(topic, p, o) for p, o in offsets.items()]
-    for future in admin.delete_records(wanted).values():
-        future.result(30)
+def test_missing_scores_are_found_though_every_dead_letter_expired(
+    settings: GroupSettings,
+) -> None:
+    now = time_ns() // 1_000_000
+    month_ago = now - 30 * 86_400_000
+    producer = open_producer(settings)
+    for offset in range(20):
+        stamp = month_ago + offset if offset < 10 else now
+        producer.produce(settings.input_topic, b"{}", b"1", 0, timestamp=stamp)
+    assert producer.flush(30) == 0
+    inputs = read_all(settings, settings.input_topic)
+    for record in inputs[:10]:
+        if record.offset % 2:
+            score = score_of(record, settings.input_topic)
+            send(producer, settings.output_topic, record, score, timestamp=month_ago)
+        else:
+            headers = error_headers(record, settings.input_topic)
+            send(producer, settings.dlq_topic, record, record.value, headers=headers)
+    assert producer.flush(30) == 0
+    delete_before(settings, settings.dlq_topic, {0: 5})  # as retention would
+    report = verify_topics(settings)
+    assert faults(report) == {Fault.MISSING: 10}
+    assert report.verdict.counts["not_judged"] == 5
+    give_outcomes(settings, inputs[10:])
+    report = verify_topics(settings)
+    assert report.is_verified, faults(report)
+    assert report.verdict.counts["not_judged"] == 5
+
+
+def test_dead_letters_somebody_deleted_are_missing_and_told(
+    environment: GroupSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inputs = with_inputs(environment, 30)
+    give_outcomes(environment, inputs, [None, None, "decode"])
+    delete_before(environment, environment.dlq_topic, dict.fromkeys(range(PARTITIONS), -1))
+    assert main(["verify"]) == 1
+    said = capsys.readouterr().out
+    assert "10 of the missing outcomes may have been deleted by somebody" in said
+
+
+def test_outcomes_that_expire_during_the_audit_are_not_missing(
+    settings: GroupSettings, group_id: str
+) -> None:
+    topic = f"small-{group_id}"
+    create_topics(open_admin(settings), {topic: {"retention.bytes": "1000"}}, PARTITIONS, 1)
+    settings = settings.model_copy(update={"output_topic": topic})
+    give_outcomes(settings, with_inputs(settings, 30))
+
+    def expire(done: int, _total: int) -> None:
+        if not done:
+            delete_before(settings, topic, {0: 4, 1: -1})
+
+    report = verify_topics(settings, on_progress=expire)
+    assert report.is_verified, faults(report)
+    assert report.verdict.counts["not_judged"] == 14
 
 
 def more_inputs(settings: GroupSettings, n: int) -> list[Seen]:
@@ -231,11 +329,17 @@ def test_interrupted_audit_goes_on_where_it_was(settings: GroupSettings, tmp_pat
     assert report.verdict.digest == whole.verdict.digest
 
 
-def test_state_of_topics_made_anew_is_refused(settings: GroupSettings, tmp_path: Path) -> None:
+def test_state_of_another_group_or_of_topics_made_anew_is_refused(
+    settings: GroupSettings, tmp_path: Path
+) -> None:
     give_outcomes(settings, with_inputs(settings, 3))
     commit(settings, dict.fromkeys(range(PARTITIONS), 1))
     state = tmp_path / "audit.state"
     assert verify_topics(settings, state=state).is_verified
+    others = settings.model_copy(update={"kafka_group_id": f"{settings.kafka_group_id}-2"})
+    commit(others, dict.fromkeys(range(PARTITIONS), 1))
+    with pytest.raises(UsageError, match=f"is of group {settings.kafka_group_id}, not of"):
+        verify_topics(others, state=state)
     admin = open_admin(settings)
     for future in admin.delete_topics([settings.output_topic]).values():
         future.result(30)

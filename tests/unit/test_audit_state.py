@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 
 from stream_scorer.audit import Audit
 from stream_scorer.audit_progress import log_lines
-from stream_scorer.audit_report import Report, print_report
+from stream_scorer.audit_report import Report, conclude, print_report
 from stream_scorer.audit_state import Identity, load_audit, save_audit
 from stream_scorer.errors import UsageError
 from stream_scorer.findings import Kind, Span
@@ -21,6 +23,7 @@ from tests.audit_kit import MemoryTopics, Row, judge
 HERE = Identity(
     "cluster-1",
     {"input": ("in", "id-1"), "scores": ("out", "id-2"), "dead_letters": ("dlq", "id-3")},
+    "scorers",
 )
 
 
@@ -49,12 +52,15 @@ def test_there_is_no_audit_without_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (Identity("cluster-2", HERE.topics), "is of cluster cluster-1"),
-        (Identity("cluster-1", {**HERE.topics, "input": ("else", "id-1")}), "not of else"),
-        (Identity("cluster-1", {**HERE.topics, "scores": ("out", "id-9")}), "out was made anew"),
+        (replace(HERE, cluster="cluster-2"), "is of cluster cluster-1"),
+        (replace(HERE, topics={**HERE.topics, "input": ("else", "id-1")}), "not of else"),
+        (replace(HERE, topics={**HERE.topics, "scores": ("out", "id-9")}), "out was made anew"),
+        (replace(HERE, group="others"), "is of group scorers, not of others"),
     ],
 )
-def test_state_of_other_topics_is_refused(tmp_path: Path, other: Identity, message: str) -> None:
+def test_state_of_other_topics_or_another_group_is_refused(
+    tmp_path: Path, other: Identity, message: str
+) -> None:
     save_audit(tmp_path / "state", HERE, audited()[0])
     with pytest.raises(UsageError, match=message):
         load_audit(tmp_path / "state", other, 20)
@@ -73,7 +79,7 @@ def changed(raw: bytes) -> bytes:
         (lambda raw: raw[:-10], "no state of an audit"),
         (lambda _: b"", "no state of an audit"),
         (lambda _: b"[]", "no state of an audit"),
-        (lambda raw: raw.replace(b'"format":1', b'"format":2'), "format 2"),
+        (lambda raw: raw.replace(b'"format":2', b'"format":1'), "format 1"),
     ],
 )
 def test_damaged_state_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
@@ -91,11 +97,14 @@ def test_state_that_cannot_be_written_or_read_is_a_clear_message(tmp_path: Path)
         load_audit(tmp_path, HERE, 20)
 
 
-def report_of(topics: MemoryTopics, **more: Any) -> Report:
+def report_of(
+    topics: MemoryTopics, *, edges: Mapping[int, int] | None = None, **more: Any
+) -> Report:
     given: dict[str, Any] = {
-        "uncommitted": 0, "since": None, "until": None, "state": None, "is_continued": False,
+        "is_committed_only": False, "uncommitted": 0, "since": None, "until": None, "sample": 1,
+        "state": None, "is_continued": False,
     }  # fmt: skip
-    return Report(judge(topics), HERE, "scorers", seconds=1.0, **{**given, **more})
+    return Report(judge(topics, edges=edges), HERE, seconds=1.0, **{**given, **more})
 
 
 def test_report_names_the_range_of_a_model_for_people_and_machines(
@@ -118,8 +127,64 @@ def test_report_names_the_range_of_a_model_for_people_and_machines(
 def test_report_does_not_claim_what_was_not_judged(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(report_of(MemoryTopics().with_inputs(range(4)).write([(0, 2), (0, 3)], at=2)))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "verified: every input that could be judged has exactly one outcome"
+    claim = "verified: every input that could be judged has exactly one outcome; 2 of 4 could not"
+    assert lines[-1] == claim
     assert "2 inputs whose outcomes may have expired: not judged" in lines
+
+
+def test_report_says_when_only_committed_inputs_were_judged(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    topics = MemoryTopics().with_inputs(range(4)).write([(0, 0), (0, 1)])
+    report = report_of(topics, edges={0: 2, 1: 0}, is_committed_only=True, uncommitted=2)
+    assert report.is_verified
+    print_report(report)
+    said = capsys.readouterr()
+    lines = said.out.splitlines()
+    assert lines[-1] == "verified: every committed input has exactly one outcome"
+    assert "up to 2 inputs not committed by the group scorers: not judged" in lines
+    assert said.err == ""
+    assert (report.as_json()["committed_only"], report.as_json()["uncommitted_inputs"]) == (True, 2)
+
+
+def test_report_without_inputs_claims_nothing() -> None:
+    report = report_of(MemoryTopics(), uncommitted=None)
+    assert report.is_verified
+    assert conclude(report) == "nothing to judge: no inputs"
+
+
+@pytest.mark.parametrize(
+    ("given", "claim"),
+    [
+        ({}, "every input"),
+        ({"since": 1}, "every input of the range"),
+        ({"until": 9, "is_committed_only": True}, "every committed input of the range"),
+        ({"is_committed_only": True, "is_continued": True}, "every new committed input"),
+    ],
+)
+def test_report_says_which_inputs_it_is_of(given: dict[str, Any], claim: str) -> None:
+    topics = MemoryTopics().with_inputs([0])
+    nothing = claim.removeprefix("every ").replace("input", "inputs")
+    assert conclude(report_of(MemoryTopics(), **given)) == f"nothing to judge: no {nothing}"
+    report = report_of(topics.write([(0, 0)]), **given)
+    assert conclude(report) == f"verified: {claim} has exactly one outcome"
+
+
+def test_audit_that_could_judge_none_of_its_inputs_is_not_verified() -> None:
+    topics = MemoryTopics().with_inputs(range(4)).write([(0, 9)], at=7)
+    report = report_of(topics, edges={0: 4, 1: 0})
+    assert report.verdict.is_clean
+    assert not report.is_verified
+    assert conclude(report) == "NOT VERIFIED: none of 4 inputs could be judged"
+    assert report.as_json()["conclusion"] == conclude(report)
+
+
+def test_report_tells_what_was_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    topics = MemoryTopics(unreadable={1}).with_inputs(range(3)).write([(0, 0), (0, 1), (0, 2)])
+    print_report(report_of(topics))
+    lines = capsys.readouterr().out.splitlines()
+    assert "1 scores of inputs that cannot be decoded now: transactions not compared" in lines
+    assert "2 scores compared with the transaction of their input" in lines
 
 
 def test_report_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,7 +131,7 @@ def test_help_loads_no_heavy_library() -> None:
         "sys.exit(', '.join(heavy) or 0)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=180, check=False
     )
     assert done.returncode == 0, done.stderr
     assert "commands:" in done.stdout

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 from typing import Any
 
 import fastavro
+import numpy as np
 import pytest
 
 from schemas.contracts import AvroSchema, load_schema
 from schemas.records import UndecodableRecord, encode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.writer_schema import parse_writer
+from stream_scorer.findings import NOT_SAMPLED
 from stream_scorer.score_program import build_program
 from stream_scorer.score_reader import ScoreReader, Source, Sources
 
@@ -168,7 +171,8 @@ SOURCE = {
     "name": "Source",
     "fields": [field("offset", "long"), field("partition", "int"), field("topic", "string")],
 }
-NESTED = {
+DECISION = {"type": "enum", "name": "Decision", "symbols": ["APPROVE", "REVIEW", "BLOCK"]}
+NESTED: dict[str, Any] = {
     "type": "record",
     "name": "Later",
     "fields": [
@@ -177,8 +181,16 @@ NESTED = {
         field("again", ["null", "Digest"]),
         field("source", SOURCE),
         field("model_version", "string"),
+        field("score", "double"),
+        field("review_threshold", "double"),
+        field("block_threshold", "double"),
+        field("is_flagged", "boolean"),
+        field("transaction_id", "int"),
+        field("decision", DECISION),
     ],
 }
+CONTENT = {"score": 0.7, "review_threshold": 0.6, "block_threshold": 0.9, "is_flagged": True,
+           "transaction_id": 70, "decision": "REVIEW"}  # fmt: skip
 UNUSUAL = {
     "type": "record",
     "name": "Unusual",
@@ -195,7 +207,7 @@ def framed(schema_id: int, schema: Any, value: dict[str, Any]) -> bytes:
 def test_scores_of_several_writers_are_read_each_by_its_own_schema() -> None:
     place = {"topic": TOPIC, "partition": 1, "offset": 8}
     nested = {"tags": {"a": ["b", "c"], "d": []}, "digest": b"abcd", "again": b"efgh",
-              "source": place, "model_version": "v5"}  # fmt: skip
+              "source": place, "model_version": "v5"} | CONTENT  # fmt: skip
     values = [
         framed(0, NESTED, nested),
         framed(1, UNUSUAL, {"source": place, "model_version": "v6"}),
@@ -209,6 +221,62 @@ def test_scores_of_several_writers_are_read_each_by_its_own_schema() -> None:
     assert rows(one.sources(values), one) == expected
 
 
+def content(values: list[bytes], *schemas: AvroSchema) -> list[tuple[int, bool]]:
+    found = ScoreReader(Registry(*schemas), TOPIC).sources(values)
+    return list(zip(found.transactions.tolist(), found.is_plausible.tolist(), strict=True))
+
+
+OWN = load_schema("fraud_score")
+FLAGGED = {"is_flagged": True, "decision": "REVIEW"}
+BLOCKED = {"is_flagged": True, "decision": "BLOCK"}
+REORDERED = copy.deepcopy(NESTED)
+REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_plausible"),
+    [
+        ({}, True),
+        ({"score": 0.0}, True),
+        ({"score": 1.0, **BLOCKED}, True),
+        ({"score": 0.6, **FLAGGED}, True),
+        ({"score": 0.9, **BLOCKED}, True),
+        ({"score": 0.8, "review_threshold": 0.9, "block_threshold": 0.7, **BLOCKED}, True),
+        ({"score": 7.5, **BLOCKED}, False),
+        ({"score": -1e-9}, False),
+        ({"score": float("nan")}, False),
+        ({"score": 0.6}, False),
+        ({"score": 0.9, **FLAGGED}, False),
+        ({"score": 0.59, **FLAGGED}, False),
+        ({"is_flagged": True}, False),
+        ({"score": 0.6, "decision": "REVIEW"}, False),
+    ],
+)
+def test_score_has_to_agree_with_its_own_decision(
+    changes: dict[str, Any], is_plausible: bool
+) -> None:
+    said = score(1, transaction_id=2**60 + 1, **changes)
+    values = [framed(0, OWN, said), framed(0, OWN, score(2, transaction_id=-5))]
+    assert content(values, OWN) == [(2**60 + 1, is_plausible), (-5, True)]
+    place = {"tags": {}, "digest": b"abcd", "again": None, **said}
+    assert build_program(parse_writer(REORDERED)) is None  # so the reference decoder reads it
+    assert content([framed(0, REORDERED, place | {"transaction_id": 8})], REORDERED) == [
+        (8, is_plausible)
+    ]
+
+
+def test_score_that_says_nothing_is_not_plausible() -> None:
+    place = {"topic": TOPIC, "partition": 1, "offset": 8}
+    value = framed(0, UNUSUAL, {"source": place, "model_version": "v6"})
+    assert content([value], UNUSUAL) == [(NOT_SAMPLED, False)]
+
+
+def test_score_cut_short_anywhere_is_not_read() -> None:
+    value, one = score_value(5), reader()
+    found = one.sources([value[:size] for size in range(len(value) + 1)])
+    assert np.flatnonzero(found.is_readable).tolist() == [len(value)]
+
+
 def test_schema_that_keeps_the_source_elsewhere_has_no_program() -> None:
     assert build_program(parse_writer(NESTED)) is not None
     assert build_program(parse_writer(UNUSUAL)) is None
@@ -218,7 +286,7 @@ def test_schema_that_keeps_the_source_elsewhere_has_no_program() -> None:
 def test_blocks_that_say_their_size_are_stepped_over() -> None:
     value = framed(0, NESTED, {"tags": {}, "digest": b"abcd", "again": None,
                    "source": {"topic": TOPIC, "partition": 1, "offset": 8},
-                   "model_version": "v5"})  # fmt: skip
+                   "model_version": "v5"} | CONTENT)  # fmt: skip
     # Avro specification, "Arrays" and "Maps": a negative count is followed by the block's bytes.
     sized = b"\x01\x06\x02k\x00\x00"  # one entry of three bytes, k with no items, and the end
     one = ScoreReader(Registry(NESTED), TOPIC)

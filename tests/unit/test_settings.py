@@ -15,6 +15,7 @@ from stream_scorer.runtime.kafka import (
     open_consumer,
     producer_config,
     read_properties,
+    reader_config,
 )
 from stream_scorer.runtime.settings import (
     KafkaSettings,
@@ -138,6 +139,35 @@ def test_every_fault_is_listed_at_once(environment: pytest.MonkeyPatch) -> None:
 def test_bootstrap_servers_that_are_none(environment: pytest.MonkeyPatch, value: str) -> None:
     (line,) = faults(environment, KAFKA_BOOTSTRAP_SERVERS=value)
     assert "is not host:port" in line
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"INPUT_TOPIC": "a", "OUTPUT_TOPIC": "a"}, ["OUTPUT_TOPIC='a': INPUT_TOPIC is the same"]),
+        ({"INPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': INPUT_TOPIC is the same"]),
+        ({"OUTPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': OUTPUT_TOPIC is the same"]),
+        ({"LABELS_TOPIC": "transactions"}, ["LABELS_TOPIC='transactions': INPUT_TOPIC is the"]),
+        ({"INPUT_TOPIC": "fraud-scores"}, ["OUTPUT_TOPIC='fraud-scores': INPUT_TOPIC is the"]),
+        (
+            {"OUTPUT_TOPIC": "transactions", "DLQ_TOPIC": "transactions"},
+            ["OUTPUT_TOPIC='transactions': INPUT_", "DLQ_TOPIC='transactions': INPUT_"],
+        ),
+    ],
+)
+def test_topic_that_would_serve_twice_is_refused_with_both_names(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], expected: list[str]
+) -> None:
+    found = faults(environment, **variables)
+    assert len(found) == len(expected)
+    for line, start in zip(found, expected, strict=True):
+        assert line.startswith(start)
+
+
+def test_topics_may_be_named_like_other_settings(environment: pytest.MonkeyPatch) -> None:
+    for name in ("SCHEMA_REGISTRY_URL", "OUTPUT_TOPIC", "KAFKA_GROUP_ID"):
+        environment.setenv(name, "registry")
+    assert load_settings(ScorerSettings).output_topic == "registry"
 
 
 @pytest.mark.parametrize("value", ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092", "k-0.k.ns.svc:9092"])
@@ -268,6 +298,8 @@ def test_properties_that_are_not_text_are_a_users_mistake(tmp_path: Path) -> Non
         "transactional.id=x",
         "acks=1",
         "group.id=other",
+        "auto.offset.reset=latest",
+        "enable.partition.eof=false",
     ],
 )
 def test_properties_cannot_switch_exactly_once_off(tmp_path: Path, line: str) -> None:
@@ -283,6 +315,44 @@ def test_property_that_the_client_does_not_know_is_a_users_mistake(tmp_path: Pat
     settings = config_file(tmp_path, "no.such.setting=1\n")
     with pytest.raises(UsageError, match=r"no\.such\.setting"):
         open_consumer(settings, "group")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "max.poll.interval.ms=30000",  # the client refuses it with its own session timeout, 45 s
+        "session.timeout.ms=400000",
+    ],
+)
+def test_properties_of_members_are_not_for_consumers_that_join_no_group(
+    tmp_path: Path, line: str
+) -> None:
+    open_consumer(config_file(tmp_path, line), "group").close()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "group.instance.id",  # would fence the scorer
+        "group.protocol",
+        "group.remote.assignor",
+        "heartbeat.interval.ms",
+        "max.poll.interval.ms",
+        "partition.assignment.strategy",
+        "session.timeout.ms",
+    ],
+)
+def test_properties_of_members_stay_with_the_scorer(tmp_path: Path, name: str) -> None:
+    settings = config_file(tmp_path, f"{name}=x\nfetch.min.bytes=2\n")
+    assert consumer_config(settings, "group")[name] == "x"
+    config = reader_config(settings, "group")
+    assert name not in config
+    assert config["fetch.min.bytes"] == "2"
+
+
+def test_consumer_that_joins_a_group_of_its_own_says_so_itself() -> None:
+    settings = load_settings(KafkaSettings)
+    assert reader_config(settings, "own", **{"group.protocol": "consumer"})["group.protocol"]
 
 
 def test_consumers_read_committed_records_and_never_commit_by_themselves() -> None:
