@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.runtime.kafka import create_topics, open_admin
@@ -17,6 +20,18 @@ from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.topics import wanted_topics
 from tests.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
 from tests.names import random_topics
+
+_STARTING_SCORERS: Final = ("browser", "e2e", "integration")  # folders of such tests
+_COMPILING_SECONDS: Final = 900.0  # a minute is usual, where nothing was compiled yet
+
+# Otherwise as Hypothesis would: with examples that are always the same in CI.
+settings.register_profile(
+    "any-machine",
+    settings.get_profile(settings.get_current_profile_name()),
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("any-machine")
 
 
 class StartBroker(Protocol):
@@ -56,6 +71,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if folder in item.path.parents:
             item.add_marker(pytest.mark.browser)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Compile the loops once, where a scorer will be started.
+
+    On a new machine that takes longer than a scorer may hang, or a test wait; and several that
+    start at once would each do it.
+    """
+    folders = {Path(__file__).with_name(name) for name in _STARTING_SCORERS}
+    if session.config.getoption("--collect-only") or not any(
+        item.get_closest_marker("prometheus") or not folders.isdisjoint(item.path.parents)
+        for item in session.items
+    ):
+        return
+    command = [sys.executable, "-m", "stream_scorer", "warm"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=_COMPILING_SECONDS, check=False
+    )
+    if done.returncode:
+        pytest.exit(f"{' '.join(command[1:])} failed:\n{done.stderr}", 1)
 
 
 @pytest.fixture(autouse=True)

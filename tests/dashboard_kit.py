@@ -190,12 +190,12 @@ def serve(app: FastAPI) -> Iterator[str]:
         server = Server(app, on_exit=app.state.parts.hub.close)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        wait_until(lambda: server.started, 10, what="the server")
+        wait_until(lambda: server.started, 60, what="the server")
         try:
             yield address
         finally:
             server.should_exit = True
-            thread.join(15)
+            thread.join(60)
             assert not thread.is_alive(), "the server did not end"
 
 

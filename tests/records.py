@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 from schemas.framing import Header
-from stream_scorer.runtime.kafka import Message, TopicPartition, open_consumer, open_producer
+from stream_scorer.runtime.kafka import (
+    Consumer,
+    Message,
+    TopicPartition,
+    open_consumer,
+    open_producer,
+)
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.topic_reader import ask_span
+from tests.waiting import wait_until
+
+_FLUSH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +66,15 @@ def produce(
             on_delivery=lambda error, _: errors.append(str(error)) if error else None,
         )
         producer.poll(0)
-    assert producer.flush(30) == 0
+    assert producer.flush(_FLUSH_SECONDS) == 0
     assert not errors
 
 
 def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
     """Every committed record of a topic, up to its end as of now."""
-    consumer = open_consumer(settings, f"reader-{uuid.uuid4().hex[:8]}")
-    try:
-        count = len(consumer.list_topics(topic, timeout=10).topics[topic].partitions)
-        ends = {}
-        for partition in range(count):
-            low, high = consumer.get_watermark_offsets(TopicPartition(topic, partition), timeout=10)
-            if high > low:
-                ends[partition] = high
+    with _reader(settings) as consumer:
+        spans = {p: ask_span(consumer, topic, p) for p in range(_partitions(consumer, topic))}
+        ends = {p: span.high for p, span in spans.items() if span.high > span.low}
         consumer.assign([TopicPartition(topic, p, 0) for p in ends])
         seen: list[Seen] = []
         while ends:
@@ -77,5 +84,39 @@ def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
                 if place.offset >= ends[place.partition]:
                     del ends[place.partition]
         return seen
+
+
+def wait_settled(settings: KafkaSettings, *topics: str) -> None:
+    """Wait until all that is on the topics can be read; for when no txn is open there.
+
+    Kafka answers the end of a txn before it writes the markers, so that what was committed a
+    moment ago may not show yet.
+    """
+    with _reader(settings) as committed, _reader(settings, "read_uncommitted") as written:
+        for topic in topics:
+            wait_until(partial(_is_settled, committed, written, topic), what=f"{topic}'s markers")
+
+
+def _is_settled(committed: Consumer, written: Consumer, topic: str) -> bool:
+    return all(
+        ask_span(committed, topic, p).high == ask_span(written, topic, p).high
+        for p in range(_partitions(written, topic))
+    )
+
+
+@contextmanager
+def _reader(settings: KafkaSettings, isolation: str = "read_committed") -> Iterator[Consumer]:
+    name = f"reader-{uuid.uuid4().hex[:8]}"
+    consumer = open_consumer(settings, name, **{"isolation.level": isolation})
+    try:
+        yield consumer
     finally:
         consumer.close()
+
+
+def _partitions(consumer: Consumer, topic: str) -> int:
+    """How many there are; a topic that was made a moment ago has none at first."""
+    return wait_until(
+        lambda: len(consumer.list_topics(topic, timeout=10).topics[topic].partitions),
+        what=f"the partitions of {topic}",
+    )

@@ -39,7 +39,7 @@ def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
         yield process
     finally:
         process.stop()
-        thread.join(timeout=30)
+        thread.join(timeout=90)
         assert not thread.is_alive()
 
 

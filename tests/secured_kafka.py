@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
     AclBinding,
+    AclBindingFilter,
     AclOperation,
     AclPermissionType,
     ResourcePatternType,
@@ -20,12 +21,19 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.redrive import GROUP_SUFFIX as REDRIVE_SUFFIX
 from stream_scorer.rejection_ledger import GROUP_SUFFIX
-from stream_scorer.runtime.kafka import open_admin
+from stream_scorer.runtime.kafka import KafkaException, open_admin
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from tests.pki import Authority
+from tests.waiting import wait_until
 
 _ITERATIONS: Final = 4096  # the least Kafka takes
+_ANSWER_SECONDS: Final = 60.0
+_ANY: Final = AclBindingFilter(
+    ResourceType.ANY, None, ResourcePatternType.ANY, None, None,  # type: ignore[arg-type]
+    AclOperation.ANY, AclPermissionType.ANY,
+)  # fmt: skip
 _SCRAM: Final = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 Rights = Mapping[str, AclBinding]
@@ -49,13 +57,28 @@ class SecuredKafka:
         admin = open_admin(self.inside)
         change = UserScramCredentialUpsertion(name, info, password.encode())
         for future in admin.alter_user_scram_credentials([change]).values():
-            future.result(10)
+            future.result(_ANSWER_SECONDS)
+        # Kafka answers before the brokers have learnt of it.
+        wait_until(lambda: self._knows(name), what=f"the user {name}")
+
+    def _knows(self, name: str) -> bool:
+        admin = open_admin(self.inside)  # named: without it nobody serves the answer
+        asked: Any = admin.describe_user_scram_credentials([name])
+        try:
+            return bool(asked[name].result(_ANSWER_SECONDS).scram_credential_infos)
+        except KafkaException:
+            return False
 
     def grant(self, bindings: Iterable[AclBinding]) -> None:
         """Allow these."""
-        admin = open_admin(self.inside)
-        for future in admin.create_acls(list(bindings)).values():
-            future.result(10)
+        admin, wanted = open_admin(self.inside), list(bindings)
+        for future in admin.create_acls(wanted).values():
+            future.result(_ANSWER_SECONDS)
+
+        def known() -> set[AclBinding]:
+            return set(admin.describe_acls(_ANY).result(_ANSWER_SECONDS))
+
+        wait_until(lambda: known() >= set(wanted), what="the rights")
 
     def by_scram(self, name: str, password: str) -> dict[str, str]:
         """The environment of a client that logs in over TLS."""
@@ -93,6 +116,29 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
         "dlq": (ResourceType.TOPIC, topics.dlq_topic, literal, write),
         "txn": (ResourceType.TRANSACTIONAL_ID, group_id, prefixed, write),
     }
+    return {
+        right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
+        for right, (kind, name, pattern, operation) in wanted.items()
+    }
+
+
+def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
+    """The smallest set the runbooks' commands work with, by a name for each."""
+    literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
+    wanted = {
+        f"{operation.name} {topic}": (ResourceType.TOPIC, topic, literal, operation)
+        for topic in topics.model_dump().values()
+        for operation in (AclOperation.READ, AclOperation.DESCRIBE_CONFIGS)
+    } | {
+        "groups": (ResourceType.GROUP, group_id, prefixed, AclOperation.READ),
+        "input": (ResourceType.TOPIC, topics.input_topic, literal, AclOperation.WRITE),
+        "txn": (
+            ResourceType.TRANSACTIONAL_ID, group_id + REDRIVE_SUFFIX, literal, AclOperation.WRITE,
+        ),
+        "brokers": (
+            ResourceType.BROKER, "kafka-cluster", literal, AclOperation.DESCRIBE_CONFIGS,
+        ),
+    }  # fmt: skip
     return {
         right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
         for right, (kind, name, pattern, operation) in wanted.items()

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tests.dashboard_kit import MemoryTopic, StaticModel, encode_score, make_app, make_score, serve
 from tests.waiting import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
+_EXPECT_MILLISECONDS = 30_000
+_ACTION_MILLISECONDS = 60_000
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Board:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
+    expect.set_options(timeout=_EXPECT_MILLISECONDS)
     with sync_playwright() as playwright:
         # A container's root user has no sandbox to offer.
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
@@ -75,7 +78,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     def open_page(**options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
         contexts.append(context)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(_ACTION_MILLISECONDS)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))

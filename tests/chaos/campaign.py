@@ -13,6 +13,7 @@ from tests.chaos.world import Event, World
 
 RECOVERY_SECONDS: Final = 90.0
 _DRAIN_SECONDS: Final = 300.0
+_START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
 
 
@@ -65,14 +66,12 @@ class Campaign:
             world.feed.start()
         else:
             self._start_broken(self.before)
-        world.wait_until(lambda: world.watch.committed() > 0, 90, "first commit")
+        world.wait_until(lambda: world.watch.committed() > 0, _START_SECONDS, "first commit")
         for number, fault in enumerate(self.faults, 1):
             self.say(f"{number}/{len(self.faults)} {fault.name}")
             self._do(fault)
         self._drain()
-        world.wait_until(
-            lambda: len(world.supervisor.working()) == self.members, 60, "every member at work"
-        )
+        self._wait_for_members()
         leavers = world.supervisor.stop()
         world.watch.stop()
         self.say("verifying")
@@ -94,12 +93,18 @@ class Campaign:
             begun=self._begun,
         )
 
+    def _wait_for_members(self) -> None:
+        world = self.world
+        world.wait_until(
+            lambda: len(world.supervisor.working()) == self.members,
+            _START_SECONDS,
+            "every member at work",
+        )
+
     def _start_broken(self, fault: Fault) -> None:
         world = self.world
         self.say(f"from the start: {fault.name}")
-        world.wait_until(
-            lambda: len(world.supervisor.working()) == self.members, 60, "every member at work"
-        )
+        self._wait_for_members()
         begun = time.monotonic()
         fault.inject(world)
         world.feed.start()

@@ -11,6 +11,7 @@ from tests.chaos.world import SESSION_SECONDS, TXN_SECONDS, World
 from tests.processes import ScorerUnderTest
 
 _SWEEP_SECONDS: Final = 1.0  # the broker looks for expired transactions this often
+_ABORT_SECONDS: Final = 3.0  # to find and abort one: milliseconds, but not on a crowded machine
 _SCALE_SECONDS: Final = 90.0  # a few seconds are usual; slow machines start processes slowly
 
 
@@ -82,7 +83,7 @@ class FreezeScorer:
 
 def expire_txn() -> FreezeScorer:
     """A scorer that sleeps past its transaction's timeout, but keeps its partitions."""
-    return FreezeScorer("transaction timeout", TXN_SECONDS + _SWEEP_SECONDS + 0.5)
+    return FreezeScorer("transaction timeout", TXN_SECONDS + _SWEEP_SECONDS + _ABORT_SECONDS)
 
 
 @dataclass(slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,8 @@ CARDS: Final = 7
 BAD_BYTES: Final = 30_000  # more than a dead letter topic takes while it is shrunk
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
+_POLL_SECONDS: Final = 0.1
+_LEFT_SECONDS: Final = 60.0  # at the pace of any moment what is left lasts at least so long
 
 
 def make_values(count: int = _DISTINCT, seed: int = 1) -> list[bytes]:
@@ -34,7 +37,8 @@ class Feed:
     """Produces ``total`` records in a thread of its own: at ``rate`` a second, then the rest.
 
     Record ``i`` goes to partition ``i % partitions``. While ``gate`` says no, none is sent; without
-    a rate they come as fast as it goes.
+    a rate they come as fast as it goes. Towards its end it slows down, so that a machine on which
+    everything takes longer does not run out of records before it is told to :meth:`hurry`.
     """
 
     def __init__(
@@ -56,6 +60,8 @@ class Feed:
         self._hurry = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed")
+        self.begun = 0
+        """Records that were handed to the producer: the next one is written later than now."""
         self.delivered = 0
         self.errors: list[str] = []
 
@@ -94,12 +100,24 @@ class Feed:
         for number in range(self._total):
             if self._stop.is_set():
                 break
-            if not self._hurry.is_set():
+            left = self._total - number
+            if self._rate is not None and left < self._rate * _LEFT_SECONDS:
+                self._wait(_LEFT_SECONDS / left)
+            elif not self._hurry.is_set():
                 pacer.before_next()
             while not self._gate() and not self._stop.is_set():
                 self._producer.poll(0.01)
+            self.begun += 1
             self._send(number)
         self._producer.flush(_FLUSH_SECONDS)
+
+    def _wait(self, seconds: float) -> None:
+        """So long, unless there is hurry."""
+        due = time.monotonic() + seconds
+        while (left := due - time.monotonic()) > 0:
+            if self._hurry.is_set() or self._stop.is_set():
+                return
+            self._producer.poll(min(left, _POLL_SECONDS))
 
     def _send(self, number: int) -> None:
         while not self._stop.is_set():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +13,7 @@ from tests.chaos.faulty_proxy import Mode
 from tests.chaos.world import World
 
 _CACHE_SIZE: Final = "16k"  # less than any bundle
+_MEET_SECONDS: Final = 90.0  # until scorers meet the fault: at once, but not on a crowded machine
 
 
 @dataclass(slots=True)
@@ -21,6 +22,7 @@ class StoreFault:
 
     mode: Mode
     hold_seconds: float = 4.0
+    _asked: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
@@ -28,13 +30,20 @@ class StoreFault:
 
     def inject(self, world: World) -> None:
         assert world.proxy is not None
+        self._asked = len(world.proxy.requests)
         world.proxy.mode = self.mode
         world.promote()
         world.a_worker().kill()
 
     def heal(self, world: World) -> None:
-        assert world.proxy is not None
-        world.proxy.mode = Mode.OK
+        proxy = world.proxy
+        assert proxy is not None
+        world.wait_until(
+            lambda: self.mode in proxy.requests[self._asked :],
+            _MEET_SECONDS,
+            f"request to a store that is {self.mode}",
+        )
+        proxy.mode = Mode.OK
 
 
 @dataclass(slots=True)
@@ -43,14 +52,22 @@ class CacheFull:
 
     name: str = "cache full"
     hold_seconds: float = 5.0
+    _started: int = field(default=0, init=False)
 
     def inject(self, world: World) -> None:
         folder = world.folder / "full"
         world.promote()
         world.supervisor.more["MODEL_CACHE_DIR"] = str(world.stack.enter_context(no_room(folder)))
+        self._started = len(world.supervisor.fleet.scorers)
         world.a_worker().kill()
 
     def heal(self, world: World) -> None:
+        fleet = world.supervisor.fleet
+        world.wait_until(
+            lambda: any(scorer.readiness()["ready"] for scorer in fleet.scorers[self._started :]),
+            _MEET_SECONDS,
+            "scorer at work without room in its cache",
+        )
         del world.supervisor.more["MODEL_CACHE_DIR"]
 
 
@@ -75,6 +92,7 @@ class ClockStep:
 
     seconds: float
     hold_seconds: float = 3.0
+    _begun: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
@@ -82,6 +100,13 @@ class ClockStep:
 
     def inject(self, world: World) -> None:
         (world.folder / "clock").write_text(str(self.seconds))
+        self._begun = world.feed.begun
 
     def heal(self, world: World) -> None:
+        # More is committed than was written by then, so some of it was scored by the wrong clock.
+        world.wait_until(
+            lambda: world.watch.committed() > self._begun or world.feed.is_done,
+            _MEET_SECONDS,
+            "commit by the wrong clock",
+        )
         (world.folder / "clock").write_text("0")

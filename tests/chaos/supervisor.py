@@ -12,7 +12,7 @@ from tests.processes import ScorerFleet, ScorerUnderTest
 _FIRST_BACKOFF_SECONDS: Final = 0.2
 _LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes goes up to 300; here time is short
 _STABLE_SECONDS: Final = 5.0  # a process that ran this long starts again without a wait
-_GRACE_SECONDS: Final = 30.0
+_GRACE_SECONDS: Final = 90.0
 
 
 @dataclass(slots=True)

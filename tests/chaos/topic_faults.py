@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Final, Literal
 
 from stream_scorer.topics import MAX_BYTES, wanted_topics
+from tests.chaos.feed import BAD_BYTES
 from tests.chaos.world import World
 
 Which = Literal["output", "dlq"]
+FAILED: Final = 1
+"""Exit code of a scorer that cannot go on, and says why."""
+
+_MEET_SECONDS: Final = 90.0  # until a scorer meets the fault: at its next such record
+
+
+def _wait_for_failure(world: World, already: int) -> None:
+    """Until a scorer gave up that had not before, or there is nothing left that could make it."""
+    world.wait_until(
+        lambda: FAILED in world.supervisor.exits[already:] or world.feed.is_done,
+        _MEET_SECONDS,
+        "scorer that gives up",
+    )
 
 
 def _name(world: World, which: Which) -> str:
@@ -21,15 +35,18 @@ class ReadOnly:
 
     which: Which
     hold_seconds: float = 4.0
+    _exits: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
         return f"{self.which} read-only"
 
     def inject(self, world: World) -> None:
+        self._exits = len(world.supervisor.exits)
         world.admin.deny_writes(_name(world, self.which))
 
     def heal(self, world: World) -> None:
+        _wait_for_failure(world, self._exits)
         world.admin.allow_writes(_name(world, self.which))
 
 
@@ -40,15 +57,19 @@ class SmallMessages:
     which: Which
     max_bytes: int
     hold_seconds: float = 6.0
+    _exits: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
         return f"{self.which} takes {self.max_bytes} bytes"
 
     def inject(self, world: World) -> None:
+        self._exits = len(world.supervisor.exits)
         world.admin.set_config(_name(world, self.which), MAX_BYTES, str(self.max_bytes))
 
     def heal(self, world: World) -> None:
+        if self.which == "dlq" and self.max_bytes < BAD_BYTES:  # a smaller batch would not help
+            _wait_for_failure(world, self._exits)
         topic = _name(world, self.which)
         world.admin.set_config(topic, MAX_BYTES, wanted_topics(world.topics)[topic][MAX_BYTES])
 

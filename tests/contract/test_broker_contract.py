@@ -16,7 +16,7 @@ from stream_scorer.ports import Broker, Outgoing, Polled
 from stream_scorer.runtime.settings import TopicSettings
 from tests.conftest import MakeTopics
 from tests.kafka_under_test import KafkaUnderTest
-from tests.records import produce, read_all
+from tests.records import produce, read_all, wait_settled
 
 PARTITIONS = 2
 
@@ -28,6 +28,7 @@ class World(Protocol):
 
     def produce(self, values: list[bytes | None]) -> None: ...
     def committed(self) -> list[tuple[int, bytes | None]]: ...
+    def settle(self) -> None: ...
     def member(self) -> Broker: ...
 
 
@@ -42,6 +43,9 @@ class MemoryWorld:
 
     def committed(self) -> list[tuple[int, bytes | None]]:
         return [(p, r.value) for p, r in self.cluster.read(self.output)]
+
+    def settle(self) -> None:
+        """What was committed shows at once here."""
 
     def member(self) -> Broker:
         return MemoryBroker(self.cluster)
@@ -60,6 +64,9 @@ class KafkaWorld:
 
     def committed(self) -> list[tuple[int, bytes | None]]:
         return [(s.partition, s.value) for s in read_all(self._kafka.settings, self.output)]
+
+    def settle(self) -> None:
+        wait_settled(self._kafka.settings, self.output)
 
     def member(self) -> Broker:
         self.members.append(KafkaBroker(self._kafka.settings, self._options))
@@ -80,7 +87,7 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
         member.close()
 
 
-def poll_some(broker: Broker, count: int, timeout: float = 30.0) -> list[Polled]:
+def poll_some(broker: Broker, count: int, timeout: float = 90.0) -> list[Polled]:
     """Polls until ``count`` records came."""
     deadline = time.monotonic() + timeout
     got: list[Polled] = []
@@ -91,7 +98,7 @@ def poll_some(broker: Broker, count: int, timeout: float = 30.0) -> list[Polled]
     return got
 
 
-def poll_while(broker: Broker, goes_on: Callable[[], bool], timeout: float = 30.0) -> None:
+def poll_while(broker: Broker, goes_on: Callable[[], bool], timeout: float = 90.0) -> None:
     deadline = time.monotonic() + timeout
     while goes_on():
         assert time.monotonic() < deadline
@@ -109,6 +116,7 @@ def commit(world: World, broker: Broker, polled: Polled) -> None:
     txn = broker.begin()
     txn.publish(echo(world, polled))
     txn.commit(polled)
+    world.settle()
 
 
 def values_of(batches: list[Polled]) -> list[bytes | None]:
@@ -136,6 +144,7 @@ def test_published_records_show_only_after_the_commit(world: World) -> None:
         txn.publish(echo(world, polled))
         shown = world.committed()
         txn.commit(polled)
+        world.settle()
         assert len(world.committed()) == len(shown) + len(polled)
 
 
@@ -177,7 +186,7 @@ def test_new_member_goes_on_where_the_last_one_committed(world: World) -> None:
 
 def share_out(first: Broker, second: Broker) -> None:
     """Both poll, as overlapping loops would, until each owns one partition."""
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while not len(first.assigned()) == len(second.assigned()) == 1:
         assert time.monotonic() < deadline, "the partitions were never shared out"
         first.poll(1, 0.1)
@@ -189,7 +198,7 @@ def take_back(world: World, first: Broker, second: Broker) -> None:
     second.close()
     if isinstance(world, KafkaWorld):
         world.members.remove(second)  # type: ignore[arg-type]  # in this world they are
-    deadline = time.monotonic() + 40
+    deadline = time.monotonic() + 90
     while len(first.assigned()) < PARTITIONS:
         assert time.monotonic() < deadline, "the partition never came back"
         first.poll(100, 0.1)

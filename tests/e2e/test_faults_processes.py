@@ -11,6 +11,8 @@ from tests.chaos.short import assert_nothing_is_lost_or_repeated, run_campaign
 from tests.chaos.world import Setup
 from tests.conftest import StartBroker
 
+pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
+
 
 def kills_and_zombies() -> list[Fault]:
     return [KillScorer(), expire_txn(), KillScorer(), FreezeScorer()]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from schemas.records import decode_record
 from stream_scorer.model.bundle import load_bundle
 from stream_scorer.model.scoring import score
@@ -16,6 +18,8 @@ from tests.chaos.world import BROKER, Setup, World, make_world
 from tests.conftest import StartBroker
 from tests.factories import make_batch
 from tests.records import read_all
+
+pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
 
 
 def assert_scores_are_the_models(world: World) -> tuple[set[str], float]:
@@ -40,7 +44,8 @@ def test_store_disk_and_clock_change_no_score_and_cost_no_record(
     faults += [StoreFault(mode, 1.0) for mode in modes]
     faults.append(CacheFull(hold_seconds=2.0))
     broker = own_broker(tmp_path / "kafka", properties=BROKER)
-    with make_world(Setup(12_000, 500, is_s3=True), tmp_path, broker) as world:
+    setup = Setup(12_000, 500, is_s3=True, session_seconds=4.0)  # the killed are soon missed
+    with make_world(setup, tmp_path, broker) as world:
         result = Campaign(world, faults, members=2).run()
         used, spread = assert_scores_are_the_models(world)
         met = set(world.proxy.requests if world.proxy else [])

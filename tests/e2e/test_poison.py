@@ -72,7 +72,7 @@ def test_every_kind_of_bad_record_is_dead_lettered_and_its_neighbours_are_scored
         wait_until(
             lambda: len(read_all(kafka.settings, names.dlq_topic)) >= len(bad)
             and len(read_all(kafka.settings, names.output_topic)) >= 100,
-            60,
+            120,
             what="every outcome",
         )  # fmt: skip
     letters = read_all(kafka.settings, names.dlq_topic)

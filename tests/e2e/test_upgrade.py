@@ -71,7 +71,7 @@ def wait_for_outcomes(kafka: KafkaUnderTest, topics: TopicSettings, scores: int,
         return len(read_all(kafka.settings, topic))
 
     wait_until(
-        lambda: (count(topics.output_topic), count(topics.dlq_topic)) == (scores, dead), 60,
+        lambda: (count(topics.output_topic), count(topics.dlq_topic)) == (scores, dead), 120,
         what=f"{scores} scores and {dead} dead letters", interval=0.3,
     )  # fmt: skip
 
@@ -149,7 +149,7 @@ def command(kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, *words:
     }
     done = subprocess.run(
         [sys.executable, "-m", "stream_scorer", *words],
-        env=os.environ | environment, capture_output=True, text=True, timeout=120, check=False,
+        env=os.environ | environment, capture_output=True, text=True, timeout=180, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -175,13 +175,13 @@ def test_more_input_partitions_stop_the_scorer_with_a_clear_word_until_outcomes_
 
         admin.extend(names.input_topic, PARTITIONS + 1)
         produce(kafka.settings, names.input_topic, values, PARTITIONS + 1)
-        assert first.process.wait(60) == 1
+        assert first.process.wait(120) == 1
         assert f"has no partition {PARTITIONS}" in first.log.read_text()
         second = scorers.start()  # as a supervisor would
         wait_until(
             lambda: f"{names.output_topic} has 2 partitions, {names.input_topic} 3"
             in (second.readiness()["problem"] or ""),
-            30, what="the new one to say what it waits for",
+            90, what="the new one to say what it waits for",
         )  # fmt: skip
         assert not second.readiness()["ready"]
 

@@ -33,7 +33,7 @@ from tests.conftest import MakeTopics, StartBroker
 from tests.dying_redrive import CALLS
 from tests.factories import publish
 from tests.kafka_under_test import KafkaUnderTest
-from tests.records import Seen, produce, read_all
+from tests.records import Seen, produce, read_all, wait_settled
 from tests.scorer_kit import scorer_settings
 from tests.waiting import wait_until
 
@@ -53,6 +53,7 @@ def fill_with_dead_letters(own: GroupSettings, number: int) -> None:
             producer.produce(own.dlq_topic, source.value, source.key, source.partition,
                              headers=headers)  # fmt: skip
         producer.commit_transaction(30)
+    wait_settled(own, own.dlq_topic)
 
 
 def origins(own: GroupSettings) -> Counter[tuple[bytes | None, bytes | None]]:
@@ -109,7 +110,8 @@ def test_redrive_that_is_killed_again_and_again_redrives_each_exactly_once(
         assert set(origins(environment).values()) <= {1}
     before = sum(origins(environment).values())
     with redriving() as process:
-        assert process.wait(60) == 0
+        assert process.wait(180) == 0
+    wait_settled(environment, environment.input_topic)
     found = origins(environment)
     letters = {(b"%d" % x.partition, b"%d" % x.offset) for x in read_dead_letters(environment)}
     assert found.keys() == letters
@@ -124,9 +126,10 @@ def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
     fill_with_dead_letters(environment, 3_000)
     for call in CALLS:
         command = [sys.executable, "-m", "tests.dying_redrive", call]
-        died = subprocess.run(command, check=False, timeout=60, capture_output=True)
+        died = subprocess.run(command, check=False, timeout=180, capture_output=True)
         assert died.returncode == -signal.SIGKILL, (call, died.stderr)
     assert main(["dlq", "redrive"]) == 0
+    wait_settled(environment, environment.input_topic)
     found = origins(environment)
     assert len(found) == 3_000
     assert set(found.values()) == {1}
@@ -137,7 +140,7 @@ def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
 ) -> None:
     fill_with_dead_letters(environment, 2_000)
     with redriving() as one, redriving() as two, redriving() as three:
-        ends = [(p, p.communicate(timeout=60)) for p in (one, two, three)]
+        ends = [(p, p.communicate(timeout=180)) for p in (one, two, three)]
     codes = [process.returncode for process, _ in ends]
     assert 0 in codes
     for process, (_, said) in ends:
@@ -148,7 +151,8 @@ def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
             assert "another redrive took over" in last or last.endswith("it can be run again")
             assert "Traceback" not in said
     with redriving() as rest:
-        assert rest.wait(60) == 0
+        assert rest.wait(180) == 0
+    wait_settled(environment, environment.input_topic)
     found = origins(environment)
     assert len(found) == 2_000
     assert set(found.values()) == {1}
@@ -227,6 +231,7 @@ def test_scorer_that_is_restarted_after_a_stop_dead_letters_no_more_until_it_is_
         for _ in range(starts):
             with pytest.raises(FatalError, match="more than the 25 of REJECTION_MAX_RUN"):
                 ScorerProcess(scorer).run()
+        wait_settled(kafka.settings, names.dlq_topic)
         return len(read_all(kafka.settings, names.dlq_topic))
 
     assert dead_letters_after(1) == 20
@@ -247,5 +252,6 @@ def test_redrive_can_be_limited_to_a_partition_and_a_time(
     future = int(time.time() * 1000) + 3_600_000
     assert redrive(settings, Selection(since=future)).redriven == 0
     assert redrive(settings, Selection(partition=1)).redriven == 3
+    wait_settled(settings, settings.input_topic)
     assert {partition for partition, _ in origins(settings)} == {b"1"}
     assert redrive(settings, Selection()).redriven == 6

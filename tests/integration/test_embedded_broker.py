@@ -15,19 +15,20 @@ from stream_scorer.local.probe import PROBE_TOPIC, is_port_free, pick_free_port
 from stream_scorer.runtime.kafka import (
     OUTPUT_MAX_BYTES,
     KafkaError,
-    TopicPartition,
     open_admin,
     open_consumer,
     open_producer,
+    read_properties,
     topic_config,
     topic_partitions,
 )
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.topic_reader import ask_span
 from tests.conftest import MakeTopics, StartBroker
 from tests.kafka_under_test import KafkaUnderTest
 from tests.waiting import wait_until
 
-TXN_TIMEOUT = 30.0
+TXN_TIMEOUT = 90.0
 
 
 def produce_in_txn(
@@ -94,7 +95,7 @@ def test_both_group_protocols_join_and_read(
 
     assert values == [b"value"]
     admin = open_admin(kafka.settings)
-    group = admin.list_consumer_groups().result(10).valid
+    group = admin.list_consumer_groups().result(60).valid
     types = {found.group_id: found.type.name for found in group}
     assert types[group_id] == protocol.upper()
 
@@ -120,7 +121,7 @@ def test_record_at_the_output_limit_goes_through(
     outcome: list[KafkaError | None] = []
 
     producer.produce(topic, value, on_delivery=lambda error, _: outcome.append(error))
-    producer.flush(30)
+    producer.flush(90)
 
     assert outcome == [None]
     values = read_committed(kafka.settings, topic, 1, group_id)
@@ -133,8 +134,9 @@ def test_started_broker_has_acknowledged_a_record(own_broker: StartBroker) -> No
     assert broker.bootstrap_servers == f"127.0.0.1:{broker.port}"
     watermarks = open_consumer(broker.settings, "watermarks")
     try:
-        low_high = watermarks.get_watermark_offsets(TopicPartition(PROBE_TOPIC, 0), timeout=10)
-        assert low_high == (0, 1)
+        span = ask_span(watermarks, PROBE_TOPIC, 0)
+        assert span.low == 0
+        assert span.high >= 1  # more, where an answer was late and the probe was sent again
     finally:
         watermarks.close()
 
@@ -142,7 +144,9 @@ def test_started_broker_has_acknowledged_a_record(own_broker: StartBroker) -> No
 def test_kill_and_restart_keep_port_and_committed_records(
     own_broker: StartBroker, topics: MakeTopics, group_id: str
 ) -> None:
+    began = time.monotonic()
     broker = own_broker()
+    first_start = time.monotonic() - began
     topic = topics(settings=broker.settings).input_topic
     values = [str(number).encode() for number in range(500)]
     produce_in_txn(broker.settings, topic, values)
@@ -155,7 +159,10 @@ def test_kill_and_restart_keep_port_and_committed_records(
 
     assert broker.bootstrap_servers == address
     assert broker.pid != pid
-    assert time.monotonic() - began < 20  # the old registration has expired soon
+    # The old registration expires soon: a restart is not much slower than a start is here.
+    assert time.monotonic() - began < 3 * first_start + 20
+    properties = read_properties(broker.folder / "server.properties")
+    assert properties["broker.session.timeout.ms"] == "1000"
     assert read_committed(broker.settings, topic, 500, group_id) == values
 
 
@@ -214,7 +221,7 @@ def test_broker_ends_with_a_killed_parent(own_broker: StartBroker) -> None:
         assert is_running(int(pid))
         parent.kill()
 
-    wait_until(lambda: not is_running(int(pid)), 10, what="the end of the orphan")
+    wait_until(lambda: not is_running(int(pid)), 60, what="the end of the orphan")
     shutil.rmtree(folder)  # nobody was left to do it
 
 

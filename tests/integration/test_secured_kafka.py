@@ -24,7 +24,7 @@ from stream_scorer.settings import ScorerSettings
 from stream_scorer.topics import wanted_topics
 from tests.factories import make_transactions, publish
 from tests.processes import fleet
-from tests.records import produce, read_all
+from tests.records import produce, read_all, wait_settled
 from tests.secured_kafka import SecuredKafka, reader_right, scorer_rights, secured_kafka
 from tests.waiting import wait_until
 
@@ -84,7 +84,7 @@ def run_command(store: Path, more: Mapping[str, str], *command: str) -> tuple[in
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=180,
         check=False,
     )
     assert PASSWORD not in done.stdout
@@ -136,11 +136,12 @@ def test_scorer_works_with_the_smallest_set_of_rights(
     more |= {"LOG_LEVEL": "DEBUG"}
     with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
         scorer = scorers.start()
-        wait_until(lambda: scored(secured) >= before + 40, 60, what="40 scores")
+        wait_until(lambda: scored(secured) >= before + 40, 120, what="40 scores")
         scorer.wait_ready()
         assert scorer.terminate() == 0
         log = scorer.log.read_text()
     assert PASSWORD not in log
+    wait_settled(secured.inside, TOPICS.dlq_topic)
     assert len(read_all(secured.inside, TOPICS.dlq_topic)) >= 1
     code, said = run_command(store, more, "doctor")
     assert code == 0, said
@@ -161,7 +162,7 @@ def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_righ
             assert scorer.process.poll() is None, scorer.log.read_text()[-3000:]
             return len(read_all(secured.inside, TOPICS.dlq_topic)) - before
 
-        wait_until(lambda: dead_letters() >= 10, 60, what="the dead letters")
+        wait_until(lambda: dead_letters() >= 10, 120, what="the dead letters")
         assert scorer.terminate() == 0
         warnings = [line for line in scorer.log.read_text().splitlines() if "no right" in line]
     assert len(warnings) == 1

@@ -52,9 +52,11 @@ def test_of_two_trainers_at_once_one_wins_and_the_other_says_so(
             for seed in (1, 2)
         ]
         try:
-            wait_until(lambda: len(store.versions()) == 2, 90, what="both to publish")
+            wait_until(lambda: len(store.versions()) == 2, 180, what="both to publish")
             fcntl.flock(lock, fcntl.LOCK_UN)
-            ended = [(*trainer.communicate(timeout=60), trainer.returncode) for trainer in trainers]
+            ended = [
+                (*trainer.communicate(timeout=180), trainer.returncode) for trainer in trainers
+            ]
         finally:
             for trainer in trainers:
                 trainer.kill()
@@ -86,7 +88,7 @@ def test_of_many_promotions_at_once_one_wins_and_the_others_are_users_errors(
 
     def run(version: str) -> str | None:
         mine = open_store()
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         try:
             promote(mine, version, expected)
         except UsageError as error:

@@ -404,9 +404,9 @@ def test_watching_thread_loads_swaps_and_ends(watched: Watched) -> None:
     watcher = watched.watcher(poll_seconds=0.01)
     watcher.start()
     try:
-        assert watcher.wait(10.0) is not None
+        assert watcher.wait(60.0) is not None
         publish(watched.store, seed=2)
-        wait_until(lambda: serving(watcher) == "v2", 10.0)
+        wait_until(lambda: serving(watcher) == "v2")
     finally:
         watcher.stop()
     publish(watched.store, seed=3)
