@@ -280,16 +280,19 @@ def driver_error(error: KafkaException | SystemError) -> KafkaException:
 
     A client that has become unusable raises out of any call that serves its callbacks. If there
     are more of them to serve, Python wraps that in a SystemError, since they are called while it
-    is on its way.
+    is on its way; and where one of them clears it, nothing is left but that it was.
 
     Raises:
-        SystemError: it has another cause.
+        SystemError: a callback of ours failed.
     """
     if isinstance(error, KafkaException):
         return error
     if isinstance(error.__cause__, KafkaException):
         return error.__cause__
-    raise error
+    if error.__cause__ is not None:
+        raise error
+    text = f"the client is unusable, most likely fenced by another with its id ({error})"
+    return KafkaException(KafkaError(KafkaError._FATAL, text, fatal=True))
 
 
 def is_hopeless(error: KafkaError) -> bool:

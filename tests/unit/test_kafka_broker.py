@@ -176,3 +176,29 @@ def test_batch_of_no_member_is_refused_before_its_offsets_are_sent(
     group.members = []
     broker.begin().commit(poll(broker))
     assert sink.sent == [2, 2]
+
+
+def test_client_that_broke_off_without_a_word_ends_the_process(
+    broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As seen where many callbacks wait for a producer that has been fenced."""
+
+    def flush(_: float) -> int:
+        raise SystemError("<method 'flush'> returned NULL without setting an exception")
+
+    poll(broker)
+    monkeypatch.setattr(sink, "flush", flush)
+    with pytest.raises(FatalError, match="the client is unusable, most likely fenced"):
+        broker.begin().publish([])
+
+
+def test_fault_of_a_callback_of_ours_is_not_taken_for_the_clients(
+    broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flush(_: float) -> int:
+        raise SystemError("a result with an exception set") from KeyError("ours")
+
+    poll(broker)
+    monkeypatch.setattr(sink, "flush", flush)
+    with pytest.raises(SystemError):
+        broker.begin().publish([])
