@@ -13,10 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.errors import UnusableFileError
-from stream_scorer.errors import ScorerError
+from stream_scorer.errors import EXIT_FAILED, ScorerError
 from stream_scorer.runtime.version import add_version
 
-EXIT_FAILED: Final = 1
 EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 

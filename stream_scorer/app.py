@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import faulthandler
 import logging
 import os
 import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -19,8 +20,9 @@ from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas, SchemaResolver
 from schemas.transaction_codec import TransactionDecoder
+from stream_scorer.console import note
 from stream_scorer.drift import created_at
-from stream_scorer.errors import RetryableError
+from stream_scorer.errors import EXIT_FAILED, RetryableError, ScorerError
 from stream_scorer.health import Health, HealthServer
 from stream_scorer.kafka_broker import MAX_BATCH_BYTES, GroupOptions, KafkaBroker
 from stream_scorer.limits import RejectionGuard, RejectionPolicy
@@ -62,8 +64,6 @@ _CALL_MARGIN_SECONDS: Final = 5.0
 
 _GRACE_SECONDS: Final = 25.0
 """After SIGTERM; Kubernetes' default grace period is 30 s."""
-
-_LEAVE_SECONDS: Final = 5.0  # for the interpreter's end after a failure
 
 
 class _Telemetry:
@@ -365,12 +365,20 @@ def run_scorer(workers: int = 1) -> int:
     process = ScorerProcess(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, process.stop)
-    # The interpreter's end destroys what is left of librdkafka's clients, which has been seen not
-    # to end itself; a supervisor can replace only what has ended.
+    code = 0
     try:
         process.run()
+    except ScorerError as error:
+        note(f"stream-scorer: {error}")
+        code = EXIT_FAILED
     except BaseException:
-        faulthandler.dump_traceback_later(_LEAVE_SECONDS, exit=True)
-        raise
+        traceback.print_exc()
+        code = EXIT_FAILED
     logging.shutdown()
-    os._exit(0)  # all is committed, closed and said
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    # Without the interpreter's own end, which takes librdkafka's clients apart while other threads
+    # are still in them. It has been seen not to come to an end itself, and a supervisor can replace
+    # only what has ended.
+    os._exit(code)

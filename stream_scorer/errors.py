@@ -19,6 +19,11 @@ A record that cannot be decoded is no exception but a value:
 
 from __future__ import annotations
 
+from typing import Final
+
+EXIT_FAILED: Final = 1
+"""The exit code of a command that could not do what it was asked to."""
+
 
 class ScorerError(Exception):
     """Base of every error this project raises on purpose."""

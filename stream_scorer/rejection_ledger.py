@@ -7,25 +7,23 @@ for it are always 0, and each partition's metadata text holds the tally of its l
 from __future__ import annotations
 
 import logging
+import threading
+import time
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.errors import RetryableError
 from stream_scorer.limits import Tally
 from stream_scorer.patience import ask_committed, patiently
 from stream_scorer.runtime.kafka import (
-    Admin,
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
+    Message,
     TopicPartition,
-    answer,
-    open_admin,
     open_consumer,
     translate,
 )
-from stream_scorer.runtime.kafka_rights import group_rights
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -34,7 +32,7 @@ GROUP_SUFFIX: Final = "-rejections"
 
 _MARK: Final = "rejections:"
 _QUERY_SECONDS: Final = 5.0
-_ASK_SECONDS: Final = 3.0
+_POLL_SECONDS: Final = 0.001  # a poll does not end when a callback was called
 _FORBIDDEN: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
@@ -46,7 +44,9 @@ class KafkaTallyLedger:
         self._group = group_id + GROUP_SUFFIX
         self._topic = topic
         self._consumer: Consumer | None = None
-        self._admin: Admin | None = None
+        self._unanswered = 0  # commits
+        self._failure: KafkaError | None = None  # of the last commit
+        self._denial: KafkaError | None = None
         self._is_forbidden = False
 
     def read(self, partitions: Iterable[int]) -> Mapping[int, Tally]:
@@ -59,6 +59,7 @@ class KafkaTallyLedger:
         except KafkaException as error:
             self._refused(error)
             return {}
+        self._denial = None
         tallies = {part.partition: parse_tally(part.metadata) for part in found}
         return {p: tally for p, tally in tallies.items() if tally is not None}
 
@@ -78,61 +79,74 @@ class KafkaTallyLedger:
 
         An idle client piles up what it meets in an outage, some 100 MB an hour.
         """
-        for client in (self._consumer, self._admin):
-            if client is not None:
-                try:
-                    client.poll(0)
-                except KafkaException as error:
-                    log.debug("the ledger's client: %s", error)
+        if self._consumer is not None:
+            try:
+                self._take(self._consumer.poll(0))
+            except KafkaException as error:
+                log.debug("the ledger's client: %s", error)
 
     def close(self) -> None:
-        """Let go of the connection."""
-        if self._consumer is not None:
+        """Let go of the connection; where the broker owes an answer, without waiting for it."""
+        if self._consumer is None:
+            return
+        if self._unanswered:  # for minutes, where the connection stays
+            threading.Thread(target=self._consumer.close, name="ledger", daemon=True).start()
+        else:
             self._consumer.close()
 
     def _open(self) -> Consumer:
         if self._consumer is None:
-            self._consumer = open_consumer(self._settings, self._group)
+            self._consumer = open_consumer(self._settings, self._group, on_commit=self._on_commit)
         return self._consumer
 
-    def _open_admin(self) -> Admin:
-        if self._admin is None:
-            self._admin = open_admin(self._settings)
-        return self._admin
-
     def _commit(self, offsets: list[TopicPartition], seconds: float) -> None:
-        """Replace the group's offsets as an admin does, within so many seconds.
+        """Replace the group's offsets within so many seconds.
 
-        A consumer's own commit knows no limit: 46 s while nobody answers, and minutes, its close
-        too, where the connection stays.
+        A consumer that waits for its commit knows no limit: 46 s while nobody answers, and minutes
+        where the connection stays. An admin client does, but librdkafka's aborts the process if
+        the group's coordinator answers after all (``eonce->refcnt > 0``, 2.16).
         """
-        asked = ConsumerGroupTopicPartitions(self._group, offsets)
-        futures = self._open_admin().alter_consumer_group_offsets([asked], request_timeout=seconds)
-        for place in answer(futures[self._group], seconds).topic_partitions:
-            if place.error:
-                raise KafkaException(place.error)
+        consumer, deadline = self._open(), time.monotonic() + seconds
+        self._failure = None
+        consumer.commit(offsets=offsets, asynchronous=True)
+        self._unanswered += 1
+        while self._unanswered:
+            if time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer in time"))
+            self._take(consumer.poll(_POLL_SECONDS))
+        if self._failure is not None:
+            raise KafkaException(self._failure)
+        self._denial = None
+
+    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        """A commit's answer; called by the client, from its ``poll``."""
+        self._unanswered -= 1
+        errors = [error, *(place.error for place in places)]
+        self._failure = next((e for e in errors if e is not None), self._failure)
+
+    def _take(self, message: Message | None) -> None:
+        """What is polled is no record, but may tell why nothing is answered."""
+        error = None if message is None else message.error()
+        if error is not None and error.code() in _FORBIDDEN:
+            self._denial = error
 
     def _refused(self, error: KafkaException) -> None:
-        """Without the right to the group we go on without it."""
-        if error.args[0].code() not in _FORBIDDEN and not self._lacks_right():
+        """Without the right to the group we go on without it.
+
+        Where the group's coordinator is denied us, the request only times out; that it is comes by
+        itself. An outage is never taken for a missing right.
+        """
+        self.serve()
+        denial = error.args[0] if error.args[0].code() in _FORBIDDEN else self._denial
+        if denial is None:
             raise RetryableError(str(translate(error))) from error
         self._is_forbidden = True
         log.warning(
             "no right to the group %s: grant this user READ on it; until then the counts of "
             "rejections end with the process (%s)",
             self._group,
-            error.args[0].str(),
+            denial.str(),
         )
-
-    def _lacks_right(self) -> bool:
-        """Whether that is why: where the group's coordinator is denied us, the client times out.
-
-        False where nobody answers, so that an outage is never taken for a missing right.
-        """
-        try:
-            return "READ" not in group_rights(self._open_admin(), self._group, _ASK_SECONDS)
-        except (FatalError, RetryableError):
-            return False
 
 
 def format_tally(tally: Tally) -> str:

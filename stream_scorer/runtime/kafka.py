@@ -12,7 +12,6 @@ from typing import Any, Final, TypeVar
 
 from confluent_kafka import (
     Consumer,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     Message,
@@ -459,7 +458,6 @@ __all__ = [
     "Admin",
     "AdminClient",
     "Consumer",
-    "ConsumerGroupTopicPartitions",
     "KafkaError",
     "KafkaException",
     "Message",

@@ -15,6 +15,7 @@ RECOVERY_SECONDS: Final = 90.0
 _DRAIN_SECONDS: Final = 300.0
 _START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
+_LAST_WORDS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,19 @@ class Result:
     report: dict[str, Any]
     events: Sequence[Event]
     samples: Sequence[Progress]
-    exits: Sequence[int]
-    """Exit codes of scorers that ended by a fault or by themselves."""
+    ends: Sequence[tuple[int, str]]
+    """Exit codes, and last words, of scorers that ended by a fault or by themselves."""
     leavers: Sequence[int]
     """Exit codes of those told to leave at the end."""
     tracebacks: Sequence[str]
     """Logs of scorers that ended with one: an operator should be told, not shown."""
     seconds: float
     begun: float
+
+    @property
+    def exits(self) -> Sequence[int]:
+        """The exit codes among them."""
+        return [code for code, _ in self.ends]
 
     def count(self, name: str) -> int:
         """How often a fault was injected."""
@@ -82,7 +88,7 @@ class Campaign:
             report=report,
             events=world.events,
             samples=world.watch.samples,
-            exits=world.supervisor.exits,
+            ends=[(code, log.read_text()[-_LAST_WORDS:]) for code, log in world.supervisor.ends],
             leavers=leavers,
             tracebacks=[
                 log.name

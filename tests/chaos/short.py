@@ -38,5 +38,6 @@ def assert_nothing_is_lost_or_repeated(result: Result, transactions: int) -> Non
     assert report["scores"] + report["dead_letters"] == transactions
     assert report["dead_letters"] > 0
     assert set(result.leavers) == {0}
-    assert set(result.exits) <= EXPECTED_ENDS
+    crashes = [f"exit {code}:\n{log}" for code, log in result.ends if code not in EXPECTED_ENDS]
+    assert not crashes, "\n".join(crashes)
     assert result.tracebacks == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from tests.processes import ScorerFleet, ScorerUnderTest
@@ -32,8 +33,8 @@ class Supervisor:
     fleet: ScorerFleet
     more: dict[str, str] = field(default_factory=dict)
     """Environment of whatever is started from now on."""
-    exits: list[int] = field(default_factory=list)
-    """Exit codes of processes that ended by themselves or by a fault."""
+    ends: list[tuple[int, Path]] = field(default_factory=list)
+    """Exit codes and logs of processes that ended by themselves or by a fault."""
     _places: list[_Place] = field(default_factory=list)
     _leaving: list[ScorerUnderTest] = field(default_factory=list)
 
@@ -53,7 +54,7 @@ class Supervisor:
         now = time.monotonic()
         for place in self._places:
             if place.scorer is not None and (code := place.scorer.process.poll()) is not None:
-                self.exits.append(code)
+                self.ends.append((code, place.scorer.log))
                 was_stable = now - place.started > _STABLE_SECONDS
                 place.backoff = (
                     _FIRST_BACKOFF_SECONDS
@@ -65,6 +66,11 @@ class Supervisor:
             if place.scorer is None and now >= place.not_before:
                 place.scorer = self.fleet.start(**self.more)
                 place.started = now
+
+    @property
+    def exits(self) -> list[int]:
+        """The exit codes among them."""
+        return [code for code, _ in self.ends]
 
     def running(self) -> list[ScorerUnderTest]:
         """The replicas that run now."""
