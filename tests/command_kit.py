@@ -22,7 +22,7 @@ from stream_scorer.runtime.kafka import (
     open_producer,
 )
 from stream_scorer.settings import GroupSettings
-from tests.factories import make_batch
+from tests.factories import make_batch, make_score
 from tests.records import Seen, produce, read_all, wait_settled
 
 PARTITIONS = 3
@@ -32,21 +32,9 @@ def score_of(record: Seen, topic: str, *, offset: int | None = None, **changes: 
     """A score of a record, or as of another offset; every second one is flagged."""
     at = record.offset if offset is None else offset
     is_flagged = bool(record.offset % 2)
-    source = {"topic": topic, "partition": record.partition, "offset": at}
-    fields: dict[str, Any] = {
-        "transaction_id": transaction_of(record.value),
-        "score": 0.75 if is_flagged else 0.25,
-        "decision": "REVIEW" if is_flagged else "APPROVE",
-        "is_flagged": is_flagged,
-        "review_threshold": 0.5,
-        "block_threshold": 0.9,
-        "model_version": "v1",
-        "scored_at": 1_700_000_000_000,
-        "event_time": None,
-        "reasons": [],
-        "source": source,
-        "context": None,
-    }
+    fields = make_score(topic, record.partition, at, transaction_id=transaction_of(record.value))
+    if is_flagged:
+        fields |= {"score": 0.75, "decision": "REVIEW", "is_flagged": True}
     return encode_record("fraud_score", fields | changes)
 
 

@@ -51,6 +51,25 @@ def make_transactions(n: int, seed: int = 1) -> list[dict[str, Any]]:
     return rows
 
 
+def make_score(topic: str, partition: int, offset: int, **fields: Any) -> dict[str, Any]:
+    """A score of one input, as the contract's record; as small as a valid one is."""
+    return {
+        "transaction_id": 1,
+        "score": 0.25,
+        "decision": "APPROVE",
+        "is_flagged": False,
+        "review_threshold": 0.5,
+        "block_threshold": 0.9,
+        "model_version": "v1",
+        "scored_at": 1_700_000_000_000,
+        "event_time": None,
+        "reasons": [],
+        "source": {"topic": topic, "partition": partition, "offset": offset},
+        "context": None,
+        **fields,
+    }
+
+
 def make_batch(n: int = 200, seed: int = 1) -> TransactionBatch:
     """The same as columns."""
     return build_batch(make_transactions(n, seed))

@@ -23,6 +23,7 @@ from stream_scorer.console import say
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.runtime.kafka import Producer, create_topics, open_admin, open_producer
 from stream_scorer.runtime.settings import KafkaSettings
+from tests.factories import make_score
 
 TOPICS = ("transactions", "fraud-scores", "transactions-dlq")
 _TXN_RECORDS = 50_000
@@ -32,23 +33,8 @@ _ID_AT = 10  # an input's id is the first field, right after the framing
 
 def score(partition: int, offset: int) -> bytes:
     """As small as a valid score is, but for its source."""
-    return encode_record(
-        "fraud_score",
-        {
-            "transaction_id": offset,
-            "score": 0.01,
-            "decision": "APPROVE",
-            "is_flagged": False,
-            "review_threshold": 0.5,
-            "block_threshold": 0.9,
-            "model_version": "v1",
-            "scored_at": 1_700_000_000_000,
-            "event_time": None,
-            "reasons": [],
-            "source": {"topic": TOPICS[0], "partition": partition, "offset": offset},
-            "context": None,
-        },
-    )
+    fields = make_score(TOPICS[0], partition, offset, transaction_id=offset)
+    return encode_record("fraud_score", fields)
 
 
 def zigzag(number: int) -> bytes:

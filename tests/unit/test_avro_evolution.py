@@ -18,7 +18,7 @@ from schemas.records import UndecodableRecord, decode_record, encode_record
 from schemas.rejections import Stage
 from schemas.score_writer import varint
 from schemas.transaction_codec import Decoded, TransactionDecoder
-from tests.factories import make_batch, make_transaction
+from tests.factories import make_batch, make_score, make_transaction
 from tests.wire import (
     FAST,
     FINITE,
@@ -406,20 +406,7 @@ def test_plan_of_a_writer_is_made_once_even_when_it_is_a_refusal(
 NEW: Final = {"name": "added", "type": ["null", "string"], "default": None}
 RECORDS: Final[dict[str, dict[str, Any]]] = {
     "transaction": make_batch(1).row(0),
-    "fraud_score": {
-        "transaction_id": 1,
-        "score": 0.25,
-        "decision": "REVIEW",
-        "is_flagged": True,
-        "review_threshold": 0.2,
-        "block_threshold": 0.9,
-        "model_version": "v1",
-        "scored_at": 5,
-        "event_time": None,
-        "reasons": [],
-        "source": {"topic": "t", "partition": 0, "offset": 1},
-        "context": None,
-    },
+    "fraud_score": make_score("t", 0, 1),
     "fraud_label": {
         "transaction_id": 1,
         "label": "UNSURE",

@@ -10,7 +10,7 @@ from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.history import UNSETTLED
 from stream_scorer.model.memory_store import Fault, MemoryStore
 from stream_scorer.model.promotions import Promotion, parse_promotion, predecessors
-from stream_scorer.model.store import find_succession
+from stream_scorer.model.store import Pointer, find_succession
 from tests.stores import rest
 
 
@@ -121,14 +121,20 @@ def test_rejected_and_deleted_versions_are_left_out() -> None:
     assert find_succession(store, "v4", {"v3": {}}).versions == ("v1",)
 
 
-def test_record_taken_back_and_written_anew_by_another_is_read_anew() -> None:
-    store, reader = filled(3), MemoryStore()
+def with_a_record_to_take_back() -> tuple[MemoryStore, MemoryStore, Pointer]:
+    """Four versions; v1 is promoted, v2's promotion broke off behind its record, and was read."""
+    store = filled(4)
     reader = MemoryStore(store.objects)
     first = store.promote("v1", None)
     store.script(Fault("unavailable", "replace manifests/latest.txt"))
     with pytest.raises(Exception, match="unavailable"):
         store.promote("v2", first)
     assert [p.version for p in reader.history()] == ["v1", "v2"]
+    return store, reader, first
+
+
+def test_record_taken_back_and_written_anew_by_another_is_read_anew() -> None:
+    store, reader, first = with_a_record_to_take_back()
     store.objects.remove("manifests/history/000002.json")
     store.promote("v3", first)
     assert [p.version for p in reader.history()] == ["v1", "v3"]
@@ -160,13 +166,7 @@ def test_record_that_was_no_longer_the_last_when_it_was_taken_back_is_read_anew(
 
 
 def test_last_record_is_read_anew_though_others_came_behind_it_meanwhile() -> None:
-    store = filled(4)
-    reader = MemoryStore(store.objects)
-    first = store.promote("v1", None)
-    store.script(Fault("unavailable", "replace manifests/latest.txt"))
-    with pytest.raises(Exception, match="unavailable"):
-        store.promote("v2", first)
-    assert [p.version for p in reader.history()] == ["v1", "v2"]
+    store, reader, first = with_a_record_to_take_back()
     store.objects.remove("manifests/history/000002.json")
     store.promote("v4", store.promote("v3", first))
     assert [p.version for p in reader.history()] == ["v1", "v3", "v4"]

@@ -18,25 +18,13 @@ from schemas.writer_schema import parse_writer
 from stream_scorer.findings import NOT_SAMPLED
 from stream_scorer.score_program import build_program
 from stream_scorer.score_reader import ScoreReader, Source, Sources
+from tests.factories import make_score
 
 TOPIC = "transactions"
 
 
 def score(offset: int, **changes: Any) -> dict[str, Any]:
-    return {
-        "transaction_id": 1,
-        "score": 0.5,
-        "decision": "APPROVE",
-        "is_flagged": False,
-        "review_threshold": 0.6,
-        "block_threshold": 0.9,
-        "model_version": "v1",
-        "scored_at": 0,
-        "event_time": None,
-        "reasons": [],
-        "source": {"topic": TOPIC, "partition": 3, "offset": offset},
-        "context": None,
-    } | changes
+    return make_score(TOPIC, 3, offset, **changes)
 
 
 def score_value(offset: int, **changes: Any) -> bytes:
@@ -239,15 +227,15 @@ REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
         ({}, True),
         ({"score": 0.0}, True),
         ({"score": 1.0, **BLOCKED}, True),
-        ({"score": 0.6, **FLAGGED}, True),
+        ({"score": 0.5, **FLAGGED}, True),
         ({"score": 0.9, **BLOCKED}, True),
         ({"score": 0.8, "review_threshold": 0.9, "block_threshold": 0.7, **BLOCKED}, True),
         ({"score": 7.5, **BLOCKED}, False),
         ({"score": -1e-9}, False),
         ({"score": float("nan")}, False),
-        ({"score": 0.6}, False),
+        ({"score": 0.5}, False),
         ({"score": 0.9, **FLAGGED}, False),
-        ({"score": 0.59, **FLAGGED}, False),
+        ({"score": 0.49, **FLAGGED}, False),
         ({"is_flagged": True}, False),
         ({"score": 0.6, "decision": "REVIEW"}, False),
     ],
