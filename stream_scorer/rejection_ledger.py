@@ -33,6 +33,7 @@ GROUP_SUFFIX: Final = "-rejections"
 _MARK: Final = "rejections:"
 _QUERY_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.001  # a poll does not end when a callback was called
+_CLOSE_SECONDS: Final = 1.0
 _FORBIDDEN: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
@@ -86,13 +87,15 @@ class KafkaTallyLedger:
                 log.debug("the ledger's client: %s", error)
 
     def close(self) -> None:
-        """Let go of the connection; where the broker owes an answer, without waiting for it."""
-        if self._consumer is None:
-            return
-        if self._unanswered:  # for minutes, where the connection stays
-            threading.Thread(target=self._consumer.close, name="ledger", daemon=True).start()
-        else:
-            self._consumer.close()
+        """Let go of the connection.
+
+        Not waited for long: where the broker owes an answer the client closes after minutes, where
+        none answers at all maybe never (librdkafka #3740).
+        """
+        if self._consumer is not None:
+            closing = threading.Thread(target=self._consumer.close, name="ledger", daemon=True)
+            closing.start()
+            closing.join(_CLOSE_SECONDS)
 
     def _open(self) -> Consumer:
         if self._consumer is None:
@@ -103,8 +106,8 @@ class KafkaTallyLedger:
         """Replace the group's offsets within so many seconds.
 
         A consumer that waits for its commit knows no limit: 46 s while nobody answers, and minutes
-        where the connection stays. An admin client does, but librdkafka's aborts the process if
-        the group's coordinator answers after all (``eonce->refcnt > 0``, 2.16).
+        where the connection stays. An admin client does, but librdkafka's may abort the process
+        when the connection to the group's coordinator breaks (#4605).
         """
         consumer, deadline = self._open(), time.monotonic() + seconds
         self._failure = None

@@ -57,8 +57,8 @@ def topic_rights(admin: AdminClient, topic: str, timeout: float = 10.0) -> froze
 def group_rights(admin: AdminClient, group_id: str, timeout: float = 10.0) -> frozenset[str]:
     """What we may do with a group, whether it has members or not; nothing if refused.
 
-    For commands, not for what runs on: librdkafka 2.16 aborts the process if the group's
-    coordinator answers an admin client after ``timeout``.
+    For commands, not for what runs on: where the connection to the group's coordinator breaks
+    under an admin client's request, librdkafka may abort the process (#4605).
     """
     futures = admin.describe_consumer_groups(
         [group_id], include_authorized_operations=True, request_timeout=timeout
