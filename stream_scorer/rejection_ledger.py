@@ -82,7 +82,8 @@ class KafkaTallyLedger:
         """
         if self._consumer is not None:
             try:
-                self._take(self._consumer.poll(0))
+                while (message := self._consumer.poll(0)) is not None:
+                    self._take(message)
             except KafkaException as error:
                 log.debug("the ledger's client: %s", error)
 
