@@ -7,7 +7,6 @@ for it are always 0, and each partition's metadata text holds the tally of its l
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -25,6 +24,7 @@ from stream_scorer.runtime.kafka import (
     translate,
 )
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.runtime.stopping import close_within
 
 log = logging.getLogger(__name__)
 
@@ -94,9 +94,7 @@ class KafkaTallyLedger:
         none answers at all maybe never (librdkafka #3740).
         """
         if self._consumer is not None:
-            closing = threading.Thread(target=self._consumer.close, name="ledger", daemon=True)
-            closing.start()
-            closing.join(_CLOSE_SECONDS)
+            close_within(_CLOSE_SECONDS, self._consumer.close, "ledger-close")
 
     def _open(self) -> Consumer:
         if self._consumer is None:

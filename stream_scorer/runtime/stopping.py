@@ -1,7 +1,8 @@
-"""SIGINT and SIGTERM as a flag, for loops that must not be interrupted inside a client's call.
+"""Ending in time: signals as a flag, and clients whose close knows no limit.
 
-A KeyboardInterrupt that is raised within a librdkafka callback gets lost or becomes a
-SystemError, and process 1 of a container has no default action for SIGTERM.
+The flag is for loops that must not be interrupted inside a client's call: a
+KeyboardInterrupt that is raised within a librdkafka callback gets lost or becomes a SystemError,
+and process 1 of a container has no default action for SIGTERM.
 """
 
 from __future__ import annotations
@@ -13,6 +14,13 @@ from contextlib import contextmanager
 from typing import Final
 
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+
+
+def close_within(seconds: float, close: Callable[[], object], name: str) -> None:
+    """Call ``close`` in a thread of that name, which is left behind if it takes longer."""
+    thread = threading.Thread(target=close, name=name, daemon=True)
+    thread.start()
+    thread.join(seconds)
 
 
 @contextmanager

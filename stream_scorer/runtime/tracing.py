@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import logging
 import re
-import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from schemas.framing import Headers
+from stream_scorer.runtime.stopping import close_within
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
@@ -93,11 +93,7 @@ class Tracing:
     def close(self) -> None:
         """Send what is left, for at most a few seconds."""
         # The exporter has timeouts and retries of its own, which no flush or shutdown cuts short.
-        closing = threading.Thread(
-            target=self._provider.shutdown, name="tracing-close", daemon=True
-        )
-        closing.start()
-        closing.join(_CLOSE_SECONDS)
+        close_within(_CLOSE_SECONDS, self._provider.shutdown, "tracing-close")
 
 
 def open_tracing(service: str, endpoint: str | None) -> Tracing | None:
