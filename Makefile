@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
+.PHONY: help demo test test-unit test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -28,6 +28,9 @@ demo: $(READY) ## the whole system on this machine (ARGS="--transactions 5000 --
 
 test: $(READY) ## all tiers that need nothing but Python, on an embedded Apache Kafka
 	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
+
+test-unit: $(READY) ## the unit tests alone, in under a minute
+	@$(BIN)/pytest tests/unit $(ARGS)
 
 test-docker: $(READY) ## the tests of real Kafka, on a container instead (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
@@ -54,8 +57,8 @@ lint: $(READY) ## linter, formatter and type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-COMPILED := $(patsubst %,tests/unit/test_%.py,avro_decode avro_evolution batch bounds bundle csv_codec \
-  feature_set forest fuzz golden_bytes json_codec pipeline records score_reader score_writer scoring)
+COMPILED := tests/unit/schemas tests/unit/features tests/unit/model/forest \
+  $(patsubst %,tests/unit/%.py,audit/test_score_reader model/test_bundle model/test_scoring stream/test_pipeline)
 
 # Machine code is cached by source, not by this switch: hence a cache of its own, as is a fresh one
 # whenever a loop in another file has changed.

@@ -76,10 +76,10 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dashboard.app import build_app
     from dashboard.feed.source import KafkaScores
     from dashboard.server import Server, address_of, hold_state, listen
-    from stream_scorer.model.cache import BundleCache
-    from stream_scorer.model.reload import ModelWatcher
+    from stream_scorer.model.serving.cache import BundleCache
+    from stream_scorer.model.serving.watcher import ModelWatcher
     from stream_scorer.model.signing import parse_trusted_keys
-    from stream_scorer.model.store import open_store
+    from stream_scorer.model.store.opening import open_store
     from stream_scorer.runtime.registry import using_resolver
     from stream_scorer.runtime.tracing import open_tracing
 

@@ -16,11 +16,11 @@ from fastapi.staticfiles import StaticFiles
 from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
+from dashboard.cache.flag_table import FlagWriter
 from dashboard.feed.board import Board
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import ScoreReader
 from dashboard.feed.source import ScoreSource
-from dashboard.feed.table import FlagWriter
 from dashboard.live.hub import Hub
 from dashboard.live.pulse import Pulse
 from dashboard.metrics import build_metrics

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.reload import ReloadStatus
+from stream_scorer.model.serving.watcher import ReloadStatus
 
 
 class ModelSource(Protocol):
@@ -29,8 +29,8 @@ def describe_model(model: ModelSource) -> dict[str, Any]:
     ``rejected`` says that the promoted version is rejected, why, and which one serves instead.
     """
     bundle = model.current
-    fallen = model.status.fallen
-    rejected = None if fallen is None else asdict(fallen)
+    rolled_back = model.status.rolled_back
+    rejected = None if rolled_back is None else asdict(rolled_back)
     if bundle is None:
         detail = model_trouble(model) or "no model is loaded yet"
         return {"version": None, "detail": detail, "rejected": rejected}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
-from schemas.json_codec import MAX_FAULTS, decode_objects, parse_json, shown_name
+from schemas.json.codec import MAX_FAULTS, decode_objects, parse_json, shown_name
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Decision, Reason, Scores, score, shap_reasons
 
@@ -25,7 +25,7 @@ hold any. Millions of empty ones would keep the interpreter busy for seconds (it
 collector), and all threads wait."""
 
 
-class Fault(NamedTuple):
+class InputFault(NamedTuple):
     """One thing wrong with a request; ``row`` counts from 0, None for the request itself."""
 
     row: int | None
@@ -36,7 +36,7 @@ class Fault(NamedTuple):
 class InvalidInput(Exception):
     """The request cannot be scored; nothing of it was."""
 
-    def __init__(self, faults: Sequence[Fault]) -> None:
+    def __init__(self, faults: Sequence[InputFault]) -> None:
         super().__init__(faults[0].reason)
         self.faults = tuple(faults[:MAX_FAULTS])
 
@@ -81,7 +81,7 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
     rows, by_shap = _read_request(body)
     batch, _, rejections = decode_objects(rows, strict=True)
     if rejections:
-        raise InvalidInput([Fault(r.index, r.field, r.reason) for r in rejections])
+        raise InvalidInput([InputFault(r.index, r.field, r.reason) for r in rejections])
     scores = score(batch, bundle)
     reasons: Mapping[int, tuple[Reason, ...]] = scores.reasons
     if by_shap:
@@ -95,30 +95,34 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
 def _read_request(body: bytes) -> tuple[list[object], bool]:
     if body.count(b"{") + body.count(b"[") > _MAX_BRACKETS:
         why = f"the body opens more objects and lists than {MAX_ROWS:,} transactions need"
-        raise InvalidInput([Fault(None, None, why)])
+        raise InvalidInput([InputFault(None, None, why)])
     try:
         request = parse_json(body)
     except ValueError as error:
-        raise InvalidInput([Fault(None, None, f"the body is not JSON: {error}")]) from None
+        raise InvalidInput([InputFault(None, None, f"the body is not JSON: {error}")]) from None
     if not isinstance(request, dict):
-        raise InvalidInput([Fault(None, None, "the body must be an object with transactions")])
+        raise InvalidInput([InputFault(None, None, "the body must be an object with transactions")])
     unknown = (shown_name(name) for name in request if name not in _MEMBERS)
-    faults = [Fault(None, name, f"unknown field {name!r}") for name in islice(unknown, MAX_FAULTS)]
+    faults = [
+        InputFault(None, name, f"unknown field {name!r}") for name in islice(unknown, MAX_FAULTS)
+    ]
     rows = request.get("transactions")
     if "transactions" not in request:
-        faults.append(Fault(None, "transactions", "transactions is missing"))
+        faults.append(InputFault(None, "transactions", "transactions is missing"))
     elif not isinstance(rows, list):
-        faults.append(Fault(None, "transactions", "transactions must be an array"))
+        faults.append(InputFault(None, "transactions", "transactions must be an array"))
     elif not rows:
-        faults.append(Fault(None, "transactions", "transactions is empty"))
+        faults.append(InputFault(None, "transactions", "transactions is empty"))
     elif len(rows) > MAX_ROWS:
         raise TooManyRows
     explain = request.get("explain")
     if explain not in (None, "shap"):
-        faults.append(Fault(None, "explain", 'explain must be "shap" or absent'))
+        faults.append(InputFault(None, "explain", 'explain must be "shap" or absent'))
     elif explain and isinstance(rows, list) and len(rows) > MAX_SHAP_ROWS:
         faults.append(
-            Fault(None, "explain", f'explain "shap" takes at most {MAX_SHAP_ROWS} transactions')
+            InputFault(
+                None, "explain", f'explain "shap" takes at most {MAX_SHAP_ROWS} transactions'
+            )
         )
     if faults:
         raise InvalidInput(faults)

@@ -117,7 +117,7 @@ def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
     """A batch of transactions that are known to be valid, given as the contract's objects.
 
-    Absent keys and None mean missing. Values are trusted: use :mod:`schemas.json_codec` for
+    Absent keys and None mean missing. Values are trusted: use :mod:`schemas.json.codec` for
     anything that comes from outside.
     """
     batch = empty_batch(len(rows))

@@ -14,12 +14,14 @@ from typing import Final, Protocol
 import pytest
 from hypothesis import HealthCheck, settings
 
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.runtime.kafka import create_topics, open_admin
+from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
-from stream_scorer.topics import wanted_topics
-from tests.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
-from tests.names import random_topics
+from tests.support.kafka.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
+from tests.support.names import random_topics
+from tests.support.tiers import TierTimes
 
 _STARTING_SCORERS: Final = ("browser", "e2e", "integration")  # folders of such tests
 _COMPILING_SECONDS: Final = 900.0  # a minute is usual, where nothing was compiled yet
@@ -52,6 +54,10 @@ class MakeTopics(Protocol):
     def __call__(
         self, partitions: int = 1, settings: KafkaSettings | None = None
     ) -> TopicSettings: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(TierTimes())
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -166,7 +172,7 @@ def group_id() -> str:
 
 @pytest.fixture(scope="session")
 def s3_server() -> Iterator[str]:
-    from tests.s3_server import AtomicS3Server  # only tests of the store pay for its import
+    from tests.support.s3_server import AtomicS3Server  # only tests of the store pay for its import
 
     server = AtomicS3Server(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

@@ -13,11 +13,11 @@ from typing import Final
 
 from schemas.errors import UnusableFileError
 from stream_scorer.errors import ScorerError, SettingsError
-from stream_scorer.model.store import open_store
+from stream_scorer.model.store.opening import open_store
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.settings import describe_settings, load_settings
 from stream_scorer.runtime.version import add_version
-from trainer.plan import Plan, WrongUsageError
+from trainer.fitting.plan import Plan, WrongUsageError
 from trainer.settings import TrainerSettings
 
 DONE: Final = 0
@@ -84,8 +84,8 @@ def _synth(arguments: argparse.Namespace, _: TrainerSettings) -> int:
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.publishing.versions import list_versions
     from trainer.summary import describe_versions
-    from trainer.versions import list_versions
 
     lines = list(list_versions(open_store(settings)))
     if arguments.json:
@@ -96,7 +96,7 @@ def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.versions import fetch_metadata
+    from trainer.publishing.versions import fetch_metadata
 
     store = open_store(settings)
     metadata = fetch_metadata(store, arguments.version)
@@ -112,7 +112,7 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.versions import promote_version
+    from trainer.publishing.versions import promote_version
 
     store = open_store(settings)
     promote_version(store, settings, arguments.version, is_forced=arguments.force)
@@ -121,7 +121,7 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.versions import accept_version
+    from trainer.publishing.versions import accept_version
 
     was_rejected = accept_version(open_store(settings), arguments.version)
     if arguments.json:
@@ -133,7 +133,7 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.versions import roll_back
+    from trainer.publishing.versions import roll_back
 
     left, version = roll_back(open_store(settings), settings)
     _say_promoted(arguments, version, f" (rolled back from {left})")
@@ -145,8 +145,8 @@ def _say_promoted(arguments: argparse.Namespace, version: str, more: str = "") -
 
 
 def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.publishing.versions import fetch_metadata
     from trainer.report import write_report
-    from trainer.versions import fetch_metadata
 
     metadata = fetch_metadata(open_store(settings), arguments.version)
     path = arguments.output or Path(f"report-{arguments.version}.html")

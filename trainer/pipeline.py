@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
-from trainer.evaluate import candidate_bundle, measure, score_all
-from trainer.fit import Fitted, fit_model, make_dataset, parameters
-from trainer.gate import Verdict, judge
-from trainer.ingest import Part, Rows, ingest
-from trainer.plan import Plan
-from trainer.plots import plot_facts
-from trainer.reference import golden_rows, reference_facts
-from trainer.source import Source
-from trainer.split import PARTS, Split, split_by_time
+from trainer.data.ingest import Part, TrainingRows, ingest
+from trainer.data.source import TrainingSource
+from trainer.data.split import PARTS, Split, split_by_time
+from trainer.evaluation.evaluate import candidate_bundle, measure, score_all
+from trainer.evaluation.gate import GateVerdict, judge_candidate
+from trainer.evaluation.plots import plot_facts
+from trainer.evaluation.reference import golden_rows, reference_facts
+from trainer.evaluation.thresholds import choose_thresholds
+from trainer.fitting.fit import Fitted, fit_model, make_dataset, parameters
+from trainer.fitting.plan import Plan
 from trainer.stages import Stages
-from trainer.thresholds import choose_thresholds
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +34,14 @@ class Candidate:
 
     draft: Draft
     bundle: Bundle
-    verdict: Verdict
+    verdict: GateVerdict
     metrics: Mapping[str, Any]
     rows: int
     trees: int
 
 
 def run_training(
-    source: Source,
+    source: TrainingSource,
     plan: Plan,
     stages: Stages,
     champion: Bundle | None = None,
@@ -77,7 +77,7 @@ def run_training(
             "test": measure(test, scores, thresholds, seed),
         }
         rival = _rival(test, champion, seed)
-    verdict = judge(metrics["test"], rival, plan.gate, champion_version)
+    verdict = judge_candidate(metrics["test"], rival, plan.gate, champion_version)
     facts = _facts(rows, split, plan, fitted, metrics) | {
         "thresholds": chosen,
         "gate": _gate_facts(verdict, rival, champion),
@@ -116,7 +116,7 @@ def _rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | N
 
 
 def _facts(
-    rows: Rows, split: Split, plan: Plan, fitted: Fitted, metrics: Mapping[str, Any]
+    rows: TrainingRows, split: Split, plan: Plan, fitted: Fitted, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -137,7 +137,7 @@ def _facts(
 
 
 def _gate_facts(
-    verdict: Verdict, rival: Mapping[str, Any] | None, champion: Bundle | None
+    verdict: GateVerdict, rival: Mapping[str, Any] | None, champion: Bundle | None
 ) -> dict[str, Any]:
     compared = None
     if rival is not None and champion is not None:

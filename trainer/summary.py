@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from trainer.versions import VersionLine
+from trainer.publishing.versions import VersionLine
 
 
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:

@@ -8,22 +8,23 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.model.store import ArtifactStore, open_store
+from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.port import ArtifactStore
 from trainer.cpus import available_cpus
+from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
+from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import Candidate, run_training
-from trainer.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
-from trainer.publish import Champion, load_champion, promote, publish
-from trainer.settings import TrainerSettings
-from trainer.source import CsvSource, Source, SyntheticSource
-from trainer.stages import Stages
-from trainer.telemetry import (
+from trainer.publishing.publish import Champion, load_champion, promote, publish
+from trainer.publishing.telemetry import (
     RunMeasures,
     build_registry,
     push_failure,
     push_metrics,
     write_metrics,
 )
-from trainer.tracking import track_run
+from trainer.publishing.tracking import track_run
+from trainer.settings import TrainerSettings
+from trainer.stages import Stages
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
-def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> Source:
+def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> TrainingSource:
     """Where the rows come from: flags first, then the environment.
 
     Raises:

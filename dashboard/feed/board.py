@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
-from dashboard.feed.flags import Flag
+from dashboard.cache.flag import Flag
+from dashboard.cache.flag_table import Counts
 from dashboard.feed.prefix import Stamp
-from dashboard.feed.table import Counts
 
 TICK_ROWS: Final = 50
 """Rows one tick carries at most; more could not be read in a quarter of a second anyway."""

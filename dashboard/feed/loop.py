@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from dashboard.cache.flag_table import Counts, FlagWriter
 from dashboard.feed.board import Board, FeedState
 from dashboard.feed.reading import Harvest, ScoreReader
 from dashboard.feed.source import Place, ScoreSource
-from dashboard.feed.table import Counts, FlagWriter
 from stream_scorer.errors import RetryableError, ScorerError
 
 log = logging.getLogger(__name__)

@@ -6,9 +6,9 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from dashboard.feed.flags import Flag, build_flag
+from dashboard.cache.flag import Flag, build_flag
+from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
 from dashboard.feed.prefix import Prefix, PrefixReader, Stamp
-from dashboard.feed.table import HISTOGRAM_BINS, Counts
 from schemas.records import decode_record
 from schemas.resolver import SchemaResolver
 

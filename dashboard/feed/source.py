@@ -7,17 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.runtime.kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    TopicPartition,
-    is_hopeless,
-    open_admin,
-    open_consumer,
-    topic_partitions,
-    translate,
-)
+from stream_scorer.kafka.admin import topic_partitions
+from stream_scorer.kafka.clients import open_admin, open_consumer
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
+from stream_scorer.kafka.errors import is_non_retriable, translate
 from stream_scorer.runtime.settings import KafkaSettings
 
 _GROUP: Final = "fraud-dashboard"  # librdkafka wants a name; nothing is ever committed under it
@@ -34,7 +27,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Polled:
+class FeedBatch:
     """Records in topic order, and the partitions whose end was reached (next offset)."""
 
     records: Sequence[tuple[int, int, bytes | None]]
@@ -52,7 +45,7 @@ class ScoreSource(Protocol):
         """Read these partitions from these offsets."""
         ...
 
-    def poll(self, most: int, seconds: float) -> Polled:
+    def poll(self, most: int, seconds: float) -> FeedBatch:
         """Up to ``most`` records, waiting up to ``seconds`` for the first ones."""
         ...
 
@@ -84,7 +77,7 @@ class KafkaScores:
             metadata = self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS)
             found = metadata.topics.get(self._topic)
             problem = None if found is None else found.error
-            if isinstance(problem, KafkaError) and is_hopeless(problem):
+            if isinstance(problem, KafkaError) and is_non_retriable(problem):
                 raise FatalError(f"no right on topic {self._topic}: grant this user READ on it")
             if found is None or problem is not None:
                 return None
@@ -116,7 +109,7 @@ class KafkaScores:
         except KafkaException as error:
             raise translate(error) from error
 
-    def poll(self, most: int, seconds: float) -> Polled:
+    def poll(self, most: int, seconds: float) -> FeedBatch:
         """Records and ends; an error of one partition that retries cannot mend is raised."""
         records: list[tuple[int, int, bytes | None]] = []
         ends: dict[int, int] = {}
@@ -136,11 +129,11 @@ class KafkaScores:
                 ends[partition] = offset
             elif not trouble.retriable():
                 raise translate(KafkaException(trouble))
-        return Polled(records, ends)
+        return FeedBatch(records, ends)
 
     def close(self) -> None:
         """Close the consumer."""
         self._consumer.close()
 
 
-__all__ = ["KafkaScores", "Place", "Polled", "ScoreSource"]
+__all__ = ["FeedBatch", "KafkaScores", "Place", "ScoreSource"]

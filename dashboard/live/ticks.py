@@ -10,8 +10,8 @@ from typing import Any, Final
 import orjson
 from fastapi.sse import ServerSentEvent
 
+from dashboard.cache.flag import Flag
 from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedStatus
-from dashboard.feed.flags import Flag
 from dashboard.model_status import ModelSource, describe_model
 
 _RATE_SECONDS: Final = 10.0  # long enough to read, short enough to follow

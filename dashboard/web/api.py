@@ -9,9 +9,9 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from dashboard.feed.flags import parse_flag_id
-from dashboard.feed.selection import Selection
-from dashboard.feed.table import read_flag
+from dashboard.cache.flag import parse_flag_id
+from dashboard.cache.flag_table import read_flag
+from dashboard.cache.selection import Selection
 from dashboard.live.hub import Stream, TooManyStreams, while_known
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_model

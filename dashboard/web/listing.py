@@ -9,9 +9,9 @@ from typing import Any, Final
 import orjson
 from fastapi import Request
 
-from dashboard.feed.flags import FlagKey
-from dashboard.feed.selection import Selection
-from dashboard.feed.table import read_page
+from dashboard.cache.flag import FlagKey
+from dashboard.cache.flag_table import read_page
+from dashboard.cache.selection import Selection
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 from dashboard.web.sealing import Sealer

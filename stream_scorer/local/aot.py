@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.errors import ScorerError
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.jars import ensure_jars, file_lock
 from stream_scorer.local.jvm import aot_cache_path
-from stream_scorer.runtime.kafka import create_topics, open_admin, open_consumer, open_producer
 from stream_scorer.runtime.settings import KafkaSettings
 
 WRITE_TIMEOUT_SECONDS: Final = 180.0  # 9-22 s on two idle cores
@@ -28,7 +29,7 @@ def build_aot_cache() -> Path:
     """Train on a temporary broker and write the cache, unless it is there; its path.
 
     Takes about 30 s of one core; a concurrent call waits for the first. Call it from the main
-    thread (see :func:`stream_scorer.local.processes.start_child`).
+    thread (see :func:`stream_scorer.runtime.processes.start_child`).
 
     Raises:
         UsageError: no Java or no jars.

@@ -30,7 +30,7 @@ from stream_scorer.local.probe import (
     plain_settings,
     wait_until_ready,
 )
-from stream_scorer.local.processes import start_child
+from stream_scorer.runtime.processes import start_child
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class EmbeddedBroker:
 
     As a context manager it starts on entry and stops on exit. Start it from the main thread: on
     Linux it then ends with this process even if that is killed
-    (:func:`stream_scorer.local.processes.start_child`).
+    (:func:`stream_scorer.runtime.processes.start_child`).
 
     Args:
         folder: configuration, log and data, kept; None: a temporary one, removed on exit from the

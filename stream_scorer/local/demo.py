@@ -25,8 +25,8 @@ from typing import Any, Final
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import is_port_free, pick_free_port
-from stream_scorer.local.processes import end_child, start_child
-from stream_scorer.local.scrape import Sample, read_sample
+from stream_scorer.local.scrape import MetricSample, read_sample
+from stream_scorer.runtime.processes import end_child, start_child
 
 TRAINING_ROWS: Final = 20_000
 STREAM_ROWS: Final = 20_000  # streamed again from the start when more are wanted
@@ -200,7 +200,7 @@ class _Demo:
     def _watch(self, producer: subprocess.Popen[bytes]) -> None:
         """Show the live line until the stream has ended and everything has an outcome."""
         wanted = self._options.transactions
-        before: Sample | None = None
+        before: MetricSample | None = None
         first = False
         ended_at: float | None = None
         while True:
@@ -307,7 +307,7 @@ def _answers(url: str) -> bool:
         return False
 
 
-def _show(now: Sample, before: Sample | None) -> None:
+def _show(now: MetricSample, before: MetricSample | None) -> None:
     rate = now.rate_since(before) if before else 0.0
     line = (
         f"scored {now.scored:>9,}   flagged {now.flagged:>7,}   dead letters "

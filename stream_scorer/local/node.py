@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from stream_scorer.runtime.kafka import OUTPUT_MAX_BYTES, read_properties
+from stream_scorer.kafka.config import read_properties
+from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES
 
 # What StorageTool writes for Kafka 4.1: feature levels only, no id in it (metadata.version
 # 4.1-IV1, group.version 1, transaction.version 2, eligible.leader.replicas.version 1). Without

@@ -9,14 +9,9 @@ from collections.abc import Callable
 from typing import cast
 
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.runtime.kafka import (
-    AdminClient,
-    KafkaError,
-    KafkaException,
-    Producer,
-    client_config,
-    create_topics,
-)
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.config import client_config
+from stream_scorer.kafka.driver import AdminClient, KafkaError, KafkaException, Producer
 from stream_scorer.runtime.settings import KafkaSettings
 
 PROBE_TOPIC = "_probe"

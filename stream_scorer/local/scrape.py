@@ -11,7 +11,7 @@ _TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class MetricSample:
     """The counters at one moment (``at``: monotonic seconds)."""
 
     at: float
@@ -25,13 +25,13 @@ class Sample:
         """Scores and dead letters."""
         return self.scored + self.dead_letters
 
-    def rate_since(self, before: Sample) -> float:
+    def rate_since(self, before: MetricSample) -> float:
         """Outcomes a second between two samples."""
         seconds = self.at - before.at
         return (self.outcomes - before.outcomes) / seconds if seconds > 0 else 0.0
 
 
-def parse_sample(text: str, at: float) -> Sample:
+def parse_sample(text: str, at: float) -> MetricSample:
     """Read the text format of a scrape."""
     sums: dict[str, float] = defaultdict(float)
     for line in text.splitlines():
@@ -42,7 +42,7 @@ def parse_sample(text: str, at: float) -> Sample:
         if name == "fraud_scorer_decisions_total" and 'decision="APPROVE"' in series:
             continue
         sums[name] += float(value)
-    return Sample(
+    return MetricSample(
         at,
         int(sums["prediction_count_total"]),
         int(sums["fraud_scorer_decisions_total"]),
@@ -51,7 +51,7 @@ def parse_sample(text: str, at: float) -> Sample:
     )
 
 
-def read_sample(url: str) -> Sample:
+def read_sample(url: str) -> MetricSample:
     """Scrape a scorer.
 
     Raises:

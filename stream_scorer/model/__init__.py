@@ -1,1 +1,1 @@
-"""Bundles, scoring, the artifact store, reload."""
+"""The model bundle: loading it safely, and scoring with it."""

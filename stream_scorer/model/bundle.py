@@ -10,6 +10,7 @@ import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from typing import Any, Final
@@ -19,23 +20,17 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.contracts import known_schemas, load_schema, schema_fingerprint
-from schemas.json_codec import decode_objects
+from schemas.json.codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.model.forest import feature_names_in, gives_log_odds
-from stream_scorer.model.json_limits import parse_object, shown
-from stream_scorer.model.kernel import sigmoid
-from stream_scorer.model.lightgbm_model import LightGBMModel
-from stream_scorer.model.predictor import Predictor, build_predictor
+from stream_scorer.model.forest.forest import feature_names_in, gives_log_odds
+from stream_scorer.model.forest.kernel import sigmoid
+from stream_scorer.model.forest.lightgbm_model import LightGBMModel
+from stream_scorer.model.forest.predictor import Predictor, build_predictor
 from stream_scorer.model.signing import verify_signature
-from stream_scorer.model.store_layout import (
-    METADATA,
-    MODEL,
-    PREPROCESSOR,
-    SIGNATURE,
-    size_limit,
-)
+from stream_scorer.model.store.names import METADATA, MODEL, PREPROCESSOR, SIGNATURE, size_limit
 from stream_scorer.model.unpickle import load_pickle
+from stream_scorer.runtime.json_limits import parse_object, shown
 
 FORMAT: Final = 1
 """Version of the bundle's own layout."""
@@ -305,3 +300,12 @@ def _check_attribution(
 
 def _close(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
     return bool((np.abs(a - b) <= _SCORE_ULPS * np.spacing(b)).all())
+
+
+def created_at(metadata: Mapping[str, Any]) -> float | None:
+    """When a version was trained, in epoch seconds; None where its metadata does not say."""
+    given = metadata.get("created_at")
+    try:
+        return datetime.fromisoformat(given).timestamp() if isinstance(given, str) else None
+    except ValueError:
+        return None

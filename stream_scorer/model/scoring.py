@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_COLUMNS, TEXT_INDEX
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.kernel import find_largest, sigmoid
+from stream_scorer.model.forest.kernel import find_largest, sigmoid
 
 REASONS: Final = 5
 """Reasons a flagged transaction gets at most."""

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactError
-from stream_scorer.model.store_layout import MODEL_MAX_BYTES
+from stream_scorer.model.store.names import MODEL_MAX_BYTES
 
 Allowed = Mapping[tuple[str, str], type]
 """Module and name, as the pickle has them, → the class; compared whole, dots are never followed.

@@ -17,7 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.keda_sim_trace import open_trace
+from stream_scorer.autoscaling.trace import open_trace
 from stream_scorer.local.probe import plain_settings
 from tests.autoscaling.beside import Comparison, compare, picture, read_run, write_run
 from tests.autoscaling.cluster import apply_anew, find_scaled_object, load_manifests, point_at

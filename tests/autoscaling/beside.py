@@ -9,10 +9,10 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from stream_scorer.keda_sim_picture import Curve, Panel, draw
-from stream_scorer.keda_sim_run import Options, Tick, simulate
-from stream_scorer.keda_sim_spec import Autoscaler, parse_scaled_object
-from stream_scorer.keda_sim_trace import Trace
+from stream_scorer.autoscaling.manifest import Autoscaler, parse_scaled_object
+from stream_scorer.autoscaling.picture import Curve, Panel, draw
+from stream_scorer.autoscaling.simulation import SimulationOptions, Step, simulate
+from stream_scorer.autoscaling.trace import Trace
 
 
 def write_run(path: Path, run: Mapping[str, Any]) -> None:
@@ -51,7 +51,7 @@ class Comparison:
     seconds_that_differ: int
     seconds: int
     sync_offset_seconds: float
-    ticks: list[Tick]
+    ticks: list[Step]
 
 
 def compare(run: Mapping[str, Any]) -> Comparison:
@@ -97,9 +97,9 @@ def _as_it_came(samples: Sequence[Mapping[str, Any]]) -> Trace:
     return Trace(tuple(begins), tuple(rates))
 
 
-def _options(run: Mapping[str, Any], offset: float) -> Options:
+def _options(run: Mapping[str, Any], offset: float) -> SimulationOptions:
     plan = run["plan"]
-    return Options(
+    return SimulationOptions(
         plan["capacity"],
         run["partitions"],
         plan["pod_start_seconds"],

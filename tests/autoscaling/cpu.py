@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from stream_scorer.model.bundle import build_files
-from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.store.file_store import FileStore
 from tests.autoscaling.scene import open_broker
 from tests.bench.contestants import World, build_world
-from tests.processes import ScorerUnderTest, fleet
+from tests.support.processes import ScorerUnderTest, fleet
 
 _BATCH = 2_000
 _LIMIT_SECONDS = 240.0

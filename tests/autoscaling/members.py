@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
-from stream_scorer.keda_sim_group import Group
+from stream_scorer.autoscaling.group import Group
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.autoscaling.scene import (
     PARTITIONS,

@@ -13,8 +13,9 @@ from itertools import pairwise
 from statistics import median
 from typing import Any, Self
 
-from stream_scorer.pacing import Pacer
-from stream_scorer.runtime.kafka import TopicPartition, open_consumer, open_producer
+from stream_scorer.cli.pacing import Pacer
+from stream_scorer.kafka.clients import open_consumer, open_producer
+from stream_scorer.kafka.driver import TopicPartition
 from tests.autoscaling.scene import PARTITIONS, Scene, make_values, open_broker, open_scene
 
 _MEMBERS = 2

@@ -13,9 +13,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stream_scorer.keda_sim_group import Group
-from stream_scorer.keda_sim_trace import Trace
-from stream_scorer.runtime.kafka import TopicPartition, open_consumer, open_producer
+from stream_scorer.autoscaling.group import Group
+from stream_scorer.autoscaling.trace import Trace
+from stream_scorer.kafka.clients import open_consumer, open_producer
+from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.autoscaling.cluster import Scale, read_scale
 

@@ -12,22 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from schemas.batch import build_batch
-from schemas.transaction_codec import encode_transactions
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
+from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.model.file_store import FileStore
-from stream_scorer.runtime.kafka import (
-    TopicPartition,
-    create_topics,
-    open_admin,
-    open_consumer,
-    open_producer,
-)
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
-from stream_scorer.topics import wanted_topics
-from tests.factories import make_transactions, publish
-from tests.names import random_topics
-from tests.processes import ScorerFleet, ScorerUnderTest, fleet
-from tests.waiting import wait_until
+from tests.support.factories import make_transactions, publish
+from tests.support.names import random_topics
+from tests.support.processes import ScorerFleet, ScorerUnderTest, fleet
+from tests.support.waiting import wait_until
 
 PARTITIONS = 12
 _ASSIGNED = re.compile(r"^fraud_scorer_assigned_partitions ([\d.]+)", re.MULTILINE)

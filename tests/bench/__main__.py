@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from stream_scorer.app import SWITCH_SECONDS
+from stream_scorer.cli.run import SWITCH_SECONDS
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.bench.contestants import World, build_world
 from tests.bench.explore import explore

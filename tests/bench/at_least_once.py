@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
-from stream_scorer.ports import Outgoing, Polled
-from stream_scorer.runtime.kafka import TopicPartition
+from stream_scorer.kafka.driver import Consumer, TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.kafka_options import GroupOptions
+from stream_scorer.stream.kafka_producer import OutcomeProducer
+from stream_scorer.stream.ports import Outgoing, Polled
 
 
 class AtLeastOnceBroker(KafkaBroker):
@@ -18,24 +20,24 @@ class AtLeastOnceBroker(KafkaBroker):
 
     def begin(self) -> PlainTxn:  # type: ignore[override] # it keeps none of the promises
         """Nothing begins."""
-        self._failure = None
-        return PlainTxn(self)
+        return PlainTxn(self._begin(), self._consumer)
 
 
 class PlainTxn:
     """Publish and commit, one after the other."""
 
-    def __init__(self, broker: AtLeastOnceBroker) -> None:
-        self._broker = broker
+    def __init__(self, producer: OutcomeProducer, consumer: Consumer) -> None:
+        self._producer = producer
+        self._consumer = consumer
 
     def publish(self, records: Sequence[Outgoing]) -> None:
         """Produce and wait for every acknowledgement."""
-        self._broker._publish(records)
+        self._producer.publish(records)
 
     def commit(self, polled: Polled) -> None:
         """Commit the offsets."""
         offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
-        self._broker._consumer.commit(offsets=offsets, asynchronous=False)
+        self._consumer.commit(offsets=offsets, asynchronous=False)
 
     def abort(self, *polled: Polled) -> None:
         """There is nothing to undo it with."""

@@ -18,12 +18,14 @@ from typing import Any
 
 from schemas.batch import build_batch
 from schemas.records import encode_record
-from schemas.transaction_codec import encode_transactions
-from stream_scorer.console import say
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.cli.console import say
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_producer
+from stream_scorer.kafka.driver import Producer
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.runtime.kafka import Producer, create_topics, open_admin, open_producer
 from stream_scorer.runtime.settings import KafkaSettings
-from tests.factories import make_score
+from tests.support.factories import make_score
 
 TOPICS = ("transactions", "fraud-scores", "transactions-dlq")
 _TXN_RECORDS = 50_000

@@ -20,30 +20,33 @@ from schemas.batch import TransactionBatch, concatenate
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
-from schemas.transaction_codec import (
+from schemas.transactions.codec import (
     TransactionDecoder,
     encode_transactions,
     plain_types,
 )
+from stream_scorer.cli.produce import produce_batches
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
-from stream_scorer.limits import RejectionGuard, RejectionPolicy
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.local.jars import cache_folder
-from stream_scorer.loop import ScorerLoop, Step
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.scoring import score
-from stream_scorer.pipeline import Destinations, Outcome, Pipeline
-from stream_scorer.ports import Outgoing, Polled
-from stream_scorer.produce import produce_batches
-from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
+from stream_scorer.process.topics import wanted_topics
+from stream_scorer.process.warm import warm
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
-from stream_scorer.topics import wanted_topics
-from stream_scorer.warm import warm
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.kafka_options import GroupOptions
+from stream_scorer.stream.loop import ScorerLoop, Step
+from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.stream.pipeline import Pipeline
+from stream_scorer.stream.ports import Outgoing, Polled
+from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
 from tests.bench.at_least_once import AtLeastOnceBroker
 from tests.bench.lean import LeanPlan, make_plan
 from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand
-from tests.names import random_topics
-from trainer.source import SyntheticSource
+from tests.support.names import random_topics
+from trainer.data.source import SyntheticSource
 
 WHOLE: Final = "whole scorer, exactly once"
 PARTITIONS: Final = 12
@@ -203,7 +206,7 @@ class _Counter:
     def __init__(self) -> None:
         self.rows = 0
 
-    def turned(self) -> None:
+    def heartbeat(self) -> None:
         """Nothing to count."""
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:

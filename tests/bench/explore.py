@@ -15,15 +15,16 @@ import numpy as np
 
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS, load_schema, schema_fingerprint
 from schemas.framing import SINGLE_OBJECT_MAGIC
-from schemas.transaction_codec import TransactionDecoder, plain_types
+from schemas.transactions.codec import TransactionDecoder, plain_types
+from stream_scorer.cli.produce import produce_batches
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.model.bundle import build_files, load_bundle
-from stream_scorer.model.predictor import build_predictor
-from stream_scorer.produce import produce_batches
-from stream_scorer.runtime.kafka import create_topics, open_admin, open_producer
-from stream_scorer.topics import wanted_topics
+from stream_scorer.model.forest.predictor import build_predictor
+from stream_scorer.process.topics import wanted_topics
 from tests.bench.contestants import World
 from tests.bench.service import latency_by_condition
-from tests.names import random_topics
+from tests.support.names import random_topics
 
 _MANY_PARTITIONS: Final = 100
 _RELOAD_SECONDS: Final = 6.0  # ten a minute

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from schemas.contracts import AMOUNT, NUMBER_COLUMNS, TEXT_COLUMNS, TIME, load_schema
-from schemas.transaction_codec import plain_types
+from schemas.transactions.codec import plain_types
 from stream_scorer.features.definition import (
     AMOUNT_BY,
     FREQUENCY_NUMBERS,

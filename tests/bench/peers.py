@@ -14,7 +14,8 @@ from typing import Any, Final
 
 import fastavro
 
-from stream_scorer.runtime.kafka import create_topics, open_admin, open_consumer, open_producer
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.bench.lean import LeanPlan, decode, lean_row, usual_row
 

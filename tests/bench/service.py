@@ -25,24 +25,20 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.records import decode_record
+from stream_scorer.cli.produce import produce_batches
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
+from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import pick_free_port
-from stream_scorer.local.processes import end_child, start_child
 from stream_scorer.local.scrape import read_sample
 from stream_scorer.model.bundle import build_files
-from stream_scorer.model.file_store import FileStore
-from stream_scorer.produce import produce_batches
-from stream_scorer.runtime.kafka import (
-    TopicPartition,
-    create_topics,
-    open_admin,
-    open_consumer,
-    open_producer,
-)
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.process.topics import wanted_topics
+from stream_scorer.runtime.processes import end_child, start_child
 from stream_scorer.runtime.settings import TopicSettings
-from stream_scorer.topics import wanted_topics
 from tests.bench.contestants import PARTITIONS, World
-from tests.names import random_topics
+from tests.support.names import random_topics
 
 _RATE: Final = 500.0
 _LATENCY_SECONDS: Final = 20.0

@@ -12,10 +12,10 @@ import numpy as np
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
-from schemas.score_writer import encode_scores
-from schemas.transaction_codec import TransactionDecoder
+from schemas.scores.writer import encode_scores
+from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.scoring import score
-from stream_scorer.ports import Outgoing
+from stream_scorer.stream.ports import Outgoing
 from tests.bench.contestants import World
 
 BATCHES: Final = (20, 100, 500, 2000, 5000)

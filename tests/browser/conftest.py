@@ -11,8 +11,15 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from tests.dashboard_kit import MemoryTopic, StaticModel, encode_score, make_app, make_score, serve
-from tests.waiting import wait_until
+from tests.support.dashboard_kit import (
+    MemoryTopic,
+    StaticModel,
+    encode_score,
+    make_app,
+    make_score,
+    serve,
+)
+from tests.support.waiting import wait_until
 
 CHROMIUM = "/usr/bin/chromium"
 _EXPECT_MILLISECONDS = 30_000

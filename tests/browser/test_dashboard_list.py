@@ -9,8 +9,8 @@ from playwright.sync_api import Page, expect
 
 from dashboard.feed.board import FeedState
 from tests.browser.conftest import Board
-from tests.dashboard_kit import make_context
-from tests.waiting import wait_until
+from tests.support.dashboard_kit import make_context
+from tests.support.waiting import wait_until
 
 NewPage = Callable[..., Page]
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'

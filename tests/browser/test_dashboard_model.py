@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from playwright.sync_api import Page, expect
 
-from stream_scorer.model.reload import FallBack
+from stream_scorer.model.serving.watcher import FallBack
 from tests.browser.conftest import Board
-from tests.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
 
 def test_rejected_model_shows_a_banner_while_it_lasts(
@@ -19,9 +19,11 @@ def test_rejected_model_shows_a_banner_while_it_lasts(
     board = start(model)
     page.goto(board.address, wait_until="domcontentloaded")
     expect(page.locator(".banner.red")).to_have_count(0)
-    model.status = replace(model.status, fallen=FallBack("v2", "v1", "<i>too many</i> flagged"))
+    model.status = replace(
+        model.status, rolled_back=FallBack("v2", "v1", "<i>too many</i> flagged")
+    )
     expect(page.locator(".banner.red")).to_contain_text(
         "Model v2 is rejected: <i>too many</i> flagged. v1 scores instead."
     )
-    model.status = replace(model.status, fallen=None)
+    model.status = replace(model.status, rolled_back=None)
     expect(page.locator(".banner.red")).to_have_count(0)

@@ -8,11 +8,11 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.feed.selection import Selection
+from dashboard.cache.selection import Selection
 from dashboard.web.texts import write_amount, write_push, write_score, write_time
 from dashboard.web.tokens import make_token
 from tests.browser.conftest import Board
-from tests.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
 NewPage = Callable[..., Page]
 Start = Callable[..., Board]

@@ -17,9 +17,11 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]  # documented,
     ResourceType,
 )
 
-from stream_scorer.runtime.kafka import AdminClient, create_topics, open_admin, topic_partitions
+from stream_scorer.kafka.admin import create_topics, topic_partitions
+from stream_scorer.kafka.clients import open_admin
+from stream_scorer.kafka.driver import AdminClient
 from stream_scorer.runtime.settings import KafkaSettings
-from tests.waiting import wait_until
+from tests.support.waiting import wait_until
 
 _SECONDS = 30.0
 AUTHORIZING: Mapping[str, str] = {

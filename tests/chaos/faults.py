@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 from tests.chaos.world import SESSION_SECONDS, TXN_SECONDS, World
-from tests.processes import ScorerUnderTest
+from tests.support.processes import ScorerUnderTest
 
 _SWEEP_SECONDS: Final = 1.0  # the broker looks for expired transactions this often
 _ABORT_SECONDS: Final = 3.0  # to find and abort one: milliseconds, but not on a crowded machine

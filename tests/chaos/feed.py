@@ -9,11 +9,12 @@ from collections.abc import Callable
 from typing import Final
 
 from schemas.batch import build_batch
-from schemas.transaction_codec import encode_transactions
-from stream_scorer.pacing import Pacer
-from stream_scorer.runtime.kafka import KafkaError, Message, open_producer
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.cli.pacing import Pacer
+from stream_scorer.kafka.clients import open_producer
+from stream_scorer.kafka.driver import KafkaError, Message
 from stream_scorer.runtime.settings import KafkaSettings
-from tests.factories import make_transactions
+from tests.support.factories import make_transactions
 
 BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and batch boundary
 CARDS: Final = 7

@@ -7,7 +7,8 @@ import time
 import uuid
 from typing import Any, Final
 
-from stream_scorer.runtime.kafka import KafkaException, TopicPartition, open_consumer, open_producer
+from stream_scorer.kafka.clients import open_consumer, open_producer
+from stream_scorer.kafka.driver import KafkaException, TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from tests.chaos.feed import make_values
 

@@ -21,13 +21,16 @@ from pathlib import Path
 from typing import Any
 
 from schemas.contracts import known_schemas, schema_fingerprint
-from stream_scorer import app
 from stream_scorer.errors import FatalError
-from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
-from stream_scorer.loop import ScorerLoop
-from stream_scorer.ports import Outgoing, Polled, Txn
-from stream_scorer.runtime.kafka import KafkaException, TopicPartition, translate
+from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
+from stream_scorer.kafka.errors import translate
+from stream_scorer.process import scorer as app
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.kafka_options import GroupOptions
+from stream_scorer.stream.kafka_producer import OutcomeProducer
+from stream_scorer.stream.loop import ScorerLoop
+from stream_scorer.stream.ports import Outgoing, Polled, Txn
 
 AT_LEAST_ONCE = "CHAOS_AT_LEAST_ONCE"
 DWELL = "CHAOS_DWELL_SECONDS"
@@ -60,23 +63,23 @@ class UnsafeBroker(KafkaBroker):
         super().__init__(settings, options, is_transactional=False)
 
     def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it keeps none of the promises
-        self._failure = None
-        return UnsafeTxn(self)
+        return UnsafeTxn(self._begin(), self._consumer)
 
 
 class UnsafeTxn:
     """Publish, then commit."""
 
-    def __init__(self, broker: UnsafeBroker) -> None:
-        self._broker = broker
+    def __init__(self, producer: OutcomeProducer, consumer: Consumer) -> None:
+        self._producer = producer
+        self._consumer = consumer
 
     def publish(self, records: list[Outgoing]) -> None:
-        self._broker._publish(records)
+        self._producer.publish(records)
 
     def commit(self, polled: Polled) -> None:
         offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
         try:
-            self._broker._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=offsets, asynchronous=False)
         except KafkaException as error:
             raise translate(error) from error
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from tests.processes import ScorerFleet, ScorerUnderTest
+from tests.support.processes import ScorerFleet, ScorerUnderTest
 
 _FIRST_BACKOFF_SECONDS: Final = 0.2
 _LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes goes up to 300; here time is short

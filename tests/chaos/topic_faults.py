@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from stream_scorer.topics import MAX_BYTES, wanted_topics
+from stream_scorer.process.topics import MAX_BYTES, wanted_topics
 from tests.chaos.feed import BAD_BYTES
 from tests.chaos.world import World
 

@@ -7,7 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from stream_scorer.runtime.kafka import KafkaException, TopicPartition, open_consumer
+from stream_scorer.kafka.clients import open_consumer
+from stream_scorer.kafka.driver import KafkaException, TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
 
 _EVERY_SECONDS: Final = 0.5

@@ -19,19 +19,19 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.model.file_store import FileStore
-from stream_scorer.model.store import ArtifactStore
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings
-from stream_scorer.topics import wanted_topics
 from tests.chaos.cluster_admin import AUTHORIZING, ClusterAdmin
 from tests.chaos.faulty_proxy import FaultyProxy, faulty_proxy
 from tests.chaos.feed import Feed
 from tests.chaos.scorer import AT_LEAST_ONCE, CLOCK_FILE, DWELL, MARKS
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.watch import Watch
-from tests.factories import publish
-from tests.names import random_topics
-from tests.processes import ScorerUnderTest, fleet
+from tests.support.factories import publish
+from tests.support.names import random_topics
+from tests.support.processes import ScorerUnderTest, fleet
 
 SESSION_SECONDS: Final = 8.0
 TXN_SECONDS: Final = 2.0  # less than a session, so that each can run out without the other
@@ -217,8 +217,8 @@ def _open_store(
     """The store as the campaign sees it, and the environment by which scorers find it."""
     if not setup.is_s3:
         return FileStore(folder / "store"), None, {}
-    from tests.s3_server import AtomicS3Server
-    from tests.stores import s3_place
+    from tests.support.s3_server import AtomicS3Server
+    from tests.support.stores import s3_place
 
     credentials = {
         "AWS_ACCESS_KEY_ID": "test",

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from stream_scorer.model.file_store import FileObjects, FileStore
-from stream_scorer.model.memory_store import MemoryObjects, MemoryStore
-from stream_scorer.model.store import ArtifactStore
-from tests.stores import Place, s3_place
+from stream_scorer.model.store.file_store import FileObjects, FileStore
+from stream_scorer.model.store.memory_store import MemoryObjects, MemoryStore
+from stream_scorer.model.store.port import ArtifactStore
+from tests.support.stores import Place, s3_place
 
 
 @pytest.fixture(params=["memory", "file", "s3"])

@@ -10,13 +10,14 @@ from typing import Protocol
 import pytest
 
 from stream_scorer.errors import RetryableError
-from stream_scorer.kafka_broker import GroupOptions, KafkaBroker
-from stream_scorer.memory_broker import MemoryBroker, MemoryCluster, Record
-from stream_scorer.ports import Broker, Outgoing, Polled
 from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.kafka_options import GroupOptions
+from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
+from stream_scorer.stream.ports import Broker, Outgoing, Polled
 from tests.conftest import MakeTopics
-from tests.kafka_under_test import KafkaUnderTest
-from tests.records import produce, read_all, wait_settled
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.records import produce, read_all, wait_settled
 
 PARTITIONS = 2
 

@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.errors import StoreConflict, StoreError
-from stream_scorer.model.file_store import FileStore
-from tests.stores import rest
+from stream_scorer.model.store.file_store import FileStore
+from tests.support.stores import rest
 
 RACERS = 8
 
 PUBLISHER = """
 import sys
 from pathlib import Path
-from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.store.file_store import FileStore
 store = FileStore(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()
@@ -30,7 +30,7 @@ PROMOTER = """
 import sys
 from pathlib import Path
 from stream_scorer.errors import StoreConflict
-from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.store.file_store import FileStore
 store = FileStore(Path(sys.argv[1]))
 expected = store.current()
 print("ready", flush=True)
@@ -119,7 +119,7 @@ def test_promotion_gives_up_on_a_lock_held_for_ever(
 ) -> None:
     store = FileStore(tmp_path)
     store.publish(b"m", rest)
-    monkeypatch.setattr("stream_scorer.model.file_store.LOCK_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("stream_scorer.model.store.file_store.LOCK_TIMEOUT_SECONDS", 0.05)
     with (tmp_path / ".lock").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         with pytest.raises(StoreError, match="held by another process"):

@@ -12,10 +12,10 @@ from botocore.awsrequest import AWSResponse
 from urllib3 import HTTPResponse
 
 from stream_scorer.errors import StoreError
-from stream_scorer.model import file_store, s3_store
-from stream_scorer.model.file_store import FileStore
-from stream_scorer.model.s3_store import S3Store
-from tests.stores import S3Place, rest, s3_place
+from stream_scorer.model.store import file_store, s3_store
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.s3_store import S3Store
+from tests.support.stores import S3Place, rest, s3_place
 
 POINTER_LIMIT = 64 * 1024
 

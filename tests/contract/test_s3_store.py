@@ -11,9 +11,9 @@ from botocore.awsrequest import AWSResponse
 from urllib3 import HTTPResponse
 
 from stream_scorer.errors import SettingsError, StoreError
-from stream_scorer.model.s3_store import S3Store
-from stream_scorer.model.store import open_store
-from tests.stores import S3Place, rest, s3_client, s3_place, store_settings
+from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.s3_store import S3Store
+from tests.support.stores import S3Place, rest, s3_client, s3_place, store_settings
 
 
 def test_unchanged_pointer_costs_no_body_on_s3(s3_endpoint: str) -> None:
@@ -99,7 +99,7 @@ def test_refusal_says_what_to_do(s3_endpoint: str, status: int, code: str, messa
 def test_conditional_write_is_tried_again_after_a_409(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stream_scorer.model.s3_store.CONFLICT_WAIT_SECONDS", 0.001)
+    monkeypatch.setattr("stream_scorer.model.store.s3_store.CONFLICT_WAIT_SECONDS", 0.001)
     place = s3_place(s3_endpoint)
     left = answer_with(place, "PutObject", *[(409, "ConditionalRequestConflict")] * 3)
     assert place.open().publish(b"m", rest) == "v1"

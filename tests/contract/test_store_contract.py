@@ -8,9 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from stream_scorer.errors import StoreConflict, StoreError
-from stream_scorer.model import store_layout
-from stream_scorer.model.store import ArtifactStore
-from tests.stores import Place, latest_copy, publish_half, rest, signed_rest
+from stream_scorer.model.store import names as store_layout
+from stream_scorer.model.store.port import ArtifactStore
+from tests.support.stores import Place, latest_copy, publish_half, rest, signed_rest
 
 RACERS = 8
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 from schemas.batch import build_batch
-from schemas.transaction_codec import encode_transactions
-from stream_scorer import app
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.audit.verify import verify_topics
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import pick_free_port, plain_settings
-from stream_scorer.model.file_store import FileStore
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.process import scorer as app
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
-from stream_scorer.verify import verify_topics
 from tests.conftest import MakeTopics, StartBroker
-from tests.factories import make_transactions, publish
-from tests.processes import SOON_MISSED, fleet
-from tests.records import produce
-from tests.waiting import wait_until
+from tests.support.factories import make_transactions, publish
+from tests.support.processes import SOON_MISSED, fleet
+from tests.support.records import produce
+from tests.support.waiting import wait_until
 
 
 def _with_work(
@@ -98,7 +98,7 @@ def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
             lambda: "no topic" in (scorer.readiness()["problem"] or ""), 120,
             what="the scorer to miss its topics",
         )  # fmt: skip
-        from stream_scorer.topics import ensure_topics
+        from stream_scorer.process.topics import ensure_topics
 
         ensure_topics(GroupSettings(**broker.settings.model_dump(), kafka_group_id=group_id), 2, 1)
         values = encode_transactions(build_batch(make_transactions(10)))

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 
 from schemas.batch import build_batch
-from schemas.transaction_codec import encode_transactions
-from stream_scorer.model.file_store import FileStore
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.audit.verify import verify_topics
+from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
-from stream_scorer.verify import verify_topics
 from tests.conftest import MakeTopics
-from tests.factories import make_transactions, publish
-from tests.kafka_under_test import KafkaUnderTest
-from tests.processes import SOON_MISSED, fleet
-from tests.records import produce, read_all
-from tests.waiting import wait_until
+from tests.support.factories import make_transactions, publish
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.processes import SOON_MISSED, fleet
+from tests.support.records import produce, read_all
+from tests.support.waiting import wait_until
 
 PARTITIONS = 4
 

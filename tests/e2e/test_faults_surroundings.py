@@ -16,8 +16,8 @@ from tests.chaos.short import assert_nothing_is_lost_or_repeated
 from tests.chaos.store_faults import CacheFull, ClockStep, StoreFault
 from tests.chaos.world import BROKER, Setup, World, make_world
 from tests.conftest import StartBroker
-from tests.factories import make_batch
-from tests.records import read_all
+from tests.support.factories import make_batch
+from tests.support.records import read_all
 
 pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
 

@@ -6,17 +6,17 @@ import json
 from pathlib import Path
 
 from schemas.records import decode_record
-from schemas.transaction_codec import encode_transactions
-from stream_scorer.model.file_store import FileStore
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.audit.verify import verify_topics
+from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.settings import GroupSettings
-from stream_scorer.verify import verify_topics
 from tests.conftest import MakeTopics
-from tests.factories import make_batch
-from tests.guard_kit import honest_facts, lying_facts, publish_promising
-from tests.kafka_under_test import KafkaUnderTest
-from tests.processes import fleet
-from tests.records import produce, read_all
-from tests.waiting import wait_until
+from tests.support.factories import make_batch
+from tests.support.guard_kit import honest_facts, lying_facts, publish_promising
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.processes import fleet
+from tests.support.records import produce, read_all
+from tests.support.waiting import wait_until
 
 PARTITIONS = 4
 ROWS = 1000

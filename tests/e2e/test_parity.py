@@ -16,18 +16,18 @@ import pytest
 from sklearn.metrics import average_precision_score
 
 from schemas.batch import TransactionBatch, concatenate
-from schemas.csv_codec import read_transactions
+from schemas.csv.codec import read_transactions
 from schemas.records import decode_record
 from stream_scorer.local.probe import pick_free_port
-from stream_scorer.local.processes import end_child, start_child
 from stream_scorer.model.bundle import Bundle, load_bundle
-from stream_scorer.model.file_store import FileStore
 from stream_scorer.model.scoring import score
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.runtime.processes import end_child, start_child
 from tests.conftest import MakeTopics
-from tests.kafka_under_test import KafkaUnderTest
-from tests.processes import fleet
-from tests.records import read_all
-from tests.waiting import wait_until
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.processes import fleet
+from tests.support.records import read_all
+from tests.support.waiting import wait_until
 
 ROWS = 6000
 ASKED = 300  # rows sent to /predict

@@ -9,14 +9,14 @@ import orjson
 
 from schemas.batch import build_batch
 from schemas.records import decode_record
-from schemas.transaction_codec import encode_transactions
-from stream_scorer.model.file_store import FileStore
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.model.store.file_store import FileStore
 from tests.conftest import MakeTopics
-from tests.factories import make_transaction, make_transactions, publish
-from tests.kafka_under_test import KafkaUnderTest
-from tests.processes import fleet
-from tests.records import produce, read_all
-from tests.waiting import wait_until
+from tests.support.factories import make_transaction, make_transactions, publish
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.processes import fleet
+from tests.support.records import produce, read_all
+from tests.support.waiting import wait_until
 
 
 def _json(**fields: object) -> bytes:

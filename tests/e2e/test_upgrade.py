@@ -14,21 +14,21 @@ import pytest
 
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
-from stream_scorer.model.file_store import FileStore
+from stream_scorer.audit.verify import verify_topics
 from stream_scorer.model.scoring import score
+from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
-from stream_scorer.verify import verify_topics
 from tests.chaos.cluster_admin import ClusterAdmin
 from tests.chaos.scorer import EXTRA_SCHEMA
 from tests.conftest import MakeTopics
-from tests.factories import make_batch, make_bundle, make_transactions, publish
-from tests.http_registry import running_registry
-from tests.kafka_under_test import KafkaUnderTest
-from tests.processes import ScorerFleet, fleet
-from tests.records import produce, read_all
-from tests.waiting import wait_until
-from tests.wire import read_body, write_body
+from tests.support.factories import make_batch, make_bundle, make_transactions, publish
+from tests.support.http_registry import running_registry
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.processes import ScorerFleet, fleet
+from tests.support.records import produce, read_all
+from tests.support.waiting import wait_until
+from tests.support.wire import read_body, write_body
 
 PARTITIONS = 2
 Schema = dict[str, Any]

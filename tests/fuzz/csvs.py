@@ -15,10 +15,10 @@ from typing import Any, Final
 from schemas.errors import UnusableFileError
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings
-from tests.factories import make_transactions
 from tests.fuzz.mutations import mutate
-from trainer.ingest import ingest
-from trainer.source import CsvSource
+from tests.support.factories import make_transactions
+from trainer.data.ingest import ingest
+from trainer.data.source import CsvSource
 
 _ROWS: Final = 30
 _MAX_MESSAGE_CHARS: Final = 2000

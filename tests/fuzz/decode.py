@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from schemas.transaction_codec import Decoded, TransactionDecoder
+from schemas.transactions.codec import Decoded, TransactionDecoder
 from tests.fuzz.records import GOOD, Mixed, RecordMaker, make_pool, make_resolver
-from tests.wire import same
+from tests.support.wire import same
 
 _ALONE = 4  # records of each batch that are decoded again by themselves
 

@@ -13,15 +13,15 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch, build_batch, concatenate
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import MAX_RECORD_BYTES, SCHEMA_ID_HEADER, Headers
-from schemas.transaction_codec import (
+from schemas.transactions.codec import (
     TransactionDecoder,
     encode_transactions,
     encode_transactions_json,
 )
-from tests.factories import make_transactions
 from tests.fuzz.mutations import mutate
 from tests.fuzz.writers import evolved_writers, fill, unusable_writers
-from tests.wire import FixedResolver, confluent, write_body
+from tests.support.factories import make_transactions
+from tests.support.wire import FixedResolver, confluent, write_body
 
 GOOD: Final = -1
 """Stands in :attr:`Mixed.good` for a record that is not one of the pool."""

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from tests.dashboard_kit import (
+from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,
     encode_score,

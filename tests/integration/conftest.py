@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import pytest
 
 from stream_scorer.settings import GroupSettings
-from tests.command_kit import PARTITIONS
 from tests.conftest import MakeTopics
-from tests.kafka_under_test import KafkaUnderTest
+from tests.support.command_kit import PARTITIONS
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
 
 
 @pytest.fixture

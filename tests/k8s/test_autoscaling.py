@@ -6,12 +6,12 @@ import re
 
 import pytest
 
-from stream_scorer.keda_sim import summarize
-from stream_scorer.keda_sim_run import Options, simulate
-from stream_scorer.keda_sim_spec import parse_scaled_object
-from stream_scorer.keda_sim_trace import Trace
-from stream_scorer.topics import DEFAULT_PARTITIONS
-from tests.k8s.rendering import K8S, ROOT, VARIANTS, render, select, trigger
+from stream_scorer.autoscaling.manifest import parse_scaled_object
+from stream_scorer.autoscaling.simulation import SimulationOptions, simulate
+from stream_scorer.autoscaling.summary import summarize
+from stream_scorer.autoscaling.trace import Trace
+from stream_scorer.process.topics import DEFAULT_PARTITIONS
+from tests.k8s.support.rendering import K8S, ROOT, VARIANTS, render, select, trigger
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 DERIVATION = re.compile(r"([\d,]+) x (\d+) = ([\d,]+)")
@@ -122,7 +122,7 @@ def test_simulated_burst_reaches_the_most_pods_and_goes_back(variant: str) -> No
     capacity = 20_000.0
     over = 2.0 * scaler.max_replicas * capacity
     trace = Trace((0.0, 60.0, 120.0), (1000.0, over, 1000.0))
-    ticks = simulate(scaler, trace, Options(capacity, DEFAULT_PARTITIONS))
+    ticks = simulate(scaler, trace, SimulationOptions(capacity, DEFAULT_PARTITIONS))
     summary = summarize(ticks, scaler.trigger.lag_threshold)
     assert summary.max_replicas == scaler.max_replicas
     assert summary.seconds_to_max_replicas is not None

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.topics import DEFAULT_PARTITIONS
-from tests.k8s.known_settings import default_of, known_names
-from tests.k8s.rendering import OURS, ROOT, load, read_env
+from stream_scorer.process.topics import DEFAULT_PARTITIONS
+from tests.k8s.support.known_settings import default_of, known_names
+from tests.k8s.support.rendering import OURS, ROOT, load, read_env
 
 SHIPPED = read_env(ROOT / ".env")
 CONFIGURED_IN_PLACE = {"kafka"}

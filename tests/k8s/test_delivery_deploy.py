@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.k8s.rendering import K8S, ROOT
+from tests.k8s.support.rendering import K8S, ROOT
 
 DIGEST = "sha256:" + "ab" * 32
 IMAGES = {

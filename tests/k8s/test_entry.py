@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 
 from dashboard.web import api, login, pages, predict, probes
-from tests.k8s.rendering import (
+from tests.k8s.support.rendering import (
     K8S,
     VARIANTS,
     Object,

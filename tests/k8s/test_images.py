@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 import pytest
 
-from tests.k8s.known_settings import known_names
-from tests.k8s.rendering import ROOT
+from tests.k8s.support.known_settings import known_names
+from tests.k8s.support.rendering import ROOT
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

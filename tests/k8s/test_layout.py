@@ -6,7 +6,7 @@ import hashlib
 
 import yaml
 
-from tests.k8s.rendering import K8S, ROOT, load, render
+from tests.k8s.support.rendering import K8S, ROOT, load, render
 
 DEVELOPMENT = {"development", "development-only"}
 

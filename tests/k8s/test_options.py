@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.known_settings import known_names, settings_classes
-from tests.k8s.rendering import K8S, Object, all_containers, pod_spec, render_with, select
+from tests.k8s.support.known_settings import known_names, settings_classes
+from tests.k8s.support.rendering import K8S, Object, all_containers, pod_spec, render_with, select
 
 OPTIONS = (
     "strimzi",

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from tests.k8s.known_settings import default_of
-from tests.k8s.rendering import VARIANTS, Object, all_containers, pod_spec, render, select
+from tests.k8s.support.known_settings import default_of
+from tests.k8s.support.rendering import VARIANTS, Object, all_containers, pod_spec, render, select
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 

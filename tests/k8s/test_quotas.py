@@ -9,7 +9,14 @@ from typing import Final
 
 import pytest
 
-from tests.k8s.rendering import VARIANTS, Object, all_containers, pod_spec, render, render_with
+from tests.k8s.support.rendering import (
+    VARIANTS,
+    Object,
+    all_containers,
+    pod_spec,
+    render,
+    render_with,
+)
 
 INFERENCE: Final = "fraud-detection-inference"
 TRAINING: Final = "fraud-detection-training"

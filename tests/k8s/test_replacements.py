@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.k8s.rendering import (
+from tests.k8s.support.rendering import (
     K8S,
     VARIANTS,
     Object,
@@ -20,7 +20,7 @@ from tests.k8s.rendering import (
     select,
     trigger,
 )
-from tests.k8s.rules import alerts
+from tests.k8s.support.rules import alerts
 
 URL = read_env(K8S / "overlays/production/runbooks.env")["url"]
 OWN = """

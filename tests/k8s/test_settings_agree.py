@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.k8s.known_settings import default_of, known_names, settings_classes
-from tests.k8s.rendering import VARIANTS, Object, all_containers, render, select, trigger
+from tests.k8s.support.known_settings import default_of, known_names, settings_classes
+from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render, select, trigger
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 

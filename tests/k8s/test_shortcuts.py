@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from tests.k8s.rendering import Object, render, select
-from tests.k8s.rules import alerts
-from tests.k8s.runbooks import PATH, sections
+from tests.k8s.support.rendering import Object, render, select
+from tests.k8s.support.rules import alerts
+from tests.k8s.support.runbooks import PATH, sections
 
 KUBECTL = """#!/bin/sh
 echo "$*" >> "$FOLDER/said"

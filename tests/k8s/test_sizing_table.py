@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from stream_scorer.__main__ import main
-from tests.k8s.rendering import ROOT, render
+from tests.k8s.support.rendering import ROOT, render
 
 NUMBER = r"([\d,]+)"
 ROW = re.compile(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
+from stream_scorer.process.topics import DEFAULT_PARTITIONS, wanted_topics
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
-from stream_scorer.topics import DEFAULT_PARTITIONS, wanted_topics
-from tests.k8s.rendering import K8S, Object, render_with, select, trigger
-from tests.secured_kafka import operator_rights, reader_right, scorer_rights
+from tests.k8s.support.rendering import K8S, Object, render_with, select, trigger
+from tests.support.kafka.secured_kafka import operator_rights, reader_right, scorer_rights
 
 API = "kafka.strimzi.io/v1"
 GROUP = GroupSettings.model_fields["kafka_group_id"].default

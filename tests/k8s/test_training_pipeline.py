@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.k8s.rendering import VARIANTS, all_containers, render, select
+from tests.k8s.support.rendering import VARIANTS, all_containers, render, select
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -21,7 +21,7 @@ TAKEOVER_SHARE: Final = 0.22
 LOOKALIKE_SHARE: Final = 0.011
 
 
-class Kind(IntEnum):
+class ClientKind(IntEnum):
     """How a client behaves; latent, so never a column."""
 
     GOOD = 0
@@ -49,12 +49,12 @@ class Clients:
     @property
     def is_bad(self) -> Bools:
         """Clients with at least one fraud."""
-        return np.isin(self.kind, [Kind.BURST, Kind.TAKEOVER, Kind.STEALTH])
+        return np.isin(self.kind, [ClientKind.BURST, ClientKind.TAKEOVER, ClientKind.STEALTH])
 
     @property
     def is_loud(self) -> Bools:
         """Clients that behave like fraud, whether or not they are."""
-        return np.isin(self.kind, [Kind.BURST, Kind.TAKEOVER, Kind.LOOKALIKE])
+        return np.isin(self.kind, [ClientKind.BURST, ClientKind.TAKEOVER, ClientKind.LOOKALIKE])
 
 
 def make_clients(rng: np.random.Generator, stats: Statistics, transactions: int) -> Clients:
@@ -68,10 +68,10 @@ def make_clients(rng: np.random.Generator, stats: Statistics, transactions: int)
     u = rng.random(len(product))
     fraud_kind = np.select(
         [u < STEALTH_SHARE, u < STEALTH_SHARE + TAKEOVER_SHARE],
-        [Kind.STEALTH, Kind.TAKEOVER],
-        Kind.BURST,
+        [ClientKind.STEALTH, ClientKind.TAKEOVER],
+        ClientKind.BURST,
     )
-    good_kind = np.where(u < LOOKALIKE_SHARE, Kind.LOOKALIKE, Kind.GOOD)
+    good_kind = np.where(u < LOOKALIKE_SHARE, ClientKind.LOOKALIKE, ClientKind.GOOD)
     return Clients(product, size, np.where(is_bad, fraud_kind, good_kind))
 
 

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.synth.sampling import Bools, Floats, Ints
-from trainer.synth.schedule import DAY_SECONDS, Rows
+from trainer.synth.schedule import DAY_SECONDS, ScheduledRows
 
-Kind = TypeVar("Kind", np.int64, np.float64)
+Number = TypeVar("Number", np.int64, np.float64)
 
 CLIENT_STRIDE: Final = 1 << 36
 """Farther apart than any two times, so that client and time sort as one number."""
@@ -63,7 +63,7 @@ class History:
         return past, day, week
 
 
-def trace_history(rows: Rows) -> History:
+def trace_history(rows: ScheduledRows) -> History:
     """The history of every row."""
     n = len(rows)
     by_client = np.lexsort((rows.seconds, rows.client))
@@ -95,7 +95,7 @@ def _gaps(seconds: Ints, is_first: Bools) -> Floats:
     return np.where(is_first, np.nan, seconds - before)
 
 
-def _in_place(by_client: Ints, values: NDArray[Kind]) -> NDArray[Kind]:
+def _in_place(by_client: Ints, values: NDArray[Number]) -> NDArray[Number]:
     """Values given in client order, put back into time order."""
     out = np.empty_like(values)
     out[by_client] = values

@@ -11,7 +11,7 @@ from trainer.synth.cards import Cards, Wallets, make_cards, make_wallets
 from trainer.synth.clients import Clients, make_clients
 from trainer.synth.history import History, trace_history
 from trainer.synth.sampling import Bools, Floats, Ints, draw_index
-from trainer.synth.schedule import Accounts, Rows, make_accounts, make_rows
+from trainer.synth.schedule import Accounts, ScheduledRows, make_accounts, make_rows
 from trainer.synth.statistics import PRODUCTS, Statistics
 
 OVERDRAW: Final = 1.32
@@ -43,7 +43,7 @@ class Scene:
     accounts: Accounts
     cards: Cards
     wallets: Wallets
-    rows: Rows
+    rows: ScheduledRows
     history: History
     factors: Floats
     entity: Floats
@@ -107,7 +107,7 @@ def draw_scene(rng: np.random.Generator, stats: Statistics, n: int) -> Scene:
 
 
 def _missing(
-    rng: np.random.Generator, stats: Statistics, clients: Clients, rows: Rows
+    rng: np.random.Generator, stats: Statistics, clients: Clients, rows: ScheduledRows
 ) -> tuple[dict[str, Bools], Bools]:
     """Where each unit is missing, and which rows have an identity: joint patterns by product."""
     usual = np.zeros(len(clients), np.int64)

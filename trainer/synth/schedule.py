@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from trainer.synth.clients import Clients, Kind
+from trainer.synth.clients import ClientKind, Clients
 from trainer.synth.sampling import Bools, Floats, Ints, draw_index
 from trainer.synth.statistics import FIRST_SECOND, LAST_SECOND, WINDOW_DAYS, Statistics
 
@@ -36,7 +36,7 @@ class Accounts:
 
 
 @dataclass(frozen=True, slots=True)
-class Rows:
+class ScheduledRows:
     """``n`` transactions in time order.
 
     Attributes:
@@ -66,7 +66,7 @@ def make_accounts(rng: np.random.Generator, clients: Clients) -> Accounts:
     day_weight = np.full(WINDOW_DAYS, 0.95)
     day_weight[:31] = 1.35  # the first month is the busiest
     start = draw_index(rng, day_weight, m) + rng.random(m)
-    newness = np.where(clients.kind == Kind.BURST, 0.85, np.where(loud, 0.70, 0.74))
+    newness = np.where(clients.kind == ClientKind.BURST, 0.85, np.where(loud, 0.70, 0.74))
     is_new = rng.random(m) < newness
     age = np.minimum(rng.gamma(0.8, 190, m), OLDEST_ACCOUNT_DAYS)
     rhythm = rng.choice(4, m, p=[0.24, 0.38, 0.25, 0.13])
@@ -76,14 +76,14 @@ def make_accounts(rng: np.random.Generator, clients: Clients) -> Accounts:
 
 def make_rows(
     rng: np.random.Generator, stats: Statistics, clients: Clients, accounts: Accounts, n: int
-) -> Rows:
+) -> ScheduledRows:
     """At most ``n`` transactions in time order; whole clients are dropped to get there."""
     m = len(clients)
     client = np.repeat(np.arange(m), clients.size)
     first = np.concatenate([[0], np.cumsum(clients.size)[:-1]])
     order = np.arange(len(client)) - first[client]
     is_fraud = clients.is_bad[client] & (order >= _onsets(rng, clients)[client])
-    is_history = (clients.kind[client] == Kind.TAKEOVER) & ~is_fraud
+    is_history = (clients.kind[client] == ClientKind.TAKEOVER) & ~is_fraud
     gap = _gaps(rng, accounts.rhythm[client], clients.is_loud[client])
     gap = np.where(is_history, gap * 40, gap)
     gap[first] = 0
@@ -98,18 +98,18 @@ def make_rows(
     days = np.floor(when) + np.where(in_burst, when % 1, _times_of_day(rng, stats, acts))
     scale = (LAST_SECOND - FIRST_SECOND) / (WINDOW_DAYS * DAY_SECONDS)
     seconds = np.minimum(FIRST_SECOND + days * DAY_SECONDS * scale, LAST_SECOND).astype(np.int64)
-    rows = Rows(client, seconds, is_fraud, acts)
+    rows = ScheduledRows(client, seconds, is_fraud, acts)
     return _take(rows, _cut(rng, rows, np.argsort(days, kind="stable"), m, n))
 
 
-def _take(rows: Rows, at: Ints) -> Rows:
-    return Rows(rows.client[at], rows.seconds[at], rows.is_fraud[at], rows.acts[at])
+def _take(rows: ScheduledRows, at: Ints) -> ScheduledRows:
+    return ScheduledRows(rows.client[at], rows.seconds[at], rows.is_fraud[at], rows.acts[at])
 
 
 def _onsets(rng: np.random.Generator, clients: Clients) -> Ints:
     """Number of good transactions a client makes before it turns."""
     onset = np.zeros(len(clients), np.int64)
-    taken = clients.kind == Kind.TAKEOVER
+    taken = clients.kind == ClientKind.TAKEOVER
     size = clients.size[taken]
     share = rng.uniform(0.15, 0.5, len(size))
     onset[taken] = np.minimum((size * share).astype(np.int64) + 1, np.maximum(size - 1, 0))
@@ -132,7 +132,7 @@ def _times_of_day(rng: np.random.Generator, stats: Statistics, acts: Bools) -> F
     return (hour + rng.random(n)) / 24
 
 
-def _cut(rng: np.random.Generator, rows: Rows, in_time: Ints, m: int, n: int) -> Ints:
+def _cut(rng: np.random.Generator, rows: ScheduledRows, in_time: Ints, m: int, n: int) -> Ints:
     """Positions of at most ``n`` rows in time order, from as few clients as it takes."""
     shuffled = rng.permutation(m)
     total = np.bincount(rows.client, minlength=m)[shuffled].cumsum()

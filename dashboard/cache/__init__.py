@@ -1,0 +1,1 @@
+"""What the dashboard keeps of the flagged transactions: disposable, rebuilt from the topic."""

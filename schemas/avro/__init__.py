@@ -1,0 +1,1 @@
+"""Avro: decode plans, the compiled reader and the writer."""

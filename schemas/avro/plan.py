@@ -1,0 +1,220 @@
+"""From a writer's schema to a table that a compiled loop can follow.
+
+A transaction's schema is flat: primitives, and unions of primitives. Such a schema becomes a
+:class:`DecodePlan`; anything nested cannot, and is read record by record by the reference
+decoder instead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.contracts import (
+    AMOUNT,
+    EVENT_TIME,
+    ID,
+    NUMBER_INDEX,
+    TEXT_INDEX,
+    TIME,
+    AvroSchema,
+)
+from schemas.writer_schema import UnreadableSchema, parse_writer
+
+
+class FieldKind(IntEnum):
+    """How a value lies in the bytes (Avro specification, "Binary Encoding")."""
+
+    NULL = 0
+    BOOLEAN = 1
+    VARINT = 2
+    FLOAT = 3
+    DOUBLE = 4
+    BYTES = 5
+    FIXED = 6
+
+
+class Target(IntEnum):
+    """Where a value goes."""
+
+    SKIP = 0
+    ID = 1
+    TIME = 2
+    EVENT_TIME = 3
+    NUMBER = 4
+    TEXT = 5
+
+
+class Run(IntEnum):
+    """What neighbouring fields have in common, so that a short loop can read them."""
+
+    GENERAL = 0
+    DOUBLES = 1  # nullable doubles, each with a column
+    STRINGS = 2  # nullable strings, each with a column
+
+
+@dataclass(frozen=True, slots=True)
+class DecodePlan:
+    """One writer's schema, flattened.
+
+    Arrays over the writer's fields: ``target``, ``slot`` (column within the target), ``first``
+    (index of its first branch, one more entry than fields), ``is_union``. Arrays over branches:
+    ``kind``, ``size`` (bytes of a fixed), ``usable`` (the branch resolves to the reader's type).
+    ``names`` are the writer's field names, for error messages.
+
+    Arrays over runs of fields: ``run_first`` (one more entry than runs), ``run_kind``,
+    ``run_null`` (the byte of the union index of null), ``run_room`` (bytes that must be there to
+    read the run without asking again). ``absent_numbers`` and ``absent_texts`` are the columns
+    that the writer does not have.
+    """
+
+    names: tuple[str, ...]
+    target: NDArray[np.int8]
+    slot: NDArray[np.uint32]
+    is_union: NDArray[np.bool_]
+    first: NDArray[np.int32]
+    kind: NDArray[np.int8]
+    size: NDArray[np.int64]
+    usable: NDArray[np.bool_]
+    run_first: NDArray[np.int64]
+    run_kind: NDArray[np.int8]
+    run_null: NDArray[np.uint64]
+    run_room: NDArray[np.int64]
+    absent_numbers: NDArray[np.int64]
+    absent_texts: NDArray[np.int64]
+
+
+_MAX_RUN_BYTES: Final = {Run.GENERAL: 0, Run.DOUBLES: 9, Run.STRINGS: 2 + 63}
+"""Bytes of a field at most, with its union index; longer strings leave the short loop."""
+
+_PRIMITIVES: Final = {
+    "null": FieldKind.NULL,
+    "boolean": FieldKind.BOOLEAN,
+    "int": FieldKind.VARINT,
+    "long": FieldKind.VARINT,
+    "float": FieldKind.FLOAT,
+    "double": FieldKind.DOUBLE,
+    "string": FieldKind.BYTES,
+    "bytes": FieldKind.BYTES,
+}
+# Avro specification, "Schema Resolution": what may be promoted to what.
+_PROMOTES: Final = {
+    Target.ID: {"int", "long"},
+    Target.TIME: {"int", "long"},
+    Target.EVENT_TIME: {"int", "long", "null"},
+    Target.NUMBER: {"int", "long", "float", "double", "null"},
+    Target.TEXT: {"string", "bytes", "null"},
+}
+
+
+def build_plan(schema: AvroSchema) -> DecodePlan | None:
+    """The plan for a writer's schema, or None when it needs the reference decoder.
+
+    The record's name is not compared: producers have their own namespaces, and it cannot
+    change what the fields mean.
+
+    Raises:
+        UnreadableSchema: not a record, a required field is absent, a type cannot be resolved to
+            ours, or whatever :func:`schemas.writer_schema.parse_writer` refuses.
+    """
+    parsed = parse_writer(schema)
+    if not isinstance(parsed, dict) or parsed.get("type") != "record":
+        raise UnreadableSchema("the writer's schema is not a record")
+    fields = parsed["fields"]
+    names = [f["name"] for f in fields]
+    if missing := [n for n in (ID, TIME, AMOUNT) if n not in names]:
+        raise UnreadableSchema(f"the writer's schema has no {', '.join(missing)}")
+    rows: list[tuple[Target, int, bool]] = []
+    branches: list[tuple[FieldKind, int, bool]] = []
+    first = [0]
+    named: dict[str, Any] = {}
+    runs: list[tuple[Run, int]] = []
+    is_flat = True
+    for field in fields:
+        name, avro_type = field["name"], field["type"]
+        target, slot = _target(name)
+        union = isinstance(avro_type, list)
+        flat = [_branch(t, named) for t in (avro_type if union else [avro_type])]
+        usable = [target is Target.SKIP or f[0] in _PROMOTES[target] for f in flat]
+        if not any(
+            u and (name != AMOUNT or f[0] != "null") for u, f in zip(usable, flat, strict=True)
+        ):
+            shown = " or ".join(f[0] for f in flat) or "an empty union"
+            raise UnreadableSchema(f"{name} cannot be read from {shown}")
+        is_flat = is_flat and all(f[1] is not None for f in flat)
+        rows.append((target, slot, union))
+        branches += [(f[1] or FieldKind.NULL, f[2], u) for f, u in zip(flat, usable, strict=True)]
+        runs.append(_run(target, union, [f[0] for f in flat]))
+        first.append(len(branches))
+    if not is_flat:
+        return None
+    starts = [i for i, run in enumerate(runs) if i == 0 or run != runs[i - 1]]
+    kinds = [runs[i] for i in starts]
+    run_first = np.array([*starts, len(runs)], np.int64)
+    return DecodePlan(
+        tuple(names),
+        np.array([r[0] for r in rows], np.int8),
+        np.array([r[1] for r in rows], np.uint32),
+        np.array([r[2] for r in rows], np.bool_),
+        np.array(first, np.int32),
+        np.array([b[0] for b in branches], np.int8),
+        np.array([b[1] for b in branches], np.int64),
+        np.array([b[2] for b in branches], np.bool_),
+        run_first,
+        np.array([k[0] for k in kinds], np.int8),
+        np.array([k[1] for k in kinds], np.uint64),
+        np.diff(run_first) * np.array([_MAX_RUN_BYTES[k[0]] for k in kinds], np.int64),
+        _absent(NUMBER_INDEX, names),
+        _absent(TEXT_INDEX, names),
+    )
+
+
+def _run(target: Target, is_union: bool, types: list[str]) -> tuple[Run, int]:
+    """What kind of run a field belongs to, and the byte of its null index."""
+    if is_union and len(types) == 2 and "null" in types:
+        null = 2 * types.index("null")
+        other = types[1 - types.index("null")]
+        if target is Target.NUMBER and other == "double":
+            return Run.DOUBLES, null
+        if target is Target.TEXT and other in ("string", "bytes"):
+            return Run.STRINGS, null
+    return Run.GENERAL, 0
+
+
+def _absent(columns: dict[str, int], names: list[str]) -> NDArray[np.int64]:
+    return np.array([i for name, i in columns.items() if name not in names], np.int64)
+
+
+def _target(name: str) -> tuple[Target, int]:
+    special = {ID: Target.ID, TIME: Target.TIME, EVENT_TIME: Target.EVENT_TIME}
+    if name in special:
+        return special[name], 0
+    if name in NUMBER_INDEX:
+        return Target.NUMBER, NUMBER_INDEX[name]
+    if name in TEXT_INDEX:
+        return Target.TEXT, TEXT_INDEX[name]
+    return Target.SKIP, 0
+
+
+def _branch(avro_type: Any, named: dict[str, Any]) -> tuple[str, FieldKind | None, int]:
+    """Type name, kind and fixed size; the kind of a nested type is None."""
+    if isinstance(avro_type, str):
+        if avro_type in _PRIMITIVES:
+            return avro_type, _PRIMITIVES[avro_type], 0
+        if avro_type not in named:  # defined inside a nested type
+            return avro_type, None, 0
+        avro_type = named[avro_type]
+    kind = avro_type["type"]
+    if kind == "enum":
+        named[avro_type["name"]] = avro_type
+        return kind, FieldKind.VARINT, 0
+    if kind == "fixed":
+        named[avro_type["name"]] = avro_type
+        return kind, FieldKind.FIXED, int(avro_type["size"])
+    if isinstance(kind, str):
+        return kind, _PRIMITIVES.get(kind), 0
+    return "a nested type", None, 0

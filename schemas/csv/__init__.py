@@ -1,0 +1,1 @@
+"""IEEE-CIS CSV files as transactions."""

@@ -1,0 +1,1 @@
+"""JSON transactions: the compiled reader and the exact one behind it."""

@@ -1,0 +1,321 @@
+"""Transactions as JSON objects: to columns, with every fault named.
+
+The stream and ``/predict`` read through the same function; ``strict`` is their one difference
+(an unknown field is ignored on the topic and refused by ``/predict``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from schemas.batch import NO_EVENT_TIME, TransactionBatch, empty_batch, with_text
+from schemas.contracts import (
+    AMOUNT,
+    EVENT_TIME,
+    ID,
+    NUMBER_COLUMNS,
+    NUMBER_INDEX,
+    TEXT_COLUMNS,
+    TEXT_INDEX,
+    TIME,
+    column_name,
+)
+from schemas.json.kernel import NameTable, build_names, decode_json
+from schemas.rejections import Rejection, Stage
+
+LABEL: Final = "isFraud"
+MAX_FAULTS: Final = 100
+"""Of a request, or of one record: with so many, reading ends. A few megabytes can hold a million,
+and nobody reads more."""
+
+_ODD_NUMBERS: Final = 128  # of a record, that need the full parser; more, and all of it does
+_SHOWN_CHARS: Final = 40  # of an unknown field's name, in a message
+
+
+class Decoded(NamedTuple):
+    """A batch of the good records, their positions in the input, and the bad ones."""
+
+    batch: TransactionBatch
+    kept: NDArray[np.int64]
+    rejections: list[Rejection]
+
+
+class _Fault(NamedTuple):
+    field: str | None
+    reason: str
+    stage: Stage = Stage.VALIDATE
+
+
+class RowReader:
+    """Writes JSON objects into the rows of a batch, collecting their strings."""
+
+    def __init__(self, batch: TransactionBatch, *, strict: bool, text_start: int = 0) -> None:
+        self.text = bytearray()
+        self._batch = batch
+        self._strict = strict
+        self._text_start = text_start
+
+    def read(
+        self, row: int, value: object, most: int = MAX_FAULTS
+    ) -> list[tuple[str | None, str, Stage]]:
+        """Fill ``row`` from one parsed value; every fault as (field, reason, stage).
+
+        At ``most`` faults reading ends: the row is left half filled, and there may be others. Of a
+        field that comes both as ``id-01`` and ``id_01``, the last value that is not missing
+        counts.
+        """
+        if not isinstance(value, dict):
+            return [_Fault(None, f"expected a JSON object, not {_kind(value)}", Stage.DECODE)]
+        faults: list[tuple[str | None, str, Stage]] = []
+        numbers: list[float] = []
+        columns: list[int] = []
+        index = NUMBER_INDEX
+        for name, cell in value.items():
+            column = index.get(name)
+            if column is None and name.startswith("id-"):
+                name = column_name(name) if _is_known(name) else name
+                column = index.get(name)
+            if column is not None:
+                if type(cell) is float or type(cell) is int:
+                    columns.append(column)
+                    numbers.append(cell)
+                    continue
+                fault = None if cell is None else _wrong(name, "a number", cell)
+            else:
+                fault = self._read_other(row, name, cell)
+            if fault is not None:
+                faults.append(fault)
+                if len(faults) >= most:
+                    return faults
+        faults += self._store_numbers(row, columns, numbers)
+        faults += [_Fault(name, f"{name} is missing") for name in (ID, TIME) if name not in value]
+        if math.isnan(self._batch.numbers[row, NUMBER_INDEX[AMOUNT]]) and not any(
+            fault[0] == AMOUNT for fault in faults
+        ):
+            faults.append(_Fault(AMOUNT, f"{AMOUNT} is missing"))
+        return faults[:most]
+
+    def _read_other(self, row: int, name: str, cell: Any) -> _Fault | None:
+        if (column := TEXT_INDEX.get(name)) is not None:
+            return None if _is_missing(cell) else self._read_text(row, name, column, cell)
+        if name in (ID, TIME):
+            return self._read_whole(row, name, cell)
+        if name == EVENT_TIME:
+            return None if _is_missing(cell) else self._read_whole(row, name, cell)
+        return _unknown(name) if self._strict and name != LABEL else None
+
+    def _read_text(self, row: int, name: str, column: int, cell: Any) -> _Fault | None:
+        if not isinstance(cell, str):
+            return _wrong(name, "a string", cell)
+        try:
+            data = cell.encode("utf-8")
+        except UnicodeEncodeError:
+            return _Fault(name, f"{name} is not valid Unicode: it has a lone surrogate")
+        self._batch.starts[row, column] = self._text_start + len(self.text)
+        self._batch.lengths[row, column] = len(data)
+        self.text += data
+        return None
+
+    def _read_whole(self, row: int, name: str, cell: Any) -> _Fault | None:
+        if _is_missing(cell):
+            return _Fault(name, f"{name} is missing")
+        if type(cell) is float and math.isinf(cell):
+            return _Fault(name, f"{name} is infinite")
+        # An integer beyond 64 bits arrives as a float from the one parser and whole from the other.
+        if type(cell) in (int, float) and not -(2**63) <= cell < 2**63:
+            return _Fault(name, f"{name} does not fit a 64-bit integer")
+        if type(cell) is not int:
+            return _wrong(name, "an integer", cell)
+        columns = {ID: self._batch.ids, TIME: self._batch.times}
+        columns.get(name, self._batch.event_times)[row] = cell
+        return None
+
+    def _store_numbers(
+        self, row: int, columns: list[int], values: list[float]
+    ) -> list[tuple[str | None, str, Stage]]:
+        try:
+            array = np.array(values, np.float64)
+        except OverflowError:
+            array = np.array([_as_double(value) for value in values])
+        infinite = np.isinf(array)
+        present = ~np.isnan(array)
+        # Of repeated columns the last value stays: numpy assigns in order.
+        where = np.asarray(columns, np.intp)
+        self._batch.numbers[row, where[present]] = array[present]
+        return [
+            _Fault(
+                NUMBER_COLUMNS[columns[i]],
+                f"{NUMBER_COLUMNS[columns[i]]} "
+                + ("is infinite" if isinstance(values[i], float) else "does not fit a double"),
+            )
+            for i in np.flatnonzero(infinite)
+        ]
+
+
+def read_plain(
+    joined: bytes,
+    rows: NDArray[np.int64],
+    begin: NDArray[np.int64],
+    end: NDArray[np.int64],
+    batch: TransactionBatch,
+) -> NDArray[np.bool_]:
+    """Read the usual ones among the records ``joined[begin:end]`` into missing rows of a batch.
+
+    Gives which of them were read. The others, among them all faulty ones, are for
+    :class:`RowReader`; their rows are missing still. ``joined`` ends in zeros.
+    """
+    wholes = np.full((3, len(batch)), NO_EVENT_TIME, np.int64)
+    odd = np.empty((_ODD_NUMBERS * len(rows), 4), np.int64)
+    is_read = np.empty(len(rows), np.bool_)
+    found = decode_json(
+        np.frombuffer(joined, np.uint8),
+        begin,
+        end,
+        rows,
+        _names(),
+        NUMBER_INDEX[AMOUNT],
+        wholes,
+        batch.numbers,
+        batch.starts,
+        batch.lengths,
+        odd,
+        is_read,
+    )
+    odd = odd[:found]
+    numbers = np.array([float(joined[a:b]) for a, b in odd[:, 2:].tolist()], np.float64)
+    batch.numbers[odd[:, 0], odd[:, 1]] = numbers
+    is_read &= ~np.isin(rows, odd[np.isinf(numbers), 0])
+    for column, cells in zip((batch.ids, batch.times, batch.event_times), wholes, strict=True):
+        column[rows[is_read]] = cells[rows[is_read]]
+    left = rows[~is_read]
+    batch.numbers[left], batch.starts[left], batch.lengths[left] = np.nan, 0, -1
+    return is_read
+
+
+@cache
+def _names() -> NameTable:
+    order = (*NUMBER_COLUMNS, *TEXT_COLUMNS, ID, TIME, EVENT_TIME)
+    columns = {name: i for i, name in enumerate(order)}
+    hyphenated = {name.replace("_", "-", 1): i for name, i in columns.items() if name[:3] == "id_"}
+    return build_names(columns | hyphenated)
+
+
+def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
+    """Parsed JSON values to a batch; each bad one becomes one rejection for every fault.
+
+    ``strict`` is for those who take all or none: with ``MAX_FAULTS`` rejections in all, reading
+    ends, and the rows after that are left out.
+    """
+    batch = empty_batch(len(rows))
+    reader = RowReader(batch, strict=strict)
+    rejections: list[Rejection] = []
+    for i, value in enumerate(rows):
+        most = MAX_FAULTS - len(rejections) if strict else MAX_FAULTS
+        faults = reader.read(i, value, most)
+        rejections += [Rejection(i, stage, reason, field) for field, reason, stage in faults]
+        if strict and len(rejections) >= MAX_FAULTS:
+            batch = batch.take(slice(0, i + 1))
+            break
+    return finish(with_text(batch, reader.text), rejections)
+
+
+def parse_json(value: bytes) -> object:
+    """Parse one JSON text; ``NaN`` and ``Infinity`` are understood, as Python writes them.
+
+    Raises:
+        ValueError: not JSON, or nested beyond reason.
+    """
+    try:
+        return orjson.loads(value)
+    except orjson.JSONDecodeError as error:
+        # orjson keeps to RFC 8259; NaN literals and integers beyond 64 bits take this path.
+        if b"NaN" not in value and b"Infinity" not in value and "number" not in str(error):
+            raise ValueError(str(error)) from None
+        return _parse_leniently(value)
+
+
+def _parse_leniently(value: bytes) -> object:
+    try:
+        return json.loads(value.decode("utf-8"))
+    except RecursionError:
+        raise ValueError("nested beyond reason") from None
+    except ValueError as error:
+        raise ValueError(str(error)) from None
+
+
+def finish(batch: TransactionBatch, rejections: list[Rejection]) -> Decoded:
+    """Take the rejected rows out of a batch."""
+    kept = np.arange(len(batch), dtype=np.int64)
+    if not rejections:
+        return Decoded(batch, kept, [])
+    good = np.ones(len(batch), np.bool_)
+    good[[r.index for r in rejections]] = False
+    return Decoded(batch.take(good), kept[good], rejections)
+
+
+def encode_json(batch: TransactionBatch) -> list[bytes]:
+    """Each transaction as a JSON object without its missing columns."""
+    return [
+        orjson.dumps({k: v for k, v in batch.row(i).items() if v is not None})
+        for i in range(len(batch))
+    ]
+
+
+def _is_known(name: str) -> bool:
+    plain = column_name(name)
+    return plain in NUMBER_INDEX or plain in TEXT_INDEX or plain in (ID, TIME, EVENT_TIME, LABEL)
+
+
+def _is_missing(cell: object) -> bool:
+    return cell is None or (isinstance(cell, float) and math.isnan(cell))
+
+
+def _as_double(value: float) -> float:
+    """The double nearest to a number, infinite for an integer beyond all of them."""
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf
+
+
+def shown_name(name: str) -> str:
+    """A field's name as a message can hold it: short, and without lone surrogates."""
+    shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
+    return shown.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent on
+
+
+def _unknown(name: str) -> _Fault:
+    shown = shown_name(name)
+    return _Fault(shown, f"unknown field {shown!r}")
+
+
+def _wrong(name: str, wanted: str, cell: object) -> _Fault:
+    return _Fault(name, f"{name} must be {wanted}, not {_kind(cell)}")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, bool):
+        return "a boolean"
+    kinds = {str: "a string", int: "an integer", float: "a number", list: "an array"}
+    return "null" if value is None else kinds.get(type(value), "an object")
+
+
+__all__ = [
+    "MAX_FAULTS",
+    "Decoded",
+    "RowReader",
+    "decode_objects",
+    "encode_json",
+    "finish",
+    "parse_json",
+    "read_plain",
+    "shown_name",
+]

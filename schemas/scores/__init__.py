@@ -1,0 +1,1 @@
+"""Fraud scores: writing them, and reading many of them at once."""

@@ -1,0 +1,171 @@
+"""The compiled loop that runs a :mod:`schemas.scores.program` over many scores."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from numpy.typing import NDArray
+
+from schemas.compiled import compiled, inlined
+
+# What became of a row.
+READ: Final = 0
+OTHER_HEAD: Final = 1  # another framing or schema than the program's
+UNREADABLE: Final = 2  # by this program: the reference decoder has the last word
+
+# Mirrors of score_program.Op and Slot: the compiler wants plain integers.
+_END, _VARINT, _FIXED, _BYTES, _UNION, _JUMP, _BLOCK, _AGAIN = 0, 1, 2, 3, 4, 5, 6, 7
+_TAKE_VARINT, _TAKE_FIXED = 8, 10
+_MOST_NESTED: Final = 16  # arrays and maps in each other; ours have one
+
+
+@inlined
+def _read_varint(buf: Any, p: int, end: int) -> Any:
+    """Zig-zag varint at ``p``: (value, next position); the position is -1 when there is none."""
+    value = 0
+    for shift in range(0, 64, 7):
+        if p >= end:
+            return 0, -1
+        byte = int(buf[p])
+        p += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            # The sign bit of the 64 may be set by now, so the shift right is made unsigned.
+            return ((value >> 1) & 0x7FFFFFFFFFFFFFFF) ^ -(value & 1), p
+    return 0, -1
+
+
+@compiled
+def find_sources(  # noqa: C901 - one compiled loop: a call for each field would cost more
+    buf: NDArray[Any],
+    starts: NDArray[Any],
+    head: NDArray[Any],
+    program: NDArray[Any],
+    stack: NDArray[Any],
+    places: NDArray[Any],
+    states: NDArray[Any],
+) -> None:
+    """Fill ``places`` (int64 ``[n, SLOTS]``) and ``states`` (uint8 ``[n]``).
+
+    Args:
+        buf: the values one after the other, uint8.
+        starts: where each starts, and the end, int64 ``[n + 1]``.
+        head: the bytes each has to start with, uint8.
+        program: int64 ``[m, 3]``.
+        stack: room for the counts of nested blocks, int64.
+        places: filled.
+        states: filled.
+    """
+    n_head = len(head)
+    for i in range(len(states)):
+        p, end = starts[i], starts[i + 1]
+        states[i] = READ
+        if end - p < n_head:
+            states[i] = OTHER_HEAD
+            continue
+        for k in range(n_head):
+            if buf[p + k] != head[k]:
+                states[i] = OTHER_HEAD
+        if states[i] == OTHER_HEAD:
+            continue
+        p += n_head
+        pc, depth = 0, 0
+        while True:
+            op, a = program[pc, 0], program[pc, 1]
+            pc += 1
+            if op == _END:
+                break
+            if op == _JUMP:
+                pc = a
+                continue
+            if op == _FIXED:
+                p += a
+            elif op == _TAKE_FIXED:
+                width = program[pc - 1, 2]
+                if width > end - p:
+                    states[i] = UNREADABLE
+                    break
+                value = 0
+                for k in range(width):
+                    value |= int(buf[p + k]) << (8 * k)
+                places[i, a] = value
+                p += width
+            elif op == _AGAIN:
+                stack[depth - 1] -= 1
+                if stack[depth - 1] > 0:
+                    pc = a + 1
+                else:
+                    depth -= 1
+                    pc = a
+                continue
+            else:  # all others begin with a varint
+                value, p = _read_varint(buf, p, end)
+                if p < 0:
+                    states[i] = UNREADABLE
+                    break
+                if op == _UNION:
+                    if value < 0 or value >= program[pc - 1, 2]:
+                        states[i] = UNREADABLE
+                        break
+                    pc = a + value
+                elif op == _BLOCK:
+                    if value == 0:
+                        pc = a
+                    elif value < 0:  # a size follows: over the whole block, to the next one
+                        size, p = _read_varint(buf, p, end)
+                        if p < 0 or size < 0 or size > end - p:
+                            states[i] = UNREADABLE
+                            break
+                        p += size
+                        pc -= 1
+                    elif depth == len(stack):
+                        states[i] = UNREADABLE
+                        break
+                    else:
+                        stack[depth] = value
+                        depth += 1
+                elif op == _TAKE_VARINT:
+                    places[i, a] = value
+                elif op != _VARINT:  # bytes, taken or not
+                    if value < 0 or value > end - p:
+                        states[i] = UNREADABLE
+                        break
+                    if op != _BYTES:
+                        places[i, a] = p
+                        places[i, a + 1] = value
+                    p += value
+            if p > end:
+                states[i] = UNREADABLE
+                break
+
+
+@compiled
+def equal_texts(
+    buf: NDArray[Any],
+    begins: NDArray[Any],
+    lengths: NDArray[Any],
+    wanted: NDArray[Any],
+    is_equal: Any,
+) -> None:
+    """Whether each text of ``buf`` is ``wanted``; into ``is_equal``, bool ``[n]``."""
+    for i in range(len(begins)):
+        is_equal[i] = lengths[i] == len(wanted)
+        if is_equal[i]:
+            for k in range(len(wanted)):
+                if buf[begins[i] + k] != wanted[k]:
+                    is_equal[i] = False
+                    break
+
+
+@compiled
+def changed_texts(
+    buf: NDArray[Any], begins: NDArray[Any], lengths: NDArray[Any], is_other: Any
+) -> None:
+    """Whether each text of ``buf`` differs from the one before; into ``is_other``, bool ``[n]``."""
+    for i in range(len(begins)):
+        is_other[i] = i == 0 or lengths[i] != lengths[i - 1]
+        if not is_other[i]:
+            for k in range(lengths[i]):
+                if buf[begins[i] + k] != buf[begins[i - 1] + k]:
+                    is_other[i] = True
+                    break

@@ -1,0 +1,1 @@
+"""Card transactions: decoding whatever format a record is in, and encoding them."""

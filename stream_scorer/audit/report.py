@@ -1,0 +1,172 @@
+"""The result of an audit, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.audit.findings import Verdict
+from stream_scorer.audit.state_file import AuditIdentity
+from stream_scorer.audit.versions import affected
+
+NOT_FAULTS: Final = (
+    "expired",
+    "compacted",
+    "later",
+    "waiting",
+    "not_judged",
+    "keys_not_compared",
+    "inputs_unread",
+    "removed_early",
+    "unaudited",
+    "unplaced",
+    "settled_late",
+)
+"""What is counted and is no fault; the names are those of :mod:`stream_scorer.audit.tally`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """The result of an audit.
+
+    Attributes:
+        verdict: what was found.
+        identity: of cluster, topics and group.
+        is_committed_only: only inputs that the group has committed were judged.
+        uncommitted: inputs at the end that the group has not committed yet; None if it never
+            committed.
+        since: where the range begins, epoch milliseconds, if that was asked for.
+        until: where it ends, likewise.
+        sample: the transaction of one input in so many was compared; none with 0.
+        state: the state's file; None without.
+        is_continued: the audit went on from an earlier one.
+        seconds: how long it took.
+    """
+
+    verdict: Verdict
+    identity: AuditIdentity
+    is_committed_only: bool
+    uncommitted: int | None
+    since: int | None
+    until: int | None
+    sample: int
+    state: str | None
+    is_continued: bool
+    seconds: float
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether each input has exactly one outcome, with nothing else wrong.
+
+        Not so when there are inputs and none of them could be judged.
+        """
+        return self.verdict.is_clean and (self.verdict.judged > 0 or not self.verdict.inputs)
+
+    @property
+    def topics(self) -> Mapping[str, str]:
+        """The topics' names: input, scores, dead_letters."""
+        return {role: name for role, (name, _) in self.identity.topics.items()}
+
+    @property
+    def first_time(self) -> int | None:
+        """Of the inputs read, epoch milliseconds; None without inputs."""
+        return self.verdict.times[0] if self.verdict.times else None
+
+    @property
+    def last_time(self) -> int | None:
+        """Likewise."""
+        return self.verdict.times[1] if self.verdict.times else None
+
+    def as_json(self, model: str | None = None) -> dict[str, Any]:
+        """For machines; ``verified`` says it all. With what ``model`` scored, if one is named."""
+        verdict, counts = self.verdict, self.verdict.counts
+        said: dict[str, Any] = {
+            "verified": self.is_verified,
+            "conclusion": conclude(self),
+            "topics": dict(self.topics),
+            "topic_ids": {role: known for role, (_, known) in self.identity.topics.items()},
+            "cluster_id": self.identity.cluster,
+            "group": self.identity.group,
+            "inputs": verdict.inputs,
+            "judged": verdict.judged,
+            "scores": verdict.scores,
+            "dead_letters": verdict.dead_letters,
+            "redriven": counts.get("redriven", 0),
+            "transactions_compared": counts.get("transactions_compared", 0),
+            "sample": self.sample,
+            "model_versions": dict(verdict.versions),
+            "faults": {str(fault): count for fault, count in verdict.faults.items()},
+            "offenders": [offender.as_json() for offender in verdict.offenders],
+            "expired_inputs": verdict.expired,
+            "later_inputs": verdict.later,
+            **{
+                name: counts.get(name, 0) for name in NOT_FAULTS if name not in ("expired", "later")
+            },
+            "committed_only": self.is_committed_only,
+            "uncommitted_inputs": self.uncommitted,
+            "since": self.since,
+            "until": self.until,
+            "first_input_time": self.first_time,
+            "last_input_time": self.last_time,
+            "partitions": [_partition(part) for part in verdict.partitions],
+            "digest": verdict.digest,
+            "seconds": round(self.seconds, 3),
+        }
+        if self.state:
+            said["state"] = {
+                "file": self.state,
+                "continued": self.is_continued,
+                "totals": dict(verdict.totals),
+            }
+        if model is not None:
+            said["model"] = {
+                "version": model,
+                "ranges": affected(verdict.intervals, model),
+            }
+        return said
+
+
+def _partition(part: Any) -> dict[str, Any]:
+    return {
+        "partition": part.partition,
+        "first_offset": part.first,
+        "last_offset": part.last,
+        "inputs": part.inputs,
+        "scores": part.scores,
+        "dead_letters": part.dead_letters,
+        "missing": part.missing,
+        "not_judged": part.not_judged,
+        "next_offset": part.next_input,
+    }
+
+
+def conclude(report: Report) -> str:
+    """What was proved, in a sentence that claims no more."""
+    verdict = report.verdict
+    if not verdict.is_clean:
+        return "NOT VERIFIED"
+    which = _judged_inputs(report)
+    if not verdict.inputs:
+        return f"nothing to judge: no {which.format('inputs')}"
+    if not verdict.judged:
+        return f"NOT VERIFIED: none of {verdict.inputs:,} inputs could be judged"
+    which = which.format("input")
+    if left := verdict.counts.get("not_judged", 0):
+        return (
+            f"verified: every {which} that could be judged has exactly one outcome; {left:,} of "
+            f"{verdict.inputs:,} could not"
+        )
+    if verdict.counts.get("unaudited", 0):
+        return f"verified: every {which} that could be judged has exactly one outcome"
+    return f"verified: every {which} has exactly one outcome"
+
+
+def _judged_inputs(report: Report) -> str:
+    """Which inputs were to be judged, with a place for the noun."""
+    return (
+        ("new " if report.is_continued else "")
+        + ("committed " if report.is_committed_only else "")
+        + "{}"
+        + (" of the range" if report.since is not None or report.until is not None else "")
+    )

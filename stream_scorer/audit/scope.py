@@ -1,0 +1,186 @@
+"""What an audit is of: the offsets to judge, the outcomes to read, the topics' identity."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from stream_scorer.audit.expiry import Cuts, find_cuts
+from stream_scorer.audit.findings import OutcomeKind
+from stream_scorer.audit.state_file import AuditIdentity
+from stream_scorer.errors import RetryableError, UsageError
+from stream_scorer.kafka.admin import topic_config, topic_ids
+from stream_scorer.kafka.clients import open_admin, open_consumer
+from stream_scorer.kafka.driver import KafkaException, TopicPartition
+from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.reader import QUERY_SECONDS, committed_spans, time_offsets, written_spans
+from stream_scorer.kafka.spans import Spans
+from stream_scorer.kafka.topics import require_topics
+from stream_scorer.settings import GroupSettings
+
+_AUDIT_GROUP: Final = "-verify"  # added to the scorers' group id; it never joins or commits
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRange:
+    """What to judge.
+
+    Attributes:
+        committed_only: only inputs the scorers' group has committed.
+        since: only inputs from this time on, epoch milliseconds.
+        until: only inputs before this time.
+    """
+
+    committed_only: bool = False
+    since: int | None = None
+    until: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The topics as they were when the audit began.
+
+    Attributes:
+        settings: broker, topics, registry and group.
+        group: the reader's group id; nothing is joined or committed.
+        identity: of cluster and topics.
+        inputs: the input, to its last stable offset.
+        lows: where to begin, by partition.
+        edges: where to stop.
+        ends: the outcomes, to their high watermarks: open txns are waited for.
+        uncommitted: offsets the group has not committed; None if it never did.
+        is_compacted: the input is.
+        cuts: what retention can have removed of the outcomes.
+    """
+
+    settings: GroupSettings
+    group: str
+    identity: AuditIdentity
+    inputs: Spans
+    lows: Mapping[int, int]
+    edges: Mapping[int, int]
+    ends: Mapping[OutcomeKind, Spans]
+    uncommitted: int | None
+    is_compacted: bool
+    cuts: Cuts
+
+    def topic(self, kind: OutcomeKind) -> str:
+        """Where outcomes of a kind are."""
+        return self.settings.output_topic if kind is OutcomeKind.SCORE else self.settings.dlq_topic
+
+    def inputs_now(self) -> Spans:
+        """What the input holds by now."""
+        return committed_spans(
+            self.settings, self.group, self.settings.input_topic, len(self.inputs)
+        )
+
+
+def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
+    """Ask the broker what there is to audit.
+
+    The order matters: the inputs' ends and the group's offsets first, then the outcomes' high
+    watermarks, so that whatever was committed at first has its outcome before the second.
+
+    Raises:
+        UsageError: no broker answers, a topic is missing or cannot be audited, or the group
+            committed nothing and that was asked for.
+    """
+    topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
+    counts = require_topics(settings, topics)
+    group = settings.kafka_group_id + _AUDIT_GROUP
+    configs = _fetch_configs(settings)
+    is_compacted = _check_cleanup(settings, configs)
+    inputs = committed_spans(settings, group, topics[0], counts[topics[0]])
+    committed = _committed_offsets(settings, inputs)
+    if wanted.committed_only and not committed:
+        raise UsageError(
+            f"the group {settings.kafka_group_id} has committed nothing of {topics[0]}, "
+            "so there is nothing to judge; is KAFKA_GROUP_ID right?"
+        )
+    lows = {p: span.low for p, span in inputs.items()}
+    edges = {p: span.high for p, span in inputs.items()}
+    if wanted.committed_only:
+        edges = {p: min(edge, committed.get(p, lows[p])) for p, edge in edges.items()}
+    if wanted.until is not None:
+        until = time_offsets(settings, group, topics[0], inputs, wanted.until)
+        edges = {p: min(edge, until[p]) for p, edge in edges.items()}
+    if wanted.since is not None:
+        since = time_offsets(settings, group, topics[0], inputs, wanted.since)
+        lows = {p: max(low, since[p]) for p, low in lows.items()}
+    return Scope(
+        settings=settings,
+        group=group,
+        identity=_identify(settings),
+        inputs=inputs,
+        lows=lows,
+        edges={p: max(lows[p], edge) for p, edge in edges.items()},
+        ends={
+            OutcomeKind.SCORE: written_spans(settings, group, topics[1], counts[topics[1]]),
+            OutcomeKind.DEAD_LETTER: written_spans(settings, group, topics[2], counts[topics[2]]),
+        },
+        uncommitted=_uncommitted(inputs, committed),
+        is_compacted=is_compacted,
+        cuts=find_cuts(
+            {
+                OutcomeKind.SCORE: configs[settings.output_topic],
+                OutcomeKind.DEAD_LETTER: configs[settings.dlq_topic],
+            },
+            time.time_ns() // 1_000_000,
+        ),
+    )
+
+
+def _fetch_configs(settings: GroupSettings) -> dict[str, dict[str, str]]:
+    admin = open_admin(settings)
+    topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
+    return {topic: topic_config(admin, topic) for topic in topics}
+
+
+def _check_cleanup(settings: GroupSettings, configs: Mapping[str, Mapping[str, str]]) -> bool:
+    """Whether the input is compacted; compacted outcomes prove nothing."""
+    compacted = [
+        topic for topic, config in configs.items() if "compact" in config.get("cleanup.policy", "")
+    ]
+    if outcomes := [topic for topic in compacted if topic != settings.input_topic]:
+        raise UsageError(
+            f"{', '.join(outcomes)} is compacted: outcomes vanish there as newer ones of the same "
+            "key come, so nothing can be proved; set cleanup.policy=delete"
+        )
+    return bool(compacted)
+
+
+def _identify(settings: GroupSettings) -> AuditIdentity:
+    roles = {
+        "input": settings.input_topic,
+        "scores": settings.output_topic,
+        "dead_letters": settings.dlq_topic,
+    }
+    admin = open_admin(settings)
+    cluster, ids = topic_ids(admin, sorted(set(roles.values())), QUERY_SECONDS)
+    named = {role: (name, ids[name]) for role, name in roles.items()}
+    return AuditIdentity(cluster, named, settings.kafka_group_id)
+
+
+def _committed_offsets(settings: GroupSettings, spans: Spans) -> dict[int, int]:
+    """Where the scorers' group is; a partition it never committed is absent."""
+    consumer = open_consumer(settings, settings.kafka_group_id)
+    try:
+        found = consumer.committed(
+            [TopicPartition(settings.input_topic, p) for p in spans], QUERY_SECONDS
+        )
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+    if failed := next((part.error for part in found if part.error), None):
+        raise RetryableError(f"kafka: offsets of {settings.kafka_group_id}: {failed.str()}")
+    return {part.partition: part.offset for part in found if part.offset >= 0}
+
+
+def _uncommitted(spans: Spans, offsets: Mapping[int, int]) -> int | None:
+    """Offsets between the group's and the end: txn markers count too, so at most that many."""
+    if not offsets:
+        return None
+    return sum(span.high - max(span.low, offsets.get(p, 0)) for p, span in spans.items())

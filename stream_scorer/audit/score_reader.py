@@ -1,0 +1,289 @@
+"""Reads of scores whose they are, and which model version made them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import fastavro
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
+from schemas.records import UndecodableRecord
+from schemas.resolver import SchemaResolver, UnknownSchema
+from schemas.scores.kernel import (
+    OTHER_HEAD,
+    READ,
+    UNREADABLE,
+    changed_texts,
+    equal_texts,
+    find_sources,
+)
+from schemas.scores.program import DECISIONS, SLOTS, Slot, build_program
+from schemas.writer_schema import UnreadableSchema, parse_writer
+from stream_scorer.audit.findings import NOT_SAMPLED
+
+_STACK_DEPTH: Final = 16
+
+
+class SourceCoordinates(NamedTuple):
+    """The input an outcome says it is of."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+class Sources(NamedTuple):
+    """Whose some scores are, and what they say.
+
+    Attributes:
+        partitions: int64 ``[n]``; -1 where the score is of no input of the topic.
+        offsets: int64 ``[n]``.
+        versions: index into the reader's ``version_names``, int32 ``[n]``.
+        is_readable: bool ``[n]``; the rest holds nothing where it is False.
+        transactions: the transactions' ids, int64 ``[n]``; ``NOT_SAMPLED`` where none is said.
+        is_plausible: see :func:`are_plausible`, bool ``[n]``.
+    """
+
+    partitions: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    versions: NDArray[np.int32]
+    is_readable: NDArray[np.bool_]
+    transactions: NDArray[np.int64]
+    is_plausible: NDArray[np.bool_]
+
+
+class Said(NamedTuple):
+    """What one score says of itself."""
+
+    source: SourceCoordinates
+    version: str
+    transaction: int
+    is_plausible: bool
+
+
+def no_sources(size: int) -> Sources:
+    """Room for so many: of nobody's, and nothing wrong with them."""
+    return Sources(
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int64),
+        np.full(size, -1, np.int32),
+        np.ones(size, np.bool_),
+        np.full(size, NOT_SAMPLED, np.int64),
+        np.ones(size, np.bool_),
+    )
+
+
+def are_plausible(
+    scores: NDArray[np.float64],
+    decisions: NDArray[np.int64],
+    is_flagged: NDArray[np.int64],
+    review: NDArray[np.float64],
+    block: NDArray[np.float64],
+) -> NDArray[np.bool_]:
+    """Whether scores are probabilities and agree with their own decision.
+
+    The decision follows from score and thresholds as the schema's documentation says.
+    """
+    due = (scores >= review).astype(np.int64)
+    due[scores >= block] = DECISIONS.index("BLOCK")
+    is_probability = (scores >= 0) & (scores <= 1)  # NaN is none
+    found: NDArray[np.bool_] = is_probability & (decisions == due) & (is_flagged == (due > 0))
+    return found
+
+
+class _Writer(NamedTuple):
+    schema: Any
+    program: NDArray[np.int64] | None
+
+
+class ScoreReader:
+    """Reads the source of scores, each by the schema it was written with.
+
+    Schemas are parsed once for each framing prefix. A compiled loop reads what is as it should be;
+    the reference decoder decides on everything else.
+    """
+
+    def __init__(self, resolver: SchemaResolver, input_topic: str = "") -> None:
+        self._resolver = resolver
+        self._topic = input_topic
+        self._topic_bytes = np.frombuffer(input_topic.encode(), np.uint8)
+        self._writers: dict[bytes, _Writer] = {}
+        self._versions: dict[str, int] = {}
+        self._stack = np.zeros(_STACK_DEPTH, np.int64)
+
+    @property
+    def version_names(self) -> tuple[str, ...]:
+        """The model versions seen so far."""
+        return tuple(self._versions)
+
+    def source(self, value: bytes | None) -> SourceCoordinates:
+        """Where a score's input is.
+
+        Raises:
+            UndecodableRecord: the value is no score.
+            RetryableError: the registry does not answer.
+        """
+        return self._decode(value).source
+
+    def sources(self, values: Sequence[bytes | None]) -> Sources:
+        """Where the inputs of scores are, all at once.
+
+        Raises:
+            RetryableError: the registry does not answer.
+        """
+        found = no_sources(len(values))
+        left = np.arange(len(values))
+        seen: set[bytes] = set()
+        while len(left):
+            head = _head(values[left[0]])
+            program = self._program(head) if head not in seen else None
+            seen.add(head)
+            if program is None:  # the reference decoder, for as long as the head is the same
+                rows = np.array([i for i in left.tolist() if _head(values[i]) == head])
+                self._one_by_one(values, rows, found)
+            else:
+                rows = self._all_at_once(values, left, head, program, found)
+            left = np.setdiff1d(left, rows, assume_unique=True)
+        return found
+
+    def _all_at_once(
+        self,
+        values: Sequence[bytes | None],
+        rows: NDArray[np.int64],
+        head: bytes,
+        program: NDArray[np.int64],
+        found: Sources,
+    ) -> NDArray[np.int64]:
+        """Read those of ``rows`` that have this head; which they are."""
+        chosen = values if len(rows) == len(values) else [values[i] for i in rows.tolist()]
+        present = [value or b"" for value in chosen]
+        starts = np.zeros(len(present) + 1, np.int64)
+        np.cumsum(np.fromiter(map(len, present), np.int64, len(present)), out=starts[1:])
+        joined = b"".join(present)
+        buf = np.frombuffer(joined, np.uint8)
+        places = np.zeros((len(present), SLOTS), np.int64)
+        states = np.zeros(len(present), np.uint8)
+        find_sources(
+            buf, starts, np.frombuffer(head, np.uint8), program, self._stack, places, states
+        )
+        self._one_by_one(values, rows[states == UNREADABLE], found)
+        if (states == READ).all():
+            self._keep(joined, buf, places, rows, found)
+        elif (states == READ).any():
+            self._keep(joined, buf, places[states == READ], rows[states == READ], found)
+        done: NDArray[np.int64] = rows[states != OTHER_HEAD]
+        return done
+
+    def _keep(
+        self, joined: bytes, buf: Any, places: Any, rows: NDArray[np.int64], found: Sources
+    ) -> None:
+        flags = np.zeros(len(rows), np.bool_)
+        equal_texts(buf, places[:, Slot.TOPIC], places[:, Slot.TOPIC + 1], self._topic_bytes, flags)
+        offsets, partitions = places[:, Slot.OFFSET], places[:, Slot.PARTITION]
+        is_ours = flags & (offsets >= 0) & (partitions >= 0)
+        found.partitions[rows] = np.where(is_ours, partitions, -1)
+        found.offsets[rows] = np.where(is_ours, offsets, -1)
+        found.transactions[rows] = places[:, Slot.TRANSACTION]
+        found.is_plausible[rows] = are_plausible(
+            _doubles(places, Slot.SCORE),
+            places[:, Slot.DECISION],
+            places[:, Slot.IS_FLAGGED],
+            _doubles(places, Slot.REVIEW),
+            _doubles(places, Slot.BLOCK),
+        )
+        begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
+        changed_texts(buf, begins, lengths, flags)
+        starts = np.flatnonzero(flags)
+        codes = [
+            self._version(joined[begin : begin + length].decode("utf-8", "backslashreplace"))
+            for begin, length in zip(begins[starts].tolist(), lengths[starts].tolist(), strict=True)
+        ]
+        found.versions[rows] = np.repeat(codes, np.diff(starts, append=len(rows)))
+
+    def _one_by_one(
+        self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: Sources
+    ) -> None:
+        for row in rows.tolist():
+            try:
+                said = self._decode(values[row])
+            except UndecodableRecord:
+                found.is_readable[row] = False
+                continue
+            source = said.source
+            if source.topic == self._topic and source.offset >= 0 and source.partition >= 0:
+                found.partitions[row], found.offsets[row] = source.partition, source.offset
+            found.versions[row] = self._version(said.version)
+            found.transactions[row] = said.transaction
+            found.is_plausible[row] = said.is_plausible
+
+    def _version(self, name: str) -> int:
+        return self._versions.setdefault(name, len(self._versions))
+
+    def _program(self, head: bytes) -> NDArray[np.int64] | None:
+        try:
+            return self._writer(head).program
+        except UndecodableRecord:
+            return None
+
+    def _decode(self, value: bytes | None) -> Said:
+        if not value:
+            raise UndecodableRecord("the value is empty")
+        head = _head(value)
+        writer = self._writer(head)
+        try:
+            score = fastavro.schemaless_reader(io.BytesIO(value[len(head) :]), writer.schema)
+            source = score["source"]
+            found = SourceCoordinates(
+                str(source["topic"]), int(source["partition"]), int(source["offset"])
+            )
+            return Said(found, str(score["model_version"]), *_content(score))
+        except Exception as error:  # untrusted bytes raise anything in there
+            raise UndecodableRecord(f"not readable by its schema: {error}") from error
+
+    def _writer(self, head: bytes) -> _Writer:
+        if known := self._writers.get(head):
+            return known
+        try:
+            if head.startswith(SINGLE_OBJECT_MAGIC):
+                schema = self._resolver.by_fingerprint(head[2:])
+            elif head.startswith(CONFLUENT_MAGIC):
+                schema = self._resolver.by_id(int.from_bytes(head[1:], "big"))
+            else:
+                raise UndecodableRecord(f"no known framing starts with {head[:4].hex(' ')}")
+            parsed = parse_writer(schema)
+        except (UnknownSchema, UnreadableSchema) as error:
+            raise UndecodableRecord(str(error)) from error
+        return self._writers.setdefault(head, _Writer(parsed, build_program(parsed)))
+
+
+def _doubles(places: NDArray[np.int64], slot: Slot) -> NDArray[np.float64]:
+    """The column that holds the bits of doubles."""
+    return places[:, slot].copy().view(np.float64)
+
+
+def _content(score: Any) -> tuple[int, bool]:
+    """The transaction, and whether the score is plausible; without either, it is not."""
+    names = ("score", "decision", "is_flagged", "review_threshold", "block_threshold")
+    if not {"transaction_id", *names} <= score.keys() or score["decision"] not in DECISIONS:
+        return score.get("transaction_id", NOT_SAMPLED), False
+    value, decision, is_flagged, review, block = (score[name] for name in names)
+    return score["transaction_id"], bool(
+        are_plausible(
+            np.array([value], np.float64),
+            np.array([DECISIONS.index(decision)], np.int64),
+            np.array([is_flagged], np.int64),
+            np.array([review], np.float64),
+            np.array([block], np.float64),
+        )[0]
+    )
+
+
+def _head(value: bytes | None) -> bytes:
+    """The framing: it says which schema the rest was written with."""
+    if not value:
+        return b""
+    return value[:10] if value.startswith(SINGLE_OBJECT_MAGIC) else value[:5]

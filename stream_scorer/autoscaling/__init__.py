@@ -1,0 +1,1 @@
+"""A simulator of KEDA and the Horizontal Pod Autoscaler."""

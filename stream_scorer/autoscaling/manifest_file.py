@@ -1,0 +1,58 @@
+"""Reads a ScaledObject from a YAML file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stream_scorer.autoscaling.manifest import Autoscaler, parse_scaled_object
+from stream_scorer.errors import UsageError
+
+
+def load_scaled_object(path: Path, name: str | None = None) -> Autoscaler:
+    """The one ScaledObject in a YAML file (``kustomize build`` output, or a manifest alone).
+
+    Raises:
+        UsageError: the file cannot be read, or holds none or several of them.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}") from error
+    documents = _parse_yaml(path, text)
+    found = [d for d in documents if isinstance(d, dict) and d.get("kind") == "ScaledObject"]
+    if name is not None:
+        found = [d for d in found if (d.get("metadata") or {}).get("name") == name]
+    if len(found) != 1:
+        wanted = "ScaledObject" if name is None else f"ScaledObject {name}"
+        hint = "; choose with --name" if len(found) > 1 else ""
+        raise UsageError(f"{path} holds {len(found)} documents of kind {wanted}, not one{hint}")
+    if not str(found[0].get("apiVersion", "")).startswith("keda.sh/"):
+        raise UsageError(
+            f"{path}: apiVersion {found[0].get('apiVersion')!r} is not keda.sh/v1alpha1"
+        )
+    return parse_scaled_object(found[0])
+
+
+def _parse_yaml(path: Path, text: str) -> list[Any]:
+    try:
+        import yaml
+    except ImportError as error:
+        raise UsageError("keda-sim reads YAML and needs PyYAML: pip install pyyaml") from error
+
+    class StrictLoader(yaml.SafeLoader):
+        """Refuses a key that stands twice in one mapping, as kubectl does."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = sorted({str(key) for key in keys if keys.count(key) > 1})
+            if twice:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {', '.join(twice)} stands twice", node.start_mark
+                )
+            return super().construct_mapping(node, deep)
+
+    try:
+        return list(yaml.load_all(text, Loader=StrictLoader))
+    except yaml.YAMLError as error:
+        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error

@@ -1,0 +1,1 @@
+"""The commands of ``stream-scorer``, and nothing else."""

@@ -1,0 +1,56 @@
+"""Argument types of the command line; each refuses with a message of its own."""
+
+from __future__ import annotations
+
+import argparse
+
+
+def positive(text: str) -> int:
+    """A whole number above 0."""
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+def whole(text: str) -> int:
+    """A whole number, 0 included."""
+    if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def port(text: str) -> int:
+    """A TCP port."""
+    number = positive(text)
+    if number > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+    return number
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def past_time(text: str) -> int:
+    """Epoch milliseconds of a time or of an age such as ``36h``."""
+    from stream_scorer.cli.times import parse_time
+
+    try:
+        return parse_time(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def coordinates(text: str) -> tuple[int, int]:
+    """Partition and offset of a record, as ``3-1207`` or ``3:1207``."""
+    partition, dash, offset = text.replace(":", "-", 1).partition("-")
+    if not (dash and partition.isdecimal() and offset.isdecimal()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not PARTITION-OFFSET, such as 3-1207")
+    return int(partition), int(offset)

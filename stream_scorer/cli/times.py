@@ -1,0 +1,43 @@
+"""Times as people give them on a command line."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+_AGO: Final = re.compile(r"(\d{1,9})([smhdw])")
+_UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
+
+
+def parse_time(text: str, now: datetime | None = None) -> int:
+    """Epoch milliseconds of an ISO 8601 time (UTC unless it says otherwise), or of ``36h`` ago.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    if ago := _AGO.fullmatch(text):
+        try:
+            elapsed = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            return max(0, _milliseconds((now or datetime.now(UTC)) - elapsed))
+        except OverflowError:  # longer ago than there are dates
+            return 0
+    try:
+        given = datetime.fromisoformat(text)
+        return max(0, _milliseconds(given if given.tzinfo else given.replace(tzinfo=UTC)))
+    except (ValueError, OverflowError):
+        raise ValueError(
+            f"{text!r} is not a time: use 15m, 2h, 3d or 1w for that long ago, or ISO 8601 such as "
+            "2026-01-31 or 2026-01-31T12:30:00Z"
+        ) from None
+
+
+def format_time(milliseconds: int) -> str:
+    """ISO 8601, to the second, in UTC; a record without a timestamp has none."""
+    if milliseconds < 0:
+        return "no time"
+    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)

@@ -1,0 +1,39 @@
+"""``stream-scorer verify``: prints the report and sets the exit code."""
+
+from __future__ import annotations
+
+import argparse
+
+from stream_scorer.audit.verify import verify_topics
+from stream_scorer.cli.console import note, say_json
+from stream_scorer.cli.verify_progress import showing_progress
+from stream_scorer.cli.verify_report import print_report
+from stream_scorer.runtime.settings import load_settings
+from stream_scorer.settings import GroupSettings
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """``verify``: exit code 0 only when nothing is wrong and not everything was left unjudged."""
+    settings = load_settings(GroupSettings)
+    with showing_progress(quiet=args.json) as on_progress:
+        try:
+            report = verify_topics(
+                settings,
+                committed_only=args.committed,
+                since=args.since,
+                until=args.until,
+                state=args.state,
+                limit=args.max_findings,
+                sample=args.sample,
+                stall_seconds=args.timeout,
+                on_progress=on_progress,
+            )
+        except KeyboardInterrupt:
+            if args.state:
+                note(f"interrupted; the same command goes on from {args.state}")
+            raise
+    if args.json:
+        say_json(report.as_json(args.model))
+    else:
+        print_report(report, args.model)
+    return 0 if report.is_verified else 1

@@ -1,0 +1,135 @@
+"""Prints the report of an audit for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from stream_scorer.audit.findings import Fault, Offender, OutcomeKind, Verdict
+from stream_scorer.audit.report import NOT_FAULTS, Report, conclude
+from stream_scorer.audit.versions import affected
+from stream_scorer.cli.console import aligned, note, say
+from stream_scorer.cli.times import format_time
+
+_FAULT_WORDS: Final = {
+    Fault.MISSING: "has no outcome",
+    Fault.DUPLICATE: "has this outcome beside an earlier one",
+    Fault.OUT_OF_ORDER: "was scored after a later input of its partition",
+    Fault.ORPHAN: "never was, but has this outcome",
+    Fault.WRONG_PARTITION: "has its outcome in another partition",
+    Fault.WRONG_KEY: "has another key than this outcome",
+    Fault.WRONG_TRANSACTION: "is another transaction than this score is of",
+    Fault.IMPLAUSIBLE: "has a score that is no probability, or at odds with its decision",
+    Fault.UNREADABLE: "cannot be told from this outcome",
+    Fault.REDRIVEN_TWICE: "was made of a dead letter that was redriven before",
+}
+
+_NOT_FAULT_WORDS: Final = {
+    "expired": "outcomes of inputs that retention has removed, or before the range",
+    "compacted": "outcomes of inputs that compaction may have removed",
+    "later": "outcomes of inputs beyond those that were judged",
+    "waiting": "outcomes of inputs that are not committed yet, kept for the next run",
+    "not_judged": "inputs whose outcomes may have expired",
+    "keys_not_compared": "outcomes that came too late to compare keys and transactions",
+    "inputs_unread": "scores of inputs that cannot be decoded now: transactions not compared",
+    "removed_early": "of the missing outcomes may have been deleted by somebody: others of their "
+    "partition are gone, and they are younger than what retention removes",
+    "unaudited": "offsets that retention removed before this audit came to them",
+    "unplaced": "outcomes in wrong partitions, too many to keep: their inputs count as missing",
+    "settled_late": "inputs that an earlier run found missing have an outcome now",
+}
+
+_JUDGED: Final = (
+    "unplaced",
+    "settled_late",
+    "keys_not_compared",
+    "inputs_unread",
+    "removed_early",
+)
+
+_SHOWN_INTERVALS: Final = 5  # of each partition, for a person; all are in the JSON
+
+
+def print_report(report: Report, model: str | None = None) -> None:
+    """The report for a person: counts, the first offenders, the verdict."""
+    verdict = report.verdict
+    rows = [
+        ["inputs", f"{verdict.inputs:,}", report.topics["input"]],
+        ["  redriven", f"{verdict.counts.get('redriven', 0):,}", ""],
+        ["scores", f"{verdict.scores:,}", report.topics["scores"]],
+        *([f"  by {version}", f"{n:,}", ""] for version, n in verdict.versions.items()),
+        ["dead letters", f"{verdict.dead_letters:,}", report.topics["dead_letters"]],
+        *([str(f).replace("_", " "), f"{n:,}", ""] for f, n in verdict.faults.items()),
+    ]
+    for line in aligned(rows, right=(1,)):
+        say(line)
+    for offender in verdict.offenders:
+        say(f"  {_words(offender, report.topics)}")
+    for line in _asides(report):
+        say(line)
+    if model is not None:
+        for line in _model_lines(verdict, model):
+            say(line)
+    say(f"digest {verdict.digest}, {report.seconds:.1f} s")
+    say(conclude(report))
+    if verdict.faults[Fault.MISSING] and report.uncommitted and not report.is_committed_only:
+        note(
+            f"up to {report.uncommitted:,} inputs are not committed by the scorers yet: wait for "
+            "them, or judge only what is committed with --committed"
+        )
+
+
+def _asides(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    for name in NOT_FAULTS:
+        if count := verdict.counts.get(name, 0):
+            yield f"{count:,} {_NOT_FAULT_WORDS[name]}" + (
+                "" if name in _JUDGED else ": not judged"
+            )
+    if report.is_committed_only and report.uncommitted:
+        group = report.identity.group
+        yield f"up to {report.uncommitted:,} inputs not committed by the group {group}: not judged"
+    if compared := verdict.counts.get("transactions_compared", 0):
+        yield f"{compared:,} scores compared with the transaction of their input"
+    if verdict.times:
+        first, last = verdict.times
+        yield f"inputs from {format_time(first)} to {format_time(last)}"
+    if report.state and report.is_continued:
+        totals = verdict.totals
+        faults = sum(totals.get(fault, 0) for fault in Fault)
+        yield (
+            f"with the runs before: {totals.get('inputs', 0):,} inputs, "
+            f"{totals.get('scores', 0):,} scores, {totals.get('dead_letters', 0):,} dead letters, "
+            f"{faults:,} faults"
+        )
+
+
+def _model_lines(verdict: Verdict, model: str) -> Iterator[str]:
+    ranges = affected(verdict.intervals, model)
+    total = sum(part["count"] for part in ranges)
+    yield f"{model} scored {total:,} inputs" + (":" if ranges else "")
+    for part in ranges:
+        yield f"  partition {part['partition']}: {_interval(part)}"
+        intervals = part["intervals"] if len(part["intervals"]) > 1 else []
+        for interval in intervals[:_SHOWN_INTERVALS]:
+            yield f"    {_interval(interval)}"
+        if len(intervals) > _SHOWN_INTERVALS:
+            yield f"    and {len(intervals) - _SHOWN_INTERVALS} more, see --json"
+
+
+def _interval(interval: Mapping[str, Any]) -> str:
+    return (
+        f"{interval['count']:,} of offsets {interval['first_offset']} to "
+        f"{interval['last_offset']}, scored from {format_time(interval['first_time'])} to "
+        f"{format_time(interval['last_time'])}"
+    )
+
+
+def _words(offender: Offender, topics: Mapping[str, str]) -> str:
+    source = offender.source
+    where = f"{topics['input']} {source.partition}-{source.offset}" if source else "an input"
+    text = f"{str(offender.fault).replace('_', ' ')}: {where} {_FAULT_WORDS[offender.fault]}"
+    if offender.outcome and offender.kind:
+        topic = topics["scores" if offender.kind is OutcomeKind.SCORE else "dead_letters"]
+        text += f": {topic} {offender.outcome.partition}-{offender.outcome.offset}"
+    return text

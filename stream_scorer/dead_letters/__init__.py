@@ -1,0 +1,1 @@
+"""Dead letters: their format, reading them, and sending them back to the input."""

@@ -1,0 +1,199 @@
+"""Dead letters as values, and how to read them from their topic."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from schemas.rejections import CUT_HEADER, ERROR_HEADERS
+from stream_scorer.dead_letters.headers import error_headers
+from stream_scorer.kafka.driver import Message
+from stream_scorer.kafka.messages import by_partition, headers_of
+from stream_scorer.kafka.reader import committed_spans, read_spans, time_offsets
+from stream_scorer.kafka.spans import Span
+from stream_scorer.kafka.topics import require_topics
+from stream_scorer.settings import GroupSettings
+
+READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins or commits
+
+STALL_SECONDS: Final = 30.0
+
+_MOST_DIGITS: Final = 19  # of a signed 64-bit number
+
+Header = tuple[str, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One record of the dead letter topic.
+
+    Attributes:
+        partition: where the dead letter is.
+        offset: where the dead letter is.
+        time: when it was written, epoch milliseconds.
+        errors: the ``__connect.errors.*`` headers, without that prefix.
+        headers: the input's own headers.
+        key: the input's key.
+        value: the input's value, cut if ``is_cut``.
+        is_cut: the value did not fit, so only its beginning is here.
+    """
+
+    partition: int
+    offset: int
+    time: int
+    errors: dict[str, str]
+    headers: tuple[Header, ...]
+    key: bytes | None
+    value: bytes | None
+    is_cut: bool
+
+    @property
+    def stage(self) -> str:
+        """Where it failed."""
+        return self.errors.get("stage", "")
+
+    @property
+    def reason(self) -> str:
+        """Why."""
+        return self.errors.get("exception.message", "")
+
+    @property
+    def exception_class(self) -> str:
+        """The kind of error, such as ``DecodeError``."""
+        return self.errors.get("exception.class.name", "")
+
+    @property
+    def source(self) -> str:
+        """``topic partition-offset`` of the input."""
+        errors = self.errors
+        return f"{errors.get('topic')} {errors.get('partition')}-{errors.get('offset')}"
+
+    @property
+    def place(self) -> str:
+        """``partition-offset`` of the dead letter, as ``dlq show`` takes it."""
+        return f"{self.partition}-{self.offset}"
+
+    def as_json(self) -> dict[str, Any]:
+        """For machines; without the payload."""
+        return {
+            "partition": self.partition,
+            "offset": self.offset,
+            "time": self.time,
+            "stage": self.stage,
+            "exception_class": self.errors.get("exception.class.name"),
+            "reason": self.reason,
+            "input": {
+                "topic": self.errors.get("topic"),
+                "partition": parse_number(self.errors.get("partition")),
+                "offset": parse_number(self.errors.get("offset")),
+            },
+            "value_bytes": None if self.value is None else len(self.value),
+            "is_cut": self.is_cut,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterFilter:
+    """Which dead letters a command is about; None means any.
+
+    Attributes:
+        stage: where they failed.
+        reason: text that is in the reason or the exception's class, whatever the case.
+        since: written at this time or later, epoch milliseconds.
+        until: written before this time, epoch milliseconds.
+        partition: where they are.
+    """
+
+    stage: str | None = None
+    reason: str | None = None
+    since: int | None = None
+    until: int | None = None
+    partition: int | None = None
+
+    def __contains__(self, letter: DeadLetter) -> bool:
+        return (
+            (self.stage is None or letter.stage == self.stage)
+            and (self.reason is None or self._is_why(letter, self.reason.lower()))
+            and (self.since is None or letter.time >= self.since)
+            and (self.until is None or letter.time < self.until)
+            and (self.partition is None or letter.partition == self.partition)
+        )
+
+    @staticmethod
+    def _is_why(letter: DeadLetter, text: str) -> bool:
+        return text in letter.reason.lower() or text in letter.exception_class.lower()
+
+
+EVERYTHING: Final = DeadLetterFilter()
+
+
+def parse_dead_letter(message: Message) -> DeadLetter:
+    """A record of the dead letter topic; whatever is missing in its headers stays empty."""
+    headers = headers_of(message)
+    return DeadLetter(
+        partition=message.partition() or 0,
+        offset=message.offset() or 0,
+        time=message.timestamp()[1],
+        errors=error_headers(headers),
+        headers=tuple(
+            (name, value)
+            for name, value in headers
+            if not name.startswith(ERROR_HEADERS) and name != CUT_HEADER
+        ),
+        key=_as_bytes(message.key()),
+        value=_as_bytes(message.value()),
+        is_cut=any(name == CUT_HEADER for name, _ in headers),
+    )
+
+
+def read_dead_letters(
+    settings: GroupSettings, selection: DeadLetterFilter = EVERYTHING
+) -> Iterator[DeadLetter]:
+    """The selected dead letters up to now, each partition in its order.
+
+    Partitions and times before the selected ones are not read at all.
+
+    Raises:
+        UsageError: no broker answers, or the topic is missing.
+        RetryableError: the topic could not be read to its end.
+    """
+    topic = settings.dlq_topic
+    group = settings.kafka_group_id + READER_GROUP
+    partitions = require_topics(settings, [topic])[topic]
+    spans = committed_spans(settings, group, topic, partitions)
+    if selection.partition is not None:
+        spans = {p: span for p, span in spans.items() if p == selection.partition}
+    if selection.since is not None:
+        starts = time_offsets(settings, group, topic, spans, selection.since) if spans else {}
+        spans = {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
+    for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
+        for _, own in by_partition(records):
+            yield from (letter for letter in map(parse_dead_letter, own) if letter in selection)
+
+
+def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:
+    """The dead letter at these coordinates; None if there is none.
+
+    Raises:
+        UsageError, RetryableError: as :func:`read_dead_letters`.
+    """
+    topic = settings.dlq_topic
+    group = settings.kafka_group_id + READER_GROUP
+    partitions = require_topics(settings, [topic])[topic]
+    span = committed_spans(settings, group, topic, partitions).get(partition)
+    if span is None or not span.low <= offset < span.high:
+        return None
+    wanted = {partition: Span(offset, offset + 1)}
+    for records in read_spans(settings, group, topic, wanted, STALL_SECONDS):
+        return parse_dead_letter(records[0])
+    return None
+
+
+def _as_bytes(value: bytes | str | None) -> bytes | None:
+    return value.encode() if isinstance(value, str) else value
+
+
+def parse_number(text: str | None) -> int | None:
+    """A header's number; None if it is none, or has more digits than Kafka's numbers have."""
+    return int(text) if text and text.isdecimal() and len(text) <= _MOST_DIGITS else None

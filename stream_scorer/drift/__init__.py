@@ -1,0 +1,1 @@
+"""Arithmetic of distributions: reference histograms and how far live scores are from them."""

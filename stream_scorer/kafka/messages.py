@@ -1,0 +1,26 @@
+"""Looks at records as the driver hands them over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from typing import cast
+
+from stream_scorer.kafka.driver import Message
+
+
+def headers_of(message: Message) -> list[tuple[str, bytes | None]]:
+    """A record's headers in their order, repeated ones included."""
+    # The client's stubs allow a dict here, which only its producer takes.
+    return cast("list[tuple[str, bytes | None]]", message.headers() or [])
+
+
+def by_partition(records: Iterable[Message]) -> Iterator[tuple[int, list[Message]]]:
+    """The records of each partition, in their order."""
+    ordered = sorted(records, key=_partition)
+    for partition, group in groupby(ordered, _partition):
+        yield partition, list(group)
+
+
+def _partition(message: Message) -> int:
+    return message.partition() or 0

@@ -1,0 +1,1 @@
+"""The tree ensemble: its layout in memory and the compiled predictor."""

@@ -1,0 +1,98 @@
+"""LightGBM itself: the reference, the fallback, and exact TreeSHAP on request."""
+
+from __future__ import annotations
+
+import ctypes
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible, FatalError
+from stream_scorer.model.forest.explained import Choose, Explained, explain_afterwards
+from stream_scorer.model.forest.model_text import checked_text, read_model
+
+_ONE_THREAD = 1
+"""Threads beyond one gain little on small batches and fight over a container's CPU share."""
+
+
+class LightGBMModel:
+    """A Booster made from its text when first used (the import alone takes a second)."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    @cached_property
+    def booster(self) -> Any:
+        """The Booster, with the numbers of the text and LightGBM's own feature names.
+
+        LightGBM's reader believes its text, so it gets one that was checked and written anew.
+
+        Raises:
+            ArtifactCorrupt: the text is no sound model.
+            ArtifactIncompatible: it has linear trees, for which there are no attributions.
+            FatalError: the system lacks LightGBM's runtime library.
+        """
+        try:
+            model = read_model(self._text)
+        except ValueError as error:
+            raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
+        if any(tree.is_linear for tree in model.trees):
+            raise ArtifactIncompatible("the model cannot be explained: it has linear trees")
+        require_openmp()
+        import lightgbm
+
+        try:
+            return lightgbm.Booster(model_str=checked_text(model))
+        except lightgbm.basic.LightGBMError as error:
+            raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
+
+    @cached_property
+    def base(self) -> float:
+        """The expected raw score, as TreeSHAP has it."""
+        return float(self._shap(np.zeros((1, self.booster.num_feature())))[0, -1])
+
+    def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Raw scores ``[n]``."""
+        if len(matrix) == 0:
+            return np.empty(0)
+        out = self.booster.predict(matrix, raw_score=True, num_threads=_ONE_THREAD)
+        return np.asarray(out, np.float64)
+
+    def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row."""
+        return self._shap(matrix)[:, :-1]
+
+    def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
+        """Raw scores, and contributions of the chosen rows alone."""
+        return explain_afterwards(self.raw, self.contributions, matrix, choose)
+
+    def _shap(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+        booster = self.booster
+        import lightgbm
+
+        try:
+            out = booster.predict(matrix, pred_contrib=True, num_threads=_ONE_THREAD)
+        except lightgbm.basic.LightGBMError as error:
+            raise ArtifactIncompatible(f"the model cannot be explained: {error}") from error
+        return np.asarray(out, np.float64)
+
+
+def require_openmp() -> None:
+    """LightGBM needs GNU OpenMP, which slim systems lack.
+
+    Raises:
+        FatalError: it is not there; says how to get it.
+    """
+    import platform
+
+    if platform.system() != "Linux":
+        return
+    try:
+        ctypes.CDLL("libgomp.so.1")
+    except OSError:
+        raise FatalError(
+            "LightGBM needs the library libgomp.so.1, which this system lacks: "
+            "install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora, Alpine)"
+        ) from None

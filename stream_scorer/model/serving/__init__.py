@@ -1,0 +1,1 @@
+"""Keeping the promoted version loaded: polling, loading, caching, guarding, rolling back."""

@@ -1,0 +1,154 @@
+"""The last good bundles on this machine's disk, for a start while the store is down."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+from stream_scorer.model.store.file_store import sync_folder, write_synced
+from stream_scorer.model.store.names import REQUIRED_FILES, SIGNATURE, is_version, size_limit
+
+log = logging.getLogger(__name__)
+
+KEPT_VERSIONS: Final = 2
+"""The last good one, and the one before in case the last is damaged."""
+
+SAVE_ATTEMPTS: Final = 5
+"""Processes that share the folder may take the same sequence number at once."""
+
+_UNFINISHED: Final = ".unfinished-"
+_ENTRY = re.compile(r"(\d{8})-(v\d+)")
+
+
+class BundleCache:
+    """Keeps bundles in ``folder``; a cache that cannot be used costs a warning, never more.
+
+    An entry is a folder ``<sequence>-<version>`` that appears whole, by a rename. The sequence and
+    not the version says which is newest, because a rollback serves an older version again.
+    Whoever loads an entry verifies it like one from the store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, version: str, files: Mapping[str, bytes]) -> None:
+        """Make ``version`` the last good bundle; older ones but one are removed."""
+        try:
+            entries = self._entries()
+            if not entries or not _holds(entries[0], version, files):
+                self._write(version, files)
+            self._remove_old()
+        except OSError as error:
+            log.warning(
+                "bundle %s was not cached in %s: %s", version, self._folder, error.strerror or error
+            )
+
+    def forget(self, version: str) -> None:
+        """Remove ``version``: a start with the store down must not serve it."""
+        try:
+            for entry in self._entries():
+                if _version(entry) == version:
+                    shutil.rmtree(entry)
+        except OSError as error:
+            log.warning(
+                "bundle %s stays in the cache %s: %s",
+                version,
+                self._folder,
+                error.strerror or error,
+            )
+
+    def load(self) -> tuple[str, dict[str, bytes]] | None:
+        """The last good bundle's version and files, or None."""
+        return next(self.candidates(), None)
+
+    def candidates(self) -> Iterator[tuple[str, dict[str, bytes]]]:
+        """All cached bundles that can be read, newest first."""
+        try:
+            entries = self._entries()
+        except OSError as error:
+            log.warning("bundle cache %s: %s", self._folder, error.strerror or error)
+            return
+        for entry in entries:
+            try:
+                files = _read(entry)
+            except OSError as error:
+                log.warning("cached bundle %s: %s", entry, error.strerror or error)
+                continue
+            yield _version(entry), files
+
+    def _entries(self) -> list[Path]:
+        """Newest first."""
+        if not self._folder.is_dir():
+            return []
+        found = [
+            path
+            for path in self._folder.iterdir()
+            if (match := _ENTRY.fullmatch(path.name)) and is_version(match[2])
+        ]
+        return sorted(found, key=lambda path: path.name, reverse=True)
+
+    def _write(self, version: str, files: Mapping[str, bytes]) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        aside = self._folder / f"{_UNFINISHED}{uuid.uuid4().hex}"
+        try:
+            aside.mkdir()
+            for name, content in files.items():
+                write_synced(aside / name, content)
+            sync_folder(aside)
+            self._rename(aside, version)
+            sync_folder(self._folder)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _rename(self, aside: Path, version: str) -> None:
+        for attempt in range(SAVE_ATTEMPTS):
+            entries = self._entries()
+            sequence = 1 + max((int(path.name.partition("-")[0]) for path in entries), default=0)
+            try:
+                aside.rename(self._folder / f"{sequence:08d}-{version}")
+            except OSError:  # another process was there first: a folder with files in it stays
+                if attempt == SAVE_ATTEMPTS - 1:
+                    raise
+            else:
+                return
+
+    def _remove_old(self) -> None:
+        """Keep the newest entry of each of the newest versions: processes may save one twice."""
+        kept: set[str] = set()
+        for entry in self._entries():
+            if _version(entry) in kept or len(kept) == KEPT_VERSIONS:
+                shutil.rmtree(entry, ignore_errors=True)
+            kept.add(_version(entry))
+
+
+def _version(entry: Path) -> str:
+    return entry.name.partition("-")[2]
+
+
+def _read(entry: Path) -> dict[str, bytes]:
+    """The files of an entry.
+
+    Raises:
+        OSError: one is missing, too large or unreadable.
+    """
+    files: dict[str, bytes] = {}
+    for name in (*REQUIRED_FILES, SIGNATURE):
+        path = entry / name
+        if name == SIGNATURE and not path.exists():
+            continue
+        if path.stat().st_size > size_limit(name):
+            raise OSError(f"{name} is larger than {size_limit(name)} bytes")
+        files[name] = path.read_bytes()
+    return files
+
+
+def _holds(entry: Path, version: str, files: Mapping[str, bytes]) -> bool:
+    try:
+        return _version(entry) == version and _read(entry) == dict(files)
+    except OSError:
+        return False

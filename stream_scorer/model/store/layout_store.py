@@ -1,0 +1,257 @@
+"""The artifact store's meaning over any place that keeps objects."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.store.names import (
+    ACCEPTED,
+    FILE_MAX_BYTES,
+    LATEST_COPY,
+    METADATA,
+    MODEL,
+    MODELS,
+    POINTER,
+    REJECTED,
+    REQUIRED_FILES,
+    SIGNATURE,
+    SMALL_MAX_BYTES,
+    WRITE_ORDER,
+    acceptance_key,
+    check_rest,
+    check_size,
+    file_key,
+    is_version,
+    marked_version,
+    parse_pointer,
+    rejection_key,
+    size_limit,
+    version_number,
+)
+from stream_scorer.model.store.objects import Objects, StoredObject
+from stream_scorer.model.store.port import Pointer
+from stream_scorer.model.store.promotion_log import PromotionLog
+from stream_scorer.model.store.promotions import Promotion
+from stream_scorer.runtime.json_limits import parse_object
+
+log = logging.getLogger(__name__)
+
+CLAIM_ATTEMPTS: Final = 1000
+"""Each is a number somebody else took; more means a store that refuses every create."""
+
+COPY_ATTEMPTS: Final = 3
+"""How often the copy in models/latest/ follows a pointer that moves under it."""
+
+
+class LayoutStore:
+    """Implements :class:`~stream_scorer.model.store.port.ArtifactStore` over ``objects``."""
+
+    def __init__(self, objects: Objects) -> None:
+        self._objects = objects
+        self._history = PromotionLog(objects)
+        self._pointer: StoredObject | None = None
+        self._markers: dict[str, dict[str, Any]] = {}
+
+    @property
+    def where(self) -> str:
+        """The store's URI."""
+        return self._objects.where
+
+    def current(self) -> Pointer | None:
+        """See the port; an unchanged pointer is not read again."""
+        self._pointer = found = self._objects.read(POINTER, SMALL_MAX_BYTES, self._pointer)
+        return None if found is None else Pointer(parse_pointer(found.content), found.token)
+
+    def versions(self) -> list[str]:
+        """See the port."""
+        complete = [v for v, names in self._files().items() if names.issuperset(REQUIRED_FILES)]
+        return sorted(complete, key=version_number)
+
+    def fetch(self, version: str) -> dict[str, bytes]:
+        """See the port."""
+        metadata = self._read(version, METADATA)
+        if metadata is None:
+            raise self._not_there(version)
+        files = {METADATA: metadata}
+        for name in (MODEL, *WRITE_ORDER[:-1]):
+            content = self._read(version, name)
+            if content is not None:
+                files[name] = content
+            elif name != SIGNATURE:
+                raise StoreError(f"version {version} in {self.where} is incomplete: no {name}")
+        return files
+
+    def publish(self, model: bytes, rest: Callable[[str], Mapping[str, bytes]]) -> str:
+        """See the port."""
+        check_size(MODEL, model)
+        version = self._claim(model)
+        files = rest(version)
+        check_rest(files)
+        for name in WRITE_ORDER:
+            if name in files:
+                self._write_once(file_key(version, name), files[name])
+        return version
+
+    def promote(
+        self, version: str, expected: Pointer | None, *, is_rollback: bool = False
+    ) -> Pointer:
+        """See the port; a failed copy to ``models/latest/`` is logged, the promotion stands."""
+        self._require_complete(version)
+        token = self._move_pointer(version, expected, is_rollback)
+        try:
+            self._refresh_copy(version)
+        except StoreError as error:
+            log.warning("models/latest/ could not be refreshed to %s: %s", version, error)
+        return Pointer(version, token)
+
+    def rejected(self) -> dict[str, dict[str, Any]]:
+        """See the port; a marker that cannot be read counts: the careful side is to keep away."""
+        found: dict[str, dict[str, Any]] = {}
+        for key in self._objects.keys(REJECTED):
+            version = marked_version(key, REJECTED)
+            if version is not None:
+                found[version] = self._markers.get(version) or self._read_marker(version)
+        self._markers = found
+        return {v: dict(found[v]) for v in sorted(found, key=version_number)}
+
+    def reject(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """See the port."""
+        return self._objects.create(rejection_key(version), _marker(version, reason))
+
+    def accepted(self) -> set[str]:
+        """See the port."""
+        return self._marked(ACCEPTED) - self._marked(REJECTED)
+
+    def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """See the port."""
+        return self._objects.create(acceptance_key(version), _marker(version, reason))
+
+    def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
+        """See the port; accepted first, so that no guard can reject it again in between."""
+        is_rejected = version in self._marked(REJECTED)
+        self.accept(version, reason)
+        self._objects.remove(rejection_key(version))
+        return is_rejected
+
+    def history(self) -> list[Promotion]:
+        """See the port."""
+        return self._history.read()
+
+    def _move_pointer(self, version: str, expected: Pointer | None, is_rollback: bool) -> str:
+        """Record the move, then make it; the pointer's new token.
+
+        Raises:
+            StoreConflict: the pointer is not, or no longer, the expected one.
+        """
+        was = None if expected is None else expected.version
+        record = None
+        if version != was:
+            record = self._history.append(version, was, is_rollback=is_rollback)
+        try:
+            token = None if expected is None else expected.token
+            return self._objects.replace(POINTER, version.encode(), token)
+        except StoreConflict as error:
+            if record is not None:
+                with contextlib.suppress(StoreError):  # nothing leads to it if it stays
+                    self._history.remove(record)
+            raise StoreConflict(
+                f"{version} was not promoted: the pointer in {self.where} no longer names "
+                f"{was or 'no version'}"
+            ) from error
+
+    def _marked(self, prefix: str) -> set[str]:
+        marked = (marked_version(key, prefix) for key in self._objects.keys(prefix))
+        return {version for version in marked if version is not None}
+
+    def _files(self) -> dict[str, set[str]]:
+        """The names present in each version's folder, complete or not."""
+        files: defaultdict[str, set[str]] = defaultdict(set)
+        for key in self._objects.keys(MODELS):
+            version, _, name = key.removeprefix(MODELS).partition("/")
+            if is_version(version):
+                files[version].add(name)
+        return files
+
+    def _read(self, version: str, name: str) -> bytes | None:
+        found = self._objects.read(file_key(version, name), size_limit(name))
+        return None if found is None else found.content
+
+    def _claim(self, model: bytes) -> str:
+        first = self._highest_number() + 1
+        for number in range(first, first + CLAIM_ATTEMPTS):
+            version = f"v{number}"
+            if self._objects.create(file_key(version, MODEL), model):
+                return version
+        raise StoreError(f"{self.where} refused {CLAIM_ATTEMPTS} version numbers from v{first} on")
+
+    def _highest_number(self) -> int:
+        """The highest number ever seen; one that was deleted but is still named is not reused."""
+        named = set(self._files()) | self._marked(REJECTED) | self._marked(ACCEPTED)
+        named |= {promotion.version for promotion in self._history.read()}
+        pointer = self._objects.read(POINTER, SMALL_MAX_BYTES)
+        if pointer is not None:
+            named.add(pointer.content.decode("utf-8", errors="replace").strip())
+        return max((version_number(text) for text in named if is_version(text)), default=0)
+
+    def _write_once(self, key: str, content: bytes) -> None:
+        if self._objects.create(key, content):
+            return
+        # A write whose answer was lost is repeated by the client and then finds itself.
+        found = self._objects.read(key, FILE_MAX_BYTES)
+        if found is None or found.content != content:
+            raise StoreConflict(f"{key} in {self.where} was written by somebody else")
+
+    def _require_complete(self, version: str) -> None:
+        version_number(version)
+        prefix = file_key(version, "")
+        present = {key.removeprefix(prefix) for key in self._objects.keys(prefix)}
+        if not present:
+            raise StoreError(f"there is no version {version} in {self.where}")
+        missing = [name for name in REQUIRED_FILES if name not in present]
+        if missing:
+            raise StoreError(
+                f"version {version} in {self.where} is incomplete: no {', '.join(missing)}"
+            )
+
+    def _not_there(self, version: str) -> StoreError:
+        try:
+            self._require_complete(version)
+        except StoreError as error:
+            return error
+        return StoreError(f"version {version} in {self.where} was completed just now: try again")
+
+    def _refresh_copy(self, version: str) -> None:
+        """Copy ``version``, and again if the pointer moved on: the last to finish is right."""
+        for _ in range(COPY_ATTEMPTS):
+            files = self.fetch(version)
+            if SIGNATURE not in files:
+                self._objects.remove(LATEST_COPY + SIGNATURE)
+            for name in (MODEL, *WRITE_ORDER):
+                if name in files:
+                    self._objects.overwrite(LATEST_COPY + name, files[name])
+            pointer = self.current()
+            if pointer is None or pointer.version == version:
+                return
+            version = pointer.version
+
+    def _read_marker(self, version: str) -> dict[str, Any]:
+        try:
+            found = self._objects.read(rejection_key(version), SMALL_MAX_BYTES)
+            if found is not None:
+                return parse_object(found.content)
+        except ValueError:  # includes bytes that are not UTF-8
+            pass
+        return {"reason": "the marker cannot be read"}
+
+
+def _marker(version: str, reason: Mapping[str, Any]) -> bytes:
+    content = json.dumps(dict(reason), indent=2, sort_keys=True).encode() + b"\n"
+    if len(content) > SMALL_MAX_BYTES:
+        raise StoreError(f"the marker of {version} has {len(content)} bytes")
+    return content

@@ -1,0 +1,74 @@
+"""Which version was promoted over which, and so which one to go back to.
+
+Every promotion is recorded before the pointer moves, so that a version that served is always in
+the history; one whose pointer move failed leaves at most a record nothing leads to. The way back
+is found from the pointer: the last record of its version names the one before, and so on. A
+rollback takes what it left off the way, so that it never leads there again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from stream_scorer.model.store.names import is_version
+
+
+@dataclass(frozen=True, slots=True)
+class Promotion:
+    """One move of the pointer; ``previous`` is None where there was no pointer."""
+
+    version: str
+    previous: str | None
+    is_rollback: bool = False
+    at: str = ""
+    host: str = ""
+
+
+def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
+    """The promotion a record tells of; None if it tells of none."""
+    version, previous = record.get("version"), record.get("previous")
+    if not isinstance(version, str) or not is_version(version):
+        return None
+    if previous is not None and not (isinstance(previous, str) and is_version(previous)):
+        return None
+    is_rollback = record.get("is_rollback") is True
+    at, host = str(record.get("at", ""))[:40], str(record.get("host", ""))[:100]
+    return Promotion(version, previous, is_rollback, at, host)
+
+
+def predecessors(promotions: Sequence[Promotion], version: str) -> list[str]:
+    """The versions that were promoted before ``version`` was, the last one first.
+
+    ``promotions`` are in order. Where ``version`` is not among them (somebody wrote the pointer by
+    hand), they begin with the one promoted last.
+    """
+    if not promotions:
+        return []
+    way: list[str] = []
+    for promotion in reversed(_that_led_to(promotions, version)):
+        if promotion.previous is not None and not way:
+            way.append(promotion.previous)
+        if promotion.is_rollback and promotion.version in way:
+            while way[-1] != promotion.version:
+                way.pop()
+        else:
+            way.append(promotion.version)
+    return [found for found in _distinct(reversed(way)) if found != version]
+
+
+def _that_led_to(promotions: Sequence[Promotion], version: str) -> list[Promotion]:
+    """The promotions that led to ``version``, newest first."""
+    is_recorded = any(promotion.version == version for promotion in promotions)
+    wanted: str | None = version if is_recorded else promotions[-1].version
+    led: list[Promotion] = []
+    for promotion in reversed(promotions):
+        if promotion.version == wanted:
+            led.append(promotion)
+            wanted = promotion.previous
+    return led
+
+
+def _distinct(versions: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(versions))

@@ -1,0 +1,1 @@
+"""Metrics, probes and stall detection of the scorer process."""

@@ -1,0 +1,83 @@
+"""Metrics that are computed when they are scraped."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from stream_scorer.drift.score_bins import ScoreBins
+
+_STEPS: Final = 20  # buckets of the score histogram
+
+_BOUNDS: Final = np.arange(1, _STEPS + 1) / _STEPS
+
+
+class BatchHistogram(Collector):
+    """A histogram over 0 to 1 in steps of 0.05 that takes a whole array at once."""
+
+    def __init__(self, name: str, meaning: str) -> None:
+        self._name = name
+        self._meaning = meaning
+        self._counts = np.zeros(_STEPS + 1, np.int64)
+        self._sum = 0.0
+
+    def observe(self, values: NDArray[np.float64]) -> None:
+        """Count the values of a batch."""
+        # A bucket's upper bound belongs to it; above the last bound only +Inf is left.
+        places = np.searchsorted(_BOUNDS, values, side="left")
+        self._counts += np.bincount(places, minlength=_STEPS + 1)
+        self._sum += float(values.sum())
+
+    def collect(self) -> Iterator[Metric]:
+        """The metric as it stands."""
+        sums = np.cumsum(self._counts).tolist()
+        names = [*map(str, _BOUNDS.tolist()), "+Inf"]
+        buckets = [(name, float(n)) for name, n in zip(names, sums, strict=True)]
+        yield HistogramMetricFamily(self._name, self._meaning, buckets, self._sum)
+
+
+class BinCollector(Collector):
+    """Live scores by bin of the reference histogram, and the share expected in each."""
+
+    def __init__(self, bins: ScoreBins) -> None:
+        self._bins = bins
+
+    def describe(self) -> Iterator[Metric]:
+        """The two families, empty."""
+        yield from self._families()
+
+    def collect(self) -> Iterator[Metric]:
+        """The counts as they stand."""
+        counted, expected = self._families()
+        if (figures := self._bins.figures()) is not None:
+            version, counts, shares = figures
+            for number, (count, share) in enumerate(zip(counts, shares, strict=True)):
+                counted.add_metric([version, str(number)], count)
+                expected.add_metric([version, str(number)], share)
+        yield counted
+        yield expected
+
+    def _families(self) -> tuple[CounterMetricFamily, GaugeMetricFamily]:
+        labels = ["version", "bin"]
+        return (
+            CounterMetricFamily(
+                "fraud_scorer_score_bin",
+                "Scores by bin of the version's reference histogram.",
+                labels=labels,
+            ),
+            GaugeMetricFamily(
+                "fraud_scorer_score_bin_expected",
+                "Share of the reference rows in the bin.",
+                labels=labels,
+            ),
+        )

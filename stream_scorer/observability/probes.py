@@ -1,0 +1,115 @@
+"""``/livez``, ``/readyz`` and ``/metrics`` of the scorer process."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, Final
+
+from stream_scorer.errors import SettingsError
+
+_STALLED_SECONDS: Final = 120.0
+"""A loop that has not turned for this long is stuck: every call in it has a shorter timeout."""
+
+_CLIENT_SECONDS: Final = 10.0
+"""A client that sends nothing for this long loses its thread."""
+
+METRICS_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
+
+
+class Health:
+    """What the probes report. Liveness is the loop alone, never Kafka's availability."""
+
+    def __init__(self, is_model_loaded: Callable[[], bool]) -> None:
+        self._is_model_loaded = is_model_loaded
+        self._turned_at = time.monotonic()
+        self._joined = False
+        self.problem: str | None = None
+        self.stuck: Mapping[int, str] = {}
+        """Partitions that are ours and do not move, and why that is thought."""
+
+    def heartbeat(self) -> None:
+        """The loop has come round."""
+        self._turned_at = time.monotonic()
+
+    def joined(self) -> None:
+        """The member has subscribed: it has partitions or waits for some."""
+        self._joined = True
+
+    def seconds_since_heartbeat(self) -> float:
+        """Seconds since the loop last turned."""
+        return time.monotonic() - self._turned_at
+
+    def is_live(self) -> bool:
+        """The loop still turns."""
+        return self.seconds_since_heartbeat() < _STALLED_SECONDS
+
+    def report(self) -> dict[str, Any]:
+        """Readiness and what it is made of."""
+        stuck = {str(partition): why for partition, why in sorted(self.stuck.items())}
+        ready = self.is_live() and self._joined and self._is_model_loaded() and not stuck
+        return {
+            "ready": ready,
+            "model_loaded": self._is_model_loaded(),
+            "joined_group": self._joined,
+            "seconds_since_heartbeat": round(self.seconds_since_heartbeat(), 1),
+            "problem": self.problem,
+            "stuck_partitions": stuck,
+        }
+
+
+class HealthServer:
+    """Serves the probes and metrics from threads of its own."""
+
+    def __init__(self, host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> None:
+        routes: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
+            "/livez": lambda: _json(200 if health.is_live() else 503, {"live": health.is_live()}),
+            "/readyz": lambda: _json(200 if health.report()["ready"] else 503, health.report()),
+            "/metrics": lambda: (200, METRICS_TYPE, metrics()),
+        }
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = _CLIENT_SECONDS
+
+            def do_GET(self) -> None:
+                route = routes.get(self.path.partition("?")[0])
+                status, kind, body = route() if route else _json(404, {"error": "not found"})
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                """Probes come every few seconds: they are not worth a line."""
+
+        try:
+            self._server = ThreadingHTTPServer((host, port), Handler)
+        except OSError as error:
+            raise SettingsError(f"METRICS_PORT={port}: cannot listen there: {error}") from error
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, name="health", daemon=True
+        )
+
+    @property
+    def port(self) -> int:
+        """The port in use (the one chosen, when 0 was asked for)."""
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Start serving."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving."""
+        if self._thread.is_alive():  # else there is nothing to wait for, and it would, for ever
+            self._server.shutdown()
+        self._server.server_close()
+
+
+def _json(status: int, body: Mapping[str, Any]) -> tuple[int, str, bytes]:
+    return status, "application/json", json.dumps(body).encode()

@@ -1,0 +1,1 @@
+"""The scorer process: everything it consists of is put together here."""

@@ -1,0 +1,82 @@
+"""Compiles the scorer's kernels ahead of time, so that a first start does not pay for it.
+
+numba keeps the machine code beside the sources (or in ``NUMBA_CACHE_DIR``), keyed by the
+processor; an image that is to start warm elsewhere is built with a fixed ``NUMBA_CPU_NAME``.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch, build_batch
+from schemas.contracts import load_schema, schema_fingerprint
+from schemas.framing import prefix
+from schemas.resolver import LocalSchemas
+from schemas.scores.writer import encode_scores
+from schemas.transactions.codec import (
+    TransactionDecoder,
+    encode_transactions,
+    encode_transactions_json,
+)
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.forest import kernel
+from stream_scorer.model.forest.layout import MISSING_NAN, Forest, Tree, assemble
+from stream_scorer.model.forest.predictor import SCAN_FROM_ROWS, ForestPredictor
+from stream_scorer.model.scoring import REASONS
+
+TOPIC: Final = "transactions"
+
+
+def warm() -> float:
+    """Run each kernel of the scorer process once on a row; seconds it took."""
+    started = time.monotonic()
+    row = {"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 1.0, "card1": 1.0}
+    batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
+    values = [*encode_transactions(batch), *encode_transactions_json(batch)]
+    decoded = TransactionDecoder(LocalSchemas()).decode(values, [None, None])
+    matrix = FeatureSet.fit(batch, min_count=1).transform(decoded.batch)
+    predictor = ForestPredictor(_stump(matrix.shape[1]))
+    raw = predictor.raw(matrix)
+    predictor.raw(np.repeat(matrix, SCAN_FROM_ROWS, axis=0))
+    contributions = predictor.contributions(matrix)
+    kernel.find_largest(contributions, np.empty((len(contributions), REASONS), np.int64))
+    scores = np.empty(len(raw))
+    kernel.sigmoid(raw, scores)
+    encode_sample_scores(decoded.batch, scores)
+    return time.monotonic() - started
+
+
+def encode_sample_scores(batch: TransactionBatch, scores: NDArray[np.float64]) -> list[bytes]:
+    """Encode scores of a batch as the stream does; the encoded values."""
+    return encode_scores(
+        prefix(schema_fingerprint(load_schema("fraud_score")), None),
+        batch,
+        scores,
+        np.ones(len(scores), np.uint8),
+        {0: [("TransactionAmt", "1", 0.5)]},
+        (0.5, 0.9),
+        "v1",
+        0,
+        TOPIC,
+        np.zeros(len(scores), np.int32),
+        np.zeros(len(scores), np.int64),
+    )
+
+
+def _stump(n_features: int) -> Forest:
+    """One tree with one split, with arrays of the types a parsed model has."""
+    tree = Tree(
+        np.array([0]),
+        np.array([0.5]),
+        np.array([MISSING_NAN]),
+        np.array([True]),
+        np.array([~0]),
+        np.array([~1]),
+        np.array([-1.0, 1.0]),
+        np.array([0.0]),
+    )
+    return assemble([tree], n_features)

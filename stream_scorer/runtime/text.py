@@ -1,0 +1,28 @@
+"""Text from outside, for people: decoded without failing, and harmless on a terminal."""
+
+from __future__ import annotations
+
+
+def as_text(value: bytes | str | None) -> str:
+    """A header's value for people; bytes that are no UTF-8 are escaped."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return value.decode("utf-8", "backslashreplace")
+
+
+def printable(text: str) -> str:
+    """The text with everything escaped that a terminal would act on or that changes its order.
+
+    Bytes from outside reach a person here: colours, cursor movements, titles (C0 and C1 controls),
+    line ends and the directions of Unicode (TR 36) must not.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"

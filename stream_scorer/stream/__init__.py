@@ -1,0 +1,1 @@
+"""Poll, score and commit: each input exactly one outcome."""

@@ -1,0 +1,226 @@
+"""The broker port on Apache Kafka: the consumer group, its rebalances, the fence."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, Final
+
+import numpy as np
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.clients import build_client
+from stream_scorer.kafka.driver import (
+    OFFSET_BEGINNING,
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from stream_scorer.kafka.errors import driver_error, translate
+from stream_scorer.kafka.messages import headers_of
+from stream_scorer.kafka.retry import raise_partition_errors
+from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
+from stream_scorer.stream.kafka_options import GroupOptions, member_config
+from stream_scorer.stream.kafka_producer import OutcomeProducer
+from stream_scorer.stream.kafka_transaction import KafkaTransaction
+from stream_scorer.stream.ports import Polled
+
+log = logging.getLogger(__name__)
+
+_CLOSE_SECONDS: Final = 5.0
+
+
+class KafkaBroker:
+    """A group member on Kafka. One thread owns it."""
+
+    def __init__(
+        self, settings: KafkaSettings, options: GroupOptions, *, is_transactional: bool = True
+    ) -> None:
+        self._topic = options.topic
+        self._timeout = options.txn_timeout_ms / 1000
+        self._assigned: frozenset[int] = frozenset()
+        self._positions: dict[int, int] = {}
+        self._revoked: set[int] = set()
+        self._calls = TransactionCalls(self._timeout)
+        self._last_producer = 0
+        self._producers = [
+            OutcomeProducer(settings, options, self._calls, is_transactional=is_transactional)
+            for _ in range(options.producers)
+        ]
+        self._consumer = build_client(Consumer, member_config(settings, options))
+        for producer in self._producers:
+            producer.connect()
+        self._consumer.subscribe(
+            [options.topic],
+            on_assign=self._on_assign,
+            on_revoke=self._on_revoke,
+            on_lost=self._on_revoke,
+        )
+
+    def poll(self, max_records: int, timeout: float) -> Polled | None:
+        """Records of the assigned partitions with the fence that holds for them."""
+        self._revoked.clear()
+        for producer in self._producers:
+            producer.serve()
+        try:
+            first = self._consumer.poll(timeout)
+            messages = [] if first is None else [first]
+            if messages and max_records > 1:
+                messages += self._consumer.consume(max_records - 1, 0)
+            # Right here, before anything can be polled again: this is the fence.
+            fence = self._fence() if messages else None
+        except (KafkaException, SystemError) as error:
+            cause = driver_error(error)
+            raise translate(cause) from cause
+        good = [m for m in messages if m.error() is None]
+        self._look_at_errors([e for m in messages if (e := m.error()) is not None], bool(good))
+        if self._revoked:
+            good = self._without_revoked(good)
+        return self._polled(good, fence) if good else None
+
+    def _fence(self) -> Any:
+        """The group's metadata; None if it would vouch for nobody.
+
+        A classic member that was expelled, and has not noticed yet, can still be handed records:
+        its metadata then names no member, and offsets under such may be taken unfenced. Asked for
+        on both sides, since it may change in between.
+        """
+        was_member = bool(self._consumer.memberid())
+        fence = self._consumer.consumer_group_metadata()
+        return fence if was_member and self._consumer.memberid() else None
+
+    def begin(self) -> KafkaTransaction:
+        """Begin a transaction, on the producer that has rested longest."""
+        return KafkaTransaction(self._begin(), self.assigned, self._rewind)
+
+    def assigned(self) -> frozenset[int]:
+        """The partitions of the last assignment."""
+        return self._assigned
+
+    def lag(self) -> Mapping[int, int]:
+        """By the high watermarks of the last fetches."""
+        found = {}
+        for partition in self._assigned & self._positions.keys():
+            try:
+                _, high = self._consumer.get_watermark_offsets(
+                    TopicPartition(self._topic, partition), cached=True
+                )
+            except KafkaException:
+                continue
+            found[partition] = max(0, high - self._positions[partition])
+        return found
+
+    def call_seconds(self) -> float:
+        """How long the transaction call under way has taken; any thread may ask.
+
+        None takes longer than the transaction timeout, unless the driver hangs (librdkafka #5456).
+        """
+        return self._calls.seconds()
+
+    def close(self) -> None:
+        """Leave the group."""
+        closings: list[Callable[[], object]] = [self._consumer.close]
+        closings += [partial(producer.close, _CLOSE_SECONDS) for producer in self._producers]
+        for close in closings:
+            try:
+                serve_callbacks(close)
+            except (FatalError, RetryableError) as error:  # most likely why this member is closed
+                log.info("closing a client: %s", error)
+
+    def _look_at_errors(self, errors: Sequence[KafkaError], has_records: bool) -> None:
+        """Raise what came instead of records.
+
+        Beside records an error is only logged, unless it ends the process anyway: the client
+        is past those records, and raising would skip them.
+        """
+        for error in errors:
+            if error.code() == KafkaError._PARTITION_EOF:
+                continue
+            translated = translate(KafkaException(error))
+            if isinstance(translated, FatalError) or not has_records:
+                raise translated
+            log.warning("%s", translated)
+
+    def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
+        """Drop what a rebalance within this very poll took away.
+
+        A partition that came straight back is read again from its committed offset, since
+        another member may have had it in between.
+        """
+        kept = [m for m in messages if m.partition() not in self._revoked]
+        back = self._revoked & self._assigned
+        if back:
+            self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
+        return kept
+
+    def _polled(self, messages: Sequence[Message], fence: Any) -> Polled:
+        polled = Polled(
+            self._topic,
+            [m.value() for m in messages],
+            [m.key() for m in messages],
+            [headers_of(m) or None for m in messages],
+            np.array([m.partition() for m in messages], np.int32),
+            np.array([m.offset() for m in messages], np.int64),
+            fence,
+        )
+        self._positions.update(polled.next_offsets())
+        return polled
+
+    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned |= {p.partition for p in partitions}
+        log.info("assigned", extra={"partitions": sorted(self._assigned)})
+
+    def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+        gone = {p.partition for p in partitions}
+        self._assigned -= gone
+        self._revoked |= gone
+        for partition in gone:
+            self._positions.pop(partition, None)
+        log.info("revoked", extra={"partitions": sorted(gone)})
+
+    def _begin(self) -> OutcomeProducer:
+        """The next producer in turn, which has begun a transaction."""
+        self._last_producer = (self._last_producer + 1) % len(self._producers)
+        producer = self._producers[self._last_producer]
+        producer.begin()
+        return producer
+
+    def _rewind(self, batches: Sequence[Polled]) -> None:
+        """Read the batches again."""
+        first: dict[int, int] = {}
+        for polled in reversed(batches):  # of a partition in several the earliest counts
+            first |= polled.first_offsets()
+        self._seek_to_committed(first)
+
+    def _seek_to_committed(self, otherwise: Mapping[int, int]) -> None:
+        """Read partitions again from their committed offsets; ``otherwise`` where none is."""
+        mine = [TopicPartition(self._topic, p) for p in otherwise if p in self._assigned]
+        if not mine:
+            return
+        for found in self._committed(mine):
+            offset = found.offset if found.offset >= 0 else otherwise[found.partition]
+            target = TopicPartition(self._topic, found.partition, offset)
+            try:
+                self._consumer.seek(target)
+                self._positions[found.partition] = offset
+            except KafkaException as error:
+                # Lost in the meantime: its next owner starts at the committed offset.
+                log.info("cannot seek: %s", error, extra={"partition": found.partition})
+
+    def _committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
+        """The group's committed offsets.
+
+        Raises:
+            FatalError: they cannot be told. The consumer is past records that nobody committed, so
+                to go on would be to skip them; a new process begins at the right place.
+        """
+        try:
+            return self._calls.make(
+                lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
+            )
+        except RetryableError as error:
+            raise FatalError(f"cannot go back to the committed offsets: {error}") from error

@@ -1,0 +1,81 @@
+"""The settings of a group member's clients."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stream_scorer.kafka.config import consumer_config, producer_config
+from stream_scorer.kafka.driver import KafkaError, Message
+from stream_scorer.runtime.settings import KafkaSettings
+
+MAX_BATCH_BYTES: Final = 1_000_000  # librdkafka's default, below the broker's own limit
+
+
+@dataclass(frozen=True, slots=True)
+class GroupOptions:
+    """How the member takes part in its group, and how long its transactions may take.
+
+    A killed member costs its partitions up to session timeout + transaction timeout of waiting.
+    """
+
+    group_id: str
+    topic: str
+    protocol: str = "classic"
+    session_timeout_ms: int = 15_000
+    max_poll_interval_ms: int = 60_000
+    txn_timeout_ms: int = 15_000
+    producers: int = 2
+    """Transactions take turns on them, one at a time. A producer that begins again while the broker
+    still writes the markers of its last commit is told CONCURRENT_TRANSACTIONS, and librdkafka
+    then waits 20 ms; while one rests, the other works."""
+    max_batch_bytes: int = MAX_BATCH_BYTES
+    """No batch is larger: a topic's ``max.message.bytes`` holds for whole batches."""
+
+
+def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:
+    """Of the consumer, a member of the scorers' group."""
+    config = consumer_config(
+        settings,
+        options.group_id,
+        **{
+            "max.poll.interval.ms": options.max_poll_interval_ms,
+            # Some ten batches ahead: enough to keep busy, bounded in memory.
+            "queued.min.messages": 20_000,
+            "queued.max.messages.kbytes": 65_536,
+            "fetch.wait.max.ms": 20,
+        },
+    )
+    if options.protocol == "consumer":  # KIP-848: the broker sets the timeouts
+        return config | {"group.protocol": "consumer"}
+    return config | {
+        "partition.assignment.strategy": "cooperative-sticky",
+        "session.timeout.ms": options.session_timeout_ms,
+        # A cooperative rebalance has a second round, which a member learns of by its heartbeat:
+        # until then the partitions that move wait.
+        "heartbeat.interval.ms": max(options.session_timeout_ms // 15, 200),
+    }
+
+
+def txn_producer_config(
+    settings: KafkaSettings,
+    options: GroupOptions,
+    on_delivery: Callable[[KafkaError | None, Message], None],
+) -> dict[str, Any]:
+    """Of a transactional producer."""
+    return producer_config(
+        settings,
+        **{
+            # Unique for each live process, under a prefix that an ACL can name.
+            "transactional.id": f"{options.group_id}-{uuid.uuid4()}",
+            "transaction.timeout.ms": options.txn_timeout_ms,
+            "linger.ms": 1,  # flush comes at once: waiting longer only adds latency
+            "batch.num.messages": 10_000,
+            "batch.size": options.max_batch_bytes,
+            "queue.buffering.max.messages": 1_000_000,
+            "on_delivery": on_delivery,
+            "delivery.report.only.error": True,
+        },
+    )

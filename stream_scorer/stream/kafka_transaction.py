@@ -1,0 +1,74 @@
+"""One Kafka transaction: publish, send offsets, commit or abort.
+
+The order of calls (KIP-98, KIP-447):
+
+1. ``begin_transaction``, by whoever makes the :class:`KafkaTransaction`.
+2. ``produce`` every record, then ``flush``: with everything acknowledged the next two calls
+   take milliseconds, and an early ``abort_transaction`` cannot hit unregistered partitions,
+   which is fatal (librdkafka #4849).
+3. ``send_offsets_to_transaction`` with the group metadata of the poll, the fence.
+4. ``commit_transaction``
+
+Any failure: ``flush``, ``abort_transaction``, rewind to the committed offsets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.driver import KafkaError, KafkaException
+from stream_scorer.stream.kafka_producer import OutcomeProducer
+from stream_scorer.stream.ports import Outgoing, Polled
+
+
+class KafkaTransaction:
+    """A transaction that has begun.
+
+    Args:
+        producer: it began the transaction.
+        owned: the partitions assigned now.
+        rewind: reads the batches' partitions again from the committed offsets.
+    """
+
+    def __init__(
+        self,
+        producer: OutcomeProducer,
+        owned: Callable[[], frozenset[int]],
+        rewind: Callable[[Sequence[Polled]], None],
+    ) -> None:
+        self._producer = producer
+        self._owned = owned
+        self._rewind = rewind
+
+    def publish(self, records: Sequence[Outgoing]) -> None:
+        """Produce and wait for every acknowledgement."""
+        self._producer.publish(records)
+
+    def commit(self, polled: Polled) -> None:
+        """Send the offsets under the poll's fence, then commit."""
+        if polled.fence is None:
+            raise RetryableError("kafka: not a member of the group when the batch was polled")
+        offsets = polled.next_offsets()
+        if not offsets.keys() <= self._owned():
+            # Metadata of a member that owns nothing would be accepted without fencing.
+            raise RetryableError("kafka: the batch's partitions are no longer assigned")
+        self._producer.send_offsets(polled.topic, offsets, polled.fence)
+        try:
+            self._producer.commit()
+        except RetryableError as error:
+            cause = error.__cause__
+            code = cause.args[0] if isinstance(cause, KafkaException) else None
+            if isinstance(code, KafkaError) and code.txn_requires_abort():
+                raise
+            # Nobody here knows whether it was committed; the broker does, and the offsets are
+            # part of it, so a new process starts at the right place.
+            raise FatalError(f"the commit's outcome is unknown: {error}") from error
+
+    def abort(self, *polled: Polled) -> None:
+        """Abort, and rewind to the committed offsets."""
+        try:
+            self._producer.abort()
+        except RetryableError as error:
+            raise FatalError(f"cannot abort: {error}") from error
+        self._rewind(polled)

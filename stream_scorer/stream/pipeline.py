@@ -1,0 +1,184 @@
+"""From polled records to outgoing ones: decode, score, encode. Pure: no clock, no socket."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from schemas.framing import Header, Headers
+from schemas.rejections import CUT_HEADER, Rejection, Stage
+from schemas.scores.writer import encode_scores
+from schemas.transactions.codec import TransactionDecoder
+from stream_scorer.dead_letters.headers import dead_letter_headers
+from stream_scorer.errors import ScorerError
+from stream_scorer.kafka.sizes import headers_size
+from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.scoring import Scores, score
+from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.stream.ports import Outgoing, Polled
+
+TRACE_HEADERS: Final = ("traceparent", "tracestate")
+
+_MAX_TRACE_BYTES: Final = 1024  # W3C Trace Context: a tracestate of 512 must be propagated
+_LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc takes no more than 32 MiB as a hint
+
+
+class Pipeline:
+    """Decodes, scores and encodes; holds only the decode plans of the writers met."""
+
+    def __init__(self, decoder: TransactionDecoder, to: Destinations) -> None:
+        self._decoder = decoder
+        self._to = to
+        _keep_freed_memory()
+
+    def process(self, polled: Polled, bundle: Bundle, now_ms: int) -> Outcome:
+        """One outcome for each record, in input order, all by one model version.
+
+        ``now_ms`` (epoch milliseconds) goes into the scores as ``scored_at`` and into nothing
+        else.
+        """
+        decoded = self._decoder.decode(polled.values, polled.headers)
+        rejections = list(decoded.rejections)
+        records: list[Outgoing | None] = [None] * len(polled)
+        decisions: Counter[str] = Counter()
+        found: list[NDArray[np.float64]] = []
+        for rows, scores in self._score(decoded.batch, bundle, decoded.kept, rejections):
+            batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
+            where = decoded.kept[rows]
+            self._publish_scores(polled, batch, scores, bundle, where, now_ms, records, rejections)
+            counts = np.bincount(scores.decisions, minlength=3).tolist()
+            decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
+            found.append(scores.scores)
+        for rejection in rejections:
+            records[rejection.index] = self._dead_letter(polled, rejection)
+        done = [r for r in records if r is not None]
+        if len(done) != len(polled):
+            raise AssertionError("a record has no outcome")
+        return Outcome(
+            done,
+            len(polled) - len(rejections),
+            decisions["REVIEW"] + decisions["BLOCK"],
+            rejections,
+            decisions,
+            bundle.version,
+            np.concatenate([np.empty(0), *found]),
+        )
+
+    def _score(
+        self,
+        batch: TransactionBatch,
+        bundle: Bundle,
+        kept: NDArray[np.int64],
+        rejections: list[Rejection],
+    ) -> list[tuple[NDArray[np.int64], Scores]]:
+        """Parts of the batch with their scores; what cannot be scored becomes a rejection.
+
+        A batch that raises as a whole is halved until the guilty record stands alone.
+        """
+        todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
+        done: list[tuple[NDArray[np.int64], Scores]] = []
+        while todo:
+            rows = todo.pop()
+            part = batch if len(rows) == len(batch) else batch.take(rows)
+            try:
+                scores = score(part, bundle)
+            except (ScorerError, MemoryError):  # no record's fault
+                raise
+            except Exception as error:
+                if len(rows) == 1:
+                    reason = f"{type(error).__name__}: {error}"
+                    rejections.append(Rejection(int(kept[rows[0]]), Stage.SCORE, reason))
+                else:
+                    todo += [rows[: len(rows) // 2], rows[len(rows) // 2 :]]
+                continue
+            finite = np.isfinite(scores.raw)
+            if finite.all():
+                done.append((rows, scores))
+                continue
+            rejections += [
+                Rejection(int(row), Stage.SCORE, "the score is not a finite number")
+                for row in kept[rows[~finite]]
+            ]
+            if finite.any():
+                todo.append(rows[finite])
+        return done
+
+    def _publish_scores(
+        self,
+        polled: Polled,
+        batch: TransactionBatch,
+        scores: Scores,
+        bundle: Bundle,
+        where: NDArray[np.int64],
+        now_ms: int,
+        records: list[Outgoing | None],
+        rejections: list[Rejection],
+    ) -> None:
+        partitions, offsets = polled.partitions[where], polled.offsets[where]
+        values = encode_scores(
+            self._to.score_head,
+            batch,
+            scores.scores,
+            scores.decisions,
+            scores.reasons,
+            (bundle.thresholds.review, bundle.thresholds.block),
+            bundle.version,
+            now_ms,
+            polled.topic,
+            partitions,
+            offsets,
+        )
+        topic, limit = self._to.output, self._to.limit(self._to.output)
+        common: list[Header] = [
+            ("model-version", bundle.version.encode()),
+            ("content-type", b"avro/binary"),
+        ]
+        keys, headers = polled.keys, polled.headers
+        for row, partition, value in zip(where.tolist(), partitions.tolist(), values, strict=True):
+            given = headers[row]
+            sent = common + trace(given) if given else common
+            key = keys[row]
+            if len(value) + (len(key) if key else 0) > limit:
+                reason = f"the score has {len(value)} bytes, more than {topic} takes"
+                rejections.append(Rejection(row, Stage.PUBLISH, reason))
+                continue
+            records[row] = Outgoing(topic, partition, key, value, sent)
+
+    def _dead_letter(self, polled: Polled, rejection: Rejection) -> Outgoing:
+        row = rejection.index
+        key, value = polled.keys[row], polled.values[row]
+        own = dead_letter_headers(
+            polled.topic, int(polled.partitions[row]), int(polled.offsets[row]), rejection
+        )
+        headers: list[Header] = [*(polled.headers[row] or []), *own]
+        room = self._to.limit(self._to.dlq) - headers_size(headers) - len(key or b"")
+        if room < 0:  # headers of megabytes: the coordinates matter more than they do
+            headers, room = own, self._to.limit(self._to.dlq) - headers_size(own)
+            key = None if key and len(key) > room else key
+            room -= len(key or b"")
+        if value is not None and len(value) > room:
+            headers.append((CUT_HEADER, str(len(value)).encode()))
+            value = value[: max(0, room - 64)]
+        return Outgoing(self._to.dlq, int(polled.partitions[row]), key, value, headers)
+
+
+def _keep_freed_memory() -> None:
+    """Have the C library keep what one batch frees for the next one.
+
+    glibc gives memory back once twice the largest block ever freed is unused. A batch of
+    2,000 has some 20 MiB in blocks of 7: they would come back page by page for each batch, which
+    costs more than its features do. The block is never touched, so it costs no memory itself;
+    elsewhere this does nothing.
+    """
+    np.empty(_LARGEST_BLOCK_BYTES, np.uint8)
+
+
+def trace(headers: Headers) -> list[Header]:
+    """The W3C trace context among a record's headers; what is too long to be one is left."""
+    return [
+        h for h in headers or () if h[0] in TRACE_HEADERS and len(h[1] or b"") <= _MAX_TRACE_BYTES
+    ][: len(TRACE_HEADERS)]

@@ -1,0 +1,85 @@
+"""The runbooks' commands by a user with the rights that the guide gives for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import pytest
+
+from stream_scorer.__main__ import main
+from stream_scorer.dead_letters.dead_letter import read_dead_letters
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin
+from stream_scorer.process.topics import wanted_topics
+from stream_scorer.runtime.settings import TopicSettings, load_settings
+from stream_scorer.settings import GroupSettings
+from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
+from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
+
+TOPICS = TopicSettings(
+    input_topic="in", output_topic="scores", dlq_topic="letters", labels_topic="labels"
+)
+GROUP = "fraud"
+PASSWORD = "correct-horse-battery"
+COMMANDS = [
+    ("topics", "list"),
+    ("verify",),
+    ("tail", "--from-beginning", "--limit", "1"),
+    ("dlq", "list"),
+    ("dlq", "allow", "5"),
+    ("dlq", "redrive", "--stage", "decode", "--dry-run"),
+    ("dlq", "redrive", "--stage", "decode"),
+]
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterator[SecuredKafka]:
+    if kafka_kind != "embedded":
+        pytest.skip("makes its own broker: only with --kafka embedded")
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
+        create_topics(open_admin(kafka.inside), wanted_topics(TOPICS), PARTITIONS, 1)
+        kafka.add_user("operator", PASSWORD)
+        kafka.grant(operator_rights("User:operator", TOPICS, GROUP).values())
+        yield kafka
+
+
+@pytest.fixture
+def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupSettings]:
+    """The environment of the operator's commands; the settings are those of the tests."""
+    inside = load_settings(
+        GroupSettings,
+        secured.inside.model_dump() | TOPICS.model_dump() | {"kafka_group_id": GROUP},
+    )
+    values = {name.upper(): str(value) for name, value in TOPICS.model_dump().items()}
+    values |= secured.by_scram("operator", PASSWORD) | {"KAFKA_GROUP_ID": GROUP}
+    for name, value in values.items():
+        monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield inside
+    root.handlers[:], root.level = handlers, level
+
+
+def test_commands_of_the_runbooks_work_with_the_operators_rights(
+    as_operator: GroupSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    give_outcomes(as_operator, with_inputs(as_operator, 9), ["decode", None])
+    (letter, *_) = read_dead_letters(as_operator)
+    for command in [*COMMANDS, ("dlq", "show", letter.place)]:
+        code = main(list(command))
+        said = capsys.readouterr()
+        assert code == 0, (command, said.out, said.err)
+        assert "AUTHORI" not in (said.out + said.err).upper(), (command, said)
+
+
+def test_redrive_without_the_right_to_the_input_is_refused(
+    secured: SecuredKafka, as_operator: GroupSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secured.add_user("reader", PASSWORD)
+    rights = operator_rights("User:reader", TOPICS, GROUP)
+    secured.grant(binding for name, binding in rights.items() if name != "input")
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "reader")
+    give_outcomes(as_operator, with_inputs(as_operator, 3), ["schema"])
+    assert main(["dlq", "list"]) == 0
+    assert main(["dlq", "redrive", "--stage", "schema"]) == 1

@@ -1,0 +1,276 @@
+"""SCRAM over TLS, mutual TLS and the smallest set of rights, end to end on an embedded Kafka."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dashboard.feed.source import KafkaScores
+from schemas.batch import build_batch
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.errors import FatalError
+from stream_scorer.kafka.admin import create_topics
+from stream_scorer.kafka.clients import open_admin
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.process.scorer import ScorerProcess
+from stream_scorer.process.topics import wanted_topics
+from stream_scorer.runtime.settings import KafkaSettings, TopicSettings, load_settings
+from stream_scorer.settings import ScorerSettings
+from tests.support.factories import make_transactions, publish
+from tests.support.kafka.secured_kafka import (
+    SecuredKafka,
+    reader_right,
+    scorer_rights,
+    secured_kafka,
+)
+from tests.support.processes import fleet
+from tests.support.records import produce, read_all, wait_settled
+from tests.support.waiting import wait_until
+
+PASSWORD = "correct-horse-battery"
+WRONG = "wrong-horse-battery"
+SETTINGS = ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
+TOPICS = TopicSettings(
+    input_topic="in", output_topic="scores", dlq_topic="letters", labels_topic="labels"
+)
+
+
+@pytest.fixture(scope="module")
+def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterator[SecuredKafka]:
+    if kafka_kind != "embedded":
+        pytest.skip("makes its own broker: only with --kafka embedded")
+    with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
+        create_topics(open_admin(kafka.inside), wanted_topics(TOPICS), 1, 1)
+        yield kafka
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("secured-store")
+    publish(FileStore(folder / "store"))
+    return folder
+
+
+def user(secured: SecuredKafka, name: str, *, without: str = "") -> dict[str, str]:
+    """A SCRAM user with the rights of a scorer of the group of its own name, but for one."""
+    secured.add_user(name, PASSWORD)
+    rights = scorer_rights(f"User:{name}", TOPICS, name)
+    secured.grant(binding for right, binding in rights.items() if right != without)
+    return {**secured.by_scram(name, PASSWORD), "KAFKA_GROUP_ID": name}
+
+
+def environment(store: Path, more: Mapping[str, str]) -> dict[str, str]:
+    """For a command in a process of its own."""
+    return (
+        {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
+        | {name.upper(): str(value) for name, value in TOPICS.model_dump().items()}
+        | {
+            "MODEL_STORE_URI": (store / "store").as_uri(),
+            "MODEL_CACHE_DIR": str(store / "cache"),
+            "METRICS_PORT": "0",
+            "METRICS_HOST": "127.0.0.1",
+            "LOG_LEVEL": "DEBUG",
+        }
+        | dict(more)
+    )
+
+
+def run_command(store: Path, more: Mapping[str, str], *command: str) -> tuple[int, str]:
+    """Exit code, and everything it printed; no password is ever among it."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stream_scorer", *command],
+        env=environment(store, more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert PASSWORD not in done.stdout
+    assert WRONG not in done.stdout
+    assert "Traceback" not in done.stdout
+    return done.returncode, done.stdout
+
+
+def scorer_settings(store: Path, more: Mapping[str, str]) -> ScorerSettings:
+    given: dict[str, Any] = TOPICS.model_dump() | {
+        "model_store_uri": (store / "store").as_uri(),
+        "model_cache_dir": store / "cache",
+        "metrics_port": 0,
+        "metrics_host": "127.0.0.1",
+    }
+    return load_settings(ScorerSettings, given | {n.lower(): v for n, v in more.items()})
+
+
+def kafka_settings(more: Mapping[str, str]) -> KafkaSettings:
+    return load_settings(KafkaSettings, {name.lower(): value for name, value in more.items()})
+
+
+def failure_of(settings: ScorerSettings) -> str:
+    """What a scorer that cannot go on ends with."""
+    with pytest.raises(FatalError) as caught:
+        ScorerProcess(settings).run()
+    assert PASSWORD not in str(caught.value)
+    assert WRONG not in str(caught.value)
+    return str(caught.value)
+
+
+def scored(secured: SecuredKafka) -> int:
+    return len(read_all(secured.inside, TOPICS.output_topic))
+
+
+@pytest.mark.parametrize("way", ["scram", "mtls"])
+def test_scorer_works_with_the_smallest_set_of_rights(
+    secured: SecuredKafka, store: Path, tmp_path: Path, way: str
+) -> None:
+    if way == "scram":
+        more = user(secured, "scorer-scram")
+    else:
+        secured.grant(scorer_rights("User:CN=scorer-mtls", TOPICS, "scorer-mtls").values())
+        more = secured.by_certificate("scorer-mtls", tmp_path) | {"KAFKA_GROUP_ID": "scorer-mtls"}
+    before = scored(secured)
+    values = encode_transactions(build_batch(make_transactions(40)))
+    produce(secured.inside, TOPICS.input_topic, [*values, b"spoilt"], partitions=1)
+    (tmp_path / "store").symlink_to(store / "store")
+    more |= {"LOG_LEVEL": "DEBUG"}
+    with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
+        scorer = scorers.start()
+        wait_until(lambda: scored(secured) >= before + 40, 120, what="40 scores")
+        scorer.wait_ready()
+        assert scorer.terminate() == 0
+        log = scorer.log.read_text()
+    assert PASSWORD not in log
+    wait_settled(secured.inside, TOPICS.dlq_topic)
+    assert len(read_all(secured.inside, TOPICS.dlq_topic)) >= 1
+    code, said = run_command(store, more, "doctor")
+    assert code == 0, said
+    assert "this user may do all that a scorer does" in said
+
+
+def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_right(
+    secured: SecuredKafka, store: Path, tmp_path: Path
+) -> None:
+    more = user(secured, "forgets", without="ledger") | {"REJECTION_MAX_RUN": "100000"}
+    before = len(read_all(secured.inside, TOPICS.dlq_topic))
+    produce(secured.inside, TOPICS.input_topic, [b"spoilt"] * 10, partitions=1)
+    (tmp_path / "store").symlink_to(store / "store")
+    with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
+        scorer = scorers.start()
+
+        def dead_letters() -> int:
+            assert scorer.process.poll() is None, scorer.log.read_text()[-3000:]
+            return len(read_all(secured.inside, TOPICS.dlq_topic)) - before
+
+        wait_until(lambda: dead_letters() >= 10, 120, what="the dead letters")
+        assert scorer.terminate() == 0
+        warnings = [line for line in scorer.log.read_text().splitlines() if "no right" in line]
+    assert len(warnings) == 1
+    assert "the group forgets-rejections: grant this user READ" in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("without", "words"),
+    [
+        ("input", ["no right on topic in", "READ"]),
+        ("output", ["no right on topic scores", "WRITE"]),
+        ("dlq", ["no right on topic letters", "WRITE"]),
+        ("group", ["Group authorization failed", "READ on the group KAFKA_GROUP_ID"]),
+        ("txn", ["Transactional Id authorization failed", "begin with KAFKA_GROUP_ID"]),
+    ],
+)
+def test_missing_right_is_named_by_scorer_and_doctor(
+    secured: SecuredKafka, store: Path, without: str, words: list[str]
+) -> None:
+    more = user(secured, f"lacks-{without}", without=without)
+    said = failure_of(scorer_settings(store, more))
+    for word in words:
+        assert word in said
+    code, told = run_command(store, more, "doctor")
+    assert code == 1
+    named = {
+        "input": "grant this user READ on the topic",
+        "output": "grant this user WRITE on the topic",
+        "dlq": "grant this user WRITE on the topic",
+        "group": f"READ on group lacks-{without}",
+        "txn": f"WRITE on transactional ids with the prefix lacks-{without}",
+    }
+    assert named[without] in told
+
+
+def test_wrong_password_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:
+    more = user(secured, "forgetful") | {"KAFKA_SASL_PASSWORD": WRONG}
+    for command in ("run", "doctor"):
+        code, said = run_command(store, more, command)
+        assert code == 1, said
+        assert "Authentication failed" in said
+        assert all(name in said for name in SETTINGS)
+
+
+def test_missing_authority_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:
+    more = user(secured, "trusting")
+    del more["KAFKA_SSL_CA_LOCATION"]
+    for command in ("run", "doctor"):
+        code, said = run_command(store, more, command)
+        assert code == 1, said
+        assert "certificate verify failed" in said
+        assert "KAFKA_SSL_CA_LOCATION" in said
+
+
+def test_missing_certificate_names_cause_and_setting(
+    secured: SecuredKafka, store: Path, tmp_path: Path
+) -> None:
+    more = secured.by_certificate("nobody", tmp_path)
+    del more["KAFKA_CONFIG_FILE"]
+    for command in ("run", "doctor"):
+        code, said = run_command(store, more, command)
+        assert code == 1, said
+        assert "certificate required" in said
+        assert "ssl.certificate.location" in said
+        assert "KAFKA_CONFIG_FILE" in said
+
+
+def test_dashboard_needs_to_read_one_topic_and_no_group(secured: SecuredKafka) -> None:
+    secured.add_user("dashboard", PASSWORD)
+    settings = kafka_settings(secured.by_scram("dashboard", PASSWORD))
+    with (
+        closing(KafkaScores(settings, TOPICS.output_topic)) as scores,
+        pytest.raises(FatalError, match="grant this user READ"),
+    ):
+        scores.find()
+    secured.grant([reader_right("User:dashboard", TOPICS.output_topic)])
+    with closing(KafkaScores(settings, TOPICS.output_topic)) as scores:
+        place = scores.find()
+        assert place is not None
+        scores.assign({0: 0})
+        found = wait_until(lambda: scores.poll(100, 0.1).ends_reached, what="the topic's end")
+        assert found[0] == place.bounds[0][1]
+    wrong = kafka_settings(secured.by_scram("dashboard", WRONG))
+    with (
+        closing(KafkaScores(wrong, TOPICS.output_topic)) as scores,
+        pytest.raises(FatalError, match="KAFKA_SASL_PASSWORD") as caught,
+    ):
+        scores.find()
+    assert WRONG not in str(caught.value)
+
+
+def test_commands_for_people_say_why_too(secured: SecuredKafka, store: Path) -> None:
+    more = user(secured, "typist") | {"KAFKA_SASL_PASSWORD": WRONG}
+    code, said = run_command(store, more, "topics", "list")
+    assert code == 1
+    assert "KAFKA_SASL_PASSWORD" in said
+
+
+def test_password_is_in_no_list_of_settings(secured: SecuredKafka, store: Path) -> None:
+    more = user(secured, "quiet")
+    assert PASSWORD not in repr(scorer_settings(store, more))
+    assert run_command(store, more, "--help")[0] == 0
+    code, said = run_command(store, {**more, "KAFKA_SASL_MECHANISM": "ROT13"}, "run")
+    assert code == 1
+    assert "KAFKA_SASL_MECHANISM='ROT13'" in said

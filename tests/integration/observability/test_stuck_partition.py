@@ -1,0 +1,131 @@
+"""The watch over the partitions on real Kafka: what the broker has, and a client that stops."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from schemas.batch import build_batch
+from schemas.transactions.codec import encode_transactions
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
+from stream_scorer.kafka.driver import TopicPartition
+from stream_scorer.kafka.reader import committed_spans
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.observability.partition_watch import KafkaBacklog
+from stream_scorer.observability.progress import Backlog
+from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.ports import Polled
+from tests.conftest import MakeTopics
+from tests.support.factories import make_transactions, publish
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.records import produce
+from tests.support.scorer_kit import outcomes, running, scorer_settings
+from tests.support.waiting import wait_until
+
+
+def in_txn(
+    settings: KafkaSettings, topic: str, records: int, end: int, *, commit: bool = True
+) -> None:
+    """One txn, after which the topic ends at ``end``."""
+    producer = open_producer(settings, **{"transactional.id": f"writer-{topic}"})
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for _ in range(records):
+        producer.produce(topic, b"x", partition=0)
+    producer.flush(30)
+    producer.commit_transaction(30) if commit else producer.abort_transaction(30)
+    # The marker is written after the call has returned.
+    wait_until(lambda: committed_spans(settings, "reader", topic, 1)[0].high == end)
+
+
+def commit_offset(settings: KafkaSettings, group: str, topic: str, offset: int) -> None:
+    consumer = open_consumer(settings, group)
+    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_markers_and_aborted_records_are_nothing_to_read(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str
+) -> None:
+    topic = topics(1).input_topic
+    source = KafkaBacklog(kafka.settings, group_id, topic)
+    assert source.backlog([0]) == {}
+    in_txn(kafka.settings, topic, 5, end=6)
+    assert source.backlog([0]) == {0: Backlog(0, 6)}
+    commit_offset(kafka.settings, group_id, topic, 5)  # a marker is left
+    assert source.backlog([0]) == {}
+    in_txn(kafka.settings, topic, 3, end=10, commit=False)
+    assert source.backlog([0]) == {}
+    in_txn(kafka.settings, topic, 1, end=12)
+    assert source.backlog([0]) == {0: Backlog(10, 12)}
+    source.close()
+
+
+def test_committed_offset_past_retention_is_told(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str
+) -> None:
+    topic = topics(1).input_topic
+    produce(kafka.settings, topic, [b"x"] * 10, 1)
+    commit_offset(kafka.settings, group_id, topic, 2)
+    admin = open_admin(kafka.settings)
+    for future in admin.delete_records([TopicPartition(topic, 0, 6)]).values():
+        future.result(30)
+    source = KafkaBacklog(kafka.settings, group_id, topic)
+    assert source.backlog([0]) == {0: Backlog(6, 10, expired_from=2)}
+    source.close()
+
+
+def before_next_poll(
+    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]
+) -> None:
+    """Act in the thread that owns the client: from another one its calls wait for minutes."""
+    done = threading.Event()
+
+    def poll(max_records: int, timeout: float) -> Polled | None:
+        if not done.is_set():
+            act()
+            done.set()
+        return KafkaBroker.poll(broker, max_records, timeout)
+
+    monkeypatch.setattr(broker, "poll", poll)
+    wait_until(done.is_set, what="the loop's next poll")
+
+
+def test_partition_the_client_stops_fetching_makes_the_scorer_unready_until_it_moves(
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path,
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    names = topics(2)
+    publish(FileStore(tmp_path / "store"))
+    values: list[bytes | None] = [*encode_transactions(build_batch(make_transactions(20)))]
+    produce(kafka.settings, names.input_topic, values, 2)
+    settings = scorer_settings(kafka, names, group_id, tmp_path)
+    with running(settings.model_copy(update={"partition_stuck_seconds": 2.0})) as scorer:
+        wait_until(lambda: scorer._telemetry.broker and scorer.report()["ready"])
+        broker = scorer._telemetry.broker
+        assert isinstance(broker, KafkaBroker)
+        wait_until(lambda: sum(map(len, outcomes(kafka, names))) == 20, what="everything read")
+        stopped = [TopicPartition(names.input_topic, 1)]
+        # As a client that stops by itself, without a word.
+        before_next_poll(broker, monkeypatch, lambda: broker._consumer.pause(stopped))
+        produce(kafka.settings, names.input_topic, values, 2)
+        wait_until(lambda: not scorer.report()["ready"], what="the scorer to say so")
+        # Alone, once the other has been read, for which a slow machine may take a while too.
+        wait_until(
+            lambda: list(scorer.report()["stuck_partitions"]) == ["1"], what="the right partition"
+        )
+        stuck = {
+            'fraud_scorer_partition_stuck{partition="0"} 0.0',
+            'fraud_scorer_partition_stuck{partition="1"} 1.0',
+        }
+        wait_until(
+            lambda: stuck <= set(scorer._metrics.render().decode().splitlines()),
+            what="the metrics to say so",
+        )
+        before_next_poll(broker, monkeypatch, lambda: broker._consumer.resume(stopped))
+        wait_until(lambda: scorer.report()["ready"], what="the scorer to be ready again")
+    assert sum("partition 1 is stuck" in r.getMessage() for r in caplog.records) == 1

@@ -1,0 +1,92 @@
+"""The alerting rules: named, explained, tested, and the same with and without the operator."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from tests.k8s.support.metric_names import exposed, metric_names, recorded
+from tests.k8s.support.rendering import render
+from tests.k8s.support.rules import PLAIN, UNIT_TESTS, alerts, groups, render_plain, rules
+from tests.k8s.support.runbooks import anchors, sections
+
+NAMES = [alert["alert"] for alert in alerts()]
+EXTERNAL = {
+    "up",
+    # kube-state-metrics
+    "kube_cronjob_status_last_successful_time",
+    "kube_job_status_failed",
+    "kube_job_status_start_time",
+}
+SEVERITIES = {"critical", "warning", "info"}
+
+
+def test_plain_rule_file_is_made_from_the_manifests() -> None:
+    assert PLAIN.read_text("utf-8") == render_plain(), "python -m tests.k8s.support.rules writes it"
+
+
+def test_production_has_every_rule() -> None:
+    manifests = [o for o in render("overlays/production") if o["kind"] == "PrometheusRule"]
+    found = [group["name"] for item in manifests for group in item["spec"]["groups"]]
+    assert sorted(found) == sorted(group["name"] for group in groups())
+    assert len(found) == len(set(found))
+
+
+def test_every_metric_of_every_rule_exists() -> None:
+    known = exposed() | recorded() | EXTERNAL
+    for rule in rules():
+        assert metric_names(rule["expr"]) <= known, rule
+
+
+def test_names_are_unique_and_no_rule_records_what_a_process_exposes() -> None:
+    assert len(NAMES) == len(set(NAMES))
+    assert not recorded() & exposed()
+    assert all(":" in name for name in recorded())
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=NAMES)
+def test_alert_says_how_bad_what_and_where_to_read_on(alert: dict[str, dict[str, str]]) -> None:
+    notes = alert["annotations"]
+    assert set(alert["labels"]) == {"severity"}
+    assert alert["labels"]["severity"] in SEVERITIES
+    assert set(notes) == {"summary", "description", "runbook_url"}
+    assert notes["runbook_url"] == f"docs/runbooks.md#{str(alert['alert']).lower()}"
+    assert str(alert["alert"]).lower() in anchors()
+    assert len(notes["summary"]) < 80
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=NAMES)
+def test_labels_in_the_texts_are_those_the_alert_has(alert: dict[str, dict[str, str]]) -> None:
+    used = set(re.findall(r"\$labels\.(\w+)", " ".join(alert["annotations"].values())))
+    expr = str(alert["expr"])
+    by = re.findall(r"\b(?:max|min|sum|count) by \(([^)]*)\)", expr)
+    if by:
+        assert used <= set(by[0].split(", ")), used
+    elif not metric_names(expr) & recorded():
+        assert used <= {"instance", "pod", "namespace", "job"}
+    else:
+        assert used <= {"namespace", "version"}
+
+
+@pytest.mark.parametrize("alert", NAMES)
+def test_runbook_answers_what_somebody_woken_up_asks(alert: str) -> None:
+    text = sections()[alert.lower()]
+    for question in ("**Means**", "**Users notice**", "**Look**", "**Mend**", "**Over when**"):
+        assert question in text, f"{alert}: {question}"
+
+
+def test_no_runbook_is_left_of_an_alert_that_is_gone() -> None:
+    about_alerts = {anchor for anchor in anchors() if anchor.startswith("fraud")}
+    assert about_alerts == {name.lower() for name in NAMES}
+
+
+@pytest.mark.parametrize("alert", NAMES)
+def test_alert_has_a_case_in_which_it_fires_and_one_in_which_it_must_not(alert: str) -> None:
+    cases = [case for path in UNIT_TESTS for case in yaml.safe_load(path.read_text())["tests"]]
+    own = [case for case in cases if case["name"].startswith(f"{alert} ")]
+    firing = [case["name"] for case in own if f'"{alert}"' in str(case["promql_expr_test"])]
+    assert all(f"{alert} fires " in name for name in firing)
+    assert firing
+    assert len(own) > len(firing)

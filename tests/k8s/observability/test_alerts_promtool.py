@@ -1,0 +1,54 @@
+"""Rules and configuration through Prometheus's own tool."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.k8s.support.boards import filled, queries, variable_queries
+from tests.k8s.support.observed import find_tool
+from tests.k8s.support.rendering import K8S
+from tests.k8s.support.rules import PLAIN, UNIT_TESTS
+
+PROMTOOL = find_tool("promtool")
+
+pytestmark = [
+    pytest.mark.prometheus,
+    pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: make observe-check gets it"),
+]
+
+
+def promtool(*arguments: str | Path, folder: Path | None = None) -> None:
+    assert PROMTOOL
+    done = subprocess.run(
+        [PROMTOOL, *arguments], cwd=folder, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_rules_pass_the_lint() -> None:
+    promtool("check", "rules", "--lint=all", "--lint-fatal", PLAIN)
+
+
+def test_configuration_of_compose_is_valid() -> None:
+    promtool("check", "config", "--lint=all", K8S / "observability/prometheus.yml")
+
+
+@pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: str(path.stem))
+def test_alerts_fire_and_stay_quiet_as_they_should(path: Path, tmp_path: Path) -> None:
+    shutil.copy(PLAIN, tmp_path / "rules.yml")
+    shutil.copy(path, tmp_path)
+    promtool("test", "rules", path.name, folder=tmp_path)
+
+
+def test_every_query_of_the_dashboards_parses(tmp_path: Path) -> None:
+    asked = {filled(q.expr) for q in queries()}
+    asked |= {filled(s) for b in {q.board for q in queries()} for s in variable_queries(b)}
+    found = [{"record": f"query:{n}", "expr": expr} for n, expr in enumerate(sorted(asked))]
+    path = tmp_path / "queries.yml"
+    path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": found}]}))
+    promtool("check", "rules", path)

@@ -1,0 +1,123 @@
+"""A real Prometheus on a real run: what is scraped, what the dashboards show, what would alert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import suppress
+from xml.etree.ElementTree import fromstring
+
+import pytest
+
+from tests.k8s.support.board_picture import draw
+from tests.k8s.support.boards import boards, filled, queries, variable_queries
+from tests.k8s.support.observed import PER_SECOND, Prometheus, find_tool, observed_system
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.prometheus,
+    pytest.mark.timeout(600),
+    pytest.mark.skipif(
+        find_tool("prometheus") is None, reason="no prometheus here: make observe-check gets it"
+    ),
+]
+
+EMPTY = {
+    "Failed since": "no training failed",
+    "Probation": "the first version ever is on none",
+}
+"""Panels that rightly show nothing on a healthy run."""
+
+FIRING = {
+    "FraudScorerDeadLetters": "two records in a hundred are spoilt on purpose",
+}
+"""Alerts that may rightly be pending or firing here."""
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with observed_system(tmp_path_factory.mktemp("observed")) as observed:
+        prometheus = observed.prometheus
+        # Rates need a few scrapes, and the rules of one group those of another.
+        wait_until(
+            lambda: (
+                len(prometheus.series("fraud_scorer:late:ratio_5m", 120)) > 0
+                and prometheus.value("sum(fraud_scorer_batch_records_sum) > 5000")
+                and prometheus.value("fraud_scorer:score_psi:6h")
+                and prometheus.value("fraud_scorer_partition_stuck")
+                and prometheus.value("fraud_dashboard:predict_slow:ratio_rate1h")
+            ),
+            300,
+            what="a minute of figures",
+            interval=1,
+        )
+        yield prometheus
+
+
+def test_every_target_is_up(prometheus: Prometheus) -> None:
+    jobs = {t["labels"]["job"] for t in prometheus.targets()}
+    assert jobs == {"stream-scorer", "fraud-dashboard", "fraud-trainer"}
+    # One answer that came too late is no fault.
+    wait_until(
+        lambda: all(target["health"] == "up" for target in prometheus.targets()),
+        what="every target to be up", interval=1,
+    )  # fmt: skip
+
+
+def test_every_panel_shows_something(prometheus: Prometheus) -> None:
+    def empty() -> set[str]:
+        return {q.panel for q in queries() if not prometheus.value(filled(q.expr))}
+
+    with suppress(AssertionError):  # the panels say more than the wait does
+        wait_until(lambda: empty() == set(EMPTY), interval=1)
+    assert empty() == set(EMPTY)
+
+
+def test_every_variable_has_values(prometheus: Prometheus) -> None:
+    for board in boards():
+        for selector in variable_queries(board):
+            assert prometheus.get("series", **{"match[]": filled(selector)}), (board, selector)
+
+
+def test_figures_are_those_of_the_run(prometheus: Prometheus) -> None:
+    def number(expr: str) -> float:
+        (found,) = prometheus.value(expr)
+        return float(found["value"][1])
+
+    rate = "sum(rate(fraud_scorer_batch_records_sum[20s]))"
+    wait_until(lambda: number(rate) > PER_SECOND / 2, what="the producer's pace", interval=1)
+    assert 0 < number("fraud_scorer:dead_letters:share10m") < 0.2
+    assert 0 < number("fraud_scorer:flagged:share1h") < 0.5
+    assert 0 <= number("fraud_scorer:score_psi:6h") < 1
+    assert number("sum(fraud_scorer:score_bins:share6h)") == pytest.approx(1)
+    assert number("sum(fraud_scorer_score_bin_expected)") == pytest.approx(1)
+    assert number("sum(fraud_scorer_assigned_partitions)") == 12
+    assert number("fraud_dashboard:predict_errors:ratio_rate5m") == 0
+
+
+def alerting(prometheus: Prometheus) -> set[str]:
+    """Alerts that are pending or firing, but for budgets that are merely pending."""
+    states = {rule["name"]: rule.get("state", "inactive") for rule in prometheus.rules()}
+    calm = {name for name, state in states.items() if state == "pending" and "Budget" in name}
+    return {name for name, state in states.items() if state != "inactive"} - calm
+
+
+def test_every_rule_evaluates_and_nothing_alerts_without_cause(prometheus: Prometheus) -> None:
+    wait_until(
+        lambda: {rule["health"] for rule in prometheus.rules()} <= {"ok", "err"},
+        what="every rule to have been evaluated",
+    )
+    # A budget's hours are one minute long here, so a slow start alone can be too much of it; with
+    # each good second it is a smaller part.
+    with suppress(AssertionError):
+        wait_until(lambda: alerting(prometheus) <= set(FIRING), 180, interval=1)
+    rules = prometheus.rules()
+    assert len(rules) > len(FIRING)
+    assert [(r["name"], r["lastError"]) for r in rules if r["health"] != "ok"] == []
+    assert alerting(prometheus) <= set(FIRING)
+
+
+def test_picture_of_the_boards_has_data_in_every_panel(prometheus: Prometheus) -> None:
+    picture = draw(prometheus, 60)
+    fromstring(picture)  # noqa: S314 - our own
+    assert picture.count("<polyline") > picture.count("<g ") > 5
+    assert "no data" not in picture

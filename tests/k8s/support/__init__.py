@@ -1,0 +1,1 @@
+"""Manifests, rules and boards as the tests read them."""

@@ -1,0 +1,82 @@
+"""Which metrics there are, scraped from the real registries, and which an expression asks for."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import cache
+
+import numpy as np
+from prometheus_client import CollectorRegistry, generate_latest
+
+from dashboard.feed.board import Board
+from dashboard.metrics import build_metrics
+from stream_scorer.drift.reference import read_reference
+from stream_scorer.model.serving.watcher import ReloadStatus
+from stream_scorer.observability.metrics import ScorerMetrics
+from stream_scorer.stream.outcome import Outcome
+from stream_scorer.stream.ports import Polled
+from tests.k8s.support.rules import rules
+from tests.support.factories import make_bundle
+from trainer.publishing.telemetry import RunMeasures, build_failure, build_registry
+
+_WORDS = frozenset({"and", "bool", "ignoring", "inf", "nan", "offset", "on", "or", "unless"})
+
+
+class _Model:
+    current = make_bundle()
+    status = ReloadStatus(load_seconds=0.1)
+
+
+def _registries() -> list[CollectorRegistry]:
+    """Those of the three processes, moved so far that every family has a sample."""
+    scorer = ScorerMetrics()
+    bundle = make_bundle()
+    reference = {"scores": {"edges": [0.1, 0.5], "counts": [5, 3, 2]}}
+    bundle.metadata["reference"] = reference  # type: ignore[index]  # a test's own dict
+    polled = Polled("in", [None], [None], [None], np.zeros(1, np.int32), np.arange(1), None)
+    scores = np.array([0.2])
+    outcome = Outcome([], 1, 0, [], Counter({"APPROVE": 1}), bundle.version, scores)
+    scorer.committed(polled, outcome, 0.1)
+    scorer.bins.count(bundle.version, read_reference(bundle.metadata), scores)
+    scorer.loaded(bundle.version, 0.1)
+    scorer.set_lag({0: 1}, 1)
+    scorer.set_progress({0: 1.0}, ())
+    scorer.set_guard({"psi": 0.1}, has_fallen_back=False)
+    scorer.set_model(1.0, is_behind=False, is_failing=False)
+    scorer.identity.labels("group", "topic").set(1)
+    dashboard = build_metrics(Board(), _Model(), lambda: 0)
+    dashboard.request_count.labels("GET", "/", "200").inc()
+    dashboard.request_latency.labels("GET", "/").observe(0.1)
+    measures = {"accuracy": 1.0, "average_precision": 1.0, "top": {"0.02": {"recall": 1.0}}}
+    run = RunMeasures(1.0, 1.0, 1, measures, is_promoted=True)
+    return [scorer.registry, dashboard.registry, build_registry(run), build_failure()]
+
+
+@cache
+def exposed() -> frozenset[str]:
+    """The name of every sample that a scrape of one of our processes can have."""
+    text = "".join(generate_latest(registry).decode() for registry in _registries())
+    lines = (line for line in text.splitlines() if line and not line.startswith("#"))
+    return frozenset(re.split(r"[{ ]", line)[0] for line in lines)
+
+
+@cache
+def recorded() -> frozenset[str]:
+    """The names that our own rules record."""
+    return frozenset(rule["record"] for rule in rules() if "record" in rule)
+
+
+def metric_names(expr: str) -> set[str]:
+    """The metrics an expression selects.
+
+    What is left once strings, label lists, ranges and grouping clauses are gone, and is neither
+    called nor a word of PromQL.
+    """
+    bare = re.sub(r'"[^"]*"', "", expr)
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)
+    bare = re.sub(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)", " ", bare)
+    found = re.findall(r"(?<![\w.:])([a-zA-Z_:][\w:]*)\b(?!\s*\()", bare)
+    return {
+        name for name in found if name.lower() not in _WORDS and not re.fullmatch(r"\d\w*", name)
+    }

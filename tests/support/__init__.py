@@ -1,0 +1,1 @@
+"""What the tests share: builders, fakes, processes and waiting."""

@@ -1,0 +1,246 @@
+"""A dashboard without Kafka and store: an in-memory scores topic, invented scores, a tiny model."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+
+from dashboard.app import build_app
+from dashboard.feed.source import FeedBatch, Place
+from dashboard.server import Server, address_of, listen
+from dashboard.settings import DashboardSettings
+from schemas.batch import TransactionBatch, build_batch
+from schemas.records import encode_record
+from schemas.resolver import LocalSchemas
+from stream_scorer.errors import RetryableError
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.serving.watcher import ReloadStatus
+from tests.support.waiting import wait_until
+
+REVIEW, BLOCK = 0.4, 0.8
+PRODUCTS = ("W", "C", "R", "H", "S")
+_FEATURES = ("C13", "TransactionAmt", "card1_count", "DeviceInfo", "D2", "P_emaildomain", "V258")
+
+
+class MemoryTopic:
+    """A scores topic in memory; ``is_down`` makes every read fail."""
+
+    def __init__(self, partitions: int = 2, cluster: str = "memory") -> None:
+        self.cluster = cluster
+        self.is_down = False
+        self.exists = True
+        self.logs: list[list[bytes | None]] = [[] for _ in range(partitions)]
+        self.changed = threading.Condition()
+
+    def append(self, value: bytes | None, partition: int = 0) -> None:
+        with self.changed:
+            self.logs[partition].append(value)
+            self.changed.notify_all()
+
+    def open(self) -> MemoryScores:
+        return MemoryScores(self)
+
+
+class MemoryScores:
+    """The twin of :class:`dashboard.feed.source.KafkaScores`."""
+
+    def __init__(self, topic: MemoryTopic) -> None:
+        self._topic = topic
+        self._positions: dict[int, int] = {}
+
+    def find(self) -> Place | None:
+        self._check()
+        bounds = {p: (0, len(log)) for p, log in enumerate(self._topic.logs)}
+        return Place(self._topic.cluster, bounds) if self._topic.exists else None
+
+    def assign(self, offsets: Mapping[int, int]) -> None:
+        self._check()
+        self._positions = dict(offsets)
+
+    def poll(self, most: int, seconds: float) -> FeedBatch:
+        self._check()
+        with self._topic.changed:
+            self._topic.changed.wait_for(self._has_more, seconds)
+            records = []
+            for partition, position in self._positions.items():
+                values = self._topic.logs[partition][position : position + most]
+                records += [(partition, position + i, v) for i, v in enumerate(values)]
+                self._positions[partition] = position + len(values)
+            return FeedBatch(records, dict(self._positions))
+
+    def close(self) -> None:
+        self._positions = {}
+
+    def _has_more(self) -> bool:
+        return any(len(self._topic.logs[p]) > at for p, at in self._positions.items())
+
+    def _check(self) -> None:
+        if self._topic.is_down:
+            raise RetryableError("kafka: no broker answers")
+
+
+class StaticModel:
+    """A model source that never changes by itself."""
+
+    def __init__(self, bundle: Bundle | None = None, problem: str | None = None) -> None:
+        self.current = bundle
+        self.status = ReloadStatus(problem=problem, load_seconds=0.25 if bundle else None)
+
+
+_ids = itertools.count(3_000_000)
+
+
+def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
+    """A score record; flagged, with reasons and context, from ``REVIEW`` up."""
+    number = next(_ids)
+    is_flagged = score >= REVIEW
+    decision = "BLOCK" if score >= BLOCK else "REVIEW" if is_flagged else "APPROVE"
+    record: dict[str, Any] = {
+        "transaction_id": number,
+        "score": score,
+        "decision": decision,
+        "is_flagged": is_flagged,
+        "review_threshold": REVIEW,
+        "block_threshold": BLOCK,
+        "model_version": "v7",
+        "scored_at": int(time.time() * 1000),
+        "event_time": None,
+        "reasons": _reasons(score) if is_flagged else [],
+        "source": {"topic": "transactions", "partition": 0, "offset": number},
+        "context": make_context() if is_flagged else None,
+    }
+    return record | more
+
+
+def make_context(**more: Any) -> dict[str, Any]:
+    """A context of plausible, invented values."""
+    pick = random.Random()
+    card = {"card1": float(pick.randint(1000, 18000)), "card2": float(pick.randint(100, 600))}
+    kinds = {"card3": 150.0, "card4": pick.choice(["visa", "mastercard"]), "card5": 226.0}
+    context: dict[str, Any] = {
+        "TransactionDT": pick.randint(86_400, 15_000_000),
+        "TransactionAmt": round(pick.lognormvariate(4, 1), 2),
+        "ProductCD": pick.choice(PRODUCTS),
+        **card,
+        **kinds,
+        "card6": pick.choice(["debit", "credit"]),
+        "addr1": 315.0,
+        "addr2": 87.0,
+        "P_emaildomain": "gmail.com",
+        "R_emaildomain": None,
+        "DeviceType": "desktop",
+        "DeviceInfo": "Windows",
+    }
+    return context | more
+
+
+def _reasons(score: float) -> list[dict[str, Any]]:
+    pick = random.Random()
+    names = pick.sample(_FEATURES, 5)
+    pushes = sorted((round(pick.uniform(0.05, 2 * score), 3) for _ in names), reverse=True)
+    values = [str(pick.randint(0, 99)), "Windows", None, "0", "1.25"]
+    return [
+        {"feature": name, "value": value, "contribution": push}
+        for name, value, push in zip(names, values, pushes, strict=True)
+    ]
+
+
+def encode_score(record: Mapping[str, Any], schema_id: int | None = None) -> bytes:
+    return encode_record("fraud_score", dict(record), schema_id)
+
+
+def make_settings(folder: Path, **more: Any) -> DashboardSettings:
+    return DashboardSettings(
+        dashboard_state_dir=folder / "dashboard", model_cache_dir=folder / "models", **more
+    )
+
+
+def make_app(
+    folder: Path,
+    topic: MemoryTopic | None = None,
+    model: StaticModel | None = None,
+    **settings: Any,
+) -> FastAPI:
+    topic = topic or MemoryTopic()
+    return build_app(
+        make_settings(folder, **settings),
+        model or StaticModel(),
+        topic.open,
+        LocalSchemas("fraud_score"),
+    )
+
+
+@contextmanager
+def serve(app: FastAPI) -> Iterator[str]:
+    """The app on a real port of this machine; gives its address."""
+    with listen("127.0.0.1", 0) as listener:
+        address = address_of(listener)
+        server = Server(app, on_exit=app.state.parts.hub.close)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        wait_until(lambda: server.started, 60, what="the server")
+        try:
+            yield address
+        finally:
+            server.should_exit = True
+            thread.join(60)
+            assert not thread.is_alive(), "the server did not end"
+
+
+def is_closed(address: str) -> bool:
+    """Nobody listens there any more."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) != 0
+
+
+@functools.cache
+def tiny_bundle(version: str = "v1") -> Bundle:
+    """A real bundle, trained in a moment on invented rows: large amounts are fraud."""
+    import lightgbm
+
+    batch, labels = _training_rows(400)
+    features = FeatureSet.fit(batch, min_count=5)
+    data = lightgbm.Dataset(
+        features.transform(batch), labels, feature_name=list(features.names), free_raw_data=False
+    )
+    parameters = {"objective": "binary", "num_leaves": 7, "min_data_in_leaf": 5, "verbose": -1,
+                  "num_threads": 1, "seed": 1, "learning_rate": 0.3}  # fmt: skip
+    booster = lightgbm.train(parameters, data, num_boost_round=15)
+    draft = Draft(
+        booster.model_to_string(), features, Thresholds(REVIEW, BLOCK), batch.take(slice(0, 8)), {}
+    )
+    model, rest = build_files(draft)
+    return load_bundle({"model.pkl": model, **rest(version)}, version)
+
+
+def _training_rows(count: int) -> tuple[TransactionBatch, Any]:
+    pick = random.Random(7)
+    rows = [make_transaction(i, amount=pick.uniform(1, 1000)) for i in range(count)]
+    for row in rows:
+        row["C13"] = float(pick.randint(0, 40))
+    labels = np.array([row["TransactionAmt"] > 700 or row["C13"] > 36 for row in rows], np.float64)
+    return build_batch(rows), labels
+
+
+def make_transaction(number: int = 1, amount: float = 50.0, **more: Any) -> dict[str, Any]:
+    return {
+        "TransactionID": number,
+        "TransactionDT": 86_400 + number,
+        "TransactionAmt": amount,
+        "ProductCD": "W",
+        "card1": 9500.0,
+        **more,
+    }

@@ -1,0 +1,125 @@
+"""Small things tests are made of: transactions, models, bundles."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import lightgbm
+import numpy as np
+
+from schemas.batch import TransactionBatch, build_batch
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.store.port import ArtifactStore
+
+
+def make_transaction(number: int = 1, amount: float = 50.0, **fields: Any) -> dict[str, Any]:
+    """A transaction as the contract's JSON object; any column can be given."""
+    return {
+        "TransactionID": number,
+        "TransactionDT": 86_400 + 60 * number,
+        "TransactionAmt": amount,
+        "ProductCD": "W",
+        "card1": 1000.0 + number % 7,
+        "card4": "visa",
+        **fields,
+    }
+
+
+def make_transactions(n: int, seed: int = 1) -> list[dict[str, Any]]:
+    """Varied transactions; a third of the columns beyond the first few are there."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for i in range(n):
+        row = make_transaction(
+            i + 1,
+            float(np.round(rng.gamma(2.0, 60.0) + 0.5, 2)),
+            card1=float(rng.integers(1000, 1030)),
+            addr1=float(rng.integers(100, 110)),
+            C1=float(rng.integers(0, 9)),
+            D1=float(rng.integers(0, 300)),
+            V45=float(rng.integers(0, 4)),
+            V258=float(np.round(rng.exponential(20.0), 4)),
+            P_emaildomain=str(rng.choice(["gmail.com", "yahoo.com", "anonymous.com"])),
+        )
+        if i % 3 == 0:
+            row |= {"R_emaildomain": "gmail.com", "DeviceType": "mobile", "id_02": 1234.5}
+        if i % 5 == 0:
+            del row["card4"]
+        rows.append(row)
+    return rows
+
+
+def make_score(topic: str, partition: int, offset: int, **fields: Any) -> dict[str, Any]:
+    """A score of one input, as the contract's record; as small as a valid one is."""
+    return {
+        "transaction_id": 1,
+        "score": 0.25,
+        "decision": "APPROVE",
+        "is_flagged": False,
+        "review_threshold": 0.5,
+        "block_threshold": 0.9,
+        "model_version": "v1",
+        "scored_at": 1_700_000_000_000,
+        "event_time": None,
+        "reasons": [],
+        "source": {"topic": topic, "partition": partition, "offset": offset},
+        "context": None,
+        **fields,
+    }
+
+
+def make_batch(n: int = 200, seed: int = 1) -> TransactionBatch:
+    """The same as columns."""
+    return build_batch(make_transactions(n, seed))
+
+
+def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 20) -> str:
+    """A small LightGBM model of an invented label, as text."""
+    rng = np.random.default_rng(seed)
+    amount, count = matrix[:, names.index("TransactionAmt")], matrix[:, names.index("C1")]
+    label = (amount / 100 + count / 4 + rng.normal(0, 1, len(matrix))) > 3
+    params = {
+        "objective": "binary",
+        "num_leaves": 15,
+        "learning_rate": 0.2,
+        "min_data_in_leaf": 5,
+        "verbosity": -1,
+        "num_threads": 1,
+        "deterministic": True,
+        "seed": seed,
+    }
+    data = lightgbm.Dataset(matrix, label.astype(int), feature_name=list(names))
+    text: str = lightgbm.train(params, data, trees).model_to_string()
+    return text
+
+
+@cache
+def make_draft(seed: int = 1, review: float = 0.5, block: float = 0.9) -> Draft:
+    """A trained model that has no version yet."""
+    batch = make_batch(400, seed)
+    features = FeatureSet.fit(batch, min_count=5)
+    text = train_text(features.transform(batch), features.names, seed)
+    facts = {"metrics": {"note": "made by a test"}}
+    return Draft(text, features, Thresholds(review, block), batch.take(slice(0, 16)), facts)
+
+
+@cache
+def make_files(version: str = "v1", seed: int = 1, review: float = 0.5) -> dict[str, bytes]:
+    """The files of a version."""
+    model, rest = build_files(make_draft(seed, review))
+    return {"model.pkl": model, **rest(version)}
+
+
+@cache
+def make_bundle(version: str = "v1", seed: int = 1, review: float = 0.5) -> Bundle:
+    """A verified bundle."""
+    return load_bundle(make_files(version, seed, review), version)
+
+
+def publish(store: ArtifactStore, seed: int = 1, review: float = 0.5) -> str:
+    """Publish and promote a small model; its version."""
+    version = store.publish(*build_files(make_draft(seed, review)))
+    store.promote(version, store.current())
+    return version

@@ -1,0 +1,117 @@
+"""Producing to and reading whole topics in tests."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+from schemas.framing import Header
+from stream_scorer.kafka.clients import open_consumer, open_producer
+from stream_scorer.kafka.driver import Consumer, Message, TopicPartition
+from stream_scorer.kafka.reader import ask_span
+from stream_scorer.runtime.settings import KafkaSettings
+from tests.support.waiting import wait_until
+
+_FLUSH_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A record that a read_committed reader got."""
+
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: dict[str, bytes | None]
+
+
+def _seen(message: Message) -> Seen:
+    assert message.error() is None
+    partition, offset = message.partition(), message.offset()
+    assert partition is not None
+    assert offset is not None
+    headers = {
+        name: value.encode() if isinstance(value, str) else value
+        for name, value in dict(message.headers() or []).items()
+    }
+    return Seen(partition, offset, message.key(), message.value(), headers)
+
+
+def produce(
+    settings: KafkaSettings,
+    topic: str,
+    values: Sequence[bytes | None],
+    partitions: int,
+    headers: Sequence[Header] | None = None,
+) -> None:
+    """Record ``i`` goes to partition ``i % partitions`` with the key ``1000 + i % 7``."""
+    producer = open_producer(settings)
+    errors: list[str] = []
+    for i, value in enumerate(values):
+        producer.produce(
+            topic,
+            value,
+            str(1000 + i % 7).encode(),
+            i % partitions,
+            headers=list(headers) if headers else None,
+            on_delivery=lambda error, _: errors.append(str(error)) if error else None,
+        )
+        producer.poll(0)
+    assert producer.flush(_FLUSH_SECONDS) == 0
+    assert not errors
+
+
+def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
+    """Every committed record of a topic, up to its end as of now."""
+    with _reader(settings) as consumer:
+        spans = {p: ask_span(consumer, topic, p) for p in range(_partitions(consumer, topic))}
+        ends = {p: span.high for p, span in spans.items() if span.high > span.low}
+        consumer.assign([TopicPartition(topic, p, 0) for p in ends])
+        seen: list[Seen] = []
+        while ends:
+            seen += [_seen(message) for message in consumer.consume(1000, 0.1)]
+            # Control records have offsets but are never delivered: the position tells.
+            for place in consumer.position([TopicPartition(topic, p) for p in ends]):
+                if place.offset >= ends[place.partition]:
+                    del ends[place.partition]
+        return seen
+
+
+def wait_settled(settings: KafkaSettings, *topics: str) -> None:
+    """Wait until all that is on the topics can be read; for when no txn is open there.
+
+    Kafka answers the end of a txn before it writes the markers, so that what was committed a
+    moment ago may not show yet.
+    """
+    with _reader(settings) as committed, _reader(settings, "read_uncommitted") as written:
+        for topic in topics:
+            wait_until(partial(_is_settled, committed, written, topic), what=f"{topic}'s markers")
+
+
+def _is_settled(committed: Consumer, written: Consumer, topic: str) -> bool:
+    return all(
+        ask_span(committed, topic, p).high == ask_span(written, topic, p).high
+        for p in range(_partitions(written, topic))
+    )
+
+
+@contextmanager
+def _reader(settings: KafkaSettings, isolation: str = "read_committed") -> Iterator[Consumer]:
+    name = f"reader-{uuid.uuid4().hex[:8]}"
+    consumer = open_consumer(settings, name, **{"isolation.level": isolation})
+    try:
+        yield consumer
+    finally:
+        consumer.close()
+
+
+def _partitions(consumer: Consumer, topic: str) -> int:
+    """How many there are; a topic that was made a moment ago has none at first."""
+    return wait_until(
+        lambda: len(consumer.list_topics(topic, timeout=10).topics[topic].partitions),
+        what=f"the partitions of {topic}",
+    )

@@ -1,0 +1,50 @@
+"""The scorer process in this interpreter, on real Kafka."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stream_scorer.process.scorer import ScorerProcess
+from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import ScorerSettings
+from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.records import Seen, read_all
+
+
+def scorer_settings(
+    kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, folder: Path
+) -> ScorerSettings:
+    return ScorerSettings(
+        **kafka.settings.model_dump(),
+        **topics.model_dump(),
+        kafka_group_id=group_id,
+        model_store_uri=(folder / "store").as_uri(),
+        model_cache_dir=folder / "cache",
+        model_poll_seconds=0.2,
+        metrics_port=0,
+        metrics_host="127.0.0.1",
+        kafka_session_timeout_ms=6_000,
+    )
+
+
+@contextmanager
+def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
+    process = ScorerProcess(settings)
+    thread = threading.Thread(target=process.run, name="scorer")
+    thread.start()
+    try:
+        yield process
+    finally:
+        process.stop()
+        thread.join(timeout=90)
+        assert not thread.is_alive()
+
+
+def outcomes(kafka: KafkaUnderTest, topics: TopicSettings) -> tuple[list[Seen], list[Seen]]:
+    return (
+        read_all(kafka.settings, topics.output_topic),
+        read_all(kafka.settings, topics.dlq_topic),
+    )

@@ -1,0 +1,281 @@
+"""Whose a score is: the compiled reader beside the reference decoder."""
+
+from __future__ import annotations
+
+import copy
+import io
+import random
+from typing import Any
+
+import fastavro
+import numpy as np
+import pytest
+
+from schemas.contracts import AvroSchema, load_schema
+from schemas.records import UndecodableRecord, encode_record
+from schemas.resolver import LocalSchemas, UnknownSchema
+from schemas.scores.program import build_program
+from schemas.writer_schema import parse_writer
+from stream_scorer.audit.findings import NOT_SAMPLED
+from stream_scorer.audit.score_reader import ScoreReader, SourceCoordinates, Sources
+from tests.support.factories import make_score
+
+TOPIC = "transactions"
+
+
+def score(offset: int, **changes: Any) -> dict[str, Any]:
+    return make_score(TOPIC, 3, offset, **changes)
+
+
+def score_value(offset: int, **changes: Any) -> bytes:
+    return encode_record("fraud_score", score(offset, **changes))
+
+
+def flagged(offset: int, rng: random.Random) -> bytes:
+    reasons = [
+        {"feature": f"f{i}", "value": rng.choice([None, "é" * i]), "contribution": rng.random()}
+        for i in range(rng.randrange(6))
+    ]
+    context = {"TransactionDT": offset, "ProductCD": "W", "card1": rng.choice([None, 1.0])}
+    return score_value(
+        offset,
+        event_time=rng.choice([None, 2**45]),
+        reasons=reasons,
+        context=rng.choice([None, context]),
+        model_version=f"v{offset // 3}",
+    )
+
+
+def reader() -> ScoreReader:
+    return ScoreReader(LocalSchemas("fraud_score"), TOPIC)
+
+
+def rows(found: Sources, of: ScoreReader) -> list[tuple[int, int, str] | None]:
+    names = of.version_names
+    return [
+        (partition, offset, names[version]) if is_readable else None
+        for partition, offset, version, is_readable in zip(
+            found.partitions.tolist(),
+            found.offsets.tolist(),
+            found.versions.tolist(),
+            found.is_readable.tolist(),
+            strict=True,
+        )
+    ]
+
+
+def test_source_of_a_score_is_read_again_and_again() -> None:
+    found = [reader().source(score_value(offset)) for offset in (5, 2**40)]
+    assert found == [SourceCoordinates(TOPIC, 3, 5), SourceCoordinates(TOPIC, 3, 2**40)]
+
+
+NO_SCORES = [
+    None, b"", b"{}", b"\x00\x00\x00\x00\x07abc", b"\xc3\x01" + b"x" * 8, score_value(5)[:-3],
+    score_value(5)[:12],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", NO_SCORES)
+def test_what_is_no_score_is_refused(value: bytes | None) -> None:
+    with pytest.raises(UndecodableRecord):
+        reader().source(value)
+
+
+def test_scores_flagged_or_not_are_read_as_the_reference_decoder_does() -> None:
+    rng = random.Random(1)
+    offsets = [rng.randrange(2 ** rng.randrange(1, 62)) for _ in range(300)]
+    one = reader()
+    found = rows(one.sources([flagged(offset, rng) for offset in offsets]), one)
+    assert found == [(3, offset, f"v{offset // 3}") for offset in offsets]
+
+
+def test_what_is_no_score_is_told_apart_from_its_neighbours() -> None:
+    values = [score_value(0), *NO_SCORES, score_value(1)]
+    one = reader()
+    assert rows(one.sources(values), one) == [(3, 0, "v1"), *[None] * len(NO_SCORES), (3, 1, "v1")]
+    assert len(one.sources([]).offsets) == 0
+
+
+def test_score_of_another_topic_or_of_an_impossible_place_has_no_source() -> None:
+    sources = [("elsewhere", 3, 1), (TOPIC + "x", 3, 1), (TOPIC, -1, 1), (TOPIC, 3, -1)]
+    values = [
+        score_value(0, source={"topic": t, "partition": p, "offset": o}) for t, p, o in sources
+    ]
+    one = reader()
+    assert rows(one.sources(values), one) == [(-1, -1, "v1")] * 4
+
+
+def test_damaged_scores_are_judged_as_the_reference_decoder_judges_them() -> None:
+    rng = random.Random(2)
+    values = []
+    for offset in range(2000):
+        damaged = bytearray(flagged(offset, rng))
+        for _ in range(rng.randrange(3)):
+            damaged[rng.randrange(10, len(damaged))] = rng.randrange(256)
+        end = len(damaged) if rng.random() < 0.8 else rng.randrange(10, len(damaged))
+        values.append(bytes(damaged[:end]))
+    one = reader()
+    found = one.sources(values)
+    seen = 0
+    for value, row in zip(values, rows(found, one), strict=True):
+        try:
+            source = one.source(value)
+        except UndecodableRecord:
+            continue  # the fast reader does not look at what it steps over
+        assert row is not None, value.hex()
+        if source.topic == TOPIC and source.partition >= 0 and source.offset >= 0:
+            assert row[:2] == (source.partition, source.offset)
+            seen += 1
+        else:
+            assert row[:2] == (-1, -1)
+    assert seen > 100
+
+
+class Registry:
+    """Schemas by id."""
+
+    def __init__(self, *schemas: AvroSchema) -> None:
+        self._schemas = schemas
+
+    def by_id(self, schema_id: int) -> AvroSchema:
+        try:
+            return self._schemas[schema_id]
+        except IndexError:
+            raise UnknownSchema(f"schema id {schema_id}") from None
+
+    def by_guid(self, guid: bytes) -> AvroSchema:
+        raise UnknownSchema(f"GUID {guid.hex()}")
+
+    def by_fingerprint(self, fingerprint: bytes) -> AvroSchema:
+        raise UnknownSchema(f"fingerprint {fingerprint.hex()}")
+
+
+def field(name: str, avro_type: Any) -> dict[str, Any]:
+    return {"name": name, "type": avro_type}
+
+
+SOURCE = {
+    "type": "record",
+    "name": "Source",
+    "fields": [field("offset", "long"), field("partition", "int"), field("topic", "string")],
+}
+DECISION = {"type": "enum", "name": "Decision", "symbols": ["APPROVE", "REVIEW", "BLOCK"]}
+NESTED: dict[str, Any] = {
+    "type": "record",
+    "name": "Later",
+    "fields": [
+        field("tags", {"type": "map", "values": {"type": "array", "items": "string"}}),
+        field("digest", {"type": "fixed", "name": "Digest", "size": 4}),
+        field("again", ["null", "Digest"]),
+        field("source", SOURCE),
+        field("model_version", "string"),
+        field("score", "double"),
+        field("review_threshold", "double"),
+        field("block_threshold", "double"),
+        field("is_flagged", "boolean"),
+        field("transaction_id", "int"),
+        field("decision", DECISION),
+    ],
+}
+CONTENT = {"score": 0.7, "review_threshold": 0.6, "block_threshold": 0.9, "is_flagged": True,
+           "transaction_id": 70, "decision": "REVIEW"}  # fmt: skip
+UNUSUAL = {
+    "type": "record",
+    "name": "Unusual",
+    "fields": [field("source", ["null", SOURCE]), field("model_version", "string")],
+}
+
+
+def framed(schema_id: int, schema: Any, value: dict[str, Any]) -> bytes:
+    body = io.BytesIO()
+    fastavro.schemaless_writer(body, fastavro.parse_schema(schema), value)
+    return b"\x00" + schema_id.to_bytes(4, "big") + body.getvalue()
+
+
+def test_scores_of_several_writers_are_read_each_by_its_own_schema() -> None:
+    place = {"topic": TOPIC, "partition": 1, "offset": 8}
+    nested = {"tags": {"a": ["b", "c"], "d": []}, "digest": b"abcd", "again": b"efgh",
+              "source": place, "model_version": "v5"} | CONTENT  # fmt: skip
+    values = [
+        framed(0, NESTED, nested),
+        framed(1, UNUSUAL, {"source": place, "model_version": "v6"}),
+        framed(2, load_schema("fraud_score"), score(4)),
+        framed(0, NESTED, nested | {"tags": {}, "again": None}),
+        framed(3, NESTED, nested),
+        framed(1, UNUSUAL, {"source": None, "model_version": "v6"}),
+    ]
+    one = ScoreReader(Registry(NESTED, UNUSUAL, load_schema("fraud_score")), TOPIC)
+    expected = [(1, 8, "v5"), (1, 8, "v6"), (3, 4, "v1"), (1, 8, "v5"), None, None]
+    assert rows(one.sources(values), one) == expected
+
+
+def content(values: list[bytes], *schemas: AvroSchema) -> list[tuple[int, bool]]:
+    found = ScoreReader(Registry(*schemas), TOPIC).sources(values)
+    return list(zip(found.transactions.tolist(), found.is_plausible.tolist(), strict=True))
+
+
+OWN = load_schema("fraud_score")
+FLAGGED = {"is_flagged": True, "decision": "REVIEW"}
+BLOCKED = {"is_flagged": True, "decision": "BLOCK"}
+REORDERED = copy.deepcopy(NESTED)
+REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "is_plausible"),
+    [
+        ({}, True),
+        ({"score": 0.0}, True),
+        ({"score": 1.0, **BLOCKED}, True),
+        ({"score": 0.5, **FLAGGED}, True),
+        ({"score": 0.9, **BLOCKED}, True),
+        ({"score": 0.8, "review_threshold": 0.9, "block_threshold": 0.7, **BLOCKED}, True),
+        ({"score": 7.5, **BLOCKED}, False),
+        ({"score": -1e-9}, False),
+        ({"score": float("nan")}, False),
+        ({"score": 0.5}, False),
+        ({"score": 0.9, **FLAGGED}, False),
+        ({"score": 0.49, **FLAGGED}, False),
+        ({"is_flagged": True}, False),
+        ({"score": 0.6, "decision": "REVIEW"}, False),
+    ],
+)
+def test_score_has_to_agree_with_its_own_decision(
+    changes: dict[str, Any], is_plausible: bool
+) -> None:
+    said = score(1, transaction_id=2**60 + 1, **changes)
+    values = [framed(0, OWN, said), framed(0, OWN, score(2, transaction_id=-5))]
+    assert content(values, OWN) == [(2**60 + 1, is_plausible), (-5, True)]
+    place = {"tags": {}, "digest": b"abcd", "again": None, **said}
+    assert build_program(parse_writer(REORDERED)) is None  # so the reference decoder reads it
+    assert content([framed(0, REORDERED, place | {"transaction_id": 8})], REORDERED) == [
+        (8, is_plausible)
+    ]
+
+
+def test_score_that_says_nothing_is_not_plausible() -> None:
+    place = {"topic": TOPIC, "partition": 1, "offset": 8}
+    value = framed(0, UNUSUAL, {"source": place, "model_version": "v6"})
+    assert content([value], UNUSUAL) == [(NOT_SAMPLED, False)]
+
+
+def test_score_cut_short_anywhere_is_not_read() -> None:
+    value, one = score_value(5), reader()
+    found = one.sources([value[:size] for size in range(len(value) + 1)])
+    assert np.flatnonzero(found.is_readable).tolist() == [len(value)]
+
+
+def test_schema_that_keeps_the_source_elsewhere_has_no_program() -> None:
+    assert build_program(parse_writer(NESTED)) is not None
+    assert build_program(parse_writer(UNUSUAL)) is None
+    assert build_program(parse_writer({"type": "record", "name": "Empty", "fields": []})) is None
+
+
+def test_blocks_that_say_their_size_are_stepped_over() -> None:
+    value = framed(0, NESTED, {"tags": {}, "digest": b"abcd", "again": None,
+                   "source": {"topic": TOPIC, "partition": 1, "offset": 8},
+                   "model_version": "v5"} | CONTENT)  # fmt: skip
+    # Avro specification, "Arrays" and "Maps": a negative count is followed by the block's bytes.
+    sized = b"\x01\x06\x02k\x00\x00"  # one entry of three bytes, k with no items, and the end
+    one = ScoreReader(Registry(NESTED), TOPIC)
+    assert rows(one.sources([value[:5] + sized + value[6:]]), one) == [(1, 8, "v5")]

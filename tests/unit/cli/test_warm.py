@@ -1,0 +1,66 @@
+"""What ``stream-scorer warm`` compiles is all that scorer, ``/predict`` and ``verify`` run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from functools import cache
+from typing import Any
+
+WARM_AND_RUN = """
+import json, sys
+from stream_scorer.cli.warm import warm_all
+
+def compiled_loops():
+    return {
+        f"{module}.{name}": sorted(map(str, value.signatures))
+        for module, content in list(sys.modules.items())
+        if module.startswith(("schemas", "stream_scorer"))
+        for name, value in vars(content).items()
+        if getattr(value, "signatures", None) and hasattr(value, "py_func")
+    }
+
+warm_all()
+before = compiled_loops()
+from tests.support import warm_paths
+for path in warm_paths.ALL:
+    path()
+print(json.dumps({"before": before, "after": compiled_loops()}))
+"""
+
+
+@cache
+def loops() -> dict[str, dict[str, list[str]]]:
+    """The compiled functions and their kinds of arguments, in a process of their own.
+
+    In this one another test may have had something compiled that ``warm`` forgets.
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", WARM_AND_RUN],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found: Any = json.loads(done.stdout)
+    return dict(found)
+
+
+def test_warm_compiles_whatever_scorer_predict_and_verify_run() -> None:
+    before, after = loops()["before"], loops()["after"]
+    new = {name: set(kinds) - set(before.get(name, [])) for name, kinds in after.items()}
+    assert {name: kinds for name, kinds in new.items() if kinds} == {}
+
+
+def test_stream_loops_are_compiled_for_one_kind_of_arguments() -> None:
+    before = loops()["before"]
+    for name in (
+        "schemas.avro.kernel.decode_avro",
+        "schemas.json.kernel.decode_json",
+        "schemas.avro.write_kernel.write_scores",
+        "stream_scorer.features.kernel.build_features",
+        "schemas.scores.kernel.find_sources",
+    ):
+        assert len(before[name]) == 1, name

@@ -1,0 +1,127 @@
+"""Bodies of requests: what all of them together may weigh, and what is given back."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import Request
+from fastapi.testclient import TestClient
+from starlette.requests import ClientDisconnect
+
+from dashboard.predicting import MAX_BODY_BYTES
+from dashboard.web.body import BODIES_BYTES, BodyBudget, read_body
+from dashboard.web.problems import Problem
+from tests.support.dashboard_kit import StaticModel, make_app, make_transaction, tiny_bundle
+
+BODY = orjson.dumps({"transactions": [make_transaction()]})
+
+
+class Upload:
+    """A request whose body comes as the test says."""
+
+    def __init__(self, **headers: str) -> None:
+        self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        raw = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+        self.request = Request({"type": "http", "headers": raw}, self._messages.get)
+
+    def send(self, part: bytes, *, more: bool = True) -> None:
+        self._messages.put_nowait({"type": "http.request", "body": part, "more_body": more})
+
+    def leave(self) -> None:
+        self._messages.put_nowait({"type": "http.disconnect"})
+
+
+async def read(upload: Upload, budget: BodyBudget, most: int = 100) -> bytes:
+    with budget.share() as take:
+        return await read_body(upload.request, most, take)
+
+
+async def settle() -> None:
+    """Let every task go on until it waits."""
+    for _ in range(10):
+        await asyncio.sleep(0)
+
+
+def test_bodies_count_as_they_arrive_and_until_they_are_done_with() -> None:
+    async def scenario() -> None:
+        budget = BodyBudget(150)
+        first, second = Upload(content_length="100"), Upload(content_length="100")
+        reading = [asyncio.create_task(read(upload, budget)) for upload in (first, second)]
+        await settle()
+        assert budget.held == 0  # announced alone
+        first.send(b"a" * 90)
+        second.send(b"b" * 60)
+        await settle()
+        assert budget.held == 150
+        second.send(b"b")
+        with pytest.raises(Problem) as caught:
+            await reading[1]
+        assert caught.value.status == 503
+        assert int(caught.value.headers["Retry-After"]) > 0
+        assert caught.value.headers["Connection"] == "close"
+        assert budget.held == 90
+        first.send(b"a" * 10, more=False)
+        assert await reading[0] == b"a" * 100
+        assert budget.held == 0
+
+    asyncio.run(scenario())
+
+
+def test_whatever_ends_a_body_gives_its_bytes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        budget = BodyBudget(1000)
+        large, gone, late = Upload(), Upload(), Upload()
+        for upload in (large, gone, late):
+            upload.send(b"a" * 60)
+        large.send(b"a" * 60)
+        gone.leave()
+        with pytest.raises(Problem) as too_large:
+            await read(large, budget)
+        with pytest.raises(ClientDisconnect):
+            await read(gone, budget)
+        monkeypatch.setattr("dashboard.web.body.BODY_SECONDS", 0.001)
+        with pytest.raises(Problem) as too_late:
+            await read(late, budget)
+        assert (too_large.value.status, too_late.value.status) == (413, 408)
+        assert budget.held == 0
+
+    asyncio.run(scenario())
+
+
+def test_largest_body_alone_always_has_room() -> None:
+    assert BODIES_BYTES >= 10 * MAX_BODY_BYTES
+
+
+def test_predict_says_when_to_come_back_and_serves_then(tmp_path: Path) -> None:
+    app = make_app(tmp_path, model=StaticModel(tiny_bundle()))
+    with TestClient(app, "http://127.0.0.1") as client:
+        budget = app.state.parts.bodies
+        with budget.share() as take:
+            take(BODIES_BYTES - len(BODY) + 1)
+            refused = client.post("/predict", content=BODY)
+            assert client.get("/livez").status_code == 200
+        assert refused.status_code == 503
+        assert refused.headers["content-type"] == "application/problem+json"
+        assert refused.json()["type"] == "too-many-bodies"
+        assert int(refused.headers["retry-after"]) > 0
+        assert client.post("/predict", content=BODY).status_code == 200
+        assert client.post("/predict", content=b"{").status_code == 422
+        assert budget.held == 0
+
+
+def test_body_counts_while_it_is_scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    app = make_app(tmp_path, model=StaticModel(tiny_bundle()))
+    held: list[int] = []
+
+    def predict(*_: Any) -> Any:
+        held.append(app.state.parts.bodies.held)
+        raise Problem(422, "not today")
+
+    monkeypatch.setattr("dashboard.web.predict._predict", predict)
+    with TestClient(app, "http://127.0.0.1") as client:
+        assert client.post("/predict", content=BODY).status_code == 422
+    assert held == [len(BODY)]

@@ -1,0 +1,209 @@
+"""Ticks and their fan-out: merged for the slow, replayed for those who return, bounded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+import pytest
+from fastapi.sse import ServerSentEvent
+
+from dashboard.cache.flag import Flag, build_flag
+from dashboard.cache.flag_table import Counts
+from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedState
+from dashboard.live.hub import KNOWN_SECONDS, Hub, TooManyStreams, while_known
+from dashboard.live.pulse import Pulse
+from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks
+from tests.support.dashboard_kit import StaticModel, make_score
+
+
+def make_flags(count: int) -> tuple[Flag, ...]:
+    return tuple(build_flag(make_score(0.9), "fraud-scores", 0, i) for i in range(count))
+
+
+def make_tick(seq: int, scored: int = 0, rows: int = 0, **more: Any) -> Tick:
+    activity = Activity(scored, rows, make_flags(rows), 0, more.get("is_reset", False))
+    return build_tick(seq, activity, (1.0, 0.1), b'"lag":%d' % seq)
+
+
+def make_hub(limit: int = 3) -> Hub:
+    return Hub("boot", make_tick(0), limit)
+
+
+def test_slow_client_gets_one_merged_tick_with_the_latest_state() -> None:
+    async def scenario() -> dict[str, Any]:
+        hub = make_hub()
+        stream = hub.open(None)
+        await anext(stream)
+        for seq in range(1, 6):
+            hub.publish(make_tick(seq, scored=10, rows=20))
+        event = await anext(stream)
+        assert event.id == "boot-5"
+        data: dict[str, Any] = orjson.loads(event.raw_data or "")
+        return data
+
+    data = asyncio.run(scenario())
+    assert data["n"] == 50
+    assert data["flagged"] == 100
+    assert data["lag"] == 5
+    assert len(data["rows"]) == TICK_ROWS
+    assert data["more"] == data["dropped"] == 100 - TICK_ROWS
+
+
+def test_merging_keeps_the_newest_rows_and_any_reset() -> None:
+    older, newer = make_tick(1, rows=TICK_ROWS, is_reset=True), make_tick(2, rows=3)
+    merged = merge_ticks(older, newer)
+    assert merged.rows == newer.rows + older.rows[: TICK_ROWS - 3]
+    assert merged.is_reset
+
+
+def test_event_is_rendered_once_for_all_clients() -> None:
+    async def scenario() -> None:
+        hub = make_hub()
+        streams = [hub.open(None) for _ in range(2)]
+        for stream in streams:
+            await anext(stream)
+        hub.publish(make_tick(1, scored=1, rows=1))
+        first, second = [await anext(stream) for stream in streams]
+        assert first is second
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("last", "kind", "scored"),
+    [
+        (None, "tick", 0),
+        ("boot-150", "tick", 0),
+        ("boot-148", "tick", 2),
+        ("boot-3", "reset", 0),  # fell out of the ring
+        ("other-148", "reset", 0),
+        ("boot-900", "reset", 0),
+        ("nonsense", "reset", 0),
+    ],
+)
+def test_returning_client_is_replayed_or_told_to_start_over(
+    last: str | None, kind: str, scored: int
+) -> None:
+    async def scenario() -> None:
+        hub = make_hub()
+        for seq in range(1, 151):
+            hub.publish(make_tick(seq, scored=1))
+        event = await anext(hub.open(last))
+        assert (event.event, event.id) == (kind, "boot-150")
+        assert orjson.loads(event.raw_data or "")["n"] == scored
+
+    asyncio.run(scenario())
+
+
+def test_streams_beyond_the_limit_are_refused_until_one_leaves() -> None:
+    hub = make_hub(limit=2)
+    first, _ = hub.open(None), hub.open(None)
+    with pytest.raises(TooManyStreams):
+        hub.open(None)
+    hub.leave(first)
+    hub.open(None)
+    assert len(hub) == 2
+
+
+def test_closing_ends_waiting_and_later_streams() -> None:
+    async def scenario() -> None:
+        hub = make_hub()
+        stream = hub.open(None)
+        await anext(stream)
+        waiting = asyncio.ensure_future(anext(stream, None))
+        await asyncio.sleep(0)
+        hub.close()
+        assert await asyncio.wait_for(waiting, 5) is None
+        assert [event async for event in hub.open(None)] == []
+
+    asyncio.run(scenario())
+
+
+def test_rate_is_that_of_the_last_ten_seconds() -> None:
+    rates = Rates()
+    assert rates.add(100.0, 0, 0) == (0.0, 0.0)
+    assert rates.add(101.0, 50, 5) == (50.0, 5.0)
+    for second in range(102, 140):
+        found = rates.add(float(second), 20, 1)
+    assert found == pytest.approx((20.0, 1.0))
+
+
+def test_board_keeps_the_newest_rows_and_counts_the_rest() -> None:
+    board = Board()
+    board.enter(FeedState.LIVE)
+    board.add(80, make_flags(80), None, Counts(scored=80))
+    activity = board.drain()
+    assert len(activity.rows) == TICK_ROWS
+    assert activity.more == 80 - TICK_ROWS
+    assert [f.key for f in activity.rows] == sorted((f.key for f in activity.rows), reverse=True)
+    assert board.drain() == Activity(0, 0, (), 0, is_reset=False)
+
+
+def test_pulse_numbers_its_ticks_and_carries_the_state() -> None:
+    board = Board(clock=lambda: 1.0)
+    pulse = Pulse(board, StaticModel(problem="artifact store: down"))
+    board.enter(FeedState.WAITING, "no broker")
+    tick = pulse.beat(Activity(0, 0, (), 0, is_reset=False), 1.0)
+    vitals = orjson.loads(b"{" + tick.vitals + b"}")
+    assert (pulse.first().seq, tick.seq) == (0, 1)
+    assert vitals["feed"]["state"] == "waiting"
+    assert vitals["feed"]["detail"] == "no broker"
+    assert vitals["model"] == {
+        "version": None,
+        "detail": "artifact store: down",
+        "rejected": None,
+    }
+
+
+@pytest.mark.parametrize("until", [0, 3, 7])
+def test_stream_ends_soon_after_its_reader_is_not_known_any_more(until: int) -> None:
+    now = 0
+
+    async def ticks() -> AsyncIterator[ServerSentEvent]:
+        nonlocal now
+        for now in range(100):  # one a second
+            yield ServerSentEvent(data=now, id=str(now))
+
+    async def scenario() -> list[int]:
+        events = while_known(ticks(), lambda: now < until, clock=lambda: float(now))
+        return [int(event.id or "") async for event in events]
+
+    seen = asyncio.run(scenario())
+    assert seen == list(range(seen[-1] + 1))
+    assert until - 1 <= seen[-1] < until + KNOWN_SECONDS
+
+
+def test_stream_of_one_who_stays_known_goes_on() -> None:
+    asked: list[float] = []
+
+    async def scenario() -> int:
+        hub, now = make_hub(), 0.0
+        stream = hub.open(None)
+
+        def is_known() -> bool:
+            asked.append(now)
+            return True
+
+        events = while_known(stream, is_known, clock=lambda: now)
+        await anext(events)
+        for seq in range(1, 40):
+            now = seq / 4
+            hub.publish(make_tick(seq))
+            event = await anext(events)
+        assert event.id == "boot-39"
+        stream.end()
+        return len([event async for event in events])
+
+    assert asyncio.run(scenario()) == 0
+    assert asked == [KNOWN_SECONDS * i for i in range(1, 1 + int(39 / 4 / KNOWN_SECONDS))]
+
+
+@pytest.mark.parametrize("last", ["boot-²", "boot-٣", "boot-"])
+def test_event_id_that_is_no_number_is_a_reset(last: str) -> None:
+    async def scenario() -> str | None:
+        return (await anext(make_hub().open(last))).event
+
+    assert asyncio.run(scenario()) == "reset"

@@ -1,0 +1,110 @@
+"""The prefix reader says what fastavro says."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import fastavro
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboard.feed.prefix import PrefixReader
+from schemas.contracts import AvroSchema, load_schema
+from schemas.records import decode_record
+from schemas.resolver import LocalSchemas, UnknownSchema
+from tests.support.dashboard_kit import encode_score, make_score
+
+INT64 = st.integers(-(2**63), 2**63 - 1)
+
+
+class Registry:
+    """Knows one schema under one id."""
+
+    def __init__(self, schema: AvroSchema) -> None:
+        self._schema = schema
+        self.asked = 0
+
+    def by_id(self, schema_id: int) -> AvroSchema:
+        self.asked += 1
+        if schema_id != 5:
+            raise UnknownSchema(f"schema id {schema_id}")
+        return self._schema
+
+    def by_guid(self, guid: bytes) -> AvroSchema:
+        raise UnknownSchema(guid.hex())
+
+    def by_fingerprint(self, fingerprint: bytes) -> AvroSchema:
+        raise UnknownSchema(fingerprint.hex())
+
+
+@given(
+    number=INT64,
+    score=st.floats(0, 1),
+    scored_at=INT64,
+    version=st.text(max_size=40),
+    thresholds=st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
+)
+def test_prefix_and_stamp_equal_the_full_decode(
+    number: int, score: float, scored_at: int, version: str, thresholds: tuple[float, float]
+) -> None:
+    review, block = thresholds
+    value = encode_score(
+        make_score(score)
+        | {
+            "transaction_id": number,
+            "scored_at": scored_at,
+            "model_version": version,
+            "review_threshold": review,
+            "block_threshold": block,
+        }
+    )
+    full = decode_record("fraud_score", value)
+    reader = PrefixReader(LocalSchemas("fraud_score"))
+    assert reader.read(value) == (full["score"], full["is_flagged"])
+    assert reader.stamp(value) == (
+        full["review_threshold"],
+        full["block_threshold"],
+        full["model_version"],
+        full["scored_at"],
+    )
+
+
+def test_no_cut_of_a_record_is_read_past_its_end() -> None:
+    value = encode_score(make_score(0.1))
+    reader = PrefixReader(LocalSchemas("fraud_score"))
+    for end in range(len(value)):
+        try:
+            prefix = reader.read(value[:end])
+        except (ValueError, UnknownSchema):
+            continue
+        assert prefix == (0.1, False)
+
+
+@pytest.mark.parametrize("value", [b"", b"\x00", b"{}", b"\xc3\x01", b"\xff" * 40])
+def test_what_is_no_score_is_refused(value: bytes) -> None:
+    with pytest.raises((ValueError, UnknownSchema)):
+        PrefixReader(LocalSchemas("fraud_score")).read(value)
+
+
+def test_confluent_framing_asks_the_registry_once() -> None:
+    registry = Registry(load_schema("fraud_score"))
+    reader = PrefixReader(registry)
+    for score in (0.1, 0.9):
+        prefix = reader.read(encode_score(make_score(score), schema_id=5))
+        assert prefix == (score, score > 0.5)
+    assert registry.asked == 1
+    with pytest.raises(UnknownSchema):
+        reader.read(encode_score(make_score(), schema_id=6))
+
+
+def test_schema_that_starts_differently_is_left_to_the_full_decode() -> None:
+    fields: list[dict[str, Any]] = load_schema("fraud_score")["fields"]
+    turned = {**load_schema("fraud_score"), "fields": [fields[1], fields[0], *fields[2:]]}
+    out = io.BytesIO(b"\x00\x00\x00\x00\x05")
+    out.seek(5)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(turned), make_score(0.9))
+    registry = Registry(turned)
+    assert PrefixReader(registry).read(out.getvalue()) is None
+    assert decode_record("fraud_score", out.getvalue(), registry)["score"] == 0.9

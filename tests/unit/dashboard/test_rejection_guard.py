@@ -1,0 +1,262 @@
+"""Token buckets, and the answers of a dashboard to those who ask too much or guess."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fastapi import FastAPI, Request
+from fastapi.testclient import TestClient
+
+from dashboard.web.auth import is_cross_site
+from dashboard.web.headers import SECURITY_HEADERS
+from dashboard.web.limits import Buckets, client_key
+from dashboard.web.tokens import make_token
+from tests.support.dashboard_kit import StaticModel, make_app, make_transaction, tiny_bundle
+
+PROBLEM = "application/problem+json"
+BOARD = "http://board.example"
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_bucket_gives_its_burst_and_then_its_rate(clock: Clock) -> None:
+    buckets = Buckets(2.0, 5.0, clock)
+    for _ in range(5):
+        assert buckets.wait_seconds("ana") == 0
+        buckets.charge("ana", 1)
+    assert buckets.wait_seconds("ana") == pytest.approx(0.5)
+    assert buckets.wait_seconds("bob") == 0
+    clock.now += 0.5
+    assert buckets.wait_seconds("ana") == 0
+    buckets.charge("ana", 1)
+    assert buckets.wait_seconds("ana") > 0
+    clock.now += 1e6
+    for _ in range(5):
+        buckets.charge("ana", 1)
+    assert buckets.wait_seconds("ana") > 0  # an idle time saves up no more than the burst
+
+
+def test_debt_is_waited_for_in_full(clock: Clock) -> None:
+    buckets = Buckets(10.0, 10.0, clock)
+    buckets.charge("ana", 1000)
+    assert buckets.wait_seconds("ana") == pytest.approx(99.1)
+    clock.now += 99.2
+    assert buckets.wait_seconds("ana") == 0
+
+
+def test_rate_of_zero_is_no_limit(clock: Clock) -> None:
+    buckets = Buckets(0, 0, clock)
+    buckets.charge("ana", 1e9)
+    assert buckets.wait_seconds("ana") == 0
+    assert len(buckets) == 0
+
+
+def test_memory_is_bounded_and_forgets_who_was_not_seen_for_longest(clock: Clock) -> None:
+    buckets = Buckets(1.0, 1.0, clock, max_keys=100)
+    for i in range(10_000):
+        buckets.charge(f"address {i}", 5)
+        buckets.charge("guesser", 5)
+    assert len(buckets) == 100
+    assert buckets.wait_seconds("guesser") > 0
+    assert buckets.wait_seconds("address 0") == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2:ffff::1", "2001:db8:1:2::"),
+        ("testclient", "testclient"),
+    ],
+)
+def test_client_is_its_address_or_its_network(host: str, key: str) -> None:
+    assert client_key(Request({"type": "http", "client": (host, 1), "headers": []})) == key
+
+
+@pytest.mark.parametrize(
+    ("peer", "forwarded", "key"),
+    [
+        ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # the first is the client's word
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
+        ("10.0.0.1", "203.0.113.9:50123", "203.0.113.9"),
+        ("10.0.0.1", "198.51.100.1:1, 203.0.113.9:50124, 10.0.0.2:80", "203.0.113.9"),
+        ("10.0.0.1", "[2001:db8:1:2::3]:50125", "2001:db8:1:2::"),
+        ("10.0.0.1", "[2001:db8:1:2::3]", "2001:db8:1:2::"),
+        ("10.0.0.1", "2001:db8:1:2::3", "2001:db8:1:2::"),
+        ("10.0.0.1", "fe80::1%eth7", "fe80::"),
+        ("10.0.0.1", "203.0.113.9, ,", "203.0.113.9"),
+        ("10.0.0.1", "x" * 500, "10.0.0.1"),
+        ("10.0.0.1", "unknown", "10.0.0.1"),
+        ("10.0.0.1", "198.51.100.1, _hidden, 10.0.0.2", "10.0.0.2"),
+        ("10.0.0.1", "[", "10.0.0.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+        ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
+    ],
+)
+def test_only_a_proxy_speaks_for_others(peer: str, forwarded: str, key: str) -> None:
+    headers = [(b"x-forwarded-for", forwarded.encode())]
+    request = Request({"type": "http", "client": (peer, 1), "headers": headers})
+    assert client_key(request, [ipaddress.ip_network("10.0.0.0/8")]) == key
+
+
+def predicting(folder: Path, **settings: Any) -> FastAPI:
+    return make_app(folder, model=StaticModel(tiny_bundle()), **settings)
+
+
+def body(rows: int) -> bytes:
+    return orjson.dumps({"transactions": [make_transaction(i) for i in range(rows)]})
+
+
+def test_predict_is_limited_by_rows(tmp_path: Path) -> None:
+    app = predicting(tmp_path, dashboard_predict_rows_per_second=10)  # a burst of 20
+    with TestClient(app, "http://127.0.0.1") as client:
+        assert client.post("/predict", content=body(100)).status_code == 200
+        refused = client.post("/predict", content=body(1))
+        assert refused.status_code == 429
+        assert refused.headers["content-type"] == PROBLEM
+        assert 7 <= int(refused.headers["retry-after"]) <= 9
+        assert refused.json()["type"] == "too-many-requests"
+        assert "DASHBOARD_PREDICT_ROWS_PER_SECOND=10" in refused.json()["detail"]
+        assert client.get("/livez").status_code == 200
+
+
+def test_faulty_requests_are_paid_for_by_their_size(tmp_path: Path) -> None:
+    app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
+    with TestClient(app, "http://127.0.0.1") as client:
+        assert client.post("/predict", content=b"[" * 8192 * 30).status_code == 422
+        assert client.post("/predict", content=body(1)).status_code == 429
+
+
+def test_default_rate_is_far_from_usual_use(tmp_path: Path) -> None:
+    with TestClient(predicting(tmp_path), "http://127.0.0.1") as client:
+        content = body(1000)
+        assert {client.post("/predict", content=content).status_code for _ in range(20)} == {200}
+
+
+def test_each_user_has_a_rate_of_their_own(tmp_path: Path) -> None:
+    app = predicting(
+        tmp_path,
+        dashboard_auth="proxy",
+        dashboard_proxy_addresses="10.0.0.1",
+        dashboard_predict_rows_per_second=10,
+    )
+    with TestClient(app, BOARD, client=("10.0.0.1", 5000)) as client:
+        for user, status in (("ana", 200), ("ana", 429), ("bob", 200)):
+            headers = {"x-forwarded-user": user}
+            answer = client.post("/predict", content=body(100), headers=headers)
+            assert answer.status_code == status, user
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str]]:
+    token, line = make_token("ana", "analyst")
+    path = tmp_path / "tokens"
+    path.write_text(line + "\n")
+    app = make_app(
+        tmp_path,
+        dashboard_auth="token",
+        dashboard_tokens_file=path,
+        dashboard_failed_logins_per_minute=3,
+    )
+    with TestClient(app, BOARD, follow_redirects=False) as client:
+        yield client, token
+
+
+def test_guesser_has_to_wait_by_bearer_and_by_form(
+    guarded: tuple[TestClient, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, token = guarded
+    right = {"authorization": f"Bearer {token}"}
+    assert client.get("/api/v1/meta", headers=right).status_code == 200
+    with caplog.at_level(logging.WARNING):
+        for i in range(3):
+            wrong = {"authorization": f"Bearer guess-{i}"}
+            assert client.get("/api/v1/meta", headers=wrong).status_code == 401
+    assert "guess-" not in caplog.text
+    wrong = {"authorization": "Bearer guess-9"}
+    refused = client.get("/api/v1/meta", headers=wrong)
+    assert refused.status_code == 429
+    assert refused.headers["content-type"] == PROBLEM
+    assert 1 <= int(refused.headers["retry-after"]) <= 20
+    form = client.post("/login", data={"token": token})
+    assert form.status_code == 429
+    assert int(form.headers["retry-after"]) >= 1
+    assert "try again in" in form.text
+    # Programs behind the same address whose token was right go on.
+    assert client.get("/api/v1/meta", headers=right).status_code == 200
+
+
+def test_form_alone_is_limited_too_and_a_session_goes_on(guarded: tuple[TestClient, str]) -> None:
+    client, token = guarded
+    assert client.post("/login", data={"token": token}).status_code == 303
+    codes = [client.post("/login", data={"token": "guess"}).status_code for _ in range(5)]
+    assert codes == [401, 401, 401, 429, 429]
+    assert client.get("/api/v1/meta").status_code == 200
+    right = {"authorization": f"Bearer {token}"}
+    assert client.get("/api/v1/meta", headers=right).status_code == 429  # never seen before
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/nothing", "/static/nothing", "/static/../app.py", "/static/%2e%2e/app.py",
+             "/static/..%2f..%2fpyproject.toml", "/static//etc/passwd", "/login", "/api/v1/flags",
+             "/t/0-1", "/health", "/metrics", "//evil.example/login/", "/login/"],
+)  # fmt: skip
+@pytest.mark.parametrize("method", ["GET", "POST", "TRACE"])
+def test_every_answer_carries_the_security_headers(
+    guarded: tuple[TestClient, str], method: str, path: str
+) -> None:
+    client, token = guarded
+    answer = client.request(method, path, headers={"authorization": f"Bearer {token}"})
+    for name, value in SECURITY_HEADERS.items():
+        assert answer.headers[name] == value
+    assert answer.headers["cache-control"] in ("no-store", "no-cache")
+    assert "location" not in answer.headers or answer.headers["location"].startswith("/login")
+    if ".." in path or "%" in path or "etc" in path:
+        assert answer.status_code in (403, 404, 405)
+
+
+def test_policy_allows_neither_inline_code_nor_frames() -> None:
+    policy = SECURITY_HEADERS["Content-Security-Policy"]
+    assert "unsafe" not in policy
+    assert "default-src 'none'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert SECURITY_HEADERS["X-Content-Type-Options"] == "nosniff"
+
+
+@pytest.mark.parametrize("origin", ["null", "http://[", "http://evil.example", "https://board", ""])
+def test_any_other_origin_is_another_site(origin: str) -> None:
+    assert is_cross_site({"origin": origin, "host": "board.example"})
+
+
+def test_malformed_origin_is_refused_and_no_fault_of_ours(guarded: tuple[TestClient, str]) -> None:
+    client, _ = guarded
+    answer = client.post("/login", data={"token": "x"}, headers={"origin": "http://["})
+    assert answer.status_code == 403
+
+
+def test_names_beyond_any_length_are_nobody(tmp_path: Path) -> None:
+    app = make_app(tmp_path, dashboard_auth="proxy", dashboard_proxy_addresses="10.0.0.1")
+    client = TestClient(app, BOARD, client=("10.0.0.1", 5000))
+    for length, status in ((254, 200), (255, 401)):
+        headers = {"x-forwarded-user": "a" * length}
+        assert client.get("/api/v1/meta", headers=headers).status_code == status

@@ -1,0 +1,51 @@
+"""``/predict`` in its caller's trace, when traces are asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fastapi.testclient import TestClient
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+from dashboard.app import build_app
+from schemas.resolver import LocalSchemas
+from stream_scorer.runtime.tracing import Tracing
+from tests.support.dashboard_kit import (
+    MemoryTopic,
+    StaticModel,
+    make_settings,
+    make_transaction,
+    tiny_bundle,
+)
+
+TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+
+
+def test_predict_is_a_span_of_its_callers_trace_and_nothing_else_is(tmp_path: Path) -> None:
+    exporter = InMemorySpanExporter()
+    tracing = Tracing("dashboard", exporter)
+    app = build_app(
+        make_settings(tmp_path),
+        StaticModel(tiny_bundle()),
+        MemoryTopic().open,
+        LocalSchemas("fraud_score"),
+        tracing,
+    )
+    with TestClient(app, "http://127.0.0.1") as client:
+        body = {"transactions": [make_transaction(), make_transaction()]}
+        headers = {"traceparent": f"00-{TRACE}-{SPAN}-01"}
+        assert client.post("/predict", json=body, headers=headers).status_code == 200
+        assert client.post("/predict", content=b"nonsense").status_code == 422
+        assert client.get("/livez").status_code == 200
+    tracing.close()
+    first, second = exporter.get_finished_spans()
+    assert (first.name, second.name) == ("POST /predict",) * 2
+    assert first.attributes is not None
+    assert second.attributes is not None
+    assert first.attributes["fraud_scorer.transactions"] == 2
+    assert first.attributes["http.response.status_code"] == 200
+    assert second.attributes["http.response.status_code"] == 422
+    assert first.parent is not None
+    assert f"{first.parent.span_id:016x}" == SPAN
+    assert first.context is not None
+    assert f"{first.context.trace_id:032x}" == TRACE

@@ -1,0 +1,268 @@
+"""Who may import whom, room by room, read from the sources: imports inside functions count too."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from tests.house.graph import (
+    PACKAGES,
+    circles,
+    find_modules,
+    module_graph,
+    read_imports,
+    room_graph,
+    room_of,
+)
+from tests.house.sizes import (
+    count_lines,
+    folder_sizes,
+    functions,
+    python_files,
+)
+
+WALLS = """
+schemas:
+schemas.avro: schemas
+schemas.json: schemas
+schemas.csv: schemas
+schemas.scores: schemas schemas.avro
+schemas.transactions: schemas schemas.avro schemas.json
+errors:
+drift:
+runtime: schemas errors
+settings: runtime
+features: schemas
+kafka: schemas errors runtime
+model.store: errors runtime
+model.forest: schemas errors
+model: schemas schemas.json errors runtime features model.store model.forest
+model.serving: errors drift runtime model.store model
+dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
+audit: schemas schemas.scores schemas.transactions errors runtime settings kafka dead_letters
+stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
+    dead_letters
+observability: schemas errors drift runtime kafka model.serving stream
+process: schemas schemas.scores schemas.transactions errors drift runtime settings features
+    kafka model.store model.forest model model.serving stream observability
+autoscaling: errors
+local: errors runtime kafka
+cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
+    dead_letters audit stream process autoscaling local
+__main__: schemas errors runtime cli
+trainer.synth: errors
+trainer.report: errors
+trainer.fitting: errors model.forest
+trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
+trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
+trainer.publishing: errors runtime model.store model model.serving
+trainer: schemas errors runtime features model.store model trainer.synth trainer.report
+    trainer.fitting trainer.data trainer.evaluation trainer.publishing
+dashboard.settings: runtime
+dashboard.model_status: model model.serving
+dashboard.predicting: schemas.json model
+dashboard.cache:
+dashboard.feed: schemas errors runtime kafka dashboard.cache
+dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.feed
+dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
+    dashboard.predicting dashboard.cache dashboard.feed dashboard.live dashboard.metrics
+dashboard: schemas errors runtime model.store model model.serving dashboard.settings
+    dashboard.model_status dashboard.cache dashboard.feed dashboard.live dashboard.metrics
+    dashboard.web
+"""
+"""Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
+
+A new arrow is a deliberate edit of this table, and an arrow that is gone leaves it. A room may
+import only from rooms in rows above its own, so no arrow leads upwards and there is no circle.
+"""
+
+BROKEN_ONCE = {
+    "a topic reader knows no audit": ("kafka", "audit"),
+    "dead letters know no audit": ("dead_letters", "audit"),
+    "a proof knows no terminal": ("audit", "cli"),
+    "dead letters know no terminal": ("dead_letters", "cli"),
+    "the scorer process needs no auditor": ("process", "audit"),
+    "the in-memory broker knows no monitoring": ("stream", "observability"),
+}
+"""Walls that stood only on paper until each had a room on either side: (room, what it never sees,
+not even by way of another room)."""
+
+OWNERS: dict[str, set[str] | re.Pattern[str]] = {
+    # The Schema Registry's client is HTTP alone, and the settings it needs are the registry's.
+    "confluent_kafka": re.compile(r"stream_scorer\.(kafka\..*|runtime\.registry)"),
+    "boto3": {"stream_scorer.runtime.s3"},
+    "botocore": {"stream_scorer.runtime.s3", "stream_scorer.model.store.s3_store"},
+    "lightgbm": {
+        "stream_scorer.model.forest.lightgbm_model",
+        "stream_scorer.cli.doctor",
+        "trainer.fitting.fit",
+    },
+    "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
+    "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
+    "prometheus_client": {
+        "stream_scorer.observability.metrics",
+        "stream_scorer.observability.collectors",
+        "trainer.publishing.telemetry",
+        "dashboard.metrics",
+    },
+    "opentelemetry": {"stream_scorer.runtime.tracing"},
+    "pickle": {"stream_scorer.model.bundle"},
+}
+"""Library → the modules that may import it."""
+
+TOP_OF_STREAM_SCORER = {"__init__", "__main__", "errors", "settings"}
+
+MOST_FILES = 20
+MOST_LINES = 350
+MOST_FUNCTION_LINES = 60
+MOST_PARAMETERS = 8
+
+
+@cache
+def modules() -> dict[str, Path]:
+    return find_modules()
+
+
+@cache
+def rooms() -> dict[str, frozenset[str]]:
+    return {room: frozenset(targets) for room, targets in room_graph().items() if targets or room}
+
+
+@cache
+def walls() -> dict[str, frozenset[str]]:
+    rows = (row.split(":") for row in re.sub(r"\n +", " ", WALLS).strip().splitlines())
+    return {_full(room): frozenset(map(_full, row.split())) for room, row in rows}
+
+
+def _full(name: str) -> str:
+    return name if name.partition(".")[0] in PACKAGES else f"stream_scorer.{name}"
+
+
+def imports(path: Path) -> list[tuple[int, str]]:
+    return list(read_imports(path, modules()))
+
+
+def is_within(name: str, parts: tuple[str, ...]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def test_every_room_has_its_row() -> None:
+    assert set(walls()) == set(rooms()) - {"stream_scorer"}  # whose own file is empty
+
+
+@pytest.mark.parametrize("room", sorted(room_graph().keys() - {"stream_scorer"}))
+def test_room_imports_what_its_row_says(room: str) -> None:
+    allowed = walls()[room]
+    new = [
+        f"{module}:{line} imports {name}"
+        for module, path in modules().items()
+        if room_of(module, modules()) == room
+        for line, name in imports(path)
+        if name in modules() and room_of(name, modules()) not in {*allowed, room, "stream_scorer"}
+    ]
+    assert not new, "\n".join(new)
+    gone = allowed - rooms()[room]
+    assert not gone, f"no longer imported: take {', '.join(sorted(gone))} out of the row"
+
+
+def test_no_arrow_leads_upwards() -> None:
+    order = list(walls())
+    upward = [
+        f"{room} imports {target}, whose row comes after its own"
+        for room, targets in walls().items()
+        for target in targets
+        if order.index(target) > order.index(room)
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_there_is_no_circle() -> None:
+    assert circles(module_graph()) == []
+    assert circles({room: set(targets) for room, targets in rooms().items()}) == []
+
+
+@pytest.mark.parametrize("wall", list(BROKEN_ONCE))
+def test_wall_that_was_broken_once_holds(wall: str) -> None:
+    room, hidden = map(_full, BROKEN_ONCE[wall])
+    seen, todo = set[str](), [room]
+    while todo:
+        for target in rooms()[todo.pop()] - seen:
+            seen.add(target)
+            todo.append(target)
+    assert hidden not in seen, wall
+
+
+def test_nobody_imports_the_trainer_or_the_dashboard() -> None:
+    faults = [
+        f"{module}:{line} imports {name}"
+        for module, path in modules().items()
+        for line, name in imports(path)
+        for process in ("trainer", "dashboard")
+        if is_within(name, (process,)) and not is_within(module, (process,))
+    ]
+    assert not faults, "\n".join(faults)
+
+
+@pytest.mark.parametrize("library", list(OWNERS))
+def test_library_is_imported_by_its_owners_alone(library: str) -> None:
+    owners = OWNERS[library]
+    users = {
+        module: f"{module}:{line} imports {name}"
+        for module, path in modules().items()
+        for line, name in imports(path)
+        if is_within(name, (library,))
+    }
+    faults = [said for module, said in users.items() if not _owns(owners, module)]
+    assert not faults, "\n".join(faults)
+    assert users or library == "pickle", f"nobody imports {library} any more"
+
+
+def _owns(owners: set[str] | re.Pattern[str], module: str) -> bool:
+    if isinstance(owners, re.Pattern):
+        return owners.fullmatch(module) is not None
+    return module in owners
+
+
+def test_packages_do_no_work_when_they_are_imported() -> None:
+    for module, path in modules().items():
+        if path.name == "__init__.py":
+            body = ast.parse(path.read_text(encoding="utf-8")).body
+            kinds = (ast.Expr, ast.Import, ast.ImportFrom, ast.Assign)
+            assert all(isinstance(node, kinds) for node in body), module
+
+
+def test_each_room_says_its_concern_in_one_sentence() -> None:
+    for module, path in modules().items():
+        if path.name == "__init__.py":
+            said = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            assert said.partition("\n")[0].endswith("."), f"{module} does not say what it is about"
+
+
+def test_top_of_the_scorers_package_holds_only_what_every_room_needs() -> None:
+    top = {path.stem for path in modules()["stream_scorer"].parent.glob("*.py")}
+    assert top == TOP_OF_STREAM_SCORER
+
+
+def test_no_folder_is_crowded() -> None:
+    sizes = folder_sizes(folders=(*PACKAGES, "tests"))
+    assert {folder: n for folder, n in sizes.items() if n > MOST_FILES} == {}
+
+
+def test_no_file_is_a_hub() -> None:
+    assert {str(p): n for p in python_files() if (n := count_lines(p)) > MOST_LINES} == {}
+
+
+def test_no_function_is_longer_than_a_screen() -> None:
+    """Compiled kernels are exempt: a loop that is split is a slower loop."""
+    found = [f for path in python_files() for f in functions(path) if not f.is_compiled]
+    assert [f for f in found if f.lines > MOST_FUNCTION_LINES] == []
+
+
+def test_no_constructor_takes_more_than_a_few_parameters() -> None:
+    found = [f for path in python_files() for f in functions(path) if f.name == "__init__"]
+    assert [f for f in found if f.parameters > MOST_PARAMETERS] == []

@@ -1,0 +1,429 @@
+"""Hot reload on the store's twin: the newest good version serves, whatever the store does."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stream_scorer.model.bundle import build_files
+from stream_scorer.model.serving.cache import BundleCache
+from stream_scorer.model.serving.watcher import ModelWatcher
+from stream_scorer.model.signing import generate_key_pair, parse_trusted_keys
+from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
+from tests.support.factories import make_draft, publish
+from tests.support.waiting import wait_until
+
+DOWN = StoreFault("unavailable", times=10**6)
+
+
+@dataclass
+class Watched:
+    """A store, a watcher of it, and what the watcher reported."""
+
+    store: MemoryStore
+    folder: Path
+    loads: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+
+    def watcher(self, store: MemoryStore | None = None, **how: Any) -> ModelWatcher:
+        return ModelWatcher(
+            store or self.store,
+            BundleCache(self.folder),
+            on_load=lambda version, _: self.loads.append(version),
+            on_failure=lambda version, reason: self.failures.append((version, reason)),
+            **how,
+        )
+
+
+@pytest.fixture
+def watched(tmp_path: Path) -> Watched:
+    return Watched(MemoryStore(), tmp_path / "cache")
+
+
+def serving(watcher: ModelWatcher) -> str | None:
+    return watcher.current.version if watcher.current else None
+
+
+def corrupt(store: MemoryStore, version: str, name: str = "model.pkl") -> None:
+    """Change one byte of a stored file."""
+    key = f"models/{version}/{name}"
+    found = store.objects.read(key, 10**9)
+    assert found is not None
+    content = bytearray(found.content)
+    content[len(content) // 2] ^= 1
+    store.objects.overwrite(key, bytes(content))
+
+
+def publish_with(store: MemoryStore, facts: Mapping[str, Any]) -> str:
+    """Publish a version, and leave the pointer where it is."""
+    return store.publish(*build_files(replace(make_draft(), facts=facts)))
+
+
+def down() -> MemoryStore:
+    store = MemoryStore()
+    store.script(DOWN)
+    return store
+
+
+def test_nothing_is_served_before_the_first_promotion(watched: Watched) -> None:
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) is None
+    assert "no version is promoted" in (watcher.status.problem or "")
+    assert watcher.status.checked_at is not None
+    publish(watched.store)
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert watcher.status.problem is None
+    assert watcher.status.load_seconds is not None
+
+
+def test_promoted_version_takes_over_at_the_next_look_and_is_loaded_once(watched: Watched) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    for _ in range(3):
+        watcher.tick()
+    publish(watched.store, seed=2)
+    for _ in range(3):
+        watcher.tick()
+    assert serving(watcher) == "v2"
+    assert watched.loads == ["v1", "v2"]
+    assert watched.failures == []
+
+
+def test_published_but_not_promoted_version_is_not_served(watched: Watched) -> None:
+    publish(watched.store)
+    publish_with(watched.store, {})
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) == "v1"
+
+
+@pytest.mark.parametrize("name", ["model.pkl", "preprocessor.pkl", "metadata.json"])
+def test_corrupt_version_leaves_the_old_one_and_is_reported_once(
+    watched: Watched, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(watched.store)
+    publish(watched.store, seed=2)
+    watcher = watched.watcher()
+    watcher.tick()
+    publish(watched.store, seed=3)
+    corrupt(watched.store, "v3", name)
+    with caplog.at_level(logging.WARNING):
+        for _ in range(4):
+            watcher.tick()
+    assert serving(watcher) == "v2"
+    assert [version for version, _ in watched.failures] == ["v3"]
+    assert [r.message for r in caplog.records if r.levelno == logging.ERROR] == ["model refused"]
+    assert len(caplog.records) <= 2
+    assert set(watcher.status.refused or {}) == {"v3"}
+    # It is still wrong at the last look, not only at the first one.
+    assert "version v3 is refused" in (watcher.status.problem or "")
+
+
+def test_version_after_a_corrupt_one_takes_over(watched: Watched) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    publish(watched.store, seed=2)
+    corrupt(watched.store, "v2")
+    watcher.tick()
+    publish(watched.store, seed=3)
+    watcher.tick()
+    assert serving(watcher) == "v3"
+    assert watcher.status.problem is None
+
+
+def test_version_that_was_read_cut_short_gets_another_try(watched: Watched) -> None:
+    publish(watched.store)
+    watched.store.script(StoreFault("torn", "read models/v1/model.pkl"))
+    watcher = watched.watcher(retry_refused_seconds=0.0)
+    watcher.tick()
+    assert serving(watcher) is None
+    assert [version for version, _ in watched.failures] == ["v1"]
+    watcher.tick()
+    assert serving(watcher) == "v1"
+
+
+def test_refused_version_is_reported_once_however_often_it_is_tried(watched: Watched) -> None:
+    publish(watched.store)
+    corrupt(watched.store, "v1")
+    watcher = watched.watcher(retry_refused_seconds=0.0)
+    for _ in range(3):
+        watcher.tick()
+    assert [version for version, _ in watched.failures] == ["v1"]
+
+
+def test_unsigned_version_is_refused_where_keys_are_set(watched: Watched) -> None:
+    publish(watched.store)
+    keys = parse_trusted_keys(generate_key_pair().public_base64)
+    watcher = watched.watcher(trusted_keys=keys)
+    watcher.tick()
+    assert serving(watcher) is None
+    assert "not signed" in watched.failures[0][1]
+
+
+def test_store_that_goes_away_and_comes_back(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    publish(watched.store, seed=2)
+    watched.store.script(StoreFault("unavailable", times=3))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watcher.tick()
+    assert serving(watcher) == "v1"
+    assert "artifact store: the store is unavailable" in (watcher.status.problem or "")
+    assert len(caplog.records) == 1  # one outage is worth one line
+    watcher.tick()
+    assert serving(watcher) == "v2"
+    assert watcher.status.problem is None
+
+
+def test_store_that_fails_half_way_through_a_version(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    publish(watched.store, seed=2)
+    watched.store.script(StoreFault("unavailable", "read models/v2/*", times=3))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watcher.tick()
+    assert serving(watcher) == "v1"
+    assert len(caplog.records) == 1
+    assert watched.failures == []  # the store's fault, not the version's
+    watcher.tick()
+    assert serving(watcher) == "v2"
+
+
+def test_start_with_the_store_down_serves_the_cached_bundle(watched: Watched) -> None:
+    publish(watched.store)
+    watched.watcher().tick()
+    watcher = watched.watcher(down())
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert watcher.status.checked_at is None
+    assert "artifact store" in (watcher.status.problem or "")
+
+
+def test_start_with_the_store_down_and_no_cache_serves_nothing(watched: Watched) -> None:
+    watcher = watched.watcher(down())
+    watcher.tick()
+    assert serving(watcher) is None
+
+
+def test_cached_bundle_gives_way_once_the_store_is_back(watched: Watched) -> None:
+    publish(watched.store)
+    watched.watcher().tick()
+    publish(watched.store, seed=2)
+    watched.store.script(StoreFault("unavailable"))
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    watcher.tick()
+    assert serving(watcher) == "v2"
+
+
+def damage_cache(folder: Path, version: str) -> None:
+    for entry in folder.glob(f"*-{version}"):
+        (entry / "model.pkl").write_bytes(b"rotten")
+
+
+def test_damaged_cache_entry_falls_to_the_one_before(watched: Watched) -> None:
+    publish(watched.store)
+    first = watched.watcher()
+    first.tick()
+    publish(watched.store, seed=2)
+    first.tick()
+    damage_cache(watched.folder, "v2")
+    watcher = watched.watcher(down())
+    watcher.tick()
+    assert serving(watcher) == "v1"
+
+
+def test_damaged_cache_is_not_held_against_the_stores_version(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    publish(watched.store)
+    watched.watcher().tick()
+    damage_cache(watched.folder, "v1")
+    watched.store.script(StoreFault("unavailable", times=3))
+    watcher = watched.watcher()
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            watcher.tick()
+    assert serving(watcher) is None
+    assert sum("is of no use" in r.message for r in caplog.records) == 1
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert watched.failures == []
+
+
+def test_corrupt_version_at_the_start_leaves_the_cached_one(watched: Watched) -> None:
+    publish(watched.store)
+    watched.watcher().tick()
+    publish(watched.store, seed=2)
+    corrupt(watched.store, "v2")
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert "version v2 is refused" in (watcher.status.problem or "")
+
+
+def test_rejected_pointer_falls_to_the_version_before(watched: Watched) -> None:
+    for seed in (1, 2, 3):
+        publish(watched.store, seed=seed)
+    watched.store.reject("v3", {"why": "test"})
+    watched.store.reject("v2", {"why": "test"})
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert watcher.status.problem is None
+
+
+def test_version_that_is_rejected_while_it_serves_gives_way(watched: Watched) -> None:
+    publish(watched.store)
+    publish(watched.store, seed=2)
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.reject("v2", {"why": "test"})
+    for _ in range(2):
+        watcher.tick()
+    assert serving(watcher) == "v1"
+    publish(watched.store, seed=3)
+    watcher.tick()
+    assert serving(watcher) == "v3"
+    assert watched.loads == ["v2", "v1", "v3"]
+
+
+def test_rejected_pointer_does_not_fall_to_a_version_that_failed_its_gate(
+    watched: Watched,
+) -> None:
+    publish(watched.store)
+    publish_with(watched.store, {"gate": {"passed": False}})
+    publish(watched.store, seed=3)
+    watched.store.reject("v3", {"why": "test"})
+    watcher = watched.watcher()
+    for _ in range(2):
+        watcher.tick()
+    assert serving(watcher) == "v1"
+    assert watched.failures == []
+
+
+def test_version_that_failed_its_gate_is_served_when_somebody_promotes_it(
+    watched: Watched,
+) -> None:
+    publish(watched.store)
+    publish_with(watched.store, {"gate": {"passed": False}})
+    publish(watched.store, seed=3)
+    watched.store.reject("v3", {"why": "test"})
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.promote("v2", watched.store.current())
+    watcher.tick()
+    assert serving(watcher) == "v2"
+
+
+def test_rejected_pointer_falls_past_a_corrupt_version(watched: Watched) -> None:
+    for seed in (1, 2, 3):
+        publish(watched.store, seed=seed)
+    corrupt(watched.store, "v2")
+    watched.store.reject("v3", {"why": "test"})
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) == "v1"
+
+
+def test_rejected_version_with_none_before_it_goes_on_serving_and_says_so(
+    watched: Watched,
+) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.reject("v1", {"why": "test"})
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert "version v1 is rejected, and no version before it" in (watcher.status.problem or "")
+
+
+def test_rejected_version_is_not_taken_from_the_cache(watched: Watched) -> None:
+    publish(watched.store)
+    watched.watcher().tick()
+    watched.store.reject("v1", {"why": "test"})
+    watcher = watched.watcher()
+    watcher.tick()
+    assert serving(watcher) is None
+
+
+def test_pointer_moved_back_is_followed(watched: Watched) -> None:
+    publish(watched.store)
+    publish(watched.store, seed=2)
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.promote("v1", watched.store.current())
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    # A start with the store down serves what served last, not the highest number.
+    again = watched.watcher(down())
+    again.tick()
+    assert serving(again) == "v1"
+
+
+@pytest.mark.parametrize("content", [b"", b"latest", b"v0", b"../v1", b"\xff"])
+def test_pointer_that_names_no_version_changes_nothing(watched: Watched, content: bytes) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.objects.overwrite("manifests/latest.txt", content)
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert "artifact store" in (watcher.status.problem or "")
+
+
+def test_pointer_to_a_version_that_is_not_there_changes_nothing(watched: Watched) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    watched.store.objects.overwrite("manifests/latest.txt", b"v9")
+    watcher.tick()
+    assert serving(watcher) == "v1"
+    assert "v9" in (watcher.status.problem or "")
+
+
+def test_watching_thread_loads_swaps_and_ends(watched: Watched) -> None:
+    publish(watched.store)
+    watcher = watched.watcher(poll_seconds=0.01)
+    watcher.start()
+    try:
+        assert watcher.wait(60.0) is not None
+        publish(watched.store, seed=2)
+        wait_until(lambda: serving(watcher) == "v2")
+    finally:
+        watcher.stop()
+    publish(watched.store, seed=3)
+    assert serving(watcher) == "v2"
+
+
+def test_wait_gives_up_after_its_time(watched: Watched) -> None:
+    assert watched.watcher().wait(0.0) is None
+
+
+def test_batch_keeps_the_bundle_it_read_while_another_takes_over(watched: Watched) -> None:
+    publish(watched.store)
+    watcher = watched.watcher()
+    watcher.tick()
+    held = watcher.current
+    publish(watched.store, seed=2)
+    watcher.tick()
+    assert held is not None
+    assert held.version == "v1"
+    assert serving(watcher) == "v2"

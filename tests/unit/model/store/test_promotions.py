@@ -1,0 +1,187 @@
+"""The way back through the history of promotions."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
+from stream_scorer.model.store.port import Pointer
+from stream_scorer.model.store.promotion_log import UNSETTLED
+from stream_scorer.model.store.promotions import Promotion, parse_promotion, predecessors
+from stream_scorer.model.store.succession import find_succession
+from tests.support.stores import rest
+
+
+def history(*moves: str) -> list[Promotion]:
+    """``v1>v2`` is a promotion of v2 over v1, ``v2<v1`` a rollback to v1."""
+    made = []
+    for move in moves:
+        is_rollback = "<" in move
+        previous, version = move.replace("<", ">").split(">")
+        made.append(Promotion(version, previous or None, is_rollback))
+    return made
+
+
+@pytest.mark.parametrize(
+    ("moves", "pointer", "expected"),
+    [
+        ([], "v3", []),
+        ([">v1"], "v1", []),
+        ([">v1", "v1>v2", "v2>v3"], "v3", ["v2", "v1"]),
+        # Numbers say nothing: v1 was promoted last before v4.
+        ([">v1", "v1>v3", "v3>v1", "v1>v4"], "v4", ["v1", "v3"]),
+        # The history begins when there were versions already.
+        (["v7>v8"], "v8", ["v7"]),
+        # What was rolled back from is no way back any more.
+        ([">v1", "v1>v2", "v2>v3", "v3<v2"], "v2", ["v1"]),
+        ([">v1", "v1>v2", "v2>v3", "v3<v2", "v2<v1"], "v1", []),
+        ([">v1", "v1>v2", "v2>v3", "v3<v2", "v2>v4"], "v4", ["v2", "v1"]),
+        (["v5<v4"], "v4", ["v5"]),
+        # Records of promotions that lost are on nobody's way.
+        ([">v1", "v1>v2", "v1>v3", "v2>v4"], "v4", ["v2", "v1"]),
+        ([">v1", "v1>v9", "v1>v2"], "v2", ["v1"]),
+        # Somebody wrote the pointer by hand.
+        ([">v1", "v1>v2"], "v5", ["v2", "v1"]),
+    ],
+)
+def test_predecessors_are_what_was_promoted_before(
+    moves: list[str], pointer: str, expected: list[str]
+) -> None:
+    assert predecessors(history(*moves), pointer) == expected
+
+
+versions = st.integers(1, 5).map(lambda n: f"v{n}")
+
+
+@given(
+    st.lists(st.builds(Promotion, versions, st.none() | versions, st.booleans()), max_size=30),
+    versions,
+)
+def test_any_history_gives_distinct_other_versions(
+    promotions: list[Promotion], pointer: str
+) -> None:
+    found = predecessors(promotions, pointer)
+    assert len(set(found)) == len(found)
+    assert pointer not in found
+    named = {p.version for p in promotions} | {p.previous for p in promotions}
+    assert set(found) <= named
+
+
+@pytest.mark.parametrize(
+    "record", [{}, {"version": 1}, {"version": "../v1"}, {"version": "v1", "previous": "latest"}]
+)
+def test_record_that_tells_of_no_promotion_is_none(record: dict[str, object]) -> None:
+    assert parse_promotion(record) is None
+
+
+def filled(n: int) -> MemoryStore:
+    store = MemoryStore()
+    for _ in range(n):
+        store.publish(b"m", rest)
+    return store
+
+
+def test_promotion_that_lost_takes_its_record_back() -> None:
+    store = filled(3)
+    first = store.promote("v1", None)
+    MemoryStore(store.objects).promote("v2", first)
+    with pytest.raises(StoreConflict):
+        store.promote("v3", first)
+    assert [p.version for p in store.history()] == ["v1", "v2"]
+
+
+def test_promoter_that_dies_before_the_pointer_moves_leaves_nobody_astray() -> None:
+    store = filled(3)
+    first = store.promote("v1", None)
+    store.script(StoreFault("unavailable", "replace manifests/latest.txt"))
+    with pytest.raises(Exception, match="unavailable"):
+        store.promote("v2", first)
+    assert find_succession(store, "v1", {}).versions == ()
+    store.promote("v3", store.current())
+    assert find_succession(store, "v3", {}).versions == ("v1",)
+
+
+def test_promoter_that_dies_after_the_pointer_moved_is_in_the_history() -> None:
+    store = filled(3)
+    first = store.promote("v1", None)
+    store.script(StoreFault("lost", "replace manifests/latest.txt"))
+    with pytest.raises(Exception, match="lost"):
+        store.promote("v2", first)
+    store.promote("v3", store.current())
+    assert find_succession(store, "v3", {}).versions == ("v2", "v1")
+
+
+def test_rejected_and_deleted_versions_are_left_out() -> None:
+    store = filled(4)
+    for version in ("v1", "v2", "v3", "v4"):
+        store.promote(version, store.current())
+    store.objects.remove("models/v2/metadata.json")
+    assert find_succession(store, "v4", {"v3": {}}).versions == ("v1",)
+
+
+def with_a_record_to_take_back() -> tuple[MemoryStore, MemoryStore, Pointer]:
+    """Four versions; v1 is promoted, v2's promotion broke off behind its record, and was read."""
+    store = filled(4)
+    reader = MemoryStore(store.objects)
+    first = store.promote("v1", None)
+    store.script(StoreFault("unavailable", "replace manifests/latest.txt"))
+    with pytest.raises(Exception, match="unavailable"):
+        store.promote("v2", first)
+    assert [p.version for p in reader.history()] == ["v1", "v2"]
+    return store, reader, first
+
+
+def test_record_taken_back_and_written_anew_by_another_is_read_anew() -> None:
+    store, reader, first = with_a_record_to_take_back()
+    store.objects.remove("manifests/history/000002.json")
+    store.promote("v3", first)
+    assert [p.version for p in reader.history()] == ["v1", "v3"]
+    assert find_succession(reader, "v3", {}).versions == ("v1",)
+
+
+def test_number_of_a_version_that_was_deleted_is_not_given_again() -> None:
+    store = filled(2)
+    store.promote("v2", store.promote("v1", None))
+    store.accept("v3", {})
+    for name in ("model.pkl", "preprocessor.pkl", "metadata.json"):
+        store.objects.remove(f"models/v2/{name}")
+    assert store.publish(b"m", rest) == "v4"
+
+
+def test_record_that_was_no_longer_the_last_when_it_was_taken_back_is_read_anew() -> None:
+    store = filled(4)
+    reader = MemoryStore(store.objects)
+    first = store.promote("v1", None)
+    for version in ("v2", "v3"):  # two that lose: their records stand until they know
+        store.script(StoreFault("unavailable", "replace manifests/latest.txt"))
+        with pytest.raises(Exception, match="unavailable"):
+            store.promote(version, first)
+    assert [p.version for p in reader.history()] == ["v1", "v2", "v3"]
+    for number in (2, 3):
+        store.objects.remove(f"manifests/history/00000{number}.json")
+    store.promote("v3", store.promote("v4", first))
+    assert [p.version for p in reader.history()] == ["v1", "v4", "v3"]
+
+
+def test_last_record_is_read_anew_though_others_came_behind_it_meanwhile() -> None:
+    store, reader, first = with_a_record_to_take_back()
+    store.objects.remove("manifests/history/000002.json")
+    store.promote("v4", store.promote("v3", first))
+    assert [p.version for p in reader.history()] == ["v1", "v3", "v4"]
+    assert find_succession(reader, "v4", {"v3": {}}).versions == ("v1",)
+
+
+def test_records_before_the_last_few_are_read_once() -> None:
+    store = filled(2)
+    reader = MemoryStore(store.objects)
+    for number in range(UNSETTLED + 4):
+        store.promote(("v1", "v2")[number % 2], store.current())
+    before = reader.history()
+    reader.script(StoreFault("torn", "read manifests/history/00000[1-4].json"))
+    assert reader.history() == before
+    reader.script(StoreFault("unavailable", "read manifests/history/00000[5-9].json"))
+    with pytest.raises(StoreError, match="unavailable"):
+        reader.history()

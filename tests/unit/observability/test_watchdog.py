@@ -1,0 +1,43 @@
+"""The watchdog ends a process that hangs, and says where; a process that works it leaves alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from stream_scorer.observability.watchdog import EXIT_HUNG, Watchdog
+
+_HANGS = """
+import threading
+from stream_scorer.observability.watchdog import Watchdog
+
+def the_call_that_hangs():
+    threading.Event().wait(600)
+
+Watchdog(lambda: 9.0, 5.0, "a transaction call").start()
+the_call_that_hangs()
+"""
+
+
+def test_process_that_hangs_is_ended_and_says_what_hung_and_where() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=180, check=False
+    )
+    assert done.returncode == EXIT_HUNG
+    assert "a transaction call hung for 9 s" in done.stderr
+    assert "the_call_that_hangs" in done.stderr
+
+
+def test_watchdog_that_is_told_to_stop_ends_nothing() -> None:
+    asked: list[float] = []
+
+    def silence() -> float:
+        asked.append(1.0)
+        return 0.0
+
+    watchdog = Watchdog(silence, 5.0)
+    watchdog.stop()
+    watchdog.start()
+    watchdog._thread.join(60)
+    assert not watchdog._thread.is_alive()
+    assert asked == []

@@ -1,0 +1,206 @@
+"""What the broker does where Kafka rarely leads it: the driver's clients are stood in for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
+from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream import kafka_broker, kafka_producer
+from stream_scorer.stream.kafka_broker import KafkaBroker
+from stream_scorer.stream.kafka_options import GroupOptions
+from stream_scorer.stream.ports import Polled
+
+LOADING = KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
+
+
+@dataclass
+class Record:
+    of: int
+    at: int
+
+    def partition(self) -> int:
+        return self.of
+
+    def offset(self) -> int:
+        return self.at
+
+    def value(self) -> bytes:
+        return b"%d" % self.at
+
+    def key(self) -> bytes:
+        return b"key"
+
+    def headers(self) -> None:
+        return None
+
+    def error(self) -> None:
+        return None
+
+
+class Group:
+    """A consumer of partitions 0 and 1; ``events`` happen within its next poll."""
+
+    def __init__(self) -> None:
+        self.members: list[str] = []
+        self.committed: Callable[..., list[TopicPartition]] = lambda places, _: places
+        self.events: list[Callable[[], None]] = []
+        self.sought: list[TopicPartition] = []
+        self.next = 0
+
+    def subscribe(self, _: Any, *, on_assign: Any, on_lost: Any, **_more: Any) -> None:
+        both = [TopicPartition("t", 0), TopicPartition("t", 1)]
+        self.events.append(lambda: on_assign(self, both))
+        self.take_away = lambda: on_lost(self, both[1:])
+        self.give_back = lambda: on_assign(self, both[1:])
+
+    def poll(self, _: float) -> Record:
+        events, self.events = self.events, []
+        for event in events:
+            event()
+        self.next += 1
+        return Record(0, self.next - 1)
+
+    def consume(self, *_: Any) -> list[Record]:
+        return [Record(1, self.next - 1)]
+
+    def memberid(self) -> str:
+        return self.members.pop(0) if self.members else "member"
+
+    def consumer_group_metadata(self) -> bytes:
+        return b"metadata"
+
+    def seek(self, place: TopicPartition) -> None:
+        self.sought.append(place)
+
+
+class Sink:
+    """A transactional producer."""
+
+    def __init__(self) -> None:
+        self.sent: list[int] = []
+
+    def poll(self, _: float) -> int:
+        return 0
+
+    def flush(self, _: float) -> int:
+        return 0
+
+    def send_offsets_to_transaction(self, offsets: list[TopicPartition], *_: Any) -> None:
+        self.sent += [place.offset for place in offsets]
+
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_: None
+
+
+@pytest.fixture
+def group() -> Group:
+    return Group()
+
+
+@pytest.fixture
+def sink() -> Sink:
+    return Sink()
+
+
+@pytest.fixture
+def broker(group: Group, sink: Sink, monkeypatch: pytest.MonkeyPatch) -> KafkaBroker:
+    for module in (kafka_broker, kafka_producer):
+        monkeypatch.setattr(
+            module, "build_client", lambda kind, _: group if kind is Consumer else sink
+        )
+    return KafkaBroker(KafkaSettings(), GroupOptions("g", "t", txn_timeout_ms=1, producers=1))
+
+
+def poll(broker: KafkaBroker) -> Polled:
+    polled = broker.poll(10, 0.0)
+    assert polled is not None
+    return polled
+
+
+def refuse(*_: Any) -> list[TopicPartition]:
+    raise LOADING
+
+
+def refuse_each(places: list[TopicPartition], _: float) -> list[TopicPartition]:
+    class Refused(TopicPartition):
+        error = LOADING.args[0]
+
+    return [Refused(place.topic, place.partition) for place in places]
+
+
+@pytest.mark.parametrize("refusal", [refuse, refuse_each])
+def test_poll_never_skips_records_that_it_cannot_go_back_to(
+    broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
+) -> None:
+    poll(broker)
+    group.committed = refusal
+    group.events = [group.take_away, group.give_back]  # so partition 1 is asked for
+    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+        broker.poll(10, 0.0)
+    assert group.sought == []
+
+
+@pytest.mark.parametrize("refusal", [refuse, refuse_each])
+def test_abort_never_skips_records_that_it_cannot_go_back_to(
+    broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
+) -> None:
+    polled = poll(broker)
+    group.committed = refusal
+    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+        broker.begin().abort(polled)
+    assert group.sought == []
+
+
+def test_partition_that_came_back_is_read_again_from_its_committed_offset(
+    broker: KafkaBroker, group: Group
+) -> None:
+    poll(broker)
+    group.committed = lambda places, _: [TopicPartition("t", p.partition, 7) for p in places]
+    group.events = [group.take_away, group.give_back]
+    assert poll(broker).partitions.tolist() == [0]
+    assert [(place.partition, place.offset) for place in group.sought] == [(1, 7)]
+
+
+@pytest.mark.parametrize("members", [["", ""], ["", "new"], ["old", ""]])
+def test_batch_of_no_member_is_refused_before_its_offsets_are_sent(
+    broker: KafkaBroker, group: Group, sink: Sink, members: list[str]
+) -> None:
+    group.members = members
+    with pytest.raises(RetryableError, match="not a member of the group"):
+        broker.begin().commit(poll(broker))
+    assert sink.sent == []
+    group.members = []
+    broker.begin().commit(poll(broker))
+    assert sink.sent == [2, 2]
+
+
+def test_client_that_broke_off_without_a_word_ends_the_process(
+    broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As seen where many callbacks wait for a producer that has been fenced."""
+
+    def flush(_: float) -> int:
+        raise SystemError("<method 'flush'> returned NULL without setting an exception")
+
+    poll(broker)
+    monkeypatch.setattr(sink, "flush", flush)
+    with pytest.raises(FatalError, match="the client is unusable, most likely fenced"):
+        broker.begin().publish([])
+
+
+def test_fault_of_a_callback_of_ours_is_not_taken_for_the_clients(
+    broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def flush(_: float) -> int:
+        raise SystemError("a result with an exception set") from KeyError("ours")
+
+    poll(broker)
+    monkeypatch.setattr(sink, "flush", flush)
+    with pytest.raises(SystemError):
+        broker.begin().publish([])

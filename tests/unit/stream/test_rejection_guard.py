@@ -1,0 +1,250 @@
+"""The guard that stops the scorer when so much is bad that something upstream must be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from schemas.rejections import Rejection, Stage
+from stream_scorer.errors import FatalError
+from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy, RejectionTally
+from stream_scorer.stream.rejection_ledger import format_tally, parse_tally
+
+
+def bad(indices: Iterable[int]) -> list[Rejection]:
+    return [Rejection(i, Stage.DECODE, f"record {i}") for i in indices]
+
+
+def take(guard: RejectionGuard, size: int, indices: Iterable[int]) -> None:
+    guard.check(size, bad(indices))
+    guard.accept()
+
+
+def test_run_within_one_batch() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    take(guard, 10, [2, 3, 4])
+    with pytest.raises(FatalError, match="4 records in a row were rejected, more than the 3"):
+        guard.check(10, bad([2, 3, 4, 5]))
+
+
+def test_run_goes_on_from_batch_to_batch() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    take(guard, 4, [2, 3])
+    take(guard, 1, [0])
+    with pytest.raises(FatalError):
+        guard.check(4, bad([0]))
+
+
+@pytest.mark.parametrize("between", [(1, []), (2, [1]), (5, [2, 4])])
+def test_good_record_ends_a_run(between: tuple[int, list[int]]) -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    take(guard, 4, [1, 2, 3])
+    take(guard, *between)
+    take(guard, 4, [0, 1])
+
+
+def test_order_of_the_rejections_does_not_matter() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=2))
+    with pytest.raises(FatalError):
+        guard.check(5, bad([4, 2, 3]))
+
+
+def test_share_counts_only_once_there_are_enough_to_judge() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=100, max_share=0.5, window=10, minimum=10))
+    take(guard, 4, [0, 1, 2, 3])
+    take(guard, 4, [0, 1])
+    with pytest.raises(
+        FatalError, match="8 of the last 12 records were rejected, more than the 50%"
+    ):
+        guard.check(4, bad([0, 2]))
+    take(guard, 4, [])
+    take(guard, 4, [0, 2])
+
+
+def test_old_batches_fade() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=100, max_share=0.5, window=20, minimum=10))
+    for _ in range(20):
+        take(guard, 10, [])
+    for _ in range(2):  # all bad, beside as many good ones that are still remembered
+        take(guard, 10, range(10))
+    with pytest.raises(FatalError):
+        guard.check(10, bad(range(10)))
+
+
+def test_batch_that_was_not_committed_does_not_count() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    for _ in range(10):
+        guard.check(2, bad([0, 1]))  # aborted each time
+    guard.accept()
+    guard.check(2, bad([0]))
+    with pytest.raises(FatalError):
+        guard.check(2, bad([0, 1]))
+
+
+def test_share_of_one_never_stops() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=10**9, max_share=1.0, window=10))
+    for _ in range(10):
+        take(guard, 10, range(10))
+
+
+def test_message_names_setting_counts_first_reasons_and_the_way_out() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    guard.check(3, [Rejection(0, Stage.DECODE, "not JSON at 17"), *bad([1, 2])])
+    guard.accept()
+    with pytest.raises(FatalError) as caught:
+        guard.check(1, [Rejection(0, Stage.SCHEMA, "id 9\x1b[2J")])
+    for part in (
+        "4 records in a row were rejected, more than the 3 of REJECTION_MAX_RUN",
+        "First reasons: decode: not JSON at 17; decode: record 1; schema: id 9\\x1b[2J.",
+        "Nothing of the last batch was committed",
+        "stream-scorer dlq list",
+        "stream-scorer dlq allow N",
+        "REJECTION_MAX_SHARE",
+    ):
+        assert part in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=12), st.integers(1, 5))
+def test_run_is_found_however_it_is_cut_into_batches(
+    batches: list[list[bool]], max_run: int
+) -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=max_run, max_share=1.0))
+    stopped = False
+    try:
+        for batch in batches:
+            take(guard, len(batch), [i for i, is_bad in enumerate(batch) if is_bad])
+    except FatalError:
+        stopped = True
+    flat = "".join("x" if is_bad else "." for batch in batches for is_bad in batch)
+    assert stopped == ("x" * (max_run + 1) in flat)
+
+
+class MemoryLedger:
+    """Tallies that outlive a guard."""
+
+    def __init__(self) -> None:
+        self.tallies: dict[int, RejectionTally] = {}
+        self.writes = 0
+
+    def read(self, partitions: Iterable[int]) -> Mapping[int, RejectionTally]:
+        return {p: self.tallies[p] for p in partitions if p in self.tallies}
+
+    def write(self, partitions: Iterable[int], tally: RejectionTally) -> None:
+        self.writes += 1
+        self.tallies |= dict.fromkeys(partitions, tally)
+
+
+def restarted(
+    ledger: MemoryLedger, policy: RejectionPolicy, assigned: Iterable[int] = (0, 1)
+) -> RejectionGuard:
+    owned = frozenset(assigned)
+    return RejectionGuard(policy, ledger, lambda: owned)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["commit", "kill"])), max_size=60),
+)
+def test_process_killed_again_and_again_dead_letters_no_more_than_one_that_lives(
+    lives: list[tuple[int, str]],
+) -> None:
+    policy, ledger = RejectionPolicy(max_run=20, max_share=1.0), MemoryLedger()
+    committed = 0
+    for size, end in lives:  # each process gets one batch, all bad, and dies before or after it
+        guard = restarted(ledger, policy)
+        try:
+            guard.check(size, bad(range(size)))
+        except FatalError:
+            continue
+        if end == "commit":
+            guard.accept()
+            committed += size
+    assert committed <= 20
+
+
+def test_share_goes_on_after_a_restart() -> None:
+    policy = RejectionPolicy(max_run=100, max_share=0.5, window=40, minimum=20)
+    ledger, committed = MemoryLedger(), 0
+    for _ in range(50):
+        guard = restarted(ledger, policy)
+        try:
+            take(guard, 5, [0, 2, 4])
+        except FatalError:
+            continue
+        committed += 5
+    assert committed == 15
+
+
+def test_stop_holds_after_a_restart_until_a_good_record_ends_the_run() -> None:
+    policy, ledger = RejectionPolicy(max_run=3), MemoryLedger()
+    take(restarted(ledger, policy), 3, range(3))
+    for _ in range(3):
+        with pytest.raises(FatalError):
+            restarted(ledger, policy).check(1, bad([0]))
+    guard = restarted(ledger, policy)
+    take(guard, 1, [])
+    take(guard, 3, range(3))
+
+
+def test_member_that_takes_partitions_over_takes_their_counts_over() -> None:
+    policy, ledger = RejectionPolicy(max_run=3), MemoryLedger()
+    take(restarted(ledger, policy, [1]), 3, range(3))
+    owned = {0}
+    survivor = RejectionGuard(policy, ledger, lambda: frozenset(owned))
+    for _ in range(100):
+        take(survivor, 10, [3])
+    owned.add(1)
+    with pytest.raises(FatalError):
+        survivor.check(1, bad([0]))
+
+
+def test_counts_of_long_ago_are_void_once_the_partitions_did_well() -> None:
+    policy, ledger = RejectionPolicy(max_run=3, minimum=10), MemoryLedger()
+    take(restarted(ledger, policy), 3, range(3))
+    guard = restarted(ledger, policy)
+    for _ in range(3):
+        take(guard, 10, [])
+    take(guard, 3, range(3))
+
+
+def test_ordinary_rejections_cost_no_call_and_trouble_that_is_over_is_written_off() -> None:
+    policy, ledger = RejectionPolicy(max_run=50), MemoryLedger()
+    guard = restarted(ledger, policy)
+    for _ in range(100):
+        take(guard, 100, [3, 50])
+    assert ledger.writes == 0
+    take(guard, 40, range(40))
+    assert ledger.tallies[0].run == 40
+    for _ in range(100):
+        take(guard, 100, [3, 50])
+    assert ledger.tallies[0].run == 0
+    assert ledger.writes == 2
+
+
+def test_allowance_is_used_up_once_however_often_the_process_restarts() -> None:
+    policy, ledger = RejectionPolicy(max_run=2), MemoryLedger()
+    ledger.write([0, 1], RejectionTally(allowance=10))
+    committed = 0
+    for _ in range(20):
+        try:
+            take(restarted(ledger, policy), 3, range(3))
+        except FatalError:
+            continue
+        committed += 3
+    assert committed == 12  # ten uncounted, two in a row
+
+
+@pytest.mark.parametrize("tally", [RejectionTally(), RejectionTally(1, 5_000, 20, 3)])
+def test_tally_survives_the_way_through_kafka(tally: RejectionTally) -> None:
+    assert parse_tally(format_tally(tally)) == tally
+
+
+@pytest.mark.parametrize(
+    "text", [None, "", "redriven:AA", "rejections:1,2,3", "rejections:1,2,x,-4"]
+)
+def test_metadata_that_is_no_tally_is_none(text: str | None) -> None:
+    assert parse_tally(text) is None

@@ -1,0 +1,1 @@
+"""Training data: sources, ingest and the split in time."""

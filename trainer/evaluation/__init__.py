@@ -1,0 +1,1 @@
+"""Evaluation: measures, thresholds, the gate and the reference histograms."""

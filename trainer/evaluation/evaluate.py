@@ -1,0 +1,85 @@
+"""Scores by the one scoring function, and the measures that go into the metadata."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.bundle import Bundle, Thresholds
+from stream_scorer.model.forest.lightgbm_model import LightGBMModel
+from stream_scorer.model.forest.predictor import build_predictor
+from stream_scorer.model.scoring import score
+from trainer.data.ingest import Part
+from trainer.evaluation.measures import (
+    TOP_SHARES,
+    above,
+    average_precision,
+    intervals,
+    log_loss,
+    rank,
+    roc_auc,
+    top,
+)
+
+CANDIDATE: Final = "candidate"
+"""Stands for the version of a bundle that has none yet."""
+
+BLOCK_ROWS: Final = 8192
+NOTHING_FLAGGED: Final = Thresholds(float("inf"), float("inf"))
+"""While scores are all that is wanted: no time goes into reasons."""
+
+
+def candidate_bundle(model_text: str, features: FeatureSet) -> Bundle:
+    """A trained model as scoring wants it, before it is published."""
+    return Bundle(
+        CANDIDATE,
+        {},
+        features,
+        build_predictor(model_text),
+        LightGBMModel(model_text),
+        NOTHING_FLAGGED,
+    )
+
+
+def score_all(batch: TransactionBatch, bundle: Bundle) -> NDArray[np.float64]:
+    """Scores of any number of rows, without reasons."""
+    quiet = Bundle(
+        bundle.version,
+        bundle.metadata,
+        bundle.features,
+        bundle.predictor,
+        bundle.reference,
+        NOTHING_FLAGGED,
+    )
+    blocks = [
+        score(batch.take(slice(start, start + BLOCK_ROWS)), quiet).scores
+        for start in range(0, len(batch), BLOCK_ROWS)
+    ]
+    return np.concatenate(blocks) if blocks else np.empty(0)
+
+
+def measure(
+    part: Part, scores: NDArray[np.float64], thresholds: Thresholds, seed: int
+) -> dict[str, Any]:
+    """All measures of one part, as plain data."""
+    ranking = rank(scores, part.labels)
+    found = intervals(ranking, seed)
+    flagged = scores >= thresholds.review
+    return {
+        "rows": len(part),
+        "frauds": int(part.labels.sum()),
+        "fraud_rate": float(part.labels.mean()),
+        "average_precision": average_precision(ranking),
+        "average_precision_interval": found["average_precision"],
+        "roc_auc": roc_auc(ranking),
+        "roc_auc_interval": found["roc_auc"],
+        "log_loss": log_loss(scores, part.labels),
+        "accuracy": float(np.mean(flagged == (part.labels == 1))),
+        "top": {f"{share:g}": top(ranking, share) for share in TOP_SHARES},
+        "review": above(ranking, thresholds.review),
+        "block": above(ranking, thresholds.block),
+    }

@@ -1,0 +1,1 @@
+"""Fitting: the plan, and LightGBM."""

@@ -1,0 +1,104 @@
+"""LightGBM, and nothing else, lives here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.errors import UsageError
+from stream_scorer.model.forest.lightgbm_model import require_openmp
+from trainer.fitting.plan import ModelPlan
+
+Advance = Callable[[int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A trained model: its text, its number of trees, and what each feature gained."""
+
+    model_text: str
+    trees: int
+    gains: dict[str, float]
+
+
+def parameters(plan: ModelPlan) -> dict[str, Any]:
+    """LightGBM's parameters for a plan; the same data and plan give the same model."""
+    return {
+        "objective": "binary",
+        # The first metric stops training: it is what a review team feels.
+        "metric": ["average_precision", "binary_logloss"],
+        "num_leaves": plan.leaves,
+        "learning_rate": plan.learning_rate,
+        "min_data_in_leaf": plan.min_rows_in_leaf,
+        "feature_fraction": plan.feature_share,
+        "bagging_fraction": plan.row_share,
+        "bagging_freq": 1,
+        "lambda_l2": plan.l2,
+        "seed": plan.seed,
+        "deterministic": True,
+        "force_row_wise": True,
+        "num_threads": plan.threads,
+        "verbosity": -1,
+    }
+
+
+def make_dataset(
+    matrix: NDArray[np.float64],
+    labels: NDArray[np.int8],
+    names: tuple[str, ...],
+    plan: ModelPlan,
+    reference: Any = None,
+) -> Any:
+    """Binned rows; the matrix is not needed any more afterwards.
+
+    Raises:
+        FatalError: the system lacks LightGBM's runtime library.
+    """
+    require_openmp()
+    import lightgbm
+
+    dataset = lightgbm.Dataset(
+        matrix,
+        label=labels,
+        feature_name=list(names),
+        reference=reference,
+        params=parameters(plan),
+        free_raw_data=True,
+    )
+    return dataset.construct()
+
+
+def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) -> Fitted:
+    """Boost until the validation rows' average precision has not risen for a while.
+
+    Raises:
+        UsageError: LightGBM refuses the parameters.
+    """
+    import lightgbm
+
+    def tick(_: Any) -> None:
+        advance(1)
+
+    try:
+        booster = lightgbm.train(
+            parameters(plan),
+            train,
+            num_boost_round=plan.trees,
+            valid_sets=[validation],
+            valid_names=["validation"],
+            callbacks=[
+                lightgbm.early_stopping(plan.patience_trees, first_metric_only=True, verbose=False),
+                tick,
+            ],
+        )
+    except lightgbm.basic.LightGBMError as error:
+        raise UsageError(f"LightGBM: {error}") from error
+    best = booster.best_iteration or booster.current_iteration()
+    gains = booster.feature_importance("gain", iteration=best)
+    names = booster.feature_name()
+    ranked = sorted(zip(names, gains.tolist(), strict=True), key=lambda item: -item[1])
+    return Fitted(booster.model_to_string(num_iteration=best), best, dict(ranked))

@@ -1,0 +1,1 @@
+"""Publishing: the bundle, the store of versions, tracking and metrics."""

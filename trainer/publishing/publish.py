@@ -1,0 +1,93 @@
+"""From a candidate to a version in the store, and to the one that serves."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from stream_scorer.errors import ArtifactError, StoreConflict, UsageError
+from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
+from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
+from stream_scorer.model.store.names import METADATA, SIGNATURE
+from stream_scorer.model.store.port import ArtifactStore, Pointer
+from stream_scorer.model.store.succession import find_succession
+from stream_scorer.runtime.settings import StoreSettings
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Champion:
+    """The pointer as a run began, and the version to beat, which serves.
+
+    They differ where scorers rejected the promoted version. ``bundle`` is None if this code cannot
+    load it.
+    """
+
+    pointer: Pointer | None
+    bundle: Bundle | None
+    version: str | None
+
+
+def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
+    """The version to beat.
+
+    Raises:
+        StoreError: the store cannot be reached.
+    """
+    pointer = store.current()
+    if pointer is None:
+        return Champion(None, None, None)
+    version = pointer.version
+    rejected = store.rejected()
+    if version in rejected:
+        succession = find_succession(store, version, rejected)
+        version = next(iter(succession.versions), version)
+    try:
+        bundle = load_bundle(
+            store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys)
+        )
+    except ArtifactError as error:
+        log.warning("champion %s cannot be compared with: %s", version, error)
+        return Champion(pointer, None, version)
+    return Champion(pointer, bundle, version)
+
+
+def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
+    """Write a new version, signed if there is a key, and read it back as a scorer would.
+
+    Raises:
+        ArtifactError: the version does not load.
+        SettingsError: the signing key cannot be used.
+        StoreError: the store cannot be written.
+    """
+    path = settings.model_signing_key_file
+    key = None if path is None else load_signing_key(path)
+    model, rest = build_files(draft)
+
+    def other_files(version: str) -> Mapping[str, bytes]:
+        files = rest(version)
+        return files if key is None else files | {SIGNATURE: sign(files[METADATA], key)}
+
+    version = store.publish(model, other_files)
+    load_bundle(store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys))
+    return version
+
+
+def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> None:
+    """Move the pointer, unless somebody else has since the run began.
+
+    Raises:
+        UsageError: somebody has.
+        StoreError: the store cannot be written.
+    """
+    try:
+        store.promote(version, expected)
+    except StoreConflict as error:
+        was = "nothing" if expected is None else expected.version
+        raise UsageError(
+            f"{version} is published but not promoted: another trainer or person promoted first "
+            f"(the pointer was at {was} when this run began); look with fraud-trainer models list, "
+            f"and promote by hand if it should serve: fraud-trainer models promote {version}"
+        ) from error
