@@ -1,1 +1,1 @@
-"""The dashboard process: flagged transactions live, and the synchronous REST shim."""
+"""The dashboard process: a live list of flagged transactions, and synchronous scoring over REST."""

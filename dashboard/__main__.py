@@ -1,4 +1,4 @@
-"""``fraud-dashboard``: the dashboard and REST shim, and its tokens."""
+"""``fraud-dashboard``: runs the dashboard and ``POST /predict``, and creates tokens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ log = logging.getLogger("dashboard")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage."""
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "token":
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fraud-dashboard",
-        description="Flagged transactions live in the browser, and POST /predict.",
+        description="Serves a live list of flagged transactions, and POST /predict.",
         epilog=describe_settings(DashboardSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,21 +43,21 @@ def _parser() -> argparse.ArgumentParser:
         "--insecure",
         action="store_true",
         default=None,
-        help="allow DASHBOARD_AUTH=none on an address others can reach",
+        help="allow DASHBOARD_AUTH=none on an address that other machines can reach",
     )
     commands = parser.add_subparsers(dest="command", metavar="")
     token = commands.add_parser(
-        "token", help="make a token: prints it, and its line for DASHBOARD_TOKENS_FILE"
+        "token", help="create a token: prints it, and its line for DASHBOARD_TOKENS_FILE"
     )
-    token.add_argument("name", help="whose token it is")
+    token.add_argument("name", help="the user who gets the token")
     token.add_argument("--role", choices=ROLES, default="analyst", help="default: analyst")
     return parser
 
 
 def _print_token(name: str, role: str) -> int:
-    """The line goes to standard output, so that ``>> tokens`` keeps it; the token to people."""
+    """Print the line on standard output, for ``>> tokens``, and the token on standard error."""
     token, line = make_token(name, role)
-    print(f"token for {name} (shown only now): {token}", file=sys.stderr)
+    print(f"token for {name} (it cannot be shown again): {token}", file=sys.stderr)
     print(line)
     return 0
 
@@ -72,10 +72,10 @@ def _serve(arguments: argparse.Namespace) -> int:
         },
     )
     configure_logging("dashboard", settings)
-    # Only now: --help and a wrong setting need none of these.
+    # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
     from dashboard.feed.source import KafkaScores
-    from dashboard.server import Server, address_of, hold_state, listen
+    from dashboard.server import Server, address_of, listen, lock_state_dir
     from stream_scorer.model.serving.cache import BundleCache
     from stream_scorer.model.serving.watcher import ModelWatcher
     from stream_scorer.model.signing import parse_trusted_keys
@@ -91,7 +91,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (
-        hold_state(settings.dashboard_state_dir),
+        lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
@@ -111,7 +111,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher.stop()
             if tracing is not None:
                 tracing.close()
-    # uvicorn ends a failed startup without raising.
+    # uvicorn does not raise when startup fails.
     return 0 if server.started else 1
 
 

@@ -1,4 +1,4 @@
-"""Puts the dashboard together."""
+"""Builds the dashboard application from its parts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import os
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Final
 
@@ -19,19 +20,19 @@ from starlette.middleware.gzip import GZipMiddleware
 from dashboard.cache.flag_table import FlagWriter
 from dashboard.feed.board import Board
 from dashboard.feed.loop import Feed
-from dashboard.feed.reading import ScoreReader
+from dashboard.feed.reading import FlagReader
 from dashboard.feed.source import ScoreSource
 from dashboard.live.hub import Hub
-from dashboard.live.pulse import Pulse
+from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
-from dashboard.web.auth import Gate, build_authenticator
+from dashboard.web.auth import AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
-from dashboard.web.headers import SecurityHeaders
-from dashboard.web.limits import Buckets
-from dashboard.web.observe import Observe
+from dashboard.web.headers import SecurityHeadersMiddleware
+from dashboard.web.limits import RateLimiter
+from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
@@ -41,8 +42,8 @@ from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
-_BURST_SECONDS: Final = 2  # how much of its rate somebody may use at once
-_STOP_SECONDS: Final = 5.0  # of the feed's thread: a metadata request may be under way
+_BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
+_STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
 
 def build_app(
@@ -52,24 +53,47 @@ def build_app(
     resolver: SchemaResolver,
     tracing: Tracing | None = None,
 ) -> FastAPI:
-    """The whole application; its feed runs from startup to shutdown.
+    """Build the application. Its feed runs from startup to shutdown.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
     """
-    state = settings.dashboard_state_dir
     board = Board()
-    writer = FlagWriter(state / "flags.sqlite3", settings.dashboard_keep_flags)
-    reader = ScoreReader(settings.output_topic, resolver)
+    writer = FlagWriter(
+        settings.dashboard_state_dir / "flags.sqlite3", settings.dashboard_keep_flags
+    )
+    reader = FlagReader(settings.output_topic, resolver)
     feed = Feed(open_source, settings.output_topic, writer, reader, board)
-    pulse = Pulse(board, model)
-    hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=pulse.first())
-    shared = settings.dashboard_seal_key_file
-    sealer = Sealer(read_shared_key(shared) if shared else load_key(state / "seal.key"))
-    parts = Parts(
+    publisher = TickPublisher(board, model)
+    hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
+    parts = _build_parts(settings, writer.path, board, model, hub)
+    app = FastAPI(
+        title="Fraud dashboard",
+        description="A live list of flagged transactions, and synchronous scoring with the same "
+        "code as the stream.",
+        version=parts.version,
+        docs_url=None,  # these pages load scripts from other sites
+        redoc_url=None,
+        redirect_slashes=False,  # it would redirect to any host that the Host header names
+        lifespan=_run_while_serving(feed, publisher, hub),
+    )
+    app.state.parts = parts
+    _install(app, parts, tracing)
+    return app
+
+
+def _build_parts(
+    settings: DashboardSettings, table: Path, board: Board, model: ModelSource, hub: Hub
+) -> Parts:
+    """What the request handlers share."""
+    shared_key = settings.dashboard_seal_key_file
+    own_key = settings.dashboard_state_dir / "seal.key"
+    sealer = Sealer(read_shared_key(shared_key) if shared_key else load_key(own_key))
+    rows_per_second = settings.dashboard_predict_rows_per_second
+    return Parts(
         settings=settings,
         version=installed_version(),
-        table=writer.path,
+        table=table,
         board=board,
         model=model,
         hub=hub,
@@ -77,40 +101,32 @@ def build_app(
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
-        # Scoring is CPU work: more of it at once than there are CPUs only adds waiting.
+        # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.
         scoring=CapacityLimiter(os.cpu_count() or 1),
-        predict_rate=Buckets(
-            settings.dashboard_predict_rows_per_second,
-            settings.dashboard_predict_rows_per_second * _BURST_SECONDS,
-        ),
+        predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
     )
+
+
+def _run_while_serving(
+    feed: Feed, publisher: TickPublisher, hub: Hub
+) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
+    """The lifespan of the app: the feed's thread and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
-        beat = asyncio.create_task(pulse.run(hub))
+        publishing = asyncio.create_task(publisher.run(hub))
         try:
             yield
         finally:
             hub.close()
-            beat.cancel()
+            publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await beat
+                await publishing
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
 
-    app = FastAPI(
-        title="Fraud dashboard",
-        description="Flagged transactions, live, and synchronous scores by the stream's own code.",
-        version=parts.version,
-        docs_url=None,  # they load scripts from elsewhere
-        redoc_url=None,
-        redirect_slashes=False,  # it would redirect to whatever the Host header says
-        lifespan=lifespan,
-    )
-    app.state.parts = parts
-    _install(app, parts, tracing)
-    return app
+    return lifespan
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
@@ -119,24 +135,24 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
     settings = parts.settings
-    # The last one added is the outermost.
+    # The middleware added last is the outermost.
     app.add_middleware(
-        Gate,
+        AccessMiddleware,
         authenticator=parts.authenticator,
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
-    app.add_middleware(Observe, metrics=parts.metrics, tracing=tracing)
-    app.add_middleware(SecurityHeaders)
+    app.add_middleware(ObservabilityMiddleware, metrics=parts.metrics, tracing=tracing)
+    app.add_middleware(SecurityHeadersMiddleware)
     _describe_problems(app)
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Put the problem's schema, which responses refer to, into OpenAPI."""
-    plain = app.openapi
+    """Add the schema of problems, which the responses refer to, to the OpenAPI document."""
+    generate = app.openapi
 
     def openapi() -> dict[str, object]:
-        described = plain()
+        described = generate()
         schemas = described.setdefault("components", {}).setdefault("schemas", {})
         if "ProblemModel" not in schemas:
             schema = ProblemModel.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -144,7 +160,7 @@ def _describe_problems(app: FastAPI) -> None:
             schemas["ProblemModel"] = schema
         return described
 
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
 
 
 def _templates() -> Jinja2Templates:

@@ -20,7 +20,7 @@ _LATENCY_BUCKETS: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Metrics:
-    """The metrics that requests move, and the registry that holds all of them."""
+    """The metrics that requests update, and the registry of all metrics."""
 
     registry: CollectorRegistry
     request_latency: Histogram
@@ -28,27 +28,27 @@ class Metrics:
     prediction_count: Counter
 
     def render(self) -> tuple[bytes, str]:
-        """The exposition and its content type."""
+        """The exposition text and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 
 def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) -> Metrics:
-    """Metrics of one process; the state behind the gauges is read at each scrape."""
+    """The metrics of one process. Gauges read their values at each scrape."""
     registry = CollectorRegistry()
-    registry.register(_State(board, model, streams))
+    registry.register(_StateCollector(board, model, streams))
     ProcessCollector(registry=registry)  # memory, CPU, open files, start time
     return Metrics(
         registry,
         Histogram(
             "request_latency_seconds",
-            "Time to answer a request, streams left out",
+            "Time to respond to a request, live streams excluded",
             ["method", "route"],
             buckets=_LATENCY_BUCKETS,
             registry=registry,
         ),
         Counter(
             "request_count",
-            "Requests answered",
+            "HTTP requests by status",
             ["method", "route", "status"],
             registry=registry,
         ),
@@ -56,8 +56,8 @@ def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) 
     )
 
 
-class _State:
-    """Collects what is true now."""
+class _StateCollector:
+    """Reads the current state of feed, model and streams at each scrape."""
 
     def __init__(self, board: Board, model: ModelSource, streams: Callable[[], int]) -> None:
         self._board = board
@@ -65,38 +65,38 @@ class _State:
         self._streams = streams
 
     def describe(self) -> Iterable[Metric]:
-        """Nothing in advance: the names are ours alone."""
+        """No families: the registry need not check these names for duplicates."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        """The families, one by one."""
-        yield from self._of_model()
+        """Yield the metric families."""
+        yield from self._model_families()
         status, counts = self._board.status, self._board.counts
         prefix = "fraud_scorer_dashboard"
         yield GaugeMetricFamily(
-            f"{prefix}_lag_records", "Committed scores not read yet", status.lag
+            f"{prefix}_lag_records", "Committed scores that have not been read yet", status.lag
         )
         yield GaugeMetricFamily(
             f"{prefix}_feed_live",
-            "1 while the feed follows the scores topic",
+            "1 while the feed is caught up with the scores topic",
             float(status.state is FeedState.LIVE),
         )
         yield GaugeMetricFamily(f"{prefix}_streams", "Open live streams", self._streams())
         for name, text, value in (
             ("scores", "Scores read from the topic", counts.scored),
-            ("flagged", "Flagged scores among them", counts.flagged),
+            ("flagged", "Flagged scores read from the topic", counts.flagged),
             ("unreadable", "Records of the scores topic that could not be read", counts.unreadable),
         ):
             yield CounterMetricFamily(f"{prefix}_{name}", text, value)
 
-    def _of_model(self) -> Iterable[Metric]:
+    def _model_families(self) -> Iterable[Metric]:
         version = GaugeMetricFamily("model_version", "1 for the model in use", labels=["version"])
         bundle = self._model.current
         if bundle is not None:
             version.add_metric([bundle.version], 1)
         yield version
         seconds = self._model.status.load_seconds
-        load = GaugeMetricFamily("model_load_time_seconds", "Time the last model load took")
+        load = GaugeMetricFamily("model_load_time_seconds", "Duration of the last model load")
         if seconds is not None:
             load.add_metric([], seconds)
         yield load

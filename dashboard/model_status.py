@@ -1,4 +1,4 @@
-"""The model as the dashboard sees it: what is loaded, or why nothing is."""
+"""The model loaded by the dashboard, or the reason why none is loaded."""
 
 from __future__ import annotations
 
@@ -10,39 +10,40 @@ from stream_scorer.model.serving.watcher import ReloadStatus
 
 
 class ModelSource(Protocol):
-    """Where the current bundle comes from: a watcher on the artifact store, or a test's twin."""
+    """Provides the current bundle: a watcher on the artifact store, or an in-memory fake."""
 
     @property
     def current(self) -> Bundle | None:
-        """The bundle to score with; None until one is loaded."""
+        """The bundle to score with. None until one is loaded."""
         ...
 
     @property
     def status(self) -> ReloadStatus:
-        """What the last look at the store came to: ``problem`` and ``load_seconds``."""
+        """The result of the last check of the store: ``problem`` and ``load_seconds``."""
         ...
 
 
 def describe_model(model: ModelSource) -> dict[str, Any]:
-    """The loaded version and thresholds, or None for each and why.
+    """The loaded version and its thresholds as JSON. Without a model, ``version`` is None.
 
-    ``rejected`` says that the promoted version is rejected, why, and which one serves instead.
+    ``detail`` is the current problem with the store, or why no model is loaded. ``rejected`` is set
+    while the promoted version is rejected: the reason, and the version that serves instead.
     """
     bundle = model.current
     rolled_back = model.status.rolled_back
     rejected = None if rolled_back is None else asdict(rolled_back)
     if bundle is None:
-        detail = model_trouble(model) or "no model is loaded yet"
+        detail = describe_problem(model) or "waiting for the first model"
         return {"version": None, "detail": detail, "rejected": rejected}
     return {
         "version": bundle.version,
         "review_threshold": bundle.thresholds.review,
         "block_threshold": bundle.thresholds.block,
-        "detail": model_trouble(model),
+        "detail": describe_problem(model),
         "rejected": rejected,
     }
 
 
-def model_trouble(model: ModelSource) -> str:
-    """What is wrong at the store now; empty when nothing is."""
+def describe_problem(model: ModelSource) -> str:
+    """The current problem with the store. Empty if there is none."""
     return model.status.problem or ""

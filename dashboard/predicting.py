@@ -1,4 +1,4 @@
-"""``/predict`` without HTTP: a request's bytes to scores, through the stream's own code."""
+"""``/predict`` without HTTP: scores the body of a request with the same code as the stream."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from stream_scorer.model.scoring import Decision, Reason, Scores, score, shap_re
 
 MAX_BODY_BYTES: Final = 10 * 1024 * 1024
 MAX_ROWS: Final = 1000
-"""A thousand full transactions are 8 MB of JSON and some tens of milliseconds of work."""
+"""1,000 full transactions are 8 MB of JSON and take some tens of milliseconds to score."""
 
 MAX_SHAP_ROWS: Final = 10
-"""Exact TreeSHAP takes up to 0.4 s a row with a heavy model."""
+"""Exact TreeSHAP takes up to 0.4 s per row with a large model."""
 
 _MEMBERS: Final = ("transactions", "explain")
 _MAX_BRACKETS: Final = 100 * MAX_ROWS
-"""Objects and lists that a body may open; a request opens one for each row, and strings rarely
-hold any. Millions of empty ones would keep the interpreter busy for seconds (its garbage
-collector), and all threads wait."""
+"""Opening brackets that a body may contain. A request needs one per row, and strings rarely contain
+any. Millions of empty objects would keep the garbage collector busy for seconds, and all threads
+would wait for it."""
 
 
 class InputFault(NamedTuple):
-    """One thing wrong with a request; ``row`` counts from 0, None for the request itself."""
+    """One fault of a request. ``row`` counts from 0. It is None for the request itself."""
 
     row: int | None
     field: str | None
@@ -34,7 +34,7 @@ class InputFault(NamedTuple):
 
 
 class InvalidInput(Exception):
-    """The request cannot be scored; nothing of it was."""
+    """The request is not valid. None of its rows was scored."""
 
     def __init__(self, faults: Sequence[InputFault]) -> None:
         super().__init__(faults[0].reason)
@@ -42,28 +42,28 @@ class InvalidInput(Exception):
 
     @property
     def summary(self) -> str:
-        """One line: the first fault, with row and field, and how many more were found."""
+        """One line: the first fault with its row, and how many more were found."""
         first, others = self.faults[0], len(self.faults) - 1
         where = "" if first.row is None else f"row {first.row}: "
-        least = "at least " if len(self.faults) >= MAX_FAULTS else ""  # nobody looked further
+        least = "at least " if len(self.faults) >= MAX_FAULTS else ""  # validation stops there
         more = f" (and {least}{others} more)" if others else ""
         return f"{where}{first.reason}{more}"
 
 
 class TooManyRows(Exception):
-    """More transactions than one request may hold."""
+    """The request has more transactions than allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The answer, as JSON members."""
+    """The response of ``/predict``."""
 
     predictions: list[float]
     results: list[dict[str, Any]]
     model_version: str
 
     def as_json(self) -> dict[str, Any]:
-        """The response body."""
+        """The response body as a JSON object."""
         return {
             "predictions": self.predictions,
             "results": self.results,
@@ -72,19 +72,19 @@ class Prediction:
 
 
 def predict(body: bytes, bundle: Bundle) -> Prediction:
-    """Score the transactions of a request, all or none.
+    """Score all transactions of a request, or none.
 
     Raises:
-        InvalidInput: with the faults found, ``MAX_FAULTS`` of them at most.
-        TooManyRows: more than ``MAX_ROWS``.
+        InvalidInput: the request has faults. At most ``MAX_FAULTS`` are reported.
+        TooManyRows: the request has more than ``MAX_ROWS`` transactions.
     """
-    rows, by_shap = _read_request(body)
+    rows, use_shap = _read_request(body)
     batch, _, rejections = decode_objects(rows, strict=True)
     if rejections:
         raise InvalidInput([InputFault(r.index, r.field, r.reason) for r in rejections])
     scores = score(batch, bundle)
     reasons: Mapping[int, tuple[Reason, ...]] = scores.reasons
-    if by_shap:
+    if use_shap:
         reasons = shap_reasons(batch, bundle, range(len(batch)))
     results = [
         _result(int(batch.ids[i]), scores, i, reasons.get(i, ()), bundle) for i in range(len(batch))
@@ -94,14 +94,15 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
 
 def _read_request(body: bytes) -> tuple[list[object], bool]:
     if body.count(b"{") + body.count(b"[") > _MAX_BRACKETS:
-        why = f"the body opens more objects and lists than {MAX_ROWS:,} transactions need"
+        why = f"the body has more objects and arrays than {MAX_ROWS:,} transactions need"
         raise InvalidInput([InputFault(None, None, why)])
     try:
         request = parse_json(body)
     except ValueError as error:
         raise InvalidInput([InputFault(None, None, f"the body is not JSON: {error}")]) from None
     if not isinstance(request, dict):
-        raise InvalidInput([InputFault(None, None, "the body must be an object with transactions")])
+        why = 'the body must be an object with "transactions"'
+        raise InvalidInput([InputFault(None, None, why)])
     unknown = (shown_name(name) for name in request if name not in _MEMBERS)
     faults = [
         InputFault(None, name, f"unknown field {name!r}") for name in islice(unknown, MAX_FAULTS)
@@ -121,12 +122,12 @@ def _read_request(body: bytes) -> tuple[list[object], bool]:
     elif explain and isinstance(rows, list) and len(rows) > MAX_SHAP_ROWS:
         faults.append(
             InputFault(
-                None, "explain", f'explain "shap" takes at most {MAX_SHAP_ROWS} transactions'
+                None, "explain", f'explain "shap" accepts at most {MAX_SHAP_ROWS} transactions'
             )
         )
     if faults:
         raise InvalidInput(faults)
-    assert isinstance(rows, list)  # noqa: S101 - else there is a fault
+    assert isinstance(rows, list)  # noqa: S101 - anything else is a fault
     return rows, bool(explain)
 
 

@@ -1,4 +1,4 @@
-"""Runs the app: the listening socket, signals, and an end that does not wait for open streams."""
+"""Runs the app: listening socket, signals, and a shutdown that does not wait for open streams."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from dashboard.protocol import PatientProtocol
+from dashboard.protocol import TimeoutProtocol
 from dashboard.web.auth import HEAD_MAX_BYTES
 from stream_scorer.errors import UsageError
 
-_GRACEFUL_SECONDS: Final = 3  # for requests under way; streams are ended at once
+_GRACEFUL_SECONDS: Final = 3  # for requests in progress; streams end immediately
 _BACKLOG: Final = 512
 
 
 class Server(uvicorn.Server):
-    """Ends with exit code 0 on SIGTERM and SIGINT; ``on_exit`` is called when one comes."""
+    """Exits with code 0 on SIGTERM and SIGINT. Calls ``on_exit`` when the shutdown starts."""
 
     def __init__(self, app: FastAPI, on_exit: Callable[[], None]) -> None:
         super().__init__(
@@ -34,9 +34,9 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                # The client's address decides whom to believe: no header may change it.
+                # Access control uses the client address, so a header must not change it.
                 proxy_headers=False,
-                http=PatientProtocol,
+                http=TimeoutProtocol,
                 h11_max_incomplete_event_size=HEAD_MAX_BYTES,
                 ws="none",
                 timeout_graceful_shutdown=_GRACEFUL_SECONDS,
@@ -45,20 +45,20 @@ class Server(uvicorn.Server):
         self._on_exit = on_exit
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's
-        """Note the signal; a second one ends without waiting."""
+        """Request the shutdown. A second signal skips the grace period."""
         self.force_exit = self.should_exit
         self.should_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End open streams first: they would keep the process alive."""
+        """End open streams first, because they would keep the process alive."""
         self._on_exit()
         await super().shutdown(sockets)
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Handle signals without raising them again at the end, as uvicorn would."""
+        """Handle signals. Unlike uvicorn, do not raise them again after the shutdown."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # only a process's main thread gets signals
+            yield  # only the main thread receives signals
             return
         signals = (signal.SIGINT, signal.SIGTERM)
         before = {sig: signal.signal(sig, self.handle_exit) for sig in signals}
@@ -73,7 +73,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A listening socket.
 
     Raises:
-        UsageError: the address is taken or none of this machine's.
+        UsageError: the address is in use, or does not belong to this machine.
     """
     is_ipv6 = ":" in host
     try:
@@ -82,19 +82,20 @@ def listen(host: str, port: int) -> socket.socket:
             family=socket.AF_INET6 if is_ipv6 else socket.AF_INET,
             backlog=_BACKLOG,
         )
-        # Connections inherit it. asyncio sets it only where the protocol is named, which it is
-        # not here; without it a kept-alive client waits 40 ms for the body of each answer.
+        # Accepted connections inherit this. asyncio sets it only for sockets whose protocol is
+        # IPPROTO_TCP, and this one has 0. Without it a keep-alive client waits 40 ms for each body.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise UsageError(
-            f"cannot listen on {host}:{port}: {reason}; DASHBOARD_PORT or --port chooses another"
+            f"cannot listen on {host}:{port}: {reason}; "
+            "choose another port with DASHBOARD_PORT or --port"
         ) from error
 
 
 def address_of(listener: socket.socket) -> str:
-    """The URL people open."""
+    """The URL to open in a browser."""
     host, port = listener.getsockname()[:2]
     if host in ("0.0.0.0", "::"):  # noqa: S104 - recognised here, not bound
         host = "localhost"
@@ -102,11 +103,11 @@ def address_of(listener: socket.socket) -> str:
 
 
 @contextlib.contextmanager
-def hold_state(folder: Path) -> Iterator[None]:
-    """Keep the state folder for this process alone.
+def lock_state_dir(folder: Path) -> Iterator[None]:
+    """Lock the state folder for this process.
 
     Raises:
-        UsageError: it cannot be used, or another dashboard has it.
+        UsageError: the folder cannot be used, or another dashboard has locked it.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -118,6 +119,7 @@ def hold_state(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise UsageError(
-                f"another dashboard uses DASHBOARD_STATE_DIR={folder}: give this one its own"
+                f"another dashboard uses DASHBOARD_STATE_DIR={folder}: "
+                "set a different folder for this one"
             ) from None
         yield

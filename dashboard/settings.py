@@ -1,4 +1,4 @@
-"""What the dashboard reads from the environment."""
+"""The settings of the dashboard, read from the environment."""
 
 from __future__ import annotations
 
@@ -23,57 +23,57 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 class DashboardSettings(
     KafkaSettings, TopicSettings, RegistrySettings, StoreSettings, LogSettings, TracingSettings
 ):
-    """Every setting of the dashboard process."""
+    """All settings of the dashboard process."""
 
     dashboard_host: str = Field("127.0.0.1", description="address to listen on")
     dashboard_port: int = Field(
-        8000, ge=0, le=65535, description="port to listen on; 0 takes any free one"
+        8000, ge=0, le=65535, description="port to listen on; 0 picks a free port"
     )
     dashboard_auth: Literal["none", "token", "proxy"] = Field(
-        "none", description="who may look: none (loopback only), token or proxy"
+        "none", description="authentication: none (loopback only), token or proxy"
     )
     dashboard_insecure: bool = Field(
-        False, description="allow DASHBOARD_AUTH=none on an address others can reach"
+        False, description="allow DASHBOARD_AUTH=none on an address that other machines can reach"
     )
     dashboard_tokens_file: Path | None = Field(
-        None, description="for token: lines name:role:sha256 (see fraud-dashboard token)"
+        None,
+        description="with token: file with lines name:role:sha256 (see fraud-dashboard token)",
     )
     dashboard_proxy_addresses: str = Field(
         "",
-        description="addresses or networks of proxies: what they say of the user (proxy) or of "
-        "the client's address (token, for its failed logins) is believed",
+        description="addresses or networks of trusted proxies: with proxy, they name the user; "
+        "with token, they name the client address to which failed logins are charged",
     )
     dashboard_proxy_header: str = Field(
-        "X-Forwarded-User", description="for proxy: the header that names the user"
+        "X-Forwarded-User", description="with proxy: the header that names the user"
     )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
-        description="the list of flagged transactions is cached here; safe to delete",
+        description="folder for the cached list of flagged transactions; safe to delete",
     )
     dashboard_seal_key_file: Path | None = Field(
         None,
-        description="secret that signs sessions and list cursors; replicas that serve one "
-        "address must share it (default: a key of its own in DASHBOARD_STATE_DIR)",
+        description="file with the secret that signs sessions and list cursors; replicas behind "
+        "one address must share it (default: a generated key in DASHBOARD_STATE_DIR)",
     )
     dashboard_keep_flags: int = Field(
-        100_000, ge=1000, description="how many flagged transactions to keep, newest first"
+        100_000, ge=1000, description="number of flagged transactions to keep; the oldest go first"
     )
-
     dashboard_predict_rows_per_second: int = Field(
-        100_000, ge=0, description="what one user (or address) may send to /predict; 0: no limit"
+        100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"
     )
     dashboard_failed_logins_per_minute: int = Field(
-        10, ge=0, description="wrong tokens from one address before it has to wait; 0: no limit"
+        10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
 
     @property
     def is_loopback(self) -> bool:
-        """Only this machine can reach the address."""
+        """Whether only this machine can reach the address."""
         return is_loopback(self.dashboard_host)
 
     @property
     def proxy_networks(self) -> tuple[Network, ...]:
-        """``dashboard_proxy_addresses``, parsed."""
+        """``dashboard_proxy_addresses`` as networks."""
         parts = self.dashboard_proxy_addresses.split(",")
         return tuple(ipaddress.ip_network(part.strip()) for part in parts if part.strip())
 
@@ -84,16 +84,16 @@ class DashboardSettings(
             try:
                 ipaddress.ip_network(part)
             except ValueError as error:
-                raise ValueError(f"{part!r} is no address or network: {error}") from None
+                raise ValueError(f"{part!r} is not an address or network: {error}") from None
         return value
 
     @model_validator(mode="after")
-    def _someone_checks_who_looks(self) -> DashboardSettings:
+    def _check_auth_settings(self) -> DashboardSettings:
         if self.dashboard_auth == "none" and not (self.is_loopback or self.dashboard_insecure):
             raise ValueError(
-                f"DASHBOARD_HOST={self.dashboard_host} can be reached by others, and "
-                "DASHBOARD_AUTH=none asks nobody who they are: set DASHBOARD_AUTH=token or "
-                "proxy, listen on 127.0.0.1, or pass --insecure"
+                f"DASHBOARD_HOST={self.dashboard_host} can be reached from other machines, and "
+                "DASHBOARD_AUTH=none does not authenticate: set DASHBOARD_AUTH=token or proxy, "
+                "listen on 127.0.0.1, or pass --insecure"
             )
         if self.dashboard_auth == "token" and self.dashboard_tokens_file is None:
             raise ValueError(
@@ -103,13 +103,13 @@ class DashboardSettings(
         if self.dashboard_auth == "proxy" and not self.dashboard_proxy_addresses.strip():
             raise ValueError(
                 "DASHBOARD_AUTH=proxy needs DASHBOARD_PROXY_ADDRESSES: "
-                "the addresses of the proxies whose word counts"
+                "the addresses of the trusted proxies"
             )
         return self
 
 
 def is_loopback(host: str) -> bool:
-    """Whether ``host`` names this machine's own loopback interface."""
+    """Whether ``host`` is a loopback address of this machine."""
     if host == "localhost":
         return True
     try:

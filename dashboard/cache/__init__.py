@@ -1,1 +1,1 @@
-"""What the dashboard keeps of the flagged transactions: disposable, rebuilt from the topic."""
+"""The dashboard's cache of flagged transactions. It can be deleted: the feed rebuilds it."""

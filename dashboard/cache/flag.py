@@ -1,4 +1,4 @@
-"""One flagged transaction as the dashboard keeps and shows it."""
+"""One flagged transaction, as the dashboard stores and shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import orjson
 
 
 class FlagKey(NamedTuple):
-    """The order of the list: newest first, then by coordinates, whoever rebuilt it."""
+    """The sort key of the list. The same topic always gives the same order.
+
+    Partition and offset are the source coordinates.
+    """
 
     scored_at: int
     partition: int
@@ -23,12 +26,12 @@ class Flag:
     """One flagged transaction.
 
     Attributes:
-        key: where it stands in the list; partition and offset are the input record's.
-        transaction_id: as the producer gave it; may come twice.
+        key: its position in the list, with the coordinates of the input record.
+        transaction_id: set by the producer. It is not always unique.
         score: 0 to 1.
-        amount: None where the record carries no context.
-        product: None likewise.
-        body: the JSON object the API and the stream send, ready made.
+        amount: None if the record has no context.
+        product: None if the record has no context.
+        body: the encoded JSON object that the API and the stream send.
     """
 
     key: FlagKey
@@ -40,10 +43,10 @@ class Flag:
 
 
 def build_flag(record: Mapping[str, Any], topic: str, partition: int, offset: int) -> Flag:
-    """A flag from a decoded score record and where that record itself was found.
+    """Build a flag from a decoded score record and that record's own coordinates.
 
     Raises:
-        KeyError, TypeError, ValueError: the record is not what the contract says.
+        KeyError, TypeError, ValueError: the record violates the contract.
     """
     source = record["source"]
     context = record["context"] or {}
@@ -79,7 +82,7 @@ def build_flag(record: Mapping[str, Any], topic: str, partition: int, offset: in
 
 
 def risk_of(score: float, review_threshold: float) -> str:
-    """The risk band: from the review threshold up, in thirds of what is left up to 1."""
+    """The risk band. The range from the review threshold to 1 is split into thirds."""
     if score < review_threshold:
         return "low"
     third = (1.0 - review_threshold) / 3
@@ -89,7 +92,7 @@ def risk_of(score: float, review_threshold: float) -> str:
 
 
 def describe_card(context: Mapping[str, Any]) -> str | None:
-    """``13926 · visa credit``: the card identity and its network and kind, where known."""
+    """``13926 · visa credit``: card1, network and type, as far as they are known."""
     card = context.get("card1")
     number = None if card is None else format_number(card)
     kind = " ".join(str(context[name]) for name in ("card4", "card6") if context.get(name))
@@ -97,22 +100,22 @@ def describe_card(context: Mapping[str, Any]) -> str | None:
 
 
 def format_number(value: float) -> str:
-    """A number as people write it: whole ones without a point."""
+    """A number without a decimal point if it is whole."""
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
 
 
 def format_flag_id(partition: int, offset: int) -> str:
-    """``3-8812345``: the coordinates of the input record, which address its one outcome."""
+    """``3-8812345``: partition and offset of the input record, which identify its outcome."""
     return f"{partition}-{offset}"
 
 
 def parse_flag_id(text: str) -> tuple[int, int] | None:
-    """Partition and offset of a flag's id; None if it is none."""
+    """Partition and offset of a flag id. None if the text is not a flag id."""
     partition, dash, offset = text.partition("-")
     if not (dash and _is_digits(partition, 9) and _is_digits(offset, 18)):
         return None
     return int(partition), int(offset)
 
 
-def _is_digits(text: str, most: int) -> bool:
-    return 0 < len(text) <= most and text.isascii() and text.isdigit()
+def _is_digits(text: str, max_chars: int) -> bool:
+    return 0 < len(text) <= max_chars and text.isascii() and text.isdigit()

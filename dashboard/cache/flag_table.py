@@ -1,8 +1,8 @@
 """The flagged transactions in SQLite: a cache of the scores topic that can be deleted.
 
-One thread writes (:class:`FlagWriter`); any thread reads through :func:`read_page` and its
-neighbours, each with a connection of its own. The topic's offsets are stored in the same
-transaction as what was read up to them, so that a restart neither loses nor repeats a row.
+One thread writes (:class:`FlagWriter`). Any thread reads, with :func:`read_page` and
+:func:`read_flag`, which open their own connections. Offsets are stored in the same SQLite
+transaction as the rows read up to them, so a restart neither loses nor repeats a row.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dashboard.cache.flag import Flag, FlagKey
 from dashboard.cache.selection import Selection
 
 HISTOGRAM_BINS: Final = 50
-_FORMAT: Final = 1  # of the tables below; a file of another format is rebuilt
+_FORMAT: Final = 1  # of the tables below; a file with another format is rebuilt
 _BUSY_SECONDS: Final = 5.0  # readers never wait in WAL mode, except while a file is set up
 
 _TABLES: Final = """
@@ -37,9 +37,9 @@ CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id, scored_at);
 
 @dataclass(slots=True)
 class Counts:
-    """Running totals over everything read from the topic so far.
+    """Totals of everything read from the topic so far.
 
-    ``histogram`` counts all scores in equal bins over 0 to 1.
+    ``histogram`` counts all scores in bins of equal width from 0 to 1.
     """
 
     scored: int = 0
@@ -53,9 +53,9 @@ class Counts:
 
 
 class FlagWriter:
-    """The one writer. Opens the file, or starts it anew if it cannot be read.
+    """The only writer. Opens the file, or recreates it if it cannot be read.
 
-    Owned by one thread after construction.
+    Used by one thread after construction.
     """
 
     def __init__(self, path: Path, keep: int) -> None:
@@ -64,17 +64,17 @@ class FlagWriter:
         try:
             self._db = _open(path)
         except sqlite3.DatabaseError:
-            # The file is a cache: a damaged one is worth nothing and costs one replay.
+            # The file is a cache, so a damaged file costs one replay and no data.
             _delete(path)
             self._db = _open(path)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
 
     def close(self) -> None:
-        """Close the file; what was not saved is read from the topic again."""
+        """Close the file. Records that were not saved are read from the topic again."""
         self._db.close()
 
-    def begin_from(self, cluster: str, topic: str) -> dict[int, int]:
-        """The stored offsets, if they are of this cluster's topic; else everything is cleared."""
+    def resume(self, cluster: str, topic: str) -> dict[int, int]:
+        """The stored offsets. Clears all tables if they belong to another cluster or topic."""
         origin = {"cluster": cluster, "topic": topic}
         stored = dict(self._db.execute("SELECT name, value FROM origin"))
         if stored != origin:
@@ -85,14 +85,14 @@ class FlagWriter:
         return dict(self._db.execute("SELECT partition, next FROM offsets"))
 
     def clear(self) -> None:
-        """Forget everything: the topic is not the one that was read."""
+        """Delete all rows, offsets and totals."""
         with self._db:
             for table in ("origin", "offsets", "counts", "histogram", "flags"):
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table names
         self._rows = 0
 
     def load_counts(self) -> Counts:
-        """The totals as of the stored offsets."""
+        """The totals that belong to the stored offsets."""
         found = dict(self._db.execute("SELECT name, value FROM counts"))
         counts = Counts(*(found.get(n, 0) for n in ("scored", "flagged", "unreadable")))
         for number, count in self._db.execute("SELECT bin, count FROM histogram"):
@@ -101,7 +101,7 @@ class FlagWriter:
         return counts
 
     def save(self, flags: Sequence[Flag], offsets: Mapping[int, int], counts: Counts) -> None:
-        """Rows, offsets and totals in one transaction; all or nothing."""
+        """Save rows, offsets and totals in one SQLite transaction."""
         with self._db:
             before = self._db.total_changes
             self._db.executemany(
@@ -125,7 +125,7 @@ class FlagWriter:
             self._db.executemany(
                 "INSERT OR REPLACE INTO histogram VALUES (?, ?)", enumerate(counts.histogram)
             )
-            # A tenth of slack: trimming is rare and takes many rows at once.
+            # 10 % slack, so that trimming is rare and removes many rows at once.
             if self._rows > self._keep * 1.1:
                 self._trim()
 
@@ -141,12 +141,12 @@ class FlagWriter:
 def read_page(
     path: Path, selection: Selection, after: FlagKey | None, limit: int
 ) -> list[tuple[FlagKey, bytes]]:
-    """Up to ``limit`` flags of a selection in list order (newest first), after a key."""
+    """Up to ``limit`` flags of a selection, newest first, that follow ``after`` in the list."""
     condition, parameters = selection.sql()
     if after is not None:
         condition += " AND (scored_at, partition, offset) < (:scored_at, :partition, :offset)"
         parameters |= after._asdict()
-    # The condition holds column names and placeholders only.
+    # The condition contains only column names and placeholders.
     query = (
         "SELECT scored_at, partition, offset, body FROM flags "  # noqa: S608
         f"WHERE {condition} ORDER BY scored_at DESC, partition DESC, offset DESC LIMIT :limit"
@@ -157,7 +157,7 @@ def read_page(
 
 
 def read_flag(path: Path, partition: int, offset: int) -> bytes | None:
-    """One flag's JSON object by its input coordinates."""
+    """The JSON object of the flag with these source coordinates. None if there is none."""
     with _reading(path) as db:
         row = db.execute(
             "SELECT body FROM flags WHERE partition = ? AND offset = ?", (partition, offset)
@@ -182,7 +182,7 @@ def _open(path: Path) -> sqlite3.Connection:
         if found not in (0, _FORMAT):
             raise sqlite3.DatabaseError(f"format {found}, not {_FORMAT}")
         db.execute("PRAGMA journal_mode = WAL")
-        # A power cut may lose the last commits; they are read from the topic again.
+        # A power failure may lose the last commits; they are read from the topic again.
         db.execute("PRAGMA synchronous = NORMAL")
         db.executescript(_TABLES)
         db.execute(f"PRAGMA user_version = {_FORMAT}")

@@ -1,4 +1,4 @@
-"""The filter on the list of flagged transactions: one meaning for pages, API and live rows."""
+"""The filter of the list of flagged transactions, shared by pages, API and live rows."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True, slots=True)
 class Selection:
-    """Which flagged transactions are wanted; bounds are inclusive.
+    """Selects flagged transactions. Bounds are inclusive.
 
-    ``static/filter.js`` says the same for live rows; a test holds the two together.
+    ``static/filter.js`` applies the same rules to live rows. A test compares the two.
     """
 
     min_score: float | None = None
@@ -20,11 +20,11 @@ class Selection:
 
     @property
     def is_empty(self) -> bool:
-        """Nothing is filtered out."""
+        """Whether every flagged transaction matches."""
         return self == Selection()
 
     def matches(self, score: float, product: str | None, transaction_id: int) -> bool:
-        """Whether a flagged transaction is wanted."""
+        """Whether a flagged transaction matches."""
         return (
             (self.min_score is None or score >= self.min_score)
             and (self.max_score is None or score <= self.max_score)
@@ -33,7 +33,7 @@ class Selection:
         )
 
     def sql(self) -> tuple[str, dict[str, object]]:
-        """The same as a condition on the table of flags, and its parameters."""
+        """The same filter as an SQL condition on the flags table, and its parameters."""
         parts = [
             (self.min_score, "score >= :min_score"),
             (self.max_score, "score <= :max_score"),
@@ -49,7 +49,7 @@ class Selection:
         }
 
     def query(self, **more: object) -> str:
-        """The query string of this selection, and ``more``; absent parts are left out."""
+        """The query string of this selection and ``more``, without the parts that are None."""
         pairs = {
             "min_score": self.min_score,
             "max_score": self.max_score,

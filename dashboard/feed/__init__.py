@@ -1,1 +1,1 @@
-"""From the scores topic to rows and counts: read, kept in SQLite, shown on a board."""
+"""The feed: reads the scores topic into the cache and reports its state on a board."""

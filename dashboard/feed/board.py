@@ -1,4 +1,4 @@
-"""What the feed's thread tells the web side: its state, and what happened since last asked."""
+"""Shared state between the feed's thread and the web side: feed status, totals, new activity."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dashboard.cache.flag_table import Counts
 from dashboard.feed.prefix import Stamp
 
 TICK_ROWS: Final = 50
-"""Rows one tick carries at most; more could not be read in a quarter of a second anyway."""
+"""Maximum rows per tick. Nobody can read more in a quarter of a second."""
 
 
 class FeedState(StrEnum):
-    """How the feed stands."""
+    """The state of the feed."""
 
     STARTING = "starting"
     WAITING = "waiting"
@@ -28,16 +28,17 @@ class FeedState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FeedStatus:
-    """The feed at one moment.
+    """A snapshot of the feed.
 
     Attributes:
-        state: ``waiting`` means that broker or topic are not there; ``detail`` says which.
+        state: ``waiting`` means that the topic cannot be read at present.
+        detail: why the feed is in this state.
         since: epoch milliseconds of the last change of state.
-        lag: committed records not read yet, as of the last look.
-        delay_ms: from scoring to here, of the last record; None before the first.
-        read_at: epoch milliseconds when records last came in.
+        lag: committed records that have not been read, as of the last check.
+        delay_ms: time from scoring to reading of the last record. None before the first record.
+        read_at: epoch milliseconds when records were last read. None before the first record.
         stamp: model and thresholds of the last record.
-        done: share of the backlog read, 0 to 1, while rebuilding.
+        done: share of the backlog that has been read, 0 to 1, while rebuilding.
     """
 
     state: FeedState = FeedState.STARTING
@@ -52,7 +53,7 @@ class FeedStatus:
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What came in between two looks; ``rows`` newest first, ``more`` of them left out."""
+    """What was read between two ticks. ``rows`` are newest first and leave out ``more`` rows."""
 
     scored: int
     flagged: int
@@ -62,7 +63,7 @@ class Activity:
 
 
 class Board:
-    """Thread-safe; the feed writes, the pulse drains, anyone reads the status."""
+    """Thread-safe. The feed writes it, the tick publisher drains it, handlers read the status."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
@@ -80,34 +81,34 @@ class Board:
 
     @property
     def status(self) -> FeedStatus:
-        """The feed now."""
+        """The current status of the feed."""
         with self._lock:
             return self._status
 
     @property
     def counts(self) -> Counts:
-        """The totals as of the last save."""
+        """The totals at the last save."""
         with self._lock:
             return self._counts
 
     def enter(self, state: FeedState, detail: str = "") -> bool:
-        """Change the state; True if it, or its reason, was another one before."""
+        """Set state and detail. Returns whether either of them changed."""
         with self._lock:
             before = self._status
             changed = state is not self._status.state
             since = self.now() if changed else self._status.since
             self._status = replace(self._status, state=state, detail=detail, since=since)
             if changed and state is FeedState.LIVE:
-                self._is_reset = True  # rows read meanwhile were not announced one by one
+                self._is_reset = True  # rows read before this were not published in ticks
             return changed or detail != before.detail
 
     def measure(self, *, lag: int, done: float) -> None:
-        """Note how far the feed has come."""
+        """Set the progress of the feed."""
         with self._lock:
             self._status = replace(self._status, lag=lag, done=done)
 
     def add(self, scored: int, flags: Sequence[Flag], stamp: Stamp | None, counts: Counts) -> None:
-        """Note what was saved; rows are announced only while live."""
+        """Add what was saved. Rows are published only while the feed is live."""
         now = self.now()
         with self._lock:
             status = replace(self._status, read_at=now)
@@ -122,12 +123,12 @@ class Board:
                 self._rows = (self._rows + list(flags))[-TICK_ROWS:]
 
     def load(self, counts: Counts) -> None:
-        """Set the totals without an event: they were there already."""
+        """Set the totals that were stored before this start, without publishing them."""
         with self._lock:
             self._counts = counts
 
     def drain(self) -> Activity:
-        """What happened since the last call."""
+        """The activity since the last call."""
         with self._lock:
             rows = sorted(self._rows, key=lambda flag: flag.key, reverse=True)
             activity = Activity(

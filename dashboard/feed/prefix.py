@@ -1,8 +1,7 @@
-"""Reads only the start of a score record: enough to count the ones nobody looks at.
+"""Decodes only the first fields of a score record.
 
-At a thousand scores a second a full decode of each would take most of a core. A score that is
-not flagged is only counted, and what counting needs stands in the first fields of the record,
-so the reader stops there.
+At 1,000 scores per second a full decode of each record would use most of a core. A score that is
+not flagged is only counted. The first fields contain all that counting needs.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from schemas.contracts import AvroSchema, load_schema
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.resolver import SchemaResolver, UnknownSchema
 
-_FIELDS: Final = 8  # transaction_id … scored_at: what this module reads
+_FIELDS: Final = 8  # transaction_id … scored_at: the fields this module reads
 _DOUBLE: Final = struct.Struct("<d")
 _TWO_DOUBLES: Final = struct.Struct("<dd")
 _MAX_VARINT_BYTES: Final = 10  # of a 64-bit zigzag integer (Avro specification, "Binary encoding")
@@ -22,14 +21,14 @@ _DECISIONS: Final = 3
 
 
 class Prefix(NamedTuple):
-    """What the first bytes of a score say."""
+    """The first fields of a score record."""
 
     score: float
     is_flagged: bool
 
 
 class Stamp(NamedTuple):
-    """What follows the prefix: when and by which model the score was made."""
+    """The fields after the prefix: the time of scoring, and the model that scored."""
 
     review_threshold: float
     block_threshold: float
@@ -38,30 +37,30 @@ class Stamp(NamedTuple):
 
 
 class PrefixReader:
-    """Reads prefixes of score records; asks the resolver once for each schema it meets.
+    """Reads prefixes of score records. Resolves each writer schema once.
 
-    Owned by one thread.
+    Used by one thread.
     """
 
     def __init__(self, resolver: SchemaResolver) -> None:
         self._resolver = resolver
-        self._starts_alike: dict[bytes, bool] = {}
+        self._has_known_prefix: dict[bytes, bool] = {}
 
     def read(self, value: bytes) -> Prefix | None:
-        """The prefix; None when the writer's schema starts differently: decode it in full.
+        """The prefix. None if the writer schema starts differently and needs a full decode.
 
         Raises:
-            ValueError: the bytes are no score record.
-            UnknownSchema: the schema it names is not known.
+            ValueError: the bytes are not a score record.
+            UnknownSchema: the writer schema is not known.
         """
         start = self._body(value)
         return None if start is None else read_prefix(value, start)
 
     def stamp(self, value: bytes) -> Stamp | None:
-        """The stamp of a record whose prefix was readable; None as for :meth:`read`.
+        """The stamp of a record whose prefix was read. None as for :meth:`read`.
 
         Raises:
-            ValueError: the bytes end early.
+            ValueError: the record is truncated.
         """
         start = self._body(value)
         return None if start is None else read_stamp(value, start)
@@ -72,32 +71,32 @@ class PrefixReader:
         elif value[:2] == SINGLE_OBJECT_MAGIC:
             start = 10
         else:
-            raise ValueError("no known framing")
+            raise ValueError("unknown framing")
         frame = value[:start]
-        alike = self._starts_alike.get(frame)
-        if alike is None:
-            alike = self._starts_alike[frame] = self._compare(frame)
-        return start if alike else None
+        is_known = self._has_known_prefix.get(frame)
+        if is_known is None:
+            is_known = self._has_known_prefix[frame] = self._compare(frame)
+        return start if is_known else None
 
     def _compare(self, frame: bytes) -> bool:
         if len(frame) < 5:
-            raise ValueError("shorter than its framing")
+            raise ValueError("the framing is truncated")
         if len(frame) == 5:
             writer = self._resolver.by_id(int.from_bytes(frame[1:], "big"))
         else:
             writer = self._resolver.by_fingerprint(frame[2:])
-        return _start(writer) == _start(load_schema("fraud_score"))
+        return _first_fields(writer) == _first_fields(load_schema("fraud_score"))
 
 
 def read_prefix(value: bytes, start: int) -> Prefix:
     """The prefix of an Avro body (long, double, enum, boolean) that starts at ``start``.
 
     Raises:
-        ValueError: the bytes end early or say something a score cannot say.
+        ValueError: the record is truncated, or its values are out of range.
     """
     at = _skip_varint(value, start)
     if len(value) < at + 10:
-        raise ValueError("the record ends early")
+        raise ValueError("the record is truncated")
     (score,) = _DOUBLE.unpack_from(value, at)
     decision, flag = value[at + 8], value[at + 9]
     if not 0.0 <= score <= 1.0 or decision % 2 or decision // 2 >= _DECISIONS or flag > 1:
@@ -109,15 +108,15 @@ def read_stamp(value: bytes, start: int) -> Stamp:
     """The stamp of the same body: two doubles, a string and a long after the prefix.
 
     Raises:
-        ValueError: the bytes end early.
+        ValueError: the record is truncated.
     """
     at = _skip_varint(value, start) + 10
     if len(value) < at + 18:
-        raise ValueError("the record ends early")
+        raise ValueError("the record is truncated")
     review, block = _TWO_DOUBLES.unpack_from(value, at)
     length, at = _read_varint(value, at + 16)
     if not 0 <= length <= len(value) - at:
-        raise ValueError("the record ends early")
+        raise ValueError("the record is truncated")
     scored_at, _ = _read_varint(value, at + length)
     return Stamp(review, block, value[at : at + length].decode("utf-8"), scored_at)
 
@@ -133,15 +132,15 @@ def _read_varint(value: bytes, at: int) -> tuple[int, int]:
     """A zigzag integer and the position after it."""
     end = _skip_varint(value, at)
     if end > len(value):
-        raise ValueError("the record ends early")
+        raise ValueError("the record is truncated")
     raw = 0
     for shift, byte in enumerate(value[at:end]):
         raw |= (byte & 0x7F) << (7 * shift)
     return (raw >> 1) ^ -(raw & 1), end
 
 
-def _start(schema: AvroSchema) -> list[object]:
-    """Names and bare types of a record's first fields."""
+def _first_fields(schema: AvroSchema) -> list[object]:
+    """Names and types of the first fields of a record, without docs and defaults."""
     found: list[object] = []
     for field in schema.get("fields", [])[:_FIELDS]:
         kind = field["type"]

@@ -1,4 +1,4 @@
-"""Score records to what the dashboard keeps: counts of all, rows of the flagged."""
+"""Turns score records into what the dashboard keeps: counts of all, rows of the flagged ones."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class Harvest:
-    """What a run of records came to.
+class Unsaved:
+    """What has been read since the last save.
 
     Attributes:
-        flags: the flagged ones, in topic order.
-        positions: the next offset of each partition seen.
-        stamp: of the last readable record.
+        flags: the flagged transactions, in topic order.
+        positions: the next offset to read in each partition that had records.
+        scored: the number of scores.
+        stamp: the stamp of the last readable record.
     """
 
     flags: list[Flag] = field(default_factory=list)
@@ -31,10 +32,10 @@ class Harvest:
     stamp: Stamp | None = None
 
 
-class ScoreReader:
-    """Reads runs of records; a record that cannot be read is counted, never raised.
+class FlagReader:
+    """Reads batches of records. A record that cannot be decoded is counted and skipped.
 
-    Owned by one thread.
+    Used by one thread.
     """
 
     def __init__(self, topic: str, resolver: SchemaResolver) -> None:
@@ -43,32 +44,32 @@ class ScoreReader:
         self._prefixes = PrefixReader(resolver)
 
     def read(
-        self, records: Sequence[tuple[int, int, bytes | None]], harvest: Harvest, counts: Counts
+        self, records: Sequence[tuple[int, int, bytes | None]], unsaved: Unsaved, counts: Counts
     ) -> None:
-        """Add ``records`` to ``harvest`` and ``counts``."""
+        """Add ``records`` to ``unsaved`` and ``counts``."""
         last: bytes | None = None
         histogram = counts.histogram
         for partition, offset, value in records:
-            harvest.positions[partition] = offset + 1
+            unsaved.positions[partition] = offset + 1
             try:
-                score, is_flagged = self._read_one(partition, offset, value, harvest)
+                score, is_flagged = self._read_one(partition, offset, value, unsaved)
             except (ValueError, LookupError, TypeError) as error:
                 counts.unreadable += 1
                 log.warning(
-                    "score record %s-%d-%d is not readable: %s",
+                    "cannot decode the score record %s-%d-%d: %s",
                     self._topic, partition, offset, error,
                 )  # fmt: skip
                 continue
             last = value
-            harvest.scored += 1
+            unsaved.scored += 1
             counts.scored += 1
             counts.flagged += is_flagged
             histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         if last is not None:
-            harvest.stamp = self._stamp(last) or harvest.stamp
+            unsaved.stamp = self._stamp(last) or unsaved.stamp
 
     def _read_one(
-        self, partition: int, offset: int, value: bytes | None, harvest: Harvest
+        self, partition: int, offset: int, value: bytes | None, unsaved: Unsaved
     ) -> Prefix:
         prefix = self._prefixes.read(value or b"")
         if prefix is not None and not prefix.is_flagged:
@@ -77,7 +78,7 @@ class ScoreReader:
         if not record["is_flagged"]:
             return Prefix(record["score"], False)
         flag = build_flag(record, self._topic, partition, offset)
-        harvest.flags.append(flag)
+        unsaved.flags.append(flag)
         return Prefix(flag.score, True)
 
     def _stamp(self, value: bytes) -> Stamp | None:

@@ -1,4 +1,4 @@
-"""Where score records come from: the port of the feed, and Kafka behind it."""
+"""The feed's source of score records: the port, and its Kafka implementation."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Top
 from stream_scorer.kafka.errors import is_non_retriable, translate
 from stream_scorer.runtime.settings import KafkaSettings
 
-_GROUP: Final = "fraud-dashboard"  # librdkafka wants a name; nothing is ever committed under it
-_WHY_SECONDS: Final = 2.0
-_ANSWER_SECONDS: Final = 3.0  # a broker that is there answers metadata in milliseconds
+_GROUP: Final = "fraud-dashboard"  # librdkafka requires a group id; no offsets are committed
+_EXPLAIN_SECONDS: Final = 2.0
+_METADATA_SECONDS: Final = 3.0  # a reachable broker responds to metadata requests in milliseconds
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """What is there to read: the cluster, and first and next offset of each partition."""
+class TopicBounds:
+    """The cluster id, and the first and next offset of each partition of the topic."""
 
     cluster: str
     bounds: Mapping[int, tuple[int, int]]
@@ -28,25 +28,28 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class FeedBatch:
-    """Records in topic order, and the partitions whose end was reached (next offset)."""
+    """One poll: records in topic order, and the next offset of each partition read to its end."""
 
     records: Sequence[tuple[int, int, bytes | None]]
     ends_reached: Mapping[int, int]
 
 
 class ScoreSource(Protocol):
-    """Committed records of the scores topic. Every call raises RetryableError on trouble."""
+    """Reads the committed records of the scores topic.
 
-    def find(self) -> Place | None:
-        """The cluster and topic; None while the topic does not exist."""
+    Every call raises RetryableError, or FatalError if only an operator can fix the cause.
+    """
+
+    def fetch_bounds(self) -> TopicBounds | None:
+        """The bounds of the topic. None if the topic does not exist."""
         ...
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Read these partitions from these offsets."""
         ...
 
-    def poll(self, most: int, seconds: float) -> FeedBatch:
-        """Up to ``most`` records, waiting up to ``seconds`` for the first ones."""
+    def poll(self, max_records: int, seconds: float) -> FeedBatch:
+        """Up to ``max_records`` records. Waits up to ``seconds`` for the first one."""
         ...
 
     def close(self) -> None:
@@ -55,7 +58,7 @@ class ScoreSource(Protocol):
 
 
 class KafkaScores:
-    """The scores topic on a real cluster: read_committed, no group, no commits."""
+    """The scores topic on a Kafka cluster, read with read_committed. Joins no group."""
 
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
@@ -64,71 +67,71 @@ class KafkaScores:
             settings,
             _GROUP,
             **{
-                "enable.partition.eof": True,  # the only exact sign of "caught up"
+                "enable.partition.eof": True,  # the only exact signal of having caught up
                 "queued.min.messages": 20_000,
                 "queued.max.messages.kbytes": 16_384,  # default 64 MiB
             },
         )
 
-    def find(self) -> Place | None:
+    def fetch_bounds(self) -> TopicBounds | None:
         """One metadata request, and one request for each partition's bounds."""
         try:
-            # By name: a list of all leaves out those we have no right on.
-            metadata = self._consumer.list_topics(self._topic, timeout=_ANSWER_SECONDS)
+            # By name: a list of all topics leaves out those this user is not authorized for.
+            metadata = self._consumer.list_topics(self._topic, timeout=_METADATA_SECONDS)
             found = metadata.topics.get(self._topic)
             problem = None if found is None else found.error
             if isinstance(problem, KafkaError) and is_non_retriable(problem):
-                raise FatalError(f"no right on topic {self._topic}: grant this user READ on it")
+                raise FatalError(f"not authorized for topic {self._topic}: grant this user READ")
             if found is None or problem is not None:
                 return None
-            bounds = {p: self._bounds(p) for p in sorted(found.partitions)}
+            bounds = {p: self._partition_bounds(p) for p in sorted(found.partitions)}
         except KafkaException as error:
             raise self._explain(error) from error
-        return Place(str(metadata.cluster_id), bounds)
+        return TopicBounds(str(metadata.cluster_id), bounds)
 
     def _explain(self, error: KafkaException) -> RetryableError | FatalError:
-        """Why nobody answers: a consumer is only told while it polls, an admin client at once."""
+        """The cause of a failed request: an admin client gets it at once, a consumer must poll."""
         try:
-            topic_partitions(open_admin(self._settings), [self._topic], _WHY_SECONDS)
-        except (RetryableError, FatalError) as told:
-            return told
+            topic_partitions(open_admin(self._settings), [self._topic], _EXPLAIN_SECONDS)
+        except (RetryableError, FatalError) as explained:
+            return explained
         return translate(error)
 
-    def _bounds(self, partition: int) -> tuple[int, int]:
+    def _partition_bounds(self, partition: int) -> tuple[int, int]:
         marks = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=_ANSWER_SECONDS
+            TopicPartition(self._topic, partition), timeout=_METADATA_SECONDS
         )
         if marks is None:
-            raise RetryableError(f"no answer about partition {partition} of {self._topic}")
+            raise RetryableError(f"no offsets for partition {partition} of topic {self._topic}")
         return int(marks[0]), int(marks[1])
 
     def assign(self, offsets: Mapping[int, int]) -> None:
-        """Replace what is read; an offset past retention goes on at the earliest one."""
+        """Replace the assignment. An offset that retention removed resets to the earliest one."""
         try:
             self._consumer.assign([TopicPartition(self._topic, p, o) for p, o in offsets.items()])
         except KafkaException as error:
             raise translate(error) from error
 
-    def poll(self, most: int, seconds: float) -> FeedBatch:
-        """Records and ends; an error of one partition that retries cannot mend is raised."""
+    def poll(self, max_records: int, seconds: float) -> FeedBatch:
+        """Poll the consumer. Raises a partition's error unless it is retriable."""
         records: list[tuple[int, int, bytes | None]] = []
         ends: dict[int, int] = {}
         try:
-            messages = self._consumer.consume(most, seconds)
+            messages = self._consumer.consume(max_records, seconds)
         except KafkaException as error:
             raise translate(error) from error
         for message in messages:
-            # None stands only in errors that are not of one partition.
+            # Partition and offset are None only in errors that do not belong to a partition.
             partition, offset = message.partition() or 0, message.offset() or 0
-            trouble = message.error()
-            if trouble is None:
+            problem = message.error()
+            if problem is None:
                 records.append((partition, offset, message.value()))
-            elif trouble.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
-                continue  # librdkafka looks for a coordinator all the same; we need none
-            elif trouble.code() == KafkaError._PARTITION_EOF:
+            elif problem.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+                continue  # librdkafka looks up a group coordinator that this consumer does not use
+            elif problem.code() == KafkaError._PARTITION_EOF:
                 ends[partition] = offset
-            elif not trouble.retriable():
-                raise translate(KafkaException(trouble))
+            elif not problem.retriable():
+                raise translate(KafkaException(problem))
         return FeedBatch(records, ends)
 
     def close(self) -> None:
@@ -136,4 +139,4 @@ class KafkaScores:
         self._consumer.close()
 
 
-__all__ = ["FeedBatch", "KafkaScores", "Place", "ScoreSource"]
+__all__ = ["FeedBatch", "KafkaScores", "ScoreSource", "TopicBounds"]

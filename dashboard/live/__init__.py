@@ -1,1 +1,1 @@
-"""From the board to the open pages: ticks, merged and fanned out."""
+"""Live updates: turns the board's activity into ticks and sends them to the open pages."""

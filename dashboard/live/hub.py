@@ -1,7 +1,7 @@
-"""Fans ticks out to the open streams. Lives on the event loop; nothing here blocks.
+"""Sends ticks to all open streams. Runs on the event loop, and nothing here blocks.
 
-A client has room for one tick: a slow one gets several merged into one, so that the server's
-memory is bounded whatever the clients do.
+Each client has a slot for one tick. For a slow client several ticks are merged into one, so the
+server's memory is bounded.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from fastapi.sse import ServerSentEvent
 from dashboard.live.ticks import Tick, merge_ticks, render_event
 
 MAX_STREAMS: Final = 200
-KNOWN_SECONDS: Final = 2.0
-"""How long a stream goes on before it is asked again whose it is."""
+AUTH_CHECK_SECONDS: Final = 2.0
+"""How often an open stream checks that its client is still authorized."""
 
-_RING: Final = 120  # ticks kept for those who come back: 30 s at four a second
+_RING: Final = 120  # ticks kept for clients that reconnect: 30 s at 4 ticks per second
 
 
 class TooManyStreams(Exception):
-    """There are as many open streams as one process serves."""
+    """The limit of open streams per process is reached."""
 
 
 class Hub:
@@ -42,26 +42,26 @@ class Hub:
 
     @property
     def latest(self) -> Tick:
-        """The last tick published."""
+        """The last published tick."""
         return self._latest
 
     @property
     def event_id(self) -> str:
-        """The id of the last event, to continue from."""
+        """The id of the last event. A stream can continue from it."""
         return f"{self.boot}-{self._latest.seq}"
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def publish(self, tick: Tick) -> None:
-        """Offer a tick to every stream."""
+        """Send a tick to every stream."""
         self._latest = tick
         self._ring.append(tick)
         for stream in self._streams:
             stream.offer(tick)
 
     def open(self, last_event_id: str | None) -> Stream:
-        """A new stream that continues after an event id, or starts with the present state.
+        """Open a stream that continues after an event id, or starts with the current state.
 
         Raises:
             TooManyStreams: the limit is reached.
@@ -75,23 +75,23 @@ class Hub:
         return stream
 
     def leave(self, stream: Stream) -> None:
-        """Forget a stream."""
+        """Remove a stream."""
         self._streams.discard(stream)
 
     def close(self) -> None:
-        """End all streams, and any that is opened from now on."""
+        """End all streams. Streams opened later end immediately."""
         self._is_closed = True
         for stream in self._streams:
             stream.end()
 
     def render(self, tick: Tick) -> ServerSentEvent:
-        """The event of a tick, built once for all who get the same one."""
+        """The event of a tick. It is encoded once for all clients that get the same tick."""
         if self._rendered is None or self._rendered[0] is not tick:
             self._rendered = (tick, render_event(self.boot, tick))
         return self._rendered[1]
 
     def _first(self, last_event_id: str | None) -> Tick:
-        """What a stream starts with: the missed ticks as one, a reset, or the bare state."""
+        """The first tick of a stream: the missed ticks merged, a reset, or the state alone."""
         bare = replace(
             self._latest, scored=0, flagged=0, rows=(), more=0, dropped=0, is_reset=False
         )
@@ -113,7 +113,7 @@ class Hub:
 
 
 class Stream:
-    """One client's slot; iterate to get its events until it is ended."""
+    """The slot of one client. Iterate over it to get events until it ends."""
 
     def __init__(self, hub: Hub, first: Tick) -> None:
         self._hub = hub
@@ -123,7 +123,7 @@ class Stream:
         self._is_ended = False
 
     def offer(self, tick: Tick) -> None:
-        """Put a tick into the slot, merged with one that still waits there."""
+        """Put a tick into the slot. Merge it with a tick that has not been sent yet."""
         self._pending = tick if self._pending is None else merge_ticks(self._pending, tick)
         self._ready.set()
 
@@ -146,20 +146,20 @@ class Stream:
         return self._hub.render(tick)
 
 
-async def while_known(
+async def while_authorized(
     events: AsyncIterable[ServerSentEvent],
-    is_known: Callable[[], bool],
+    is_authorized: Callable[[], bool],
     clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[ServerSentEvent]:
-    """The events, until their reader is not known any more.
+    """Yield events until the client is no longer authorized.
 
-    None is given more than ``KNOWN_SECONDS`` after ``is_known`` last said yes. There is a tick a
-    second at least, so an idle stream ends too.
+    No event is sent more than ``AUTH_CHECK_SECONDS`` after the last successful check. There is at
+    least one tick per second, so an idle stream ends too.
     """
-    asked = clock()
+    checked_at = clock()
     async for event in events:
-        if clock() - asked >= KNOWN_SECONDS:
-            if not is_known():
+        if clock() - checked_at >= AUTH_CHECK_SECONDS:
+            if not is_authorized():
                 return
-            asked = clock()
+            checked_at = clock()
         yield event

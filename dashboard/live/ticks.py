@@ -1,4 +1,4 @@
-"""Ticks: what the page learns at one beat, and how two of them become one."""
+"""Ticks: the updates sent to open pages, and how two of them are merged."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from dashboard.cache.flag import Flag
 from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedStatus
 from dashboard.model_status import ModelSource, describe_model
 
-_RATE_SECONDS: Final = 10.0  # long enough to read, short enough to follow
+_RATE_SECONDS: Final = 10.0  # long enough to be steady, short enough to show changes
 
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """One beat.
+    """One update of the open pages.
 
     Attributes:
-        seq: its number since this process started.
-        scored: scores since the tick before.
-        flagged: flagged ones among them.
-        rows: the newest of those, newest first.
-        more: flagged ones that ``rows`` leaves out.
-        dropped: those of them left out because the client was slow.
-        is_reset: what the client shows is not continued by this tick: fetch the list again.
-        rates: scores and flagged ones a second, of late.
-        vitals: members of a JSON object with the state of feed, stream and model.
+        seq: its number since the start of this process.
+        scored: scores since the previous tick.
+        flagged: flagged scores since the previous tick.
+        rows: the newest flagged transactions, newest first.
+        more: the number of flagged transactions that ``rows`` leaves out.
+        dropped: how many of those were left out because the client was slow.
+        is_reset: this tick does not continue the client's list. The client must fetch it again.
+        rates: scores and flagged scores per second over the last ten seconds.
+        vitals: encoded members of a JSON object with the state of feed, stream and model.
     """
 
     seq: int
@@ -45,7 +45,7 @@ class Tick:
 
 
 def build_tick(seq: int, activity: Activity, rates: tuple[float, float], vitals: bytes) -> Tick:
-    """The tick of what happened since the one before."""
+    """The tick for the activity since the previous one."""
     return Tick(
         seq,
         activity.scored,
@@ -60,7 +60,7 @@ def build_tick(seq: int, activity: Activity, rates: tuple[float, float], vitals:
 
 
 def merge_ticks(older: Tick, newer: Tick) -> Tick:
-    """One tick that says what both did; rows beyond the limit are counted as dropped."""
+    """Merge two ticks. Rows beyond the limit are counted as dropped."""
     rows = newer.rows + older.rows
     cut = max(0, len(rows) - TICK_ROWS)
     return Tick(
@@ -77,7 +77,7 @@ def merge_ticks(older: Tick, newer: Tick) -> Tick:
 
 
 def render_event(boot: str, tick: Tick) -> ServerSentEvent:
-    """The event as it is sent; its rows are the JSON that was stored with them."""
+    """The event as it is sent. Its rows are the JSON stored in the cache."""
     head = orjson.dumps(
         {
             "seq": tick.seq,
@@ -97,7 +97,7 @@ def render_event(boot: str, tick: Tick) -> ServerSentEvent:
 
 
 def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -> dict[str, Any]:
-    """The state that every tick carries, so that a banner needs no further request."""
+    """The state that every tick carries, so that banners need no further request."""
     status, counts = board.status, board.counts
     return {
         "now": board.now(),
@@ -128,7 +128,7 @@ def describe_feed(status: FeedStatus) -> dict[str, Any]:
 
 
 def describe_stream(status: FeedStatus) -> dict[str, Any] | None:
-    """The model and thresholds of the last score on the topic; None before the first."""
+    """The model and thresholds of the last score on the topic. None before the first score."""
     stamp = status.stamp
     if stamp is None:
         return None
@@ -140,19 +140,19 @@ def describe_stream(status: FeedStatus) -> dict[str, Any] | None:
 
 
 class Rates:
-    """Scores and flags a second over the last ten seconds."""
+    """Scores and flagged scores per second over the last ten seconds."""
 
     def __init__(self) -> None:
-        self._beats: deque[tuple[float, int, int]] = deque()
+        self._samples: deque[tuple[float, int, int]] = deque()
 
     def add(self, now: float, scored: int, flagged: int) -> tuple[float, float]:
-        """Note one beat (monotonic seconds) and return both rates."""
-        self._beats.append((now, scored, flagged))
-        while len(self._beats) > 2 and now - self._beats[1][0] >= _RATE_SECONDS:
-            self._beats.popleft()
-        span = now - self._beats[0][0]
+        """Add the counts of one tick at ``now`` (monotonic seconds), and return both rates."""
+        self._samples.append((now, scored, flagged))
+        while len(self._samples) > 2 and now - self._samples[1][0] >= _RATE_SECONDS:
+            self._samples.popleft()
+        span = now - self._samples[0][0]
         if span <= 0:
             return 0.0, 0.0
-        # The first beat's counts belong to the time before it.
-        later: Sequence[tuple[float, int, int]] = list(self._beats)[1:]
-        return sum(b[1] for b in later) / span, sum(b[2] for b in later) / span
+        # The counts of the first sample belong to the time before it.
+        later: Sequence[tuple[float, int, int]] = list(self._samples)[1:]
+        return sum(s[1] for s in later) / span, sum(s[2] for s in later) / span

@@ -1,6 +1,6 @@
-// One-off predictions: sends what was pasted to /predict and shows the answer.
+// The check page: sends the pasted transactions to /predict and shows the response.
 
-import { capitalize, fillBadge, writeArrow, writePush, writeScore, writeValue } from "./view.js";
+import { capitalize, fillBadge, formatArrow, formatScore, formatSigned, formatValue } from "./view.js";
 
 const area = document.getElementById("body");
 const answer = document.getElementById("answer");
@@ -25,14 +25,14 @@ document.getElementById("check").addEventListener("submit", async (event) => {
   }
 });
 
-/** The request body; a list or a single transaction is wrapped, anything else goes as it is. */
+/** The request body. A list or a single transaction is wrapped, anything else is sent unchanged. */
 function request(text) {
   const isShap = document.getElementById("shap").checked;
   let value;
   try {
     value = JSON.parse(text);
   } catch {
-    return text; // the server says what is wrong, with its own words
+    return text; // the server's error names the fault
   }
   if (Array.isArray(value)) value = { transactions: value };
   else if (value && typeof value === "object" && !("transactions" in value)) {
@@ -44,7 +44,7 @@ function request(text) {
 
 function showResults(body) {
   const section = element("div", "", "result");
-  section.append(element("p", `model ${body.model_version}`, "dim"));
+  section.append(element("p", `Model ${body.model_version}`, "dim"));
   const table = element("table", "", "plain");
   const head = table.createTHead().insertRow();
   for (const title of ["Risk", "Score", "Decision", "Transaction", "Reasons"]) {
@@ -61,11 +61,11 @@ function showResult(result) {
   const badge = element("span", "");
   fillBadge(badge, riskOf(result));
   const reasons = result.reasons.map((reason) =>
-    element("div", `${reason.feature} = ${writeValue(reason.value)} `
-      + `${writeArrow(reason.contribution)} ${writePush(reason.contribution)}`));
+    element("div", `${reason.feature} = ${formatValue(reason.value)} `
+      + `${formatArrow(reason.contribution)} ${formatSigned(reason.contribution)}`));
   const decision = element("span", capitalize(result.decision), "decision");
   decision.classList.add(result.decision.toLowerCase());
-  const score = writeScore(result.score, result.review_threshold, result.block_threshold);
+  const score = formatScore(result.score, result.review_threshold, result.block_threshold);
   for (const content of [[badge], [score], [decision], [String(result.transaction_id)],
     reasons.length ? reasons : ["—"]]) {
     const cell = row.insertCell();
@@ -74,7 +74,7 @@ function showResult(result) {
   return row;
 }
 
-/** The bands of the list: thirds of what lies between the review threshold and 1. */
+/** The risk bands of the list: the range from the review threshold to 1, in thirds. */
 function riskOf({ score, review_threshold: review }) {
   if (score < review) return "low";
   const third = (1 - review) / 3;
@@ -84,16 +84,20 @@ function riskOf({ score, review_threshold: review }) {
 
 function showProblem(problem) {
   const section = element("div", "", "banner red");
-  section.append(element("b", `${problem.status} ${problem.title}`), element("p", problem.detail));
+  section.append(element("b", `${problem.status} ${problem.title}`), element("p", sentence(problem.detail)));
   if (problem.errors) {
     const list = document.createElement("ul");
     for (const { row, field, reason } of problem.errors) {
-      const where = row === null ? "" : `row ${row}, `;
-      list.append(element("li", `${where}${field ?? "the whole"}: ${reason}`));
+      const where = row === null ? "" : `Row ${row}, `;
+      list.append(element("li", `${where}${field ?? (where ? "whole row" : "Request")}: ${reason}`));
     }
     section.append(list);
   }
   return section;
+}
+
+function sentence(text) {
+  return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
 }
 
 function raw(body) {

@@ -1,4 +1,4 @@
-// The drawer: the part of a transaction's own page that matters, beside the list.
+// The drawer: shows the details from a transaction's own page beside the list.
 
 export class Drawer {
   #from = null;
@@ -17,9 +17,9 @@ export class Drawer {
   async open(id) {
     this.hold.set("drawer", true);
     this.#from = document.activeElement;
-    const answer = await fetch(`/t/${encodeURIComponent(id)}`, { headers: { accept: "text/html" } });
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    // The server escaped every value; a parsed document runs no script.
+    const response = await fetch(`/t/${encodeURIComponent(id)}`, { headers: { accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await response.text(), "text/html");
+    // The server escaped every value, and a parsed document runs no scripts.
     const detail = page.getElementById("detail") ?? page.querySelector(".card");
     const close = document.createElement("button");
     close.className = "close";
@@ -30,7 +30,7 @@ export class Drawer {
     this.split.classList.add("open");
     this.#mark(id);
     this.aside.focus({ preventScroll: true });
-    address((query) => query.set("sel", id));
+    updateQuery((query) => query.set("sel", id));
   }
 
   close() {
@@ -39,7 +39,7 @@ export class Drawer {
     this.aside.replaceChildren();
     this.split.classList.remove("open");
     this.#mark(null);
-    address((query) => query.delete("sel"));
+    updateQuery((query) => query.delete("sel"));
     this.#from?.focus?.({ preventScroll: true });
     this.hold.set("drawer", false);
   }
@@ -52,7 +52,7 @@ export class Drawer {
   }
 }
 
-function address(change) {
+function updateQuery(change) {
   const url = new URL(location.href);
   change(url.searchParams);
   history.replaceState(null, "", url);

@@ -1,7 +1,7 @@
-// The filter of the list for live rows. The server's Selection says the same for pages; a test
-// holds the two together.
+// The filter of the list for live rows. The server's Selection applies the same rules to pages. A
+// test compares the two.
 
-/** The filter in a query string; absent and empty parameters filter nothing. */
+/** The filter in a query string. Absent and empty parameters filter nothing. */
 export function readFilter(search) {
   const query = new URLSearchParams(search);
   const number = (name) => (query.get(name)?.trim() ? Number(query.get(name)) : null);

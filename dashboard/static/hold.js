@@ -1,14 +1,14 @@
-// When new rows must wait: nothing moves under the pointer, the cursor or a selection.
+// Holds new rows back, so that nothing moves under the pointer, the focus or a text selection.
 
-const MOST_HELD = 2000;
+const MAX_HELD = 2000;
 
 export class Hold {
   #reasons = new Set();
   #rows = [];
-  #beyond = 0; // rows that came but are not at hand: show means fetching the list again
-  #isStale = false; // the list itself changed: the same
+  #overflow = 0; // rows that came but are not stored here: showing them means a reload of the list
+  #isStale = false; // the list itself changed: showing the changes means a reload too
 
-  /** `onChange` is called whenever rows came in, were let go, or a reason came or went. */
+  /** `onChange` is called when rows are held or released, and when a reason starts or ends. */
   constructor(table, onChange) {
     this.onChange = onChange;
     this.table = table;
@@ -22,9 +22,9 @@ export class Hold {
       const isHere = !selection.isCollapsed && list.contains(selection.anchorNode);
       this.set("selection", isHere);
     });
-    const scrolled = () => this.set("scrolled", list.getBoundingClientRect().top < -40);
-    addEventListener("scroll", scrolled, { passive: true });
-    scrolled();
+    const onScroll = () => this.set("scrolled", list.getBoundingClientRect().top < -40);
+    addEventListener("scroll", onScroll, { passive: true });
+    onScroll();
   }
 
   get isActive() {
@@ -42,41 +42,41 @@ export class Hold {
     this.onChange();
   }
 
-  /** Keep rows for later; `more` is how many the tick left out. */
-  keep(rows, more) {
+  /** Hold rows back. `more` is the number of rows that the tick left out. */
+  add(rows, more) {
     const known = new Set(this.#rows.map((row) => row.id));
     this.#rows.push(...rows.filter((row) => !known.has(row.id) && !this.table.row(row.id)));
-    this.#beyond += more + Math.max(0, this.#rows.length - MOST_HELD);
-    this.#rows.splice(0, this.#rows.length - MOST_HELD);
+    this.#overflow += more + Math.max(0, this.#rows.length - MAX_HELD);
+    this.#rows.splice(0, this.#rows.length - MAX_HELD);
     this.onChange();
   }
 
-  /** Note that what is shown is not continued by what comes. */
-  outdate() {
+  /** Note that new rows no longer continue the list shown. */
+  markStale() {
     this.#isStale = true;
     this.onChange();
   }
 
-  get hasNews() {
+  get isPending() {
     return this.#isStale || this.count > 0;
   }
 
   get count() {
-    return this.#rows.length + this.#beyond;
+    return this.#rows.length + this.#overflow;
   }
 
   /** `27 new` or `2,000+ new`. */
   get label() {
-    if (this.count === 0) return "list changed";
-    return `${this.count > MOST_HELD ? "2,000+" : this.count.toLocaleString("en-US")} new`;
+    if (this.count === 0) return "List changed";
+    return `${this.count > MAX_HELD ? "2,000+" : this.count.toLocaleString("en-US")} new`;
   }
 
-  /** The kept rows, which are forgotten, and whether that is all that came. */
-  take() {
-    const taken = { rows: this.#rows, isWhole: this.#beyond === 0 && !this.#isStale };
+  /** Release the held rows. `isComplete` says whether they are all that came. */
+  release() {
+    const released = { rows: this.#rows, isComplete: this.#overflow === 0 && !this.#isStale };
     this.#rows = [];
     this.#isStale = false;
-    this.#beyond = 0;
-    return taken;
+    this.#overflow = 0;
+    return released;
   }
 }

@@ -1,10 +1,10 @@
-// The page of flagged transactions: puts live rows, hold rules, filters and the drawer together.
+// The list of flagged transactions: connects live rows, held rows, filters and the drawer.
 
 import { isEmpty, matches, readFilter, toQuery } from "./filter.js";
 import { Hold } from "./hold.js";
-import { follow } from "./stream.js";
+import { subscribe } from "./stream.js";
 import { FlagTable } from "./table.js";
-import { View, writeTime } from "./view.js";
+import { View, formatTime } from "./view.js";
 
 const POLL_MS = 5000;
 const TRIES_BEFORE_POLLING = 3;
@@ -28,7 +28,7 @@ if (isPinned) hold.set("pinned", true);
 showVitals(JSON.parse(table.body.dataset.vitals));
 pause.hidden = isPinned;
 refresh();
-follow(table.body.dataset.asOf, onEvent, onState);
+subscribe(table.body.dataset.asOf, onEvent, onState);
 
 function showVitals(vitals) {
   const before = feed?.state;
@@ -40,21 +40,21 @@ function showVitals(vitals) {
 function onEvent({ type, data }) {
   showVitals(data);
   const rows = data.rows.filter((row) => matches(row, filter));
-  if (type === "reset") startOver();
-  else if (hold.isActive) keep(rows, data.more);
-  else if (data.more > 0) startOver();
+  if (type === "reset") reload();
+  else if (hold.isActive) holdBack(rows, data.more);
+  else if (data.more > 0) reload();
   else if (rows.length > 0) table.insert(rows);
 }
 
-function keep(rows, more) {
+function holdBack(rows, more) {
   const missed = isEmpty(filter) ? more : 0;
-  if (rows.length > 0 || missed > 0) hold.keep(rows, missed);
+  if (rows.length > 0 || missed > 0) hold.add(rows, missed);
 }
 
-/** Fetch the newest page again: what is shown is not continued by what comes. */
-async function startOver() {
+/** Fetch the newest page again, because new rows do not continue the list shown. */
+async function reload() {
   if (hold.isActive) {
-    if (!isPinned) hold.outdate();
+    if (!isPinned) hold.markStale();
     return;
   }
   const items = await fetchNewest();
@@ -63,11 +63,11 @@ async function startOver() {
 
 async function fetchNewest() {
   try {
-    const answer = await fetch(`/api/v1/flags?${toQuery(filter, { limit: 50 })}`);
-    if (answer.status === 401) location.reload();
-    return answer.ok ? (await answer.json()).items : null;
+    const response = await fetch(`/api/v1/flags?${toQuery(filter, { limit: 50 })}`);
+    if (response.status === 401) location.reload();
+    return response.ok ? (await response.json()).items : null;
   } catch {
-    return null; // the connection's state says it already
+    return null; // the connection state already shows the failure
   }
 }
 
@@ -77,36 +77,36 @@ function onState(state) {
     clearInterval(polling);
     polling = 0;
   } else if (state.tries >= TRIES_BEFORE_POLLING && !polling) {
-    polling = setInterval(startOver, POLL_MS);
+    polling = setInterval(reload, POLL_MS);
   }
   refresh();
 }
 
 function refresh() {
   const isPaused = hold.has("paused");
-  if (!hold.isActive && hold.hasNews) return show();
-  pill.hidden = !hold.hasNews;
-  if (hold.hasNews) {
-    pill.textContent = isPinned ? `${hold.label} — go to the newest` : `${hold.label} — show`;
-    announce(`flagged transactions: ${hold.label}`);
+  if (!hold.isActive && hold.isPending) return show();
+  pill.hidden = !hold.isPending;
+  if (hold.isPending) {
+    pill.textContent = isPinned ? `${hold.label} — go to newest` : `${hold.label} — show`;
+    announce(`Flagged transactions: ${hold.label}`);
   }
   pause.textContent = isPaused ? "Resume" : "Pause";
   pause.setAttribute("aria-pressed", String(isPaused));
   const lost = connection.tries >= TRIES_BEFORE_POLLING
-    ? "polling every 5 s"
-    : `reconnecting (try ${connection.tries})`;
+    ? "Polling every 5 s"
+    : `Reconnecting (try ${connection.tries})`;
   const [state, text] = connection.state !== "live"
-    ? connection.tries === 0 ? ["static", "connecting"] : ["lost", lost]
-    : feed?.state === "waiting" ? ["lost", `as of ${writeTime(feed.read_at ?? feed.since)} UTC`]
-    : isPaused ? ["paused", "paused"] : ["live", hold.isActive ? "live, held" : "live"];
+    ? connection.tries === 0 ? ["off", "Connecting"] : ["lost", lost]
+    : feed?.state === "waiting" ? ["lost", `As of ${formatTime(feed.read_at ?? feed.since)} UTC`]
+    : isPaused ? ["paused", "Paused"] : ["live", hold.isActive ? "Held while you read" : "Live"];
   live.dataset.state = state;
   live.textContent = text;
 }
 
-/** Let the held rows in, newest at the top. */
+/** Show the held rows, newest first. */
 async function show() {
-  const { rows, isWhole } = hold.take();
-  if (isWhole) table.insert(rows);
+  const { rows, isComplete } = hold.release();
+  if (isComplete) table.insert(rows);
   else {
     const items = await fetchNewest();
     if (items) table.replace(items);
@@ -148,7 +148,7 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") drawer?.close();
   if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
   if (event.key === "p" && !isPinned) hold.set("paused", !hold.has("paused"));
-  if (event.key === "." && hold.hasNews) pill.click();
+  if (event.key === "." && hold.isPending) pill.click();
 });
 
 const form = document.getElementById("filters");

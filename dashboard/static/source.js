@@ -1,4 +1,4 @@
-// One EventSource, kept alive: reconnects with jitter from the last event seen.
+// One EventSource that reconnects with jitter and continues after the last event.
 
 export class Source {
   #events = null;
@@ -40,7 +40,7 @@ export class Source {
         this.onEvent({ type, id: event.lastEventId, data: JSON.parse(event.data) });
       });
     }
-    // Not left to the browser: it gives up on a 503, and all clients would return at once.
+    // Not left to the browser: it gives up on a 503, and all clients would reconnect at once.
     events.onerror = () => {
       events.close();
       this.#events = null;

@@ -1,4 +1,4 @@
-// Shared by all tabs: browsers allow six connections a site, so the tabs share one stream.
+// Shared by all tabs: browsers allow six connections per site, so the tabs share one stream.
 
 import { Source } from "./source.js";
 
@@ -7,7 +7,7 @@ const ports = new Set();
 const recent = [];
 let state = { state: "lost", tries: 0 };
 
-function tell(message) {
+function broadcast(message) {
   for (const port of ports) port.postMessage(message);
 }
 
@@ -15,23 +15,23 @@ const source = new Source(
   (event) => {
     recent.push(event);
     if (recent.length > RING) recent.shift();
-    tell({ event });
+    broadcast({ event });
   },
   (now) => {
     state = now;
-    tell({ state });
+    broadcast({ state });
   },
 );
 
-/** What a tab missed between its page and now; a reset if that is not known any more. */
+/** Send a tab the events since its page was rendered, or a reset if some are no longer stored. */
 function catchUp(port, after) {
   port.postMessage({ state });
   const latest = recent.at(-1);
   if (!latest || latest.id === after) return;
   const [boot, seq] = [after?.replace(/-\d+$/, ""), Number(after?.split("-").at(-1))];
   const missed = recent.filter((e) => e.id.startsWith(`${boot}-`) && seqOf(e) > seq);
-  const isWhole = latest.id.startsWith(`${boot}-`) && (seqOf(latest) <= seq || seqOf(recent[0]) <= seq + 1);
-  for (const event of isWhole ? missed : [{ ...latest, type: "reset" }]) {
+  const isComplete = latest.id.startsWith(`${boot}-`) && (seqOf(latest) <= seq || seqOf(recent[0]) <= seq + 1);
+  for (const event of isComplete ? missed : [{ ...latest, type: "reset" }]) {
     port.postMessage({ event });
   }
 }

@@ -1,7 +1,7 @@
-// Ticks for this page: through the worker all tabs share, else by a stream of its own that is
+// Ticks for this page: from the worker that all tabs share, or from a stream of its own that is
 // closed while the page is hidden.
 
-export async function follow(after, onEvent, onState) {
+export async function subscribe(after, onEvent, onState) {
   let last = after;
   const note = (event) => {
     last = event.id;
@@ -9,7 +9,7 @@ export async function follow(after, onEvent, onState) {
   };
   const { open, close } = globalThis.SharedWorker
     ? shared(note, onState)
-    : await alone(note, onState);
+    : await separate(note, onState);
   addEventListener("pagehide", close);
   addEventListener("pageshow", (event) => event.persisted && open(last));
   open(last);
@@ -24,7 +24,7 @@ function shared(onEvent, onState) {
   };
 }
 
-async function alone(onEvent, onState) {
+async function separate(onEvent, onState) {
   const { Source } = await import("./source.js");
   const source = new Source(onEvent, onState);
   const open = (after) => source.open(after);

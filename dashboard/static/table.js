@@ -1,11 +1,11 @@
-// The rows on the page: newest first, at most 200. All text goes in through textContent, since
-// every field can hold what an attacker typed.
+// The rows on the page: newest first, at most 200. All text is set through textContent, because
+// any field may contain text from an attacker.
 
 import {
-  capitalize, fillBadge, writeAmount, writeArrow, writeScore, writeTime, writeValue,
+  capitalize, fillBadge, formatAmount, formatArrow, formatScore, formatTime, formatValue,
 } from "./view.js";
 
-const MOST_ROWS = 200;
+const MAX_ROWS = 200;
 const SHOWN_REASONS = 3;
 
 export class FlagTable {
@@ -16,7 +16,7 @@ export class FlagTable {
     this.empty = document.getElementById("empty");
   }
 
-  /** Put rows where they belong; one that is there already stays as it is. */
+  /** Insert rows in list order. Rows that are already shown do not change. */
   insert(rows, isFresh = true) {
     for (const row of [...rows].sort(compare).reverse()) {
       if (this.body.querySelector(`[data-id="${CSS.escape(row.id)}"]`)) continue;
@@ -24,7 +24,7 @@ export class FlagTable {
       while (before && compare(keyOf(before), keyOf(row)) < 0) before = before.nextElementSibling;
       this.body.insertBefore(this.#build(row, isFresh), before);
     }
-    while (this.body.childElementCount > MOST_ROWS) this.body.lastElementChild.remove();
+    while (this.body.childElementCount > MAX_ROWS) this.body.lastElementChild.remove();
     this.#showOrHide();
   }
 
@@ -50,19 +50,19 @@ export class FlagTable {
     tr.dataset.key = keyOf(row).join(",");
     if (isFresh) tr.classList.add("fresh");
     fillBadge(cell("risk").firstElementChild, row.risk);
-    cell("score").textContent = writeScore(row.score, row.review_threshold, row.block_threshold);
+    cell("score").textContent = formatScore(row.score, row.review_threshold, row.block_threshold);
     const time = cell("time").firstElementChild;
-    time.dateTime = `${writeTime(row.scored_at).replace(" ", "T")}Z`;
+    time.dateTime = `${formatTime(row.scored_at).replace(" ", "T")}Z`;
     const zone = document.createElement("span");
     zone.className = "zone";
     zone.textContent = " UTC";
-    time.append(writeTime(row.scored_at), zone);
+    time.append(formatTime(row.scored_at), zone);
     const link = cell("txn").firstElementChild;
     link.textContent = row.transaction_id;
     link.href = `/t/${encodeURIComponent(row.id)}`;
-    cell("amount").textContent = writeAmount(row.amount);
-    cell("product").textContent = writeValue(row.product);
-    cell("card").textContent = writeValue(row.card);
+    cell("amount").textContent = formatAmount(row.amount);
+    cell("product").textContent = formatValue(row.product);
+    cell("card").textContent = formatValue(row.card);
     cell("reasons").append(...row.reasons.slice(0, SHOWN_REASONS).map(buildReason));
     cell("model").textContent = row.model_version;
     const decision = cell("decision").firstElementChild;
@@ -77,14 +77,14 @@ function buildReason(reason) {
   span.className = "reason";
   const name = document.createElement("b");
   name.textContent = reason.feature;
-  const push = document.createElement("span");
-  push.className = "push";
-  push.textContent = Math.abs(reason.contribution).toFixed(2);
-  span.append(name, ` ${writeArrow(reason.contribution)}`, push, " ");
+  const contribution = document.createElement("span");
+  contribution.className = "contribution";
+  contribution.textContent = Math.abs(reason.contribution).toFixed(2);
+  span.append(name, ` ${formatArrow(reason.contribution)}`, contribution, " ");
   return span;
 }
 
-/** Scored at, partition, offset: the order of the list, newest first. */
+/** The sort key of the list: scored at, partition, offset. */
 function keyOf(row) {
   if (row instanceof Element) return row.dataset.key.split(",").map(Number);
   return [row.scored_at, row.source.partition, row.source.offset];

@@ -1,4 +1,4 @@
-// Writes values and the state of the stream, as the server's templates do.
+// Formats values and shows the state of the stream, as the server's templates do.
 
 const amounts = new Intl.NumberFormat("en-US", {
   minimumFractionDigits: 2,
@@ -9,23 +9,23 @@ const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲"
 const SILENT_MS = 60_000;
 
 export const MISSING = "—";
-export const writeCount = (value) => counts.format(value);
-export const writeAmount = (value) => (value === null ? MISSING : amounts.format(value));
-export const writeValue = (value) => (value === null || value === "" ? MISSING : String(value));
-export const writeThreshold = (value) => (value == null ? MISSING : String(Number(value.toPrecision(6))));
-export const writeArrow = (push) => (push > 0 ? "↑" : "↓");
-export const writePush = (push) => (push < 0 ? "−" : "+") + Math.abs(push).toFixed(2);
+export const formatCount = (value) => counts.format(value);
+export const formatAmount = (value) => (value === null ? MISSING : amounts.format(value));
+export const formatValue = (value) => (value === null || value === "" ? MISSING : String(value));
+export const formatThreshold = (value) => (value == null ? MISSING : String(Number(value.toPrecision(6))));
+export const formatArrow = (value) => (value > 0 ? "↑" : "↓");
+export const formatSigned = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 
 /** `2026-11-23 14:03:21`, in UTC. */
-export function writeTime(millis) {
+export function formatTime(millis) {
   const date = new Date(millis);
   if (Number.isNaN(date.getTime())) return `${millis} ms`;
   return date.toISOString().slice(0, 19).replace("T", " ");
 }
 
-/** Two decimals, or as many as it takes not to cross a threshold; 1.00 is certainty alone. */
-export function writeScore(score, ...thresholds) {
+/** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
+export function formatScore(score, ...thresholds) {
   thresholds.push(1);
   for (let digits = 2; digits < 17; digits += 1) {
     const text = score.toFixed(digits);
@@ -35,7 +35,7 @@ export function writeScore(score, ...thresholds) {
 }
 
 /** `0.4 s`, `12 s`, `3 min`, `2 h`. */
-export function writeSpan(millis) {
+export function formatDuration(millis) {
   if (millis < 10_000) return `${(Math.max(0, millis) / 1000).toFixed(1)} s`;
   if (millis < 120_000) return `${Math.round(millis / 1000)} s`;
   if (millis < 7_200_000) return `${Math.round(millis / 60_000)} min`;
@@ -54,7 +54,7 @@ export function fillBadge(badge, risk) {
   badge.append(capitalize(risk));
 }
 
-/** Shows what each tick says about the stream: numbers, banners, distribution. */
+/** Shows the state of the stream from each tick: numbers, banners, score distribution. */
 export class View {
   #model = null;
   #changed = null;
@@ -68,16 +68,16 @@ export class View {
     const { totals, feed, stream, model } = vitals;
     put("v-rate", vitals.rate.scored.toFixed(1));
     put("v-flag-rate", vitals.rate.flagged.toFixed(1));
-    put("v-scored", writeCount(totals.scored));
-    put("v-flagged", writeCount(totals.flagged));
+    put("v-scored", formatCount(totals.scored));
+    put("v-flagged", formatCount(totals.flagged));
     put("v-share", totals.scored ? `${((100 * totals.flagged) / totals.scored).toFixed(1)} %` : "");
-    put("v-lag", writeCount(vitals.lag));
-    put("v-age", feed.read_at === null ? MISSING : writeSpan(vitals.now - feed.read_at));
-    put("v-delay", vitals.lag_ms === null ? MISSING : writeSpan(vitals.lag_ms));
-    put("v-unreadable", writeCount(totals.unreadable));
+    put("v-lag", formatCount(vitals.lag));
+    put("v-age", feed.read_at === null ? MISSING : formatDuration(vitals.now - feed.read_at));
+    put("v-delay", vitals.lag_ms === null ? MISSING : formatDuration(vitals.lag_ms));
+    put("v-unreadable", formatCount(totals.unreadable));
     document.getElementById("unreadable").hidden = totals.unreadable === 0;
     put("v-model", stream?.model_version ?? model.version ?? "none");
-    put("v-review", writeThreshold((stream ?? model).review_threshold));
+    put("v-review", formatThreshold((stream ?? model).review_threshold));
     document.body.classList.toggle("stale", feed.state === "waiting");
     this.#noteModel(stream, vitals.now);
     this.#showBanners(vitals);
@@ -88,7 +88,8 @@ export class View {
     if (!stream) return;
     if (this.#model !== null && this.#model !== stream.model_version) {
       const from = this.#model;
-      this.#changed = { now, text: `${from} → ${stream.model_version} at ${writeTime(now)} UTC` };
+      const to = stream.model_version;
+      this.#changed = { now, text: `from ${from} to ${to} at ${formatTime(now)} UTC.` };
     }
     this.#model = stream.model_version;
   }
@@ -96,26 +97,26 @@ export class View {
   #showBanners({ feed, model, now }) {
     const shown = [];
     if (feed.state === "waiting") {
-      const since = `since ${writeTime(feed.since)} UTC: ${feed.detail}.`;
-      shown.push(["amber", "Not following the stream",
-        `${since} What is shown is what was read before; this goes on by itself.`]);
+      const since = `since ${formatTime(feed.since)} UTC: ${feed.detail}.`;
+      shown.push(["amber", "Disconnected from Kafka",
+        `${since} The list shows the last data received. Reconnecting automatically.`]);
     } else if (feed.state === "rebuilding") {
-      shown.push(["info", "Reading what came in before",
-        `${Math.floor(feed.done * 100)} %: counts are provisional.`]);
+      shown.push(["info", "Rebuilding",
+        `${Math.floor(feed.done * 100)} %. Counts are provisional.`]);
     } else if (feed.state === "starting") {
-      shown.push(["info", "Connecting", "to the brokers…"]);
+      shown.push(["info", "Connecting", "to Kafka…"]);
     } else if (feed.read_at !== null && now - feed.read_at > SILENT_MS) {
-      shown.push(["amber", "No new score",
-        `for ${writeSpan(now - feed.read_at)}: the scorer or its input is silent.`]);
+      shown.push(["amber", "No new scores",
+        `for ${formatDuration(now - feed.read_at)}. The scorer or its input may have stopped.`]);
     }
     if (model.rejected) {
       const { rejected, reason, serving } = model.rejected;
-      shown.push(["red", `Model ${rejected} is rejected`,
-        `: ${reason}. ${serving ?? "No model"} scores instead.`]);
+      const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
+      shown.push(["red", `Model ${rejected} rejected`, `: ${reason}. ${instead}`]);
     }
     if (!model.version) {
-      shown.push(["red", "No model is loaded here",
-        `: ${model.detail}. The list stays readable; Check and /predict wait for it.`]);
+      shown.push(["red", "No model loaded",
+        `: ${model.detail}. You can still read the list. Check and /predict are unavailable.`]);
     }
     if (this.#changed && now - this.#changed.now < 600_000) {
       shown.push(["info", "Model changed", this.#changed.text]);

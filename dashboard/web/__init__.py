@@ -1,1 +1,1 @@
-"""HTTP: the API, the pages, the probes, and what guards them."""
+"""HTTP: the API, pages and probes, with authentication and limits."""

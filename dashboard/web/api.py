@@ -1,4 +1,4 @@
-"""``/api/v1``: the flagged transactions, live and page by page."""
+"""``/api/v1``: flagged transactions, as pages and as a live stream."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from fastapi.sse import EventSourceResponse, ServerSentEvent
 from dashboard.cache.flag import parse_flag_id
 from dashboard.cache.flag_table import read_flag
 from dashboard.cache.selection import Selection
-from dashboard.live.hub import Stream, TooManyStreams, while_known
+from dashboard.live.hub import Stream, TooManyStreams, while_authorized
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_model
 from dashboard.web.auth import identity_of
@@ -41,7 +41,7 @@ def _only_list_parameters(request: Request) -> None:
     responses={
         200: {"model": FlagPageModel},
         **problem_responses(
-            s400="unknown parameter, or a cursor of another list", s422="a value out of range"
+            s400="unknown parameter, or a cursor for other filters", s422="a value is out of range"
         ),
     },
     dependencies=[Depends(_only_list_parameters)],
@@ -49,14 +49,16 @@ def _only_list_parameters(request: Request) -> None:
 def list_flags(
     parts: PartsOf,
     *,
-    cursor: Annotated[str | None, Query(max_length=200, description="next_cursor")] = None,
+    cursor: Annotated[
+        str | None, Query(max_length=200, description="next_cursor of the previous page")
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
     min_score: Annotated[float | None, Query(ge=0, le=1)] = None,
     max_score: Annotated[float | None, Query(ge=0, le=1)] = None,
     product: Annotated[str | None, Query(max_length=64)] = None,
     transaction_id: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
 ) -> Response:
-    """One page; ask for the next with its ``next_cursor`` and the same filters."""
+    """One page. Request the next one with ``next_cursor`` and the same filters."""
     selection = Selection(min_score, max_score, product, transaction_id)
     page = fetch_page(parts, selection, cursor, limit)
     return Response(page.as_json(), media_type="application/json")
@@ -66,10 +68,13 @@ def list_flags(
     "/flags/{flag_id}",
     summary="One flagged transaction",
     response_model=None,
-    responses={200: {"model": FlagModel}, **problem_responses(s404="there is none")},
+    responses={200: {"model": FlagModel}, **problem_responses(s404="no such flagged transaction")},
 )
 def get_flag(parts: PartsOf, flag_id: str) -> Response:
-    """By the coordinates of its input record, ``partition-offset``, which address one outcome."""
+    """Find it by the coordinates of its input record, ``partition-offset``.
+
+    A transaction id is not always unique. The coordinates are.
+    """
     return Response(find_flag(parts, flag_id), media_type="application/json")
 
 
@@ -77,12 +82,12 @@ def find_flag(parts: Parts, flag_id: str) -> bytes:
     """The JSON object of a flag.
 
     Raises:
-        Problem: 404.
+        Problem: 404, there is no such flag.
     """
     where = parse_flag_id(flag_id)
     body = read_flag(parts.table, *where) if where else None
     if body is None:
-        raise Problem(404, f"no flagged transaction {flag_id[:40]!r} is kept here")
+        raise Problem(404, f"flagged transaction {flag_id[:40]!r} not found")
     return body
 
 
@@ -91,7 +96,7 @@ async def _open_stream(
     parts: PartsOf,
     after: Annotated[
         str | None,
-        Query(max_length=64, description="continue after this event id, as Last-Event-ID does"),
+        Query(max_length=64, description="continue after this event id, like Last-Event-ID"),
     ] = None,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> AsyncIterator[Stream]:
@@ -101,7 +106,7 @@ async def _open_stream(
     except TooManyStreams:
         raise Problem(
             503,
-            "as many live streams are open as this process serves: poll /api/v1/flags",
+            "too many open live streams: poll /api/v1/flags instead",
             kind="too-many-streams",
             headers={"Retry-After": "5"},
         ) from None
@@ -120,17 +125,19 @@ async def _open_stream(
 async def stream_ticks(
     request: Request, parts: PartsOf, stream: Annotated[Stream, Depends(_open_stream)]
 ) -> AsyncIterator[ServerSentEvent]:
-    """Events ``tick`` and, where the list must be fetched again, ``reset``; at most 4 a second.
+    """At most four events per second: ``tick``, or ``reset`` when the list must be fetched again.
 
-    Ends within seconds of its token being taken away, and with the session.
+    Ends within seconds after the token is revoked or the session expires.
     """
-    async for event in while_known(stream, lambda: parts.authenticator.still_knows(request)):
+    async for event in while_authorized(
+        stream, lambda: parts.authenticator.is_still_authorized(request)
+    ):
         yield event
 
 
 @router.get("/meta", summary="Model, topics, counts", tags=["flags"])
 def meta(request: Request, parts: PartsOf) -> dict[str, Any]:
-    """What this dashboard shows, and of what."""
+    """The model, topics, totals and user of this dashboard."""
     settings, counts = parts.settings, parts.board.counts
     identity = identity_of(request)
     return {

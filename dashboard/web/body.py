@@ -1,4 +1,4 @@
-"""Reads request bodies up to a limit, whatever the client announces and however many come."""
+"""Reads request bodies with limits on size, time, and the memory of all bodies together."""
 
 from __future__ import annotations
 
@@ -12,83 +12,84 @@ from fastapi import Request
 from dashboard.web.problems import Problem
 
 BODY_SECONDS: Final = 30.0
-"""For all of a body; the largest then needs 350 kB/s. A byte now and then must not hold on to a
-connection for ever."""
+"""Timeout for a whole body. The largest body then needs 350 kB/s. Without it a client that sends a
+byte now and then could keep a connection open forever."""
 
 BODIES_BYTES: Final = 128 * 1024 * 1024
-"""Of all bodies that one process holds at a time: a dozen of the largest, thousands of usual ones.
-Without it as many clients as may connect could send the largest at once, and the memory ends."""
+"""Limit of all bodies that one process holds at a time: 12 of the largest, thousands of typical
+ones. Without it, all allowed connections could send the largest body at once and exhaust memory."""
 
 
 class BodyBudget:
-    """What the bodies held at one time may weigh in all. Used from the event loop alone.
+    """Limits the total size of the request bodies in memory. Used only on the event loop.
 
-    A body counts as it arrives and not as it is announced: who merely announces one takes no
-    other's place.
+    A body counts as its bytes arrive, so a client cannot use up the budget with a large
+    Content-Length alone.
     """
 
-    def __init__(self, most: int = BODIES_BYTES) -> None:
-        self._most = most
+    def __init__(self, max_bytes: int = BODIES_BYTES) -> None:
+        self._max_bytes = max_bytes
         self.held = 0
-        """Bytes in use now."""
+        """Bytes currently in use."""
 
     @contextmanager
-    def share(self) -> Iterator[Callable[[int], None]]:
-        """For as long as one body is held; what it gives is called with each part's size.
+    def track(self) -> Iterator[Callable[[int], None]]:
+        """Track one body. Yields a function to call with the size of each chunk.
 
-        That call raises Problem (503) where the part has no room.
+        That function raises Problem (503) if the chunk exceeds the budget. Leaving the context
+        returns the bytes.
         """
-        taken = 0
+        added = 0
 
-        def take(count: int) -> None:
-            nonlocal taken
-            if self.held + count > self._most:
+        def add(count: int) -> None:
+            nonlocal added
+            if self.held + count > self._max_bytes:
                 raise Problem(
                     503,
-                    f"requests of {self._most:,} bytes are being answered just now, and no more "
-                    "fit: try again in a moment",
+                    f"the request bodies in progress reached the limit of {self._max_bytes:,} "
+                    "bytes: retry later",
                     kind="too-many-bodies",
-                    headers={"Retry-After": "1", "Connection": "close"},  # the rest stays unread
+                    headers={"Retry-After": "1", "Connection": "close"},  # the rest is not read
                 )
             self.held += count
-            taken += count
+            added += count
 
         try:
-            yield take
+            yield add
         finally:
-            self.held -= taken
+            self.held -= added
 
 
 async def read_body(
-    request: Request, most: int, take: Callable[[int], None] | None = None
+    request: Request, max_bytes: int, add: Callable[[int], None] | None = None
 ) -> bytes:
-    """The body; counted while it streams in, so that a missing or false length is no way around.
+    """Read the body. Bytes are counted as they arrive, whatever Content-Length says.
 
     Args:
-        request: of which nothing has been read.
-        most: bytes.
-        take: from :meth:`BodyBudget.share`.
+        request: a request whose body has not been read.
+        max_bytes: the largest body allowed.
+        add: from :meth:`BodyBudget.track`.
 
     Raises:
-        Problem: 413 as soon as it is too large, 408 when it takes too long, 503 where ``take``
-            finds no room.
+        Problem: 413 if the body is too large, 408 if it takes too long, 503 if ``add`` has no
+            budget left.
     """
     too_large = Problem(
         413,
-        f"the body is larger than {most:,} bytes: send fewer rows at a time",
+        f"the body is larger than {max_bytes:,} bytes: send fewer rows per request",
         headers={"Connection": "close"},  # the rest of the body is not read
     )
     announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > most:
+    if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
     try:
         async with asyncio.timeout(BODY_SECONDS):
             async for chunk in request.stream():
-                if len(body) + len(chunk) > most:
+                if len(body) + len(chunk) > max_bytes:
                     raise too_large
-                if take is not None:
-                    take(len(chunk))
+                if add is not None:
+                    add(len(chunk))
                 body += chunk
     except TimeoutError:
         raise Problem(

@@ -1,4 +1,4 @@
-"""How a flagged transaction describes itself in OpenAPI."""
+"""The OpenAPI schema of flagged transactions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dashboard.web.predict_docs import ReasonModel
 
 
 class SourceModel(BaseModel):
-    """Where a record stands."""
+    """The coordinates of a record."""
 
     topic: str
     partition: int
@@ -32,11 +32,11 @@ class FlagModel(BaseModel):
     event_time: int | None = Field(description="epoch milliseconds")
     amount: float | None
     product: str | None
-    card: str | None = Field(description="card1 and the card's network and kind, for people")
+    card: str | None = Field(description="card1, network and type as display text")
     reasons: list[ReasonModel]
-    context: dict[str, Any] = Field(description="the fields a person needs to see")
+    context: dict[str, Any] = Field(description="the input fields shown to analysts")
     source: SourceModel = Field(description="the input record")
-    delivery: SourceModel = Field(description="the score's own record")
+    delivery: SourceModel = Field(description="the record with the score")
 
 
 class FlagPageModel(BaseModel):
@@ -44,4 +44,4 @@ class FlagPageModel(BaseModel):
 
     items: list[FlagModel]
     next_cursor: str | None
-    as_of_seq: str = Field(description="event id of the stream this page is in step with")
+    as_of_seq: str = Field(description="event id after which the stream continues this page")

@@ -1,4 +1,4 @@
-"""Security headers on every answer."""
+"""Security headers on every response."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ SECURITY_HEADERS: Final = {
 }
 
 
-class SecurityHeaders:
-    """Middleware that adds them, and keeps answers out of caches unless they say otherwise."""
+class SecurityHeadersMiddleware:
+    """Middleware: adds the headers, and ``no-store`` unless the response sets its own caching."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on and complete its answer."""
+        """Pass the request on and complete the headers of its response."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -43,7 +43,7 @@ class SecurityHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
                     headers[name] = value
-                # Files may be kept but are asked about each time; they have an ETag.
+                # Files may be cached but must be revalidated. They have an ETag.
                 static = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if static else "no-store")
             await send(message)

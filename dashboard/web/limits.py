@@ -1,6 +1,6 @@
-"""How much anybody may ask for: token buckets by key, in bounded memory.
+"""Rate limits per client: token buckets in bounded memory.
 
-Used from the event loop alone, so nothing here is locked.
+Used only on the event loop, so nothing here needs a lock.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from dashboard.settings import Network
 from dashboard.web.problems import Problem
 
 MAX_KEYS: Final = 10_000
-"""Remembered at once; beyond, the one not seen for longest starts afresh."""
+"""Keys in memory. Beyond this, the least recently used key is forgotten."""
 
-_MAX_PROXIES: Final = 8  # in a row
+_MAX_PROXIES: Final = 8  # proxies in a chain
 _MAX_HOST_CHARS: Final = 64
-_IPV6_CLIENT_BITS: Final = 64  # one subscriber has that many addresses to choose from
+_IPV6_CLIENT_BITS: Final = 64  # one subscriber usually has a whole /64 network
 
 
 @dataclass(slots=True)
@@ -32,17 +32,17 @@ class _Bucket:
     at: float
 
 
-class Buckets:
-    """One token bucket for each key.
+class RateLimiter:
+    """A token bucket per key.
 
-    What a request costs may be known only after its work began, so a bucket may be drawn below
-    zero; who is in debt waits until it is paid.
+    The cost of a request may be known only after its work has begun, so the level of a bucket may
+    become negative. The key must then wait until the level is positive again.
 
     Args:
-        per_second: tokens that flow into each bucket; 0 means no limit.
-        burst: what a bucket holds.
+        per_second: the refill rate of each bucket. 0 means no limit.
+        burst: the capacity of each bucket.
         clock: monotonic seconds.
-        max_keys: bounds the memory.
+        max_keys: the number of keys kept in memory.
     """
 
     def __init__(
@@ -62,14 +62,14 @@ class Buckets:
         return len(self._buckets)
 
     def wait_seconds(self, key: str) -> float:
-        """How long until ``key`` may ask again; 0 when it may now. Costs nothing by itself."""
+        """How long ``key`` must wait before its next request. 0: no wait. Charges nothing."""
         if not self._per_second or (bucket := self._buckets.get(key)) is None:
             return 0.0
         level = self._level(bucket)
         return 0.0 if level >= 1 else max((1 - level) / self._per_second, 1e-3)
 
     def charge(self, key: str, cost: float) -> None:
-        """Take ``cost`` tokens, also when there are fewer."""
+        """Take ``cost`` tokens, even if the bucket has fewer."""
         if not self._per_second:
             return
         bucket = self._buckets.pop(key, None) or _Bucket(self._burst, self._clock())
@@ -83,20 +83,20 @@ class Buckets:
 
 
 def client_key(request: Request, proxies: Sequence[Network] = ()) -> str:
-    """The address a request comes from; all of an IPv6 subscriber's are one.
+    """The client's address as a key. All addresses of an IPv6 /64 network share one key.
 
-    A proxy among ``proxies`` says in ``X-Forwarded-For`` whom it speaks for; its last word counts
-    that is not another of them. Where that word is no address, it is the proxy's own request.
-    Whoever else sends that header only speaks for themselves.
+    For a trusted proxy, the client is the last address in ``X-Forwarded-For`` that is not itself a
+    trusted proxy. If that entry is not an address, the key is the last trusted proxy. The header is
+    ignored from every other sender.
     """
     host = request.client.host if request.client else ""
     address = parse_address(host)
-    for told in reversed(_forwarded(request)):
+    for entry in reversed(_forwarded_for(request)):
         if address is None or not any(address in network for network in proxies):
             break
-        if (speaks_for := parse_address(_without_port(told))) is None:
+        if (forwarded := parse_address(_without_port(entry))) is None:
             break
-        address = speaks_for
+        address = forwarded
     if address is None:
         return host[:_MAX_HOST_CHARS]
     if isinstance(address, ipaddress.IPv4Address):
@@ -105,7 +105,7 @@ def client_key(request: Request, proxies: Sequence[Network] = ()) -> str:
 
 
 def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address without a zone; an IPv4 one as such also where it came in IPv6's clothes."""
+    """The address without its zone. An IPv4-mapped IPv6 address becomes the IPv4 address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
@@ -115,27 +115,28 @@ def parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
     return address
 
 
-def _forwarded(request: Request) -> list[str]:
+def _forwarded_for(request: Request) -> list[str]:
     values = request.headers.getlist("x-forwarded-for")
     parts = (part.strip() for value in values for part in value.split(","))
     return [part for part in parts if part][-_MAX_PROXIES:]
 
 
-def _without_port(told: str) -> str:
-    """``192.0.2.7:5000``, ``[2001:db8::1]:5000`` and ``[2001:db8::1]`` without what is not of the
-    address: with its port, each connection of a client would be somebody else.
-    """  # noqa: D205 - one sentence
-    if told.startswith("["):
-        return told[1:].partition("]")[0]
-    return told.partition(":")[0] if told.count(":") == 1 else told
+def _without_port(entry: str) -> str:
+    """The address in ``192.0.2.7:5000``, ``[2001:db8::1]:5000`` or ``[2001:db8::1]``.
+
+    With its port, each connection of a client would have its own key.
+    """
+    if entry.startswith("["):
+        return entry[1:].partition("]")[0]
+    return entry.partition(":")[0] if entry.count(":") == 1 else entry
 
 
-def too_many(what: str, wait_seconds: float) -> Problem:
-    """The answer to one who has to wait: 429 with ``Retry-After`` in whole seconds."""
+def too_many_requests(reason: str, wait_seconds: float) -> Problem:
+    """A 429 with ``Retry-After`` in whole seconds."""
     seconds = max(1, math.ceil(wait_seconds))
     return Problem(
         429,
-        f"{what}: try again in {seconds} s",
+        f"{reason}: try again in {seconds} s",
         kind="too-many-requests",
-        headers={"Retry-After": str(seconds), "Connection": "close"},  # a body stays unread
+        headers={"Retry-After": str(seconds), "Connection": "close"},  # the body is not read
     )

@@ -1,4 +1,4 @@
-"""Reads pages of flagged transactions for the API and the page alike."""
+"""Reads pages of flagged transactions, for the API and the HTML pages."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _MAX_PRODUCT_CHARS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list: JSON objects, and the cursor of the next page if there is one."""
+    """One page of the list: encoded JSON objects, and the cursor of the next page if any."""
 
     bodies: list[bytes]
     next_cursor: str | None
     as_of_seq: str
 
     def items(self) -> list[dict[str, Any]]:
-        """The objects parsed."""
+        """The decoded objects."""
         return [orjson.loads(body) for body in self.bodies]
 
     def as_json(self) -> bytes:
-        """The API's answer; the stored objects go out as they are."""
+        """The API's response. The stored objects are not decoded."""
         tail = orjson.dumps({"next_cursor": self.next_cursor, "as_of_seq": self.as_of_seq})
         return b'{"items":[' + b",".join(self.bodies) + b"]," + tail[1:]
 
@@ -44,9 +44,9 @@ def fetch_page(parts: Parts, selection: Selection, cursor: str | None, limit: in
     """A page of a selection, newest first.
 
     Raises:
-        Problem: 400, the cursor is none or belongs to another selection.
+        Problem: 400, the cursor is not valid or belongs to another selection.
     """
-    # Before the rows are read: an event after this one may be among them, none is missed.
+    # Taken before the rows are read, so that the stream may repeat a row but never miss one.
     as_of = parts.hub.event_id
     after = open_cursor(parts.sealer, selection, cursor) if cursor else None
     found = read_page(parts.table, selection, after, limit + 1)
@@ -64,24 +64,24 @@ def open_cursor(sealer: Sealer, selection: Selection, cursor: str) -> FlagKey:
     """The key a cursor continues after.
 
     Raises:
-        Problem: 400.
+        Problem: 400, the cursor is not valid for this selection.
     """
     key = sealer.unseal(_purpose(selection), cursor)
     if key is None:
         raise Problem(
             400,
-            "the cursor is not from this list: use next_cursor with the same filters, "
-            "or start without one",
+            "the cursor is not valid for these filters: use next_cursor with the same filters, "
+            "or start without a cursor",
             errors=[{"field": "cursor", "reason": "not valid for these filters"}],
         )
     return FlagKey(*key)
 
 
 def forbid_unknown(request: Request, known: frozenset[str]) -> None:
-    """Refuse query parameters that would be silently ignored, or come twice.
+    """Reject unknown and repeated query parameters instead of ignoring them.
 
     Raises:
-        Problem: 400, naming them.
+        Problem: 400, with each such parameter.
     """
     names = [name for name, _ in request.query_params.multi_items()]
     faults = [
@@ -99,10 +99,10 @@ def forbid_unknown(request: Request, known: frozenset[str]) -> None:
 
 
 def parse_selection(query: Mapping[str, str]) -> Selection:
-    """The selection of a page's query string; empty parameters count as absent.
+    """The selection in a page's query string. Empty parameters are ignored.
 
     Raises:
-        Problem: 422, naming every wrong parameter.
+        Problem: 422, with each invalid parameter.
     """
     faults: list[dict[str, str]] = []
     bounds: dict[str, float | None] = {}
@@ -113,19 +113,21 @@ def parse_selection(query: Mapping[str, str]) -> Selection:
             faults.append({"field": name, "reason": "must be a number from 0 to 1"})
     product = query.get("product", "").strip() or None
     if product is not None and len(product) > _MAX_PRODUCT_CHARS:
-        faults.append({"field": "product", "reason": "too long"})
+        reason = f"must have at most {_MAX_PRODUCT_CHARS} characters"
+        faults.append({"field": "product", "reason": reason})
     wanted = query.get("transaction_id", "").strip()
     if wanted and not _is_int64(wanted):
         faults.append({"field": "transaction_id", "reason": "must be a whole number"})
     if faults:
-        raise Problem(422, f"{faults[0]['field']} {faults[0]['reason']}", errors=faults)
+        summary = f"invalid {faults[0]['field']}: {faults[0]['reason']}"
+        raise Problem(422, summary, errors=faults)
     return Selection(
         bounds["min_score"], bounds["max_score"], product, int(wanted) if wanted else None
     )
 
 
 def _is_int64(text: str) -> bool:
-    # Python refuses to make an int of thousands of digits at all.
+    # Python refuses to parse an int with thousands of digits.
     is_short = text.isascii() and text.isdigit() and len(text) <= _INT64_DIGITS
     return is_short and int(text) <= _INT64_MAX
 

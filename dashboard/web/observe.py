@@ -1,4 +1,4 @@
-"""Around every request: its id, its log line, its metrics, and what happens when it breaks."""
+"""Request ids, log lines, metrics, traces, and the response to an unexpected error."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _STREAM: Final = "/api/v1/stream"
 _PREDICT: Final = "/predict"
 
 
-class Observe:
-    """Middleware. ``scope["state"]`` gets ``request_id``; handlers may add
-    ``transaction_count`` for the log line.
-    """  # noqa: D205 - one sentence
+class ObservabilityMiddleware:
+    """Middleware: sets ``request_id`` in ``scope["state"]``, and logs and counts each request.
+
+    Handlers may set ``transaction_count`` in the same state for the log line.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics, tracing: Tracing | None = None) -> None:
         self._app = app
@@ -45,7 +46,7 @@ class Observe:
         started = time.monotonic()
         status = 0
 
-        async def note(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -56,13 +57,15 @@ class Observe:
             await send(message)
 
         try:
-            await self._app(scope, receive, note)
+            await self._app(scope, receive, send_with_id)
         except Exception:
-            log.exception("the request failed", extra={"request_id": state["request_id"]})
+            log.exception(
+                "unexpected error in a request", extra={"request_id": state["request_id"]}
+            )
             if status:
-                raise  # half an answer is out already: the server must cut the connection
-            problem = Problem(500, "this failed on our side; the log has it under the trace_id")
-            await render_problem(request, problem)(scope, receive, note)
+                raise  # part of the response was sent, so the server must close the connection
+            problem = Problem(500, "unexpected error; the server log has it under this trace_id")
+            await render_problem(request, problem)(scope, receive, send_with_id)
         finally:
             self._count(scope, status, time.monotonic() - started)
 
@@ -87,14 +90,14 @@ class Observe:
 
     @staticmethod
     def _trace(tracing: Tracing, scope: Scope, status: int, seconds: float) -> None:
-        facts = {
+        attributes = {
             "http.request.method": scope["method"],
             "http.route": _PREDICT,
             "http.response.status_code": status,
             "fraud_scorer.transactions": scope["state"].get("transaction_count", 0),
         }
         parent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        tracing.request(f"{scope['method']} {_PREDICT}", parent, seconds, facts)
+        tracing.request(f"{scope['method']} {_PREDICT}", parent, seconds, attributes)
 
 
 def _request_id(given: str) -> str:

@@ -1,4 +1,4 @@
-"""The pages people see; each works without JavaScript as far as reading goes."""
+"""The HTML pages. All of them can be read without JavaScript."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _QUEUE_PARAMETERS: Final = frozenset(
     {"min_score", "max_score", "product", "transaction_id", "cursor", "sel"}
 )
 PRODUCTS: Final = ("W", "C", "R", "H", "S")
-"""The products of IEEE-CIS; any other can be asked for in the address."""
+"""The products of IEEE-CIS. The query string accepts any other product too."""
 
 
 @router.get("/", response_model=None)
@@ -58,7 +58,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
 
 @router.get("/t/{flag_id}", response_model=None)
 def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
-    """One flagged transaction; the drawer of the list shows the same part of it."""
+    """One flagged transaction. The drawer of the list shows the same details."""
     flag = orjson.loads(find_flag(parts, flag_id))
     widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
     return _render(request, "transaction.html", flag=flag, widest=widest, vitals=_vitals(parts))
@@ -89,12 +89,12 @@ def _vitals(parts: Parts) -> dict[str, Any]:
 
 
 def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:
-    """The active filters, each with the address of the list without it."""
+    """The active filters, each with the URL of the list without it."""
     labels = {
-        "min_score": "score ≥ ",
-        "max_score": "score ≤ ",
-        "product": "product ",
-        "transaction_id": "transaction ",
+        "min_score": "Score ≥ ",
+        "max_score": "Score ≤ ",
+        "product": "Product ",
+        "transaction_id": "Transaction ",
     }
     given = {name: query[name] for name in labels if query.get(name)}
     return [

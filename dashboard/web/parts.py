@@ -1,4 +1,4 @@
-"""What the handlers of one process share; put together once, in ``app.py``."""
+"""The objects that the handlers of one process share. ``app.py`` builds them once."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
-from dashboard.web.limits import Buckets
+from dashboard.web.limits import RateLimiter
 from dashboard.web.sealing import Sealer
 
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """The pieces of a running dashboard."""
+    """The shared objects of a running dashboard."""
 
     settings: DashboardSettings
     version: str
@@ -35,12 +35,12 @@ class Parts:
     authenticator: Authenticator
     templates: Jinja2Templates
     scoring: CapacityLimiter
-    predict_rate: Buckets
+    predict_rate: RateLimiter
     bodies: BodyBudget
 
 
 def parts_of(request: Request) -> Parts:
-    """The parts of the app that serves this request."""
+    """The parts of the app that handles this request."""
     parts = request.app.state.parts
     assert isinstance(parts, Parts)  # noqa: S101 - set by build_app
     return parts

@@ -1,4 +1,4 @@
-"""``POST /predict``: scores for the transactions of one request; nothing is written anywhere."""
+"""``POST /predict``: scores the transactions of one request. Writes nothing to Kafka."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dashboard.predicting import (
 )
 from dashboard.web.auth import LOCAL, identity_of
 from dashboard.web.body import read_body
-from dashboard.web.limits import client_key, too_many
+from dashboard.web.limits import client_key, too_many_requests
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, PredictionModel, problem_responses, request_body
 from dashboard.web.problems import Problem
@@ -29,7 +29,7 @@ from stream_scorer.model.bundle import Bundle
 router = APIRouter()
 
 ROW_BYTES: Final = 8192
-"""A transaction with every column, as JSON: what one row of a request may weigh."""
+"""The size of a transaction with every column as JSON. A body is charged one row per this size."""
 
 
 @router.post(
@@ -40,13 +40,13 @@ ROW_BYTES: Final = 8192
         200: {"model": PredictionModel, "description": "one result for each transaction"},
         **REFUSALS,
         **problem_responses(
-            s403="a browser says that another site's page asks",
+            s403="cross-site request from a browser",
             s408="the body did not arrive in time",
             s413="the body is too large or holds too many transactions",
-            s422="rows that cannot be scored, with row and field of each fault",
-            s429="more rows than DASHBOARD_PREDICT_ROWS_PER_SECOND; Retry-After says when",
-            s503="no model is loaded yet, or requests under way leave no room for the body; "
-            "Retry-After says when",
+            s422="some rows are not valid; errors lists the row and field of each fault",
+            s429="rate limit DASHBOARD_PREDICT_ROWS_PER_SECOND exceeded; see Retry-After",
+            s503="no model is loaded, or the bodies of concurrent requests reached their limit; "
+            "see Retry-After",
         ),
     },
     openapi_extra={"requestBody": request_body()},
@@ -54,37 +54,37 @@ ROW_BYTES: Final = 8192
 async def predict_transactions(
     request: Request, parts: Annotated[Parts, Depends(parts_of)]
 ) -> Response:
-    """Score up to 1,000 transactions with the model the stream uses, all or none."""
+    """Score up to 1,000 transactions with the promoted model: all of them, or none."""
     bundle = parts.model.current
     if bundle is None:
-        why = describe_model(parts.model)["detail"]
+        reason = describe_model(parts.model)["detail"]
         raise Problem(
-            503, f"no model is loaded: {why}", kind="model-not-loaded", headers={"Retry-After": "5"}
+            503,
+            f"no model is loaded: {reason}",
+            kind="model-not-loaded",
+            headers={"Retry-After": "5"},
         )
-    key = _payer(request)
+    key = _rate_limit_key(request)
     if wait := parts.predict_rate.wait_seconds(key):
-        raise too_many(
-            "more than DASHBOARD_PREDICT_ROWS_PER_SECOND"
+        raise too_many_requests(
+            "rate limit exceeded: DASHBOARD_PREDICT_ROWS_PER_SECOND"
             f"={parts.settings.dashboard_predict_rows_per_second}",
             wait,
         )
-    with parts.bodies.share() as take:  # until it is scored, since that may have to wait
-        body = await read_body(request, MAX_BODY_BYTES, take)
-        paid = max(1, len(body) // ROW_BYTES)  # a faulty request is work too
-        parts.predict_rate.charge(key, paid)
+    with parts.bodies.track() as add:  # until it is scored: scoring may have to wait for a CPU
+        body = await read_body(request, MAX_BODY_BYTES, add)
+        charged = max(1, len(body) // ROW_BYTES)  # an invalid request costs work too
+        parts.predict_rate.charge(key, charged)
         prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
     count = len(prediction.predictions)
-    parts.predict_rate.charge(key, max(0, count - paid))
+    parts.predict_rate.charge(key, max(0, count - charged))
     request.scope["state"]["transaction_count"] = count
     parts.metrics.prediction_count.inc(count)
     return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
 
 
-def _payer(request: Request) -> str:
-    """Whose rows they are: the user's, or those of an address where nobody is asked who they are.
-
-    The local user of ``DASHBOARD_AUTH=none`` is whoever reaches the address.
-    """
+def _rate_limit_key(request: Request) -> str:
+    """The user whose limit is charged, or the client address with ``DASHBOARD_AUTH=none``."""
     identity = identity_of(request)
     if identity is None or identity == LOCAL:
         return f"address {client_key(request)}"
@@ -105,5 +105,5 @@ def _predict(body: bytes, bundle: Bundle) -> Prediction:
         raise Problem(413, f"more than {MAX_ROWS:,} transactions in one request") from None
 
 
-def _dump(answer: dict[str, Any]) -> bytes:
-    return orjson.dumps(answer)
+def _dump(response: dict[str, Any]) -> bytes:
+    return orjson.dumps(response)

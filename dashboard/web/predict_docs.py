@@ -1,4 +1,4 @@
-"""How ``/predict`` describes itself in OpenAPI, from the transaction's own schema."""
+"""The OpenAPI schema of ``/predict``, built from the transaction contract."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _KINDS = {"long": "integer", "double": "number", "string": "string"}
 
 
 class ReasonModel(BaseModel):
-    """One feature that pushed the score up."""
+    """One feature that raised the score."""
 
     feature: str
-    value: str | None = Field(description="as a person would read it; null when missing")
-    contribution: float = Field(description="push on the raw score (log-odds)")
+    value: str | None = Field(description="the feature's value as text; null if missing")
+    contribution: float = Field(description="contribution to the raw score (log-odds)")
 
 
 class ResultModel(BaseModel):
-    """The outcome of one transaction."""
+    """The score and decision of one transaction."""
 
     transaction_id: int
     score: float = Field(ge=0, le=1)
@@ -29,12 +29,14 @@ class ResultModel(BaseModel):
     is_flagged: bool
     review_threshold: float
     block_threshold: float
-    reasons: list[ReasonModel] = Field(description='for flagged ones, or with "explain": "shap"')
+    reasons: list[ReasonModel] = Field(
+        description='set for flagged transactions, or for all with "explain": "shap"'
+    )
     model_version: str
 
 
 class PredictionModel(BaseModel):
-    """Scores in the order of the transactions sent."""
+    """Scores in the order of the transactions in the request."""
 
     predictions: list[float]
     results: list[ResultModel]
@@ -44,7 +46,7 @@ class PredictionModel(BaseModel):
 class ErrorModel(BaseModel):
     """One fault of a request."""
 
-    row: int | None = Field(None, description="position in transactions, from 0")
+    row: int | None = Field(None, description="index in transactions, from 0")
     field: str | None = None
     reason: str
 
@@ -74,12 +76,11 @@ def problem_responses(**reasons: str) -> dict[int | str, dict[str, Any]]:
 
 
 REFUSALS: Final = problem_responses(
-    s401="who asks is not known (DASHBOARD_AUTH)",
-    s421="not a name of this machine (DASHBOARD_AUTH=none)",
-    s429="too many wrong tokens came from this address, or more than it may ask for; Retry-After "
-    "says when to come back",
+    s401="authentication required (DASHBOARD_AUTH)",
+    s421="the host name is not a loopback name (DASHBOARD_AUTH=none)",
+    s429="too many wrong tokens from this address, or rate limit exceeded; see Retry-After",
 )
-"""What any path but the probes may answer before its handler is asked."""
+"""Responses of every path except the probes before its handler is called."""
 
 
 def request_body() -> dict[str, Any]:
@@ -97,7 +98,7 @@ def request_body() -> dict[str, Any]:
             },
             "explain": {
                 "enum": ["shap"],
-                "description": "exact TreeSHAP reasons for every row; "
+                "description": "return exact TreeSHAP reasons for every row; "
                 f"at most {MAX_SHAP_ROWS} rows",
             },
         },

@@ -1,7 +1,7 @@
-"""``/livez``, ``/readyz``, ``/health``, ``/metrics``: for machines; no authentication.
+"""``/livez``, ``/readyz``, ``/health`` and ``/metrics``. They need no authentication.
 
-Whoever says nonetheless who they are, as at the other paths, is told the reasons in full: hosts,
-buckets and topics stand in them. Anybody else is told what is not well; the log has the rest.
+Authenticated callers get the full reasons, which name hosts, storage buckets and topics. Other
+callers learn only which check fails. The log has the reasons.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ from dashboard.web.problems import PROBLEM_JSON, Problem
 router = APIRouter(tags=["probes"])
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_MODEL_TROUBLE: Final = "trouble with the artifact store or the version in it; the log says which"
-_FEED_TROUBLE: Final = "trouble with the broker or the topic; the log says which"
+_MODEL_PROBLEM: Final = "problem with the artifact store or the promoted version; see the log"
+_FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
 
 
 @router.get("/livez")
 async def livez() -> dict[str, str]:
-    """The process turns; says nothing of Kafka or the store, whose outage no restart mends."""
+    """The process responds. Ignores Kafka and the store: a restart does not fix their outage."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", response_model=None, responses=problem_responses(s503="what is missing"))
+@router.get("/readyz", response_model=None, responses=problem_responses(s503="not ready"))
 async def readyz(request: Request, parts: PartsOf) -> Response:
-    """A model is loaded, and no backlog is being read; a broker's outage alone changes nothing."""
-    why = []
+    """Ready when a model is loaded and the backlog has been read. Stays ready in a Kafka outage."""
+    reasons = []
     if parts.model.current is None:
-        model = _model(parts, in_full=_is_known(request, parts))
-        why.append(f"no model: {model['detail']}")
+        model = _model(parts, in_full=_is_authenticated(request, parts))
+        reasons.append(f"no model: {model['detail']}")
     state = parts.board.status.state
     if state in (FeedState.STARTING, FeedState.REBUILDING):
-        why.append(f"the feed is {state}")
-    if why:
+        reasons.append(f"the feed is {state}")
+    if reasons:
         body = {
             "type": "about:blank",
             "title": "Service Unavailable",
             "status": 503,
-            "detail": "; ".join(why),
+            "detail": "; ".join(reasons),
             "instance": "/readyz",
         }
         return JSONResponse(body, 503, {"Retry-After": "2"}, PROBLEM_JSON)
@@ -56,39 +56,39 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
 @router.get(
     "/health",
     response_model=None,
-    responses={503: {"description": "the same, when a part is not well"}},
+    responses={503: {"description": "the same body, if a check fails"}},
 )
 async def health(request: Request, parts: PartsOf) -> Response:
-    """Every part; in detail for who says who they are. 503 if any is not well."""
-    in_full = _is_known(request, parts)
+    """All checks, with full reasons for authenticated callers. 503 if a check fails."""
+    in_full = _is_authenticated(request, parts)
     model = _model(parts, in_full=in_full)
     checks: dict[str, dict[str, Any]] = {
         "model": {"ok": model["version"] is not None, **model},
         "feed": _feed(parts, in_full=in_full),
     }
-    well = all(check["ok"] for check in checks.values())
+    is_healthy = all(check["ok"] for check in checks.values())
     body = {
-        "status": "ok" if well else "unavailable",
+        "status": "ok" if is_healthy else "unavailable",
         "version": parts.version,
         "model_version": model["version"],
         "checks": checks,
         "streams": len(parts.hub),
     }
-    return JSONResponse(body, 200 if well else 503)
+    return JSONResponse(body, 200 if is_healthy else 503)
 
 
 @router.get("/metrics", response_model=None, response_class=PlainTextResponse)
 def metrics(parts: PartsOf) -> Response:
-    """Prometheus exposition."""
+    """Metrics in the Prometheus text format."""
     body, content_type = parts.metrics.render()
     return Response(body, media_type=content_type)
 
 
-def _is_known(request: Request, parts: Parts) -> bool:
-    """Whether the caller is someone; a wrong token counts here as everywhere."""
+def _is_authenticated(request: Request, parts: Parts) -> bool:
+    """Whether the caller is authenticated. A wrong token counts as a failed login."""
     try:
         return parts.authenticator.identify(request) is not None
-    except Problem:  # it has to wait before it may try another token
+    except Problem:  # too many failed logins from this address
         return False
 
 
@@ -96,8 +96,8 @@ def _model(parts: Parts, *, in_full: bool) -> dict[str, Any]:
     model = describe_model(parts.model)
     if in_full:
         return model
-    detail = _MODEL_TROUBLE if parts.model.status.problem else model["detail"]
-    rejected = model["rejected"] and {**model["rejected"], "reason": "the log says why"}
+    detail = _MODEL_PROBLEM if parts.model.status.problem else model["detail"]
+    rejected = model["rejected"] and {**model["rejected"], "reason": "see the log"}
     return {**model, "detail": detail, "rejected": rejected}
 
 
@@ -114,5 +114,5 @@ def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:
     }
     if in_full:
         return described
-    detail = _FEED_TROUBLE if feed.state is FeedState.WAITING else feed.detail
+    detail = _FEED_PROBLEM if feed.state is FeedState.WAITING else feed.detail
     return {**described, "detail": detail, "topic": None, "brokers": None}

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem details; as a page for people who browse."""
+"""Errors as RFC 9457 problem details, or as an HTML page in a browser."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ PROBLEM_JSON: Final = "application/problem+json"
 
 
 class Problem(Exception):
-    """An answer that is an error.
+    """An error response.
 
-    ``errors`` are the faults one by one; ``more`` are further members of the problem object.
+    ``errors`` lists the faults. ``more`` adds members to the problem object.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class Problem(Exception):
 
 
 def render_problem(request: Request, problem: Problem) -> Response:
-    """The problem as JSON, or as a page where a browser asked for one."""
+    """The problem as a response: JSON, or an HTML page if a browser navigates."""
     body: dict[str, Any] = {
         "type": problem.kind,
         "title": http.HTTPStatus(problem.status).phrase,
@@ -63,7 +63,7 @@ def render_problem(request: Request, problem: Problem) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether this is a person who navigates, not a program that calls."""
+    """Whether a browser requests a page, as opposed to a program calling the API."""
     path = request.url.path
     return (
         request.method in ("GET", "HEAD")
@@ -73,22 +73,22 @@ def wants_page(request: Request) -> bool:
 
 
 def install(app: FastAPI) -> None:
-    """Make every error of ``app`` a problem: ours, the framework's and the router's."""
+    """Render every error of ``app`` as a problem, including those of FastAPI and Starlette."""
     app.add_exception_handler(Problem, _on_problem)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
 
 
 async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)  # noqa: S101 - narrows what the registration guarantees
+    assert isinstance(error, Problem)  # noqa: S101 - guaranteed by the registration
     return render_problem(request, error)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)  # noqa: S101 - see above
     detail = {
-        404: f"there is nothing at {request.url.path}",
-        405: f"{request.method} is not offered at {request.url.path}",
+        404: f"{request.url.path} not found",
+        405: f"method {request.method} is not allowed for {request.url.path}",
     }.get(error.status_code, str(error.detail))
     return render_problem(request, Problem(error.status_code, detail, headers=error.headers))
 

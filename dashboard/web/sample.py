@@ -1,4 +1,4 @@
-"""A made-up transaction for the check page."""
+"""Synthetic transactions for the check page."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import Any
 
 
 def sample_request() -> dict[str, Any]:
-    """A request body for ``/predict`` with two invented transactions."""
-    usual = {
+    """A request body for ``/predict`` with two synthetic transactions."""
+    typical = {
         "TransactionID": 1,
         "TransactionDT": 86400,
         "TransactionAmt": 59.0,
@@ -24,7 +24,7 @@ def sample_request() -> dict[str, Any]:
         "C13": 12,
         "D1": 120,
     }
-    odd = {
+    unusual = {
         "TransactionID": 2,
         "TransactionDT": 97200,
         "TransactionAmt": 482.35,
@@ -43,4 +43,4 @@ def sample_request() -> dict[str, Any]:
         "D1": 0,
         "D2": None,
     }
-    return {"transactions": [usual, odd]}
+    return {"transactions": [typical, unusual]}

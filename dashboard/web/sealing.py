@@ -1,4 +1,4 @@
-"""Seals short values that travel through the browser: sessions and list cursors."""
+"""Signs short values that the client stores: sessions and list cursors."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ import orjson
 from stream_scorer.errors import SettingsError
 
 _KEY_BYTES: Final = 32
-_MARK_BYTES: Final = 16  # 128 bits: nobody guesses one
+_SIGNATURE_BYTES: Final = 16  # 128 bits, infeasible to guess
 
 
 class Sealer:
-    """Signs JSON values for one purpose each; what was altered does not open."""
+    """Signs JSON values for one purpose each. An altered value is rejected."""
 
     def __init__(self, key: bytes) -> None:
         self._key = key
@@ -29,45 +29,48 @@ class Sealer:
     def seal(self, purpose: str, value: Any) -> str:
         """The value as URL-safe text with its signature."""
         body = orjson.dumps(value)
-        return base64.urlsafe_b64encode(self._mark(purpose, body) + body).rstrip(b"=").decode()
+        return base64.urlsafe_b64encode(self._signature(purpose, body) + body).rstrip(b"=").decode()
 
     def unseal(self, purpose: str, text: str) -> Any:
-        """The value; None if this text was not sealed here for this purpose."""
+        """The value. None if the text was not sealed with this key for this purpose."""
         try:
             raw = base64.b64decode(
                 text.encode("ascii") + b"=" * (-len(text) % 4), altchars=b"-_", validate=True
             )
         except (binascii.Error, UnicodeEncodeError, ValueError):
             return None
-        mark, body = raw[:_MARK_BYTES], raw[_MARK_BYTES:]
-        if not hmac.compare_digest(mark, self._mark(purpose, body)):
+        signature, body = raw[:_SIGNATURE_BYTES], raw[_SIGNATURE_BYTES:]
+        if not hmac.compare_digest(signature, self._signature(purpose, body)):
             return None
         return orjson.loads(body)
 
-    def _mark(self, purpose: str, body: bytes) -> bytes:
+    def _signature(self, purpose: str, body: bytes) -> bytes:
         message = purpose.encode() + b"\0" + body
-        return hmac.new(self._key, message, hashlib.sha256).digest()[:_MARK_BYTES]
+        return hmac.new(self._key, message, hashlib.sha256).digest()[:_SIGNATURE_BYTES]
 
 
 def read_shared_key(path: Path) -> bytes:
-    """The key in a file that replicas share, whatever its length beyond the least.
+    """The key in a file that replicas share.
 
     Raises:
-        SettingsError: it cannot be read, or is short enough to guess.
+        SettingsError: the file cannot be read, or has fewer than 32 bytes.
     """
     try:
         secret = path.read_bytes().strip()
     except OSError as error:
         raise SettingsError(f"DASHBOARD_SEAL_KEY_FILE={path}: {error}") from error
     if len(secret) < _KEY_BYTES:
-        raise SettingsError(f"DASHBOARD_SEAL_KEY_FILE={path}: at least {_KEY_BYTES} bytes, please")
+        raise SettingsError(
+            f"DASHBOARD_SEAL_KEY_FILE={path}: must have at least {_KEY_BYTES} bytes"
+        )
     return hashlib.sha256(secret).digest()
 
 
 def load_key(path: Path) -> bytes:
-    """The key in a file only this user can read; made where there is none, so that sessions
-    and cursors outlive a restart.
-    """  # noqa: D205 - one sentence
+    """The key in a file that only this user can read. Generates the file if there is none.
+
+    The file keeps sessions and cursors valid after a restart.
+    """
     with contextlib.suppress(FileNotFoundError):
         key = path.read_bytes()
         if len(key) == _KEY_BYTES:

@@ -1,4 +1,4 @@
-"""How values are written on pages; ``static/view.js`` writes live rows the same way."""
+"""Formats values for pages. ``static/view.js`` formats live rows in the same way."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MISSING: Final = "—"
 GLYPHS: Final = {"low": "", "elevated": "▲", "high": "▲▲", "critical": "▲▲▲"}
 
 
-def write_time(millis: int | None) -> str:
+def format_time(millis: int | None) -> str:
     """``2026-11-23 14:03:21 UTC``."""
     if millis is None:
         return MISSING
@@ -20,13 +20,13 @@ def write_time(millis: int | None) -> str:
         return f"{millis} ms"
 
 
-def write_iso(millis: int | None) -> str:
-    """For a ``datetime`` attribute."""
-    return "" if millis is None else write_time(millis).replace(" UTC", "Z").replace(" ", "T")
+def format_iso(millis: int | None) -> str:
+    """``2026-11-23T14:03:21Z``, for a ``datetime`` attribute."""
+    return "" if millis is None else format_time(millis).replace(" UTC", "Z").replace(" ", "T")
 
 
-def write_score(score: float, *thresholds: float, digits: int = 2) -> str:
-    """Rounded, but with as many digits as it takes not to cross a threshold, or reach 1."""
+def format_score(score: float, *thresholds: float, digits: int = 2) -> str:
+    """Rounded, with enough digits that rounding neither crosses a threshold nor reaches 1."""
     for places in range(digits, 17):
         text = f"{score:.{places}f}"
         shown = float(text)
@@ -35,27 +35,27 @@ def write_score(score: float, *thresholds: float, digits: int = 2) -> str:
     return repr(score)
 
 
-def write_amount(amount: float | None) -> str:
+def format_amount(amount: float | None) -> str:
     """``1,234.50``."""
     return MISSING if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"
 
 
-def write_count(count: int) -> str:
+def format_count(count: int) -> str:
     """``12,480``."""
     return f"{count:,}"
 
 
-def write_push(contribution: float) -> str:
+def format_signed(value: float) -> str:
     """``+1.21``."""
-    return f"{contribution:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def write_arrow(contribution: float) -> str:
-    """Which way a reason pushes."""
+def format_arrow(contribution: float) -> str:
+    """Whether a reason raises or lowers the score."""
     return "↑" if contribution > 0 else "↓"
 
 
-def write_offset(seconds: int | None) -> str:
+def format_transaction_dt(seconds: int | None) -> str:
     """``D+12 04:31:07``: TransactionDT is an offset, not a date."""
     if seconds is None:
         return MISSING
@@ -63,8 +63,8 @@ def write_offset(seconds: int | None) -> str:
     return f"D{days:+d} {rest // 3600:02d}:{rest // 60 % 60:02d}:{rest % 60:02d}"
 
 
-def write_value(value: Any) -> str:
-    """A field's value; whole numbers without a point."""
+def format_value(value: Any) -> str:
+    """The value of a field. Whole numbers have no decimal point."""
     if value is None or value == "":
         return MISSING
     if isinstance(value, float):
@@ -72,14 +72,20 @@ def write_value(value: Any) -> str:
     return str(value)
 
 
+def format_sentence(text: str) -> str:
+    """The text with its first character in upper case."""
+    return text[:1].upper() + text[1:]
+
+
 FILTERS: Final = {
-    "time": write_time,
-    "iso": write_iso,
-    "score": write_score,
-    "amount": write_amount,
-    "count": write_count,
-    "push": write_push,
-    "arrow": write_arrow,
-    "dt": write_offset,
-    "value": write_value,
+    "time": format_time,
+    "iso": format_iso,
+    "score": format_score,
+    "amount": format_amount,
+    "count": format_count,
+    "signed": format_signed,
+    "sentence": format_sentence,
+    "arrow": format_arrow,
+    "dt": format_transaction_dt,
+    "value": format_value,
 }

@@ -1,4 +1,4 @@
-"""The tokens file: who may look, as hashes."""
+"""The tokens file: users, their roles, and the hashes of their tokens."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ log = logging.getLogger(__name__)
 ROLES: Final = ("viewer", "analyst", "lead", "ops")
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
-_LOOK_SECONDS: Final = 2.0  # a removed token stops working within this
+_CHECK_SECONDS: Final = 2.0  # a removed token stops working within this time
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who is asking."""
+    """An authenticated user."""
 
     name: str
     role: str
@@ -40,29 +40,29 @@ class Entry:
 
 
 def make_token(name: str, role: str) -> tuple[str, str]:
-    """A fresh token and its line for the tokens file.
+    """A new token and its line for the tokens file.
 
     Raises:
-        SettingsError: the name or role cannot stand in the file.
+        SettingsError: the name or the role is not valid.
     """
     if not _NAME.fullmatch(name):
-        raise SettingsError(f"the name {name!r} must be 1-64 letters, digits or . _ @ -")
+        raise SettingsError(f"the name {name!r} must have 1-64 characters of A-Z a-z 0-9 . _ @ -")
     if role not in ROLES:
-        raise SettingsError(f"the role {role!r} is none of {', '.join(ROLES)}")
+        raise SettingsError(f"the role {role!r} must be one of {', '.join(ROLES)}")
     token = secrets.token_urlsafe(32)
     return token, f"{name}:{role}:{hash_token(token)}"
 
 
 def hash_token(token: str) -> str:
-    """SHA-256 in hex; enough for tokens of 256 random bits, which nobody can guess."""
+    """SHA-256 in hex. Tokens have 256 random bits, so no slower hash is needed."""
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def parse_tokens(text: str, where: str) -> dict[str, Entry]:
-    """Entries by name; blank lines and those starting with ``#`` are skipped.
+    """The entries by name. Blank lines and lines starting with ``#`` are skipped.
 
     Raises:
-        SettingsError: every faulty line, with its number and without its content.
+        SettingsError: with the number of each invalid line, but not its content.
     """
     entries: dict[str, Entry] = {}
     faults: list[str] = []
@@ -75,7 +75,7 @@ def parse_tokens(text: str, where: str) -> dict[str, Entry]:
         if not _NAME.fullmatch(name) or role not in ROLES or not _HASH.fullmatch(digest):
             faults.append(f"{where}:{number}: expected name:role:sha256 in lower-case hex")
         elif name in entries:
-            faults.append(f"{where}:{number}: {name} is there twice")
+            faults.append(f"{where}:{number}: duplicate name {name}")
         else:
             entries[name] = Entry(Identity(name, role), digest)
     if faults:
@@ -84,28 +84,28 @@ def parse_tokens(text: str, where: str) -> dict[str, Entry]:
 
 
 class TokensFile:
-    """The entries of a file, read again when it changes; a broken change keeps the old ones."""
+    """The entries of a file, reloaded when it changes. An invalid change keeps the old entries."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._clock = clock
         try:
-            self._stamp = self._look()
+            self._stamp = self._stat()
             self._entries = parse_tokens(path.read_text(encoding="utf-8"), str(path))
         except (OSError, UnicodeDecodeError) as error:
             raise SettingsError(f"DASHBOARD_TOKENS_FILE={path}: {error}") from error
-        self._looked_at = clock()
+        self._checked_at = clock()
 
     @property
     def entries(self) -> Mapping[str, Entry]:
-        """The entries by name, as of a moment ago."""
-        if self._clock() - self._looked_at >= _LOOK_SECONDS:
-            self._looked_at = self._clock()
+        """The entries by name, at most ``_CHECK_SECONDS`` old."""
+        if self._clock() - self._checked_at >= _CHECK_SECONDS:
+            self._checked_at = self._clock()
             self._refresh()
         return self._entries
 
     def find(self, token: str) -> Entry | None:
-        """The entry of a token; takes the same time wherever it stands."""
+        """The entry of a token. Takes the same time wherever the entry is in the file."""
         digest = hash_token(token)
         found = None
         for entry in self.entries.values():
@@ -115,14 +115,14 @@ class TokensFile:
 
     def _refresh(self) -> None:
         try:
-            stamp = self._look()
+            stamp = self._stat()
             if stamp == self._stamp:
                 return
             self._stamp = stamp
             self._entries = parse_tokens(self._path.read_text(encoding="utf-8"), str(self._path))
         except (OSError, UnicodeDecodeError, SettingsError) as error:
-            log.error("the tokens file cannot be read, the tokens known so far stay: %s", error)
+            log.error("cannot reload the tokens file; keeping the current tokens: %s", error)
 
-    def _look(self) -> tuple[int, int]:
+    def _stat(self) -> tuple[int, int]:
         stat = self._path.stat()
         return stat.st_mtime_ns, stat.st_size

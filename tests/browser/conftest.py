@@ -1,4 +1,4 @@
-"""Chromium, and a dashboard for each test to look at."""
+"""Chromium, and a running dashboard for each test."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ class Board:
     offset: int = field(default=0)
 
     def score(self, score: float = 0.9, **more: Any) -> str:
-        """Publish one score; its id as the page shows it."""
+        """Publish one score. Returns its id, as the page has it."""
         self.offset += 1
         source = {"topic": "transactions", "partition": 0, "offset": self.offset}
         self.topic.append(encode_score(make_score(score, **{"source": source} | more)))
         return f"0-{self.offset}"
 
     def wait_flagged(self, count: int) -> None:
-        """Wait until the feed has kept so many."""
+        """Wait until the feed has stored ``count`` flagged transactions."""
         board = self.app.state.parts.board
         wait_until(lambda: board.counts.flagged >= count, what=f"{count} flagged")
 
@@ -52,7 +52,7 @@ class Board:
 def browser() -> Iterator[Browser]:
     expect.set_options(timeout=_EXPECT_MILLISECONDS)
     with sync_playwright() as playwright:
-        # A container's root user has no sandbox to offer.
+        # Chromium's sandbox does not work for root in a container.
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield chromium
         chromium.close()
@@ -60,7 +60,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Callable[..., Board]]:
-    """``start(model=…, **settings)`` runs a dashboard."""
+    """``start(model=…, **settings)`` starts a dashboard."""
     with ExitStack() as stack:
 
         def run(model: StaticModel | None = None, **settings: Any) -> Board:
@@ -78,21 +78,21 @@ def board(start: Callable[..., Board]) -> Board:
 
 @pytest.fixture
 def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
-    """``new_page(**context options)``; whatever the page complains about fails the test."""
+    """``new_page(**context options)``. Errors and dialogs of the page fail the test."""
     contexts: list[BrowserContext] = []
-    complaints: list[str] = []
+    errors: list[str] = []
 
     def open_page(**options: Any) -> Page:
         context = browser.new_context(**{"viewport": {"width": 1280, "height": 800}} | options)
         contexts.append(context)
         context.set_default_timeout(_ACTION_MILLISECONDS)
         page = context.new_page()
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("dialog", lambda dialog: errors.append(f"dialog: {dialog.message}"))
         page.on(
             "console",
             lambda message: (
-                complaints.append(message.text)
+                errors.append(message.text)
                 if message.type == "error"
                 and "Failed to load resource" not in message.text
                 and "ERR_" not in message.text
@@ -104,7 +104,7 @@ def new_page(browser: Browser) -> Iterator[Callable[..., Page]]:
     yield open_page
     for context in contexts:
         context.close()
-    assert complaints == []
+    assert errors == []
 
 
 @pytest.fixture

@@ -18,14 +18,14 @@ EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 
 def open_list(page: Page, board: Board, path: str = "/") -> None:
     page.goto(board.address + path, wait_until="domcontentloaded")
-    expect(page.locator("#v-live")).to_have_text("live")
+    expect(page.locator("#v-live")).to_have_text("Live")
 
 
 def shown(page: Page) -> list[str]:
     return [str(row.get_attribute("data-id")) for row in page.locator("#rows tr").all()]
 
 
-def test_flagged_rows_appear_by_themselves_newest_first(page: Page, board: Board) -> None:
+def test_new_flagged_rows_appear_automatically_newest_first(page: Page, board: Board) -> None:
     open_list(page, board)
     expect(page.get_by_role("heading", name="No scores yet")).to_be_visible()
     context = make_context(TransactionAmt=1234.5, ProductCD="H", card1=4242.0)
@@ -45,7 +45,7 @@ def test_flagged_rows_appear_by_themselves_newest_first(page: Page, board: Board
     expect(page.locator("#v-model")).to_have_text("v7")
 
 
-def test_live_row_and_served_row_look_alike(page: Page, board: Board) -> None:
+def test_live_row_and_server_rendered_row_have_the_same_text(page: Page, board: Board) -> None:
     open_list(page, board)
     for score in (0.41, 0.6, 0.79999, 0.95):
         board.score(score, context=make_context(ProductCD=None if score < 0.5 else "W"))
@@ -55,7 +55,7 @@ def test_live_row_and_served_row_look_alike(page: Page, board: Board) -> None:
     assert page.locator("#rows tr").all_inner_texts() == live
 
 
-def test_what_an_attacker_typed_stays_text(page: Page, board: Board) -> None:
+def test_text_from_an_attacker_is_never_interpreted_as_html(page: Page, board: Board) -> None:
     open_list(page, board)
     context = make_context(ProductCD=EVIL, DeviceInfo=EVIL, card4=EVIL, P_emaildomain=EVIL)
     reasons = [{"feature": EVIL, "value": EVIL, "contribution": 1.0}]
@@ -72,7 +72,7 @@ def test_what_an_attacker_typed_stays_text(page: Page, board: Board) -> None:
     assert page.locator("main img").count() == 0
 
 
-def test_filter_lives_in_the_address_and_holds_for_live_rows(page: Page, board: Board) -> None:
+def test_filter_is_in_the_url_and_applies_to_live_rows(page: Page, board: Board) -> None:
     kept = board.score(0.9, context=make_context(ProductCD="C"))
     board.score(0.5, context=make_context(ProductCD="C"))
     board.wait_flagged(2)
@@ -80,27 +80,29 @@ def test_filter_lives_in_the_address_and_holds_for_live_rows(page: Page, board: 
     page.fill("[name=min_score]", "0.8")
     page.select_option("[name=product]", "C")
     page.wait_for_url(f"{board.address}/?min_score=0.8&product=C")
-    expect(page.locator("#v-live")).to_have_text("live")
+    expect(page.locator("#v-live")).to_have_text("Live")
     assert shown(page) == [kept]
     board.score(0.5, context=make_context(ProductCD="C"))
     board.score(0.9, context=make_context(ProductCD="W"))
     wanted = board.score(0.85, context=make_context(ProductCD="C"))
     expect(page.locator(f'[data-id="{wanted}"]')).to_be_visible()
     assert shown(page) == [wanted, kept]
-    page.get_by_role("link", name="product C").first.click()
+    page.get_by_role("link", name="Product C").first.click()
     page.wait_for_url(f"{board.address}/?min_score=0.8")
     expect(page.locator("#rows tr")).to_have_count(3)
     page.goto(f"{board.address}/?min_score=0.99", wait_until="domcontentloaded")
-    expect(page.get_by_role("heading", name="No flagged transaction matches")).to_be_visible()
-    expect(page.locator("#empty")).to_contain_text("5 flagged so far are hidden")
+    expect(page.get_by_role("heading", name="No matching transactions")).to_be_visible()
+    expect(page.locator("#empty")).to_contain_text(
+        "Flagged transactions hidden by these filters: 5."
+    )
 
 
-def test_paused_list_counts_and_resumes(page: Page, board: Board) -> None:
+def test_paused_list_counts_new_rows_and_resumes(page: Page, board: Board) -> None:
     board.score()
     board.wait_flagged(1)
     open_list(page, board)
     page.keyboard.press("p")
-    expect(page.locator("#v-live")).to_have_text("paused")
+    expect(page.locator("#v-live")).to_have_text("Paused")
     for _ in range(3):
         board.score()
     expect(page.locator("#pill")).to_have_text("3 new — show")
@@ -114,12 +116,12 @@ def test_paused_list_counts_and_resumes(page: Page, board: Board) -> None:
     expect(page.locator("#rows tr")).to_have_count(5)
 
 
-def test_nothing_moves_under_the_pointer(page: Page, board: Board) -> None:
+def test_rows_do_not_move_under_the_pointer(page: Page, board: Board) -> None:
     board.score()
     board.wait_flagged(1)
     open_list(page, board)
     page.locator("#rows tr .c-score").hover()
-    expect(page.locator("#v-live")).to_have_text("live, held")
+    expect(page.locator("#v-live")).to_have_text("Held while you read")
     board.score()
     expect(page.locator("#pill")).to_have_text("1 new — show")
     assert len(shown(page)) == 1
@@ -127,26 +129,28 @@ def test_nothing_moves_under_the_pointer(page: Page, board: Board) -> None:
     expect(page.locator("#rows tr")).to_have_count(2)
 
 
-def test_nothing_moves_under_a_selection_or_when_scrolled(page: Page, board: Board) -> None:
+def test_rows_do_not_move_while_text_is_selected_or_the_list_is_scrolled(
+    page: Page, board: Board
+) -> None:
     for _ in range(45):
         board.score()
     board.wait_flagged(45)
     open_list(page, board)
     page.evaluate("getSelection().selectAllChildren(document.querySelector('.c-txn'))")
-    expect(page.locator("#v-live")).to_have_text("live, held")
+    expect(page.locator("#v-live")).to_have_text("Held while you read")
     board.score()
     expect(page.locator("#pill")).to_have_text("1 new — show")
     page.evaluate("getSelection().removeAllRanges()")
     expect(page.locator("#rows tr")).to_have_count(46)
     page.evaluate("scrollTo(0, 900)")
-    expect(page.locator("#v-live")).to_have_text("live, held")
+    expect(page.locator("#v-live")).to_have_text("Held while you read")
     board.score()
     expect(page.locator("#pill")).to_have_text("1 new — show")
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator("#rows tr")).to_have_count(47)
 
 
-def test_drawer_shows_everything_is_in_the_address_and_gives_focus_back(
+def test_drawer_shows_all_details_and_is_in_the_url_and_closes_with_escape(
     page: Page, board: Board
 ) -> None:
     flag = board.score(0.87, transaction_id=555)
@@ -155,7 +159,7 @@ def test_drawer_shows_everything_is_in_the_address_and_gives_focus_back(
     row = page.locator("#rows tr")
     row.locator(".c-score").click()
     drawer = page.locator("#drawer")
-    for text in ("Transaction 555", "0.8700", "review ≥ 0.4", "transactions[0]@1",
+    for text in ("Transaction 555", "0.8700", "Review ≥ 0.4", "transactions[0]@1",
                  "fraud-scores[0]@0", "DeviceInfo"):  # fmt: skip
         expect(drawer).to_contain_text(text)
     assert drawer.locator("svg.bar rect").count() == 5
@@ -170,7 +174,7 @@ def test_drawer_shows_everything_is_in_the_address_and_gives_focus_back(
     assert "sel=" not in page.url
 
 
-def test_list_stays_small_however_much_comes(page: Page, board: Board) -> None:
+def test_list_never_has_more_than_200_rows(page: Page, board: Board) -> None:
     open_list(page, board)
     for _ in range(300):
         board.score()
@@ -184,17 +188,18 @@ def test_list_stays_small_however_much_comes(page: Page, board: Board) -> None:
     assert page.locator("#rows tr").count() <= 200
 
 
-def test_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, board: Board) -> None:
+def test_kafka_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, board: Board) -> None:
     board.score()
     board.wait_flagged(1)
     open_list(page, board)
     board.topic.is_down = True
+    expect(page.locator(".banner.amber")).to_contain_text("Disconnected from Kafka since 2")
     expect(page.locator(".banner.amber")).to_contain_text("no broker answers")
-    expect(page.locator("#v-live")).to_contain_text("as of 2")
+    expect(page.locator("#v-live")).to_contain_text("As of 2")
     assert len(shown(page)) == 1
     board.topic.is_down = False
     expect(page.locator(".banner.amber")).to_have_count(0)
-    expect(page.locator("#v-live")).to_have_text("live")
+    expect(page.locator("#v-live")).to_have_text("Live")
     wait_until(lambda: board.app.state.parts.board.status.state is FeedState.LIVE)
     board.score()
     expect(page.locator("#rows tr")).to_have_count(2)
@@ -230,22 +235,24 @@ def test_listing_and_paging_work_without_javascript(new_page: NewPage, board: Bo
     first = shown(page)
     page.get_by_role("link", name="Older transactions").click()
     assert first + shown(page) == [f"0-{i}" for i in range(60, 0, -1)]
-    page.get_by_role("link", name="Go to the newest").click()
+    page.get_by_role("link", name="Go to newest").click()
     page.fill("[name=min_score]", "0.95")
     page.get_by_role("button", name="Filter").click()
-    expect(page.get_by_role("heading", name="No flagged transaction matches")).to_be_visible()
+    expect(page.get_by_role("heading", name="No matching transactions")).to_be_visible()
 
 
-def test_older_page_stands_still_and_leads_back(page: Page, board: Board) -> None:
+def test_page_of_older_rows_does_not_update_and_links_to_the_newest(
+    page: Page, board: Board
+) -> None:
     for _ in range(60):
         board.score()
     board.wait_flagged(60)
     open_list(page, board)
     page.get_by_role("link", name="Older transactions").click()
     expect(page.locator("#rows tr")).to_have_count(10)
-    expect(page.locator("#v-live")).to_have_text("live, held")
+    expect(page.locator("#v-live")).to_have_text("Held while you read")
     newest = board.score()
-    expect(page.locator("#pill")).to_have_text("1 new — go to the newest")
+    expect(page.locator("#pill")).to_have_text("1 new — go to newest")
     assert len(shown(page)) == 10
     page.click("#pill")
     expect(page.locator(f'[data-id="{newest}"]')).to_be_visible()

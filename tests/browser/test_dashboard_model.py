@@ -1,4 +1,4 @@
-"""The banner of a rejected model comes and goes without a reload of the page."""
+"""The banner of a rejected model appears and disappears without a page reload."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
 
-def test_rejected_model_shows_a_banner_while_it_lasts(
+def test_banner_is_shown_while_the_promoted_model_is_rejected(
     page: Page, start: Callable[..., Board]
 ) -> None:
     model = StaticModel(tiny_bundle())
@@ -23,7 +23,7 @@ def test_rejected_model_shows_a_banner_while_it_lasts(
         model.status, rolled_back=FallBack("v2", "v1", "<i>too many</i> flagged")
     )
     expect(page.locator(".banner.red")).to_contain_text(
-        "Model v2 is rejected: <i>too many</i> flagged. v1 scores instead."
+        "Model v2 rejected: <i>too many</i> flagged. v1 is serving instead."
     )
     model.status = replace(model.status, rolled_back=None)
     expect(page.locator(".banner.red")).to_have_count(0)

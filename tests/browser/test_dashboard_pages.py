@@ -1,4 +1,4 @@
-"""Themes, sizes, the other pages, and that both languages write and filter alike."""
+"""Themes, page sizes, the other pages, and that Python and JavaScript format and filter alike."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from dashboard.cache.selection import Selection
-from dashboard.web.texts import write_amount, write_push, write_score, write_time
+from dashboard.web.texts import format_amount, format_score, format_signed, format_time
 from dashboard.web.tokens import make_token
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
@@ -19,13 +19,13 @@ Start = Callable[..., Board]
 
 
 def luminance(page: Page, selector: str) -> float:
-    """0 (black) to 255 of an element's background."""
+    """The luminance of an element's background, 0 (black) to 255 (white)."""
     script = "e => getComputedStyle(e).backgroundColor.match(/[0-9.]+/g).slice(0, 3).map(Number)"
     red, green, blue = page.locator(selector).first.evaluate(script)
     return float(0.2126 * red + 0.7152 * green + 0.0722 * blue)
 
 
-def test_theme_follows_the_system_and_changes_with_it(new_page: NewPage, board: Board) -> None:
+def test_theme_follows_the_operating_system(new_page: NewPage, board: Board) -> None:
     board.score()
     board.wait_flagged(1)
     page = new_page(color_scheme="dark")
@@ -36,21 +36,21 @@ def test_theme_follows_the_system_and_changes_with_it(new_page: NewPage, board: 
     assert luminance(page, "body") > 220
 
 
-def test_first_load_is_small_and_comes_from_here_alone(
+def test_first_load_is_small_and_requests_only_this_server(
     new_page: NewPage, page: Page, board: Board
 ) -> None:
     for _ in range(60):
         board.score()
     board.wait_flagged(60)
-    # Another visitor has seen the tick with these rows: it is over when the page is loaded.
+    # A first visitor waits for the tick with these rows, so that the measured page gets none.
     earlier = new_page()
     earlier.goto(board.address, wait_until="domcontentloaded")
-    expect(earlier.locator("#v-live")).to_have_text("live")
+    expect(earlier.locator("#v-live")).to_have_text("Live")
     expect(earlier.locator("#v-flagged")).to_have_text("60")
     requests: list[str] = []
     page.on("request", lambda request: requests.append(request.url))
     page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator("#v-live")).to_have_text("live")
+    expect(page.locator("#v-live")).to_have_text("Live")
     assert all(url.startswith((board.address, "data:")) for url in requests)
     bytes_sent = page.evaluate(
         "[...performance.getEntriesByType('navigation'), "
@@ -62,7 +62,9 @@ def test_first_load_is_small_and_comes_from_here_alone(
 
 
 @pytest.mark.parametrize("path", ["/", "/t/0-1", "/check", "/?min_score=0.99"])
-def test_phone_needs_no_sideways_scrolling(new_page: NewPage, board: Board, path: str) -> None:
+def test_phone_layout_has_no_horizontal_scrolling(
+    new_page: NewPage, board: Board, path: str
+) -> None:
     board.score(transaction_id=2**60, model_version="v" + "1" * 60)
     board.wait_flagged(1)
     page = new_page(viewport={"width": 360, "height": 700}, has_touch=True)
@@ -70,16 +72,16 @@ def test_phone_needs_no_sideways_scrolling(new_page: NewPage, board: Board, path
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
-def test_sample_is_scored_and_faults_are_named(page: Page, start: Start) -> None:
+def test_check_page_scores_the_sample_and_names_faults(page: Page, start: Start) -> None:
     board = start(StaticModel(tiny_bundle()))
     page.goto(f"{board.address}/check", wait_until="domcontentloaded")
-    page.get_by_role("button", name="Sample").click()
+    page.get_by_role("button", name="Insert sample").click()
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#answer tbody tr")).to_have_count(2)
-    expect(page.locator("#answer")).to_contain_text("model v1")
+    expect(page.locator("#answer")).to_contain_text("Model v1")
     page.fill("#body", '[{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"}]')
     page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer")).to_contain_text("row 0, TransactionAmt")
+    expect(page.locator("#answer")).to_contain_text("Row 0, TransactionAmt")
 
 
 def test_check_says_that_no_model_is_loaded(page: Page, start: Start) -> None:
@@ -91,7 +93,7 @@ def test_check_says_that_no_model_is_loaded(page: Page, start: Start) -> None:
     expect(page.locator("#answer")).to_contain_text("503 Service Unavailable")
 
 
-def test_person_logs_in_and_lands_where_the_link_led(
+def test_login_returns_to_the_requested_page(
     page: Page, start: Start, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     token, line = make_token("ana", "analyst")
@@ -101,16 +103,16 @@ def test_person_logs_in_and_lands_where_the_link_led(
     page.goto(f"{board.address}/?min_score=0.6", wait_until="domcontentloaded")
     page.get_by_label("Token").fill("wrong")
     page.get_by_role("button", name="Log in").click()
-    expect(page.get_by_role("alert")).to_contain_text("Nobody here has this token")
+    expect(page.get_by_role("alert")).to_contain_text("Unknown token.")
     page.get_by_label("Token").fill(token)
     page.get_by_role("button", name="Log in").click()
     page.wait_for_url(f"{board.address}/?min_score=0.6")
-    expect(page.locator("#v-live")).to_have_text("live")
+    expect(page.locator("#v-live")).to_have_text("Live")
     page.get_by_role("button", name="Log out").click()
     page.wait_for_url("**/login")
 
 
-def test_live_rows_are_filtered_as_pages_are(page: Page, board: Board) -> None:
+def test_live_rows_and_pages_apply_the_same_filter(page: Page, board: Board) -> None:
     page.goto(board.address, wait_until="domcontentloaded")
     bounds = [None, 0.0, 0.4, 0.62, 1.0]
     rows = [(s, p, i) for i, (s, p) in enumerate(itertools.product((0.4, 0.6199, 0.62, 1.0),
@@ -132,23 +134,24 @@ def test_live_rows_are_filtered_as_pages_are(page: Page, board: Board) -> None:
     assert found == expected
 
 
-def test_live_rows_are_written_as_pages_are(page: Page, board: Board) -> None:
+def test_live_rows_and_pages_format_values_alike(page: Page, board: Board) -> None:
     page.goto(board.address, wait_until="domcontentloaded")
     scores = [0.0, 0.004, 0.4, 0.39999, 0.4049, 0.62, 0.7999999, 0.8, 0.9951, 0.99999, 1.0]
-    pushes = [1.214, 0.0, -0.456, 12.3]
+    contributions = [1.214, 0.0, -0.456, 12.3]
     amounts = [None, 0.0, 12.5, 1234.567, 1e6]
     times = [0, 1_795_000_000_123]
     found = page.evaluate(
-        """async ([scores, pushes, amounts, times]) => {
+        """async ([scores, contributions, amounts, times]) => {
             const view = await import("/static/view.js");
-            return [scores.map((s) => view.writeScore(s, 0.4, 0.8)), pushes.map(view.writePush),
-                    amounts.map(view.writeAmount), times.map((t) => view.writeTime(t) + " UTC")];
+            return [scores.map((s) => view.formatScore(s, 0.4, 0.8)),
+                    contributions.map(view.formatSigned), amounts.map(view.formatAmount),
+                    times.map((t) => view.formatTime(t) + " UTC")];
         }""",
-        [scores, pushes, amounts, times],
+        [scores, contributions, amounts, times],
     )
     assert found == [
-        [write_score(score, 0.4, 0.8) for score in scores],
-        [write_push(push) for push in pushes],
-        [write_amount(amount) for amount in amounts],
-        [write_time(time) for time in times],
+        [format_score(score, 0.4, 0.8) for score in scores],
+        [format_signed(contribution) for contribution in contributions],
+        [format_amount(amount) for amount in amounts],
+        [format_time(time) for time in times],
     ]

@@ -1,4 +1,4 @@
-"""A dashboard without Kafka and store: an in-memory scores topic, invented scores, a tiny model."""
+"""A dashboard without Kafka or a store: in-memory scores topic, synthetic scores, tiny model."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from dashboard.app import build_app
-from dashboard.feed.source import FeedBatch, Place
+from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
 from schemas.batch import TransactionBatch, build_batch
@@ -35,7 +35,7 @@ _FEATURES = ("C13", "TransactionAmt", "card1_count", "DeviceInfo", "D2", "P_emai
 
 
 class MemoryTopic:
-    """A scores topic in memory; ``is_down`` makes every read fail."""
+    """A scores topic in memory. ``is_down`` makes every read fail."""
 
     def __init__(self, partitions: int = 2, cluster: str = "memory") -> None:
         self.cluster = cluster
@@ -54,28 +54,28 @@ class MemoryTopic:
 
 
 class MemoryScores:
-    """The twin of :class:`dashboard.feed.source.KafkaScores`."""
+    """In-memory fake of :class:`dashboard.feed.source.KafkaScores`."""
 
     def __init__(self, topic: MemoryTopic) -> None:
         self._topic = topic
         self._positions: dict[int, int] = {}
 
-    def find(self) -> Place | None:
+    def fetch_bounds(self) -> TopicBounds | None:
         self._check()
         bounds = {p: (0, len(log)) for p, log in enumerate(self._topic.logs)}
-        return Place(self._topic.cluster, bounds) if self._topic.exists else None
+        return TopicBounds(self._topic.cluster, bounds) if self._topic.exists else None
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         self._check()
         self._positions = dict(offsets)
 
-    def poll(self, most: int, seconds: float) -> FeedBatch:
+    def poll(self, max_records: int, seconds: float) -> FeedBatch:
         self._check()
         with self._topic.changed:
             self._topic.changed.wait_for(self._has_more, seconds)
             records = []
             for partition, position in self._positions.items():
-                values = self._topic.logs[partition][position : position + most]
+                values = self._topic.logs[partition][position : position + max_records]
                 records += [(partition, position + i, v) for i, v in enumerate(values)]
                 self._positions[partition] = position + len(values)
             return FeedBatch(records, dict(self._positions))
@@ -92,7 +92,7 @@ class MemoryScores:
 
 
 class StaticModel:
-    """A model source that never changes by itself."""
+    """A model source that changes only when a test changes it."""
 
     def __init__(self, bundle: Bundle | None = None, problem: str | None = None) -> None:
         self.current = bundle
@@ -103,7 +103,7 @@ _ids = itertools.count(3_000_000)
 
 
 def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
-    """A score record; flagged, with reasons and context, from ``REVIEW`` up."""
+    """A score record. From ``REVIEW`` up it is flagged and has reasons and a context."""
     number = next(_ids)
     is_flagged = score >= REVIEW
     decision = "BLOCK" if score >= BLOCK else "REVIEW" if is_flagged else "APPROVE"
@@ -125,7 +125,7 @@ def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
 
 
 def make_context(**more: Any) -> dict[str, Any]:
-    """A context of plausible, invented values."""
+    """A context with plausible synthetic values."""
     pick = random.Random()
     card = {"card1": float(pick.randint(1000, 18000)), "card2": float(pick.randint(100, 600))}
     kinds = {"card3": 150.0, "card4": pick.choice(["visa", "mastercard"]), "card5": 226.0}
@@ -149,11 +149,12 @@ def make_context(**more: Any) -> dict[str, Any]:
 def _reasons(score: float) -> list[dict[str, Any]]:
     pick = random.Random()
     names = pick.sample(_FEATURES, 5)
-    pushes = sorted((round(pick.uniform(0.05, 2 * score), 3) for _ in names), reverse=True)
+    contributions = [round(pick.uniform(0.05, 2 * score), 3) for _ in names]
+    contributions.sort(reverse=True)
     values = [str(pick.randint(0, 99)), "Windows", None, "0", "1.25"]
     return [
-        {"feature": name, "value": value, "contribution": push}
-        for name, value, push in zip(names, values, pushes, strict=True)
+        {"feature": name, "value": value, "contribution": contribution}
+        for name, value, contribution in zip(names, values, contributions, strict=True)
     ]
 
 
@@ -184,7 +185,7 @@ def make_app(
 
 @contextmanager
 def serve(app: FastAPI) -> Iterator[str]:
-    """The app on a real port of this machine; gives its address."""
+    """Serve the app on a real port of this machine. Yields its address."""
     with listen("127.0.0.1", 0) as listener:
         address = address_of(listener)
         server = Server(app, on_exit=app.state.parts.hub.close)
@@ -196,11 +197,11 @@ def serve(app: FastAPI) -> Iterator[str]:
         finally:
             server.should_exit = True
             thread.join(60)
-            assert not thread.is_alive(), "the server did not end"
+            assert not thread.is_alive(), "the server did not stop"
 
 
 def is_closed(address: str) -> bool:
-    """Nobody listens there any more."""
+    """Whether nothing listens at the address."""
     host, _, port = address.removeprefix("http://").partition(":")
     with socket.socket() as probe:
         return probe.connect_ex((host, int(port))) != 0
@@ -208,7 +209,7 @@ def is_closed(address: str) -> bool:
 
 @functools.cache
 def tiny_bundle(version: str = "v1") -> Bundle:
-    """A real bundle, trained in a moment on invented rows: large amounts are fraud."""
+    """A real bundle, quickly trained on synthetic rows in which large amounts are fraud."""
     import lightgbm
 
     batch, labels = _training_rows(400)

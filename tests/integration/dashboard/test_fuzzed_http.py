@@ -1,4 +1,4 @@
-"""``/predict`` and the API against their own OpenAPI description: a short run of ``make fuzz``."""
+"""Checks ``/predict`` and the API against their OpenAPI document: a short run of ``make fuzz``."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from pathlib import Path
 from tests.fuzz.serving import fuzz_http, fuzzed_dashboard
 
 
-def test_answers_are_the_documented_ones_whatever_is_sent(tmp_path: Path) -> None:
+def test_responses_to_fuzzed_requests_match_the_openapi_document(tmp_path: Path) -> None:
     with fuzzed_dashboard(tmp_path) as address:
-        code, said = fuzz_http(
+        code, output = fuzz_http(
             address,
             tmp_path,
             examples=60,
@@ -17,5 +17,5 @@ def test_answers_are_the_documented_ones_whatever_is_sent(tmp_path: Path) -> Non
             phases="examples,fuzzing",
             only=["/predict", "/api/v1/flags", "/api/v1/flags/{flag_id}"],
         )
-    assert code == 0, said
-    assert "3 passed" in said
+    assert code == 0, output
+    assert "3 passed" in output

@@ -40,7 +40,7 @@ class Dashboard:
     def get(self, path: str) -> httpx.Response | None:
         try:
             return httpx.get(self.address + path, timeout=30)
-        except httpx.TransportError:  # it listens a moment before it answers
+        except httpx.TransportError:  # it listens shortly before it accepts requests
             return None
 
     def feed(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def publish(settings: KafkaSettings, topic: str, scores: list[float], commit: bo
     wait_settled(settings, topic)
 
 
-def test_committed_scores_are_listed_aborted_ones_are_not_and_a_restart_goes_on(
+def test_only_committed_scores_are_listed_and_a_restart_continues_from_stored_offsets(
     kafka: KafkaUnderTest, topics: MakeTopics, tmp_path: Path
 ) -> None:
     names = topics(3)
@@ -101,7 +101,7 @@ def test_committed_scores_are_listed_aborted_ones_are_not_and_a_restart_goes_on(
     with running(kafka.settings, names, tmp_path) as dashboard:
         wait_until(lambda: dashboard.feed().get("state") == "live", what="the feed")
         assert dashboard.counts() == expected
-        # Control records leave no lag behind.
+        # Control records must not count as lag.
         wait_until(lambda: dashboard.feed().get("lag") == 0, what="no lag")
         publish(kafka.settings, names.output_topic, [0.7], commit=True)
         wait_until(lambda: dashboard.counts().get("flagged") == 3)
@@ -118,7 +118,7 @@ def test_committed_scores_are_listed_aborted_ones_are_not_and_a_restart_goes_on(
         assert len(answer.json()["items"]) == 4
 
 
-def test_dashboard_starts_without_broker_and_topic_says_why_and_recovers(
+def test_dashboard_starts_without_kafka_shows_the_reason_and_recovers(
     own_broker: StartBroker, tmp_path: Path
 ) -> None:
     broker = own_broker(tmp_path / "kafka")
@@ -129,7 +129,7 @@ def test_dashboard_starts_without_broker_and_topic_says_why_and_recovers(
     with running(settings, missing, tmp_path) as dashboard:
         wait_until(lambda: dashboard.feed().get("state") == "waiting", what="the feed to wait")
         page = wait_until(lambda: dashboard.get("/"), what="the page")
-        assert "Not following the stream" in page.text
+        assert "Disconnected from Kafka" in page.text
         broker = own_broker(tmp_path / "kafka", port=port)
         wait_until(
             lambda: "does not exist yet" in dashboard.feed().get("detail", ""), what="the reason"

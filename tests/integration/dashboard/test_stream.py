@@ -1,4 +1,4 @@
-"""Live streams over real connections: ticks, replay, the limit, and the end."""
+"""Live streams over real connections: ticks, replay, the limit, and shutdown."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def next_with_rows(events: Iterator[Event]) -> Event:
     return next(event for event in events if event[2]["rows"])
 
 
-def test_flagged_score_reaches_an_open_stream_and_who_returns_misses_none(tmp_path: Path) -> None:
+def test_flagged_score_reaches_an_open_stream_and_a_reconnect_misses_none(tmp_path: Path) -> None:
     topic = MemoryTopic(1)
     with serve(make_app(tmp_path, topic)) as address:
         wait_live(address)
@@ -90,7 +90,7 @@ def test_flagged_score_reaches_an_open_stream_and_who_returns_misses_none(tmp_pa
             assert next(events)[0] == "reset"
 
 
-def test_streams_beyond_the_limit_are_a_problem_and_free_ones_return(
+def test_streams_beyond_the_limit_get_a_problem_until_another_one_closes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = make_app(tmp_path)
@@ -103,17 +103,17 @@ def test_streams_beyond_the_limit_are_a_problem_and_free_ones_return(
             assert refused.status_code == 503
             assert refused.headers["content-type"] == "application/problem+json"
             assert refused.json()["type"] == "too-many-streams"
-        wait_until(lambda: len(app.state.parts.hub) == 0, what="the stream to be forgotten")
+        wait_until(lambda: len(app.state.parts.hub) == 0, what="the stream to be removed")
         with streaming(address) as events:
             next(events)
 
 
 @pytest.mark.parametrize("by", ["bearer", "session"])
-def test_open_stream_ends_soon_after_its_token_is_taken_away(
+def test_open_stream_ends_soon_after_its_token_is_revoked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
-    monkeypatch.setattr("dashboard.live.hub.KNOWN_SECONDS", 0.1)
-    monkeypatch.setattr("dashboard.web.tokens._LOOK_SECONDS", 0.0)
+    monkeypatch.setattr("dashboard.live.hub.AUTH_CHECK_SECONDS", 0.1)
+    monkeypatch.setattr("dashboard.web.tokens._CHECK_SECONDS", 0.0)
     (ana, first), (bob, second) = (make_token(name, "analyst") for name in ("ana", "bob"))
     path = tmp_path / "tokens"
     path.write_text(f"{first}\n{second}\n")
@@ -126,21 +126,21 @@ def test_open_stream_ends_soon_after_its_token_is_taken_away(
         return {"cookie": f"{COOKIE}={cookies[COOKIE]}"}
 
     with serve(app) as address:
-        taken, kept = credentials(ana), credentials(bob)
-        with streaming(address, **taken) as events, streaming(address, **kept) as others:
+        revoked, kept = credentials(ana), credentials(bob)
+        with streaming(address, **revoked) as events, streaming(address, **kept) as others:
             next(events)
             next(events)
             path.write_text(second)
-            seen = list(islice(events, 20))  # one a second, without an end
+            seen = list(islice(events, 20))  # an open stream has one per second
             assert len(seen) < 20
             next(others)
-            wait_until(lambda: len(app.state.parts.hub) == 1, what="the stream to be forgotten")
+            wait_until(lambda: len(app.state.parts.hub) == 1, what="the stream to be removed")
             next(others)
-        assert get(f"{address}/api/v1/stream", headers=taken).status_code == 401
+        assert get(f"{address}/api/v1/stream", headers=revoked).status_code == 401
 
 
 def test_open_streams_end_with_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # If it waited for the open stream, the server would not end within this test.
+    # If the server waited for the open stream, it would not stop within this test.
     monkeypatch.setattr("dashboard.server._GRACEFUL_SECONDS", 3600)
     with ExitStack() as server:
         address = server.enter_context(serve(make_app(tmp_path)))

@@ -243,10 +243,10 @@ def test_dashboard_needs_to_read_one_topic_and_no_group(secured: SecuredKafka) -
         closing(KafkaScores(settings, TOPICS.output_topic)) as scores,
         pytest.raises(FatalError, match="grant this user READ"),
     ):
-        scores.find()
+        scores.fetch_bounds()
     secured.grant([reader_right("User:dashboard", TOPICS.output_topic)])
     with closing(KafkaScores(settings, TOPICS.output_topic)) as scores:
-        place = scores.find()
+        place = scores.fetch_bounds()
         assert place is not None
         scores.assign({0: 0})
         found = wait_until(lambda: scores.poll(100, 0.1).ends_reached, what="the topic's end")
@@ -256,7 +256,7 @@ def test_dashboard_needs_to_read_one_topic_and_no_group(secured: SecuredKafka) -
         closing(KafkaScores(wrong, TOPICS.output_topic)) as scores,
         pytest.raises(FatalError, match="KAFKA_SASL_PASSWORD") as caught,
     ):
-        scores.find()
+        scores.fetch_bounds()
     assert WRONG not in str(caught.value)
 
 

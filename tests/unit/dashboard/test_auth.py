@@ -1,4 +1,4 @@
-"""Who may look: settings that refuse to start, tokens, sessions, proxies."""
+"""Authentication: settings, tokens, sessions and trusted proxies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ HTML = {"accept": "text/html"}
 def write_tokens(folder: Path, *names: str) -> tuple[Path, list[str]]:
     made = [make_token(name, "analyst") for name in names]
     path = folder / "tokens"
-    path.write_text("# who may look\n\n" + "\n".join(line for _, line in made) + "\n")
+    path.write_text("# users\n\n" + "\n".join(line for _, line in made) + "\n")
     return path, [token for token, _ in made]
 
 
@@ -37,7 +37,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str]]:
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "board.example"])
-def test_none_on_an_address_others_reach_refuses_to_start(host: str) -> None:
+def test_auth_none_on_a_reachable_address_refuses_to_start(host: str) -> None:
     with pytest.raises(SettingsError, match="DASHBOARD_AUTH=token"):
         load_settings(DashboardSettings, {"dashboard_host": host})
     allowed = {"dashboard_host": host, "dashboard_insecure": True}
@@ -45,7 +45,7 @@ def test_none_on_an_address_others_reach_refuses_to_start(host: str) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.9.9.9", "localhost", "::1"])
-def test_none_on_loopback_starts(host: str) -> None:
+def test_auth_none_on_loopback_starts(host: str) -> None:
     assert load_settings(DashboardSettings, {"dashboard_host": host}).is_loopback
 
 
@@ -54,11 +54,13 @@ def test_none_on_loopback_starts(host: str) -> None:
     [
         ("token", {}, "DASHBOARD_TOKENS_FILE"),
         ("proxy", {}, "DASHBOARD_PROXY_ADDRESSES"),
-        ("proxy", {"dashboard_proxy_addresses": "10.0.0.0/99"}, "no address or network"),
+        ("proxy", {"dashboard_proxy_addresses": "10.0.0.0/99"}, "not an address or network"),
         ("oauth", {}, "DASHBOARD_AUTH='oauth'"),
     ],
 )
-def test_half_a_setting_refuses_to_start(auth: str, more: dict[str, str], words: str) -> None:
+def test_incomplete_auth_settings_refuse_to_start(
+    auth: str, more: dict[str, str], words: str
+) -> None:
     with pytest.raises(SettingsError, match=words):
         load_settings(DashboardSettings, {"dashboard_auth": auth, **more})
 
@@ -84,12 +86,12 @@ def test_probes_and_metrics_need_no_token(guarded: tuple[TestClient, str], path:
 @pytest.mark.parametrize(
     "path", ["/", "/t/0-1", "/check", "/api/v1/meta", "/api/v1/stream", "/nothing", "/healthz"]
 )
-def test_all_else_needs_one(guarded: tuple[TestClient, str], path: str) -> None:
+def test_every_other_path_needs_a_token(guarded: tuple[TestClient, str], path: str) -> None:
     assert guarded[0].get(path).status_code == 401
     assert guarded[0].post("/predict", json={}).status_code == 401
 
 
-def test_browser_logs_in_keeps_its_address_and_logs_out(guarded: tuple[TestClient, str]) -> None:
+def test_browser_logs_in_returns_to_its_page_and_logs_out(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     sent = client.get("/?min_score=0.9&product=C", headers=HTML)
     assert sent.status_code == 303
@@ -111,13 +113,13 @@ def test_browser_logs_in_keeps_its_address_and_logs_out(guarded: tuple[TestClien
     assert client.get("/", headers=HTML).status_code == 303
 
 
-def test_cookie_is_secure_where_a_proxy_says_https(guarded: tuple[TestClient, str]) -> None:
+def test_cookie_is_secure_behind_an_https_proxy(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     answer = client.post("/login", data={"token": token}, headers={"x-forwarded-proto": "https"})
     assert "secure" in answer.headers["set-cookie"].lower()
 
 
-def test_altered_session_opens_nothing(guarded: tuple[TestClient, str]) -> None:
+def test_altered_session_is_rejected(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     client.post("/login", data={"token": token})
     assert client.get("/api/v1/meta").status_code == 200
@@ -126,7 +128,7 @@ def test_altered_session_opens_nothing(guarded: tuple[TestClient, str]) -> None:
     assert client.get("/api/v1/meta", headers={"cookie": f"{COOKIE}={forged}"}).status_code == 401
 
 
-def test_session_ends_with_its_token_and_with_its_day(tmp_path: Path) -> None:
+def test_session_ends_when_its_token_is_revoked_and_when_it_expires(tmp_path: Path) -> None:
     path, (token,) = write_tokens(tmp_path, "ana")
     seconds = 0.0
     tokens = TokensFile(path, clock=lambda: seconds)
@@ -153,12 +155,12 @@ def test_session_ends_with_its_token_and_with_its_day(tmp_path: Path) -> None:
     "wanted",
     ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:1", "", "/a\nb"],
 )
-def test_login_leads_to_this_site_only(wanted: str) -> None:
+def test_login_redirects_only_to_this_site(wanted: str) -> None:
     assert local_path(wanted) == "/"
     assert local_path("/t/3-4?x=1") == "/t/3-4?x=1"
 
 
-def test_proxy_is_believed_from_its_own_addresses_only(tmp_path: Path) -> None:
+def test_user_header_is_trusted_only_from_proxy_addresses(tmp_path: Path) -> None:
     app = make_app(
         tmp_path, dashboard_auth="proxy", dashboard_proxy_addresses="10.1.0.0/16, 192.0.2.7"
     )
@@ -176,7 +178,7 @@ def test_proxy_is_believed_from_its_own_addresses_only(tmp_path: Path) -> None:
     assert inside.get("/api/v1/meta", headers=twice).status_code == 401
 
 
-def test_tokens_file_is_read_again_and_a_broken_change_keeps_the_old(tmp_path: Path) -> None:
+def test_tokens_file_is_reloaded_and_an_invalid_change_keeps_the_old_tokens(tmp_path: Path) -> None:
     path, (ana, bob) = write_tokens(tmp_path, "ana", "bob")
     now = 0.0
     tokens = TokensFile(path, clock=lambda: now)
@@ -194,7 +196,7 @@ def test_tokens_file_is_read_again_and_a_broken_change_keeps_the_old(tmp_path: P
     assert tokens.find(ana) is not None
 
 
-def test_faulty_lines_are_listed_by_number_and_not_shown() -> None:
+def test_invalid_lines_are_reported_by_number_without_their_content() -> None:
     _, line = make_token("ana", "lead")
     with pytest.raises(SettingsError) as caught:
         parse_tokens(f"{line}\nana-secret\n{line}\nbob:king:{'0' * 64}", "tokens")
@@ -208,7 +210,9 @@ def test_missing_tokens_file_refuses_to_start(tmp_path: Path) -> None:
         TokensFile(tmp_path / "nothing")
 
 
-def test_seal_opens_for_its_purpose_only_and_the_key_is_private(tmp_path: Path) -> None:
+def test_sealed_value_is_valid_for_its_purpose_only_and_the_key_file_is_private(
+    tmp_path: Path,
+) -> None:
     path = tmp_path / "state" / "key"
     sealer = Sealer(load_key(path))
     text = sealer.seal("cursor", [1, 2, 3])
@@ -220,7 +224,7 @@ def test_seal_opens_for_its_purpose_only_and_the_key_is_private(tmp_path: Path) 
     assert path.stat().st_mode & 0o077 == 0
 
 
-def test_replicas_that_share_a_key_open_each_others_sessions(tmp_path: Path) -> None:
+def test_replicas_with_a_shared_key_accept_each_others_sessions(tmp_path: Path) -> None:
     path, (token,) = write_tokens(tmp_path, "ana")
     key = tmp_path / "key"
     key.write_text("k" * 40 + "\n")
@@ -240,7 +244,7 @@ def test_replicas_that_share_a_key_open_each_others_sessions(tmp_path: Path) -> 
             assert client.get("/api/v1/meta").status_code == 200
 
 
-def test_seal_key_that_could_be_guessed_refuses_to_start(tmp_path: Path) -> None:
+def test_seal_key_that_is_missing_or_too_short_refuses_to_start(tmp_path: Path) -> None:
     key = tmp_path / "key"
     with pytest.raises(SettingsError, match="DASHBOARD_SEAL_KEY_FILE"):
         read_shared_key(key)

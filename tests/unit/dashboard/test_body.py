@@ -1,4 +1,4 @@
-"""Bodies of requests: what all of them together may weigh, and what is given back."""
+"""Request bodies: the limit of all bodies together, and how their bytes are returned."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BODY = orjson.dumps({"transactions": [make_transaction()]})
 
 
 class Upload:
-    """A request whose body comes as the test says."""
+    """A request whose body the test sends in parts."""
 
     def __init__(self, **headers: str) -> None:
         self._messages: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
@@ -36,26 +36,26 @@ class Upload:
 
 
 async def read(upload: Upload, budget: BodyBudget, most: int = 100) -> bytes:
-    with budget.share() as take:
-        return await read_body(upload.request, most, take)
+    with budget.track() as add:
+        return await read_body(upload.request, most, add)
 
 
-async def settle() -> None:
-    """Let every task go on until it waits."""
+async def run_until_idle() -> None:
+    """Let every task run until it waits."""
     for _ in range(10):
         await asyncio.sleep(0)
 
 
-def test_bodies_count_as_they_arrive_and_until_they_are_done_with() -> None:
+def test_bodies_count_from_arrival_until_release() -> None:
     async def scenario() -> None:
         budget = BodyBudget(150)
         first, second = Upload(content_length="100"), Upload(content_length="100")
         reading = [asyncio.create_task(read(upload, budget)) for upload in (first, second)]
-        await settle()
-        assert budget.held == 0  # announced alone
+        await run_until_idle()
+        assert budget.held == 0  # a Content-Length alone does not count
         first.send(b"a" * 90)
         second.send(b"b" * 60)
-        await settle()
+        await run_until_idle()
         assert budget.held == 150
         second.send(b"b")
         with pytest.raises(Problem) as caught:
@@ -71,7 +71,7 @@ def test_bodies_count_as_they_arrive_and_until_they_are_done_with() -> None:
     asyncio.run(scenario())
 
 
-def test_whatever_ends_a_body_gives_its_bytes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_end_of_a_body_returns_its_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         budget = BodyBudget(1000)
         large, gone, late = Upload(), Upload(), Upload()
@@ -92,16 +92,16 @@ def test_whatever_ends_a_body_gives_its_bytes_back(monkeypatch: pytest.MonkeyPat
     asyncio.run(scenario())
 
 
-def test_largest_body_alone_always_has_room() -> None:
+def test_budget_is_several_times_the_largest_body() -> None:
     assert BODIES_BYTES >= 10 * MAX_BODY_BYTES
 
 
-def test_predict_says_when_to_come_back_and_serves_then(tmp_path: Path) -> None:
+def test_predict_is_503_with_retry_after_while_the_budget_is_used_up(tmp_path: Path) -> None:
     app = make_app(tmp_path, model=StaticModel(tiny_bundle()))
     with TestClient(app, "http://127.0.0.1") as client:
         budget = app.state.parts.bodies
-        with budget.share() as take:
-            take(BODIES_BYTES - len(BODY) + 1)
+        with budget.track() as add:
+            add(BODIES_BYTES - len(BODY) + 1)
             refused = client.post("/predict", content=BODY)
             assert client.get("/livez").status_code == 200
         assert refused.status_code == 503

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from dashboard.__main__ import main
-from dashboard.server import hold_state, listen
+from dashboard.server import listen, lock_state_dir
 from dashboard.web.tokens import TokensFile
 from stream_scorer.errors import UsageError
 
 
-def test_token_command_prints_a_line_that_opens(
+def test_token_command_prints_a_valid_line_for_the_tokens_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["token", "ana", "--role", "lead"]) == 0
@@ -25,14 +25,14 @@ def test_token_command_prints_a_line_that_opens(
     assert (entry.identity.name, entry.identity.role) == ("ana", "lead")
 
 
-def test_token_name_that_cannot_stand_in_the_file_is_refused(
+def test_invalid_token_name_is_rejected(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["token", "ana:root"]) == 1
     assert "ana:root" in capsys.readouterr().err
 
 
-def test_wrong_setting_is_one_message_and_exit_1(
+def test_invalid_setting_prints_one_message_and_exits_with_1(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("DASHBOARD_HOST", "0.0.0.0")
@@ -46,7 +46,7 @@ def test_wrong_setting_is_one_message_and_exit_1(
 @pytest.mark.parametrize(
     "arguments", [["--port", "x"], ["--nonsense"], ["token"], ["token", "a", "--role", "king"]]
 )
-def test_wrong_usage_is_exit_2(arguments: list[str]) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(arguments)
     assert caught.value.code == 2
@@ -61,18 +61,18 @@ def test_help_names_every_variable(capsys: pytest.CaptureFixture[str]) -> None:
         assert name in text
 
 
-def test_state_folder_is_one_dashboards_own(tmp_path: Path) -> None:
+def test_state_folder_is_locked_by_one_dashboard(tmp_path: Path) -> None:
     state = tmp_path / "state"
     with (
-        hold_state(state),
+        lock_state_dir(state),
         pytest.raises(UsageError, match="another dashboard"),
-        hold_state(state),
+        lock_state_dir(state),
     ):
         pass
-    with hold_state(tmp_path / "state"):
+    with lock_state_dir(tmp_path / "state"):
         pass
 
 
-def test_connections_send_their_answers_at_once() -> None:
+def test_connections_send_responses_without_delay() -> None:
     with listen("127.0.0.1", 0) as listener:
         assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)

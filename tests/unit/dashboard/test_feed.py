@@ -1,4 +1,4 @@
-"""The feed: catching up, resuming, waiting out trouble, never stopping at a bad record."""
+"""The feed: catches up, resumes, retries after errors, and skips records it cannot decode."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from dashboard.cache.flag_table import FlagWriter, read_page
 from dashboard.cache.selection import Selection
 from dashboard.feed.board import Board, FeedState
 from dashboard.feed.loop import Feed
-from dashboard.feed.reading import ScoreReader
+from dashboard.feed.reading import FlagReader
 from schemas.resolver import LocalSchemas
 from tests.support.dashboard_kit import MemoryTopic, encode_score, make_score
 from tests.support.waiting import wait_until
 
 
 @contextmanager
-def feeding(folder: Path, topic: MemoryTopic) -> Iterator[Board]:
+def running_feed(folder: Path, topic: MemoryTopic) -> Iterator[Board]:
     board = Board()
     writer = FlagWriter(folder / "flags.sqlite3", keep=10_000)
-    reader = ScoreReader("fraud-scores", LocalSchemas("fraud_score"))
+    reader = FlagReader("fraud-scores", LocalSchemas("fraud_score"))
     feed = Feed(topic.open, "fraud-scores", writer, reader, board)
     feed.start()
     try:
@@ -39,11 +39,11 @@ def is_live(board: Board) -> bool:
     return board.status.state is FeedState.LIVE
 
 
-def test_all_are_counted_and_only_flagged_are_kept(tmp_path: Path) -> None:
+def test_all_scores_are_counted_and_only_flagged_ones_are_stored(tmp_path: Path) -> None:
     topic = MemoryTopic(3)
     for i in range(60):
         topic.append(encode_score(make_score(0.95 if i % 10 == 0 else 0.05)), i % 3)
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: is_live(board) and board.counts.scored == 60)
         assert board.counts.flagged == 6
         assert board.counts.histogram[2] == 54
@@ -55,10 +55,10 @@ def test_all_are_counted_and_only_flagged_are_kept(tmp_path: Path) -> None:
     assert flag_count(tmp_path) == 6
 
 
-def test_backlog_is_a_reset_and_later_rows_are_activity(tmp_path: Path) -> None:
+def test_backlog_causes_a_reset_and_later_rows_are_activity(tmp_path: Path) -> None:
     topic = MemoryTopic(1)
     topic.append(encode_score(make_score(0.9)))
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: is_live(board))
         first = board.drain()
         assert first.is_reset
@@ -70,41 +70,41 @@ def test_backlog_is_a_reset_and_later_rows_are_activity(tmp_path: Path) -> None:
         assert (later.is_reset, later.scored, later.flagged, len(later.rows)) == (False, 2, 1, 1)
 
 
-def test_restart_goes_on_where_it_stopped_and_a_deleted_file_is_rebuilt(tmp_path: Path) -> None:
+def test_restart_continues_where_it_stopped_and_a_deleted_file_is_rebuilt(tmp_path: Path) -> None:
     topic = MemoryTopic(2)
     for i in range(20):
         topic.append(encode_score(make_score(0.9)), i % 2)
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 20)
     topic.append(encode_score(make_score(0.9)))
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 21)
     before = read_page(tmp_path / "flags.sqlite3", Selection(), None, 100)
     for file in tmp_path.glob("flags.sqlite3*"):
         file.unlink()
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 21)
     assert read_page(tmp_path / "flags.sqlite3", Selection(), None, 100) == before
 
 
-def test_malformed_records_are_counted_and_their_neighbours_read(tmp_path: Path) -> None:
+def test_malformed_records_are_counted_and_skipped(tmp_path: Path) -> None:
     good = encode_score(make_score(0.9))
     topic = MemoryTopic(1)
     bad: list[bytes | None] = [None, b"", b"\x00\x00", b"{}", good[:30], b"\xc3\x01" + b"\x01" * 60]
     for value in [good, *bad, encode_score(make_score(0.8))]:
         topic.append(value)
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 2)
         assert board.counts.unreadable == len(bad)
         assert is_live(board) or wait_until(lambda: is_live(board))
     assert flag_count(tmp_path) == 2
 
 
-def test_feed_waits_for_broker_and_topic_says_why_and_recovers(tmp_path: Path) -> None:
+def test_feed_waits_for_broker_and_topic_shows_the_reason_and_recovers(tmp_path: Path) -> None:
     topic = MemoryTopic(1)
     topic.is_down = True
     topic.exists = False
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: "no broker answers" in board.status.detail)
         assert board.status.state is FeedState.WAITING
         topic.is_down = False
@@ -121,24 +121,24 @@ def test_feed_waits_for_broker_and_topic_says_why_and_recovers(tmp_path: Path) -
         wait_until(lambda: is_live(board) and board.counts.scored == 2)
 
 
-def test_recreated_topic_is_read_anew(tmp_path: Path) -> None:
+def test_recreated_topic_is_read_from_the_start(tmp_path: Path) -> None:
     topic = MemoryTopic(1)
     for _ in range(5):
         topic.append(encode_score(make_score(0.9)))
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 5)
     shorter = MemoryTopic(1)
     record = make_score(0.9)
     shorter.append(encode_score(record))
-    with feeding(tmp_path, shorter) as board:
+    with running_feed(tmp_path, shorter) as board:
         wait_until(lambda: is_live(board) and board.counts.scored == 1)
     rows = read_page(tmp_path / "flags.sqlite3", Selection(), None, 100)
     assert [orjson.loads(body)["transaction_id"] for _, body in rows] == [record["transaction_id"]]
 
 
-def test_partitions_added_later_are_read_too(tmp_path: Path) -> None:
+def test_partitions_added_later_are_read(tmp_path: Path) -> None:
     topic = MemoryTopic(1)
-    with feeding(tmp_path, topic) as board:
+    with running_feed(tmp_path, topic) as board:
         wait_until(lambda: is_live(board))
         topic.logs.append([encode_score(make_score(0.9))])
         wait_until(lambda: board.counts.scored == 1)

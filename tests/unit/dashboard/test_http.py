@@ -1,4 +1,4 @@
-"""The HTTP surface: predictions, list, probes, problems, headers."""
+"""The HTTP interface: predictions, list, probes, problems, headers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROBLEM = "application/problem+json"
 
 
 def fill(topic: MemoryTopic) -> None:
-    """Ten flagged ones, scores 0.5 to 0.95, and five that are not."""
+    """Ten flagged transactions with scores from 0.5 to 0.95, and five that are not flagged."""
     for i in range(10):
         context = make_context(ProductCD="W" if i % 2 else "C", DeviceInfo="<script>alert(1)")
         source = {"topic": "transactions", "partition": 0, "offset": i}
@@ -54,7 +54,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Iterator[TestClient]:
-    """No model, no broker."""
+    """A dashboard without a model, whose Kafka is down."""
     topic = MemoryTopic(1)
     topic.is_down = True
     app = make_app(tmp_path, topic, StaticModel(problem="artifact store: not there"))
@@ -70,7 +70,7 @@ def items(client: TestClient, query: str = "") -> list[dict[str, Any]]:
     return found
 
 
-def test_predict_answers_in_the_contract_form(client: TestClient) -> None:
+def test_predict_response_follows_the_contract(client: TestClient) -> None:
     rows = [make_transaction(1), make_transaction(2, 990.0, C13=40.0)]
     answer = client.post("/predict", json={"transactions": rows})
     assert answer.status_code == 200
@@ -86,7 +86,7 @@ def test_predict_answers_in_the_contract_form(client: TestClient) -> None:
     assert body["results"][1]["reasons"][0].keys() == {"feature", "value", "contribution"}
 
 
-def test_fault_is_a_problem_that_names_row_and_field(client: TestClient) -> None:
+def test_invalid_row_is_a_problem_that_names_row_and_field(client: TestClient) -> None:
     rows = [make_transaction(), make_transaction() | {"card1": "x"}]
     answer = client.post("/predict", json={"transactions": rows})
     assert answer.status_code == 422
@@ -114,7 +114,7 @@ def test_body_is_counted_while_it_streams(client: TestClient) -> None:
     assert answer.headers["content-type"] == PROBLEM
 
 
-def test_announced_size_and_row_count_are_limited(client: TestClient) -> None:
+def test_content_length_and_row_count_are_limited(client: TestClient) -> None:
     assert client.post("/predict", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
     rows = [make_transaction()] * (MAX_ROWS + 1)
     assert client.post("/predict", content=orjson.dumps({"transactions": rows})).status_code == 413
@@ -122,7 +122,7 @@ def test_announced_size_and_row_count_are_limited(client: TestClient) -> None:
     assert client.post("/predict", content=at_limit).status_code == 200
 
 
-def test_without_a_model_predict_says_when_to_come_back(bare: TestClient) -> None:
+def test_predict_without_a_model_is_503_with_retry_after(bare: TestClient) -> None:
     answer = bare.post("/predict", json={"transactions": [make_transaction()]})
     assert answer.status_code == 503
     assert int(answer.headers["retry-after"]) > 0
@@ -130,7 +130,7 @@ def test_without_a_model_predict_says_when_to_come_back(bare: TestClient) -> Non
     assert "artifact store: not there" in answer.json()["detail"]
 
 
-def test_health_is_503_and_says_why_while_the_page_still_serves(bare: TestClient) -> None:
+def test_health_is_503_with_the_reasons_while_the_page_still_works(bare: TestClient) -> None:
     health = bare.get("/health")
     assert health.status_code == 503
     checks = health.json()["checks"]
@@ -146,7 +146,7 @@ def test_health_is_503_and_says_why_while_the_page_still_serves(bare: TestClient
     assert "No scores yet" in page.text
 
 
-def test_health_of_a_well_dashboard(client: TestClient) -> None:
+def test_health_is_ok_when_every_check_passes(client: TestClient) -> None:
     body = client.get("/health").json()
     assert body["status"] == "ok"
     assert body["model_version"] == "v1"
@@ -157,8 +157,8 @@ def test_health_of_a_well_dashboard(client: TestClient) -> None:
 SECRET = "s3cr3t"
 
 
-def telling(folder: Path) -> tuple[FastAPI, str]:
-    """A dashboard whose troubles name what is nobody's business, and a token for it."""
+def failing_with_secrets(folder: Path) -> tuple[FastAPI, str]:
+    """A dashboard whose failure reasons contain secrets, and a token for it."""
     topic = MemoryTopic(1)
     topic.exists = False
     model = StaticModel(problem=f"artifact store: http://user:{SECRET}@store is not reachable")
@@ -178,8 +178,8 @@ def telling(folder: Path) -> tuple[FastAPI, str]:
     return app, token
 
 
-def test_probes_tell_strangers_what_is_not_well_and_no_more(tmp_path: Path) -> None:
-    app, token = telling(tmp_path)
+def test_probes_hide_the_reasons_from_unauthenticated_callers(tmp_path: Path) -> None:
+    app, token = failing_with_secrets(tmp_path)
     right, wrong = ({"authorization": f"Bearer {t}"} for t in (token, "guess"))
     with TestClient(app, "http://board.example") as client:
         wait_until(lambda: client.get("/health").json()["checks"]["feed"]["state"] == "waiting")
@@ -189,17 +189,17 @@ def test_probes_tell_strangers_what_is_not_well_and_no_more(tmp_path: Path) -> N
             assert SECRET not in health.text + ready.text
             checks = health.json()["checks"]
             assert (checks["feed"]["ok"], checks["model"]["ok"]) == (False, False)
-            assert "trouble with the broker or the topic" in checks["feed"]["detail"]
-            assert "trouble with the artifact store" in checks["model"]["detail"]
+            assert "problem with Kafka or the scores topic" in checks["feed"]["detail"]
+            assert "problem with the artifact store" in checks["model"]["detail"]
             assert checks["model"]["rejected"]["rejected"] == "v2"
-            assert "trouble with the artifact store" in ready.json()["detail"]
+            assert "problem with the artifact store" in ready.json()["detail"]
         known = client.get("/health", headers=right)
         assert known.status_code == 503
     assert known.json()["checks"].keys() == checks.keys()
 
 
-def test_probes_tell_who_has_a_token_in_full(tmp_path: Path) -> None:
-    app, token = telling(tmp_path)
+def test_probes_show_the_reasons_to_authenticated_callers(tmp_path: Path) -> None:
+    app, token = failing_with_secrets(tmp_path)
     with TestClient(app, "http://board.example") as client:
         client.headers["authorization"] = f"Bearer {token}"
         wait_until(lambda: "does not exist yet" in client.get("/health").text)
@@ -210,8 +210,8 @@ def test_probes_tell_who_has_a_token_in_full(tmp_path: Path) -> None:
         assert "is not reachable" in client.get("/readyz").json()["detail"]
 
 
-def test_wrong_token_at_a_probe_counts_as_anywhere(tmp_path: Path) -> None:
-    app, _ = telling(tmp_path)
+def test_wrong_token_at_a_probe_counts_as_a_failed_login(tmp_path: Path) -> None:
+    app, _ = failing_with_secrets(tmp_path)
     with TestClient(app, "http://board.example") as client:
         wrong = {"authorization": "Bearer guess"}
         assert client.get("/health", headers=wrong).status_code == 503
@@ -219,7 +219,7 @@ def test_wrong_token_at_a_probe_counts_as_anywhere(tmp_path: Path) -> None:
         assert client.get("/livez", headers=wrong).status_code == 200
 
 
-def test_metrics_keep_the_promised_names(client: TestClient) -> None:
+def test_metrics_have_the_documented_names(client: TestClient) -> None:
     client.post("/predict", json={"transactions": [make_transaction()] * 3})
     text = client.get("/metrics").text
     for line in (
@@ -237,7 +237,7 @@ def test_metrics_keep_the_promised_names(client: TestClient) -> None:
     assert 'route="/api/v1/flags/{flag_id}"' in client.get("/metrics").text
 
 
-def test_list_is_newest_first_and_pages_join(client: TestClient) -> None:
+def test_list_is_newest_first_and_pages_are_contiguous(client: TestClient) -> None:
     seen: list[str] = []
     cursor: str | None = ""
     while cursor is not None:
@@ -256,7 +256,7 @@ def test_list_filters_by_score_product_and_transaction(client: TestClient) -> No
     assert items(client, "?product=none") == []
 
 
-def test_cursor_of_another_filter_or_altered_is_refused(client: TestClient) -> None:
+def test_altered_cursor_or_cursor_of_another_filter_is_rejected(client: TestClient) -> None:
     cursor = client.get("/api/v1/flags?limit=2").json()["next_cursor"]
     assert client.get(f"/api/v1/flags?limit=3&cursor={cursor}").status_code == 200
     for query in (f"product=C&cursor={cursor}", f"cursor={cursor[:-2]}AA", "cursor=%C3%A9"):
@@ -277,7 +277,9 @@ def test_cursor_of_another_filter_or_altered_is_refused(client: TestClient) -> N
         ("max_score=1.1", 422, "max_score"),
     ],
 )
-def test_wrong_query_is_a_problem(client: TestClient, query: str, status: int, field: str) -> None:
+def test_invalid_query_parameter_is_a_problem(
+    client: TestClient, query: str, status: int, field: str
+) -> None:
     answer = client.get(f"/api/v1/flags?{query}")
     assert answer.status_code == status
     assert [fault["field"] for fault in answer.json()["errors"]] == [field]
@@ -285,7 +287,9 @@ def test_wrong_query_is_a_problem(client: TestClient, query: str, status: int, f
 
 @pytest.mark.parametrize("path", ["/", "/api/v1/flags"])
 @pytest.mark.parametrize("digits", [19, 20, 5000])
-def test_number_beyond_every_id_is_a_problem(client: TestClient, path: str, digits: int) -> None:
+def test_transaction_id_beyond_64_bits_is_a_problem(
+    client: TestClient, path: str, digits: int
+) -> None:
     answer = client.get(path, params={"transaction_id": "9" * digits})
     assert answer.status_code == 422
     assert [fault["field"] for fault in answer.json()["errors"]] == ["transaction_id"]
@@ -301,7 +305,7 @@ def test_flag_is_found_by_its_source_coordinates(client: TestClient) -> None:
         assert client.get(f"/api/v1/flags/{wrong}").status_code == 404
 
 
-def test_meta_tells_model_topics_and_counts(client: TestClient) -> None:
+def test_meta_has_model_topics_and_counts(client: TestClient) -> None:
     meta = client.get("/api/v1/meta").json()
     assert meta["counts"] == {"scored": 15, "flagged": 10, "unreadable": 0}
     assert meta["topics"]["scores"] == "fraud-scores"
@@ -309,10 +313,10 @@ def test_meta_tells_model_topics_and_counts(client: TestClient) -> None:
     assert meta["stream"]["review_threshold"] == 0.4
 
 
-def test_page_lists_pages_and_escapes_without_javascript(client: TestClient) -> None:
+def test_pages_work_without_javascript_and_escape_values(client: TestClient) -> None:
     page = client.get("/?min_score=0.6").text
     assert page.count("<tr tabindex") == 8 + 1  # and the template for live rows
-    assert "score ≥ 0.6" in page
+    assert "Score ≥ 0.6" in page
     detail = client.get("/t/0-7").text
     assert "&lt;script&gt;alert(1)" in detail
     assert "<script>alert" not in detail + page
@@ -337,14 +341,14 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
     assert answer.json()["status"] == status
 
 
-def test_person_gets_a_page_instead_of_problem_json(client: TestClient) -> None:
+def test_browser_gets_an_html_page_instead_of_problem_json(client: TestClient) -> None:
     answer = client.get("/t/9-9", headers={"accept": "text/html"})
     assert answer.status_code == 404
     assert answer.headers["content-type"].startswith("text/html")
-    assert "no flagged transaction" in answer.text
+    assert "Flagged transaction &#39;9-9&#39; not found." in answer.text
 
 
-def test_failure_of_ours_is_a_problem_without_a_traceback(
+def test_unexpected_error_is_a_problem_without_a_traceback(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     app = make_app(tmp_path)
@@ -363,7 +367,7 @@ def test_failure_of_ours_is_a_problem_without_a_traceback(
 
 
 @pytest.mark.parametrize("path", ["/", "/nothing", "/livez", "/static/style.css", "/api/v1/flags"])
-def test_security_headers_are_on_every_answer(client: TestClient, path: str) -> None:
+def test_security_headers_are_on_every_response(client: TestClient, path: str) -> None:
     headers = client.get(path).headers
     assert "default-src 'none'" in headers["content-security-policy"]
     assert "unsafe" not in headers["content-security-policy"]
@@ -387,7 +391,7 @@ def test_openapi_describes_predict_in_full(client: TestClient) -> None:
     assert "/" not in spec["paths"]
 
 
-def test_names_that_merely_resolve_to_this_machine_are_refused(client: TestClient) -> None:
+def test_host_names_other_than_loopback_are_rejected(client: TestClient) -> None:
     for host in ("evil.example", "evil.example:8000", "[", ""):
         assert client.get("/api/v1/flags", headers={"host": host}).status_code == 421, host
     for host in ("localhost:8000", "[::1]:8000", "127.0.0.1"):
@@ -407,7 +411,7 @@ def test_names_that_merely_resolve_to_this_machine_are_refused(client: TestClien
         ({}, 200),
     ],
 )
-def test_other_sites_pages_cannot_post(
+def test_cross_site_post_is_rejected(
     client: TestClient, headers: dict[str, str], status: int
 ) -> None:
     body = {"transactions": [make_transaction()]}

@@ -1,4 +1,4 @@
-"""Ticks and their fan-out: merged for the slow, replayed for those who return, bounded."""
+"""Ticks and streams: merging for slow clients, replay for reconnecting ones, bounded memory."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from fastapi.sse import ServerSentEvent
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.cache.flag_table import Counts
 from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedState
-from dashboard.live.hub import KNOWN_SECONDS, Hub, TooManyStreams, while_known
-from dashboard.live.pulse import Pulse
+from dashboard.live.hub import AUTH_CHECK_SECONDS, Hub, TooManyStreams, while_authorized
+from dashboard.live.publisher import TickPublisher
 from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks
 from tests.support.dashboard_kit import StaticModel, make_score
 
@@ -32,7 +32,7 @@ def make_hub(limit: int = 3) -> Hub:
     return Hub("boot", make_tick(0), limit)
 
 
-def test_slow_client_gets_one_merged_tick_with_the_latest_state() -> None:
+def test_slow_client_gets_one_merged_tick_with_the_current_state() -> None:
     async def scenario() -> dict[str, Any]:
         hub = make_hub()
         stream = hub.open(None)
@@ -59,7 +59,7 @@ def test_merging_keeps_the_newest_rows_and_any_reset() -> None:
     assert merged.is_reset
 
 
-def test_event_is_rendered_once_for_all_clients() -> None:
+def test_event_is_encoded_once_for_all_clients() -> None:
     async def scenario() -> None:
         hub = make_hub()
         streams = [hub.open(None) for _ in range(2)]
@@ -78,13 +78,13 @@ def test_event_is_rendered_once_for_all_clients() -> None:
         (None, "tick", 0),
         ("boot-150", "tick", 0),
         ("boot-148", "tick", 2),
-        ("boot-3", "reset", 0),  # fell out of the ring
+        ("boot-3", "reset", 0),  # no longer in the ring
         ("other-148", "reset", 0),
         ("boot-900", "reset", 0),
         ("nonsense", "reset", 0),
     ],
 )
-def test_returning_client_is_replayed_or_told_to_start_over(
+def test_reconnecting_client_gets_a_replay_or_a_reset(
     last: str | None, kind: str, scored: int
 ) -> None:
     async def scenario() -> None:
@@ -98,7 +98,7 @@ def test_returning_client_is_replayed_or_told_to_start_over(
     asyncio.run(scenario())
 
 
-def test_streams_beyond_the_limit_are_refused_until_one_leaves() -> None:
+def test_streams_beyond_the_limit_are_rejected_until_one_leaves() -> None:
     hub = make_hub(limit=2)
     first, _ = hub.open(None), hub.open(None)
     with pytest.raises(TooManyStreams):
@@ -108,7 +108,7 @@ def test_streams_beyond_the_limit_are_refused_until_one_leaves() -> None:
     assert len(hub) == 2
 
 
-def test_closing_ends_waiting_and_later_streams() -> None:
+def test_close_ends_open_and_later_streams() -> None:
     async def scenario() -> None:
         hub = make_hub()
         stream = hub.open(None)
@@ -122,7 +122,7 @@ def test_closing_ends_waiting_and_later_streams() -> None:
     asyncio.run(scenario())
 
 
-def test_rate_is_that_of_the_last_ten_seconds() -> None:
+def test_rate_covers_the_last_ten_seconds() -> None:
     rates = Rates()
     assert rates.add(100.0, 0, 0) == (0.0, 0.0)
     assert rates.add(101.0, 50, 5) == (50.0, 5.0)
@@ -142,13 +142,13 @@ def test_board_keeps_the_newest_rows_and_counts_the_rest() -> None:
     assert board.drain() == Activity(0, 0, (), 0, is_reset=False)
 
 
-def test_pulse_numbers_its_ticks_and_carries_the_state() -> None:
+def test_ticks_are_numbered_and_carry_the_state() -> None:
     board = Board(clock=lambda: 1.0)
-    pulse = Pulse(board, StaticModel(problem="artifact store: down"))
+    publisher = TickPublisher(board, StaticModel(problem="artifact store: down"))
     board.enter(FeedState.WAITING, "no broker")
-    tick = pulse.beat(Activity(0, 0, (), 0, is_reset=False), 1.0)
+    tick = publisher.next_tick(Activity(0, 0, (), 0, is_reset=False), 1.0)
     vitals = orjson.loads(b"{" + tick.vitals + b"}")
-    assert (pulse.first().seq, tick.seq) == (0, 1)
+    assert (publisher.first().seq, tick.seq) == (0, 1)
     assert vitals["feed"]["state"] == "waiting"
     assert vitals["feed"]["detail"] == "no broker"
     assert vitals["model"] == {
@@ -159,35 +159,35 @@ def test_pulse_numbers_its_ticks_and_carries_the_state() -> None:
 
 
 @pytest.mark.parametrize("until", [0, 3, 7])
-def test_stream_ends_soon_after_its_reader_is_not_known_any_more(until: int) -> None:
+def test_stream_ends_soon_after_its_client_loses_authorization(until: int) -> None:
     now = 0
 
     async def ticks() -> AsyncIterator[ServerSentEvent]:
         nonlocal now
-        for now in range(100):  # one a second
+        for now in range(100):  # one per second
             yield ServerSentEvent(data=now, id=str(now))
 
     async def scenario() -> list[int]:
-        events = while_known(ticks(), lambda: now < until, clock=lambda: float(now))
+        events = while_authorized(ticks(), lambda: now < until, clock=lambda: float(now))
         return [int(event.id or "") async for event in events]
 
     seen = asyncio.run(scenario())
     assert seen == list(range(seen[-1] + 1))
-    assert until - 1 <= seen[-1] < until + KNOWN_SECONDS
+    assert until - 1 <= seen[-1] < until + AUTH_CHECK_SECONDS
 
 
-def test_stream_of_one_who_stays_known_goes_on() -> None:
-    asked: list[float] = []
+def test_stream_continues_while_its_client_is_authorized() -> None:
+    checks: list[float] = []
 
     async def scenario() -> int:
         hub, now = make_hub(), 0.0
         stream = hub.open(None)
 
-        def is_known() -> bool:
-            asked.append(now)
+        def is_authorized() -> bool:
+            checks.append(now)
             return True
 
-        events = while_known(stream, is_known, clock=lambda: now)
+        events = while_authorized(stream, is_authorized, clock=lambda: now)
         await anext(events)
         for seq in range(1, 40):
             now = seq / 4
@@ -198,11 +198,13 @@ def test_stream_of_one_who_stays_known_goes_on() -> None:
         return len([event async for event in events])
 
     assert asyncio.run(scenario()) == 0
-    assert asked == [KNOWN_SECONDS * i for i in range(1, 1 + int(39 / 4 / KNOWN_SECONDS))]
+    assert checks == [
+        AUTH_CHECK_SECONDS * i for i in range(1, 1 + int(39 / 4 / AUTH_CHECK_SECONDS))
+    ]
 
 
 @pytest.mark.parametrize("last", ["boot-²", "boot-٣", "boot-"])
-def test_event_id_that_is_no_number_is_a_reset(last: str) -> None:
+def test_event_id_without_a_number_gets_a_reset(last: str) -> None:
     async def scenario() -> str | None:
         return (await anext(make_hub().open(last))).event
 

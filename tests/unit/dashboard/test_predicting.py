@@ -1,4 +1,4 @@
-"""``/predict`` without HTTP: every fault named by row and field, scores as the stream's."""
+"""``/predict`` without HTTP: the same scores as the stream, and faults with row and field."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def faults_of(body: bytes) -> list[tuple[int | None, str | None]]:
     return [(fault.row, fault.field) for fault in caught.value.faults]
 
 
-def test_scores_are_bit_for_bit_those_of_the_stream() -> None:
+def test_scores_are_bit_for_bit_the_same_as_in_the_stream() -> None:
     rows = [make_transaction(i, amount=37.0 * i + 1) for i in range(30)]
     bundle = tiny_bundle()
     expected = score(build_batch(rows), bundle)
@@ -40,7 +40,7 @@ def test_scores_are_bit_for_bit_those_of_the_stream() -> None:
         assert reasons == [(r.feature, r.contribution) for r in expected.reasons.get(i, ())]
 
 
-def test_shap_reasons_are_given_for_rows_that_are_not_flagged_too() -> None:
+def test_shap_reasons_cover_rows_that_are_not_flagged() -> None:
     bundle = tiny_bundle()
     body = ask(make_transaction(1, 990.0), make_transaction(2, 10.0, C13=39.0), explain="shap")
     answer = predict(body, bundle)
@@ -63,24 +63,24 @@ def test_shap_reasons_are_given_for_rows_that_are_not_flagged_too() -> None:
         ({"surprise": 1}, "surprise"),
     ],
 )
-def test_wrong_cell_is_named_by_row_and_field(more: dict[str, Any], field: str) -> None:
+def test_invalid_value_is_reported_with_row_and_field(more: dict[str, Any], field: str) -> None:
     assert faults_of(ask(make_transaction(1), make_transaction(2) | more)) == [(1, field)]
 
 
 @pytest.mark.parametrize("literal", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_amount_that_is_no_finite_number_is_refused(literal: str) -> None:
+def test_amount_that_is_not_finite_is_rejected(literal: str) -> None:
     row = f'{{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": {literal}}}'
     assert faults_of(f'{{"transactions": [{row}]}}'.encode()) == [(0, "TransactionAmt")]
 
 
 @pytest.mark.parametrize("name", ["TransactionID", "TransactionDT", "TransactionAmt"])
-def test_missing_required_field_is_named(name: str) -> None:
+def test_missing_required_field_is_reported(name: str) -> None:
     row = make_transaction()
     del row[name]
     assert faults_of(ask(row)) == [(0, name)]
 
 
-def test_nan_elsewhere_means_missing() -> None:
+def test_nan_in_an_optional_field_means_missing() -> None:
     row = '{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": 3, "C1": NaN}'
     answer = predict(f'{{"transactions": [{row}]}}'.encode(), tiny_bundle())
     expected = predict(
@@ -90,7 +90,7 @@ def test_nan_elsewhere_means_missing() -> None:
     assert answer.predictions == expected.predictions
 
 
-def test_all_faults_of_a_request_are_listed() -> None:
+def test_all_faults_of_a_request_are_reported() -> None:
     body = ask(make_transaction(1) | {"card1": "x", "y": 1}, 7, make_transaction(3))
     assert faults_of(body) == [(0, "card1"), (0, "y"), (1, None)]
 
@@ -112,7 +112,7 @@ def test_all_faults_of_a_request_are_listed() -> None:
         (ask(make_transaction(), model="v1"), "model"),
     ],
 )
-def test_wrong_request_is_refused_as_a_whole(body: bytes, field: str | None) -> None:
+def test_invalid_request_is_rejected_as_a_whole(body: bytes, field: str | None) -> None:
     assert faults_of(body) == [(None, field)]
 
 
@@ -124,23 +124,23 @@ def test_wrong_request_is_refused_as_a_whole(body: bytes, field: str | None) -> 
         ask(make_transaction(), **{f"x{i}": 0 for i in range(5000)}),
     ],
 )
-def test_faults_are_told_up_to_a_bound(body: bytes) -> None:
+def test_number_of_reported_faults_is_limited(body: bytes) -> None:
     with pytest.raises(InvalidInput) as caught:
         predict(body, tiny_bundle())
     assert len(caught.value.faults) == MAX_FAULTS
     assert caught.value.summary.endswith(" (and at least 99 more)")
 
 
-def test_names_of_a_request_are_looked_at_up_to_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    looked: list[str] = []
+def test_validation_of_names_stops_at_the_fault_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    checked: list[str] = []
 
     def shown(name: str) -> str:
-        looked.append(name)
+        checked.append(name)
         return name
 
     monkeypatch.setattr("dashboard.predicting.shown_name", shown)
     faults_of(ask(make_transaction(), **{f"x{i}": 0 for i in range(5000)}))
-    assert len(looked) == MAX_FAULTS
+    assert len(checked) == MAX_FAULTS
 
 
 def test_summary_counts_the_other_faults() -> None:
@@ -151,7 +151,7 @@ def test_summary_counts_the_other_faults() -> None:
 
 
 @pytest.mark.parametrize("part", [b"{}", b"[[[]]]"])
-def test_brackets_without_end_are_refused_before_they_are_parsed(
+def test_body_with_too_many_brackets_is_rejected_before_parsing(
     part: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     body = b'{"transactions":[' + b",".join([part] * (100 * MAX_ROWS)) + b"]}"
@@ -159,11 +159,11 @@ def test_brackets_without_end_are_refused_before_they_are_parsed(
     assert faults_of(body) == [(None, None)]
 
 
-def test_name_that_is_no_unicode_is_shown_as_far_as_it_can_be_sent() -> None:
+def test_field_name_with_invalid_unicode_is_reported_with_a_replacement() -> None:
     body = b'{"transactions": [], "a\\ud800": NaN}'
     assert faults_of(body) == [(None, "a?"), (None, "transactions")]
 
 
-def test_too_many_rows_are_refused_unread() -> None:
+def test_request_with_too_many_rows_is_rejected_without_decoding() -> None:
     with pytest.raises(TooManyRows):
         predict(ask(*[{}] * (MAX_ROWS + 1)), tiny_bundle())

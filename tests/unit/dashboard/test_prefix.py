@@ -1,4 +1,4 @@
-"""The prefix reader says what fastavro says."""
+"""The prefix reader returns the same values as fastavro."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ INT64 = st.integers(-(2**63), 2**63 - 1)
 
 
 class Registry:
-    """Knows one schema under one id."""
+    """A registry with one schema, under id 5."""
 
     def __init__(self, schema: AvroSchema) -> None:
         self._schema = schema
-        self.asked = 0
+        self.lookups = 0
 
     def by_id(self, schema_id: int) -> AvroSchema:
-        self.asked += 1
+        self.lookups += 1
         if schema_id != 5:
             raise UnknownSchema(f"schema id {schema_id}")
         return self._schema
@@ -71,7 +71,7 @@ def test_prefix_and_stamp_equal_the_full_decode(
     )
 
 
-def test_no_cut_of_a_record_is_read_past_its_end() -> None:
+def test_truncated_record_is_never_read_past_its_end() -> None:
     value = encode_score(make_score(0.1))
     reader = PrefixReader(LocalSchemas("fraud_score"))
     for end in range(len(value)):
@@ -83,28 +83,28 @@ def test_no_cut_of_a_record_is_read_past_its_end() -> None:
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00", b"{}", b"\xc3\x01", b"\xff" * 40])
-def test_what_is_no_score_is_refused(value: bytes) -> None:
+def test_bytes_that_are_not_a_score_are_rejected(value: bytes) -> None:
     with pytest.raises((ValueError, UnknownSchema)):
         PrefixReader(LocalSchemas("fraud_score")).read(value)
 
 
-def test_confluent_framing_asks_the_registry_once() -> None:
+def test_confluent_framing_looks_up_each_schema_once() -> None:
     registry = Registry(load_schema("fraud_score"))
     reader = PrefixReader(registry)
     for score in (0.1, 0.9):
         prefix = reader.read(encode_score(make_score(score), schema_id=5))
         assert prefix == (score, score > 0.5)
-    assert registry.asked == 1
+    assert registry.lookups == 1
     with pytest.raises(UnknownSchema):
         reader.read(encode_score(make_score(), schema_id=6))
 
 
-def test_schema_that_starts_differently_is_left_to_the_full_decode() -> None:
+def test_schema_that_starts_differently_needs_the_full_decode() -> None:
     fields: list[dict[str, Any]] = load_schema("fraud_score")["fields"]
-    turned = {**load_schema("fraud_score"), "fields": [fields[1], fields[0], *fields[2:]]}
+    reordered = {**load_schema("fraud_score"), "fields": [fields[1], fields[0], *fields[2:]]}
     out = io.BytesIO(b"\x00\x00\x00\x00\x05")
     out.seek(5)
-    fastavro.schemaless_writer(out, fastavro.parse_schema(turned), make_score(0.9))
-    registry = Registry(turned)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(reordered), make_score(0.9))
+    registry = Registry(reordered)
     assert PrefixReader(registry).read(out.getvalue()) is None
     assert decode_record("fraud_score", out.getvalue(), registry)["score"] == 0.9

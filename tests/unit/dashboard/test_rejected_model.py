@@ -1,4 +1,4 @@
-"""The dashboard says that the promoted version is rejected, why, and what scores instead."""
+"""The dashboard shows that the promoted version is rejected, why, and which one serves instead."""
 
 from __future__ import annotations
 
@@ -18,45 +18,45 @@ from tests.support.factories import publish
 REASON = "120 of 2000 rows are <b>flagged</b>"
 
 
-def fallen_model() -> StaticModel:
+def rolled_back_model() -> StaticModel:
     model = StaticModel(tiny_bundle())
     model.status = replace(model.status, rolled_back=FallBack("v2", "v1", REASON))
     return model
 
 
-def test_page_and_health_tell_of_it(tmp_path: Path) -> None:
-    with TestClient(make_app(tmp_path, model=fallen_model()), "http://127.0.0.1") as client:
+def test_page_and_health_show_the_rejected_model(tmp_path: Path) -> None:
+    with TestClient(make_app(tmp_path, model=rolled_back_model()), "http://127.0.0.1") as client:
         page = client.get("/").text
-        assert "<b>Model v2 is rejected</b>: 120 of 2000 rows are &lt;b&gt;flagged" in page
-        assert "v1 scores instead." in page
+        assert "<b>Model v2 rejected</b>: 120 of 2000 rows are &lt;b&gt;flagged" in page
+        assert "v1 is serving instead." in page
         checks = client.get("/health").json()["checks"]
     assert checks["model"]["ok"]
     assert checks["model"]["rejected"] == {"rejected": "v2", "serving": "v1", "reason": REASON}
 
 
 @pytest.mark.parametrize("model", [StaticModel(tiny_bundle()), StaticModel(problem="down")])
-def test_nothing_is_said_where_nothing_is_rejected(tmp_path: Path, model: StaticModel) -> None:
+def test_no_banner_without_a_rejected_model(tmp_path: Path, model: StaticModel) -> None:
     assert describe_model(model)["rejected"] is None
     with TestClient(make_app(tmp_path, model=model), "http://127.0.0.1") as client:
         page = client.get("/")
         assert page.status_code == 200
-        assert "is rejected" not in page.text
+        assert "rejected" not in page.text.partition('id="rows"')[0]
 
 
-def test_marker_in_the_store_is_what_the_dashboard_follows(tmp_path: Path) -> None:
+def test_dashboard_follows_the_rejection_marker_in_the_store(tmp_path: Path) -> None:
     store = MemoryStore()
     publish(store)
     publish(store, seed=2)
-    watcher = ModelWatcher(store, BundleCache(tmp_path))  # as the dashboard's: it judges nothing
+    watcher = ModelWatcher(store, BundleCache(tmp_path))  # like the dashboard's: it has no guard
     watcher.tick()
     assert describe_model(watcher)["rejected"] is None
     MemoryStore(store.objects).reject(
         "v2", {"reason": "scores are inverted", "host": "pod-3", "at": "2024-01-01T00:00:00+00:00"}
     )
     watcher.tick()
-    told = describe_model(watcher)
-    assert told["version"] == "v1"
-    assert told["rejected"] == {
+    described = describe_model(watcher)
+    assert described["version"] == "v1"
+    assert described["rejected"] == {
         "rejected": "v2",
         "serving": "v1",
         "reason": "scores are inverted (by pod-3 at 2024-01-01T00:00:00+00:00)",

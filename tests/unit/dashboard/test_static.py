@@ -1,4 +1,4 @@
-"""What browsers load: small, ours, from nowhere else. And values written as people read them."""
+"""The files that browsers load are small and reference no other site; values are formatted."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import pytest
 
 import dashboard
 from dashboard.web.texts import (
-    write_amount,
-    write_iso,
-    write_offset,
-    write_push,
-    write_score,
-    write_time,
-    write_value,
+    format_amount,
+    format_iso,
+    format_score,
+    format_signed,
+    format_time,
+    format_transaction_dt,
+    format_value,
 )
 
 ROOT = Path(dashboard.__file__).parent
 FILES = sorted(p for folder in ("static", "templates") for p in (ROOT / folder).rglob("*.*"))
 FIRST_LOAD = ("queue.js", "table.js", "hold.js", "filter.js", "view.js", "stream.js", "style.css")
-# Names of XML vocabularies, never fetched.
+# XML namespace names, which are never fetched.
 NAMESPACES = ("http://www.w3.org/2000/svg",)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_no_file_names_an_address_elsewhere(path: Path) -> None:
+def test_no_file_references_another_site(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     for name in NAMESPACES:
         text = text.replace(name, "")
@@ -35,14 +35,14 @@ def test_no_file_names_an_address_elsewhere(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_nothing_needs_a_looser_policy(path: Path) -> None:
+def test_no_file_needs_inline_code_or_unescaped_html(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", text) == []
     assert re.findall(r"""\sstyle=|\son[a-z]+=["']|<style|javascript:""", text) == []
     assert "|safe" not in text
 
 
-def test_first_load_is_small_and_of_few_requests() -> None:
+def test_first_load_is_small_and_needs_few_requests() -> None:
     packed = sum(len(gzip.compress((ROOT / "static" / n).read_bytes())) for n in FIRST_LOAD)
     assert packed < 40_000  # leaves 20 kB for the page itself
     assert len(FIRST_LOAD) + 1 <= 8
@@ -53,26 +53,26 @@ def test_first_load_is_small_and_of_few_requests() -> None:
     assert imported <= set(FIRST_LOAD)
 
 
-def test_score_is_never_rounded_across_a_threshold_or_to_certainty() -> None:
-    assert write_score(0.6199, 0.62) == "0.6199"
-    assert write_score(0.62, 0.62) == "0.62"
-    assert write_score(0.971, 0.4, 0.8) == "0.97"
-    assert write_score(0.9996, 0.4) == "0.9996"
-    assert write_score(1.0) == "1.00"
-    assert write_score(0.97, 0.4, digits=4) == "0.9700"
+def test_score_is_never_rounded_across_a_threshold_or_to_one() -> None:
+    assert format_score(0.6199, 0.62) == "0.6199"
+    assert format_score(0.62, 0.62) == "0.62"
+    assert format_score(0.971, 0.4, 0.8) == "0.97"
+    assert format_score(0.9996, 0.4) == "0.9996"
+    assert format_score(1.0) == "1.00"
+    assert format_score(0.97, 0.4, digits=4) == "0.9700"
 
 
-def test_values_are_written_for_people() -> None:
-    assert write_time(1_795_000_000_123) == "2026-11-18 11:06:40 UTC"
-    assert write_iso(1_795_000_000_123) == "2026-11-18T11:06:40Z"
-    assert write_time(None) == "—"
-    assert write_time(2**62) == f"{2**62} ms"
-    assert write_offset(12 * 86400 + 4 * 3600 + 31 * 60 + 7) == "D+12 04:31:07"
-    assert write_amount(1234.5) == "1,234.50"
-    assert write_amount(None) == write_amount(float("nan")) == "—"
-    assert write_push(1.214) == "+1.21"
-    assert write_push(-0.5) == "\N{MINUS SIGN}0.50"
-    assert [write_value(v) for v in (13926.0, 1.5, None, "", "W")] == [
+def test_values_are_formatted_for_display() -> None:
+    assert format_time(1_795_000_000_123) == "2026-11-18 11:06:40 UTC"
+    assert format_iso(1_795_000_000_123) == "2026-11-18T11:06:40Z"
+    assert format_time(None) == "—"
+    assert format_time(2**62) == f"{2**62} ms"
+    assert format_transaction_dt(12 * 86400 + 4 * 3600 + 31 * 60 + 7) == "D+12 04:31:07"
+    assert format_amount(1234.5) == "1,234.50"
+    assert format_amount(None) == format_amount(float("nan")) == "—"
+    assert format_signed(1.214) == "+1.21"
+    assert format_signed(-0.5) == "\N{MINUS SIGN}0.50"
+    assert [format_value(v) for v in (13926.0, 1.5, None, "", "W")] == [
         "13926",
         "1.5",
         "—",

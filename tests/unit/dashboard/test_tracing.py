@@ -1,4 +1,4 @@
-"""``/predict`` in its caller's trace, when traces are asked for."""
+"""``/predict`` continues the caller's trace when tracing is enabled."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.dashboard_kit import (
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
-def test_predict_is_a_span_of_its_callers_trace_and_nothing_else_is(tmp_path: Path) -> None:
+def test_only_predict_creates_spans_and_they_belong_to_the_callers_trace(tmp_path: Path) -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing("dashboard", exporter)
     app = build_app(

@@ -1,4 +1,4 @@
-"""Clients that send half a request, too much of one, or none, over real sockets."""
+"""Clients that send incomplete, oversized or malformed requests, over real sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.protocol import PatientProtocol
+from dashboard.protocol import TimeoutProtocol
 from dashboard.web import body
 from dashboard.web.auth import HEAD_MAX_BYTES
 from dashboard.web.headers import SECURITY_HEADERS
@@ -22,8 +22,8 @@ _LONG_SECONDS = 3600.0
 
 @pytest.fixture
 def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[str, int]]:
-    """A dashboard that cuts nobody short within a test, however slow this machine is."""
-    monkeypatch.setattr(PatientProtocol, "head_seconds", _LONG_SECONDS)
+    """A dashboard whose timeouts are longer than any test, however slow this machine is."""
+    monkeypatch.setattr(TimeoutProtocol, "head_seconds", _LONG_SECONDS)
     monkeypatch.setattr(body, "BODY_SECONDS", _LONG_SECONDS)
     with serve(make_app(tmp_path, model=StaticModel(tiny_bundle()))) as url:
         host, _, port = url.removeprefix("http://").partition(":")
@@ -32,79 +32,79 @@ def address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[s
 
 @pytest.fixture
 def short_heads(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
-    """It has little patience with headers."""
-    monkeypatch.setattr(PatientProtocol, "head_seconds", _SHORT_SECONDS)
+    """The same dashboard with a short timeout for headers."""
+    monkeypatch.setattr(TimeoutProtocol, "head_seconds", _SHORT_SECONDS)
     return address
 
 
 @pytest.fixture
 def short_bodies(address: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> tuple[str, int]:
-    """It has little patience with bodies."""
+    """The same dashboard with a short timeout for bodies."""
     monkeypatch.setattr(body, "BODY_SECONDS", _SHORT_SECONDS)
     return address
 
 
 def connected(address: tuple[str, int]) -> socket.socket:
-    """Its calls end within this machine's patience."""
+    """A connection whose calls have a long timeout."""
     return socket.create_connection(address, _DEADLINE_SECONDS)
 
 
-def answer_of(client: socket.socket) -> bytes:
-    """One whole answer, of which we know that it is an object."""
-    answer = b""
-    while not answer.endswith(b"}"):
+def read_response(client: socket.socket) -> bytes:
+    """One complete response whose body is a JSON object."""
+    response = b""
+    while not response.endswith(b"}"):
         part = client.recv(65_536)
-        assert part, answer
-        answer += part
-    return answer
+        assert part, response
+        response += part
+    return response
 
 
 def exchange(address: tuple[str, int], *sent: bytes) -> str:
-    """What comes back until the server closes the connection; it must."""
+    """What the server sends until it closes the connection."""
     with connected(address) as client:
-        answer = b""
+        response = b""
         try:
             for part in sent:
                 client.sendall(part)
             while data := client.recv(65_536):
-                answer += data
-        except ConnectionError:  # closed while we still had something to say
+                response += data
+        except ConnectionError:  # closed before everything was sent
             pass
-        return answer.decode("latin-1")
+        return response.decode("latin-1")
 
 
 @pytest.mark.parametrize(
     "sent", [b"", b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n", b"GET /livez HTT", b"P"]
 )
-def test_headers_that_never_end_cost_a_connection_for_a_moment_only(
+def test_connection_with_incomplete_headers_is_closed_after_the_timeout(
     short_heads: tuple[str, int], sent: bytes
 ) -> None:
     assert exchange(short_heads, sent) == ""
 
 
-def test_second_request_of_a_connection_is_waited_for_no_longer(
+def test_timeout_applies_to_later_requests_of_a_connection(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with connected(address) as client:
         client.sendall(b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-        assert answer_of(client).startswith(b"HTTP/1.1 200")
-        monkeypatch.setattr(PatientProtocol, "head_seconds", _SHORT_SECONDS)
+        assert read_response(client).startswith(b"HTTP/1.1 200")
+        monkeypatch.setattr(TimeoutProtocol, "head_seconds", _SHORT_SECONDS)
         client.sendall(b"GET /livez HTTP/1.1\r\nX-Slow: ")
         assert client.recv(65_536) == b""
 
 
-def test_body_that_never_comes_is_answered_408(short_bodies: tuple[str, int]) -> None:
+def test_incomplete_body_gets_a_408_after_the_timeout(short_bodies: tuple[str, int]) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n{"
-    answer = exchange(short_bodies, head)
-    assert answer.startswith("HTTP/1.1 408")
-    assert "application/problem+json" in answer
+    response = exchange(short_bodies, head)
+    assert response.startswith("HTTP/1.1 408")
+    assert "application/problem+json" in response
 
 
-def test_chunks_without_end_are_answered_413(address: tuple[str, int]) -> None:
+def test_endless_chunked_body_gets_a_413(address: tuple[str, int]) -> None:
     head = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\n"
     chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
-    answer = exchange(address, head, *[chunk] * 12)
-    assert answer == "" or answer.startswith("HTTP/1.1 413")
+    response = exchange(address, head, *[chunk] * 12)
+    assert response == "" or response.startswith("HTTP/1.1 413")
 
 
 @pytest.mark.parametrize(
@@ -117,24 +117,26 @@ def test_chunks_without_end_are_answered_413(address: tuple[str, int]) -> None:
     ],
     ids=["no HTTP", "endless header", "control character", "two lengths"],
 )
-def test_what_is_no_request_gets_a_problem_with_the_security_headers(
+def test_malformed_request_gets_a_problem_with_the_security_headers(
     address: tuple[str, int], sent: bytes
 ) -> None:
-    answer = exchange(address, sent)
-    assert answer.startswith("HTTP/1.1 400")
-    assert "application/problem+json" in answer
+    response = exchange(address, sent)
+    assert response.startswith("HTTP/1.1 400")
+    assert "application/problem+json" in response
     for name in SECURITY_HEADERS:
-        assert f"\r\n{name.lower()}: " in answer.lower()
+        assert f"\r\n{name.lower()}: " in response.lower()
 
 
-def test_headers_that_come_at_once_are_limited_too(address: tuple[str, int]) -> None:
+def test_headers_that_arrive_in_one_part_are_limited_too(address: tuple[str, int]) -> None:
     long = b"X-Long: " + b"x" * HEAD_MAX_BYTES + b"\r\n"
     head = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n"
     assert exchange(address, head + long + b"\r\n").startswith("HTTP/1.1 431")
     assert exchange(address, head + b"\r\n").startswith("HTTP/1.1 200")
 
 
-def test_both_lengths_at_once_are_no_way_to_smuggle_a_request(address: tuple[str, int]) -> None:
+def test_content_length_with_chunked_encoding_cannot_smuggle_a_request(
+    address: tuple[str, int],
+) -> None:
     sent = (
         b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 4\r\n"
         b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n"
@@ -143,33 +145,35 @@ def test_both_lengths_at_once_are_no_way_to_smuggle_a_request(address: tuple[str
     assert exchange(address, sent).count("HTTP/1.1 200") <= 1
 
 
-def test_body_that_nobody_reads_holds_no_connection(
+def test_connection_with_an_unread_body_is_closed_after_the_timeout(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     head = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n"
     with connected(address) as client:
         client.sendall(head)
-        answer_of(client)
-        monkeypatch.setattr(PatientProtocol, "head_seconds", _SHORT_SECONDS)
-        client.sendall(b"x")  # ends the wait for the next request, and begins another
+        read_response(client)
+        monkeypatch.setattr(TimeoutProtocol, "head_seconds", _SHORT_SECONDS)
+        client.sendall(b"x")  # ends the keep-alive timeout and starts the header timeout
         assert client.recv(65_536) == b""
 
 
-def test_connections_are_limited_and_the_rest_told(
+def test_connections_beyond_the_limit_get_a_503(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PatientProtocol, "max_connections", 2)
+    monkeypatch.setattr(TimeoutProtocol, "max_connections", 2)
     with socket.create_connection(address), socket.create_connection(address):
-        answer = exchange(address)
-    assert answer.startswith("HTTP/1.1 503")
-    assert "content-security-policy" in answer.lower()
+        response = exchange(address)
+    assert response.startswith("HTTP/1.1 503")
+    assert "content-security-policy" in response.lower()
     whole = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
-    wait_until(lambda: exchange(address, whole).startswith("HTTP/1.1 200"), what="room again")
+    wait_until(
+        lambda: exchange(address, whole).startswith("HTTP/1.1 200"), what="a free connection"
+    )
 
 
-def test_patient_client_is_served_as_ever(address: tuple[str, int]) -> None:
+def test_keep_alive_client_is_served_many_times(address: tuple[str, int]) -> None:
     request = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
     with connected(address) as client:
         for _ in range(50):
             client.sendall(request)
-            assert answer_of(client).startswith(b"HTTP/1.1 200")
+            assert read_response(client).startswith(b"HTTP/1.1 200")

@@ -1,4 +1,4 @@
-"""Token buckets, and the answers of a dashboard to those who ask too much or guess."""
+"""Rate limits: token buckets, too many rows, and too many wrong tokens."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.web.auth import is_cross_site
 from dashboard.web.headers import SECURITY_HEADERS
-from dashboard.web.limits import Buckets, client_key
+from dashboard.web.limits import RateLimiter, client_key
 from dashboard.web.tokens import make_token
 from tests.support.dashboard_kit import StaticModel, make_app, make_transaction, tiny_bundle
 
@@ -36,46 +36,46 @@ def clock() -> Clock:
     return Clock()
 
 
-def test_bucket_gives_its_burst_and_then_its_rate(clock: Clock) -> None:
-    buckets = Buckets(2.0, 5.0, clock)
+def test_bucket_allows_its_burst_and_then_its_rate(clock: Clock) -> None:
+    limiter = RateLimiter(2.0, 5.0, clock)
     for _ in range(5):
-        assert buckets.wait_seconds("ana") == 0
-        buckets.charge("ana", 1)
-    assert buckets.wait_seconds("ana") == pytest.approx(0.5)
-    assert buckets.wait_seconds("bob") == 0
+        assert limiter.wait_seconds("ana") == 0
+        limiter.charge("ana", 1)
+    assert limiter.wait_seconds("ana") == pytest.approx(0.5)
+    assert limiter.wait_seconds("bob") == 0
     clock.now += 0.5
-    assert buckets.wait_seconds("ana") == 0
-    buckets.charge("ana", 1)
-    assert buckets.wait_seconds("ana") > 0
+    assert limiter.wait_seconds("ana") == 0
+    limiter.charge("ana", 1)
+    assert limiter.wait_seconds("ana") > 0
     clock.now += 1e6
     for _ in range(5):
-        buckets.charge("ana", 1)
-    assert buckets.wait_seconds("ana") > 0  # an idle time saves up no more than the burst
+        limiter.charge("ana", 1)
+    assert limiter.wait_seconds("ana") > 0  # idle time refills no more than the burst
 
 
-def test_debt_is_waited_for_in_full(clock: Clock) -> None:
-    buckets = Buckets(10.0, 10.0, clock)
-    buckets.charge("ana", 1000)
-    assert buckets.wait_seconds("ana") == pytest.approx(99.1)
+def test_negative_level_must_be_refilled_in_full(clock: Clock) -> None:
+    limiter = RateLimiter(10.0, 10.0, clock)
+    limiter.charge("ana", 1000)
+    assert limiter.wait_seconds("ana") == pytest.approx(99.1)
     clock.now += 99.2
-    assert buckets.wait_seconds("ana") == 0
+    assert limiter.wait_seconds("ana") == 0
 
 
 def test_rate_of_zero_is_no_limit(clock: Clock) -> None:
-    buckets = Buckets(0, 0, clock)
-    buckets.charge("ana", 1e9)
-    assert buckets.wait_seconds("ana") == 0
-    assert len(buckets) == 0
+    limiter = RateLimiter(0, 0, clock)
+    limiter.charge("ana", 1e9)
+    assert limiter.wait_seconds("ana") == 0
+    assert len(limiter) == 0
 
 
-def test_memory_is_bounded_and_forgets_who_was_not_seen_for_longest(clock: Clock) -> None:
-    buckets = Buckets(1.0, 1.0, clock, max_keys=100)
+def test_memory_is_bounded_and_the_least_recently_used_key_is_forgotten(clock: Clock) -> None:
+    limiter = RateLimiter(1.0, 1.0, clock, max_keys=100)
     for i in range(10_000):
-        buckets.charge(f"address {i}", 5)
-        buckets.charge("guesser", 5)
-    assert len(buckets) == 100
-    assert buckets.wait_seconds("guesser") > 0
-    assert buckets.wait_seconds("address 0") == 0
+        limiter.charge(f"address {i}", 5)
+        limiter.charge("guesser", 5)
+    assert len(limiter) == 100
+    assert limiter.wait_seconds("guesser") > 0
+    assert limiter.wait_seconds("address 0") == 0
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_memory_is_bounded_and_forgets_who_was_not_seen_for_longest(clock: Clock
         ("testclient", "testclient"),
     ],
 )
-def test_client_is_its_address_or_its_network(host: str, key: str) -> None:
+def test_client_key_is_the_address_or_the_ipv6_network(host: str, key: str) -> None:
     assert client_key(Request({"type": "http", "client": (host, 1), "headers": []})) == key
 
 
@@ -96,7 +96,7 @@ def test_client_is_its_address_or_its_network(host: str, key: str) -> None:
     ("peer", "forwarded", "key"),
     [
         ("10.0.0.1", "203.0.113.9", "203.0.113.9"),
-        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # the first is the client's word
+        ("10.0.0.1", "198.51.100.1, 203.0.113.9", "203.0.113.9"),  # the first is not trusted
         ("10.0.0.1", "198.51.100.1, 203.0.113.9, 10.0.0.2", "203.0.113.9"),
         ("10.0.0.1", "203.0.113.9:50123", "203.0.113.9"),
         ("10.0.0.1", "198.51.100.1:1, 203.0.113.9:50124, 10.0.0.2:80", "203.0.113.9"),
@@ -113,7 +113,7 @@ def test_client_is_its_address_or_its_network(host: str, key: str) -> None:
         ("203.0.113.7", "198.51.100.1", "203.0.113.7"),
     ],
 )
-def test_only_a_proxy_speaks_for_others(peer: str, forwarded: str, key: str) -> None:
+def test_forwarded_for_is_trusted_only_from_a_proxy(peer: str, forwarded: str, key: str) -> None:
     headers = [(b"x-forwarded-for", forwarded.encode())]
     request = Request({"type": "http", "client": (peer, 1), "headers": headers})
     assert client_key(request, [ipaddress.ip_network("10.0.0.0/8")]) == key
@@ -140,20 +140,20 @@ def test_predict_is_limited_by_rows(tmp_path: Path) -> None:
         assert client.get("/livez").status_code == 200
 
 
-def test_faulty_requests_are_paid_for_by_their_size(tmp_path: Path) -> None:
+def test_invalid_requests_are_charged_by_their_size(tmp_path: Path) -> None:
     app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
     with TestClient(app, "http://127.0.0.1") as client:
         assert client.post("/predict", content=b"[" * 8192 * 30).status_code == 422
         assert client.post("/predict", content=body(1)).status_code == 429
 
 
-def test_default_rate_is_far_from_usual_use(tmp_path: Path) -> None:
+def test_default_rate_does_not_limit_typical_use(tmp_path: Path) -> None:
     with TestClient(predicting(tmp_path), "http://127.0.0.1") as client:
         content = body(1000)
         assert {client.post("/predict", content=content).status_code for _ in range(20)} == {200}
 
 
-def test_each_user_has_a_rate_of_their_own(tmp_path: Path) -> None:
+def test_each_user_has_a_separate_rate_limit(tmp_path: Path) -> None:
     app = predicting(
         tmp_path,
         dashboard_auth="proxy",
@@ -182,7 +182,7 @@ def guarded(tmp_path: Path) -> Iterator[tuple[TestClient, str]]:
         yield client, token
 
 
-def test_guesser_has_to_wait_by_bearer_and_by_form(
+def test_wrong_tokens_are_limited_by_bearer_and_by_form(
     guarded: tuple[TestClient, str], caplog: pytest.LogCaptureFixture
 ) -> None:
     client, token = guarded
@@ -202,18 +202,18 @@ def test_guesser_has_to_wait_by_bearer_and_by_form(
     assert form.status_code == 429
     assert int(form.headers["retry-after"]) >= 1
     assert "try again in" in form.text
-    # Programs behind the same address whose token was right go on.
+    # A token that was valid before still works from the same address.
     assert client.get("/api/v1/meta", headers=right).status_code == 200
 
 
-def test_form_alone_is_limited_too_and_a_session_goes_on(guarded: tuple[TestClient, str]) -> None:
+def test_login_form_is_limited_and_open_sessions_continue(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     assert client.post("/login", data={"token": token}).status_code == 303
     codes = [client.post("/login", data={"token": "guess"}).status_code for _ in range(5)]
     assert codes == [401, 401, 401, 429, 429]
     assert client.get("/api/v1/meta").status_code == 200
     right = {"authorization": f"Bearer {token}"}
-    assert client.get("/api/v1/meta", headers=right).status_code == 429  # never seen before
+    assert client.get("/api/v1/meta", headers=right).status_code == 429  # not verified before
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_form_alone_is_limited_too_and_a_session_goes_on(guarded: tuple[TestClie
              "/t/0-1", "/health", "/metrics", "//evil.example/login/", "/login/"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "POST", "TRACE"])
-def test_every_answer_carries_the_security_headers(
+def test_every_response_has_the_security_headers(
     guarded: tuple[TestClient, str], method: str, path: str
 ) -> None:
     client, token = guarded
@@ -235,7 +235,7 @@ def test_every_answer_carries_the_security_headers(
         assert answer.status_code in (403, 404, 405)
 
 
-def test_policy_allows_neither_inline_code_nor_frames() -> None:
+def test_content_security_policy_forbids_inline_code_and_frames() -> None:
     policy = SECURITY_HEADERS["Content-Security-Policy"]
     assert "unsafe" not in policy
     assert "default-src 'none'" in policy
@@ -244,17 +244,17 @@ def test_policy_allows_neither_inline_code_nor_frames() -> None:
 
 
 @pytest.mark.parametrize("origin", ["null", "http://[", "http://evil.example", "https://board", ""])
-def test_any_other_origin_is_another_site(origin: str) -> None:
+def test_any_other_origin_is_cross_site(origin: str) -> None:
     assert is_cross_site({"origin": origin, "host": "board.example"})
 
 
-def test_malformed_origin_is_refused_and_no_fault_of_ours(guarded: tuple[TestClient, str]) -> None:
+def test_malformed_origin_is_rejected_with_a_403(guarded: tuple[TestClient, str]) -> None:
     client, _ = guarded
     answer = client.post("/login", data={"token": "x"}, headers={"origin": "http://["})
     assert answer.status_code == 403
 
 
-def test_names_beyond_any_length_are_nobody(tmp_path: Path) -> None:
+def test_user_names_that_are_too_long_are_rejected(tmp_path: Path) -> None:
     app = make_app(tmp_path, dashboard_auth="proxy", dashboard_proxy_addresses="10.0.0.1")
     client = TestClient(app, BOARD, client=("10.0.0.1", 5000))
     for length, status in ((254, 200), (255, 401)):

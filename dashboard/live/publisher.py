@@ -1,4 +1,4 @@
-"""The beat: drains the board and publishes a tick, four times a second at most."""
+"""Drains the board and publishes a tick, at most four times per second."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from dashboard.live.hub import Hub
 from dashboard.live.ticks import Rates, Tick, build_tick, build_vitals
 from dashboard.model_status import ModelSource
 
-BEAT_SECONDS: Final = 0.25
+_TICK_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 1.0
 
 
-class Pulse:
+class TickPublisher:
     """Turns the board's activity into ticks."""
 
     def __init__(self, board: Board, model: ModelSource) -> None:
@@ -28,22 +28,22 @@ class Pulse:
         self._seq = 0
 
     async def run(self, hub: Hub) -> None:
-        """Beat until cancelled."""
+        """Publish ticks until cancelled."""
         published = time.monotonic()
         while True:
-            await asyncio.sleep(BEAT_SECONDS)
+            await asyncio.sleep(_TICK_SECONDS)
             activity = self._board.drain()
             now = time.monotonic()
             if activity.scored or activity.is_reset or now - published >= _IDLE_SECONDS:
-                hub.publish(self.beat(activity, now))
+                hub.publish(self.next_tick(activity, now))
                 published = now
 
     def first(self) -> Tick:
-        """The state at the start, for streams that open before the first beat."""
+        """The initial tick, for streams that open before the first published tick."""
         return build_tick(0, Activity(0, 0, (), 0, False), (0.0, 0.0), self._vitals((0.0, 0.0)))
 
-    def beat(self, activity: Activity, now: float) -> Tick:
-        """The next tick; ``now`` in monotonic seconds."""
+    def next_tick(self, activity: Activity, now: float) -> Tick:
+        """The next tick. ``now`` is in monotonic seconds."""
         self._seq += 1
         rates = self._rates.add(now, activity.scored, activity.flagged)
         return build_tick(self._seq, activity, rates, self._vitals(rates))

@@ -1,4 +1,4 @@
-"""The cache of flagged transactions: order, filters, offsets, and what a damaged file costs."""
+"""The cache of flagged transactions: order, filters, offsets, and a damaged file."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def writer(tmp_path: Path) -> FlagWriter:
     return FlagWriter(tmp_path / "flags.sqlite3", keep=1000)
 
 
-def test_rows_come_newest_first_and_pages_join_without_gap_or_repeat(writer: FlagWriter) -> None:
+def test_rows_are_newest_first_and_pages_neither_skip_nor_repeat_rows(writer: FlagWriter) -> None:
     flags = [make_flag(i, scored_at=1000 + i // 3, partition=i % 2) for i in range(30)]
     writer.save(flags[::-1], {}, Counts())
     expected = sorted(flags, key=lambda flag: flag.key, reverse=True)
@@ -62,7 +62,7 @@ SCORES = st.floats(0, 1)
     high=st.none() | SCORES,
     product=st.sampled_from([None, "W", "H"]),
 )
-def test_table_and_selection_filter_alike(
+def test_table_and_selection_apply_the_same_filter(
     tmp_path_factory: pytest.TempPathFactory,
     rows: list[tuple[float, str | None]],
     low: float | None,
@@ -85,40 +85,40 @@ def test_table_and_selection_filter_alike(
     writer.close()
 
 
-def test_offsets_counts_and_rows_survive_a_restart_together(tmp_path: Path) -> None:
+def test_offsets_counts_and_rows_survive_a_restart(tmp_path: Path) -> None:
     path = tmp_path / "flags.sqlite3"
     writer = FlagWriter(path, keep=1000)
-    assert writer.begin_from("cluster", "scores") == {}
+    assert writer.resume("cluster", "scores") == {}
     counts = Counts(scored=9, flagged=1, unreadable=2)
     counts.histogram[45] = 9
     writer.save([make_flag(4)], {0: 10, 3: 7}, counts)
     writer.close()
     again = FlagWriter(path, keep=1000)
-    assert again.begin_from("cluster", "scores") == {0: 10, 3: 7}
+    assert again.resume("cluster", "scores") == {0: 10, 3: 7}
     assert again.load_counts() == counts
     assert ids(path) == ["0-4"]
 
 
 @pytest.mark.parametrize("origin", [("other", "scores"), ("cluster", "other")])
-def test_rows_of_another_cluster_or_topic_are_forgotten(
+def test_rows_of_another_cluster_or_topic_are_deleted(
     writer: FlagWriter, origin: tuple[str, str]
 ) -> None:
-    writer.begin_from("cluster", "scores")
+    writer.resume("cluster", "scores")
     writer.save([make_flag(1)], {0: 2}, Counts(scored=1))
-    assert writer.begin_from(*origin) == {}
+    assert writer.resume(*origin) == {}
     assert ids(writer.path) == []
     assert writer.load_counts() == Counts()
 
 
-def test_damaged_file_is_started_anew(tmp_path: Path) -> None:
+def test_damaged_file_is_recreated(tmp_path: Path) -> None:
     path = tmp_path / "flags.sqlite3"
-    path.write_bytes(b"this is no database, whatever it says" * 100)
+    path.write_bytes(b"this is not a database" * 100)
     writer = FlagWriter(path, keep=1000)
     writer.save([make_flag(1)], {}, Counts())
     assert ids(path) == ["0-1"]
 
 
-def test_oldest_rows_go_when_the_table_is_full(writer: FlagWriter) -> None:
+def test_oldest_rows_are_deleted_when_the_table_is_full(writer: FlagWriter) -> None:
     writer.save([make_flag(i, scored_at=i) for i in range(1101)], {}, Counts())
     kept = read_page(writer.path, ALL, None, 5000)
     assert [key.offset for key, _ in kept] == list(range(1100, 100, -1))
@@ -130,7 +130,7 @@ def test_same_record_read_twice_is_one_row(writer: FlagWriter) -> None:
     assert ids(writer.path) == ["0-1"]
 
 
-def test_flag_is_found_by_its_coordinates_only(writer: FlagWriter) -> None:
+def test_flag_is_found_by_its_source_coordinates(writer: FlagWriter) -> None:
     writer.save([make_flag(8, partition=3)], {}, Counts())
     found = read_flag(writer.path, 3, 8)
     assert found is not None
@@ -139,7 +139,7 @@ def test_flag_is_found_by_its_coordinates_only(writer: FlagWriter) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "3", "-3", "3-", "a-1", "1-2-3", "³-1", "1-" + "9" * 19])
-def test_what_is_no_flag_id_is_none(text: str) -> None:
+def test_text_that_is_not_a_flag_id_is_none(text: str) -> None:
     assert parse_flag_id(text) is None
 
 
@@ -151,7 +151,7 @@ def test_risk_bands_are_thirds_above_the_review_threshold(score: float, risk: st
     assert risk_of(score, 0.4) == risk
 
 
-def test_card_is_described_from_what_is_known() -> None:
+def test_card_is_described_from_the_known_fields() -> None:
     context = {"card1": 13926.0, "card4": "visa", "card6": "credit"}
     assert describe_card(context) == "13926 · visa credit"
     assert describe_card({"card1": 1.5}) == "1.5"
