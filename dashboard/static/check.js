@@ -85,11 +85,10 @@ function riskOf({ score, review_threshold: review }) {
 function showProblem(problem) {
   const section = element("div", "", "banner red");
   section.append(element("b", `${problem.status} ${problem.title}`), element("p", sentence(problem.detail)));
-  if (problem.errors) {
+  if (problem.errors?.length > 1) { // a single fault is all of the detail
     const list = document.createElement("ul");
-    for (const { row, field, reason } of problem.errors) {
-      const where = row === null ? "" : `Row ${row}, `;
-      list.append(element("li", `${where}${field ?? (where ? "whole row" : "Request")}: ${reason}`));
+    for (const { row, reason } of problem.errors) { // the reason names the field
+      list.append(element("li", `${row === null ? "Request" : `Row ${row}`}: ${reason}`));
     }
     section.append(list);
   }

@@ -5,8 +5,8 @@ const MAX_HELD = 2000;
 export class Hold {
   #reasons = new Set();
   #rows = [];
-  #overflow = 0; // rows that came but are not stored here: showing them means a reload of the list
-  #isStale = false; // the list itself changed: showing the changes means a reload too
+  #overflow = 0; // new rows that are not stored here: the list must be fetched again to show them
+  #isStale = false; // the list itself changed, so it must be fetched again too
 
   /** `onChange` is called when rows are held or released, and when a reason starts or ends. */
   constructor(table, onChange) {
@@ -71,7 +71,7 @@ export class Hold {
     return `${this.count > MAX_HELD ? "2,000+" : this.count.toLocaleString("en-US")} new`;
   }
 
-  /** Release the held rows. `isComplete` says whether they are all that came. */
+  /** Release the held rows. `isComplete`: they are all the rows that arrived. */
   release() {
     const released = { rows: this.#rows, isComplete: this.#overflow === 0 && !this.#isStale };
     this.#rows = [];

@@ -1,5 +1,5 @@
-// Ticks for this page: from the worker that all tabs share, or from a stream of its own that is
-// closed while the page is hidden.
+// Subscribes the page to ticks, through the worker that all tabs share. Without SharedWorker the
+// page opens a stream for itself, and closes it while the page is hidden.
 
 export async function subscribe(after, onEvent, onState) {
   let last = after;

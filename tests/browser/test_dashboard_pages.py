@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable
 
 import pytest
@@ -79,15 +80,23 @@ def test_check_page_scores_the_sample_and_names_faults(page: Page, start: Start)
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#answer tbody tr")).to_have_count(2)
     expect(page.locator("#answer")).to_contain_text("Model v1")
-    page.fill("#body", '[{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"}]')
+    row = '{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"}'
+    page.fill("#body", f"[{row}]")
     page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer")).to_contain_text("Row 0, TransactionAmt")
+    expect(page.locator("#answer")).to_contain_text("Row 0: TransactionAmt must be a number")
+    expect(page.locator("#answer li")).to_have_count(0)
+    page.fill("#body", f"[{row}, 7]")
+    page.get_by_role("button", name="Score").click()
+    expect(page.locator("#answer li")).to_have_text(
+        [re.compile("^Row 0: TransactionAmt must be a number"), re.compile("^Row 1: expected")]
+    )
 
 
 def test_check_says_that_no_model_is_loaded(page: Page, start: Start) -> None:
     board = start(StaticModel(problem="artifact store: not there"))
     page.goto(f"{board.address}/check", wait_until="domcontentloaded")
     expect(page.locator(".banner.red")).to_contain_text("artifact store: not there")
+    expect(page.locator("#v-review")).to_have_text("—")
     page.fill("#body", "{}")
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#answer")).to_contain_text("503 Service Unavailable")
