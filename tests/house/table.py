@@ -46,4 +46,5 @@ def read_table(page: Path) -> str:
 def write_table(page: Path, root: Path = ROOT) -> None:
     """Replace the table of a page."""
     text = page.read_text(encoding="utf-8")
-    page.write_text(text.replace(read_table(page), build_table(root), 1), encoding="utf-8")
+    read_table(page)
+    page.write_text(_BLOCK.sub(lambda _: build_table(root), text, count=1), encoding="utf-8")
