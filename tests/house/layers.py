@@ -1,8 +1,8 @@
-"""Where the rooms stand in the picture: layers from top to bottom, few crossings, short arrows.
+"""The layout of the picture: layers from top to bottom, few crossings, short arrows.
 
-The method is Sugiyama's (1981): assign layers, put a bend where an arrow passes a layer, order each
-layer by its neighbours, then move the nodes towards their neighbours. Every step is deterministic,
-so the same code always gives the same picture.
+The method follows Sugiyama, Tagawa and Toda (1981): assign layers, put a bend where an arrow passes
+a layer, order each layer by its neighbours, then move the nodes towards their neighbours. Every step
+is deterministic, so that the same code always gives the same picture.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Final
 from tests.house.graph import Graph
 
 COLUMNS: Final = ("dashboard", "stream_scorer", "trainer")
-"""Packages that stand side by side; ``schemas`` lies below all of them."""
+"""Packages that are drawn side by side; ``schemas`` is drawn below all of them."""
 
 _BASE: Final = "schemas"
 _SWEEPS: Final = 8
@@ -26,10 +26,10 @@ _STARTS: Final = 40
 _STEPS: Final = 400
 _BEND_WIDTH: Final = 14.0
 _GAP: Final = 22.0  # between two nodes of a layer
-_LEAST_GAP: Final = 6.0  # what a bend may leave of it, for the sake of a straight line
+_LEAST_GAP: Final = 6.0  # between nodes, where a smaller gap makes a line straight
 _PASSES: Final = 8
 COLUMN_GAP: Final = 58.0
-_SAME_PACKAGE: Final = 2  # how much shorter an arrow within a package should be than another
+_SAME_PACKAGE: Final = 2  # weight of arrows within a package; other arrows weigh 1
 
 Arrow = tuple[str, str]
 Node = str | tuple[str, str, int]
@@ -107,7 +107,7 @@ def lay_out(graph: Graph, width: Mapping[str, float]) -> Layout:
     """Place every room of ``graph``, whose boxes have the given widths."""
     layer_of = assign_layers(graph)
     layout = Layout({n: [] for n in range(max(layer_of.values()) + 1)})
-    layout.layer_of = dict(layer_of)
+    layout.layer_of.update(layer_of)
     for room in sorted(graph):
         layout.layers[layer_of[room]].append(room)
         for target in sorted(graph[room]):
@@ -172,7 +172,7 @@ def _sort(
 
 
 def _swap(layout: Layout, neighbours: Mapping[Node, Sequence[Node]]) -> None:
-    """Exchange neighbours of a layer while that takes crossings away."""
+    """Swap adjacent nodes of a layer while that removes crossings."""
     for number, layer in layout.layers.items():
         is_better = True
         while is_better:
@@ -190,7 +190,7 @@ def _swap(layout: Layout, neighbours: Mapping[Node, Sequence[Node]]) -> None:
 def _between(
     layout: Layout, number: int, left: Node, right: Node, neighbours: Mapping[Node, Sequence[Node]]
 ) -> int:
-    """Crossings among the arrows of two nodes, the first of which stands left of the second."""
+    """Crossings between the arrows of two nodes, if ``left`` is placed left of ``right``."""
     total = 0
     for beside in (number - 1, number + 1):
         places = {node: i for i, node in enumerate(layout.layers.get(beside, ()))}
@@ -244,14 +244,14 @@ def _place(
     for step in range(_STEPS):
         for number in numbers if step % 2 else reversed(numbers):
             for package, nodes in _by_package(layout.layers[number]).items():
-                _settle(layout, nodes, layout.columns[package], neighbours, size)
+                _move(layout, nodes, layout.columns[package], neighbours, size)
     for _ in range(_PASSES):
         for arrow in sorted(layout.paths, key=lambda a: (-len(layout.paths[a]), a)):
             _straighten(layout, layout.paths[arrow][1:-1], size)
 
 
 def _straighten(layout: Layout, bends: Sequence[Node], size: Mapping[Node, float]) -> None:
-    """Stand as many bends as possible in a row straight below each other."""
+    """Align as many consecutive bends as possible vertically."""
     run: list[Node] = []
     low, high = float("-inf"), float("inf")
     for bend in [*bends, None]:
@@ -268,7 +268,7 @@ def _straighten(layout: Layout, bends: Sequence[Node], size: Mapping[Node, float
 
 
 def _free(layout: Layout, node: Node, size: Mapping[Node, float]) -> tuple[float, float]:
-    """From where to where a node may move between its neighbours of the layer."""
+    """The range in which a node can move between its neighbours in the layer."""
     layer = layout.layers[layout.layer_of[node]]
     place, half = layer.index(node), size[node] / 2
     low, high = layout.columns[package_of(node)]
@@ -289,14 +289,14 @@ def _by_package(layer: Sequence[Node]) -> dict[str, list[Node]]:
     return found
 
 
-def _settle(
+def _move(
     layout: Layout,
     nodes: Sequence[Node],
     bounds: tuple[float, float],
     neighbours: Mapping[Node, Sequence[Node]],
     size: Mapping[Node, float],
 ) -> None:
-    """Move nodes as near to their neighbours as their order and widths allow.
+    """Move nodes as close to their neighbours as their order and widths allow.
 
     Least squares under minimal distances: pool adjacent violators (Ayer et al., 1955).
     """
@@ -305,10 +305,10 @@ def _settle(
         half = size[node] / 2 if node is not None else 0.0
         offset += half + (_GAP + size[before] / 2 if before is not None else _GAP / 2)
         offsets.append(offset)
-    pools: list[list[float]] = []  # sum of weighted wishes, weight, members
+    pools: list[list[float]] = []  # sum of weighted preferred positions, weight, members
     for node, shift in zip(nodes, offsets, strict=True):
-        wish, weight = _wish(layout, node, neighbours)
-        pools.append([(wish - shift) * weight, weight, 1])
+        preferred, weight = _preferred(layout, node, neighbours)
+        pools.append([(preferred - shift) * weight, weight, 1])
         while len(pools) > 1 and pools[-2][0] / pools[-2][1] > pools[-1][0] / pools[-1][1]:
             last = pools.pop()
             pools[-1] = [a + b for a, b in zip(pools[-1], last, strict=True)]
@@ -319,14 +319,14 @@ def _settle(
         layout.center[node] = min(max(base, start), highest) + shift
 
 
-def _wish(
+def _preferred(
     layout: Layout, node: Node, neighbours: Mapping[Node, Sequence[Node]]
 ) -> tuple[float, float]:
-    """Where a node would stand by itself, and how much that matters."""
+    """The preferred position of a node, and the weight of that preference."""
     others = neighbours[node]
     if not others:
         return layout.center[node], 0.1
-    # Two bends in a row should be straight below each other.
+    # Consecutive bends should be aligned vertically.
     weights = [
         16.0 if not isinstance(o, str) and not isinstance(node, str)
         else 2.0 if package_of(o) == package_of(node)

@@ -1,8 +1,8 @@
 """Draws the rooms and their imports as an SVG: ``python -m tests.house --picture docs/rooms.svg``.
 
 An arrow points from a room to a room it imports from. Arrows that a longer path implies are left
-out, or nobody could see anything. The file needs no font and no script, and follows the reader's
-light or dark colour scheme.
+out, because all of them together are unreadable. The file needs no font and no script, and follows
+the reader's light or dark colour scheme.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ text { font-family: system-ui, "Helvetica Neue", Arial, sans-serif; fill: var(--
 .title { font-size: 20px; font-weight: 600; }
 .note { font-size: 13px; fill: var(--soft); }
 .room { font-size: 13.5px; font-weight: 500; text-anchor: middle; }
-.name { font-size: 14px; font-weight: 700; letter-spacing: .02em; }
+.name { font-size: 14px; font-weight: 700; }
 .arrow { fill: none; stroke-width: 1.3; opacity: .8; }
 .frame { stroke-width: 1.2; stroke-opacity: .45; }
 .box { fill: var(--page); stroke-width: 1.4; }
