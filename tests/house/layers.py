@@ -1,8 +1,8 @@
 """The layout of the picture: layers from top to bottom, few crossings, short arrows.
 
 The method follows Sugiyama, Tagawa and Toda (1981): assign layers, put a bend where an arrow passes
-a layer, order each layer by its neighbours, then move the nodes towards their neighbours. Every step
-is deterministic, so that the same code always gives the same picture.
+a layer, order each layer by its neighbours, then move the nodes towards their neighbours. Every
+step is deterministic, so that the same code always gives the same picture.
 """
 
 from __future__ import annotations
