@@ -1,1 +1,1 @@
-"""How the code is laid out: rooms, the arrows between them, sizes. ``python -m tests.house``."""
+"""The layout of the code: rooms, imports between them, sizes. Run ``python -m tests.house``."""

@@ -1,8 +1,8 @@
-"""The import graph of the project, by module and by room; read from the sources alone.
+"""The import graph of the project, by module and by room, read from the sources only.
 
-A room is a folder of modules, with one concern. What stands at the top of ``stream_scorer`` or
-``dashboard`` is a room of its own, since those modules have nothing else in common; the process
-that a package is started as counts under the package's name.
+A room is a folder of modules with one concern. Each module at the top of ``stream_scorer`` or
+``dashboard`` is a room of its own, because those modules have nothing in common. Modules that make
+up the dashboard process form the room ``dashboard``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Graph = dict[str, set[str]]
 
 
 def find_modules(root: Path = ROOT) -> dict[str, Path]:
-    """Every module of the project, by its dotted name; a package by its own."""
+    """Dotted name → file, for every module and package of the project."""
     found = {}
     for package in PACKAGES:
         for path in sorted((root / package).rglob("*.py")):
@@ -31,7 +31,7 @@ def find_modules(root: Path = ROOT) -> dict[str, Path]:
 
 
 def read_imports(path: Path, modules: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
-    """(line, dotted name) of everything a file imports; imports inside functions count too."""
+    """(line, dotted name) of everything a file imports, also inside functions."""
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             yield from ((node.lineno, alias.name) for alias in node.names)
@@ -54,7 +54,7 @@ def read_imports(path: Path, modules: Mapping[str, Path]) -> Iterator[tuple[int,
 
 
 def room_of(module: str, modules: Mapping[str, Path]) -> str:
-    """The room a module stands in."""
+    """The room that a module belongs to."""
     if modules[module].name == "__init__.py":
         return module
     parent = module.rpartition(".")[0]
@@ -73,7 +73,7 @@ def module_graph(root: Path = ROOT) -> Graph:
 
 
 def room_graph(root: Path = ROOT) -> Graph:
-    """Room → the rooms it imports from. A package's own name, empty as it is, is none."""
+    """Room → the rooms it imports from. An empty package is not counted as imported."""
     modules = find_modules(root)
     rooms: Graph = {}
     for module, targets in module_graph(root).items():

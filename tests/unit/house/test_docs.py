@@ -1,4 +1,4 @@
-"""What the pages say can be done, can be done: links, commands, flags, targets and defaults."""
+"""Links, commands, flags, make targets and defaults in the pages exist."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ ROOT = Path(__file__).parents[3]
 PAGES = [
     ROOT / "README.md",
     ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "SECURITY.md",
     ROOT / "k8s/README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
 ]
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 PARSERS = {
@@ -30,7 +32,7 @@ PARSERS = {
     "fraud-trainer": trainer_parser,
     "fraud-dashboard": dashboard_parser,
 }
-# Where a command begins: a line or a piece of code, or what runs it in a container or a shell.
+# What precedes a command: a line start, or whatever runs it in a container or a shell.
 SHORTCUTS = "in_scorer |in_trainer |as_operator "
 BEGINS = rf"(?:^|-- |&& |exec (?:\w+ )|run --rm \w+ |{SHORTCUTS}|env [A-Z_]+=\S+ )"
 COMMAND = re.compile(rf"{BEGINS}({'|'.join(PARSERS)})((?: [^\n|;&>]*)?)", re.MULTILINE)
@@ -41,7 +43,7 @@ every_page = pytest.mark.parametrize("path", PAGES, ids=NAMES)
 
 @cache
 def _code(path: Path) -> tuple[str, ...]:
-    """Fenced blocks of shell, and code within lines."""
+    """Fenced shell blocks and inline code."""
     text = path.read_text("utf-8")
     blocks = re.findall(r"^ *```(?:sh)?\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
     prose = re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL)
@@ -66,7 +68,7 @@ def _subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.Argument
 
 
 def _faults(name: str, words: list[str]) -> Iterator[str]:
-    """Subcommands and flags that the command does not have."""
+    """Subcommands and flags that do not exist."""
     parser = PARSERS[name]()
     for word in words:
         choices = _subcommands(parser)
@@ -86,12 +88,12 @@ def test_commands_and_flags_exist(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/operations.md", "docs/runbooks.md"])
-def test_commands_are_found_where_they_are(name: str) -> None:
-    """The test above must not pass because it saw nothing."""
+def test_pages_with_commands_are_parsed_as_having_commands(name: str) -> None:
+    """The test above must not pass because it found nothing."""
     assert len(list(_commands(ROOT / name))) >= 5
 
 
-def test_a_wrong_command_would_be_seen() -> None:
+def test_wrong_command_is_detected() -> None:
     assert list(_faults("stream-scorer", ["verify", "--comitted"]))
     assert list(_faults("fraud-trainer", ["models", "demote", "v8"]))
 
@@ -103,9 +105,9 @@ def _whole() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize(("name", "words"), list(_whole()), ids=str)
-def test_the_guides_commands_are_understood_as_they_stand(name: str, words: list[str]) -> None:
+def test_commands_of_the_guide_parse(name: str, words: list[str]) -> None:
     if "--version" in words:
-        return  # ends the parser
+        return  # exits the parser
     PARSERS[name]().parse_args(words)
 
 
@@ -134,8 +136,8 @@ def _anchors(path: Path) -> frozenset[str]:
 
 
 @every_page
-def test_links_lead_somewhere(path: Path) -> None:
-    # Inline ones; what GitHub makes of ../../releases is none of our files.
+def test_links_resolve(path: Path) -> None:
+    # Inline links only. ../../releases is a page of GitHub, not a file.
     for target in re.findall(r"\]\(([^)\s]+)\)", path.read_text("utf-8")):
         if "://" in target or target.startswith("../../"):
             continue
@@ -146,7 +148,7 @@ def test_links_lead_somewhere(path: Path) -> None:
             assert anchor in _anchors(file), target
 
 
-def test_every_page_can_be_reached_from_the_first_or_the_guide() -> None:
+def test_every_page_is_linked_from_the_readme_or_the_guide() -> None:
     linked = {
         (page.parent / target.partition("#")[0]).resolve()
         for page in (ROOT / "README.md", ROOT / "docs/operations.md")
@@ -173,7 +175,7 @@ def test_tuning_names_settings_with_their_defaults() -> None:
     assert seen >= 10
 
 
-def test_the_nightly_audit_is_a_job_that_may_run_here() -> None:
+def test_nightly_audit_job_of_the_guide_is_valid() -> None:
     text = (ROOT / "docs/operations.md").read_text("utf-8")
     block = re.search(r"```yaml\n(.*?)```", text, re.DOTALL)
     assert block
