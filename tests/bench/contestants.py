@@ -37,7 +37,7 @@ from stream_scorer.process.warm import warm
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
-from stream_scorer.stream.loop import ScorerLoop, Step
+from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.outcome import Destinations, Outcome
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import Outgoing, Polled
@@ -120,7 +120,8 @@ class World:
             Destinations(self.topics.output_topic, self.topics.dlq_topic, head, {}),
         )
         guard = RejectionGuard(RejectionPolicy())
-        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, self.batch_size, 0.5)
+        options = LoopOptions(self.batch_size, 0.5)
+        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, options)
         try:
             while seen.rows == 0:
                 loop.run_once()
@@ -217,6 +218,10 @@ class _Counter:
     def aborted(self, reason: str) -> None:
         """Nothing to count."""
         del reason
+
+    def timed(self, step: str, seconds: float) -> None:
+        """Nothing to count."""
+        del step, seconds
 
 
 def _synthetic(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:

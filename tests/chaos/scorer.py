@@ -24,7 +24,7 @@ from schemas.contracts import known_schemas, schema_fingerprint
 from stream_scorer.errors import FatalError
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.process import scorer as app
+from stream_scorer.process import scorer, startup
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
@@ -113,10 +113,10 @@ def main() -> int:
     kind: type[Any] = UnsafeBroker if os.environ.get(AT_LEAST_ONCE) else KafkaBroker
     if seconds := os.environ.get(DWELL):
         kind = dwelling(kind, float(seconds), Path(os.environ[MARKS], str(os.getpid())))
-    app.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
+    startup.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
     if path := os.environ.get(CLOCK_FILE):
         clock = wrong_clock(Path(path))
-        app.ScorerLoop = partial(ScorerLoop, clock=clock)  # type: ignore[attr-defined,assignment]
+        scorer.ScorerLoop = partial(ScorerLoop, clock=clock)  # type: ignore[attr-defined,assignment]
     if path := os.environ.get(EXTRA_SCHEMA):
         schema = json.loads(Path(path).read_text())
         known_schemas("transaction")[schema_fingerprint(schema)] = schema
