@@ -227,4 +227,4 @@ class KafkaBroker:
                 lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
             )
         except RetryableError as error:
-            raise FatalError(f"cannot go back to the committed offsets: {error}") from error
+            raise FatalError(f"cannot rewind to the committed offsets: {error}") from error

@@ -78,7 +78,7 @@ class FreezeScorer:
         """Whether it was refused when it went on: it put its batch off, or ended."""
         assert self._frozen is not None
         said = self._frozen.log.read_bytes()[self._said :]
-        return b"batch put off" in said or self._frozen.process.poll() not in (None, 0)
+        return b"batch aborted" in said or self._frozen.process.poll() not in (None, 0)
 
 
 def expire_txn() -> FreezeScorer:

@@ -35,4 +35,4 @@ def test_topics_that_are_missing_read_only_or_too_small_cost_no_record(
     assert_nothing_is_lost_or_repeated(result, 10_000)
     assert FAILED in result.exits
     said = "\n".join(log.read_text() for log in tmp_path.glob("scorer-*.log"))
-    assert "now takes smaller records than when this process began" in said
+    assert "now accepts only smaller records than when this process started" in said

@@ -179,7 +179,7 @@ def test_more_input_partitions_stop_the_scorer_with_a_clear_word_until_outcomes_
         assert f"has no partition {PARTITIONS}" in first.log.read_text()
         second = scorers.start()  # as a supervisor would
         wait_until(
-            lambda: f"{names.output_topic} has 2 partitions, {names.input_topic} 3"
+            lambda: f"{names.output_topic} has 2 partitions, but {names.input_topic} has 3"
             in (second.readiness()["problem"] or ""),
             90, what="the new one to say what it waits for",
         )  # fmt: skip

@@ -63,4 +63,4 @@ def test_outage_is_never_taken_for_a_missing_right(
         for _ in range(2):  # it goes on asking
             with pytest.raises(RetryableError):
                 ledger.read([0])
-    assert "no right" not in caplog.text
+    assert "not authorized" not in caplog.text

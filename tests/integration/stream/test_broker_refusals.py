@@ -67,7 +67,7 @@ def test_batch_that_a_shrunk_topic_refuses_is_fatal_and_the_next_member_makes_sm
     first = join()
     polled = poll(first)
     ClusterAdmin(kafka.settings).set_config(names.output_topic, MAX_BYTES, str(LIMIT))
-    with pytest.raises(FatalError, match=rf"{names.output_topic} now takes smaller records"):
+    with pytest.raises(FatalError, match=rf"{names.output_topic} now accepts only smaller records"):
         first.begin().publish(noise(names.output_topic))
     first.close()
     second = join(LIMIT)

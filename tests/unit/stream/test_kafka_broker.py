@@ -141,7 +141,7 @@ def test_poll_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
     poll(broker)
     group.committed = refusal
     group.events = [group.take_away, group.give_back]  # so the offset of partition 1 is read
-    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
         broker.poll(10, 0.0)
     assert group.sought == []
 
@@ -152,7 +152,7 @@ def test_abort_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
 ) -> None:
     polled = poll(broker)
     group.committed = refusal
-    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
         broker.begin().abort(polled)
     assert group.sought == []
 
