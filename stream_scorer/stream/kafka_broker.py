@@ -179,12 +179,12 @@ class KafkaBroker:
         log.info("assigned", extra={"partitions": sorted(self._assigned)})
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = {p.partition for p in partitions}
-        self._assigned -= gone
-        self._revoked |= gone
-        for partition in gone:
+        revoked = {p.partition for p in partitions}
+        self._assigned -= revoked
+        self._revoked |= revoked
+        for partition in revoked:
             self._positions.pop(partition, None)
-        log.info("revoked", extra={"partitions": sorted(gone)})
+        log.info("revoked", extra={"partitions": sorted(revoked)})
 
     def _begin(self) -> OutcomeProducer:
         """Begin a transaction on the next producer in turn."""
