@@ -108,7 +108,7 @@ def main(argv: list[str] | None = None) -> int:
     """Exit code 0 only when every campaign verified and every control did not."""
     args = parse(argv)
     # The campaign's own clients lose their broker too, and log it many times per second.
-    for name in ("librdkafka", "stream_scorer.kafka.admin"):
+    for name in ("librdkafka", "stream_scorer.kafka.errors"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     args.out.mkdir(parents=True, exist_ok=True)
     protocols = ["classic", "consumer"] if args.protocol == "both" else [args.protocol]
