@@ -1,4 +1,4 @@
-"""``stream-scorer``: the command line. Each command's module is imported when it is run."""
+"""``stream-scorer``, the command line. A command's module is imported when the command runs."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ def _configure_logging() -> None:
     from stream_scorer.runtime.settings import LogSettings, load_settings
 
     configure_logging("stream-scorer", load_settings(LogSettings))
-    # A command says what went wrong itself; librdkafka's retries are no news there.
+    # A command reports its own errors; librdkafka's retries are not of interest there.
     logging.getLogger("librdkafka").setLevel(logging.ERROR)
 
 
 def _execute(args: argparse.Namespace) -> int:
-    if args.handler != RUN:  # the scorer configures its own
+    if args.handler != RUN:  # the scorer configures logging itself
         _configure_logging()
     return int(load_object(args.handler)(args))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C."""
+    """Run one command. Exit codes: 0 done, 1 failed, 2 wrong usage, 130 interrupted by Ctrl-C."""
     try:
         args = build_parser().parse_args(argv)
-    except SystemExit as ended:  # --help, --version or wrong usage, all said already
+    except SystemExit as ended:  # --help, --version or wrong usage: argparse has printed it
         return EXIT_USAGE if ended.code else 0
     try:
         code = _execute(args)
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
-        # The reader of a pipe has seen enough; nothing may be written at exit either.
+        # The reader has closed the pipe; nothing may be written at exit either.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
 

@@ -3,17 +3,17 @@
 ::
 
     ScorerError
-    ├── RetryableError            abort, back off, take the same batch again
-    ├── FatalError                this process cannot go on: exit non-zero, be restarted
-    ├── SettingsError             a wrong setting; only at start
-    ├── UsageError                a user's mistake on the command line or in a file
-    ├── StoreError                the artifact store did not answer as it should
-    │   └── StoreConflict         somebody else's conditional write won
+    ├── RetryableError            abort, back off, retry the same batch
+    ├── FatalError                this process cannot continue: it exits non-zero to be restarted
+    ├── SettingsError             an invalid setting; raised only at start
+    ├── UsageError                a mistake on the command line or in a user's file
+    ├── StoreError                the artifact store failed or refused a request
+    │   └── StoreConflict         another writer's conditional write won
     └── ArtifactError             a bundle that must not be used
-        ├── ArtifactCorrupt       its bytes are not the published ones, or cannot be read
-        └── ArtifactIncompatible  sound, but not for this code
+        ├── ArtifactCorrupt       its bytes differ from the published ones, or cannot be read
+        └── ArtifactIncompatible  intact, but not for this code
 
-A record that cannot be decoded is no exception but a value:
+A record that cannot be decoded is a value, not an exception: a
 :class:`schemas.rejections.Rejection`.
 """
 
@@ -22,15 +22,15 @@ from __future__ import annotations
 from typing import Final
 
 EXIT_FAILED: Final = 1
-"""The exit code of a command that could not do what it was asked to."""
+"""The exit code of a command that failed."""
 
 
 class ScorerError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base class of all errors that this project raises."""
 
 
 class RetryableError(ScorerError):
-    """The same work may succeed later: abort, back off, try again."""
+    """The same work may succeed later: abort, back off, retry."""
 
 
 class FatalError(ScorerError):
@@ -38,11 +38,11 @@ class FatalError(ScorerError):
 
 
 class SettingsError(ScorerError):
-    """One or more settings are wrong; the message lists all of them."""
+    """One or more settings are invalid; the message lists all of them."""
 
 
 class UsageError(ScorerError):
-    """The user's input (arguments, files) cannot be used; the message says what to do."""
+    """The user's arguments or files cannot be used; the message says what to do."""
 
 
 class StoreError(ScorerError):
@@ -50,16 +50,16 @@ class StoreError(ScorerError):
 
 
 class StoreConflict(StoreError):
-    """A conditional write lost: the object changed or exists already."""
+    """A conditional write failed: the object has changed or already exists."""
 
 
 class ArtifactError(ScorerError):
-    """A bundle that must not be served."""
+    """A bundle that must not be used."""
 
 
 class ArtifactCorrupt(ArtifactError):
-    """The bundle's bytes are not the ones that were published, or cannot be read."""
+    """The bundle's bytes differ from the published ones, or cannot be read."""
 
 
 class ArtifactIncompatible(ArtifactError):
-    """The bundle is sound but was made for other code, schemas or features."""
+    """The bundle is intact but was built for other code, schemas or features."""

@@ -17,58 +17,85 @@ from stream_scorer.runtime.settings import (
 
 
 class GroupSettings(KafkaSettings, TopicSettings, RegistrySettings):
-    """Topics, and the group that scores them."""
+    """The topics, and the consumer group of the scorers."""
 
-    kafka_group_id: str = Field("stream-scorer", description="the scorers' consumer group")
+    kafka_group_id: str = Field("stream-scorer", description="consumer group of the scorers")
 
 
 class ScorerSettings(GroupSettings, StoreSettings, LogSettings, TracingSettings):
-    """Everything the scorer process reads."""
+    """All settings of the scorer process."""
 
     kafka_group_protocol: Literal["classic", "consumer"] = Field(
-        "classic", description="classic, or consumer (KIP-848, brokers from 4.0)"
+        "classic", description="classic, or consumer (KIP-848, needs brokers from 4.0)"
     )
     kafka_session_timeout_ms: int = Field(
-        15_000, ge=1_000, description="a silent member loses its partitions after this"
+        15_000,
+        ge=1_000,
+        description="a member that sends no heartbeat for this long loses its partitions",
     )
     kafka_max_poll_interval_ms: int = Field(
-        60_000, ge=5_000, description="a member that does not poll for this long is replaced"
+        60_000,
+        ge=5_000,
+        description="a member that does not poll for this long loses its partitions",
     )
     kafka_transaction_timeout_ms: int = Field(
-        15_000, ge=1_000, description="a killed member's transaction blocks readers this long"
+        15_000,
+        ge=1_000,
+        description="the open transaction of a killed member blocks readers for this long",
     )
-    batch_max_records: int = Field(2_000, ge=1, le=100_000, description="records in a batch")
+    batch_max_records: int = Field(
+        2_000, ge=1, le=100_000, description="largest number of records in a batch"
+    )
     batch_max_wait_ms: int = Field(
-        500, ge=1, description="an idle poll returns after this; a record ends the wait at once"
+        500,
+        ge=1,
+        description="an idle poll returns after this time; a record ends the wait at once",
     )
     rejection_max_run: int = Field(
-        1_000, ge=1, description="more rejected records in a row than this stop the scorers"
+        1_000, ge=1, description="the scorers stop after more rejected records in a row than this"
     )
     rejection_max_share: float = Field(
-        0.5, gt=0, le=1, description="a larger share of rejected records stops the scorers"
+        0.5,
+        gt=0,
+        le=1,
+        description="the scorers stop if a larger share of recent records than this is rejected",
     )
     partition_stuck_seconds: float = Field(
         120.0,
         gt=0,
-        description="not ready while a partition with records to read did not move for this long",
+        description="unready if a partition with records to read makes no progress for this long",
     )
     model_guard: bool = Field(
-        True, description="fall back to the version before when a new one misbehaves"
+        True, description="roll back to the previous version if a new one fails its guard"
     )
     model_guard_seconds: float = Field(
-        600.0, ge=0, description="a new version is on probation for this long from its first score"
+        600.0,
+        ge=0,
+        description="a new version is on probation for at least this long after its first score",
     )
     model_guard_min_rows: int = Field(
-        2_000, ge=100, description="and for so many rows; fewer decide on nothing but errors"
+        2_000,
+        ge=100,
+        description="and for at least this many rows; with fewer, only errors can reject it",
     )
     model_guard_max_error_share: float = Field(
-        0.02, gt=0, lt=1, description="a larger share of rows it cannot score rejects it"
+        0.02,
+        gt=0,
+        lt=1,
+        description="a version is rejected if it cannot score a larger share of rows than this",
     )
     model_guard_max_psi: float = Field(
-        0.5, gt=0, description="a larger stability index of its scores (PSI) rejects it"
+        0.5,
+        gt=0,
+        description="a version is rejected if the stability index (PSI) of its scores is larger",
     )
     model_guard_max_flag_ratio: float = Field(
-        5.0, gt=1, description="flagging so many times more or less than on its test rows does too"
+        5.0,
+        gt=1,
+        description="a version is rejected if it flags this many times more or fewer rows than "
+        "it did on its test rows",
     )
-    metrics_port: int = Field(9100, ge=0, le=65535, description="/metrics, /livez and /readyz")
+    metrics_port: int = Field(
+        9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz"
+    )
     metrics_host: str = Field("0.0.0.0", description="address to listen on")  # noqa: S104

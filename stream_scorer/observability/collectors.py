@@ -23,41 +23,41 @@ _BOUNDS: Final = np.arange(1, _STEPS + 1) / _STEPS
 
 
 class BatchHistogram(Collector):
-    """A histogram over 0 to 1 in steps of 0.05 that takes a whole array at once."""
+    """A histogram over 0 to 1 in steps of 0.05 that observes a whole array at once."""
 
-    def __init__(self, name: str, meaning: str) -> None:
+    def __init__(self, name: str, help_text: str) -> None:
         self._name = name
-        self._meaning = meaning
+        self._help_text = help_text
         self._counts = np.zeros(_STEPS + 1, np.int64)
         self._sum = 0.0
 
     def observe(self, values: NDArray[np.float64]) -> None:
         """Count the values of a batch."""
-        # A bucket's upper bound belongs to it; above the last bound only +Inf is left.
+        # A bucket includes its upper bound; values above the last bound go to +Inf.
         places = np.searchsorted(_BOUNDS, values, side="left")
         self._counts += np.bincount(places, minlength=_STEPS + 1)
         self._sum += float(values.sum())
 
     def collect(self) -> Iterator[Metric]:
-        """The metric as it stands."""
+        """The current metric."""
         sums = np.cumsum(self._counts).tolist()
         names = [*map(str, _BOUNDS.tolist()), "+Inf"]
         buckets = [(name, float(n)) for name, n in zip(names, sums, strict=True)]
-        yield HistogramMetricFamily(self._name, self._meaning, buckets, self._sum)
+        yield HistogramMetricFamily(self._name, self._help_text, buckets, self._sum)
 
 
 class BinCollector(Collector):
-    """Live scores by bin of the reference histogram, and the share expected in each."""
+    """Live scores by bin of the reference histogram, and the expected share of each bin."""
 
     def __init__(self, bins: ScoreBins) -> None:
         self._bins = bins
 
     def describe(self) -> Iterator[Metric]:
-        """The two families, empty."""
+        """The two families, without samples."""
         yield from self._families()
 
     def collect(self) -> Iterator[Metric]:
-        """The counts as they stand."""
+        """The current counts."""
         counted, expected = self._families()
         if (figures := self._bins.figures()) is not None:
             version, counts, shares = figures
@@ -77,7 +77,7 @@ class BinCollector(Collector):
             ),
             GaugeMetricFamily(
                 "fraud_scorer_score_bin_expected",
-                "Share of the reference rows in the bin.",
+                "Share of the reference rows that are in the bin.",
                 labels=labels,
             ),
         )

@@ -1,4 +1,4 @@
-"""An in-memory fake of the input's backlog, for tests."""
+"""An in-memory fake of the input topic's backlog, for tests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from stream_scorer.stream.memory_broker import MemoryCluster
 
 
 class MemoryBacklog:
-    """What the cluster's group has not committed; ``backlog`` is an operation that can fail."""
+    """The records that the group has not committed; faults can be scripted for ``backlog``."""
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
@@ -26,4 +26,4 @@ class MemoryBacklog:
         return found
 
     def close(self) -> None:
-        """Nothing is held."""
+        """There is nothing to close."""

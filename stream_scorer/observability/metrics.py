@@ -1,10 +1,16 @@
-"""Every metric of the scorer: name, kind and meaning in one place."""
+"""Every metric of the scorer: name, type and meaning in one place.
+
+The metrics come in three groups: the batches of the loop, the model that scores them, and the
+input partitions. A caller reports events to a group's methods and never sees its metrics.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from typing import Final
 
+import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import (
     CollectorRegistry,
     Counter,
@@ -15,6 +21,7 @@ from prometheus_client import (
 )
 
 from schemas.rejections import Stage
+from stream_scorer.drift.reference import Reference
 from stream_scorer.drift.score_bins import ScoreBins
 from stream_scorer.model.serving.guard import CAUSES, Trip
 from stream_scorer.observability.collectors import BatchHistogram, BinCollector
@@ -23,215 +30,272 @@ from stream_scorer.stream.ports import Polled
 
 _SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
 _DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
-STEPS: Final = ("score", "publish", "commit")  # of a batch: the CPU's, and the two of Kafka
+STEPS: Final = ("score", "publish", "commit")  # of a batch: one of the CPU, two of Kafka
 _ROWS: Final = (1, 5, 10, 50, 100, 250, 500, 1000, 2000, 5000, 10000)
 
 
-class ScorerMetrics:
-    """The scorer's metrics in a registry of their own."""
+class BatchMetrics:
+    """The batches of the loop: their number, size, time and outcomes."""
 
-    def __init__(self) -> None:
-        self._version: str | None = None
-        self._lagging: set[int] = set()
-        self._watched: set[int] = set()
-        self.registry = registry = CollectorRegistry()
-        self.predictions = Counter(
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._predictions = Counter(
             "prediction_count_total", "Transactions scored.", registry=registry
         )
-        self.decisions = Counter(
+        self._decisions = Counter(
             "fraud_scorer_decisions_total", "Scores by decision.", ["decision"], registry=registry
         )
-        self.dead_letters = Counter(
+        self._dead_letters = Counter(
             "fraud_scorer_dead_letters_total",
-            "Dead letters by stage.",
+            "Dead letters by the stage that rejected the record.",
             ["stage"],
             registry=registry,
         )
-        self.batches = Counter(
+        self._batches = Counter(
             "fraud_scorer_batches_total", "Batches committed.", registry=registry
         )
-        self.aborts = Counter(
-            "fraud_scorer_aborts_total", "Batches put off and tried again.", registry=registry
+        self._aborts = Counter(
+            "fraud_scorer_aborts_total", "Batches aborted and retried.", registry=registry
         )
-        self.batch_seconds = Histogram(
+        self._seconds = Histogram(
             "fraud_scorer_batch_seconds",
-            "From poll to commit, by batch.",
+            "Time of a batch from poll to commit.",
             buckets=_SECONDS,
             registry=registry,
         )
-        self.batch_records = Histogram(
+        self._records = Histogram(
             "fraud_scorer_batch_records", "Records in a batch.", buckets=_ROWS, registry=registry
         )
-        self.scores = BatchHistogram("fraud_scorer_score", "Distribution of the scores.")
-        registry.register(self.scores)
-        self.bins = ScoreBins()
-        registry.register(BinCollector(self.bins))
-        ProcessCollector(registry=registry)  # memory, CPU, open files, start time
-        self.identity = Gauge(
-            "fraud_scorer_info", "1; whose scorer this is.", ["group", "topic"], registry=registry
-        )
-        self.step_seconds = Histogram(
+        self._step_seconds = Histogram(
             "fraud_scorer_step_seconds",
-            "Time of a batch by step: score is decoding, scoring and encoding.",
+            "Time of a batch by step. The score step decodes, scores and encodes.",
             ["step"],
             buckets=_SECONDS,
             registry=registry,
         )
-        self.in_flight = Gauge(
+        self._in_flight = Gauge(
             "fraud_scorer_in_flight_records",
             "Records polled and not committed yet.",
             registry=registry,
         )
-        self.rebalances = Counter(
-            "fraud_scorer_rebalances_total",
-            "Times the partitions owned became others.",
-            registry=registry,
+        self._scores = BatchHistogram("fraud_scorer_score", "Distribution of the scores.")
+        self._bins = ScoreBins()
+        registry.register(self._scores)
+        registry.register(BinCollector(self._bins))
+        _start_at_zero(self._decisions, _DECISIONS)
+        _start_at_zero(self._dead_letters, (stage.value for stage in Stage))
+        _start_at_zero(self._step_seconds, STEPS)
+
+    def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
+        """Count a committed batch."""
+        self._predictions.inc(outcome.scored)
+        self._batches.inc()
+        self._seconds.observe(seconds)
+        self._records.observe(len(polled))
+        for decision, count in outcome.decisions.items():
+            self._decisions.labels(decision).inc(count)
+        for rejection in outcome.rejections:
+            self._dead_letters.labels(rejection.stage.value).inc()
+        self._scores.observe(outcome.scores)
+
+    def count_bins(
+        self, version: str, reference: Reference | None, scores: NDArray[np.float64]
+    ) -> None:
+        """Count a batch's scores into the bins of its model version's reference histogram."""
+        self._bins.count(version, reference, scores)
+
+    def aborted(self) -> None:
+        """Count a batch that was aborted and will be retried."""
+        self._aborts.inc()
+
+    def timed(self, step: str, seconds: float) -> None:
+        """Observe the time of one of :data:`STEPS`; safe to call from any thread."""
+        self._step_seconds.labels(step).observe(seconds)
+
+    def watch_in_flight(self, in_flight: Callable[[], float]) -> None:
+        """Set the function that each scrape calls for the number of records in flight."""
+        self._in_flight.set_function(in_flight)
+
+
+class ModelMetrics:
+    """The model version that scores, its probation, and how well it follows the store."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._loaded: str | None = None
+        self._version = Gauge(
+            "model_version", "1 for the version that scores now.", ["version"], registry=registry
         )
-        self.model_created = Gauge(
+        self._load_seconds = Gauge(
+            "model_load_time_seconds", "Time the last load took.", registry=registry
+        )
+        self._created = Gauge(
             "fraud_scorer_model_created_timestamp_seconds",
             "When the version that scores now was trained.",
             registry=registry,
         )
-        self.model_behind = Gauge(
+        self._behind = Gauge(
             "fraud_scorer_model_behind",
-            "1 while the store promotes another version than scores, rejected ones left out.",
+            "1 while this scorer does not run the promoted version, unless that was rejected.",
             registry=registry,
         )
-        self.reload_failing = Gauge(
+        self._reload_failing = Gauge(
             "fraud_scorer_model_reload_failing",
-            "1 while the last look at the artifact store came to nothing good.",
+            "1 while the last check of the artifact store, or the load it led to, failed.",
             registry=registry,
         )
-        self.store_silence = Gauge(
+        self._seconds_since_answer = Gauge(
             "fraud_scorer_model_store_silence_seconds",
-            "Time since the artifact store last answered.",
+            "Seconds since the artifact store last answered.",
             registry=registry,
         )
-        self.lag = Gauge(
-            "fraud_scorer_lag_records",
-            "Records not yet read, by input partition.",
-            ["partition"],
+        self._refusals = Counter(
+            "fraud_scorer_model_refusals_total",
+            "Versions that could not be loaded or must not be used.",
             registry=registry,
         )
-        self.partition_stuck = Gauge(
-            "fraud_scorer_partition_stuck",
-            "1 for an input partition with records to read that does not move.",
-            ["partition"],
-            registry=registry,
-        )
-        self.partition_quiet_seconds = Gauge(
-            "fraud_scorer_partition_seconds_without_progress",
-            "Time an input partition had records to read and did not move; 0 with progress.",
-            ["partition"],
-            registry=registry,
-        )
-        self.assigned = Gauge(
-            "fraud_scorer_assigned_partitions", "Input partitions owned.", registry=registry
-        )
-        self.model_version = Gauge(
-            "model_version", "1 for the version that scores now.", ["version"], registry=registry
-        )
-        self.model_load_seconds = Gauge(
-            "model_load_time_seconds", "Time the last load took.", registry=registry
-        )
-        self.model_refusals = Counter(
-            "fraud_scorer_model_refusals_total", "Versions that were refused.", registry=registry
-        )
-        self.guard_trips = Counter(
+        self._guard_trips = Counter(
             "fraud_scorer_model_guard_tripped_total",
-            "Versions rejected here in their first minutes, by what was wrong.",
+            "Versions that failed their guard here during probation, by cause.",
             ["reason"],
             registry=registry,
         )
-        for cause in CAUSES:  # a rise from nothing is seen only where there was a zero
-            self.guard_trips.labels(cause)
-        # The same for these.
-        for step in STEPS:
-            self.step_seconds.labels(step)
-        for decision in _DECISIONS:
-            self.decisions.labels(decision)
-        for stage in Stage:
-            self.dead_letters.labels(stage.value)
-        self.on_probation = Gauge(
+        self._on_probation = Gauge(
             "fraud_scorer_model_on_probation",
-            "1 while the version that scores is in its first minutes.",
+            "1 while the version that scores is on probation.",
             registry=registry,
         )
-        self.has_fallen_back = Gauge(
+        self._rolled_back = Gauge(
             "fraud_scorer_model_fallen_back",
-            "1 while an older version scores because the promoted one is rejected.",
+            "1 while a previous version scores because the promoted one was rejected.",
             registry=registry,
         )
-        self.probation_figures = Gauge(
+        self._probation_figures = Gauge(
             "fraud_scorer_model_probation",
             "Figures of the version on probation: rows, error_share, flag_rate, psi.",
             ["figure"],
             registry=registry,
         )
-
-    def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
-        """Count a committed batch."""
-        self.predictions.inc(outcome.scored)
-        self.batches.inc()
-        self.batch_seconds.observe(seconds)
-        self.batch_records.observe(len(polled))
-        for decision, count in outcome.decisions.items():
-            self.decisions.labels(decision).inc(count)
-        for rejection in outcome.rejections:
-            self.dead_letters.labels(rejection.stage.value).inc()
-        self.scores.observe(outcome.scores)
+        _start_at_zero(self._guard_trips, CAUSES)
 
     def loaded(self, version: str, seconds: float) -> None:
-        """A model version took over."""
-        # The new one first: a scrape in between must not find none.
-        self.model_version.labels(version).set(1)
-        if self._version not in (None, version):
-            self.model_version.remove(self._version)
-        self._version = version
-        self.model_load_seconds.set(seconds)
+        """A model version took over after a load of ``seconds``."""
+        # The new version first: a scrape in between must find at least one.
+        self._version.labels(version).set(1)
+        if self._loaded not in (None, version):
+            self._version.remove(self._loaded)
+        self._loaded = version
+        self._load_seconds.set(seconds)
 
-    def timed(self, step: str, seconds: float) -> None:
-        """A step of a batch took so long."""
-        self.step_seconds.labels(step).observe(seconds)
+    def refused(self) -> None:
+        """Count a version that was refused."""
+        self._refusals.inc()
 
-    def set_model(self, created: float | None, is_behind: bool, is_failing: bool) -> None:
-        """When the version in use was trained (epoch seconds), and how following the store goes."""
+    def tripped(self, trip: Trip) -> None:
+        """Count a version that failed its guard."""
+        self._guard_trips.labels(trip.cause).inc()
+
+    def set_status(self, created: float | None, *, is_behind: bool, is_failing: bool) -> None:
+        """When the current version was trained (epoch seconds), and whether reloads work."""
         if created is not None:
-            self.model_created.set(created)
-        self.model_behind.set(is_behind)
-        self.reload_failing.set(is_failing)
+            self._created.set(created)
+        self._behind.set(is_behind)
+        self._reload_failing.set(is_failing)
 
-    def tripped(self, _: str, trip: Trip) -> None:
-        """A version on probation was found out."""
-        self.guard_trips.labels(trip.cause).inc()
+    def set_seconds_since_answer(self, seconds: float) -> None:
+        """Set the seconds since the artifact store last answered."""
+        self._seconds_since_answer.set(seconds)
 
-    def set_guard(self, figures: Mapping[str, float] | None, has_fallen_back: bool) -> None:
-        """How the version on probation does (None: there is none)."""
-        self.on_probation.set(figures is not None)
-        self.has_fallen_back.set(has_fallen_back)
-        self.probation_figures.clear()
+    def set_probation(self, figures: Mapping[str, float] | None, *, is_rolled_back: bool) -> None:
+        """Set the figures of the version on probation (None: no version is)."""
+        self._on_probation.set(figures is not None)
+        self._rolled_back.set(is_rolled_back)
+        self._probation_figures.clear()
         for name, value in (figures or {}).items():
-            self.probation_figures.labels(name).set(value)
+            self._probation_figures.labels(name).set(value)
+
+
+class PartitionMetrics:
+    """The input partitions of this group member: assignment, lag and progress."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._with_lag: set[int] = set()
+        self._with_progress: set[int] = set()
+        self._assigned = Gauge(
+            "fraud_scorer_assigned_partitions", "Input partitions owned.", registry=registry
+        )
+        self._rebalances = Counter(
+            "fraud_scorer_rebalances_total",
+            "Changes of the input partitions owned.",
+            registry=registry,
+        )
+        self._lag = Gauge(
+            "fraud_scorer_lag_records",
+            "Records not yet read, by input partition.",
+            ["partition"],
+            registry=registry,
+        )
+        self._stuck = Gauge(
+            "fraud_scorer_partition_stuck",
+            "1 for an input partition that has records to read and makes no progress.",
+            ["partition"],
+            registry=registry,
+        )
+        self._seconds_without_progress = Gauge(
+            "fraud_scorer_partition_seconds_without_progress",
+            "Seconds that an input partition had records to read and made no progress.",
+            ["partition"],
+            registry=registry,
+        )
+
+    def rebalanced(self) -> None:
+        """Count a change of the assigned partitions."""
+        self._rebalances.inc()
 
     def set_lag(self, lag: Mapping[int, int], assigned: int) -> None:
         """Replace the lag of every partition; those no longer owned disappear."""
         for partition, records in lag.items():
-            self.lag.labels(str(partition)).set(records)
-        for partition in self._lagging - lag.keys():
-            self.lag.remove(str(partition))
-        self._lagging = set(lag)
-        self.assigned.set(assigned)
+            self._lag.labels(str(partition)).set(records)
+        for partition in self._with_lag - lag.keys():
+            self._lag.remove(str(partition))
+        self._with_lag = set(lag)
+        self._assigned.set(assigned)
 
     def set_progress(self, seconds: Mapping[int, float], stuck: Container[int]) -> None:
         """Replace the seconds without progress; partitions no longer owned disappear."""
         for partition, quiet in seconds.items():
-            self.partition_quiet_seconds.labels(str(partition)).set(quiet)
-            self.partition_stuck.labels(str(partition)).set(partition in stuck)
-        for partition in self._watched - seconds.keys():
-            self.partition_quiet_seconds.remove(str(partition))
-            self.partition_stuck.remove(str(partition))
-        self._watched = set(seconds)
+            self._seconds_without_progress.labels(str(partition)).set(quiet)
+            self._stuck.labels(str(partition)).set(partition in stuck)
+        for partition in self._with_progress - seconds.keys():
+            self._seconds_without_progress.remove(str(partition))
+            self._stuck.remove(str(partition))
+        self._with_progress = set(seconds)
+
+
+class ScorerMetrics:
+    """The scorer's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.batches = BatchMetrics(self.registry)
+        self.model = ModelMetrics(self.registry)
+        self.partitions = PartitionMetrics(self.registry)
+        self._identity = Gauge(
+            "fraud_scorer_info",
+            "1; the labels name the group and the input topic of this scorer.",
+            ["group", "topic"],
+            registry=self.registry,
+        )
+        ProcessCollector(registry=self.registry)  # memory, CPU, open files, start time
+
+    def identify(self, group: str, topic: str) -> None:
+        """Set the consumer group and input topic of this scorer."""
+        self._identity.labels(group, topic).set(1)
 
     def render(self) -> bytes:
         """The text format of a scrape."""
         return generate_latest(self.registry)
+
+
+def _start_at_zero(metric: Counter | Histogram, labels: Iterable[str]) -> None:
+    """Create the series of these labels; ``increase`` misses a series' first value otherwise."""
+    for label in labels:
+        metric.labels(label)

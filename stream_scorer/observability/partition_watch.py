@@ -1,7 +1,7 @@
-"""Watches for stuck partitions, and asks the broker what is there to read.
+"""Detects stuck partitions by asking the broker for the backlog of each partition.
 
-From a thread and over a connection of its own, so that neither a slow answer holds the loop up nor
-the stuck client can hide anything.
+The watch has its own thread and connection. So a slow answer does not block the loop, and the
+check does not depend on the client that may be stuck.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-_MOST_LOOK_SECONDS: Final = 10.0
-_LOOKS: Final = 4  # within the limit, so that it is noticed not much later than it holds
+_MAX_INTERVAL_SECONDS: Final = 10.0
+_CHECKS: Final = 4  # within the limit, so that a stuck partition is noticed soon after it
 _QUERY_SECONDS: Final = 5.0
 _STOP_SECONDS: Final = 1.0
-_SEARCH_SECONDS: Final = 5.0  # for the first record among markers and aborted ones
+_SEARCH_SECONDS: Final = 5.0  # for the first record after markers and aborted records
 
 
 class KafkaBacklog:
-    """What the group has not committed, by the broker's own word. One thread owns it.
+    """The records that the group has not committed, as the broker reports them.
 
-    A topic that transactions are written to ends with markers, which no consumer is given and no
-    group commits: a lag that never goes away. So before a partition counts as having records to
-    read, its first one is looked for, once.
+    A topic that is written in transactions ends with markers, which consumers do not receive and
+    groups do not commit, so its lag never becomes zero. Therefore a partition counts as having
+    records to read only once its first one has been found. One thread owns it.
     """
 
     def __init__(self, settings: KafkaSettings, group_id: str, topic: str) -> None:
         self._topic = topic
         self._consumer: Consumer = open_consumer(
             settings,
-            group_id,  # only to ask for its committed offsets: it never subscribes or commits
+            group_id,  # only to read its committed offsets: it never subscribes or commits
             **{
                 "enable.partition.eof": True,
                 "auto.offset.reset": "earliest",
@@ -54,11 +54,11 @@ class KafkaBacklog:
 
     def backlog(self, partitions: Iterable[int]) -> Mapping[int, Backlog]:
         """Those of ``partitions`` that have records to read."""
-        asked = [TopicPartition(self._topic, p) for p in partitions]
+        places = [TopicPartition(self._topic, p) for p in partitions]
         try:
-            self._consumer.poll(0)  # nothing is assigned: this takes what an outage told the client
+            self._consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
             found = {}
-            for place in fetch_committed(self._consumer, asked, _QUERY_SECONDS):
+            for place in fetch_committed(self._consumer, places, _QUERY_SECONDS):
                 if (backlog := self._backlog(place.partition, place.offset)) is not None:
                     found[place.partition] = backlog
             return found
@@ -66,7 +66,7 @@ class KafkaBacklog:
             raise translate(error) from error
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._consumer.close()
 
     def _backlog(self, partition: int, committed: int) -> Backlog | None:
@@ -84,12 +84,11 @@ class KafkaBacklog:
         return Backlog(first, end, committed if is_expired else None)
 
     def _first_record(self, partition: int, start: int, end: int) -> int:
-        """The first record's offset; ``end`` where there are only markers and aborted ones.
+        """The first record's offset; ``end`` if there are only markers and aborted records.
 
-        Where the broker does not hand out any in time, ``start``: there is something, and it
-        cannot be read.
+        If no record arrives in time, ``start``: then there are records that cannot be read.
         """
-        if (empty := self._empty_up_to.get(partition, start)) <= end:  # else the topic is another
+        if (empty := self._empty_up_to.get(partition, start)) <= end:  # else it was recreated
             start = max(start, empty)
         if start >= end:
             return end
@@ -114,13 +113,13 @@ class KafkaBacklog:
 
 
 class PartitionWatch:
-    """Looks now and then, and tells metrics, readiness and the log.
+    """Checks the partitions regularly, and reports to a callback and the log.
 
     Args:
-        limit_seconds: a partition is stuck after so long without progress.
-        assigned: the partitions owned now; called from the watcher's thread.
-        source: opened in that thread.
-        report: gets the seconds without progress by partition, and the stuck ones.
+        limit_seconds: a partition is stuck after this long without progress.
+        assigned: the partitions owned now; called in the watch's thread.
+        source: opens the backlog; called in the watch's thread.
+        report: receives the seconds without progress by partition, and the stuck partitions.
     """
 
     def __init__(
@@ -130,13 +129,13 @@ class PartitionWatch:
         source: Callable[[], BacklogSource],
         report: Callable[[Mapping[int, float], Mapping[int, Standstill]], None],
     ) -> None:
-        self._look_seconds = min(_MOST_LOOK_SECONDS, limit_seconds / _LOOKS)
-        self.progress = ProgressWatch(limit_seconds, self._look_seconds)
+        self._interval_seconds = min(_MAX_INTERVAL_SECONDS, limit_seconds / _CHECKS)
+        self.progress = ProgressWatch(limit_seconds, self._interval_seconds)
         self._assigned = assigned
         self._open = source
         self._source: BacklogSource | None = None
         self._report = report
-        self._said: set[int] = set()
+        self._logged: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="partitions", daemon=True)
 
@@ -145,54 +144,57 @@ class PartitionWatch:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop watching; an answer that is under way is not waited for long."""
+        """Stop watching, without waiting long for a check in progress."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(_STOP_SECONDS)
 
-    def look(self) -> None:
-        """One look."""
+    def check(self) -> None:
+        """Check all partitions once."""
         if self._source is None:
             self._source = self._open()
         try:
-            self.progress.look(self._assigned(), self._source)
-        except ScorerError as error:  # what cannot be told changes no verdict
-            log.debug("cannot tell which partitions have records to read: %s", error)
+            self.progress.check(self._assigned(), self._source)
+        except ScorerError as error:  # without an answer the last result stays
+            log.debug("cannot check which partitions have records to read: %s", error)
         stuck = self.progress.stuck()
         self._report(self.progress.seconds(), stuck)
-        for partition in stuck.keys() - self._said:
+        for partition in stuck.keys() - self._logged:
             log.error(
                 "%s", stall_advice(partition, stuck[partition]), extra={"partition": partition}
             )
-        for partition in self._said - stuck.keys():
-            log.info("partition %d is not stuck any more", partition)
-        self._said = set(stuck)
+        for partition in self._logged - stuck.keys():
+            log.info("partition %d is no longer stuck", partition)
+        self._logged = set(stuck)
 
     def _watch(self) -> None:
-        while not self._stop.wait(self._look_seconds):
+        while not self._stop.wait(self._interval_seconds):
             try:
-                self.look()
+                self.check()
             except Exception:
-                log.exception("the watch over the partitions failed; it goes on")
+                log.exception("the check for stuck partitions failed and will be repeated")
         if self._source is not None:
             self._source.close()
 
 
 def stall_advice(partition: int, still: Standstill) -> str:
-    """What is wrong, and what to do."""
+    """What is wrong with a stuck partition, and what to do."""
     backlog = still.backlog
     text = (
         f"partition {partition} is stuck: the next record is at offset {backlog.next_offset}, the "
-        f"end at {backlog.end}, and nothing was committed for {still.seconds:.0f} s while the "
-        "loop was well. Not ready until it moves. Restart this process: another member, or a new "
-        "client, reads it from the committed offset"
+        f"log ends at {backlog.end}, and nothing was committed for {still.seconds:.0f} s, although "
+        "the loop is running. This process is not ready until the partition moves. Restart it: "
+        "another member, or a new client, will read from the committed offset"
     )
     if backlog.expired_from is not None:
         text += (
-            f". The committed offset {backlog.expired_from} is outside the topic (retention, or a "
-            "topic made anew): records before the next one are gone without an outcome, and "
-            "stream-scorer verify tells which"
+            f". The committed offset {backlog.expired_from} is outside the topic (retention has "
+            "removed records, or the topic was recreated). Records before the next one were "
+            "removed without an outcome; to list them, run: stream-scorer verify"
         )
     else:
-        text += "; if it stays, see whether that record can be read, and whether its leader is well"
+        text += (
+            ". If it remains stuck, check that the record can be read and that the partition's "
+            "leader is healthy"
+        )
     return text

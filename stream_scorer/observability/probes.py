@@ -12,43 +12,43 @@ from typing import Any, Final
 from stream_scorer.errors import SettingsError
 
 _STALLED_SECONDS: Final = 120.0
-"""A loop that has not turned for this long is stuck: every call in it has a shorter timeout."""
+"""A loop without a heartbeat for this long is stuck: every call in it has a shorter timeout."""
 
 _CLIENT_SECONDS: Final = 10.0
-"""A client that sends nothing for this long loses its thread."""
+"""A client that sends nothing for this long is disconnected."""
 
 METRICS_TYPE: Final = "text/plain; version=1.0.0; charset=utf-8"
 
 
 class Health:
-    """What the probes report. Liveness is the loop alone, never Kafka's availability."""
+    """What the probes report. Liveness depends only on the loop, never on Kafka's availability."""
 
     def __init__(self, is_model_loaded: Callable[[], bool]) -> None:
         self._is_model_loaded = is_model_loaded
-        self._turned_at = time.monotonic()
+        self._heartbeat_at = time.monotonic()
         self._joined = False
         self.problem: str | None = None
         self.stuck: Mapping[int, str] = {}
-        """Partitions that are ours and do not move, and why that is thought."""
+        """Assigned partitions that make no progress, each with a description for the operator."""
 
     def heartbeat(self) -> None:
-        """The loop has come round."""
-        self._turned_at = time.monotonic()
+        """The loop has begun an iteration."""
+        self._heartbeat_at = time.monotonic()
 
     def joined(self) -> None:
-        """The member has subscribed: it has partitions or waits for some."""
+        """The member has subscribed: it has partitions, or is waiting for some."""
         self._joined = True
 
     def seconds_since_heartbeat(self) -> float:
-        """Seconds since the loop last turned."""
-        return time.monotonic() - self._turned_at
+        """Seconds since the last heartbeat."""
+        return time.monotonic() - self._heartbeat_at
 
     def is_live(self) -> bool:
-        """The loop still turns."""
+        """Whether the last heartbeat is recent."""
         return self.seconds_since_heartbeat() < _STALLED_SECONDS
 
     def report(self) -> dict[str, Any]:
-        """Readiness and what it is made of."""
+        """Readiness, and the conditions it depends on."""
         stuck = {str(partition): why for partition, why in sorted(self.stuck.items())}
         ready = self.is_live() and self._joined and self._is_model_loaded() and not stuck
         return {
@@ -62,7 +62,7 @@ class Health:
 
 
 class HealthServer:
-    """Serves the probes and metrics from threads of its own."""
+    """Serves the probes and metrics in its own threads."""
 
     def __init__(self, host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> None:
         routes: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
@@ -84,12 +84,12 @@ class HealthServer:
                 self.wfile.write(body)
 
             def log_message(self, *_: Any) -> None:
-                """Probes come every few seconds: they are not worth a line."""
+                """Log nothing: probes arrive every few seconds."""
 
         try:
             self._server = ThreadingHTTPServer((host, port), Handler)
         except OSError as error:
-            raise SettingsError(f"METRICS_PORT={port}: cannot listen there: {error}") from error
+            raise SettingsError(f"METRICS_PORT={port}: cannot listen on {host}: {error}") from error
         self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
@@ -97,7 +97,7 @@ class HealthServer:
 
     @property
     def port(self) -> int:
-        """The port in use (the one chosen, when 0 was asked for)."""
+        """The port in use; if port 0 was requested, the one chosen."""
         return int(self._server.server_address[1])
 
     def start(self) -> None:
@@ -106,7 +106,7 @@ class HealthServer:
 
     def stop(self) -> None:
         """Stop serving."""
-        if self._thread.is_alive():  # else there is nothing to wait for, and it would, for ever
+        if self._thread.is_alive():  # else shutdown would wait forever
             self._server.shutdown()
         self._server.server_close()
 

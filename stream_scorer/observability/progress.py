@@ -1,8 +1,8 @@
-"""Partitions that are ours, have records to read, and do not move while everything else is well.
+"""Stall detection: partitions that have records to read and make no progress.
 
-A client can stop fetching one partition in silence (quix-streams #1124), or wait for ever at an
-offset that retention has removed (#1114): the group looks healthy, the process too, and the lag
-grows. So what counts is progress by partition against what the broker itself says is there.
+A client can stop fetching one partition without an error (quix-streams #1124), or wait forever at
+an offset that retention has removed (#1114). Group and process look healthy while the lag grows. So
+the progress of each partition is compared with the backlog that the broker reports.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 DISTURBED_SECONDS: Final = 15.0
-"""After an abort the time does not count for so long: a little more than the loop's longest pause,
-so that a loop that only backs off keeps every clock still."""
+"""Time does not count for this long after an abort. It is a little more than the loop's longest
+pause, so that time does not count at all while the loop only backs off."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """Records of one partition that nobody has committed yet.
+    """Records of one partition that have not been committed yet.
 
     Attributes:
-        next_offset: the first of them.
-        end: the offset after the last.
-        expired_from: the committed offset, if retention has removed what was there.
+        next_offset: the offset of the first one.
+        end: the offset after the last one.
+        expired_from: the committed offset, if retention has removed the record there.
     """
 
     next_offset: int
@@ -34,51 +34,51 @@ class Backlog:
 
 
 class BacklogSource(Protocol):
-    """Asks the broker, never a client's memory of it."""
+    """Gets the backlog from the broker, never from a client's cache."""
 
     def backlog(self, partitions: Iterable[int]) -> Mapping[int, Backlog]:
         """Those of ``partitions`` that have records to read.
 
         Raises:
-            RetryableError, FatalError: it cannot be told now.
+            RetryableError, FatalError: the backlog cannot be read now.
         """
         ...
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Standstill:
-    """A partition that has records to read and did not move for ``seconds``."""
+    """A partition that has records to read and made no progress for ``seconds``."""
 
     backlog: Backlog
     seconds: float
 
 
 class ProgressWatch:
-    """Adds up, by partition, the time without progress. Fed by the loop, asked by the watcher.
+    """Adds up the time without progress by partition. The loop reports progress, the watch checks.
 
-    Only time counts in which the partition had records to read, the broker could be asked, and
-    the loop was not backing off; a process that was suspended counts one look as two at most.
+    Time counts only while the partition has records to read, the broker answers, and the loop is
+    not backing off. If the process was suspended, a check counts for at most two intervals.
 
     Args:
-        limit_seconds: a partition is stuck after so long.
-        look_seconds: how often :meth:`look` is called.
+        limit_seconds: a partition is stuck after this long.
+        interval_seconds: the time between two calls of :meth:`check`.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         limit_seconds: float,
-        look_seconds: float,
+        interval_seconds: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._limit = limit_seconds
-        self._look_seconds = look_seconds
+        self._interval_seconds = interval_seconds
         self._clock = clock
-        self._looked_at = clock()
+        self._checked_at = clock()
         self._disturbed_at = float("-inf")
         self._lock = threading.Lock()
         self._moved: set[int] = set()
@@ -90,38 +90,38 @@ class ProgressWatch:
             self._moved.update(partitions)
 
     def disturbed(self) -> None:
-        """A batch was put off."""
+        """A batch was aborted."""
         self._disturbed_at = self._clock()
 
-    def look(self, assigned: frozenset[int], source: BacklogSource) -> None:
-        """Bring the clocks up to now.
+    def check(self, assigned: frozenset[int], source: BacklogSource) -> None:
+        """Add the time since the last check to the partitions without progress.
 
         Raises:
-            RetryableError, FatalError: as the source; no clock has moved.
+            RetryableError, FatalError: from the source; no time was added.
         """
         with self._lock:
             moved, self._moved = self._moved, set()
         now = self._clock()
-        before, self._looked_at = self._looked_at, now
-        # Newly ours: nothing is expected of it before the next look.
+        before, self._checked_at = self._checked_at, now
+        # Newly assigned: no progress is expected before the next check.
         fresh: dict[int, Standstill | None] = {
             p: None for p in assigned if p in moved or p not in self._still
         }
         self._still = {p: s for p, s in self._still.items() if p in assigned} | fresh
         quiet = sorted(assigned - fresh.keys())
         found = source.backlog(quiet) if quiet else {}
-        calm = min(
-            now - before, 2 * self._look_seconds, now - self._disturbed_at - DISTURBED_SECONDS
+        counted = min(
+            now - before, 2 * self._interval_seconds, now - self._disturbed_at - DISTURBED_SECONDS
         )
         for partition in quiet:
             backlog, last = found.get(partition), self._still[partition]
-            seconds = (last.seconds if last else 0.0) + max(0.0, calm)
+            seconds = (last.seconds if last else 0.0) + max(0.0, counted)
             self._still[partition] = Standstill(backlog, seconds) if backlog else None
 
     def seconds(self) -> Mapping[int, float]:
-        """Assigned partition → seconds without progress; 0 where there was some or no need."""
+        """Assigned partition → seconds without progress; 0 if it progressed or had no backlog."""
         return {p: still.seconds if still else 0.0 for p, still in self._still.items()}
 
     def stuck(self) -> Mapping[int, Standstill]:
-        """The partitions past the limit."""
+        """The partitions over the limit."""
         return {p: s for p, s in self._still.items() if s is not None and s.seconds > self._limit}

@@ -1,8 +1,8 @@
 """Ends a process whose loop hangs in a call that ignores its own timeout.
 
-librdkafka's transaction calls have been seen to do so after a broker restart (#5456). The
-transaction is aborted by the broker in time, and the replacement reads from the committed
-offsets, so ending at once loses and repeats nothing.
+librdkafka's transaction calls have done so after a broker restart (#5456). The broker aborts the
+transaction when it times out, and the replacement reads from the committed offsets, so an immediate
+exit neither loses nor duplicates records.
 """
 
 from __future__ import annotations
@@ -21,7 +21,13 @@ _CHECK_SECONDS: Final = 1.0
 
 
 class Watchdog:
-    """Calls ``os._exit`` once ``silence()`` passes ``limit_seconds``; ``what`` hung, it says."""
+    """Ends the process with ``os._exit`` if nothing has happened for too long.
+
+    Args:
+        seconds_since_heartbeat: how long nothing has happened; called in the watchdog's thread.
+        limit_seconds: the longest time allowed.
+        what: the part that hung, for the log.
+    """
 
     def __init__(
         self,
@@ -44,7 +50,7 @@ class Watchdog:
         self._stop.set()
 
     def shorten(self, limit_seconds: float) -> None:
-        """A smaller limit from now on: the process has been told to end."""
+        """Lower the limit, because the process is stopping."""
         self._limit_seconds = min(limit_seconds, self._limit_seconds)
 
     def _watch(self) -> None:
@@ -56,5 +62,5 @@ class Watchdog:
                     self._seconds_since_heartbeat(),
                 )
                 logging.shutdown()
-                faulthandler.dump_traceback()  # which call it was, for whoever looks into it
+                faulthandler.dump_traceback()  # shows which call hung
                 os._exit(EXIT_HUNG)

@@ -1,4 +1,4 @@
-"""Feeds metrics and health from the loop."""
+"""Updates metrics, health and traces with the events of the loop."""
 
 from __future__ import annotations
 
@@ -20,83 +20,100 @@ from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Broker, Polled
-from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
 
 log = logging.getLogger(__name__)
 
-_LAG_SECONDS: Final = 1.0
+_UPDATE_SECONDS: Final = 1.0  # between updates of the figures that are read, not counted
 
-_PROBLEM_SECONDS: Final = 60.0  # longer than one try and the wait before the next take
+_PROBLEM_SECONDS: Final = 60.0  # longer than one attempt and the pause before the next
 
 
 class Telemetry:
-    """Feeds metrics and health from the loop."""
+    """The loop's observer in the scorer process.
 
-    def __init__(self, metrics: ScorerMetrics, health: Health, watcher: ModelWatcher) -> None:
+    The loop's thread calls everything but :meth:`timed`, which any thread may call.
+
+    Args:
+        metrics: the process's metrics.
+        health: what the probes report.
+        watcher: loads the models.
+        guard: is notified of each commit.
+        broker: the group member, for assignment and lag.
+        progress: is notified of commits and aborts.
+        tracing: None: traces are off.
+    """
+
+    def __init__(
+        self,
+        metrics: ScorerMetrics,
+        health: Health,
+        watcher: ModelWatcher,
+        guard: ModelGuard,
+        broker: Broker,
+        progress: ProgressWatch,
+        tracing: Tracing | None,
+    ) -> None:
         self._metrics = metrics
-        self._watcher = watcher
-        self.guard = ModelGuard(watcher)
         self._health = health
-        self._lag_at = 0.0
+        self._watcher = watcher
+        self._guard = guard
+        self._broker = broker
+        self._progress = progress
+        self._tracing = tracing
+        self._updated_at = 0.0
         self._aborted_at = float("-inf")
         self._owned: frozenset[int] = frozenset()
         self._reference: tuple[str | None, Reference] = None, Reference()
-        self.broker: Broker | None = None
-        self.tracing: Tracing | None = None
-        self.progress: ProgressWatch | None = None
-        self.ledger: KafkaRejectionLedger | None = None
 
     def heartbeat(self) -> None:
         """The loop is alive."""
         self._health.heartbeat()
-        if self.broker is None:
-            return
-        if (owned := self.broker.assigned()) != self._owned:
+        if (owned := self._broker.assigned()) != self._owned:
             self._owned = owned
-            self._metrics.rebalances.inc()
+            self._metrics.partitions.rebalanced()
         now = time.monotonic()
-        if now - self._lag_at > _LAG_SECONDS:
-            self._lag_at = now
-            self._metrics.set_lag(self.broker.lag(), len(self.broker.assigned()))
-            probation = self._watcher.probation
-            self._metrics.set_guard(
-                probation.figures() if probation else None,
-                self._watcher.status.rolled_back is not None,
-            )
-            self._look_at_model(now)
+        if now - self._updated_at > _UPDATE_SECONDS:
+            self._updated_at = now
+            self._metrics.partitions.set_lag(self._broker.lag(), len(owned))
+            self._update_model(now)
             if now - self._aborted_at > _PROBLEM_SECONDS:
-                self._health.problem = None  # over, though no record has come since to show it
-            if self.ledger is not None:
-                self.ledger.serve()
+                self._health.problem = None  # resolved, though no commit has shown it yet
 
-    def _look_at_model(self, now: float) -> None:
-        bundle, status = self._watcher.current, self._watcher.status
+    def _update_model(self, now: float) -> None:
+        metrics, bundle, status = self._metrics.model, self._watcher.current, self._watcher.status
+        probation = self._watcher.probation
+        metrics.set_probation(
+            probation.figures() if probation else None,
+            is_rolled_back=status.rolled_back is not None,
+        )
         is_behind = (
             bundle is not None
             and status.rolled_back is None
             and status.promoted not in (None, bundle.version)
         )
-        created = None if bundle is None else created_at(bundle.metadata)
-        self._metrics.set_model(created, is_behind, status.problem is not None)
+        metrics.set_status(
+            None if bundle is None else created_at(bundle.metadata),
+            is_behind=is_behind,
+            is_failing=status.problem is not None,
+        )
         if status.checked_at is not None:
-            self._metrics.store_silence.set(now - status.checked_at)
+            metrics.set_seconds_since_answer(now - status.checked_at)
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
         """A batch was committed."""
         self._health.problem = None
-        self.guard.committed()
-        self._metrics.committed(polled, outcome, seconds)
+        self._guard.committed()
+        self._metrics.batches.committed(polled, outcome, seconds)
         version = outcome.model_version
-        self._metrics.bins.count(version, self._reference_of(version), outcome.scores)
-        if self.tracing is not None:
+        self._metrics.batches.count_bins(version, self._reference_of(version), outcome.scores)
+        if self._tracing is not None:
             facts = {
                 "fraud_scorer.model_version": outcome.model_version,
                 "fraud_scorer.scored": outcome.scored,
                 "fraud_scorer.dead_letters": len(outcome.rejections),
             }
-            self.tracing.batch(polled.topic, polled.headers, seconds, facts)
-        if self.progress is not None:
-            self.progress.progressed(np.unique(polled.partitions).tolist())
+            self._tracing.batch(polled.topic, polled.headers, seconds, facts)
+        self._progress.progressed(np.unique(polled.partitions).tolist())
         log.debug(
             "batch committed",
             extra={
@@ -117,7 +134,7 @@ class Telemetry:
             )
 
     def _reference_of(self, version: str) -> Reference | None:
-        """The reference of a version; None where it is not loaded any more."""
+        """The reference of a version; None if that version is no longer loaded."""
         if version != self._reference[0]:
             bundle = self._watcher.current
             if bundle is None or bundle.version != version:
@@ -126,14 +143,23 @@ class Telemetry:
         return self._reference[1]
 
     def aborted(self, reason: str) -> None:
-        """A transaction was aborted."""
+        """A batch was aborted and will be retried."""
         self._health.problem = reason
         self._aborted_at = time.monotonic()
-        self._metrics.aborts.inc()
-        if self.progress is not None:
-            self.progress.disturbed()
+        self._metrics.batches.aborted()
+        self._progress.disturbed()
 
-    def watched(self, seconds: Mapping[int, float], stuck: Mapping[int, Standstill]) -> None:
-        """From the watch over the partitions, in its thread."""
-        self._metrics.set_progress(seconds, stuck)
-        self._health.stuck = {p: stall_advice(p, still) for p, still in stuck.items()}
+    def timed(self, step: str, seconds: float) -> None:
+        """A step of a batch has finished."""
+        self._metrics.batches.timed(step, seconds)
+
+
+def report_progress(
+    metrics: ScorerMetrics,
+    health: Health,
+    seconds: Mapping[int, float],
+    stuck: Mapping[int, Standstill],
+) -> None:
+    """Pass the partition watch's findings on to metrics and readiness; called in its thread."""
+    metrics.partitions.set_progress(seconds, stuck)
+    health.stuck = {p: stall_advice(p, still) for p, still in stuck.items()}

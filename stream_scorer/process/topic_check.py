@@ -1,4 +1,4 @@
-"""Whether the topics a scorer works on are there and fit each other."""
+"""Checks that a scorer's topics exist and match each other."""
 
 from __future__ import annotations
 
@@ -18,44 +18,47 @@ _ADMIN_SECONDS: Final = 5.0
 
 
 def check_topics(settings: ScorerSettings) -> dict[str, int]:
-    """That the three topics are there and fit each other; their ``max.message.bytes``.
+    """Check that the three topics exist and match each other.
+
+    Returns:
+        ``max.message.bytes`` of the output and dead letter topics, where it can be read.
 
     Raises:
-        RetryableError: the broker or a topic is not there yet, or an outcome could not go to its
-            input's partition number.
-        FatalError: this user has no right on one of them.
+        RetryableError: the broker or a topic is not available yet, or a topic has fewer partitions
+            than the input.
+        FatalError: this user is not authorized for one of the topics.
     """
     admin = open_admin(settings)
     names = (settings.input_topic, settings.output_topic, settings.dlq_topic)
     found = topic_partitions(admin, names, _ADMIN_SECONDS)
     if missing := [name for name in names if name not in found]:
-        if refused := refused_topics(admin, missing, _ADMIN_SECONDS):
+        if denied := refused_topics(admin, missing, _ADMIN_SECONDS):
             raise FatalError(
-                f"no right on topic {', '.join(refused)}: grant this user READ on "
+                f"not authorized for topic {', '.join(denied)}: grant this user READ on "
                 f"{settings.input_topic}, WRITE on {settings.output_topic} and "
                 f"{settings.dlq_topic}"
             )
         raise RetryableError(
-            f"no topic {', '.join(missing)} (stream-scorer topics create makes them)"
+            f"no topic {', '.join(missing)} (create them with: stream-scorer topics create)"
         )
     wanted = found[settings.input_topic]
     for name in names[1:]:
         if found[name] < wanted:
             raise RetryableError(
-                f"topic {name} has {found[name]} partitions, {settings.input_topic} {wanted}: "
-                "an outcome goes to its input's partition number, so there must be as many "
-                "(stream-scorer topics create extends it)"
+                f"topic {name} has {found[name]} partitions, but {settings.input_topic} has "
+                f"{wanted}: an outcome is written to the same partition number as its input "
+                "(add the missing partitions with: stream-scorer topics create)"
             )
     limits = {}
     for name in names[1:]:
         try:
             limits[name] = int(topic_config(admin, name)["max.message.bytes"])
         except (RetryableError, FatalError, KeyError, ValueError) as error:
-            # Describing a topic's configuration is a right a scorer need not have.
+            # A scorer does not need the permission to describe a topic's configuration.
             log.info("cannot read the size limit of %s: %s", name, error)
     if limits.get(settings.dlq_topic, INPUT_MAX_BYTES) < INPUT_MAX_BYTES:
         log.warning(
-            "topic %s takes %d bytes at most: longer dead letters will be cut",
+            "topic %s accepts at most %d bytes: larger dead letters will be truncated",
             settings.dlq_topic,
             limits[settings.dlq_topic],
         )

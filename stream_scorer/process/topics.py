@@ -1,4 +1,4 @@
-"""Creates and checks the topics that a scorer needs."""
+"""Creates and checks the topics that the scorers need."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from stream_scorer.settings import GroupSettings
 MAX_BYTES: Final = "max.message.bytes"
 
 DEFAULT_PARTITIONS: Final = 12
-"""As many scorers can share the work; changing it later re-maps the cards."""
+"""The most scorers that can share the work. Changing it later moves cards to other partitions."""
 
 BROKER_DEFAULT_REPLICATION: Final = -1
-"""Kafka's word for "as the broker is configured" (KIP-464)."""
+"""Means "as the broker is configured" in Kafka's protocol (KIP-464)."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """One topic as it is, against what this system needs."""
+    """The state of one topic, compared with what this system needs."""
 
     name: str
     partitions: int
@@ -39,9 +39,9 @@ class TopicState:
 def wanted_topics(settings: TopicSettings) -> dict[str, dict[str, str]]:
     """The topics of the system and their configuration.
 
-    Output and dead letter topic take more than the input, so that whatever could be read can be
-    dead-lettered with its headers. Labels stay for ever: the last one for a transaction stands,
-    and the earlier ones are its history, so the topic is not compacted either.
+    Output and dead letter topic accept larger records than the input, so that every input record
+    can be dead-lettered with its headers. Labels are kept forever: the last one for a transaction
+    is valid and the earlier ones are its history, so the topic is not compacted either.
     """
     output = {MAX_BYTES: str(OUTPUT_MAX_BYTES)}
     return {
@@ -61,19 +61,19 @@ def ensure_topics(
     partitions: int = DEFAULT_PARTITIONS,
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
 ) -> list[TopicState]:
-    """Create the topics that are missing, and give scores and dead letters the input's partitions.
+    """Create missing topics, and extend output and dead letter topic to the input's partitions.
 
-    Outcomes name their partition themselves, so more partitions move none of them. All else that
-    is there is left as it is, and judged.
+    Each outcome is written to an explicit partition, so adding partitions does not move any.
+    Everything else about existing topics is checked and left unchanged.
 
     Raises:
         UsageError: no broker answers.
-        RetryableError, FatalError: the broker refused to make or extend a topic.
+        RetryableError, FatalError: the broker refused to create or extend a topic.
     """
     admin = open_admin(settings)
     wanted = wanted_topics(settings)
     found = existing_topics(settings, list(wanted), admin)
-    # An input that is already there decides: scores go to the same partition numbers.
+    # An existing input decides the count: scores go to the same partition numbers.
     count = found.get(settings.input_topic, partitions)
     missing = {name: config for name, config in wanted.items() if name not in found}
     made = create_topics(admin, missing, count, replication_factor) if missing else {}
@@ -81,19 +81,19 @@ def ensure_topics(
     short = [name for name in outcomes if found.get(name, count) < count]
     if short:
         extend_topics(admin, short, count)
-    return _judge(admin, settings, made, short)
+    return _check(admin, settings, made, short)
 
 
 def topic_states(settings: GroupSettings) -> list[TopicState]:
-    """The topics of the system that exist, judged.
+    """The existing topics of the system, checked.
 
     Raises:
         UsageError: no broker answers.
     """
-    return _judge(open_admin(settings), settings, {}, ())
+    return _check(open_admin(settings), settings, {}, ())
 
 
-def _judge(
+def _check(
     admin: AdminClient,
     settings: GroupSettings,
     made: Mapping[str, bool],
@@ -114,15 +114,17 @@ def _judge(
 
 
 def _size_limit(admin: AdminClient, name: str, otherwise: int) -> tuple[int, tuple[str, ...]]:
-    """What a topic takes; ``otherwise``, and a warning, where we have no right to ask."""
+    """The largest record of a topic; ``otherwise`` and a warning if we are not authorized."""
     try:
         return int(topic_config(admin, name).get(MAX_BYTES, "0")), ()
     except FatalError:
-        return otherwise, (f"no right to read {MAX_BYTES} (DESCRIBE_CONFIGS): it is not checked",)
+        return otherwise, (
+            f"not authorized to read {MAX_BYTES} (DESCRIBE_CONFIGS), so it is not checked",
+        )
 
 
 def _needed(settings: TopicSettings, name: str, counts: Mapping[str, int]) -> int | None:
-    """The partition count a topic must have; None where any will do."""
+    """The partition count a topic must have; None if any count is valid."""
     if name in (settings.output_topic, settings.dlq_topic):
         return counts.get(settings.input_topic)
     return None
@@ -131,17 +133,22 @@ def _needed(settings: TopicSettings, name: str, counts: Mapping[str, int]) -> in
 def topic_faults(
     name: str, partitions: int, max_bytes: int, needed_bytes: int, needed_partitions: int | None
 ) -> tuple[str, ...]:
-    """What is wrong with a topic, in words for its operator; empty when nothing is."""
+    """What is wrong with a topic, for its operator; empty if nothing is."""
     faults = []
     if needed_partitions is not None and partitions != needed_partitions:
-        mend = " (stream-scorer topics create extends it)" * (partitions < needed_partitions)
+        fix = (
+            " (add the missing partitions with: stream-scorer topics create)"
+            if partitions < needed_partitions
+            else ""
+        )
         faults.append(
-            f"{name} has {partitions} partitions, the input {needed_partitions}: a score goes to "
-            f"its input's partition number, so the counts must be equal{mend}"
+            f"{name} has {partitions} partitions, but the input has {needed_partitions}: a score "
+            "is written to the same partition number as its input, so the counts must be "
+            f"equal{fix}"
         )
     if max_bytes < needed_bytes:
         faults.append(
-            f"{name} takes records of {max_bytes} bytes, {needed_bytes} are needed: set "
-            f"{MAX_BYTES}={needed_bytes} on it"
+            f"{name} accepts records of up to {max_bytes} bytes, but {needed_bytes} are needed: "
+            f"set {MAX_BYTES}={needed_bytes} on it"
         )
     return tuple(faults)

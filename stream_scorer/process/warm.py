@@ -1,7 +1,8 @@
-"""Compiles the scorer's kernels ahead of time, so that a first start does not pay for it.
+"""Compiles the scorer's kernels ahead of time, so that the first start does not have to.
 
-numba keeps the machine code beside the sources (or in ``NUMBA_CACHE_DIR``), keyed by the
-processor; an image that is to start warm elsewhere is built with a fixed ``NUMBA_CPU_NAME``.
+numba caches the machine code next to the sources (or in ``NUMBA_CACHE_DIR``), keyed by the
+processor. An image that must start without compiling on other machines is built with a fixed
+``NUMBA_CPU_NAME``.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ TOPIC: Final = "transactions"
 
 
 def warm() -> float:
-    """Run each kernel of the scorer process once on a row; seconds it took."""
+    """Run each kernel of the scorer process once on one row; the seconds this took."""
     started = time.monotonic()
     row = {"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 1.0, "card1": 1.0}
     batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
@@ -51,7 +52,7 @@ def warm() -> float:
 
 
 def encode_sample_scores(batch: TransactionBatch, scores: NDArray[np.float64]) -> list[bytes]:
-    """Encode scores of a batch as the stream does; the encoded values."""
+    """The scores of a batch, encoded as the scorer encodes them."""
     return encode_scores(
         prefix(schema_fingerprint(load_schema("fraud_score")), None),
         batch,
@@ -68,7 +69,7 @@ def encode_sample_scores(batch: TransactionBatch, scores: NDArray[np.float64]) -
 
 
 def _stump(n_features: int) -> Forest:
-    """One tree with one split, with arrays of the types a parsed model has."""
+    """One tree with one split, with arrays of the same types as a parsed model."""
     tree = Tree(
         np.array([0]),
         np.array([0.5]),

@@ -1,4 +1,4 @@
-"""Several scorers on one machine: a process each, started and ended together."""
+"""Several scorers on one machine: one process each, started and stopped together."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ _GRACE_SECONDS: Final = 30.0
 def run_workers(count: int, metrics_port: int) -> int:
     """Run ``count`` scorers; their metrics are on consecutive ports from ``metrics_port``.
 
-    Ends when told to, or when one of them ends: then all end, and the caller's supervisor
-    starts them again. On Linux they also end when this process is killed. Returns 0 if all left
-    in good order, else 1.
+    Returns after SIGTERM or SIGINT, or when one scorer exits. Then all are stopped, and the
+    caller's supervisor should start them again. On Linux they also end when this process is
+    killed.
+
+    Returns:
+        0 if all scorers exited with 0, else 1.
     """
     stopping = False
 
@@ -38,7 +41,7 @@ def run_workers(count: int, metrics_port: int) -> int:
     while not stopping and all(child.poll() is None for child in children):
         time.sleep(_POLL_SECONDS)
     if not stopping:
-        log.error("a worker ended by itself: ending the others")
+        log.error("a worker exited unexpectedly: stopping the others")
     return _end(children)
 
 

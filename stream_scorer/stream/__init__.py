@@ -1,1 +1,1 @@
-"""Poll, score and commit: each input exactly one outcome."""
+"""Poll, score and commit: exactly one outcome for each input record."""

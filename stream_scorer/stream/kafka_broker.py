@@ -1,4 +1,4 @@
-"""The broker port on Apache Kafka: the consumer group, its rebalances, the fence."""
+"""The broker port on Apache Kafka: the consumer group, its rebalances, and the fence."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _CLOSE_SECONDS: Final = 5.0
 
 
 class KafkaBroker:
-    """A group member on Kafka. One thread owns it."""
+    """A member of a consumer group on Kafka. One thread owns it."""
 
     def __init__(
         self, settings: KafkaSettings, options: GroupOptions, *, is_transactional: bool = True
@@ -62,7 +62,7 @@ class KafkaBroker:
         )
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
-        """Records of the assigned partitions with the fence that holds for them."""
+        """Records of the assigned partitions, with the fence that is valid for them."""
         self._revoked.clear()
         for producer in self._producers:
             producer.serve()
@@ -71,30 +71,30 @@ class KafkaBroker:
             messages = [] if first is None else [first]
             if messages and max_records > 1:
                 messages += self._consumer.consume(max_records - 1, 0)
-            # Right here, before anything can be polled again: this is the fence.
+            # Taken before the next poll can change it: this is the fence.
             fence = self._fence() if messages else None
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
         good = [m for m in messages if m.error() is None]
-        self._look_at_errors([e for m in messages if (e := m.error()) is not None], bool(good))
+        self._raise_or_log([e for m in messages if (e := m.error()) is not None], bool(good))
         if self._revoked:
             good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
 
     def _fence(self) -> Any:
-        """The group's metadata; None if it would vouch for nobody.
+        """The group's metadata; None if it does not identify a member.
 
-        A classic member that was expelled, and has not noticed yet, can still be handed records:
-        its metadata then names no member, and offsets under such may be taken unfenced. Asked for
-        on both sides, since it may change in between.
+        A classic member that was expelled but has not noticed yet can still receive records. Its
+        metadata then names no member, and the broker may accept offsets without fencing them.
+        The member id is checked before and after, since it may change in between.
         """
         was_member = bool(self._consumer.memberid())
         fence = self._consumer.consumer_group_metadata()
         return fence if was_member and self._consumer.memberid() else None
 
     def begin(self) -> KafkaTransaction:
-        """Begin a transaction, on the producer that has rested longest."""
+        """Begin a transaction on the producer that has been idle longest."""
         return KafkaTransaction(self._begin(), self.assigned, self._rewind)
 
     def assigned(self) -> frozenset[int]:
@@ -102,7 +102,7 @@ class KafkaBroker:
         return self._assigned
 
     def lag(self) -> Mapping[int, int]:
-        """By the high watermarks of the last fetches."""
+        """Lag by the high watermarks of the last fetches."""
         found = {}
         for partition in self._assigned & self._positions.keys():
             try:
@@ -115,9 +115,10 @@ class KafkaBroker:
         return found
 
     def call_seconds(self) -> float:
-        """How long the transaction call under way has taken; any thread may ask.
+        """Seconds since the current transaction call began; safe to call from any thread.
 
-        None takes longer than the transaction timeout, unless the driver hangs (librdkafka #5456).
+        No call takes longer than the transaction timeout unless the driver hangs (librdkafka
+        #5456).
         """
         return self._calls.seconds()
 
@@ -128,14 +129,17 @@ class KafkaBroker:
         for close in closings:
             try:
                 serve_callbacks(close)
-            except (FatalError, RetryableError) as error:  # most likely why this member is closed
+            except (
+                FatalError,
+                RetryableError,
+            ) as error:  # probably the reason for closing this member
                 log.info("closing a client: %s", error)
 
-    def _look_at_errors(self, errors: Sequence[KafkaError], has_records: bool) -> None:
-        """Raise what came instead of records.
+    def _raise_or_log(self, errors: Sequence[KafkaError], has_records: bool) -> None:
+        """Raise an error that arrived instead of records.
 
-        Beside records an error is only logged, unless it ends the process anyway: the client
-        is past those records, and raising would skip them.
+        If records arrived too, an error is only logged, unless it is fatal: the client's position
+        is already past those records, and raising would skip them.
         """
         for error in errors:
             if error.code() == KafkaError._PARTITION_EOF:
@@ -146,10 +150,10 @@ class KafkaBroker:
             log.warning("%s", translated)
 
     def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
-        """Drop what a rebalance within this very poll took away.
+        """Drop records of partitions that a rebalance during this poll revoked.
 
-        A partition that came straight back is read again from its committed offset, since
-        another member may have had it in between.
+        A partition that was assigned again at once is read again from its committed offset, since
+        another member may have owned it in between.
         """
         kept = [m for m in messages if m.partition() not in self._revoked]
         back = self._revoked & self._assigned
@@ -175,15 +179,15 @@ class KafkaBroker:
         log.info("assigned", extra={"partitions": sorted(self._assigned)})
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
-        gone = {p.partition for p in partitions}
-        self._assigned -= gone
-        self._revoked |= gone
-        for partition in gone:
+        revoked = {p.partition for p in partitions}
+        self._assigned -= revoked
+        self._revoked |= revoked
+        for partition in revoked:
             self._positions.pop(partition, None)
-        log.info("revoked", extra={"partitions": sorted(gone)})
+        log.info("revoked", extra={"partitions": sorted(revoked)})
 
     def _begin(self) -> OutcomeProducer:
-        """The next producer in turn, which has begun a transaction."""
+        """Begin a transaction on the next producer in turn."""
         self._last_producer = (self._last_producer + 1) % len(self._producers)
         producer = self._producers[self._last_producer]
         producer.begin()
@@ -192,12 +196,12 @@ class KafkaBroker:
     def _rewind(self, batches: Sequence[Polled]) -> None:
         """Read the batches again."""
         first: dict[int, int] = {}
-        for polled in reversed(batches):  # of a partition in several the earliest counts
+        for polled in reversed(batches):  # of a partition in several, the earliest offset wins
             first |= polled.first_offsets()
         self._seek_to_committed(first)
 
     def _seek_to_committed(self, otherwise: Mapping[int, int]) -> None:
-        """Read partitions again from their committed offsets; ``otherwise`` where none is."""
+        """Read partitions again from their committed offsets; without one, from ``otherwise``."""
         mine = [TopicPartition(self._topic, p) for p in otherwise if p in self._assigned]
         if not mine:
             return
@@ -208,19 +212,19 @@ class KafkaBroker:
                 self._consumer.seek(target)
                 self._positions[found.partition] = offset
             except KafkaException as error:
-                # Lost in the meantime: its next owner starts at the committed offset.
+                # Revoked in the meantime: its next owner starts at the committed offset.
                 log.info("cannot seek: %s", error, extra={"partition": found.partition})
 
     def _committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
         """The group's committed offsets.
 
         Raises:
-            FatalError: they cannot be told. The consumer is past records that nobody committed, so
-                to go on would be to skip them; a new process begins at the right place.
+            FatalError: they cannot be read. The consumer's position is past records that were not
+                committed, so continuing would skip them. A new process starts at the right offset.
         """
         try:
             return self._calls.make(
                 lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
             )
         except RetryableError as error:
-            raise FatalError(f"cannot go back to the committed offsets: {error}") from error
+            raise FatalError(f"cannot rewind to the committed offsets: {error}") from error

@@ -17,7 +17,7 @@ class TransactionCalls:
     """The transaction calls of one group member, one at a time.
 
     Args:
-        timeout: seconds for which a retriable call is made again.
+        timeout: seconds for which a retriable call is repeated.
     """
 
     def __init__(self, timeout: float) -> None:
@@ -25,10 +25,10 @@ class TransactionCalls:
         self._called_at: float | None = None
 
     def make(self, call: Callable[[], _T]) -> _T:
-        """Make a call, again while its error is retriable, until the deadline.
+        """Make a call, and repeat it until the deadline while its error is retriable.
 
         Raises:
-            RetryableError, FatalError: what it failed with last.
+            RetryableError, FatalError: the last failure.
         """
         deadline = time.monotonic() + self._timeout
         while True:
@@ -46,13 +46,13 @@ class TransactionCalls:
                 self._called_at = None
 
     def seconds(self) -> float:
-        """How long the call under way has taken, 0 without one; any thread may ask."""
+        """Seconds since the current call began, 0 without one; safe to call from any thread."""
         called_at = self._called_at
         return 0.0 if called_at is None else time.monotonic() - called_at
 
 
 def serve_callbacks(wait: Callable[[], _T]) -> _T:
-    """Make a call that serves a client's callbacks; an unusable client raises out of any of them.
+    """Make a call that serves a client's callbacks; an unusable client raises from any such call.
 
     Raises:
         RetryableError, FatalError: the driver's error.

@@ -16,9 +16,9 @@ MAX_BATCH_BYTES: Final = 1_000_000  # librdkafka's default, below the broker's o
 
 @dataclass(frozen=True, slots=True)
 class GroupOptions:
-    """How the member takes part in its group, and how long its transactions may take.
+    """How a member joins its group, and how long its transactions may take.
 
-    A killed member costs its partitions up to session timeout + transaction timeout of waiting.
+    After a member is killed, its partitions wait for up to session timeout + transaction timeout.
     """
 
     group_id: str
@@ -28,21 +28,22 @@ class GroupOptions:
     max_poll_interval_ms: int = 60_000
     txn_timeout_ms: int = 15_000
     producers: int = 2
-    """Transactions take turns on them, one at a time. A producer that begins again while the broker
-    still writes the markers of its last commit is told CONCURRENT_TRANSACTIONS, and librdkafka
-    then waits 20 ms; while one rests, the other works."""
+    """Transactions alternate between this many producers. If a producer begins again while
+    the broker still writes the markers of its last commit, the broker answers
+    CONCURRENT_TRANSACTIONS and librdkafka waits 20 ms. With two, one is idle while the other works.
+    """
     max_batch_bytes: int = MAX_BATCH_BYTES
-    """No batch is larger: a topic's ``max.message.bytes`` holds for whole batches."""
+    """The largest produce batch: a topic's ``max.message.bytes`` limits whole batches."""
 
 
 def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:
-    """Of the consumer, a member of the scorers' group."""
+    """The configuration of the consumer, a member of the scorers' group."""
     config = consumer_config(
         settings,
         options.group_id,
         **{
             "max.poll.interval.ms": options.max_poll_interval_ms,
-            # Some ten batches ahead: enough to keep busy, bounded in memory.
+            # About ten batches ahead: enough to keep the loop busy, with bounded memory.
             "queued.min.messages": 20_000,
             "queued.max.messages.kbytes": 65_536,
             "fetch.wait.max.ms": 20,
@@ -53,8 +54,8 @@ def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, A
     return config | {
         "partition.assignment.strategy": "cooperative-sticky",
         "session.timeout.ms": options.session_timeout_ms,
-        # A cooperative rebalance has a second round, which a member learns of by its heartbeat:
-        # until then the partitions that move wait.
+        # A cooperative rebalance has a second round, which a member learns of from its heartbeat.
+        # The partitions that move wait until then.
         "heartbeat.interval.ms": max(options.session_timeout_ms // 15, 200),
     }
 
@@ -64,14 +65,14 @@ def txn_producer_config(
     options: GroupOptions,
     on_delivery: Callable[[KafkaError | None, Message], None],
 ) -> dict[str, Any]:
-    """Of a transactional producer."""
+    """The configuration of a transactional producer."""
     return producer_config(
         settings,
         **{
-            # Unique for each live process, under a prefix that an ACL can name.
+            # Unique for each live process, with a prefix that an ACL can match.
             "transactional.id": f"{options.group_id}-{uuid.uuid4()}",
             "transaction.timeout.ms": options.txn_timeout_ms,
-            "linger.ms": 1,  # flush comes at once: waiting longer only adds latency
+            "linger.ms": 1,  # a flush follows at once, so a longer linger only adds latency
             "batch.num.messages": 10_000,
             "batch.size": options.max_batch_bytes,
             "queue.buffering.max.messages": 1_000_000,

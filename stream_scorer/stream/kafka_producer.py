@@ -1,4 +1,4 @@
-"""A producer of scores and dead letters, and whether its records were acknowledged."""
+"""Produces scores and dead letters, and checks that they were acknowledged."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, txn_producer_config
 from stream_scorer.stream.ports import Outgoing
 
-_INIT_SECONDS: Final = 30.0  # a coordinator that has just started loads its log first
+_INIT_SECONDS: Final = 30.0  # a coordinator that has just started first loads its log
 _FULL_QUEUE_SECONDS: Final = 0.05
 
 
 class OutcomeProducer:
-    """One client of the driver; one thread uses it at a time.
+    """A driver's producer. One thread uses it at a time.
 
     Args:
-        settings: the broker's.
-        options: transaction timeout and sizes.
-        calls: makes the transaction calls of the member it belongs to.
-        is_transactional: False for comparisons only: such a producer can repeat records.
+        settings: how to connect to the broker.
+        options: transaction timeout and batch size.
+        calls: makes the transaction calls of the group member.
+        is_transactional: False only for comparisons: such a producer can duplicate records.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class OutcomeProducer:
         self._client = build_client(Producer, config)
 
     def connect(self) -> None:
-        """Register the transactional id, which fences an earlier producer that has it."""
+        """Register the transactional id, which fences any earlier producer with the same id."""
         if self._is_transactional:
             self._calls.make(partial(self._client.init_transactions, _INIT_SECONDS))
 
     def serve(self) -> None:
-        """Take what the client reports; an idle one piles up errors while there is an outage."""
+        """Serve the client's callbacks; an idle client queues up errors during an outage."""
         serve_callbacks(partial(self._client.poll, 0))
 
     def begin(self) -> None:
@@ -68,7 +68,7 @@ class OutcomeProducer:
             self._calls.make(self._client.begin_transaction)
 
     def publish(self, records: Sequence[Outgoing]) -> None:
-        """Produce, and wait for every acknowledgement.
+        """Produce records and wait until all are acknowledged.
 
         Raises:
             RetryableError, FatalError: a record was not acknowledged.
@@ -90,7 +90,7 @@ class OutcomeProducer:
             raise _publish_error(cause, str(message.topic()), message.partition())
 
     def send_offsets(self, topic: str, offsets: Mapping[int, int], fence: Any) -> None:
-        """Add the next offsets to read to the transaction, under the poll's group metadata."""
+        """Add the next offsets to read to the transaction, with the poll's group metadata."""
         places = [TopicPartition(topic, p, o) for p, o in offsets.items()]
         self._calls.make(
             lambda: self._client.send_offsets_to_transaction(places, fence, self._timeout)
@@ -101,16 +101,16 @@ class OutcomeProducer:
         self._calls.make(lambda: self._client.commit_transaction(self._timeout))
 
     def abort(self) -> None:
-        """Abort the transaction; what is still in flight is flushed first (librdkafka #4849)."""
+        """Abort the transaction, after flushing the records in flight (librdkafka #4849)."""
         self._flush()
         self._calls.make(lambda: self._client.abort_transaction(self._timeout))
 
     def close(self, seconds: float) -> None:
-        """Flush within so many seconds."""
+        """Flush, for at most ``seconds``."""
         serve_callbacks(partial(self._client.flush, seconds))
 
     def _flush(self) -> int:
-        """Wait for acknowledgements; how many did not come."""
+        """Wait for acknowledgements; the number of records that got none."""
         return serve_callbacks(partial(self._client.flush, self._timeout))
 
     def _on_delivery(self, error: KafkaError | None, message: Message) -> None:
@@ -121,20 +121,21 @@ class OutcomeProducer:
 def _publish_error(
     error: KafkaError, topic: str, partition: int | None
 ) -> RetryableError | FatalError:
-    """Why a record could not be written, and what helps.
+    """Why a record could not be written, and how to fix it.
 
-    The topics' limits are read when the process starts. Where one has changed, only a new process
-    helps: it waits for the topics, or dead-letters what no longer fits.
+    The topics' limits are read when the process starts. After one has changed, only a new process
+    can continue: it waits for the topics, or dead-letters records that no longer fit.
     """
     if error.code() == KafkaError.MSG_SIZE_TOO_LARGE:
         return FatalError(
             f"topic {topic} now accepts only smaller records than when this process started "
-            "(max.message.bytes): a restarted process keeps to the new limit"
+            "(max.message.bytes); restart the process to apply the new limit"
         )
     if error.code() == KafkaError._UNKNOWN_PARTITION:
         return FatalError(
-            f"topic {topic} has no partition {partition}, but the input has: an outcome goes to "
-            "its input's partition number (stream-scorer topics create extends it)"
+            f"topic {topic} has no partition {partition}, but the input topic has: an outcome is "
+            "written to the same partition number as its input (add the missing partitions with: "
+            "stream-scorer topics create)"
         )
     failure = translate(KafkaException(error))
     return type(failure)(f"topic {topic}: {failure}")

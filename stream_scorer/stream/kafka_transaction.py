@@ -2,14 +2,14 @@
 
 The order of calls (KIP-98, KIP-447):
 
-1. ``begin_transaction``, by whoever makes the :class:`KafkaTransaction`.
-2. ``produce`` every record, then ``flush``: with everything acknowledged the next two calls
+1. ``begin_transaction``, by the creator of the :class:`KafkaTransaction`.
+2. ``produce`` every record, then ``flush``: once everything is acknowledged, the next two calls
    take milliseconds, and an early ``abort_transaction`` cannot hit unregistered partitions,
    which is fatal (librdkafka #4849).
 3. ``send_offsets_to_transaction`` with the group metadata of the poll, the fence.
 4. ``commit_transaction``
 
-Any failure: ``flush``, ``abort_transaction``, rewind to the committed offsets.
+On any failure: ``flush``, ``abort_transaction``, rewind to the committed offsets.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ class KafkaTransaction:
     """A transaction that has begun.
 
     Args:
-        producer: it began the transaction.
-        owned: the partitions assigned now.
-        rewind: reads the batches' partitions again from the committed offsets.
+        producer: the producer that began the transaction.
+        owned: the partitions that are assigned now.
+        rewind: makes the consumer read the batches' partitions again from the committed offsets.
     """
 
     def __init__(
@@ -42,16 +42,16 @@ class KafkaTransaction:
         self._rewind = rewind
 
     def publish(self, records: Sequence[Outgoing]) -> None:
-        """Produce and wait for every acknowledgement."""
+        """Produce records and wait until all are acknowledged."""
         self._producer.publish(records)
 
     def commit(self, polled: Polled) -> None:
-        """Send the offsets under the poll's fence, then commit."""
+        """Send the offsets with the poll's fence, then commit."""
         if polled.fence is None:
             raise RetryableError("kafka: not a member of the group when the batch was polled")
         offsets = polled.next_offsets()
         if not offsets.keys() <= self._owned():
-            # Metadata of a member that owns nothing would be accepted without fencing.
+            # The broker would accept the metadata of a member that owns nothing, without fencing.
             raise RetryableError("kafka: the batch's partitions are no longer assigned")
         self._producer.send_offsets(polled.topic, offsets, polled.fence)
         try:
@@ -61,8 +61,8 @@ class KafkaTransaction:
             code = cause.args[0] if isinstance(cause, KafkaException) else None
             if isinstance(code, KafkaError) and code.txn_requires_abort():
                 raise
-            # Nobody here knows whether it was committed; the broker does, and the offsets are
-            # part of it, so a new process starts at the right place.
+            # This process cannot know whether it was committed. The broker does, and the offsets
+            # are part of the transaction, so a new process starts at the right offset.
             raise FatalError(f"the commit's outcome is unknown: {error}") from error
 
     def abort(self, *polled: Polled) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
@@ -25,7 +26,7 @@ AHEAD_FROM_RECORDS: Final = 64  # in a batch; below, a thread costs more than it
 
 
 class Step(Enum):
-    """What one turn of the loop did."""
+    """What one iteration of the loop did."""
 
     IDLE = auto()
     COMMITTED = auto()
@@ -33,10 +34,10 @@ class Step(Enum):
 
 
 class Observer(Protocol):
-    """Told what the loop does, for metrics and health."""
+    """Receives the loop's events, for metrics and health."""
 
     def heartbeat(self) -> None:
-        """The loop is alive."""
+        """The loop is alive; called at the start of each iteration."""
         ...
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
@@ -44,8 +45,31 @@ class Observer(Protocol):
         ...
 
     def aborted(self, reason: str) -> None:
-        """A transaction was aborted."""
+        """A batch was aborted and will be retried."""
         ...
+
+    def timed(self, step: str, seconds: float) -> None:
+        """A step of a batch (score, publish or commit) has finished.
+
+        Called from the thread that ran the step, which may not be the loop's.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """The size of batches, and how long to wait for them.
+
+    Attributes:
+        max_records: the largest number of records in a batch.
+        max_wait_seconds: how long an idle poll waits for a first record.
+        ahead_from_records: the next batch is scored ahead only if this one has at least this many
+            records.
+    """
+
+    max_records: int
+    max_wait_seconds: float
+    ahead_from_records: int = AHEAD_FROM_RECORDS
 
 
 class _Scored(NamedTuple):
@@ -63,9 +87,18 @@ class ScorerLoop:
     in a second thread. The order of calls on the broker stays strict: poll, poll ahead, begin …
     commit, poll ahead, begin …; no transaction is held across a poll, each batch commits under
     the fence of its own poll, and when a batch is aborted the one scored ahead is dropped and
-    read again with it. ``refusal`` says why a batch must not be committed but scored again, if
-    so: its model was found out meanwhile. ``timed(step, seconds)`` is told what the steps of a
-    batch took (score, publish, commit), from the thread that did them.
+    both are read again.
+
+    Args:
+        broker: a member of the consumer group.
+        pipeline: scores a batch.
+        model: the current bundle; None until a first one is loaded.
+        guard: stops the process when too many records are rejected.
+        observer: receives the loop's events.
+        options: the size of batches.
+        refusal: the reason why a scored batch must not be committed but scored again, or None.
+            A batch is refused if its model version has failed its guard in the meantime.
+        clock: epoch seconds.
     """
 
     def __init__(
@@ -75,55 +108,58 @@ class ScorerLoop:
         model: Callable[[], Bundle | None],
         guard: RejectionGuard,
         observer: Observer,
-        max_records: int,
-        max_wait_seconds: float,
-        clock: Callable[[], float] = time.time,
-        ahead_from_records: int = AHEAD_FROM_RECORDS,
+        options: LoopOptions,
         refusal: Callable[[Outcome], str | None] = lambda _: None,
-        timed: Callable[[str, float], None] = lambda *_: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._broker = broker
         self._pipeline = pipeline
         self._model = model
         self._guard = guard
         self._observer = observer
-        self._max_records = max_records
-        self._max_wait_seconds = max_wait_seconds
-        self._clock = clock
-        self._ahead_from_records = ahead_from_records
+        self._options = options
         self._refusal = refusal
-        self._timed = timed
+        self._clock = clock
         self.in_flight = 0
-        """Records polled and not committed yet; any thread may look."""
+        """Records polled and not committed yet; safe to read from any thread."""
         self._aborts = 0
         self._ahead: _Scored | None = None
         self._committer = ThreadPoolExecutor(1, thread_name_prefix="commit")
 
-    def run(self, is_stopping: Callable[[], bool], pause: Callable[[float], None]) -> None:
-        """Run until told to stop; the batches at hand are finished first.
+    def run(
+        self,
+        is_stopping: Callable[[], bool],
+        pause: Callable[[float], None],
+        after_each: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Run until ``is_stopping``, then commit the batch that was scored ahead.
 
-        ``pause`` waits for a number of seconds, or less when it is time to stop.
+        Args:
+            is_stopping: checked before each iteration.
+            pause: waits for a number of seconds, or less if the process is stopping.
+            after_each: called in this thread after each iteration.
         """
         while not is_stopping():
             if self.run_once() is Step.ABORTED:
                 pause(self.backoff())
+            after_each()
         self.finish()
 
     def backoff(self) -> float:
-        """Seconds to wait before the next try; grows while tries fail."""
+        """Seconds to wait before the next attempt; doubles with each failure, up to a limit."""
         doublings = min(self._aborts - 1, _MAX_DOUBLINGS)  # a double's exponent is bounded
         return min(_FIRST_BACKOFF_SECONDS * 2.0**doublings, _LAST_BACKOFF_SECONDS)
 
     def run_once(self) -> Step:
-        """One turn: at most one batch, which is committed whole or not at all.
+        """Run one iteration: at most one batch, which is committed completely or not at all.
 
         Raises:
-            FatalError: the process must end; whatever was not committed will be read again.
+            FatalError: the process must end; records that were not committed will be redelivered.
         """
         self._observer.heartbeat()
         batch, self._ahead = self._ahead, None
         if batch is None:
-            polled = self._poll(self._max_wait_seconds)
+            polled = self._poll(self._options.max_wait_seconds)
             if not isinstance(polled, Polled):
                 return polled
             self.in_flight = len(polled)
@@ -132,8 +168,8 @@ class ScorerLoop:
                 return scored
             batch = scored
         refusal = self._refusal(batch.outcome)
-        if refusal is not None:  # before its rejections count: they are the model's
-            self._again(batch.polled)
+        if refusal is not None:  # before the guard counts its rejections: the model caused them
+            self._rewind(batch.polled)
             self.in_flight = 0
             return self._failed(refusal)
         self._guard.check(len(batch.polled), batch.outcome.rejections)
@@ -144,7 +180,7 @@ class ScorerLoop:
         return step
 
     def finish(self) -> None:
-        """Commit what was scored ahead; nothing new is polled."""
+        """Commit the batch that was scored ahead, without polling again."""
         batch, self._ahead = self._ahead, None
         if batch is not None and self._refusal(batch.outcome) is None:
             self._guard.check(len(batch.polled), batch.outcome.rejections)
@@ -155,38 +191,41 @@ class ScorerLoop:
         if self._model() is None:
             return self._failed("no model is loaded yet")
         try:
-            polled = self._broker.poll(self._max_records, timeout)
+            polled = self._broker.poll(self._options.max_records, timeout)
         except RetryableError as error:
             return self._failed(str(error))
         return Step.IDLE if polled is None else polled
 
     def _poll_ahead(self, polled: Polled) -> Polled | None:
-        """What is there already, if a backlog is likely; before the transaction begins."""
-        if len(polled) < self._ahead_from_records:
+        """Records that have already arrived, if a backlog is likely.
+
+        Called before the transaction begins.
+        """
+        if len(polled) < self._options.ahead_from_records:
             return None
         try:
-            return self._broker.poll(self._max_records, 0)
+            return self._broker.poll(self._options.max_records, 0)
         except RetryableError as error:
             log.info("cannot poll ahead: %s", error)
             return None
 
     def _score(self, polled: Polled, uncommitted: Polled | None) -> _Scored | Step:
-        """Score a batch; ``uncommitted`` is the one before it, whose fate is another thread's."""
-        bundle = self._model()  # once, after the wait: the batch has one version, the newest
+        """Score a batch; ``uncommitted`` is the previous one, while another thread commits it."""
+        bundle = self._model()  # once, after the wait: one version scores the batch, the newest
         if bundle is None:
-            raise FatalError("the model that was loaded is gone")
+            raise FatalError("the loaded model has disappeared")
         started = time.monotonic()
         try:
             outcome = self._pipeline.process(polled, bundle, int(self._clock() * 1000))
-        except RetryableError as error:  # a schema registry that does not answer
+        except RetryableError as error:  # the schema registry does not answer
             if uncommitted is None:
-                self._again(polled)
+                self._rewind(polled)
             return self._failed(str(error))
-        self._timed("score", time.monotonic() - started)
+        self._observer.timed("score", time.monotonic() - started)
         return _Scored(polled, outcome, started)
 
     def _commit(self, batch: _Scored, following: Polled | None) -> Step:
-        """Publish and commit ``batch``; meanwhile score ``following``, which is kept for later."""
+        """Publish and commit ``batch`` while scoring ``following`` for the next iteration."""
         txn = self._begin()
         if following is None:
             problem = self._publish(txn, batch)
@@ -200,14 +239,14 @@ class ScorerLoop:
         finally:
             problem = publishing.result()
         if problem is not None:
-            # Committing what was scored ahead would now skip this batch: both come again.
+            # Committing the batch scored ahead would now skip this one: both are read again.
             txn.abort(batch.polled, following)
             return self._failed(problem)
         step = self._committed(batch)
         if isinstance(ahead, _Scored):
             self._ahead = ahead
         else:
-            self._again(following)
+            self._rewind(following)
             step = ahead
         return step
 
@@ -217,20 +256,20 @@ class ScorerLoop:
         self._observer.committed(batch.polled, batch.outcome, time.monotonic() - batch.started)
         return Step.COMMITTED
 
-    def _again(self, polled: Polled) -> None:
-        # An empty transaction is the one way back to the committed offsets.
+    def _rewind(self, polled: Polled) -> None:
+        # Aborting an empty transaction is the only way back to the committed offsets.
         self._begin().abort(polled)
 
     def _begin(self) -> Txn:
         try:
             return self._broker.begin()
         except RetryableError as error:
-            # Without a transaction there is no abort to rewind the batch with, and to go on
-            # would be to skip it; a new process reads it again.
+            # Without a transaction there is no abort to rewind the batch with, and continuing
+            # would skip it. A new process reads it again.
             raise FatalError(f"cannot begin a transaction: {error}") from error
 
     def _publish(self, txn: Txn, batch: _Scored) -> str | None:
-        """Publish and commit; why it must be aborted, if it must."""
+        """Publish and commit; the reason to abort the batch, or None if it was committed."""
         started = time.monotonic()
         try:
             txn.publish(batch.outcome.records)
@@ -238,13 +277,13 @@ class ScorerLoop:
             txn.commit(batch.polled)
         except RetryableError as error:
             return str(error)
-        self._timed("publish", published - started)
-        self._timed("commit", time.monotonic() - published)
+        self._observer.timed("publish", published - started)
+        self._observer.timed("commit", time.monotonic() - published)
         return None
 
     def _failed(self, reason: str) -> Step:
         self._aborts += 1
         self.in_flight = 0
         self._observer.aborted(reason)
-        log.warning("batch put off: %s", reason, extra={"attempt": self._aborts})
+        log.warning("batch aborted, will be retried: %s", reason, extra={"attempt": self._aborts})
         return Step.ABORTED

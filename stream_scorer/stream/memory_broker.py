@@ -1,7 +1,7 @@
-"""The broker port in memory: Kafka's transaction and group semantics, and faults on demand.
+"""An in-memory fake of the broker port: Kafka's transaction and group semantics, scripted faults.
 
-What an open transaction published is invisible; a commit under a fence of an older generation
-is refused; an abort makes the member read again from the committed offsets.
+Records of an open transaction are invisible. A commit with a fence of an older generation is
+refused. After an abort the member reads again from the committed offsets.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream_scorer.stream.ports import Outgoing, Polled
 
 
 class Record(NamedTuple):
-    """A record at rest in a partition; its place in the list is its offset."""
+    """A record stored in a partition; its index in the list is its offset."""
 
     key: bytes | None
     value: bytes | None
@@ -31,8 +31,8 @@ class MemoryCluster:
     """Topics, and one consumer group on one input topic.
 
     ``faults`` maps an operation (``poll``, ``begin``, ``publish``, ``commit``) to exceptions that
-    its next calls raise, one each; None lets a call pass. Partitions in ``silent`` deliver nothing,
-    without a word.
+    its next calls raise, one each; None lets a call succeed. Partitions in ``silent`` deliver no
+    records and no error.
     """
 
     topic: str
@@ -45,11 +45,11 @@ class MemoryCluster:
     silent: set[int] = field(default_factory=set)
 
     def produce(self, partition: int, record: Record) -> None:
-        """Append a committed record to the input."""
+        """Append a committed record to the input topic."""
         self.logs[self.topic, partition].append(record)
 
     def read(self, topic: str) -> list[tuple[int, Record]]:
-        """(partition, record) of everything committed to a topic."""
+        """(partition, record) of every record committed to a topic."""
         return [
             (partition, record)
             for (name, partition), records in sorted(self.logs.items())
@@ -58,24 +58,24 @@ class MemoryCluster:
         ]
 
     def join(self, member: MemoryBroker) -> None:
-        """Rebalance with one member more."""
+        """Add a member and rebalance."""
         self.members.append(member)
         self.rebalance()
 
     def leave(self, member: MemoryBroker) -> None:
-        """Rebalance with one member less."""
+        """Remove a member and rebalance."""
         if member in self.members:
             self.members.remove(member)
             self.rebalance()
 
     def rebalance(self) -> None:
-        """Deal the partitions out anew; every fence taken before is void."""
+        """Assign the partitions again; every fence taken before becomes invalid."""
         self.generation += 1
         for place, member in enumerate(self.members):
-            member.take_over(frozenset(range(place, self.partitions, len(self.members))))
+            member.assign(frozenset(range(place, self.partitions, len(self.members))))
 
     def fail(self, operation: str) -> None:
-        """Raise the fault that is scripted for this call, if any."""
+        """Raise the fault scripted for this call, if any."""
         script = self.faults.get(operation)
         if script and (fault := script.pop(0)) is not None:
             raise fault
@@ -91,7 +91,7 @@ class MemoryBroker:
         cluster.join(self)
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
-        """What is there, at once; partitions in turn."""
+        """The available records, without waiting, partition by partition."""
         del timeout
         self._cluster.fail("poll")
         found: list[tuple[int, int, Record]] = []
@@ -119,11 +119,11 @@ class MemoryBroker:
         return MemoryTxn(self, self._cluster)
 
     def assigned(self) -> frozenset[int]:
-        """The partitions dealt to this member."""
+        """The partitions assigned to this member."""
         return self._assigned
 
     def lag(self) -> Mapping[int, int]:
-        """Records behind the position, by partition."""
+        """Records after the position, by partition."""
         logs, topic = self._cluster.logs, self._cluster.topic
         return {p: len(logs[topic, p]) - self._positions[p] for p in self._assigned}
 
@@ -131,8 +131,8 @@ class MemoryBroker:
         """Leave the group."""
         self._cluster.leave(self)
 
-    def take_over(self, partitions: frozenset[int]) -> None:
-        """Own exactly these partitions; new ones are read from their committed offsets."""
+    def assign(self, partitions: frozenset[int]) -> None:
+        """Replace the assignment; new partitions are read from their committed offsets."""
         for partition in partitions - self._assigned:
             self._positions[partition] = self._cluster.committed.get(partition, 0)
         self._assigned = partitions
@@ -145,7 +145,7 @@ class MemoryBroker:
 
 
 class MemoryTxn:
-    """A transaction: nothing of it shows before ``commit``."""
+    """A transaction: its records become visible at ``commit``."""
 
     def __init__(self, broker: MemoryBroker, cluster: MemoryCluster) -> None:
         self._broker = broker
@@ -153,21 +153,21 @@ class MemoryTxn:
         self._pending: list[Outgoing] = []
 
     def publish(self, records: Sequence[Outgoing]) -> None:
-        """Hold records back until the commit."""
+        """Keep records until the commit."""
         self._cluster.fail("publish")
         self._pending += records
 
     def commit(self, polled: Polled) -> None:
-        """Append what was held back and move the offsets, if the fence still holds."""
+        """Append the records and move the offsets, if the fence is still valid."""
         self._cluster.fail("commit")
         if polled.fence != self._cluster.generation:
-            raise RetryableError("fenced: the group has moved on since this batch was polled")
+            raise RetryableError("fenced: the group has rebalanced since this batch was polled")
         for topic, partition, key, value, headers in self._pending:
             self._cluster.logs[topic, partition].append(Record(key, value, headers))
         self._cluster.committed.update(polled.next_offsets())
 
     def abort(self, *polled: Polled) -> None:
-        """Forget what was held back and rewind."""
+        """Discard the records and rewind."""
         self._pending.clear()
         for batch in polled:
             self._broker.rewind(batch)

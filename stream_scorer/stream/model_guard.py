@@ -1,4 +1,4 @@
-"""Stands between scoring and committing: a version that misbehaves commits no more."""
+"""Checks each scored batch before its commit: a version that failed its guard commits no more."""
 
 from __future__ import annotations
 
@@ -11,50 +11,50 @@ from stream_scorer.stream.outcome import Outcome
 
 
 class Watcher(Protocol):
-    """What the guard needs of whoever loads the models."""
+    """What the guard needs from the object that loads the models."""
 
     @property
     def probation(self) -> Probation | None:
-        """The probation of the version that serves, while there is one."""
+        """The probation of the current version, while it is on probation."""
         ...
 
     def is_withdrawn(self, version: str) -> bool:
-        """Whether a version was rejected and another one scores by now."""
+        """Whether a version was rejected and another one has replaced it."""
         ...
 
     def fall_back(self, probation: Probation, trip: Trip) -> None:
-        """Serve the version before."""
+        """Roll back to the previous version."""
         ...
 
 
 class ModelGuard:
-    """Looks at each batch before its commit; belongs to the loop's thread."""
+    """Checks each batch before its commit. The loop's thread owns it."""
 
     def __init__(self, watcher: Watcher) -> None:
         self._watcher = watcher
-        self._looked_at: Probation | None = None
+        self._checked: Probation | None = None
 
     def refusal(self, outcome: Outcome) -> str | None:
-        """Why this batch must not be committed but scored again, by the version before.
+        """The reason why the previous version must score this batch again; None to commit it.
 
-        Nothing a version scored is committed after it was rejected, so the batch that shows what
-        is wrong with it is the first that its successor scores again.
+        Nothing that a version scored is committed after the version was rejected. So the batch
+        that reveals the problem is the first one that the previous version scores again.
         """
         version = outcome.model_version
-        self._looked_at = None
+        self._checked = None
         probation = self._watcher.probation
         if probation is not None and probation.version == version:
             errors = sum(rejection.stage is Stage.SCORE for rejection in outcome.rejections)
             trip = probation.check(outcome.scores, outcome.flagged, errors)
             if trip is None:
-                self._looked_at = probation
+                self._checked = probation
                 return None
             self._watcher.fall_back(probation, trip)
         if self._watcher.is_withdrawn(version):
-            return f"scored by version {version}, which is rejected"
+            return f"scored by version {version}, which was rejected"
         return None
 
     def committed(self) -> None:
-        """The batch looked at last was committed."""
-        if self._looked_at is not None:
-            self._looked_at.accept()
+        """The batch checked last was committed."""
+        if self._checked is not None:
+            self._checked.accept()

@@ -1,4 +1,4 @@
-"""The outcome of one polled batch, and where it goes."""
+"""The outcome of one polled batch, and the topics it is written to."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stream_scorer.stream.ports import Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """Where outcomes go, how scores are framed, and how large a record may be by topic."""
+    """The topics of outcomes, the framing of scores, and the largest record of each topic."""
 
     output: str
     dlq: str
@@ -26,7 +26,7 @@ class Destinations:
     def limit(self, topic: str) -> int:
         """Bytes of key, value and headers that fit into one record.
 
-        The topic has a limit and so has our producer, whatever the topic would take.
+        Both the topic and our producer have a limit; the smaller one counts.
         """
         allowed = min(self.max_bytes.get(topic, OUTPUT_MAX_BYTES), OUTPUT_MAX_BYTES)
         return allowed - OVERHEAD_BYTES
@@ -34,7 +34,7 @@ class Destinations:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one polled batch, in input order: one outgoing record for each."""
+    """The outcome of one polled batch: one outgoing record for each input, in input order."""
 
     records: Sequence[Outgoing]
     scored: int

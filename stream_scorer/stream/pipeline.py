@@ -1,4 +1,4 @@
-"""From polled records to outgoing ones: decode, score, encode. Pure: no clock, no socket."""
+"""Turns polled records into outgoing ones: decode, score, encode. Pure: no clock, no socket."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from stream_scorer.stream.ports import Outgoing, Polled
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 
 _MAX_TRACE_BYTES: Final = 1024  # W3C Trace Context: a tracestate of 512 must be propagated
-_LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc takes no more than 32 MiB as a hint
+_LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc accepts at most 32 MiB as a hint
 
 
 class Pipeline:
-    """Decodes, scores and encodes; holds only the decode plans of the writers met."""
+    """Decodes, scores and encodes. Its only state is the decode plans of writer schemas seen."""
 
     def __init__(self, decoder: TransactionDecoder, to: Destinations) -> None:
         self._decoder = decoder
         self._to = to
-        _keep_freed_memory()
+        _retain_freed_memory()
 
     def process(self, polled: Polled, bundle: Bundle, now_ms: int) -> Outcome:
         """One outcome for each record, in input order, all by one model version.
 
-        ``now_ms`` (epoch milliseconds) goes into the scores as ``scored_at`` and into nothing
-        else.
+        ``now_ms`` (epoch milliseconds) is used only for the scores' ``scored_at``.
         """
         decoded = self._decoder.decode(polled.values, polled.headers)
         rejections = list(decoded.rejections)
@@ -75,9 +74,9 @@ class Pipeline:
         kept: NDArray[np.int64],
         rejections: list[Rejection],
     ) -> list[tuple[NDArray[np.int64], Scores]]:
-        """Parts of the batch with their scores; what cannot be scored becomes a rejection.
+        """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
-        A batch that raises as a whole is halved until the guilty record stands alone.
+        A batch that raises is split in half until the record at fault is alone.
         """
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
         done: list[tuple[NDArray[np.int64], Scores]] = []
@@ -86,7 +85,7 @@ class Pipeline:
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
                 scores = score(part, bundle)
-            except (ScorerError, MemoryError):  # no record's fault
+            except (ScorerError, MemoryError):  # not a record's fault
                 raise
             except Exception as error:
                 if len(rows) == 1:
@@ -143,7 +142,7 @@ class Pipeline:
             sent = common + trace(given) if given else common
             key = keys[row]
             if len(value) + (len(key) if key else 0) > limit:
-                reason = f"the score has {len(value)} bytes, more than {topic} takes"
+                reason = f"the score has {len(value)} bytes, more than topic {topic} accepts"
                 rejections.append(Rejection(row, Stage.PUBLISH, reason))
                 continue
             records[row] = Outgoing(topic, partition, key, value, sent)
@@ -156,7 +155,7 @@ class Pipeline:
         )
         headers: list[Header] = [*(polled.headers[row] or []), *own]
         room = self._to.limit(self._to.dlq) - headers_size(headers) - len(key or b"")
-        if room < 0:  # headers of megabytes: the coordinates matter more than they do
+        if room < 0:  # headers of megabytes: keep the source coordinates and drop them
             headers, room = own, self._to.limit(self._to.dlq) - headers_size(own)
             key = None if key and len(key) > room else key
             room -= len(key or b"")
@@ -166,19 +165,19 @@ class Pipeline:
         return Outgoing(self._to.dlq, int(polled.partitions[row]), key, value, headers)
 
 
-def _keep_freed_memory() -> None:
-    """Have the C library keep what one batch frees for the next one.
+def _retain_freed_memory() -> None:
+    """Make the C library keep the memory that one batch frees for the next one.
 
-    glibc gives memory back once twice the largest block ever freed is unused. A batch of
-    2,000 has some 20 MiB in blocks of 7: they would come back page by page for each batch, which
-    costs more than its features do. The block is never touched, so it costs no memory itself;
-    elsewhere this does nothing.
+    glibc returns memory to the system once twice the largest block ever freed is unused. A batch
+    of 2,000 uses about 20 MiB in blocks of 7 MiB. They would be mapped again page by page for each
+    batch, which costs more than computing its features. The block is never touched, so it uses no
+    memory itself. With other C libraries this has no effect.
     """
     np.empty(_LARGEST_BLOCK_BYTES, np.uint8)
 
 
 def trace(headers: Headers) -> list[Header]:
-    """The W3C trace context among a record's headers; what is too long to be one is left."""
+    """The W3C trace context among a record's headers; headers too long to be one are left out."""
     return [
         h for h in headers or () if h[0] in TRACE_HEADERS and len(h[1] or b"") <= _MAX_TRACE_BYTES
     ][: len(TRACE_HEADERS)]

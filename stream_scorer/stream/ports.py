@@ -1,4 +1,4 @@
-"""The broker as the loop sees it; Kafka and an in-memory twin stand behind it."""
+"""The broker as the loop sees it, implemented by Kafka and by an in-memory fake."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from schemas.framing import Header, Headers
 
 @dataclass(frozen=True, slots=True)
 class Polled:
-    """Records of one poll, column by column, each partition's in offset order.
+    """The records of one poll, column by column; those of each partition are in offset order.
 
-    ``fence`` is the group's metadata as it was at this poll. Offsets committed under it are
-    refused once a rebalance may have given the partitions to somebody else (KIP-447); asked
-    for later it would vouch for records that are no longer ours.
+    ``fence`` is the group's metadata at the time of this poll. The broker refuses offsets committed
+    with it once a rebalance may have given the partitions to another member (KIP-447). Metadata
+    fetched later would be accepted for records of partitions that are no longer ours.
     """
 
     topic: str
@@ -33,12 +33,12 @@ class Polled:
         return len(self.values)
 
     def first_offsets(self) -> dict[int, int]:
-        """Partition → the batch's first offset in it."""
+        """Partition → the first offset in the batch."""
         partitions, first = np.unique(self.partitions, return_index=True)
         return {int(p): int(self.offsets[i]) for p, i in zip(partitions, first, strict=True)}
 
     def next_offsets(self) -> dict[int, int]:
-        """Partition → the next offset to read, which is what gets committed."""
+        """Partition → the next offset to read, which is the offset to commit."""
         backwards = self.partitions[::-1]
         partitions, last = np.unique(backwards, return_index=True)
         n = len(self.partitions)
@@ -58,10 +58,10 @@ class Outgoing(NamedTuple):
 
 
 class Txn(Protocol):
-    """One Kafka transaction. Ends with ``commit`` or ``abort``; never held across a poll."""
+    """A Kafka transaction. It ends with ``commit`` or ``abort`` and is never held across a poll."""
 
     def publish(self, records: Sequence[Outgoing]) -> None:
-        """Send records; all are acknowledged on return.
+        """Send records; on return all of them are acknowledged.
 
         Raises:
             RetryableError, FatalError: not all could be sent.
@@ -69,7 +69,7 @@ class Txn(Protocol):
         ...
 
     def commit(self, polled: Polled) -> None:
-        """Commit what was published together with the offsets after ``polled``.
+        """Commit the published records together with the offsets after ``polled``.
 
         Raises:
             RetryableError: nothing was committed; abort.
@@ -78,10 +78,10 @@ class Txn(Protocol):
         ...
 
     def abort(self, *polled: Polled) -> None:
-        """Undo what was published; these batches are read again from the committed offsets.
+        """Discard the published records; these batches are read again from the committed offsets.
 
         Raises:
-            FatalError: it could not be undone by this process.
+            FatalError: this process cannot abort the transaction.
         """
         ...
 
@@ -92,7 +92,7 @@ class Broker(Protocol):
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """The next records of the assigned partitions; None when there are none.
 
-        Waits up to ``timeout`` seconds for a first record, then takes what is there.
+        Waits up to ``timeout`` seconds for a first record, then returns what has arrived.
         """
         ...
 
@@ -105,9 +105,9 @@ class Broker(Protocol):
         ...
 
     def lag(self) -> Mapping[int, int]:
-        """Records not yet read, by assigned partition, as far as known without asking."""
+        """Records not yet read, by assigned partition, as far as known without a request."""
         ...
 
     def close(self) -> None:
-        """Leave the group and let go of everything."""
+        """Leave the group and release all resources."""
         ...

@@ -1,9 +1,9 @@
-"""When so many records are bad that something is wrong upstream, the scorer stops.
+"""Stops the scorer when too many records are rejected.
 
-A bad deploy of a producer must not drain the topic into the dead letters. Nor may a scorer that
-is restarted again and again: its counts are written down before the dead letters they count are
-committed, and the next process goes on from them. So the restarts together dead-letter no more
-than one process may.
+A bad deploy of a producer must not drain the topic into the dead letters, and neither must a
+scorer in a restart loop. So the counts of rejections are saved before the dead letters they count
+are committed, and the next process continues from them. All restarts together write no more dead
+letters than a single process may.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.runtime.text import printable
 
 _SUSPICIOUS: Final = 0.1
-"""A batch with a larger part of the allowed share than this is written down before it is committed.
-What stays below in every batch never comes near a limit, and costs no call to the broker."""
+"""If a batch uses more than this part of the allowed share, the counts are saved before its commit.
+Batches that stay below never get near a limit, and cost no call to the broker."""
 
 _REASONS_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class RejectionPolicy:
-    """``max_run`` rejections in a row, or more than ``max_share`` of the recent records.
+    """The limits on rejected records.
 
     Attributes:
-        max_run: the longest run that is let through.
-        max_share: the largest share that is let through.
-        window: records that are remembered, at least; older ones fade.
-        minimum: from so many records on the share is judged: fewer say too little.
+        max_run: the most rejections in a row that are allowed.
+        max_share: the largest share of recent records that may be rejected.
+        window: at least this many records count as recent; the weight of older ones is halved.
+        minimum: the share is checked only from this many records on; with fewer it means little.
     """
 
     max_run: int = 1_000
@@ -43,13 +43,13 @@ class RejectionPolicy:
 
 @dataclass(frozen=True, slots=True)
 class RejectionTally:
-    """What was counted so far.
+    """The counts so far.
 
     Attributes:
         run: rejections in a row up to the last record.
         seen: recent records.
         bad: rejections among them.
-        allowance: the next rejections, so many, are let through uncounted.
+        allowance: the number of further rejections that are allowed without being counted.
     """
 
     run: int = 0
@@ -58,7 +58,7 @@ class RejectionTally:
     allowance: int = 0
 
     def worse(self, other: RejectionTally) -> RejectionTally:
-        """The worse of two in each respect, with the larger allowance."""
+        """The higher counts of the two, with the larger allowance."""
         heavier = self if self.bad >= other.bad else other
         return replace(
             heavier,
@@ -68,18 +68,18 @@ class RejectionTally:
 
 
 class RejectionLedger(Protocol):
-    """Keeps tallies, by input partition, beyond the process."""
+    """Stores tallies by input partition, so that they survive the process."""
 
     def read(self, partitions: Iterable[int]) -> Mapping[int, RejectionTally]:
-        """The tallies of those of ``partitions`` that have one.
+        """The tallies of ``partitions``, for those that have one.
 
         Raises:
-            RetryableError: it cannot be read now.
+            RetryableError: they cannot be read now.
         """
         ...
 
     def write(self, partitions: Iterable[int], tally: RejectionTally) -> None:
-        """Replace the tally of each of ``partitions``; it is there to stay on return.
+        """Replace the tally of each of ``partitions``; on return it is stored durably.
 
         Raises:
             RetryableError: it cannot be written now.
@@ -88,15 +88,15 @@ class RejectionLedger(Protocol):
 
 
 class RejectionGuard:
-    """Counts rejections as batches come; stops the process before a batch is committed.
+    """Counts the rejections of each batch, and stops the process before a commit exceeds a limit.
 
-    Guaranteed with a ledger: however often and wherever the process is killed, the counts of the
-    next one include every batch that had more than a tenth of the allowed share of rejections.
-    The ledger is read once for each assignment, and written only while there is trouble.
+    With a ledger, the counts of the next process include every batch that had more than a tenth of
+    the allowed share of rejections, no matter how often and where the process is killed. The
+    ledger is read once for each assignment, and written only while many records are rejected.
 
     Args:
         policy: the limits.
-        ledger: None: the counts end with the process.
+        ledger: where to store the counts; None: they are lost with the process.
         assigned: the input partitions owned now.
     """
 
@@ -109,18 +109,20 @@ class RejectionGuard:
         self._policy = policy
         self._ledger = ledger
         self._assigned = assigned
-        self._known: frozenset[int] = frozenset()  # partitions whose tally we go on from
-        self._is_written = False  # the ledger holds a tally that is not harmless
+        self._known: frozenset[int] = (
+            frozenset()
+        )  # partitions whose stored tally is included in ours
+        self._is_written = False  # the ledger holds a tally that matters
         self._tally = self._next = RejectionTally()
-        self._reasons: dict[str, str] = {}  # similar ones → the first
+        self._reasons: dict[str, str] = {}  # pattern of similar reasons → the first one
 
     def check(self, size: int, rejections: Sequence[Rejection]) -> None:
-        """Look at one batch of ``size`` records, which counts once it is accepted.
+        """Check a batch of ``size`` records. It counts once :meth:`accept` is called.
 
         Raises:
-            FatalError: a limit is passed; nothing of this batch may be committed.
+            FatalError: a limit is exceeded; nothing of this batch may be committed.
         """
-        self._recall(is_urgent=bool(rejections))
+        self._read_ledger(is_urgent=bool(rejections))
         before = self._tally
         counted = sorted(r.index for r in rejections)[before.allowance :]
         left = before.allowance - (len(rejections) - len(counted))
@@ -129,34 +131,34 @@ class RejectionGuard:
         is_suspicious = self._is_suspicious(size, len(rejections))
         self._remember(rejections, is_suspicious)
         self._judge(longest, after)
-        if after.seen >= 2 * self._policy.window:  # older batches fade
+        if after.seen >= 2 * self._policy.window:  # halve the weight of older batches
             after = replace(after, seen=after.seen // 2, bad=after.bad // 2)
         self._next = after
         if is_suspicious or self._is_written:
             self._write(after)
 
     def accept(self) -> None:
-        """The batch looked at last was committed."""
+        """The batch checked last was committed."""
         self._tally = self._next
 
     def _judge(self, longest: int, after: RejectionTally) -> None:
         policy = self._policy
         if longest > policy.max_run:
             raise FatalError(
-                f"{longest:,} records in a row were rejected, more than the {policy.max_run:,} of "
-                f"REJECTION_MAX_RUN" + self._advice()
+                f"{longest:,} records in a row were rejected, more than the limit of "
+                f"{policy.max_run:,} (REJECTION_MAX_RUN)" + self._advice()
             )
         if after.seen >= policy.minimum and after.bad > after.seen * policy.max_share:
             raise FatalError(
                 f"{after.bad:,} of the last {after.seen:,} records were rejected, more than the "
-                f"{policy.max_share:.0%} of REJECTION_MAX_SHARE" + self._advice()
+                f"limit of {policy.max_share:.0%} (REJECTION_MAX_SHARE)" + self._advice()
             )
 
     def _is_suspicious(self, size: int, rejections: int) -> bool:
         return rejections > size * self._policy.max_share * _SUSPICIOUS
 
-    def _recall(self, *, is_urgent: bool) -> None:
-        """Go on from the tallies of whoever had our partitions before us."""
+    def _read_ledger(self, *, is_urgent: bool) -> None:
+        """Include the tallies of the previous owners of our partitions."""
         assigned = self._assigned()
         new = assigned - self._known
         if self._ledger is not None and new:
@@ -165,9 +167,9 @@ class RejectionGuard:
             except RetryableError as error:
                 if is_urgent:
                     raise FatalError(
-                        f"cannot tell how many were rejected before: {error}"
+                        f"cannot read the stored counts of rejected records: {error}"
                     ) from error
-                self._known &= assigned  # good records can go on: asked again with the next batch
+                self._known &= assigned  # no rejections here: try again with the next batch
                 return
             for tally in found.values():
                 self._tally = self._tally.worse(tally)
@@ -179,7 +181,7 @@ class RejectionGuard:
             try:
                 self._ledger.write(self._assigned(), tally)
             except RetryableError as error:
-                raise FatalError(f"cannot write down how many were rejected: {error}") from error
+                raise FatalError(f"cannot store the counts of rejected records: {error}") from error
             self._is_written = (
                 tally.run > 0 or tally.allowance > 0 or self._is_suspicious(tally.seen, tally.bad)
             )
@@ -196,16 +198,16 @@ class RejectionGuard:
     def _advice(self) -> str:
         first = "; ".join(map(printable, self._reasons.values()))
         return (
-            f". First reasons: {first}. Nothing of the last batch was committed, and a restart "
-            "stops here again. Look at the dead letters before it with: stream-scorer dlq list "
-            "--since 1h. If the producer is at fault, mend it first. To go on, let the next N "
-            "through with: stream-scorer dlq allow N, and start again; or raise "
-            "REJECTION_MAX_RUN or REJECTION_MAX_SHARE for good"
+            f". First reasons: {first}. This batch was not committed, and a restarted scorer will "
+            "stop here again. To see the earlier dead letters, run: stream-scorer dlq list "
+            "--since 1h. If the producer is at fault, fix it first. To continue, allow the next N "
+            "rejections with: stream-scorer dlq allow N, and restart; or raise REJECTION_MAX_RUN "
+            "or REJECTION_MAX_SHARE permanently"
         )
 
 
 def _runs(run: int, size: int, indices: Sequence[int]) -> tuple[int, int]:
-    """The run at the end of a batch and the longest on the way, from the run before it."""
+    """The run at the end of a batch and the longest one in it, given the run before it."""
     longest, last = run, -1
     for index in indices:
         run = run + 1 if index == last + 1 else 1

@@ -1,7 +1,7 @@
-"""Where the scorers keep their counts of rejections beyond a process: a consumer group's metadata.
+"""Stores the scorers' counts of rejections in the metadata of a consumer group.
 
-The group ``<KAFKA_GROUP_ID>-rejections`` has no members and reads nothing: the offsets committed
-for it are always 0, and each partition's metadata text holds the tally of its last owner.
+The group ``<KAFKA_GROUP_ID>-rejections`` has no members and reads nothing. Its committed offsets
+are always 0, and the metadata text of each partition holds the tally of its last owner.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ GROUP_SUFFIX: Final = "-rejections"
 
 _MARK: Final = "rejections:"
 _QUERY_SECONDS: Final = 5.0
-_POLL_SECONDS: Final = 0.001  # a poll does not end when a callback was called
+_POLL_SECONDS: Final = 0.001  # a poll does not return when a callback was called
 _CLOSE_SECONDS: Final = 1.0
 _FORBIDDEN: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
 class KafkaRejectionLedger:
-    """The ledger in Kafka. Connects when it is first used; one thread owns it."""
+    """The ledger in Kafka. It connects on first use. One thread owns it."""
 
     def __init__(self, settings: KafkaSettings, group_id: str, topic: str) -> None:
         self._settings = settings
         self._group = group_id + GROUP_SUFFIX
         self._topic = topic
         self._consumer: Consumer | None = None
-        self._unanswered = 0  # commits
+        self._pending_commits = 0
         self._failure: KafkaError | None = None  # of the last commit
         self._denial: KafkaError | None = None
-        self._is_forbidden = False
+        self._is_unauthorized = False
 
     def read(self, partitions: Iterable[int]) -> Mapping[int, RejectionTally]:
-        """The tallies that are there."""
+        """The stored tallies."""
         asked = [TopicPartition(self._topic, p) for p in sorted(partitions)]
-        if not asked or self._is_forbidden:
+        if not asked or self._is_unauthorized:
             return {}
         try:
             found = fetch_committed(self._open(), asked, _QUERY_SECONDS)
@@ -62,7 +62,7 @@ class KafkaRejectionLedger:
         """Replace the tallies."""
         text = format_tally(tally)
         offsets = [TopicPartition(self._topic, p, 0, text) for p in sorted(partitions)]
-        if not offsets or self._is_forbidden:
+        if not offsets or self._is_unauthorized:
             return
         try:
             retry_transient(lambda: self._commit(offsets, _QUERY_SECONDS), _QUERY_SECONDS)
@@ -70,22 +70,22 @@ class KafkaRejectionLedger:
             self._refused(error)
 
     def serve(self) -> None:
-        """Take what the client has to tell; call it now and then.
+        """Serve the client's callbacks; call this regularly.
 
-        An idle client piles up what it meets in an outage, some 100 MB an hour.
+        During an outage an idle client queues up errors, about 100 MB an hour.
         """
         if self._consumer is not None:
             try:
                 while (message := self._consumer.poll(0)) is not None:
-                    self._take(message)
+                    self._keep_denial(message)
             except KafkaException as error:
-                log.debug("the ledger's client: %s", error)
+                log.debug("error from the ledger's client: %s", error)
 
     def close(self) -> None:
-        """Let go of the connection.
+        """Close the connection, without waiting for long.
 
-        Not waited for long: where the broker owes an answer the client closes after minutes, where
-        none answers at all maybe never (librdkafka #3740).
+        If the broker owes an answer, the client takes minutes to close. If no broker answers, it
+        may never close (librdkafka #3740).
         """
         if self._consumer is not None:
             close_within(_CLOSE_SECONDS, self._consumer.close, "ledger-close")
@@ -96,62 +96,63 @@ class KafkaRejectionLedger:
         return self._consumer
 
     def _commit(self, offsets: list[TopicPartition], seconds: float) -> None:
-        """Replace the group's offsets within so many seconds.
+        """Replace the group's offsets within ``seconds``.
 
-        A consumer that waits for its commit knows no limit: 46 s while nobody answers, and minutes
-        where the connection stays. An admin client does, but librdkafka's may abort the process
-        when the connection to the group's coordinator breaks (#4605).
+        A consumer's synchronous commit has no timeout: it takes 46 s while no broker answers, and
+        minutes while the connection stays open. An admin client has one, but librdkafka's may
+        abort the process when the connection to the group's coordinator breaks (#4605).
         """
         consumer, deadline = self._open(), time.monotonic() + seconds
         self._failure = None
         consumer.commit(offsets=offsets, asynchronous=True)
-        self._unanswered += 1
-        while self._unanswered:
+        self._pending_commits += 1
+        while self._pending_commits:
             if time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer in time"))
-            self._take(consumer.poll(_POLL_SECONDS))
+            self._keep_denial(consumer.poll(_POLL_SECONDS))
         if self._failure is not None:
             raise KafkaException(self._failure)
         self._denial = None
 
     def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        """A commit's answer; called by the client, from its ``poll``."""
-        self._unanswered -= 1
+        """The answer to a commit; the client calls this from its ``poll``."""
+        self._pending_commits -= 1
         errors = [error, *(place.error for place in places)]
         self._failure = next((e for e in errors if e is not None), self._failure)
 
-    def _take(self, message: Message | None) -> None:
-        """What is polled is no record, but may tell why nothing is answered."""
+    def _keep_denial(self, message: Message | None) -> None:
+        """Keep an authorization error; the consumer has no assignment and gets no records."""
         error = None if message is None else message.error()
         if error is not None and error.code() in _FORBIDDEN:
             self._denial = error
 
     def _refused(self, error: KafkaException) -> None:
-        """Without the right to the group we go on without it.
+        """Continue without the ledger if we are not authorized for its group.
 
-        Where the group's coordinator is denied us, the request only times out; that it is comes by
-        itself. An outage is never taken for a missing right.
+        If we may not look up the group's coordinator, the request only times out, and the
+        authorization error arrives separately. An outage is never mistaken for a missing
+        authorization.
         """
         self.serve()
         denial = error.args[0] if error.args[0].code() in _FORBIDDEN else self._denial
         if denial is None:
             raise RetryableError(str(translate(error))) from error
-        self._is_forbidden = True
+        self._is_unauthorized = True
         log.warning(
-            "no right to the group %s: grant this user READ on it; until then the counts of "
-            "rejections end with the process (%s)",
+            "not authorized for group %s: grant this user READ on it; until then the counts of "
+            "rejected records are lost when the process ends (%s)",
             self._group,
             denial.str(),
         )
 
 
 def format_tally(tally: RejectionTally) -> str:
-    """As metadata."""
+    """A tally as metadata text."""
     return f"{_MARK}{tally.run},{tally.seen},{tally.bad},{tally.allowance}"
 
 
 def parse_tally(metadata: str | None) -> RejectionTally | None:
-    """From metadata; None where there is none of ours."""
+    """The tally in a metadata text; None if there is none."""
     if not metadata or not metadata.startswith(_MARK):
         return None
     numbers = metadata.removeprefix(_MARK).split(",")

@@ -1,1 +1,1 @@
-"""Benchmarks: commands, never timed tests."""
+"""Benchmarks. They are commands to run, not tests with time limits."""

@@ -1,7 +1,7 @@
-"""``make bench``: one scorer beside its ceilings, side by side in one run.
+"""``make bench``: one scorer, its upper bounds and its alternatives, measured in one run.
 
-Every repetition runs all contestants in turn, so that a machine that slows down slows all of
-them; ratios are of medians, and the spread is shown.
+Every repetition runs all contestants in turn, so that a machine that slows down affects all of
+them. Ratios are of medians, and the spread is shown.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ from tests.bench.stages import throughput_by_batch, time_by_stage
 
 
 def main() -> int:
-    """Run and print; the JSON goes to a file or standard output's last line."""
+    """Run and print; the last line of standard output is the JSON, which can also go to a file."""
     parser = argparse.ArgumentParser(prog="make bench ARGS=…", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a small model, fewer records")
     parser.add_argument("--rows", type=int, help="records in the input topic")
     parser.add_argument("--trees", type=int, help="trees of the model")
     parser.add_argument("--leaves", type=int, help="leaves of a tree")
     parser.add_argument("--batch", type=int, default=2000, help="records in a batch")
-    parser.add_argument("--repetitions", type=int, help="of every contestant")
-    parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--repetitions", type=int, help="runs of each contestant")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument(
-        "--explore", action="store_true", help="compression, partitions, reloads, trees, fields"
+        "--explore",
+        action="store_true",
+        help="also vary compression, partitions, reloads, trees, fields",
     )
-    parser.add_argument("--picture", type=Path, help="draw the figures here (SVG)")
+    parser.add_argument("--picture", type=Path, help="draw the figures into this file (SVG)")
     args = parser.parse_args()
     sys.setswitchinterval(SWITCH_SECONDS)  # as the scorer process does
     rows = args.rows or (10_000 if args.quick else 60_000)

@@ -1,4 +1,4 @@
-"""The scorer's broker without transactions: for comparison only, it can repeat records."""
+"""The scorer's broker without transactions. For comparison only: it can duplicate records."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class AtLeastOnceBroker(KafkaBroker):
     def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
         super().__init__(settings, options, is_transactional=False)
 
-    def begin(self) -> PlainTxn:  # type: ignore[override] # it keeps none of the promises
-        """Nothing begins."""
+    def begin(self) -> PlainTxn:  # type: ignore[override] # it has none of the guarantees
+        """There is no transaction to begin."""
         return PlainTxn(self._begin(), self._consumer)
 
 
 class PlainTxn:
-    """Publish and commit, one after the other."""
+    """Publishes and commits separately."""
 
     def __init__(self, producer: OutcomeProducer, consumer: Consumer) -> None:
         self._producer = producer
@@ -40,5 +40,5 @@ class PlainTxn:
         self._consumer.commit(offsets=offsets, asynchronous=False)
 
     def abort(self, *polled: Polled) -> None:
-        """There is nothing to undo it with."""
+        """Published records cannot be undone."""
         raise AssertionError(f"a benchmark must not abort {len(polled)} batches")

@@ -1,7 +1,7 @@
-"""How fast ``stream-scorer verify`` is, and in how much memory: ``python -m tests.bench.audit``.
+"""Speed and memory of ``stream-scorer verify``: ``python -m tests.bench.audit``.
 
-An embedded broker gets small inputs, a small valid score for each (a dead letter for one in a
-thousand, in transactions), and the command audits them in a process of its own.
+An embedded broker gets small inputs, and in transactions a small valid score for each, or a dead
+letter for one in a thousand. The command audits them in its own process.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from tests.support.factories import make_score
 
 TOPICS = ("transactions", "fraud-scores", "transactions-dlq")
 _TXN_RECORDS = 50_000
-_LETTER_EVERY = 1000
-_ID_AT = 10  # an input's id is the first field, right after the framing
+_DEAD_LETTER_EVERY = 1000
+_ID_AT = 10  # an input's id is its first field, right after the framing
 
 
 def score(partition: int, offset: int) -> bytes:
-    """As small as a valid score is, but for its source."""
+    """The smallest valid score with these source coordinates."""
     fields = make_score(TOPICS[0], partition, offset, transaction_id=offset)
     return encode_record("fraud_score", fields)
 
 
 def zigzag(number: int) -> bytes:
-    """An Avro long that is not negative."""
+    """A non-negative Avro long."""
     number <<= 1
     found = bytearray()
     while number > 0x7F:
@@ -51,11 +51,11 @@ def zigzag(number: int) -> bytes:
 
 
 def inputs(count: int, partitions: int) -> Iterator[tuple[int, bytes, Any]]:
-    """Transactions with their offset for an id, in turn over the partitions."""
+    """Transactions whose id is their offset, for each partition in turn."""
     (sample,) = encode_transactions(
         build_batch([{"TransactionID": 0, "TransactionDT": 86400, "TransactionAmt": 1.0}])
     )
-    head, tail = sample[:_ID_AT], sample[_ID_AT + 1 :]  # all but the id is the same
+    head, tail = sample[:_ID_AT], sample[_ID_AT + 1 :]  # everything but the id is the same
     for offset in range(count // partitions):
         value = head + zigzag(offset) + tail
         for partition in range(partitions):
@@ -73,8 +73,8 @@ def send(producer: Producer, topic: str, rows: Iterator[tuple[int, bytes, Any]])
 
 
 def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any]]:
-    """For each input, in order: topic, partition, value and headers of its outcome."""
-    # All but the id and the source is the same, so only these three numbers are encoded anew.
+    """Topic, partition, value and headers of each input's outcome, in input order."""
+    # Everything but the id and the source is the same, so only these three numbers are encoded.
     sample = score(0, 0)
     place = sample.rindex(TOPICS[0].encode()) + len(TOPICS[0])
     start, between, tail = sample[:_ID_AT], sample[_ID_AT + 1 : place], sample[place + 2 :]
@@ -82,7 +82,7 @@ def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any
         middle = zigzag(offset)
         head = start + middle + between
         for partition in range(partitions):
-            if offset % _LETTER_EVERY == _LETTER_EVERY - 1:
+            if offset % _DEAD_LETTER_EVERY == _DEAD_LETTER_EVERY - 1:
                 name = "__connect.errors."
                 yield (
                     TOPICS[2],
@@ -99,7 +99,7 @@ def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any
 
 
 def fill(settings: KafkaSettings, count: int, partitions: int) -> None:
-    """The three topics."""
+    """Fill the three topics."""
     create_topics(open_admin(settings), {name: {} for name in TOPICS}, partitions, 1)
     bigger = {"linger.ms": 50, "queue.buffering.max.messages": 100_000}
     plain = open_producer(settings, **bigger)
@@ -119,7 +119,7 @@ def fill(settings: KafkaSettings, count: int, partitions: int) -> None:
 
 
 def audit(settings: KafkaSettings, *arguments: str) -> dict[str, Any]:
-    """Run the command; what it said, with its peak memory."""
+    """Run the command; its report, with its peak memory."""
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": settings.kafka_bootstrap_servers}
     with tempfile.TemporaryFile() as output:
         child = subprocess.Popen(
@@ -130,21 +130,21 @@ def audit(settings: KafkaSettings, *arguments: str) -> dict[str, Any]:
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
-        said: dict[str, Any] = json.loads(output.read().splitlines()[-1])
+        report: dict[str, Any] = json.loads(output.read().splitlines()[-1])
     return {
         "exit": child.returncode,
-        "seconds": said["seconds"],
+        "seconds": report["seconds"],
         "records_a_second": round(
-            (said["inputs"] + said["scores"] + said["dead_letters"]) / said["seconds"]
+            (report["inputs"] + report["scores"] + report["dead_letters"]) / report["seconds"]
         ),
         "peak_mib": round(usage.ru_maxrss / 1024),
         "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 1),
-        "inputs": said["inputs"],
-        "scores": said["scores"],
-        "dead_letters": said["dead_letters"],
-        "transactions_compared": said["transactions_compared"],
-        "verified": said["verified"],
-        "digest": said["digest"],
+        "inputs": report["inputs"],
+        "scores": report["scores"],
+        "dead_letters": report["dead_letters"],
+        "transactions_compared": report["transactions_compared"],
+        "verified": report["verified"],
+        "digest": report["digest"],
     }
 
 

@@ -1,4 +1,4 @@
-"""What is measured: the whole scorer, and what bounds it or would be used instead of it."""
+"""The contestants: the whole scorer, its upper bounds, and its alternatives."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from stream_scorer.process.warm import warm
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
-from stream_scorer.stream.loop import ScorerLoop, Step
+from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.outcome import Destinations, Outcome
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import Outgoing, Polled
@@ -57,7 +57,7 @@ _TRAINING_ROWS: Final = 20_000
 
 @dataclass
 class World:
-    """A broker with a full input topic, a heavy model, and the same data in memory."""
+    """A broker with a full input topic, a large model, and the same data in memory."""
 
     settings: KafkaSettings
     topics: TopicSettings
@@ -75,15 +75,17 @@ class World:
 
     @property
     def flagged_share(self) -> float:
-        """Share of the records that the model flags."""
+        """The share of records that the model flags."""
         return float(score(self.batch, self.bundle).flagged.mean())
 
     def contestants(self) -> dict[str, Callable[[], float]]:
-        """Name → a run that returns rows a second."""
+        """Name → a function that runs the contestant and returns rows per second."""
         return {
             WHOLE: self.whole_scorer,
             "scorer, none flagged": lambda: self._whole(self._join(), self.quiet),
-            "scorer, at least once": lambda: self._whole(self._join_plainly(), self.bundle),
+            "scorer, at least once": lambda: self._whole(
+                self._join_without_transactions(), self.bundle
+            ),
             "pass-through, exactly once": self.pass_through,
             "Booster.predict alone, one thread": lambda: self._rate(self._booster),
             "compiled predictor alone": lambda: self._rate(self._predict),
@@ -109,7 +111,7 @@ class World:
         return quix_streams(self.settings, source, self.plan, self.booster, 1000, PARTITIONS)
 
     def whole_scorer(self) -> float:
-        """The scorer's own loop, until everything is committed."""
+        """The scorer's loop, until everything is committed; rows per second."""
         return self._whole(self._join(), self.bundle)
 
     def _whole(self, broker: KafkaBroker, bundle: Bundle) -> float:
@@ -120,7 +122,8 @@ class World:
             Destinations(self.topics.output_topic, self.topics.dlq_topic, head, {}),
         )
         guard = RejectionGuard(RejectionPolicy())
-        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, self.batch_size, 0.5)
+        options = LoopOptions(self.batch_size, 0.5)
+        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, options)
         try:
             while seen.rows == 0:
                 loop.run_once()
@@ -133,7 +136,7 @@ class World:
             broker.close()
 
     def pass_through(self) -> float:
-        """Poll, publish as many records of the size of a score, commit."""
+        """Poll, publish the same number of records of a score's size, commit."""
         broker = self._join()
         small = bytes(120)
         done = 0
@@ -161,7 +164,7 @@ class World:
     def _join(self) -> KafkaBroker:
         return KafkaBroker(self.settings, self._options())
 
-    def _join_plainly(self) -> KafkaBroker:
+    def _join_without_transactions(self) -> KafkaBroker:
         return AtLeastOnceBroker(self.settings, self._options())
 
     def _options(self) -> GroupOptions:
@@ -201,7 +204,7 @@ class World:
 
 
 class _Counter:
-    """Counts committed records for a loop."""
+    """An observer that counts the committed records of a loop."""
 
     def __init__(self) -> None:
         self.rows = 0
@@ -218,6 +221,10 @@ class _Counter:
         """Nothing to count."""
         del reason
 
+    def timed(self, step: str, seconds: float) -> None:
+        """Nothing to count."""
+        del step, seconds
+
 
 def _synthetic(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:
     chunks = list(SyntheticSource(rows, seed).chunks(lambda _: None))
@@ -233,7 +240,7 @@ def build_world(
     batch_size: int,
     say: Callable[[str], None],
 ) -> World:
-    """Train, and fill the input topic; the thresholds flag ``FLAGGED_SHARE`` of the records."""
+    """Train, and fill the input topic. The thresholds flag ``FLAGGED_SHARE`` of the records."""
     say(f"kernels ready in {warm():.1f} s; synthetic transactions …")
     train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
     stream, _ = _synthetic(min(rows, 20_000), 21)
@@ -274,7 +281,7 @@ def _trained(
     batch: TransactionBatch,
     labels: NDArray[np.int8],
 ) -> Any:
-    """The model; a heavy one takes minutes, so it is kept for the next run."""
+    """The model. A large one takes minutes to train, so it is cached for the next run."""
     key = json.dumps([params, trees, features.fingerprint, lightgbm.__version__, len(batch)])
     kept = cache_folder() / "bench" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.txt"
     if kept.exists():

@@ -1,4 +1,4 @@
-"""What the cost depends on: compression, partitions, reloads, trees, fields."""
+"""How the cost depends on compression, partitions, reloads, trees and fields."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _REPETITIONS: Final = 3
 
 
 def explore(world: World, say: Callable[[str], None]) -> dict[str, Any]:
-    """All of it; rows a second of the whole scorer unless the name says otherwise."""
+    """All measurements; rows per second of the whole scorer unless the name says otherwise."""
     found: dict[str, Any] = {}
     base = _median_rate(world)
     found["as the producer sends it (lz4), 12 partitions"] = round(base)
@@ -70,7 +70,7 @@ def _elsewhere(world: World, rows: int, partitions: int, more: dict[str, str]) -
 
 
 def _reloads(world: World, say: Callable[[str], None]) -> dict[str, Any]:
-    """A long run with and without ten reloads a minute beside it."""
+    """A long run with and without ten reloads per minute."""
     model, rest = build_files(world.draft)
     files = {"model.pkl": model, **rest("v1")}
     began = time.perf_counter()
@@ -109,7 +109,7 @@ def _by_trees(world: World) -> dict[str, float]:
 
 
 def _by_fields(world: World) -> dict[str, float]:
-    """Decoding alone, by the number of columns the writer sends."""
+    """Decoding alone, by the number of columns that the writer sends."""
     found = {}
     names = [*NUMBER_COLUMNS, *TEXT_COLUMNS]
     rows = [world.batch.row(i) for i in range(_FIELD_ROWS)]
@@ -123,7 +123,7 @@ def _by_fields(world: World) -> dict[str, float]:
         ]
         cut = {**schema, "fields": fields}
         values = [_written(cut, row) for row in rows]
-        decoder = TransactionDecoder(_Only(cut))
+        decoder = TransactionDecoder(_OneSchema(cut))
         headers = [None] * len(values)
         found[str(len(fields))] = round(
             _microseconds(lambda d=decoder, v=values, h=headers: d.decode(v, h), len(values)),  # type: ignore[misc]
@@ -140,8 +140,8 @@ def _written(schema: Any, row: dict[str, Any]) -> bytes:
     return out.getvalue()
 
 
-class _Only:
-    """Knows one schema."""
+class _OneSchema:
+    """A resolver that returns one schema for every id."""
 
     def __init__(self, schema: Any) -> None:
         self._schema = schema

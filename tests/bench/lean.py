@@ -1,4 +1,4 @@
-"""What users would write by hand, to measure against: one record after the other.
+"""Code that users would write by hand, for comparison: one record at a time.
 
 ``LeanPlan`` is plain data, so that it can be pickled for a peer in another environment.
 """
@@ -40,7 +40,7 @@ class LeanPlan:
 
 
 def make_plan(features: FeatureSet) -> LeanPlan:
-    """The fitted state, as a loop by hand would hold it."""
+    """The fitted state in the form that a hand-written loop would use."""
     state = features.state()
     rows = state["rows"]
     codes = {}
@@ -66,7 +66,7 @@ def make_plan(features: FeatureSet) -> LeanPlan:
 
 
 def lean_row(plan: LeanPlan, record: dict[str, Any]) -> np.ndarray[Any, Any]:
-    """One record's features as a careful person would make them in a loop."""
+    """One record's features, computed as a careful engineer would in a loop."""
     nan = float("nan")
     row = [nan if (v := record[c]) is None else v for c in plan.numbers]
     row += [nan if (v := record[c]) is None else plan.codes[c].get(v, -1.0) for c in plan.texts]
@@ -92,7 +92,7 @@ def lean_row(plan: LeanPlan, record: dict[str, Any]) -> np.ndarray[Any, Any]:
 
 
 def usual_row(plan: LeanPlan, record: dict[str, Any]) -> pd.DataFrame:
-    """The same by one-row DataFrames, as notebooks do it."""
+    """The same features with one-row DataFrames, as in notebooks."""
     frame = pd.DataFrame([record])
     out = frame[list(plan.numbers)].astype(float)
     for name in plan.texts:
@@ -115,7 +115,7 @@ def usual_row(plan: LeanPlan, record: dict[str, Any]) -> pd.DataFrame:
 
 
 def decode(schema: Any, value: bytes) -> dict[str, Any]:
-    """One record by fastavro."""
+    """Decode one record with fastavro."""
     record: dict[str, Any] = fastavro.schemaless_reader(
         io.BytesIO(value[_FRAME_BYTES:]), schema, None
     )

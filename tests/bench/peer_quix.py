@@ -1,7 +1,7 @@
-"""Quix Streams doing the lean work, exactly once; run by an environment of its own.
+"""Quix Streams with the lean code, exactly once; runs in its own environment.
 
-Stands alone on purpose (the peer's packages do not agree with ours): reads a pickled plan and a
-model, takes records until it has scored enough, and prints rows a second.
+This script imports nothing of ours, because the peer's packages conflict with ours. It reads a
+pickled plan and a model, scores the given number of records, and prints rows per second.
 """
 
 # ruff: noqa: T201
@@ -23,7 +23,7 @@ from quixstreams import Application
 
 
 def main() -> None:
-    """Arguments as one JSON object: servers, input, output, plan, model, rows."""
+    """Read the arguments as one JSON object: servers, input, output, plan, model, rows."""
     given = json.loads(sys.argv[1])
     plan = pickle.loads(Path(given["plan"]).read_bytes())
     booster = lightgbm.Booster(model_file=given["model"])

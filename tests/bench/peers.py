@@ -1,4 +1,4 @@
-"""The loops users write today, on the same topic and model."""
+"""Loops as users write them today, on the same topic and with the same model."""
 
 from __future__ import annotations
 
@@ -32,7 +32,11 @@ def by_hand(
     rows: int,
     make_row: Callable[[LeanPlan, dict[str, Any]], Any],
 ) -> float:
-    """Poll one, decode, make a row, predict, produce; rows a second, at least once, no flush."""
+    """Poll one record, decode, build a row, predict, produce.
+
+    Returns:
+        Rows per second, with at-least-once delivery and no flush.
+    """
     consumer = open_consumer(settings, f"hand-{uuid.uuid4().hex[:8]}")
     producer = open_producer(settings)
     schema = fastavro.parse_schema(plan.schema)
@@ -60,21 +64,21 @@ def by_hand(
 def lean_by_hand(
     settings: KafkaSettings, source: str, target: str, plan: LeanPlan, booster: Any, rows: int
 ) -> float:
-    """With a numpy row."""
+    """The hand-written loop with a numpy row."""
     return by_hand(settings, source, target, plan, booster, rows, lean_row)
 
 
 def usual_by_hand(
     settings: KafkaSettings, source: str, target: str, plan: LeanPlan, booster: Any, rows: int
 ) -> float:
-    """With a one-row DataFrame."""
+    """The hand-written loop with a one-row DataFrame."""
     return by_hand(settings, source, target, plan, booster, rows, usual_row)
 
 
 def quix_streams(
     settings: KafkaSettings, source: str, plan: LeanPlan, booster: Any, rows: int, partitions: int
 ) -> float:
-    """Quix Streams doing the lean work, exactly once, in its own environment."""
+    """Quix Streams with the lean code, exactly once, in its own environment."""
     target = f"quix-{uuid.uuid4().hex[:8]}"
     admin = open_admin(settings)
     create_topics(admin, {target: {}}, partitions, 1)
@@ -91,7 +95,7 @@ def quix_streams(
             "rows": rows,
             "warm": max(20, rows // 20),
             "group": target,
-            "state": str(Path(folder) / "state"),  # else it makes one where it is started
+            "state": str(Path(folder) / "state"),  # else it creates one in the working directory
         }
         done = subprocess.run(
             [str(PEERS_PYTHON), str(Path(__file__).with_name("peer_quix.py")), json.dumps(given)],

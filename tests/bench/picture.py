@@ -1,4 +1,4 @@
-"""The figures as one SVG: contestants, time by stage, batch sizes, latency."""
+"""Draws the figures as one SVG: contestants, time by stage, batch sizes, latency."""
 
 from __future__ import annotations
 

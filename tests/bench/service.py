@@ -1,6 +1,6 @@
-"""Measurements of whole processes: start, memory, latency, several workers, ``/predict``.
+"""Measures whole processes: start, memory, latency, several workers, ``/predict``.
 
-Everything talks to loopback addresses and stops by itself.
+Everything uses loopback addresses and ends by itself.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _AT_WORK_ROWS: Final = 4_000
 
 
 def measure_services(world: World, say: Callable[[str], None]) -> dict[str, Any]:
-    """All of them; milliseconds, MiB and rows a second."""
+    """All measurements, in milliseconds, MiB and rows per second."""
     with _with_store(world) as folder:
         found: dict[str, Any] = {}
         say("start of a process, memory, latency …")
@@ -100,11 +100,11 @@ def _new_topics(world: World, partitions: int = PARTITIONS) -> TopicSettings:
 
 
 def latency_by_condition(world: World) -> dict[str, Any]:
-    """Producer-to-committed-score at 500 a second, and what it hangs on.
+    """Producer-to-committed-score latency at 500 a second, under several conditions.
 
-    The client sends a request for each partition, and a broker serves those of one connection one
-    after another. About half of each is the broker's check that the partition is in the
-    transaction (KIP-890), which a broker can be told to leave out.
+    The client sends a request for each partition, and a broker serves the requests of a connection
+    sequentially. About half of the time of each is the broker's check that the partition is in the
+    transaction (KIP-890), which can be switched off in the broker.
     """
     found: dict[str, Any] = {}
     with _with_store(world) as folder:
@@ -131,7 +131,7 @@ def _with_store(world: World) -> Iterator[Path]:
 def _latency(
     world: World, folder: Path, partitions: int = PARTITIONS, arguments: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Start to first score, resident memory, producer-to-committed-score at 500 a second."""
+    """Start to first score, resident memory, and latency at 500 records per second."""
     topics = _new_topics(world, partitions)
     port = pick_free_port()
     environment = _environment(world, folder, topics, METRICS_PORT=str(port))
@@ -161,7 +161,7 @@ def _latency(
 
 
 def _send_steadily(world: World, topic: str, producer: Any, partitions: int) -> dict[int, float]:
-    """Transaction id → time it was produced; ids are unique, rows are the world's."""
+    """Transaction id → time it was produced; ids are unique, rows are from the world."""
     ids = world.batch.ids.tolist()
     sent: dict[int, float] = {}
     began = time.perf_counter()
@@ -179,7 +179,7 @@ def _send_steadily(world: World, topic: str, producer: Any, partitions: int) -> 
 
 
 class _Reader:
-    """Notes when each score is seen by a read_committed reader."""
+    """Records when a read_committed reader receives each score."""
 
     def __init__(self, world: World, topic: str, partitions: int) -> None:
         self.seen: dict[int, float] = {}
@@ -192,7 +192,7 @@ class _Reader:
         self._thread.start()
 
     def wait_for_first(self) -> float:
-        """When the first score came."""
+        """Wait for the first score; the time it arrived."""
         deadline = time.perf_counter() + 60
         while not self.seen and time.perf_counter() < deadline:
             time.sleep(0.005)
@@ -215,7 +215,7 @@ class _Reader:
 
 
 def _predict(world: World, folder: Path) -> dict[str, Any]:
-    """``POST /predict`` with one transaction, over one connection, client and server side."""
+    """``POST /predict`` with one transaction over one connection, timed in client and server."""
     port = pick_free_port()
     topics = _new_topics(world)
     environment = _environment(
@@ -255,9 +255,9 @@ def _logged(log: Path) -> list[float]:
 
 
 def _workers(world: World, folder: Path) -> dict[str, Any]:
-    """Rows a second of ``run --workers N`` over a full topic, while all of them work.
+    """Rows per second of ``run --workers N`` over a full topic, while all workers are busy.
 
-    One and two take turns; the cores are the last pair's.
+    Runs with one and two workers alternate; the cores are those of the last pair of runs.
     """
     rates: dict[int, list[float]] = {1: [], 2: []}
     cores = {}
@@ -286,9 +286,10 @@ def _workers(world: World, folder: Path) -> dict[str, Any]:
 
 
 def _steady_rate(ports: list[int], rows: int, pid: int) -> tuple[float, dict[str, float]]:
-    """Rows a second from when every process is at work until nine tenths are done.
+    """Rows per second from when every process is busy until nine tenths are done.
 
-    And how many cores the scorers kept busy meanwhile, and all else, which is the broker.
+    Also the number of cores that the scorers used meanwhile, and that everything else used, which
+    is mostly the broker.
     """
     started = at_start = scorers = everything = 0.0
     deadline = time.perf_counter() + 180
@@ -300,14 +301,14 @@ def _steady_rate(ports: list[int], rows: int, pid: int) -> tuple[float, dict[str
             scorers, everything = _cpu_seconds(pid), _machine_seconds()
         if total >= rows * 0.9:
             if not started or now - started < 1.0:
-                raise RuntimeError("the topic was too short to measure on")
+                raise RuntimeError("the topic is too short for a measurement")
             seconds = now - started
             by_scorers = (_cpu_seconds(pid) - scorers) / seconds
             by_all = (_machine_seconds() - everything) / seconds
             cores = {"scorers": round(by_scorers, 2), "others": round(by_all - by_scorers, 2)}
             return (total - at_start) / seconds, cores
         time.sleep(0.05)
-    raise RuntimeError("the scorers did not get through the topic in time")
+    raise RuntimeError("the scorers did not finish the topic in time")
 
 
 def _cpu_seconds(pid: int) -> float:

@@ -1,4 +1,4 @@
-"""Where the time of a batch goes, and how throughput depends on the batch size."""
+"""The time of a batch by stage, and throughput by batch size."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPETITIONS: Final = 9
 
 
 def time_by_stage(world: World) -> dict[str, float]:
-    """Microseconds a row of each stage for a whole batch, medians; Kafka's are by difference."""
+    """Microseconds per row of each stage for a whole batch; medians."""
     size = world.batch_size
     values, matrix = world.values[:size], world.matrix[:size]
     n = len(values)
@@ -54,7 +54,7 @@ def time_by_stage(world: World) -> dict[str, float]:
 
 
 def throughput_by_batch(world: World, say: Callable[[str], None]) -> dict[int, float]:
-    """Rows a second of the whole scorer by largest batch."""
+    """Rows per second of the whole scorer by largest batch size."""
     kept, found = world.batch_size, {}
     for size in BATCHES:
         world.batch_size = size

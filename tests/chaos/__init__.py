@@ -1,1 +1,1 @@
-"""Faults on purpose, on real Kafka and real processes, and the proof that nothing was lost."""
+"""Fault injection on real Kafka and real processes, and the proof that no record was lost."""

@@ -1,4 +1,4 @@
-"""``make chaos``: the long fault campaign, its negative control, a JSON summary and a picture."""
+"""``make chaos``: the long fault campaign, its negative control, a JSON summary and a plot."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True,
-                        help="also run without exactly-once, which must fail")  # fmt: skip
+                        help="also run without exactly-once; must fail")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(".cache/chaos"),
-                        help="for the pictures and the JSON report")  # fmt: skip
+                        help="folder for the plots and the JSON report")  # fmt: skip
     return parser.parse_args(argv)
 
 
 def run(setup: Setup, kills: int, say: Callable[[str], None]) -> Result:
-    """One campaign on a broker of its own."""
+    """Run one campaign on its own broker."""
     plan = make_plan(kills, setup.seed)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
@@ -71,7 +71,7 @@ def summary(result: Result) -> dict[str, Any]:
 
 
 def picture(title: str, result: Result) -> str:
-    """Faults, throughput and lag over time."""
+    """Faults, throughput and lag over time, as an SVG."""
     begun = result.begun
     spans = [Span(e.name, e.begun - begun, e.ended - begun) for e in result.events]
     lag = [(s.at - begun, float(s.lag)) for s in result.samples]
@@ -95,7 +95,7 @@ def throughput(
     ]
 
 
-def teller(name: str) -> Callable[[str], None]:
+def progress_printer(name: str) -> Callable[[str], None]:
     begun = time.monotonic()
 
     def say(line: str) -> None:
@@ -107,8 +107,8 @@ def teller(name: str) -> Callable[[str], None]:
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 only when every campaign verified and every control did not."""
     args = parse(argv)
-    # The campaign's own clients lose their broker too, and say so many times a second.
-    for name in ("librdkafka", "stream_scorer.kafka.admin"):
+    # The campaign's own clients lose their broker too, and log it many times per second.
+    for name in ("librdkafka", "stream_scorer.kafka.errors"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     args.out.mkdir(parents=True, exist_ok=True)
     protocols = ["classic", "consumer"] if args.protocol == "both" else [args.protocol]
@@ -117,7 +117,7 @@ def main(argv: list[str] | None = None) -> int:
     for protocol in protocols:
         rate = args.transactions / planned_seconds(make_plan(args.kills, args.seed))
         setup = Setup(args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500)
-        result = run(setup, args.kills, teller(protocol))
+        result = run(setup, args.kills, progress_printer(protocol))
         found[protocol] = summary(result)
         is_good &= result.verified and not result.tracebacks
         title = f"{args.transactions:,} transactions, {args.kills} kills, {protocol} protocol"
@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> int:
             total, rate, protocols[0], args.seed, is_exactly_once=False, is_s3=True,
             batch_records=500,
         )  # fmt: skip
-        control = run(setup, kills, teller("control"))
+        control = run(setup, kills, progress_printer("control"))
         found["control_without_exactly_once"] = summary(control)
         is_good &= not control.verified
     found["passed"] = is_good

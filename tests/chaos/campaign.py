@@ -1,4 +1,4 @@
-"""One campaign: faults one after the other under load, then the audit."""
+"""One campaign: a sequence of faults under load, then the audit."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ RECOVERY_SECONDS: Final = 90.0
 _DRAIN_SECONDS: Final = 300.0
 _START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
-_LAST_WORDS: Final = 3_000
+_LOG_TAIL_CHARACTERS: Final = 3_000
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a campaign came to."""
+    """The result of a campaign."""
 
     verified: bool
     exit_code: int
@@ -28,39 +28,39 @@ class Result:
     events: Sequence[Event]
     samples: Sequence[Progress]
     ends: Sequence[tuple[int, str]]
-    """Exit codes, and last words, of scorers that ended by a fault or by themselves."""
+    """Exit code and end of the log of each scorer that ended by a fault or by itself."""
     leavers: Sequence[int]
-    """Exit codes of those told to leave at the end."""
+    """Exit codes of the scorers that were stopped at the end."""
     tracebacks: Sequence[str]
-    """Logs of scorers that ended with one: an operator should be told, not shown."""
+    """Logs that contain a traceback: a scorer should log a message for the operator instead."""
     seconds: float
     begun: float
 
     @property
     def exits(self) -> Sequence[int]:
-        """The exit codes among them."""
+        """The exit codes of ``ends``."""
         return [code for code, _ in self.ends]
 
     def count(self, name: str) -> int:
-        """How often a fault was injected."""
+        """How often the fault was injected."""
         return sum(event.name == name for event in self.events)
 
 
 @dataclass(slots=True)
 class Campaign:
-    """Runs faults against a world; ``say`` is told where it is."""
+    """Injects faults into a world; ``say`` receives a line of progress for each."""
 
     world: World
     faults: Sequence[Fault]
     members: int = 3
     before: Fault | None = None
-    """A fault that is there before the first record comes; until it is mended nothing may be
-    committed."""
+    """A fault that is present before the first record; nothing may be committed until it is
+    fixed."""
     say: Callable[[str], None] = lambda _: None
     _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> Result:
-        """All faults, then whatever is left to do, then the audit.
+        """Inject all faults, wait for the remaining outcomes, then run the audit.
 
         Raises:
             AssertionError: the system did not recover from a fault in time.
@@ -88,7 +88,10 @@ class Campaign:
             report=report,
             events=world.events,
             samples=world.watch.samples,
-            ends=[(code, log.read_text()[-_LAST_WORDS:]) for code, log in world.supervisor.ends],
+            ends=[
+                (code, log.read_text()[-_LOG_TAIL_CHARACTERS:])
+                for code, log in world.supervisor.ends
+            ],
             leavers=leavers,
             tracebacks=[
                 log.name
@@ -115,7 +118,7 @@ class Campaign:
         fault.inject(world)
         world.feed.start()
         world.pause(fault.hold_seconds)
-        assert world.watch.committed() == 0, f"{fault.name}, and yet batches are committed"
+        assert world.watch.committed() == 0, f"batches were committed despite: {fault.name}"
         fault.heal(world)
         world.events.append(Event(fault.name, begun, time.monotonic()))
 
@@ -143,11 +146,11 @@ class Campaign:
         return self.world.feed.is_done and bool(samples) and samples[-1].lag == 0
 
     def _drain(self) -> None:
-        self.say("no more faults: doing what is left")
+        self.say("no more faults: waiting for the remaining outcomes")
         world = self.world
         world.wait_until(self._is_fed, _DRAIN_SECONDS, "the end of the feed")
         world.feed.finish()
-        since = time.monotonic() + 1.0  # a sample that was begun after the last delivery
+        since = time.monotonic() + 1.0  # a sample that began after the last delivery
 
         def is_done() -> bool:
             samples = world.watch.samples

@@ -1,4 +1,4 @@
-"""What an operator, or an accident, does to topics: delete, make read-only, shrink, extend."""
+"""Changes to topics, intended or not: delete, make read-only, lower limits, extend."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ AUTHORIZING: Mapping[str, str] = {
     "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
     "allow.everyone.if.no.acl.found": "true",
 }
-"""Broker settings under which a topic can be made read-only."""
+"""Broker settings with which a topic can be made read-only."""
 
 
 class ClusterAdmin:
@@ -48,11 +48,11 @@ class ClusterAdmin:
         create_topics(self._admin, topics, partitions, -1)
 
     def partitions(self, *topics: str) -> dict[str, int]:
-        """Partition counts of those that exist."""
+        """Partition counts of the topics that exist."""
         return topic_partitions(self._admin, topics, _SECONDS)
 
     def extend(self, topic: str, partitions: int) -> None:
-        """More partitions."""
+        """Add partitions, up to this count."""
         for future in self._admin.create_partitions([NewPartitions(topic, partitions)]).values():
             future.result(_SECONDS)
         wait_until(
@@ -60,7 +60,7 @@ class ClusterAdmin:
         )
 
     def set_config(self, topic: str, name: str, value: str | None) -> None:
-        """Set one setting of a topic; None: back to the broker's own."""
+        """Set one setting of a topic; None restores the broker's default."""
         kind = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET
         entry = ConfigEntry(name, value, incremental_operation=kind)
         resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
@@ -68,7 +68,7 @@ class ClusterAdmin:
             future.result(_SECONDS)
 
     def deny_writes(self, topic: str) -> None:
-        """Nobody may write to it any more; reading goes on."""
+        """Deny writes to all users; reads remain allowed."""
         bindings = [
             _binding(topic, AclOperation.ALL, AclPermissionType.ALLOW),
             _binding(topic, AclOperation.WRITE, AclPermissionType.DENY),
@@ -77,7 +77,7 @@ class ClusterAdmin:
             future.result(_SECONDS)
 
     def allow_writes(self, topic: str) -> None:
-        """Undo :meth:`deny_writes`: first the denial, so that it is never all that is left."""
+        """Undo :meth:`deny_writes`. The denial goes first, so that it never remains alone."""
         for operation, permission in (
             (AclOperation.WRITE, AclPermissionType.DENY),
             (AclOperation.ALL, AclPermissionType.ALLOW),

@@ -1,4 +1,4 @@
-"""Faults of processes: scorers and broker killed, frozen, more and fewer of them."""
+"""Faults of processes: scorers and broker are killed, frozen and scaled."""
 
 from __future__ import annotations
 
@@ -10,36 +10,36 @@ from typing import Final, Protocol
 from tests.chaos.world import SESSION_SECONDS, TXN_SECONDS, World
 from tests.support.processes import ScorerUnderTest
 
-_SWEEP_SECONDS: Final = 1.0  # the broker looks for expired transactions this often
-_ABORT_SECONDS: Final = 3.0  # to find and abort one: milliseconds, but not on a crowded machine
-_SCALE_SECONDS: Final = 90.0  # a few seconds are usual; slow machines start processes slowly
+_SWEEP_SECONDS: Final = 1.0  # the broker checks for expired transactions this often
+_ABORT_SECONDS: Final = 3.0  # to find and abort one: usually milliseconds, longer on a busy machine
+_SCALE_SECONDS: Final = 90.0  # usually a few seconds, longer on a slow machine
 
 
 class Fault(Protocol):
-    """Something that breaks and is mended."""
+    """Something that breaks and is fixed again."""
 
     @property
     def name(self) -> str:
-        """What it is, for the record."""
+        """The fault's name in reports."""
         ...
 
     @property
     def hold_seconds(self) -> float:
-        """How long it stays broken."""
+        """How long the fault lasts."""
         ...
 
     def inject(self, world: World) -> None:
-        """Break it."""
+        """Cause the fault."""
         ...
 
     def heal(self, world: World) -> None:
-        """Mend it."""
+        """Fix the fault."""
         ...
 
 
 @dataclass(slots=True)
 class KillScorer:
-    """Kill -9, every other time between publishing and committing; another is started then."""
+    """Kill -9, half of the times between publish and commit; then another scorer is started."""
 
     name: str = "kill"
     hold_seconds: float = 0.0
@@ -54,15 +54,16 @@ class KillScorer:
 
 @dataclass(slots=True)
 class FreezeScorer:
-    """SIGSTOP, and SIGCONT once its session, or only its transaction, has run out.
+    """SIGSTOP, and SIGCONT once its session, or only its transaction, has timed out.
 
-    It then goes on in the middle of a batch that may be another's by now: a zombie.
+    The scorer is then a zombie: it continues in the middle of a batch that may belong to another
+    member by now.
     """
 
     name: str = "zombie"
     hold_seconds: float = SESSION_SECONDS + 1.5
     _frozen: ScorerUnderTest | None = field(default=None, init=False)
-    _said: int = field(default=0, init=False)
+    _log_size: int = field(default=0, init=False)
 
     def inject(self, world: World) -> None:
         self._frozen = world.stop_in_txn()
@@ -70,28 +71,28 @@ class FreezeScorer:
     def heal(self, world: World) -> None:
         world.supervisor.tick()
         assert self._frozen is not None
-        self._said = self._frozen.log.stat().st_size
+        self._log_size = self._frozen.log.stat().st_size
         if self._frozen.process.poll() is None:
             self._frozen.process.send_signal(signal.SIGCONT)
 
     def was_fenced(self) -> bool:
-        """Whether it was refused when it went on: it put its batch off, or ended."""
+        """Whether it was refused when it continued: it aborted its batch, or ended."""
         assert self._frozen is not None
-        said = self._frozen.log.read_bytes()[self._said :]
-        return b"batch put off" in said or self._frozen.process.poll() not in (None, 0)
+        logged = self._frozen.log.read_bytes()[self._log_size :]
+        return b"batch aborted" in logged or self._frozen.process.poll() not in (None, 0)
 
 
 def expire_txn() -> FreezeScorer:
-    """A scorer that sleeps past its transaction's timeout, but keeps its partitions."""
+    """A scorer that is frozen beyond its transaction's timeout, but keeps its partitions."""
     return FreezeScorer("transaction timeout", TXN_SECONDS + _SWEEP_SECONDS + _ABORT_SECONDS)
 
 
 @dataclass(slots=True)
 class Scale:
-    """Another number of members; ``heal`` goes back to ``usual``.
+    """Changes the number of members; ``heal`` restores ``usual``.
 
-    Both wait for the members: on a slow machine those of a short-lived crowd would else be gone
-    before they had begun, and nothing would have been tried.
+    Both wait for the members. Otherwise members on a slow machine could be stopped before they have
+    started, and the fault would test nothing.
     """
 
     members: int
@@ -120,7 +121,7 @@ class Scale:
 
 @dataclass(slots=True)
 class KillBroker:
-    """Kill -9 of Kafka, and its restart with the same data."""
+    """Kill -9 of Kafka, and a restart with the same data."""
 
     name: str = "broker killed"
     hold_seconds: float = 1.0
@@ -134,7 +135,7 @@ class KillBroker:
 
 @dataclass(slots=True)
 class FreezeBroker:
-    """SIGSTOP of Kafka: connections stay, answers don't come."""
+    """SIGSTOP of Kafka: connections stay open, but no answers arrive."""
 
     name: str = "broker frozen"
     hold_seconds: float = TXN_SECONDS * 2

@@ -1,4 +1,4 @@
-"""An HTTP proxy in front of an S3 API that can be slow, broken, or cut answers short."""
+"""An HTTP proxy for an S3 API that can be slow, fail, or truncate answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _HOP_BY_HOP: Final = {"connection", "transfer-encoding", "content-length", "date
 
 
 class Mode(StrEnum):
-    """What happens to requests."""
+    """What the proxy does with requests."""
 
     OK = "ok"
     DOWN = "down"  # connections are closed without an answer
@@ -27,18 +27,18 @@ class Mode(StrEnum):
     ERROR_500 = "500"
     ERROR_503 = "503"
     CUT = "cut"  # the connection ends in the middle of the body
-    TORN = "torn"  # half an object that looks whole
+    TORN = "torn"  # half an object that looks complete
 
 
 class FaultyProxy:
-    """Forwards to ``upstream`` (``http://host:port``) as ``mode`` says; it may change any time."""
+    """Forwards to ``upstream`` (``http://host:port``) according to ``mode``, which may change."""
 
     def __init__(self, upstream: str) -> None:
         self.upstream = urlsplit(upstream).netloc
         self.mode = Mode.OK
         self.url = ""
         self.requests: list[Mode] = []
-        """The mode each request met."""
+        """The mode in effect at each request."""
 
     def forward(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
@@ -54,7 +54,7 @@ class FaultyProxy:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """One request, as the proxy's mode says."""
+    """Handles one request according to the proxy's mode."""
 
     proxy: FaultyProxy
 
@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.rfile.read(length) if length else None,
             dict(self.headers.items()),
         )
-        # Only objects can be torn; a listing or an error is not what this is about.
+        # Only objects are torn, not listings or errors.
         is_object = self.command == "GET" and "/models/" in self.path and status == HTTPStatus.OK
         if is_object and mode in (Mode.TORN, Mode.CUT):
             half = body[: len(body) // 2]
@@ -87,7 +87,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(
         self, status: int, headers: list[tuple[str, str]], body: bytes, length: int | None = None
     ) -> None:
-        with suppress(OSError):  # the client has gone: it was killed, or had waited long enough
+        with suppress(OSError):  # the client has gone: it was killed, or its request timed out
             self.send_response(status)
             for name, value in headers:
                 if name.lower() not in _HOP_BY_HOP:
@@ -101,14 +101,14 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _handle  # noqa: N815 - http.server's names
 
     def log_message(self, *_: Any) -> None:
-        """Says nothing."""
+        """Log nothing."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A scorer that is killed while it asks is part of the campaign."""
+        """Ignore it: scorers are killed during requests on purpose."""
 
 
 @contextmanager

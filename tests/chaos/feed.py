@@ -1,4 +1,4 @@
-"""Transactions at a steady rate, a few bad ones among them, whatever the broker does."""
+"""Produces transactions at a steady rate, some of them bad, whatever state the broker is in."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from tests.support.factories import make_transactions
 
 BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and batch boundary
 CARDS: Final = 7
-BAD_BYTES: Final = 30_000  # more than a dead letter topic takes while it is shrunk
+BAD_BYTES: Final = 30_000  # more than the dead letter topic accepts while its limit is lowered
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
 _POLL_SECONDS: Final = 0.1
-_LEFT_SECONDS: Final = 60.0  # at the pace of any moment what is left lasts at least so long
+_LEFT_SECONDS: Final = 60.0  # at the current pace the remaining records last at least this long
 
 
 def make_values(count: int = _DISTINCT, seed: int = 1) -> list[bytes]:
-    """Encoded transactions; some are bad, so that dead letters are under test too."""
+    """Encoded transactions; some are bad, so that dead letters are tested too."""
     values = encode_transactions(build_batch(make_transactions(count, seed)))
     noise = random.Random(seed)
     for number in range(BAD_EVERY - 1, count, BAD_EVERY):
@@ -35,11 +35,11 @@ def make_values(count: int = _DISTINCT, seed: int = 1) -> list[bytes]:
 
 
 class Feed:
-    """Produces ``total`` records in a thread of its own: at ``rate`` a second, then the rest.
+    """Produces ``total`` records in its own thread, at ``rate`` records per second.
 
-    Record ``i`` goes to partition ``i % partitions``. While ``gate`` says no, none is sent; without
-    a rate they come as fast as it goes. Towards its end it slows down, so that a machine on which
-    everything takes longer does not run out of records before it is told to :meth:`hurry`.
+    Record ``i`` goes to partition ``i % partitions``. Nothing is sent while ``gate`` returns False.
+    Without a rate, records are sent as fast as possible. Towards the end the feed slows down, so
+    that a slow machine does not run out of records before :meth:`hurry` is called.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed")
         self.begun = 0
-        """Records that were handed to the producer: the next one is written later than now."""
+        """Records passed to the producer so far; all others are written later than now."""
         self.delivered = 0
         self.errors: list[str] = []
 
@@ -76,14 +76,14 @@ class Feed:
         return not self._thread.is_alive()
 
     def hurry(self) -> None:
-        """Send what is left as fast as it goes."""
+        """Send the remaining records as fast as possible."""
         self._hurry.set()
 
     def finish(self) -> None:
-        """Send what is left; returns when everything was acknowledged.
+        """Send the remaining records; returns when all are acknowledged.
 
         Raises:
-            AssertionError: a record was not.
+            AssertionError: a record was not acknowledged.
         """
         self.hurry()
         self._thread.join()
@@ -91,7 +91,7 @@ class Feed:
         assert self.delivered == self._total, (self.delivered, self._total)
 
     def stop(self) -> None:
-        """Send nothing more."""
+        """Stop sending."""
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join()
@@ -113,7 +113,7 @@ class Feed:
         self._producer.flush(_FLUSH_SECONDS)
 
     def _wait(self, seconds: float) -> None:
-        """So long, unless there is hurry."""
+        """Wait, but not after :meth:`hurry` or :meth:`stop`."""
         due = time.monotonic() + seconds
         while (left := due - time.monotonic()) > 0:
             if self._hurry.is_set() or self._stop.is_set():

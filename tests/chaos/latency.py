@@ -1,4 +1,4 @@
-"""From producing a transaction to reading its committed score, measured from outside."""
+"""Measures the time from producing a transaction to reading its committed score."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PARTITION: Final = 0
 
 
 class LatencyProbe:
-    """Sends probes to one partition; their trace context, which scores keep, says when."""
+    """Sends probes to one partition; their trace context, kept by scores, has the send time."""
 
     def __init__(self, settings: KafkaSettings, topics: TopicSettings) -> None:
         self._topics = topics
@@ -30,7 +30,7 @@ class LatencyProbe:
         self._threads = [threading.Thread(target=f) for f in (self._send, self._read)]
         self.sent = 0
         self.seen: list[tuple[float, float]] = []
-        """(monotonic seconds, latency in milliseconds) of each probe that came back."""
+        """(monotonic seconds, latency in milliseconds) of each probe that was scored."""
 
     def start(self) -> None:
         for thread in self._threads:

@@ -1,4 +1,4 @@
-"""A run as one SVG: what was done when, and what it did to curves over the same time."""
+"""A run as one SVG: events on a time axis, and curves over the same time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LINES: Final = ("#1d4ed8", "#b45309", "#15803d")
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Something that lasted; seconds from the start."""
+    """An event with a duration; seconds from the start."""
 
     name: str
     begun: float
@@ -26,7 +26,7 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves with a common scale: name to (seconds, value) points."""
+    """Curves with a common scale; each name has its (seconds, value) points."""
 
     title: str
     curves: dict[str, Sequence[tuple[float, float]]] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""The long campaign: which faults, in which order; the same for the same seed."""
+"""The plan of the long campaign: the faults and their order, determined by a seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _RECOVERY_SECONDS: Final = 3.0
 
 
 def other_faults() -> list[Fault]:
-    """Each fault that is no kill of a scorer, once."""
+    """One of each fault, except kills of scorers."""
     return [
         FreezeScorer(),
         expire_txn(),
@@ -45,7 +45,7 @@ def other_faults() -> list[Fault]:
 
 
 def make_plan(kills: int, seed: int) -> list[Fault]:
-    """``kills`` kills among all other faults, which come again for every fifty kills."""
+    """``kills`` kills in random order with all other faults, which are repeated every 50 kills."""
     rng = random.Random(seed)
     plan: list[Fault] = [KillScorer() for _ in range(kills)]
     for _ in range(max(1, round(kills / KILLS_A_ROUND))):
@@ -55,7 +55,7 @@ def make_plan(kills: int, seed: int) -> list[Fault]:
 
 
 def planned_seconds(plan: list[Fault]) -> float:
-    """About how long it takes, so that the feed lasts for all of it."""
+    """The approximate duration of a plan, so that the feed lasts until its end."""
     return sum(
         _KILL_SECONDS if isinstance(fault, KillScorer) else fault.hold_seconds + _RECOVERY_SECONDS
         for fault in plan

@@ -1,12 +1,12 @@
-"""The scorer's own program, with what a campaign needs to turn: exactly-once off, the clock.
+"""The scorer's program with switches for campaigns, set in the environment.
 
-``CHAOS_AT_LEAST_ONCE=1`` is the negative control: batches are published and their offsets
-committed one after the other, without a transaction. ``CHAOS_DWELL_SECONDS`` is waited between
-publishing and committing each batch: there a fault hurts most, and without it most would hit a
-scorer that has nothing to do; meanwhile a file with the process id as its name is in the folder
-``CHAOS_MARKS``. ``CHAOS_CLOCK_FILE`` names a file with the
-seconds by which the wall clock is wrong; it may change at any time. ``CHAOS_EXTRA_SCHEMA`` names
-a transaction schema that this process knows by its fingerprint: a scorer of the next release.
+``CHAOS_AT_LEAST_ONCE=1`` is the negative control: batches are published and their offsets committed
+separately, without a transaction. ``CHAOS_DWELL_SECONDS`` is a wait between publish and commit of
+each batch, where a fault does the most harm. Without it, most faults would hit a scorer that is
+idle. During the wait, the folder ``CHAOS_MARKS`` contains a file named after the process id.
+``CHAOS_CLOCK_FILE`` names a file with the error of the wall clock in seconds, which may change at
+any time. ``CHAOS_EXTRA_SCHEMA`` names a transaction schema that this process knows by its
+fingerprint, like a scorer of the next release.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from schemas.contracts import known_schemas, schema_fingerprint
 from stream_scorer.errors import FatalError
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.process import scorer as app
+from stream_scorer.process import scorer, startup
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
@@ -40,7 +40,7 @@ EXTRA_SCHEMA = "CHAOS_EXTRA_SCHEMA"
 
 
 class SlowTxn:
-    """Waits before it commits, and leaves a mark for as long as that lasts."""
+    """Waits before it commits, and leaves a mark during the wait."""
 
     def __init__(self, txn: Txn, seconds: float, mark: Path) -> None:
         self._txn = txn
@@ -52,17 +52,17 @@ class SlowTxn:
     def commit(self, polled: Polled) -> None:
         self._mark.touch()
         time.sleep(self._seconds)
-        self._mark.unlink()  # a process that is stopped with its mark has not begun to commit
+        self._mark.unlink()  # a process stopped while its mark exists has not begun to commit
         self._txn.commit(polled)
 
 
 class UnsafeBroker(KafkaBroker):
-    """A member that can repeat records: what most consumers are."""
+    """A member that can duplicate records, like most consumers."""
 
     def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
         super().__init__(settings, options, is_transactional=False)
 
-    def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it keeps none of the promises
+    def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it has none of the guarantees
         return UnsafeTxn(self._begin(), self._consumer)
 
 
@@ -84,7 +84,7 @@ class UnsafeTxn:
             raise translate(error) from error
 
     def abort(self, *_: Polled) -> None:
-        raise FatalError("what was published cannot be undone")
+        raise FatalError("published records cannot be undone")
 
 
 def dwelling(kind: type[KafkaBroker], seconds: float, mark: Path) -> type[KafkaBroker]:
@@ -98,7 +98,7 @@ def dwelling(kind: type[KafkaBroker], seconds: float, mark: Path) -> type[KafkaB
 
 
 def wrong_clock(path: Path) -> Callable[[], float]:
-    """The wall clock plus the seconds in a file."""
+    """The wall clock plus the number of seconds in a file."""
 
     def now() -> float:
         try:
@@ -113,10 +113,10 @@ def main() -> int:
     kind: type[Any] = UnsafeBroker if os.environ.get(AT_LEAST_ONCE) else KafkaBroker
     if seconds := os.environ.get(DWELL):
         kind = dwelling(kind, float(seconds), Path(os.environ[MARKS], str(os.getpid())))
-    app.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
+    startup.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
     if path := os.environ.get(CLOCK_FILE):
         clock = wrong_clock(Path(path))
-        app.ScorerLoop = partial(ScorerLoop, clock=clock)  # type: ignore[attr-defined,assignment]
+        scorer.ScorerLoop = partial(ScorerLoop, clock=clock)  # type: ignore[attr-defined,assignment]
     if path := os.environ.get(EXTRA_SCHEMA):
         schema = json.loads(Path(path).read_text())
         known_schemas("transaction")[schema_fingerprint(schema)] = schema

@@ -1,4 +1,4 @@
-"""Short campaigns, for the end-to-end tests."""
+"""Short campaigns for the end-to-end tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.chaos.world import BROKER, Setup, make_world
 from tests.conftest import StartBroker
 
 KILLED, HUNG = -9, 70
-EXPECTED_ENDS: Final = {KILLED, FAILED, HUNG}  # by us, by a fatal error, by the watchdog
+EXPECTED_ENDS: Final = {KILLED, FAILED, HUNG}  # killed by us, by a fatal error, by the watchdog
 
 
 def run_campaign(
@@ -24,14 +24,14 @@ def run_campaign(
     members: int = 2,
     before: Fault | None = None,
 ) -> Result:
-    """A campaign on a broker of its own."""
+    """Run a campaign on its own broker."""
     broker = own_broker(folder / "kafka", properties=BROKER)
     with make_world(setup, folder, broker) as world:
         return Campaign(world, faults, members, before).run()
 
 
 def assert_nothing_is_lost_or_repeated(result: Result, transactions: int) -> None:
-    """By the audit; and the scorers ended as they should, without a traceback."""
+    """The audit passed, and the scorers ended with expected exit codes and no traceback."""
     report = result.report
     assert result.verified, (report["faults"], report["offenders"][:5])
     assert report["inputs"] == transactions

@@ -1,4 +1,4 @@
-"""``make soak``: a long run at 70 % of capacity with reloads and rebalances; nothing may creep."""
+"""``make soak``: a long run at 70 % of capacity with reloads and rebalances; nothing may grow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.chaos.world import BROKER, Setup, World, make_world
 
 SHARE: Final = 0.7
 SAMPLE_SECONDS: Final = 5.0
-_BACKLOG: Final = 40_000  # while capacity is measured: always enough to do, never a long tail
+_BACKLOG: Final = 40_000  # while capacity is measured: enough work, without a long tail
 _WARM_SHARE: Final = 0.2
 _MAX_GROWTH: Final = 0.05
 _ENDLESS: Final = 10**12
@@ -35,7 +35,7 @@ Point = tuple[float, float]
 
 @dataclass(slots=True)
 class Curves:
-    """What was sampled; seconds since the start."""
+    """The samples; times in seconds since the start."""
 
     memory_mib: list[Point] = field(default_factory=list)
     lag: list[Point] = field(default_factory=list)
@@ -56,7 +56,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def measure_capacity(world: World, seconds: float) -> float:
-    """Transactions a second that one scorer commits while there is always a backlog."""
+    """Transactions per second that one scorer commits while it has a backlog."""
     samples = world.watch.samples
     feed = Feed(
         world.broker.settings, world.topics.input_topic, world.partitions, _ENDLESS, None,
@@ -64,7 +64,7 @@ def measure_capacity(world: World, seconds: float) -> float:
     )  # fmt: skip
     feed.start()
     try:
-        world.pause(seconds * 0.4)  # to its full speed
+        world.pause(seconds * 0.4)  # until it runs at full speed
         first = samples[-1]
         world.pause(seconds * 0.6)
         last = samples[-1]
@@ -76,7 +76,7 @@ def measure_capacity(world: World, seconds: float) -> float:
 
 @dataclass(slots=True)
 class Soak:
-    """The run itself."""
+    """One soak run."""
 
     world: World
     seconds: float
@@ -87,7 +87,7 @@ class Soak:
     spans: list[Span] = field(default_factory=list)
 
     def run(self, rate: float) -> None:
-        """Feed at ``rate``, reload and rebalance on time, sample."""
+        """Feed at ``rate``, with reloads, rebalances and samples at their intervals."""
         world = self.world
         feed = Feed(
             world.broker.settings, world.topics.input_topic, world.partitions, _ENDLESS, rate
@@ -158,14 +158,14 @@ def resident_mib(pid: int) -> float:
 
 
 def early_and_late(curve: Sequence[Point], seconds: float) -> tuple[float, float]:
-    """Medians of the first and the last third of what comes after the warm-up."""
+    """Medians of the first and the last third of the samples after the warm-up."""
     kept = [value for at, value in curve if at > seconds * _WARM_SHARE]
     third = max(1, len(kept) // 3)
     return median(kept[:third]), median(kept[-third:])
 
 
 def judge(curves: Curves, seconds: float, rate: float) -> dict[str, dict[str, Any]]:
-    """Each check with its figures; ``ok`` says how it went."""
+    """Each check with its figures; ``ok`` is its result."""
     memory = early_and_late(curves.memory_mib, seconds)
     lag = early_and_late(curves.lag, seconds)
     p50 = early_and_late(curves.p50_ms, seconds)
@@ -174,7 +174,7 @@ def judge(curves: Curves, seconds: float, rate: float) -> dict[str, dict[str, An
     return {
         "memory_flat": {"ok": growth < _MAX_GROWTH, "early_mib": round(memory[0], 1),
                         "late_mib": round(memory[1], 1), "growth": round(growth, 4)},
-        # Within what half a second brings: each batch under way is lag.
+        # Within the records of half a second: each batch in progress counts as lag.
         "lag_steady": {"ok": lag[1] < lag[0] + rate / 2, "early": lag[0], "late": lag[1]},
         "latency_steady": {"ok": p50[1] < 1.5 * p50[0] + 5,
                            "p50_ms": [round(v, 1) for v in p50],
@@ -198,7 +198,7 @@ def picture(title: str, soak: Soak) -> str:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Exit code 0 when nothing crept and the audit found nothing."""
+    """Exit code 0 if nothing grew and the audit found nothing."""
     args = parse(argv)
     logging.getLogger("librdkafka").setLevel(logging.CRITICAL)
     args.out.mkdir(parents=True, exist_ok=True)
@@ -220,7 +220,9 @@ def main(argv: list[str] | None = None) -> int:
             only = world.supervisor.running()[0].process.pid
             capacity = measure_capacity(world, args.capacity_seconds)
             rate = SHARE * capacity
-            say_progress(f"capacity {capacity:,.0f} transactions a second; from now on {rate:,.0f}")
+            say_progress(
+                f"capacity {capacity:,.0f} transactions a second; continuing at {rate:,.0f}"
+            )
             soak = Soak(
                 world, args.minutes * 60, args.reload_seconds, args.rebalance_seconds, say_progress
             )

@@ -1,4 +1,4 @@
-"""Faults of the model's way to the scorer, and of the clock."""
+"""Faults of the artifact store, the model cache and the clock."""
 
 from __future__ import annotations
 
@@ -13,16 +13,18 @@ from tests.chaos.faulty_proxy import Mode
 from tests.chaos.world import World
 
 _CACHE_SIZE: Final = "16k"  # less than any bundle
-_MEET_SECONDS: Final = 90.0  # until scorers meet the fault: at once, but not on a crowded machine
+_MEET_SECONDS: Final = (
+    90.0  # until a scorer meets the fault: usually at once, longer on a busy machine
+)
 
 
 @dataclass(slots=True)
 class StoreFault:
-    """The store misbehaves just when a new version is promoted and a scorer starts anew."""
+    """The store fails while a new version is promoted and a scorer restarts."""
 
     mode: Mode
     hold_seconds: float = 4.0
-    _asked: int = field(default=0, init=False)
+    _requests: int = field(default=0, init=False)
 
     @property
     def name(self) -> str:
@@ -30,7 +32,7 @@ class StoreFault:
 
     def inject(self, world: World) -> None:
         assert world.proxy is not None
-        self._asked = len(world.proxy.requests)
+        self._requests = len(world.proxy.requests)
         world.proxy.mode = self.mode
         world.promote()
         world.a_worker().kill()
@@ -39,7 +41,7 @@ class StoreFault:
         proxy = world.proxy
         assert proxy is not None
         world.wait_until(
-            lambda: self.mode in proxy.requests[self._asked :],
+            lambda: self.mode in proxy.requests[self._requests :],
             _MEET_SECONDS,
             f"request to a store that is {self.mode}",
         )
@@ -48,7 +50,7 @@ class StoreFault:
 
 @dataclass(slots=True)
 class CacheFull:
-    """A scorer starts with a cache folder that has no room."""
+    """A scorer starts with a cache folder that has no free space."""
 
     name: str = "cache full"
     hold_seconds: float = 5.0
@@ -57,7 +59,9 @@ class CacheFull:
     def inject(self, world: World) -> None:
         folder = world.folder / "full"
         world.promote()
-        world.supervisor.more["MODEL_CACHE_DIR"] = str(world.stack.enter_context(no_room(folder)))
+        world.supervisor.more["MODEL_CACHE_DIR"] = str(
+            world.stack.enter_context(full_folder(folder))
+        )
         self._started = len(world.supervisor.fleet.scorers)
         world.a_worker().kill()
 
@@ -66,14 +70,14 @@ class CacheFull:
         world.wait_until(
             lambda: any(scorer.readiness()["ready"] for scorer in fleet.scorers[self._started :]),
             _MEET_SECONDS,
-            "scorer at work without room in its cache",
+            "scorer at work without space in its cache",
         )
         del world.supervisor.more["MODEL_CACHE_DIR"]
 
 
 @contextmanager
-def no_room(folder: Path) -> Iterator[Path]:
-    """A folder on a full disk; where nobody may mount one, a path that cannot be written."""
+def full_folder(folder: Path) -> Iterator[Path]:
+    """A folder on a full disk; without the permission to mount one, a path that is not writable."""
     folder.mkdir(exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={_CACHE_SIZE}", "tmpfs", str(folder)]
     with suppress(FileNotFoundError):
@@ -103,10 +107,10 @@ class ClockStep:
         self._begun = world.feed.begun
 
     def heal(self, world: World) -> None:
-        # More is committed than was written by then, so some of it was scored by the wrong clock.
+        # Wait until records written after the step are committed: the wrong clock scored them.
         world.wait_until(
             lambda: world.watch.committed() > self._begun or world.feed.is_done,
             _MEET_SECONDS,
-            "commit by the wrong clock",
+            "commit with the wrong clock",
         )
         (world.folder / "clock").write_text("0")

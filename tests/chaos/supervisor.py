@@ -1,4 +1,4 @@
-"""Keeps scorers running as a Deployment does: what ends is started again, a little later."""
+"""Keeps scorers running as a Deployment does: a process that ends is restarted after a backoff."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Final
 from tests.support.processes import ScorerFleet, ScorerUnderTest
 
 _FIRST_BACKOFF_SECONDS: Final = 0.2
-_LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes goes up to 300; here time is short
-_STABLE_SECONDS: Final = 5.0  # a process that ran this long starts again without a wait
+_LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes uses up to 300; campaigns are short
+_STABLE_SECONDS: Final = 5.0  # a process that ran this long resets the backoff
 _GRACE_SECONDS: Final = 90.0
 
 
@@ -28,18 +28,18 @@ class _Place:
 
 @dataclass(slots=True)
 class Supervisor:
-    """Replicas of one fleet. Its owner calls :meth:`tick` often; nothing happens in between."""
+    """The replicas of one fleet. Its owner must call :meth:`tick` often."""
 
     fleet: ScorerFleet
     more: dict[str, str] = field(default_factory=dict)
-    """Environment of whatever is started from now on."""
+    """Additional environment of processes started from now on."""
     ends: list[tuple[int, Path]] = field(default_factory=list)
     """Exit codes and logs of processes that ended by themselves or by a fault."""
     _places: list[_Place] = field(default_factory=list)
     _leaving: list[ScorerUnderTest] = field(default_factory=list)
 
     def scale(self, replicas: int) -> None:
-        """As many replicas from now on; those that are too many get SIGTERM."""
+        """Set the number of replicas; surplus replicas get SIGTERM."""
         while len(self._places) < replicas:
             self._places.append(_Place())
         while len(self._places) > replicas:
@@ -50,7 +50,7 @@ class Supervisor:
         self.tick()
 
     def tick(self) -> None:
-        """Start what is not running."""
+        """Restart replicas that have ended."""
         now = time.monotonic()
         for place in self._places:
             if place.scorer is not None and (code := place.scorer.process.poll()) is not None:
@@ -69,11 +69,11 @@ class Supervisor:
 
     @property
     def exits(self) -> list[int]:
-        """The exit codes among them."""
+        """The exit codes of ``ends``."""
         return [code for code, _ in self.ends]
 
     def running(self) -> list[ScorerUnderTest]:
-        """The replicas that run now."""
+        """The replicas that are running now."""
         return [
             place.scorer
             for place in self._places
@@ -81,16 +81,16 @@ class Supervisor:
         ]
 
     def working(self) -> list[ScorerUnderTest]:
-        """Those among them that have joined the group."""
+        """The running replicas that are ready."""
         return [scorer for scorer in self.running() if scorer.readiness()["ready"]]
 
     @property
     def has_left(self) -> bool:
-        """Whether all that were told to leave have done so."""
+        """Whether all surplus replicas have ended."""
         return all(scorer.process.poll() is not None for scorer in self._leaving)
 
     def stop(self) -> list[int]:
-        """SIGTERM to all; their exit codes. One that does not leave in time is killed."""
+        """Send SIGTERM to all replicas, and wait for their exit codes."""
         leaving = self._leaving + self.running()
         self._places.clear()
         for scorer in leaving:

@@ -1,4 +1,4 @@
-"""Faults of topics: gone, read-only, too small for what was published until then."""
+"""Faults of topics: missing, read-only, or with too small a limit."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.chaos.world import World
 
 Which = Literal["output", "dlq"]
 FAILED: Final = 1
-"""Exit code of a scorer that cannot go on, and says why."""
+"""Exit code of a scorer after a fatal error, whose reason it logs."""
 
-_MEET_SECONDS: Final = 90.0  # until a scorer meets the fault: at its next such record
+_MEET_SECONDS: Final = 90.0  # until a scorer meets the fault at its next such record
 
 
 def _wait_for_failure(world: World, already: int) -> None:
-    """Until a scorer gave up that had not before, or there is nothing left that could make it."""
+    """Wait until another scorer has failed, or no records are left that could make it fail."""
     world.wait_until(
         lambda: FAILED in world.supervisor.exits[already:] or world.feed.is_done,
         _MEET_SECONDS,
-        "scorer that gives up",
+        "scorer that fails",
     )
 
 
@@ -31,7 +31,7 @@ def _name(world: World, which: Which) -> str:
 
 @dataclass(slots=True)
 class ReadOnly:
-    """An ACL denies writes, as after somebody's clean-up of permissions."""
+    """An ACL denies writes, as after an accidental change of permissions."""
 
     which: Which
     hold_seconds: float = 4.0
@@ -52,7 +52,7 @@ class ReadOnly:
 
 @dataclass(slots=True)
 class SmallMessages:
-    """``max.message.bytes`` is lowered below what a batch or a single record has."""
+    """``max.message.bytes`` is lowered below the size of a batch or of a single record."""
 
     which: Which
     max_bytes: int
@@ -61,7 +61,7 @@ class SmallMessages:
 
     @property
     def name(self) -> str:
-        return f"{self.which} takes {self.max_bytes} bytes"
+        return f"{self.which} limited to {self.max_bytes} bytes"
 
     def inject(self, world: World) -> None:
         self._exits = len(world.supervisor.exits)
@@ -76,9 +76,9 @@ class SmallMessages:
 
 @dataclass(slots=True)
 class Missing:
-    """Topics are deleted under running scorers and made again.
+    """Topics are deleted while scorers run, and recreated.
 
-    Their records go with them, so it is for a world in which there are none yet.
+    Their records are deleted too, so this fault is only for a world without records.
     """
 
     which: tuple[Which, ...] = ("output", "dlq")

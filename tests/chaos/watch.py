@@ -1,4 +1,4 @@
-"""How far the group is, sampled while everything else breaks."""
+"""Samples the progress of the group while faults are injected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from stream_scorer.kafka.driver import KafkaException, TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
 
 _EVERY_SECONDS: Final = 0.5
-_ANSWER_SECONDS: Final = 10.0  # usually milliseconds; a frozen broker costs some samples
+_ANSWER_SECONDS: Final = (
+    10.0  # usually milliseconds; some samples are lost while a broker is frozen
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +32,12 @@ class Progress:
 
 
 class Watch:
-    """Asks the broker for the group's offsets, some times a second."""
+    """Reads the group's offsets from the broker, twice a second."""
 
     def __init__(self, settings: KafkaSettings, topic: str, partitions: int, group_id: str) -> None:
         self._places = [TopicPartition(topic, p) for p in range(partitions)]
-        # Never joins. What is committed is asked for as it is: the stable answer waits until no
-        # transaction is under way, and on a slow machine one always is.
+        # This consumer never joins. With read_committed the answer would wait until no transaction
+        # is open, and on a slow machine one always is.
         self._consumer = open_consumer(
             settings, group_id, **{"isolation.level": "read_uncommitted"}
         )
@@ -68,7 +70,7 @@ class Watch:
                 continue
 
     def _ask(self) -> Progress:
-        # First what is committed: the lag is never shown smaller than it is.
+        # Read the committed offsets first, so that the lag is never understated.
         done = sum(
             max(found.offset, 0)
             for found in self._consumer.committed(self._places, _ANSWER_SECONDS)

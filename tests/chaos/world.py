@@ -1,4 +1,4 @@
-"""A broker, a group of supervised scorers, a feed and a watch: what faults happen to."""
+"""The system under test: a broker, a group of supervised scorers, a feed and a watch."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ from tests.support.names import random_topics
 from tests.support.processes import ScorerUnderTest, fleet
 
 SESSION_SECONDS: Final = 8.0
-TXN_SECONDS: Final = 2.0  # less than a session, so that each can run out without the other
+TXN_SECONDS: Final = 2.0  # less than a session, so that each can time out without the other
 _TICK_SECONDS: Final = 0.05
-_CATCH_SECONDS: Final = 90.0  # a second is usual; slow machines start processes slowly
+_CATCH_SECONDS: Final = 90.0  # usually a second, longer on a slow machine
 _VERIFY_SECONDS: Final = 600.0
 
 BROKER: Final[Mapping[str, str]] = {
@@ -48,7 +48,7 @@ BROKER: Final[Mapping[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that was done to the system, from ``begun`` to ``ended`` (monotonic seconds)."""
+    """A fault that lasted from ``begun`` to ``ended`` (monotonic seconds)."""
 
     name: str
     begun: float
@@ -59,7 +59,7 @@ class Event:
 
 @dataclass(slots=True)
 class World:
-    """Everything a fault may touch."""
+    """Everything that a fault may change."""
 
     broker: EmbeddedBroker
     admin: ClusterAdmin
@@ -77,17 +77,17 @@ class World:
     events: list[Event] = field(default_factory=list)
 
     def pause(self, seconds: float) -> None:
-        """Let the system run on, and what ended be started again."""
+        """Wait while the supervisor restarts scorers that have ended."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self.supervisor.tick()
             time.sleep(min(left, _TICK_SECONDS))
 
     def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
-        """Let the system run until a condition holds.
+        """Let the system run until a condition is true.
 
         Raises:
-            AssertionError: it did not in time.
+            AssertionError: it did not become true in time.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -96,11 +96,11 @@ class World:
             self.pause(2 * _TICK_SECONDS)
 
     def promote(self) -> str:
-        """Publish and promote one more version; straight to the store, whatever its proxy does."""
+        """Publish and promote another version, directly in the store and not through the proxy."""
         return publish(self.store, seed=2 + len(self.store.versions()) % 3)
 
     def a_worker(self) -> ScorerUnderTest:
-        """One of the scorers that are at work now, else one that runs."""
+        """One of the scorers that are ready now, else one that is running."""
         found: list[ScorerUnderTest] = []
         deadline = time.monotonic() + _CATCH_SECONDS
         while not found and time.monotonic() < deadline:
@@ -109,24 +109,24 @@ class World:
         return self.rng.choice(found or self.supervisor.running())
 
     def stop_in_txn(self) -> ScorerUnderTest:
-        """SIGSTOP a scorer between publishing and committing.
+        """SIGSTOP a scorer between publish and commit.
 
         Raises:
-            AssertionError: none was caught in time.
+            AssertionError: no scorer was stopped there in time.
         """
         deadline = time.monotonic() + _CATCH_SECONDS
         while time.monotonic() < deadline:
             scorer = self.a_worker()
             scorer.process.send_signal(signal.SIGSTOP)
-            # Only once it has stopped does the mark say where.
+            # The mark is reliable only once the process has stopped.
             os.waitid(os.P_PID, scorer.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if (self.folder / "marks" / str(scorer.process.pid)).exists():
                 return scorer
             scorer.process.send_signal(signal.SIGCONT)
-        raise AssertionError(f"no scorer was caught in a txn; {self.state()}")
+        raise AssertionError(f"no scorer was stopped in a transaction; {self.state()}")
 
     def state(self) -> str:
-        """For error messages: how far it is, and the ends of the scorers' logs."""
+        """For error messages: the progress, and the ends of the scorers' logs."""
         latest = self.watch.samples[-1] if self.watch.samples else None
         logs = sorted(self.folder.glob("scorer-*.log"), key=lambda path: path.stat().st_mtime)
         ends = [f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs[-3:]]
@@ -145,7 +145,7 @@ class World:
         return done.returncode, json.loads(done.stdout)
 
     def environment(self) -> dict[str, str]:
-        """Where commands find the topics."""
+        """The environment with which commands find the topics."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
             "KAFKA_GROUP_ID": self.group_id,
@@ -155,7 +155,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """How a world is made."""
+    """The parameters of a world."""
 
     transactions: int
     rate: float
@@ -179,7 +179,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
     marks = folder / "marks"
     marks.mkdir()
     with ExitStack() as stack:
-        # A broker that is away on purpose: a hundred lines would hide what went wrong.
+        # The broker is down on purpose: hundreds of lines would hide the actual problem.
         stack.enter_context(patch.object(logging.getLogger("librdkafka"), "disabled", True))
         store, proxy, place = _open_store(setup, folder, stack)
         publish(store)
@@ -214,7 +214,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
 def _open_store(
     setup: Setup, folder: Path, stack: ExitStack
 ) -> tuple[ArtifactStore, FaultyProxy | None, dict[str, str]]:
-    """The store as the campaign sees it, and the environment by which scorers find it."""
+    """The store for the campaign, its proxy, and the environment for the scorers."""
     if not setup.is_s3:
         return FileStore(folder / "store"), None, {}
     from tests.support.s3_server import AtomicS3Server
@@ -226,7 +226,7 @@ def _open_store(
         "AWS_EC2_METADATA_DISABLED": "true",
     }
     stack.enter_context(patch.dict(os.environ, credentials))
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else a line for each request
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)  # else it logs each request
     server = AtomicS3Server(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     stack.callback(server.stop)

@@ -1,4 +1,4 @@
-"""What the loop relies on of a broker: one suite, run against the twin and against Kafka."""
+"""The broker contract that the loop relies on, tested with the in-memory fake and with Kafka."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class MemoryWorld:
         return [(p, r.value) for p, r in self.cluster.read(self.output)]
 
     def settle(self) -> None:
-        """What was committed shows at once here."""
+        """Committed records are visible at once here."""
 
     def member(self) -> Broker:
         return MemoryBroker(self.cluster)
@@ -89,11 +89,11 @@ def world(request: pytest.FixtureRequest) -> Iterator[World]:
 
 
 def poll_some(broker: Broker, count: int, timeout: float = 90.0) -> list[Polled]:
-    """Polls until ``count`` records came."""
+    """Poll until ``count`` records have arrived."""
     deadline = time.monotonic() + timeout
     got: list[Polled] = []
     while sum(map(len, got)) < count:
-        assert time.monotonic() < deadline, f"{sum(map(len, got))} of {count} records came"
+        assert time.monotonic() < deadline, f"{sum(map(len, got))} of {count} records arrived"
         if (polled := broker.poll(100, 0.2)) is not None:
             got.append(polled)
     return got
@@ -124,7 +124,7 @@ def values_of(batches: list[Polled]) -> list[bytes | None]:
     return sorted((v for b in batches for v in b.values), key=lambda v: v or b"")
 
 
-def test_polled_records_are_whole_and_in_offset_order(world: World) -> None:
+def test_polled_records_are_complete_and_in_offset_order(world: World) -> None:
     world.produce([b"a", b"b", None, b"d", b""])
     batches = poll_some(world.member(), 5)
     assert values_of(batches) == sorted([b"a", b"b", None, b"d", b""], key=lambda v: v or b"")
@@ -137,7 +137,7 @@ def test_polled_records_are_whole_and_in_offset_order(world: World) -> None:
     assert all(dict(h or [])["h"] == b"1" for b in batches for h in b.headers)
 
 
-def test_published_records_show_only_after_the_commit(world: World) -> None:
+def test_published_records_are_visible_only_after_the_commit(world: World) -> None:
     world.produce([b"a", b"b"])
     broker = world.member()
     for polled in poll_some(broker, 2):
@@ -149,7 +149,7 @@ def test_published_records_show_only_after_the_commit(world: World) -> None:
         assert len(world.committed()) == len(shown) + len(polled)
 
 
-def test_aborted_batch_is_invisible_and_comes_again(world: World) -> None:
+def test_aborted_batch_is_invisible_and_redelivered(world: World) -> None:
     world.produce([b"a", b"b", b"c", b"d"])
     broker = world.member()
     for polled in poll_some(broker, 4):
@@ -162,7 +162,7 @@ def test_aborted_batch_is_invisible_and_comes_again(world: World) -> None:
     assert sorted(v for _, v in world.committed() if v) == [b"a", b"b", b"c", b"d"]
 
 
-def test_abort_returns_to_what_was_committed_not_to_the_beginning(world: World) -> None:
+def test_abort_rewinds_to_the_committed_offsets_and_not_to_the_beginning(world: World) -> None:
     world.produce([b"a", b"b"])
     broker = world.member()
     for polled in poll_some(broker, 2):
@@ -173,7 +173,7 @@ def test_abort_returns_to_what_was_committed_not_to_the_beginning(world: World) 
     assert values_of(poll_some(broker, 2)) == [b"c", b"d"]
 
 
-def test_new_member_goes_on_where_the_last_one_committed(world: World) -> None:
+def test_new_member_continues_at_the_committed_offsets(world: World) -> None:
     world.produce([b"a", b"b"])
     first = world.member()
     for polled in poll_some(first, 2):
@@ -185,23 +185,23 @@ def test_new_member_goes_on_where_the_last_one_committed(world: World) -> None:
     assert values_of(poll_some(world.member(), 2)) == [b"c", b"d"]
 
 
-def share_out(first: Broker, second: Broker) -> None:
-    """Both poll, as overlapping loops would, until each owns one partition."""
+def split_partitions(first: Broker, second: Broker) -> None:
+    """Both members poll, as concurrent loops would, until each owns one partition."""
     deadline = time.monotonic() + 90
     while not len(first.assigned()) == len(second.assigned()) == 1:
-        assert time.monotonic() < deadline, "the partitions were never shared out"
+        assert time.monotonic() < deadline, "the partitions were never redistributed"
         first.poll(1, 0.1)
         second.poll(1, 0.1)
 
 
-def take_back(world: World, first: Broker, second: Broker) -> None:
-    """The second leaves, and the first polls until it owns every partition again."""
+def leave_to_first(world: World, first: Broker, second: Broker) -> None:
+    """The second member leaves, and the first polls until it owns every partition again."""
     second.close()
     if isinstance(world, KafkaWorld):
-        world.members.remove(second)  # type: ignore[arg-type]  # in this world they are
+        world.members.remove(second)  # type: ignore[arg-type]  # in this world they are Kafka brokers
     deadline = time.monotonic() + 90
     while len(first.assigned()) < PARTITIONS:
-        assert time.monotonic() < deadline, "the partition never came back"
+        assert time.monotonic() < deadline, "the partition was never assigned again"
         first.poll(100, 0.1)
 
 
@@ -213,21 +213,21 @@ def assert_refused(world: World, broker: Broker, polled: Polled) -> None:
     txn.abort(polled)
 
 
-def test_batch_is_refused_once_its_partition_went_to_another_member(world: World) -> None:
+def test_batch_is_refused_once_its_partition_belongs_to_another_member(world: World) -> None:
     world.produce([b"a", b"b", b"c", b"d"])
     first = world.member()
     batches = poll_some(first, 4)
     second = world.member()
-    share_out(first, second)
+    split_partitions(first, second)
     for polled in batches:
         assert_refused(world, first, polled)
     assert world.committed() == []
 
 
-def test_batch_polled_ahead_is_refused_when_a_rebalance_follows_the_commit_before_it(
+def test_batch_polled_ahead_is_refused_when_a_rebalance_follows_the_previous_commit(
     world: World,
 ) -> None:
-    """The look-ahead's point: two polls, the first is committed, then the group moves on."""
+    """The case of the loop's look-ahead: two polls, a commit of the first, then a rebalance."""
     world.produce([b"a", b"b", b"c", b"d"])
     first = world.member()
     batches = poll_some(first, 4)
@@ -239,22 +239,24 @@ def test_batch_polled_ahead_is_refused_when_a_rebalance_follows_the_commit_befor
         ahead = poll_some(first, 1)[-1]
     before = world.committed()
     second = world.member()
-    share_out(first, second)
-    take_back(world, first, second)  # owned once more: only the fence can tell that it is stale
+    split_partitions(first, second)
+    leave_to_first(
+        world, first, second
+    )  # owned again: only the fence shows that the batch is stale
     assert_refused(world, first, ahead)
     assert world.committed() == before
 
 
-def test_partition_that_left_and_came_back_is_read_again_from_its_committed_offset(
+def test_partition_revoked_and_assigned_again_is_read_from_its_committed_offset(
     world: World,
 ) -> None:
-    """A batch from before is refused even though the partition is its owner's again."""
+    """A batch polled before is refused, although the member owns the partition again."""
     world.produce([b"a", b"b", b"c", b"d"])
     first = world.member()
     batches = poll_some(first, 4)
     second = world.member()
-    share_out(first, second)
-    take_back(world, first, second)
+    split_partitions(first, second)
+    leave_to_first(world, first, second)
     for polled in batches:
         assert_refused(world, first, polled)
     for polled in poll_some(first, 4):
@@ -262,7 +264,7 @@ def test_partition_that_left_and_came_back_is_read_again_from_its_committed_offs
     assert sorted(v for _, v in world.committed() if v) == [b"a", b"b", b"c", b"d"]
 
 
-def test_lag_falls_as_records_are_read(world: World) -> None:
+def test_lag_is_zero_once_all_records_are_read(world: World) -> None:
     world.produce([b"a"] * 6)
     broker = world.member()
     poll_some(broker, 6)

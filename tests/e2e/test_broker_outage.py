@@ -1,4 +1,4 @@
-"""The broker dies and comes back, or is late: the scorer waits, and nothing is lost."""
+"""The broker crashes and restarts, or starts late: the scorer waits and loses nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from stream_scorer.audit.verify import verify_topics
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.local.probe import pick_free_port, plain_settings
 from stream_scorer.model.store.file_store import FileStore
-from stream_scorer.process import scorer as app
+from stream_scorer.process import scorer as scorer_process
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
 from tests.conftest import MakeTopics, StartBroker
@@ -20,10 +20,10 @@ from tests.support.records import produce
 from tests.support.waiting import wait_until
 
 
-def _with_work(
+def _broker_with_records(
     own_broker: StartBroker, topics: MakeTopics, folder: Path, records: int
 ) -> tuple[EmbeddedBroker, TopicSettings, list[bytes]]:
-    """A broker with that many records on three partitions, and a model in the folder's store."""
+    """A broker with records on three partitions, and a model in the folder's store."""
     broker = own_broker(folder / "kafka")
     names = topics(3, broker.settings)
     publish(FileStore(folder / "store"))
@@ -32,10 +32,10 @@ def _with_work(
     return broker, names, values
 
 
-def test_broker_killed_and_restarted_under_load_costs_no_record(
+def test_no_record_is_lost_when_the_broker_is_killed_and_restarted_under_load(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
-    broker, names, values = _with_work(own_broker, topics, tmp_path, 3000)
+    broker, names, values = _broker_with_records(own_broker, topics, tmp_path, 3000)
     with fleet(
         broker.settings, names, group_id, tmp_path, BATCH_MAX_RECORDS="50", **SOON_MISSED
     ) as scorers:
@@ -46,7 +46,7 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
         )  # fmt: skip
         broker.kill()
         broker.restart()
-        if scorer.process.poll() is not None:  # allowed to end; a supervisor starts it again
+        if scorer.process.poll() is not None:  # it may end; a supervisor would restart it
             scorer = scorers.start()
         produce(broker.settings, names.input_topic, values[:500], 3)
 
@@ -65,10 +65,10 @@ def test_broker_killed_and_restarted_under_load_costs_no_record(
         wait_until(is_done, 180, what="every record's outcome", interval=1.0)
 
 
-def test_scorer_told_to_stop_while_the_broker_is_gone_ends_within_its_grace_period(
+def test_scorer_stops_within_its_grace_period_while_the_broker_is_down(
     own_broker: StartBroker, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
-    broker, names, _ = _with_work(own_broker, topics, tmp_path, 300)
+    broker, names, _ = _broker_with_records(own_broker, topics, tmp_path, 300)
     with fleet(broker.settings, names, group_id, tmp_path, **SOON_MISSED) as scorers:
         scorer = scorers.start()
         wait_until(
@@ -78,10 +78,10 @@ def test_scorer_told_to_stop_while_the_broker_is_gone_ends_within_its_grace_peri
         broker.kill()
         scorer.process.terminate()
         scorer.process.wait(60)
-    assert app._GRACE_SECONDS < 30  # Kubernetes' default; the rest is this machine's
+    assert scorer_process._GRACE_SECONDS < 30  # Kubernetes' default; the rest is for slow machines
 
 
-def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
+def test_scorer_started_before_the_broker_reports_what_it_waits_for_and_then_works(
     own_broker: StartBroker, group_id: str, tmp_path: Path, topics: MakeTopics
 ) -> None:
     port = pick_free_port()
@@ -91,12 +91,12 @@ def test_scorer_started_before_the_broker_says_what_it_waits_for_and_then_works(
         scorer = scorers.start()
         wait_until(
             lambda: "waiting for the topics" in (scorer.readiness()["problem"] or ""), 120,
-            what="the scorer to say that it waits",
+            what="the scorer to report that it waits",
         )  # fmt: skip
         broker = own_broker(tmp_path / "kafka", port=port)
         wait_until(
             lambda: "no topic" in (scorer.readiness()["problem"] or ""), 120,
-            what="the scorer to miss its topics",
+            what="the scorer to report missing topics",
         )  # fmt: skip
         from stream_scorer.process.topics import ensure_topics
 

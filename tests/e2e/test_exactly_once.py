@@ -1,4 +1,4 @@
-"""The guarantees, with real processes on real Kafka: killed, joined, left, stopped."""
+"""The guarantees with real processes on real Kafka that are killed, join, leave and stop."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def feed(kafka: KafkaUnderTest, topics: TopicSettings, count: int, seed: int = 1
 def assert_each_has_one_outcome(
     kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, count: int
 ) -> None:
-    """By the audit, and by counting with a plain read_committed reader."""
+    """Check with the audit, and by counting with a plain read_committed reader."""
 
     def committed() -> int:
         return sum(
@@ -48,7 +48,7 @@ def assert_each_has_one_outcome(
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
+def test_kill_nine_in_the_middle_of_batches_loses_and_duplicates_nothing(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, protocol: str
 ) -> None:
     names = topics(PARTITIONS)
@@ -65,7 +65,7 @@ def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
             victim = scorers.start()
             feed(kafka, names, each, seed=number)
             victim.wait_ready()
-            # Into its batches: it has scored something, and there is more to come.
+            # In the middle of its work: it has scored some records, and more are waiting.
             wanted = rng.randrange(1, 300)
             wait_until(
                 lambda victim=victim, wanted=wanted: (
@@ -80,7 +80,7 @@ def test_kill_nine_in_the_middle_of_batches_loses_and_repeats_nothing(
         assert survivor.terminate() == 0
 
 
-def test_members_that_join_and_leave_lose_and_repeat_nothing(
+def test_members_that_join_and_leave_lose_and_duplicate_nothing(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
@@ -95,7 +95,7 @@ def test_members_that_join_and_leave_lose_and_repeat_nothing(
         fed = 5000
 
         def both_at_work() -> bool:
-            # Until the partitions are shared out, the first may do all there is to do.
+            # Until the partitions are reassigned, the first member may score everything.
             nonlocal fed
             feed(kafka, names, 500, seed=3)
             fed += 500
@@ -107,7 +107,7 @@ def test_members_that_join_and_leave_lose_and_repeat_nothing(
         assert_each_has_one_outcome(kafka, names, group_id, fed + 1000)
 
 
-def test_sigterm_in_the_middle_of_work_loses_nothing_and_leaves_in_order(
+def test_sigterm_during_work_loses_nothing_and_leaves_the_group(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
@@ -122,5 +122,5 @@ def test_sigterm_in_the_middle_of_work_loses_nothing_and_leaves_in_order(
         assert first.terminate() == 0
         second = scorers.start()
         second.wait_ready()
-        # The first has left the group in order, so nobody waits for a session to time out.
+        # The first member has left the group, so there is no session to time out.
         assert_each_has_one_outcome(kafka, names, group_id, 5000)

@@ -1,4 +1,4 @@
-"""Faults of broker and topics, and members that come and go, under load."""
+"""Faults of broker and topics, and members that join and leave, under load."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tests.chaos.topic_faults import FAILED, Missing, ReadOnly, SmallMessages
 from tests.chaos.world import Setup
 from tests.conftest import StartBroker
 
-pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
+pytestmark = pytest.mark.timeout(900)  # usually a minute; each step has its own deadline
 
 
-def test_broker_and_members_come_and_go_without_loss_or_repetition(
+def test_broker_outages_and_rebalances_lose_and_duplicate_nothing(
     own_broker: StartBroker, tmp_path: Path
 ) -> None:
     faults: list[Fault] = [Scale(4, usual=1, hold_seconds=4.0), KillBroker(), FreezeBroker()]
@@ -24,7 +24,7 @@ def test_broker_and_members_come_and_go_without_loss_or_repetition(
     assert_nothing_is_lost_or_repeated(result, 6_000)
 
 
-def test_topics_that_are_missing_read_only_or_too_small_cost_no_record(
+def test_no_record_is_lost_when_topics_are_missing_read_only_or_limited(
     own_broker: StartBroker, tmp_path: Path
 ) -> None:
     faults: list[Fault] = [
@@ -34,5 +34,5 @@ def test_topics_that_are_missing_read_only_or_too_small_cost_no_record(
     result = run_campaign(own_broker, tmp_path, setup, faults, before=Missing())
     assert_nothing_is_lost_or_repeated(result, 10_000)
     assert FAILED in result.exits
-    said = "\n".join(log.read_text() for log in tmp_path.glob("scorer-*.log"))
-    assert "now takes smaller records than when this process began" in said
+    logs = "\n".join(log.read_text() for log in tmp_path.glob("scorer-*.log"))
+    assert "now accepts only smaller records than when this process started" in logs

@@ -1,4 +1,4 @@
-"""Scorers killed and frozen under load, as ``make chaos`` does at length; and its control."""
+"""Scorers killed and frozen under load, a short ``make chaos``, and its negative control."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chaos.short import assert_nothing_is_lost_or_repeated, run_campaign
 from tests.chaos.world import Setup
 from tests.conftest import StartBroker
 
-pytestmark = pytest.mark.timeout(900)  # a minute is usual; each step has a deadline of its own
+pytestmark = pytest.mark.timeout(900)  # usually a minute; each step has its own deadline
 
 
 def kills_and_zombies() -> list[Fault]:
@@ -19,7 +19,7 @@ def kills_and_zombies() -> list[Fault]:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_killed_and_frozen_scorers_lose_and_repeat_nothing(
+def test_killed_and_frozen_scorers_lose_and_duplicate_nothing(
     own_broker: StartBroker, tmp_path: Path, protocol: str
 ) -> None:
     setup = Setup(8_000, 600, protocol)
@@ -32,7 +32,7 @@ def test_killed_and_frozen_scorers_lose_and_repeat_nothing(
 def test_same_campaign_without_exactly_once_fails_the_audit(
     own_broker: StartBroker, tmp_path: Path
 ) -> None:
-    """Else the audit, or the campaign, would be blind."""
+    """The campaign and its audit can detect duplicates."""
     setup = Setup(8_000, 600, is_exactly_once=False)
     result = run_campaign(own_broker, tmp_path, setup, kills_and_zombies())
     assert not result.verified

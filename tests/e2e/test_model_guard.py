@@ -1,4 +1,4 @@
-"""A version that is not what it promised: found out, left by all scorers, and nothing lost."""
+"""A version whose scores contradict its metadata fails its guard and is rolled back everywhere."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ PARTITIONS = 4
 ROWS = 1000
 BATCH = 50
 SHOWS_V1, SHOWS_V2, SHOWS_V3 = (f'model_version{{version="v{n}"}} 1.0' for n in (1, 2, 3))
-FALLEN_BACK = "fraud_scorer_model_fallen_back 1.0"
+ROLLED_BACK = "fraud_scorer_model_fallen_back 1.0"
 
 
-def test_bad_version_scores_some_and_then_every_scorer_is_back_at_the_one_before(
+def test_every_scorer_rolls_back_a_bad_version_soon_and_loses_no_record(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
@@ -34,7 +34,7 @@ def test_bad_version_scores_some_and_then_every_scorer_is_back_at_the_one_before
     values = encode_transactions(make_batch(ROWS, 5))
 
     def versions() -> list[list[str]]:
-        """By partition, in order."""
+        """The model versions of the scores in each partition, in offset order."""
         found: list[list[str]] = [[] for _ in range(PARTITIONS)]
         for score in read_all(kafka.settings, names.output_topic):
             record = decode_record("fraud_score", score.value)
@@ -52,7 +52,8 @@ def test_bad_version_scores_some_and_then_every_scorer_is_back_at_the_one_before
         for scorer in both:
             scorer.wait_ready()
         wait_until(
-            lambda: all("assigned_partitions 2.0" in s.metrics() for s in both), what="two each"
+            lambda: all("assigned_partitions 2.0" in s.metrics() for s in both),
+            what="two partitions each",
         )
         produce(kafka.settings, names.input_topic, values, PARTITIONS)
         wait_until(lambda: count() == ROWS, what="scores by v1")
@@ -60,16 +61,16 @@ def test_bad_version_scores_some_and_then_every_scorer_is_back_at_the_one_before
         publish_promising(store, lying_facts())
         wait_until(lambda: all(SHOWS_V2 in s.metrics() for s in both), what="v2")
         produce(kafka.settings, names.input_topic, values, PARTITIONS)
-        wait_until(lambda: count() == 2 * ROWS, what="scores of the second lot")
+        wait_until(lambda: count() == 2 * ROWS, what="scores of the second round")
         wait_until(lambda: "v2" in store.rejected(), what="the marker")
         wait_until(lambda: all(SHOWS_V1 in s.metrics() for s in both), what="v1 again")
-        wait_until(lambda: all(FALLEN_BACK in s.metrics() for s in both), what="the gauge")
+        wait_until(lambda: all(ROLLED_BACK in s.metrics() for s in both), what="the gauge")
         produce(kafka.settings, names.input_topic, values, PARTITIONS)
         wait_until(lambda: count() == 3 * ROWS, what="scores by v1 again")
 
         found = versions()
         of_v2 = sum(by_partition.count("v2") for by_partition in found)
-        # Two scorers, each of which may commit batches up to the row that decides.
+        # Each of the two scorers may commit batches until its guard trips.
         assert 0 < of_v2 < 2 * 200
         for by_partition in found:
             runs = [v for i, v in enumerate(by_partition) if i == 0 or v != by_partition[i - 1]]
@@ -94,10 +95,10 @@ def test_bad_version_scores_some_and_then_every_scorer_is_back_at_the_one_before
         assert report.is_verified, report.as_json()
         assert report.as_json()["inputs"] == 3 * ROWS
 
-        # A version that keeps its word passes where this one did not.
+        # A version with correct metadata passes its probation.
         assert publish_promising(store, honest_facts()) == "v3"
         wait_until(lambda: all(SHOWS_V3 in s.metrics() for s in both), what="v3")
-        wait_until(lambda: not any(FALLEN_BACK in s.metrics() for s in both), what="the gauge")
+        wait_until(lambda: not any(ROLLED_BACK in s.metrics() for s in both), what="the gauge")
         produce(kafka.settings, names.input_topic, values, PARTITIONS)
         wait_until(lambda: count() == 4 * ROWS, what="scores by v3")
         assert list(store.rejected()) == ["v2"]

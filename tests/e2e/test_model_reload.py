@@ -1,4 +1,4 @@
-"""A running scorer takes a new model, and keeps the old one when the new one is damaged."""
+"""A running scorer loads a new model, and keeps the current one if the new one is damaged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One score for one transaction: in the trainer's evaluation, in the stream, over REST."""
+"""A transaction has the same score in the trainer's evaluation, in the stream and over REST."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.records import read_all
 from tests.support.waiting import wait_until
 
 ROWS = 6000
-ASKED = 300  # rows sent to /predict
+REQUESTED = 300  # rows sent to /predict
 
 
 def command(module: str, *arguments: str, **environment: str) -> None:
@@ -63,7 +63,7 @@ def answers(url: str) -> bool:
 
 
 def rest_scores(folder: Path, environment: dict[str, str], batch: TransactionBatch) -> list[float]:
-    """The predictions of a dashboard process for the first rows."""
+    """A dashboard process's predictions for the first rows."""
     port = pick_free_port()
     own = {
         "DASHBOARD_PORT": str(port),
@@ -78,7 +78,7 @@ def rest_scores(folder: Path, environment: dict[str, str], batch: TransactionBat
         wait_until(lambda: answers(f"http://127.0.0.1:{port}/readyz"), 120, what="the dashboard")
         rows = [
             {k: v for k, v in batch.row(i).items() if v is not None and not _is_nan(v)}
-            for i in range(ASKED)
+            for i in range(REQUESTED)
         ]
         found: list[float] = post(f"http://127.0.0.1:{port}/predict", {"transactions": rows})[
             "predictions"
@@ -120,7 +120,7 @@ def test_training_stream_and_rest_give_the_same_score_bit_for_bit(
     )  # fmt: skip
     batch, labels = read_csvs(csvs)
     bundle = load(store)
-    here = dict(zip(batch.ids.tolist(), score(batch, bundle).scores.tolist(), strict=True))
+    expected = dict(zip(batch.ids.tolist(), score(batch, bundle).scores.tolist(), strict=True))
 
     with fleet(kafka.settings, names, group_id, tmp_path) as scorers:
         scorers.start().wait_ready()
@@ -139,11 +139,11 @@ def test_training_stream_and_rest_give_the_same_score_bit_for_bit(
         kafka.settings, names.output_topic)]  # fmt: skip
     assert len(records) == ROWS * 3 // 2
     stream = {r["transaction_id"]: r["score"] for r in records}
-    assert all(r["score"] == here[r["transaction_id"]] for r in records)  # Avro and JSON alike
-    assert stream == here
-    assert rest == [here[i] for i in batch.ids[:ASKED].tolist()]
+    assert all(r["score"] == expected[r["transaction_id"]] for r in records)  # Avro and JSON alike
+    assert stream == expected
+    assert rest == [expected[i] for i in batch.ids[:REQUESTED].tolist()]
 
-    # The figure the trainer reported is the figure of the scores the stream published.
+    # The trainer's metric equals the metric of the published scores.
     test = bundle.metadata["training"]["split"]["test"]
     inside = (batch.times >= test["first_seconds"]) & (batch.times <= test["last_seconds"])
     published = np.array([stream[i] for i in batch.ids[inside].tolist()])

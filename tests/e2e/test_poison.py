@@ -1,4 +1,4 @@
-"""Bad records of every kind among good ones: each gets its dead letter, the others a score."""
+"""Every kind of bad record gets a dead letter, and the good records between them get scores."""
 
 from __future__ import annotations
 
@@ -75,18 +75,21 @@ def test_every_kind_of_bad_record_is_dead_lettered_and_its_neighbours_are_scored
             120,
             what="every outcome",
         )  # fmt: skip
-    letters = read_all(kafka.settings, names.dlq_topic)
+    dead_letters = read_all(kafka.settings, names.dlq_topic)
     scores = read_all(kafka.settings, names.output_topic)
     assert [decode_record("fraud_score", s.value)["transaction_id"] for s in scores] == list(
         range(1, 101)
     )
     start = "__connect.errors."
-    for (name, (value, stage)), letter in zip(bad.items(), letters, strict=True):
-        assert letter.value == value, name
-        assert letter.key is not None, name
-        assert letter.headers[f"{start}stage"] == stage.encode(), (name, letter.headers)
-        assert letter.headers[f"{start}topic"] == names.input_topic.encode()
-        assert letter.headers[f"{start}partition"] == b"0"
-        assert values[int(letter.headers[f"{start}offset"] or b"")] == value, name
-        assert letter.headers[f"{start}exception.message"], name
-        assert letter.headers["origin"] == b"test"
+    for (name, (value, stage)), dead_letter in zip(bad.items(), dead_letters, strict=True):
+        assert dead_letter.value == value, name
+        assert dead_letter.key is not None, name
+        assert dead_letter.headers[f"{start}stage"] == stage.encode(), (
+            name,
+            dead_letter.headers,
+        )
+        assert dead_letter.headers[f"{start}topic"] == names.input_topic.encode()
+        assert dead_letter.headers[f"{start}partition"] == b"0"
+        assert values[int(dead_letter.headers[f"{start}offset"] or b"")] == value, name
+        assert dead_letter.headers[f"{start}exception.message"], name
+        assert dead_letter.headers["origin"] == b"test"

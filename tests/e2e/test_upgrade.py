@@ -1,4 +1,4 @@
-"""Upgrades while transactions flow: other writers' schemas, rolling restarts, more partitions."""
+"""Upgrades under load: other writer schemas, rolling restarts, more partitions."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ Schema = dict[str, Any]
 
 
 def newer_schema() -> Schema:
-    """The contract with one more field, as a producer ahead of us would write it."""
+    """The contract with one more field, as a newer producer would write it."""
     schema: Schema = load_schema("transaction")
     field = {"name": "loyalty_tier", "type": ["null", "string"], "default": None}
     return {**schema, "fields": [*schema["fields"][:5], field, *schema["fields"][5:]]}
 
 
 def older_schema() -> Schema:
-    """The contract before some of its fields were there."""
+    """The contract before some of its fields were added."""
     schema: Schema = load_schema("transaction")
     return {**schema, "fields": [f for f in schema["fields"] if not f["name"].startswith("V3")]}
 
 
 def write(schema: Schema, schema_id: int | None, count: int = 200) -> list[bytes | None]:
-    """Transactions by a writer of this schema; without an id by its fingerprint."""
+    """Transactions written with this schema, framed with its id or else its fingerprint."""
     head = prefix(schema_fingerprint(schema), schema_id)
     return [
         head + write_body(schema, {**row, "loyalty_tier": "gold"})
@@ -77,7 +77,7 @@ def wait_for_outcomes(kafka: KafkaUnderTest, topics: TopicSettings, scores: int,
 
 
 def roll(scorers: ScorerFleet, meanwhile: Callable[[], None], **environment: str) -> None:
-    """Replace the oldest scorer by a new one, as a rolling restart does."""
+    """Replace the oldest scorer with a new one, as a rolling restart does."""
     fresh = scorers.start(**environment)
     meanwhile()
     fresh.wait_ready()
@@ -114,10 +114,10 @@ def test_newer_and_older_writers_are_scored_through_the_registry_by_old_and_new_
         assert found["score"] == expected[found["transaction_id"] - 1]
 
 
-def test_unknown_fingerprint_waits_as_a_dead_letter_and_is_redriven_after_the_upgrade(
+def test_record_with_an_unknown_fingerprint_is_dead_lettered_and_redriven_after_the_upgrade(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
-    """Without a registry scorers are upgraded first; the wrong order costs no record either."""
+    """Without a registry, scorers are upgraded first; the wrong order loses no record either."""
     names = topics(PARTITIONS)
     publish(FileStore(tmp_path / "store"))
     (tmp_path / "newer.avsc").write_text(json.dumps(newer_schema()))
@@ -141,7 +141,7 @@ def test_unknown_fingerprint_waits_as_a_dead_letter_and_is_redriven_after_the_up
 
 
 def command(kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, *words: str) -> str:
-    """A command of the command line; what it says."""
+    """Run a command; its standard output."""
     environment = {
         "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
         "KAFKA_GROUP_ID": group_id,
@@ -156,7 +156,7 @@ def command(kafka: KafkaUnderTest, topics: TopicSettings, group_id: str, *words:
 
 
 @pytest.mark.parametrize("protocol", ["classic", "consumer"])
-def test_more_input_partitions_stop_the_scorer_with_a_clear_word_until_outcomes_have_as_many(
+def test_scorer_stops_after_the_input_is_extended_until_outcome_topics_are_too(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, protocol: str
 ) -> None:
     names = topics(PARTITIONS)
@@ -177,16 +177,16 @@ def test_more_input_partitions_stop_the_scorer_with_a_clear_word_until_outcomes_
         produce(kafka.settings, names.input_topic, values, PARTITIONS + 1)
         assert first.process.wait(120) == 1
         assert f"has no partition {PARTITIONS}" in first.log.read_text()
-        second = scorers.start()  # as a supervisor would
+        second = scorers.start()  # as a supervisor would do
         wait_until(
-            lambda: f"{names.output_topic} has 2 partitions, {names.input_topic} 3"
+            lambda: f"{names.output_topic} has 2 partitions, but {names.input_topic} has 3"
             in (second.readiness()["problem"] or ""),
-            90, what="the new one to say what it waits for",
+            90, what="the new scorer to report what it waits for",
         )  # fmt: skip
         assert not second.readiness()["ready"]
 
-        said = command(kafka, names, group_id, "topics", "create")
-        assert "extended" in said
+        output = command(kafka, names, group_id, "topics", "create")
+        assert "extended" in output
         wait_for_outcomes(kafka, names, 400, 0)
         assert second.terminate() == 0
     report = judge(kafka, names, group_id)

@@ -1,4 +1,4 @@
-"""Versions that keep or break what their metadata promises."""
+"""Model versions whose metadata matches their scores, and versions whose metadata does not."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from trainer.evaluation.reference import histogram
 
 @cache
 def reference_scores(seed: int = 1) -> NDArray[np.float64]:
-    """What the model of this seed gives to rows like those that tests produce."""
+    """The scores of this seed's model for rows like those that tests produce."""
     return score(make_batch(4000, 99), make_bundle(seed=seed)).scores
 
 
 def promises(scores: NDArray[np.float64], flag_rate: float) -> dict[str, Any]:
-    """The part of a version's metadata that a guard reads."""
+    """The part of a version's metadata that the guard reads."""
     return {
         "reference": {"scores": histogram(scores)},
         "metrics": {"test": {"review": {"share": flag_rate}}},
@@ -31,13 +31,13 @@ def promises(scores: NDArray[np.float64], flag_rate: float) -> dict[str, Any]:
 
 
 def honest_facts(seed: int = 1) -> dict[str, Any]:
-    """What is true of the model of this seed."""
+    """Metadata that matches the model of this seed."""
     scores = reference_scores(seed)
     return promises(scores, float(np.mean(scores >= 0.5)))
 
 
 def lying_facts(seed: int = 1) -> dict[str, Any]:
-    """A histogram of scores that this model never gives."""
+    """Metadata with a histogram of scores that this model never gives."""
     return honest_facts(seed) | {"reference": {"scores": histogram(1 - reference_scores(seed) / 9)}}
 
 

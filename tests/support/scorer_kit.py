@@ -1,4 +1,4 @@
-"""The scorer process in this interpreter, on real Kafka."""
+"""Runs the scorer process in this interpreter, on real Kafka."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tests of the pipeline and the loop share: records, a cluster in memory, an observer."""
+"""Shared by tests of the pipeline and the loop: records, an in-memory cluster, an observer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.factories import make_batch, make_transaction
 
 INPUT, OUTPUT, DLQ = "transactions", "fraud-scores", "transactions-dlq"
 NOW_MS = 1_700_000_000_123
-NEVER = 10**9  # records from which on a batch is scored ahead
+NEVER = 10**9  # values of ahead_from_records
 ALWAYS = 1
 SINGLE_OBJECT = prefix(schema_fingerprint(load_schema("fraud_score")), None)
 
@@ -43,7 +43,7 @@ def make_pipeline(
 
 
 def make_values(n: int, seed: int = 5) -> list[bytes | None]:
-    """Records of good transactions with the ids 1 to n."""
+    """Records of valid transactions with ids 1 to n."""
     return list[bytes | None](encode_transactions(make_batch(n, seed)))
 
 
@@ -58,7 +58,7 @@ def make_polled(
     headers: Sequence[Headers] | None = None,
     partitions: int = 3,
 ) -> Polled:
-    """A poll in which the partitions take turns, with offsets from 100 on."""
+    """A poll that alternates between partitions, with offsets from 100 on."""
     n = len(values)
     return Polled(
         INPUT,
@@ -78,7 +78,7 @@ def read_score(value: bytes | None) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class RaisesFor:
-    """A predictor that breaks on one amount; everything else it leaves to another one."""
+    """A predictor that raises for one amount and otherwise delegates to another predictor."""
 
     inner: Predictor
     amount: float
@@ -101,21 +101,21 @@ class RaisesFor:
 
 
 def raising(bundle: Bundle, amount: float, error: Exception | None = None) -> Bundle:
-    """The same bundle, but scoring raises for a transaction of this amount."""
+    """The same bundle, except that scoring raises for a transaction of this amount."""
     predictor = RaisesFor(bundle.predictor, amount, *([error] if error else []))
     return replace(bundle, predictor=predictor)
 
 
 @dataclass
 class Seen:
-    """An observer that remembers."""
+    """An observer that records all events."""
 
-    turns: int = 0
+    heartbeats: int = 0
     outcomes: list[Outcome] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
 
     def heartbeat(self) -> None:
-        self.turns += 1
+        self.heartbeats += 1
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
         assert len(polled) == len(outcome.records)
@@ -125,15 +125,19 @@ class Seen:
     def aborted(self, reason: str) -> None:
         self.reasons.append(reason)
 
+    def timed(self, step: str, seconds: float) -> None:
+        assert step in ("score", "publish", "commit")
+        assert seconds >= 0
+
 
 def fill(cluster: MemoryCluster, values: Sequence[bytes | None]) -> None:
-    """Produce records; the partitions take turns."""
+    """Produce records to each partition in turn."""
     for i, value in enumerate(values):
         cluster.produce(i % cluster.partitions, Record(b"key", value))
 
 
 def outcomes_by_source(cluster: MemoryCluster) -> Counter[tuple[int, int]]:
-    """(partition, offset) of the input → how many outcomes it has, scores and dead letters."""
+    """(partition, offset) of the input → its number of outcomes, scores and dead letters."""
     found: Counter[tuple[int, int]] = Counter()
     for partition, record in cluster.read(OUTPUT):
         source = read_score(record.value)["source"]
@@ -149,7 +153,7 @@ def outcomes_by_source(cluster: MemoryCluster) -> Counter[tuple[int, int]]:
 
 
 def inputs(cluster: MemoryCluster) -> Counter[tuple[int, int]]:
-    """What ``outcomes_by_source`` must be: every input once."""
+    """The expected ``outcomes_by_source``: every input once."""
     return Counter(
         (partition, offset)
         for (topic, partition), records in cluster.logs.items()

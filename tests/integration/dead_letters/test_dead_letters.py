@@ -258,7 +258,9 @@ def test_scorer_that_is_restarted_after_a_stop_dead_letters_no_more_until_it_is_
 
     def dead_letters_after(starts: int) -> int:
         for _ in range(starts):
-            with pytest.raises(FatalError, match="more than the 25 of REJECTION_MAX_RUN"):
+            with pytest.raises(
+                FatalError, match=r"more than the limit of 25 \(REJECTION_MAX_RUN\)"
+            ):
                 ScorerProcess(scorer).run()
         wait_settled(kafka.settings, names.dlq_topic)
         return len(read_all(kafka.settings, names.dlq_topic))

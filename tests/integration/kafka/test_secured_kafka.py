@@ -170,17 +170,19 @@ def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_righ
 
         wait_until(lambda: dead_letters() >= 10, 120, what="the dead letters")
         assert scorer.terminate() == 0
-        warnings = [line for line in scorer.log.read_text().splitlines() if "no right" in line]
+        warnings = [
+            line for line in scorer.log.read_text().splitlines() if "not authorized" in line
+        ]
     assert len(warnings) == 1
-    assert "the group forgets-rejections: grant this user READ" in warnings[0]
+    assert "not authorized for group forgets-rejections: grant this user READ" in warnings[0]
 
 
 @pytest.mark.parametrize(
     ("without", "words"),
     [
-        ("input", ["no right on topic in", "READ"]),
-        ("output", ["no right on topic scores", "WRITE"]),
-        ("dlq", ["no right on topic letters", "WRITE"]),
+        ("input", ["not authorized for topic in", "READ"]),
+        ("output", ["not authorized for topic scores", "WRITE"]),
+        ("dlq", ["not authorized for topic letters", "WRITE"]),
         ("group", ["Group authorization failed", "READ on the group KAFKA_GROUP_ID"]),
         ("txn", ["Transactional Id authorization failed", "begin with KAFKA_GROUP_ID"]),
     ],

@@ -1,4 +1,4 @@
-"""The watch over the partitions on real Kafka: what the broker has, and a client that stops."""
+"""The partition watch on real Kafka: the broker's backlog, and a client that stops fetching."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.support.waiting import wait_until
 def in_txn(
     settings: KafkaSettings, topic: str, records: int, end: int, *, commit: bool = True
 ) -> None:
-    """One txn, after which the topic ends at ``end``."""
+    """Write one transaction, after which the topic ends at ``end``."""
     producer = open_producer(settings, **{"transactional.id": f"writer-{topic}"})
     producer.init_transactions(30)
     producer.begin_transaction()
@@ -48,7 +48,7 @@ def commit_offset(settings: KafkaSettings, group: str, topic: str, offset: int) 
     consumer.close()
 
 
-def test_markers_and_aborted_records_are_nothing_to_read(
+def test_markers_and_aborted_records_are_not_a_backlog(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str
 ) -> None:
     topic = topics(1).input_topic
@@ -65,7 +65,7 @@ def test_markers_and_aborted_records_are_nothing_to_read(
     source.close()
 
 
-def test_committed_offset_past_retention_is_told(
+def test_committed_offset_removed_by_retention_is_reported(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str
 ) -> None:
     topic = topics(1).input_topic
@@ -79,19 +79,17 @@ def test_committed_offset_past_retention_is_told(
     source.close()
 
 
-def before_next_poll(
-    broker: KafkaBroker, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None]
-) -> None:
-    """Act in the thread that owns the client: from another one its calls wait for minutes."""
-    done = threading.Event()
+def before_next_poll(monkeypatch: pytest.MonkeyPatch, act: Callable[[KafkaBroker], None]) -> None:
+    """Act on the broker in the thread that owns it: from another one its calls wait for minutes."""
+    done, original = threading.Event(), KafkaBroker.poll
 
-    def poll(max_records: int, timeout: float) -> Polled | None:
+    def poll(broker: KafkaBroker, max_records: int, timeout: float) -> Polled | None:
         if not done.is_set():
-            act()
+            act(broker)
             done.set()
-        return KafkaBroker.poll(broker, max_records, timeout)
+        return original(broker, max_records, timeout)
 
-    monkeypatch.setattr(broker, "poll", poll)
+    monkeypatch.setattr(KafkaBroker, "poll", poll)
     wait_until(done.is_set, what="the loop's next poll")
 
 
@@ -105,16 +103,14 @@ def test_partition_the_client_stops_fetching_makes_the_scorer_unready_until_it_m
     produce(kafka.settings, names.input_topic, values, 2)
     settings = scorer_settings(kafka, names, group_id, tmp_path)
     with running(settings.model_copy(update={"partition_stuck_seconds": 2.0})) as scorer:
-        wait_until(lambda: scorer._telemetry.broker and scorer.report()["ready"])
-        broker = scorer._telemetry.broker
-        assert isinstance(broker, KafkaBroker)
+        wait_until(lambda: scorer.report()["ready"], what="the scorer to be ready")
         wait_until(lambda: sum(map(len, outcomes(kafka, names))) == 20, what="everything read")
         stopped = [TopicPartition(names.input_topic, 1)]
-        # As a client that stops by itself, without a word.
-        before_next_poll(broker, monkeypatch, lambda: broker._consumer.pause(stopped))
+        # Like a client that stops fetching by itself, without an error.
+        before_next_poll(monkeypatch, lambda broker: broker._consumer.pause(stopped))
         produce(kafka.settings, names.input_topic, values, 2)
-        wait_until(lambda: not scorer.report()["ready"], what="the scorer to say so")
-        # Alone, once the other has been read, for which a slow machine may take a while too.
+        wait_until(lambda: not scorer.report()["ready"], what="the scorer to be unready")
+        # Only that one, once the other has been read, which may take a while on a slow machine.
         wait_until(
             lambda: list(scorer.report()["stuck_partitions"]) == ["1"], what="the right partition"
         )
@@ -124,8 +120,8 @@ def test_partition_the_client_stops_fetching_makes_the_scorer_unready_until_it_m
         }
         wait_until(
             lambda: stuck <= set(scorer._metrics.render().decode().splitlines()),
-            what="the metrics to say so",
+            what="the metrics to show it",
         )
-        before_next_poll(broker, monkeypatch, lambda: broker._consumer.resume(stopped))
+        before_next_poll(monkeypatch, lambda broker: broker._consumer.resume(stopped))
         wait_until(lambda: scorer.report()["ready"], what="the scorer to be ready again")
     assert sum("partition 1 is stuck" in r.getMessage() for r in caplog.records) == 1

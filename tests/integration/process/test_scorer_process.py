@@ -1,4 +1,4 @@
-"""The scorer process in this interpreter, on real Kafka: from a produced record to its outcome."""
+"""The scorer process in this interpreter on real Kafka: from a produced record to its outcome."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ def test_each_record_gets_one_outcome_in_order_on_its_partition(
     produce(kafka.settings, names.input_topic, values, partitions=3)
     with running(scorer_settings(kafka, names, group_id, tmp_path)):
         wait_until(lambda: sum(map(len, outcomes(kafka, names))) >= 300, what="300 outcomes")
-    scores, letters = outcomes(kafka, names)
+    scores, dead_letters = outcomes(kafka, names)
     assert len(scores) == 298
-    assert len(letters) == 2
+    assert len(dead_letters) == 2
     for partition in range(3):
         here = [s for s in scores if s.partition == partition]
         sources = [decode_record("fraud_score", s.value)["source"] for s in here]
         assert [s["partition"] for s in sources] == [partition] * len(here)
         offsets = [s["offset"] for s in sources]
         assert offsets == sorted(set(offsets))
-    assert {letter.headers["__connect.errors.stage"] for letter in letters} == {b"framing"}
-    assert sorted(letter.value or b"" for letter in letters) == [b"", b"not a transaction"]
+    assert {d.headers["__connect.errors.stage"] for d in dead_letters} == {b"framing"}
+    assert sorted(d.value or b"" for d in dead_letters) == [b"", b"not a transaction"]
 
 
 def test_scorer_waits_for_topics_and_model_and_then_works(

@@ -1,4 +1,4 @@
-"""What the broker says when Kafka refuses a record, and that a new member can go on."""
+"""Errors of the broker when Kafka refuses a record, and that a new member can continue."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def noise(topic: str, partition: int = 0, count: int = 200) -> list[Outgoing]:
     return [Outgoing(topic, partition, b"key", chance.randbytes(100), []) for _ in range(count)]
 
 
-def test_batch_that_a_shrunk_topic_refuses_is_fatal_and_the_next_member_makes_smaller_ones(
+def test_batch_over_a_lowered_topic_limit_is_fatal_and_the_next_member_sends_smaller_ones(
     kafka: KafkaUnderTest, names: TopicSettings, join: Join
 ) -> None:
     produce(kafka.settings, names.input_topic, [b"a"], 1)
     first = join()
     polled = poll(first)
     ClusterAdmin(kafka.settings).set_config(names.output_topic, MAX_BYTES, str(LIMIT))
-    with pytest.raises(FatalError, match=rf"{names.output_topic} now takes smaller records"):
+    with pytest.raises(FatalError, match=rf"{names.output_topic} now accepts only smaller records"):
         first.begin().publish(noise(names.output_topic))
     first.close()
     second = join(LIMIT)
@@ -80,7 +80,7 @@ def test_batch_that_a_shrunk_topic_refuses_is_fatal_and_the_next_member_makes_sm
     assert len(found) == 200
 
 
-def test_output_partition_that_is_not_there_is_fatal_and_named(
+def test_missing_output_partition_is_fatal_and_named(
     kafka: KafkaUnderTest, names: TopicSettings, join: Join
 ) -> None:
     produce(kafka.settings, names.input_topic, [b"a"], 1)
@@ -93,10 +93,10 @@ def test_output_partition_that_is_not_there_is_fatal_and_named(
         broker.begin().publish(noise(names.output_topic, 1, 1))
 
 
-def test_member_whose_producer_was_fenced_ends_and_closes_in_order(
+def test_member_whose_producer_was_fenced_ends_and_closes_without_another_error(
     kafka: KafkaUnderTest, names: TopicSettings, group_id: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ended it is the news, not that closing met it again."""
+    """The first error ends the member; the same error while closing is only logged."""
     monkeypatch.setattr(
         "stream_scorer.stream.kafka_options.uuid", SimpleNamespace(uuid4=lambda: "same")
     )
@@ -104,7 +104,7 @@ def test_member_whose_producer_was_fenced_ends_and_closes_in_order(
     options = GroupOptions(group_id, names.input_topic, "classic", 6_000, 60_000, 5_000, 1)
     first = KafkaBroker(kafka.settings, options)
     polled = poll(first)
-    second = KafkaBroker(kafka.settings, options)  # takes the transactional id over
+    second = KafkaBroker(kafka.settings, options)  # takes over the transactional id
     txn = first.begin()
     with pytest.raises(FatalError, match="fenced"):
         publish_and_commit(txn, noise(names.output_topic), polled)
@@ -114,7 +114,7 @@ def test_member_whose_producer_was_fenced_ends_and_closes_in_order(
 
 
 def publish_and_commit(txn: Txn, records: list[Outgoing], polled: Polled) -> None:
-    """As the loop does: whatever can be aborted is."""
+    """Publish and commit as the loop does; abort on retryable errors."""
     try:
         txn.publish(records)
         txn.commit(polled)
@@ -123,7 +123,7 @@ def publish_and_commit(txn: Txn, records: list[Outgoing], polled: Polled) -> Non
 
 
 def raised_among_callbacks(code: int) -> Callable[..., int]:
-    """A driver's call that fails as Python reports a fatal error with callbacks left to serve."""
+    """A driver's call that fails as it does on a fatal error while callbacks are pending."""
 
     def call(*_: object) -> int:
         raise SystemError("a callback returned a result with an error set") from KafkaException(
@@ -133,7 +133,7 @@ def raised_among_callbacks(code: int) -> Callable[..., int]:
     return call
 
 
-def test_error_raised_among_callbacks_is_the_drivers_and_closing_goes_on(
+def test_error_raised_among_callbacks_is_translated_and_closing_continues(
     kafka: KafkaUnderTest, names: TopicSettings, join: Join
 ) -> None:
     produce(kafka.settings, names.input_topic, [b"a"], 1)
@@ -168,8 +168,8 @@ def test_error_raised_among_callbacks_is_the_drivers_and_closing_goes_on(
         vars(producer)["_client"] = client
 
 
-def test_producers_at_rest_are_served_by_every_poll(join: Join) -> None:
-    """Nothing else takes from them what an outage tells them, and it would pile up."""
+def test_every_poll_serves_the_idle_producers(join: Join) -> None:
+    """Otherwise errors of an outage would pile up in their queues."""
     broker = join()
     clients, served = [p._client for p in broker._producers], list[str]()
     for producer, name in zip(broker._producers, "ab", strict=True):
@@ -180,13 +180,13 @@ def test_producers_at_rest_are_served_by_every_poll(join: Join) -> None:
     assert served == ["a", "b"]
 
 
-def test_call_that_hangs_can_be_seen_from_another_thread(join: Join) -> None:
+def test_time_of_a_hanging_call_is_visible_to_another_thread(join: Join) -> None:
     broker = join()
-    goes_on = threading.Event()
-    caller = threading.Thread(target=lambda: broker._calls.make(lambda: goes_on.wait(30)))
+    release = threading.Event()
+    caller = threading.Thread(target=lambda: broker._calls.make(lambda: release.wait(30)))
     assert broker.call_seconds() == 0.0
     caller.start()
-    wait_until(lambda: broker.call_seconds() > 0.1, what="the call to take its time")
-    goes_on.set()
+    wait_until(lambda: broker.call_seconds() > 0.1, what="the call to last a while")
+    release.set()
     caller.join()
     assert broker.call_seconds() == 0.0

@@ -57,7 +57,7 @@ def test_labels_are_kept_for_ever_with_their_history() -> None:
     [
         (12, 5000, 12, []),
         (12, 6000, None, []),
-        (6, 5000, 12, ["has 6 partitions, the input 12"]),
+        (6, 5000, 12, ["has 6 partitions, but the input has 12"]),
         (12, 1000, 12, ["set max.message.bytes=5000"]),
         (6, 1000, 12, ["partitions", "max.message.bytes"]),
     ],

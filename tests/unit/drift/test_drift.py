@@ -55,13 +55,13 @@ def test_version_without_a_reference_has_no_figures() -> None:
     bins.count("v1", Reference(), np.array([0.2]))
     assert bins.figures() is None
     metrics = ScorerMetrics()
-    metrics.bins.count("v1", Reference(), np.array([0.2]))
+    metrics.batches.count_bins("v1", Reference(), np.array([0.2]))
     assert "fraud_scorer_score_bin_total{" not in metrics.render().decode()
 
 
 def test_scrape_has_what_the_stability_index_needs() -> None:
     metrics, bundle = ScorerMetrics(), bundle_with("v1", [0.1, 0.5], [6, 3, 1])
-    metrics.bins.count("v1", reference_of(bundle), np.array([0.05, 0.2, 0.3, 0.9]))
+    metrics.batches.count_bins("v1", reference_of(bundle), np.array([0.05, 0.2, 0.3, 0.9]))
     values = {
         line.rpartition(" ")[0]: float(line.rpartition(" ")[2])
         for line in metrics.render().decode().splitlines()

@@ -1,4 +1,4 @@
-"""The scorer's metrics: names, and numbers that add up."""
+"""The scorer's metrics: their names, and their values after events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 
-PROMISED = (
+DOCUMENTED = (
     "prediction_count_total",
     "model_version",
     "model_load_time_seconds",
@@ -36,7 +36,7 @@ def outcome(scores: list[float], rejections: int = 0) -> Outcome:
 
 
 def samples(metrics: ScorerMetrics) -> dict[tuple[str, ...], float]:
-    """Name and label values → value, as a scraper reads them."""
+    """Name and label values → value, as a scraper parses them."""
     return {
         (sample.name, *sample.labels.values()): sample.value
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -44,18 +44,18 @@ def samples(metrics: ScorerMetrics) -> dict[tuple[str, ...], float]:
     }
 
 
-def test_promised_names_are_there() -> None:
+def test_documented_names_are_exposed() -> None:
     metrics = ScorerMetrics()
-    metrics.loaded("v3", 0.5)
-    metrics.set_lag({0: 1}, 1)
-    metrics.committed(polled(3), outcome([0.1, 0.2], 1), 0.01)
-    assert set(PROMISED) <= {name for name, *_ in samples(metrics)}
+    metrics.model.loaded("v3", 0.5)
+    metrics.partitions.set_lag({0: 1}, 1)
+    metrics.batches.committed(polled(3), outcome([0.1, 0.2], 1), 0.01)
+    assert set(DOCUMENTED) <= {name for name, *_ in samples(metrics)}
 
 
 def test_committed_batches_add_up() -> None:
     metrics = ScorerMetrics()
-    metrics.committed(polled(3), outcome([0.1, 0.9], 1), 0.01)
-    metrics.committed(polled(2), outcome([0.1, 0.2]), 0.02)
+    metrics.batches.committed(polled(3), outcome([0.1, 0.9], 1), 0.01)
+    metrics.batches.committed(polled(2), outcome([0.1, 0.2]), 0.02)
     found = samples(metrics)
     assert found["prediction_count_total",] == 4
     assert found["fraud_scorer_batches_total",] == 2
@@ -68,27 +68,27 @@ def test_committed_batches_add_up() -> None:
     assert found["fraud_scorer_score_sum",] == pytest.approx(1.3)
 
 
-def test_one_version_shows_at_a_time() -> None:
+def test_one_model_version_is_exposed_at_a_time() -> None:
     metrics = ScorerMetrics()
     for version in ("v1", "v2", "v2", "v1"):
-        metrics.loaded(version, 1.0)
+        metrics.model.loaded(version, 1.0)
         shown = {k: v for k, v in samples(metrics).items() if k[0] == "model_version"}
         assert shown == {("model_version", version): 1.0}
 
 
-def test_lag_shows_exactly_the_partitions_owned_now() -> None:
+def test_lag_is_exposed_for_exactly_the_partitions_owned_now() -> None:
     metrics = ScorerMetrics()
     for lag in ({0: 5, 1: 7}, {1: 3}, {}, {2: 0}):
-        metrics.set_lag(lag, len(lag))
+        metrics.partitions.set_lag(lag, len(lag))
         found = samples(metrics)
         shown = {k[1]: v for k, v in found.items() if k[0] == "fraud_scorer_lag_records"}
         assert shown == {str(p): float(n) for p, n in lag.items()}
         assert found["fraud_scorer_assigned_partitions",] == len(lag)
 
 
-def test_no_label_holds_an_identifier() -> None:
+def test_labels_have_a_bounded_number_of_values() -> None:
     metrics = ScorerMetrics()
-    metrics.committed(polled(3), outcome([0.1, 0.2], 1), 0.01)
+    metrics.batches.committed(polled(3), outcome([0.1, 0.2], 1), 0.01)
     labels = {
         label
         for family in text_string_to_metric_families(metrics.render().decode())
@@ -107,7 +107,7 @@ def counts(values: list[float]) -> dict[str, float]:
     return {s.labels["le"]: s.value for s in metric.samples if s.name == "score_bucket"}
 
 
-def test_value_at_a_bound_is_within_its_bucket_and_above_it_is_not() -> None:
+def test_bucket_includes_its_upper_bound_and_nothing_above() -> None:
     for step in range(1, 21):
         bound = step / 20
         found = counts([bound, float(np.nextafter(bound, 2))])
@@ -115,11 +115,11 @@ def test_value_at_a_bound_is_within_its_bucket_and_above_it_is_not() -> None:
         assert [n for le, n in found.items() if le == "+Inf"] == [2.0]
 
 
-def test_buckets_agree_with_counting_one_by_one() -> None:
+def test_buckets_agree_with_counting_values_individually() -> None:
     values = [0.0, 1.0, *np.random.default_rng(0).random(500).tolist()]
     for le, n in counts(values).items():
         assert n == sum(value <= float(le) for value in values)
 
 
-def test_no_values_are_no_trouble() -> None:
+def test_histogram_without_values_is_all_zero() -> None:
     assert set(counts([]).values()) == {0.0}

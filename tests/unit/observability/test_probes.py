@@ -1,4 +1,4 @@
-"""What the probes report."""
+"""The reports of the probes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from stream_scorer.observability.probes import Health
 
 
-def test_ready_once_the_model_is_loaded_and_the_group_joined() -> None:
+def test_process_is_ready_once_the_model_is_loaded_and_the_group_joined() -> None:
     loaded = False
     health = Health(lambda: loaded)
     assert not health.report()["ready"]
@@ -21,11 +21,11 @@ def test_ready_once_the_model_is_loaded_and_the_group_joined() -> None:
     assert report["problem"] is None
 
 
-def test_model_alone_is_not_ready() -> None:
+def test_process_with_a_model_outside_the_group_is_not_ready() -> None:
     assert not Health(lambda: True).report()["ready"]
 
 
-def test_trouble_with_kafka_is_reported_but_neither_kills_nor_unreadies() -> None:
+def test_problem_with_kafka_is_reported_and_changes_neither_liveness_nor_readiness() -> None:
     health = Health(lambda: True)
     health.joined()
     health.problem = "kafka: all brokers are down"
@@ -34,7 +34,7 @@ def test_trouble_with_kafka_is_reported_but_neither_kills_nor_unreadies() -> Non
     assert health.report()["problem"] == "kafka: all brokers are down"
 
 
-def test_loop_that_stopped_turning_is_neither_live_nor_ready(
+def test_process_without_heartbeats_is_neither_live_nor_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     now = 1_000.0

@@ -1,4 +1,4 @@
-"""The watch over partitions that silently stop: it finds them, and does not cry wolf."""
+"""Stall detection: stuck partitions are found, and healthy ones are not reported."""
 
 from __future__ import annotations
 
@@ -19,45 +19,45 @@ from stream_scorer.observability.progress import (
 )
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
 
-LIMIT, LOOK = 60.0, 10.0
+LIMIT, INTERVAL = 60.0, 10.0
 
 
 class Watched:
-    """A member that takes what it is given and commits it, a watch, and a clock."""
+    """A member that commits every record it polls, a watch, and a clock."""
 
     def __init__(self, partitions: int = 3) -> None:
         self.now = 1_000.0
         self.cluster = MemoryCluster("transactions", partitions)
         self.member = MemoryBroker(self.cluster)
         self.source = MemoryBacklog(self.cluster)
-        self.watch = ProgressWatch(LIMIT, LOOK, clock=lambda: self.now)
+        self.watch = ProgressWatch(LIMIT, INTERVAL, clock=lambda: self.now)
 
     def fill(self, *partitions: int) -> None:
         for partition in partitions:
             self.cluster.produce(partition, Record(b"1", b"x"))
 
-    def turn(self) -> None:
+    def poll_and_commit(self) -> None:
         polled = self.member.poll(100, 0)
         if polled is not None:
             self.member.begin().commit(polled)
             self.watch.progressed(polled.next_offsets())
 
-    def look(self, after: float = LOOK) -> None:
+    def check(self, after: float = INTERVAL) -> None:
         self.now += after
-        self.watch.look(self.member.assigned(), self.source)
+        self.watch.check(self.member.assigned(), self.source)
 
     def run(self, seconds: float) -> None:
-        """New records everywhere in every ten seconds."""
-        for _ in range(int(seconds / LOOK)):
+        """Produce to every partition, poll and check, every ten seconds."""
+        for _ in range(int(seconds / INTERVAL)):
             self.fill(*range(self.cluster.partitions))
-            self.turn()
-            self.look()
+            self.poll_and_commit()
+            self.check()
 
     def stuck(self) -> set[int]:
         return set(self.watch.stuck())
 
 
-def test_partition_that_stops_delivering_is_found_and_the_others_are_not() -> None:
+def test_only_the_partition_that_stops_delivering_is_stuck() -> None:
     it = Watched()
     it.run(120)
     assert it.stuck() == set()
@@ -77,27 +77,27 @@ def test_partition_with_nothing_to_read_is_never_stuck() -> None:
     it = Watched()
     it.run(20)
     for _ in range(100):
-        it.look()
+        it.check()
     assert it.watch.seconds() == {0: 0, 1: 0, 2: 0}
 
 
-def test_partition_never_read_since_it_was_assigned_is_found() -> None:
+def test_partition_never_read_since_its_assignment_is_stuck() -> None:
     it = Watched()
     it.cluster.silent |= {0, 1, 2}
     it.run(90)
     assert it.stuck() == {0, 1, 2}
 
 
-def test_loop_that_only_backs_off_makes_no_partition_stuck() -> None:
+def test_partition_is_not_stuck_while_the_loop_only_backs_off() -> None:
     it = Watched()
     it.fill(0, 1, 2)
     for _ in range(100):
         it.watch.disturbed()
-        it.look(LOOK)
+        it.check(INTERVAL)
     assert it.watch.seconds() == {0: 0, 1: 0, 2: 0}
 
 
-def test_abort_now_and_then_neither_clears_nor_hides_a_stuck_partition() -> None:
+def test_occasional_aborts_neither_clear_nor_hide_a_stuck_partition() -> None:
     it = Watched()
     it.cluster.silent.add(2)
     found = []
@@ -120,7 +120,7 @@ def test_time_right_after_an_abort_does_not_count() -> None:
 
 
 @pytest.mark.parametrize("error", [RetryableError("down"), FatalError("forbidden")])
-def test_broker_that_does_not_answer_changes_no_verdict(error: Exception) -> None:
+def test_result_is_kept_while_the_broker_does_not_answer(error: Exception) -> None:
     it = Watched()
     it.cluster.silent.add(1)
     it.run(90)
@@ -128,28 +128,28 @@ def test_broker_that_does_not_answer_changes_no_verdict(error: Exception) -> Non
     it.cluster.faults["backlog"] = [error] * 3
     for _ in range(3):
         with pytest.raises(type(error)):
-            it.look()
+            it.check()
         assert it.stuck() == {1}
 
 
-def test_suspended_process_has_not_watched() -> None:
+def test_time_in_which_the_process_was_suspended_hardly_counts() -> None:
     it = Watched()
     it.cluster.silent.add(1)
     it.run(20)
     it.fill(1)
-    it.look(after=3_600)
+    it.check(after=3_600)
     assert it.stuck() == set()
-    assert it.watch.seconds()[1] <= 10 + 2 * LOOK
+    assert it.watch.seconds()[1] <= 10 + 2 * INTERVAL
 
 
-def test_partition_that_is_taken_away_is_forgotten_and_begins_anew() -> None:
+def test_time_starts_at_zero_for_a_partition_that_is_assigned_again() -> None:
     it = Watched(2)
     it.cluster.silent.add(1)
     it.run(90)
     assert it.stuck() == {1}
     other = MemoryBroker(it.cluster)
     assert it.member.assigned() == {0}
-    it.look()
+    it.check()
     assert it.stuck() == set()
     other.close()
     it.run(30)
@@ -158,7 +158,7 @@ def test_partition_that_is_taken_away_is_forgotten_and_begins_anew() -> None:
     assert it.stuck() == {1}
 
 
-def test_stuck_partition_is_reported_said_once_and_makes_the_process_unready(
+def test_stuck_partition_makes_the_process_unready_and_is_logged_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     cluster = MemoryCluster("transactions", 2)
@@ -174,7 +174,7 @@ def test_stuck_partition_is_reported_said_once_and_makes_the_process_unready(
     watch.progress = ProgressWatch(1e-9, 1.0)
     caplog.set_level(logging.INFO)
     for _ in range(5):
-        watch.look()
+        watch.check()
     assert not health.report()["ready"]
     assert "partition 1 is stuck: the next record is at offset 0" in str(
         health.report()["stuck_partitions"]["1"]
@@ -182,12 +182,12 @@ def test_stuck_partition_is_reported_said_once_and_makes_the_process_unready(
     assert health.is_live()
     assert [r.levelname for r in caplog.records] == ["ERROR"]
     cluster.committed[1] = 1
-    watch.look()
+    watch.check()
     assert health.report()["ready"]
     assert [r.levelname for r in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_advice_names_an_offset_that_retention_has_removed() -> None:
+def test_advice_names_a_committed_offset_that_retention_has_removed() -> None:
     text = stall_advice(4, Standstill(Backlog(500, 900, expired_from=120), 130.0))
     for part in ("partition 4", "offset 500", "120 is outside the topic", "verify"):
         assert part in text

@@ -1,4 +1,4 @@
-"""The watchdog ends a process that hangs, and says where; a process that works it leaves alone."""
+"""The watchdog ends a process that hangs, and logs where; it never ends one that works."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ the_call_that_hangs()
 """
 
 
-def test_process_that_hangs_is_ended_and_says_what_hung_and_where() -> None:
+def test_process_that_hangs_is_ended_and_its_log_shows_what_hung_and_where() -> None:
     done = subprocess.run(
         [sys.executable, "-c", _HANGS], capture_output=True, text=True, timeout=180, check=False
     )
@@ -28,16 +28,16 @@ def test_process_that_hangs_is_ended_and_says_what_hung_and_where() -> None:
     assert "the_call_that_hangs" in done.stderr
 
 
-def test_watchdog_that_is_told_to_stop_ends_nothing() -> None:
-    asked: list[float] = []
+def test_stopped_watchdog_checks_nothing() -> None:
+    calls: list[float] = []
 
-    def silence() -> float:
-        asked.append(1.0)
+    def seconds_since_heartbeat() -> float:
+        calls.append(1.0)
         return 0.0
 
-    watchdog = Watchdog(silence, 5.0)
+    watchdog = Watchdog(seconds_since_heartbeat, 5.0)
     watchdog.stop()
     watchdog.start()
     watchdog._thread.join(60)
     assert not watchdog._thread.is_alive()
-    assert asked == []
+    assert calls == []

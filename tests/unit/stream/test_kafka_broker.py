@@ -1,4 +1,4 @@
-"""What the broker does where Kafka rarely leads it: the driver's clients are stood in for."""
+"""The broker in situations that real Kafka rarely produces, with fakes for the driver's clients."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Record:
 
 
 class Group:
-    """A consumer of partitions 0 and 1; ``events`` happen within its next poll."""
+    """A consumer of partitions 0 and 1; ``events`` happen during its next poll."""
 
     def __init__(self) -> None:
         self.members: list[str] = []
@@ -135,29 +135,29 @@ def refuse_each(places: list[TopicPartition], _: float) -> list[TopicPartition]:
 
 
 @pytest.mark.parametrize("refusal", [refuse, refuse_each])
-def test_poll_never_skips_records_that_it_cannot_go_back_to(
+def test_poll_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
     broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
 ) -> None:
     poll(broker)
     group.committed = refusal
-    group.events = [group.take_away, group.give_back]  # so partition 1 is asked for
-    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+    group.events = [group.take_away, group.give_back]  # so the offset of partition 1 is read
+    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
         broker.poll(10, 0.0)
     assert group.sought == []
 
 
 @pytest.mark.parametrize("refusal", [refuse, refuse_each])
-def test_abort_never_skips_records_that_it_cannot_go_back_to(
+def test_abort_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
     broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
 ) -> None:
     polled = poll(broker)
     group.committed = refusal
-    with pytest.raises(FatalError, match="cannot go back to the committed offsets"):
+    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
         broker.begin().abort(polled)
     assert group.sought == []
 
 
-def test_partition_that_came_back_is_read_again_from_its_committed_offset(
+def test_partition_assigned_again_is_read_from_its_committed_offset(
     broker: KafkaBroker, group: Group
 ) -> None:
     poll(broker)
@@ -168,7 +168,7 @@ def test_partition_that_came_back_is_read_again_from_its_committed_offset(
 
 
 @pytest.mark.parametrize("members", [["", ""], ["", "new"], ["old", ""]])
-def test_batch_of_no_member_is_refused_before_its_offsets_are_sent(
+def test_batch_polled_without_a_member_id_is_refused_before_its_offsets_are_sent(
     broker: KafkaBroker, group: Group, sink: Sink, members: list[str]
 ) -> None:
     group.members = members
@@ -180,10 +180,10 @@ def test_batch_of_no_member_is_refused_before_its_offsets_are_sent(
     assert sink.sent == [2, 2]
 
 
-def test_client_that_broke_off_without_a_word_ends_the_process(
+def test_driver_call_that_fails_without_an_exception_ends_the_process(
     broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As seen where many callbacks wait for a producer that has been fenced."""
+    """Seen when many callbacks wait for a producer that has been fenced."""
 
     def flush(_: float) -> int:
         raise SystemError("<method 'flush'> returned NULL without setting an exception")
@@ -194,7 +194,7 @@ def test_client_that_broke_off_without_a_word_ends_the_process(
         broker.begin().publish([])
 
 
-def test_fault_of_a_callback_of_ours_is_not_taken_for_the_clients(
+def test_error_in_our_own_callback_is_not_mistaken_for_the_drivers(
     broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def flush(_: float) -> int:

@@ -1,4 +1,4 @@
-"""The scorer's loop on the broker's twin: every input has exactly one outcome, come what may."""
+"""The scorer's loop on the in-memory broker: every input has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.stream.loop import ScorerLoop, Step
+from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
 from tests.support.factories import make_bundle
@@ -37,7 +37,7 @@ from tests.support.scoring_kit import (
 
 @dataclass
 class Member:
-    """One scorer: its loop, and what it saw."""
+    """One scorer: its loop, its broker and its observer."""
 
     loop: ScorerLoop
     broker: MemoryBroker
@@ -55,14 +55,14 @@ def join(
     seen, broker = Seen(), MemoryBroker(cluster)
     guard = RejectionGuard(policy or RejectionPolicy())
     loop = ScorerLoop(
-        broker, make_pipeline(**pipeline), model, guard, seen, max_records, 0.0,
-        clock=lambda: NOW_MS / 1000, ahead_from_records=ahead_from,
+        broker, make_pipeline(**pipeline), model, guard, seen,
+        LoopOptions(max_records, 0.0, ahead_from), clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
     return Member(loop, broker, seen)
 
 
 class _MeanwhileError(Exception):
-    """No fault at all: something that happens while the operation is under way."""
+    """Not a fault: something that happens during the operation."""
 
     def __init__(self, happen: Callable[[], None]) -> None:
         super().__init__("something happened meanwhile")
@@ -70,7 +70,7 @@ class _MeanwhileError(Exception):
 
 
 class EventfulCluster(MemoryCluster):
-    """A cluster in which scripted things may also just happen, without a fault."""
+    """A cluster whose script may also contain events that are not faults."""
 
     def fail(self, operation: str) -> None:
         try:
@@ -85,11 +85,11 @@ def make_cluster(n: int = 12, partitions: int = 2) -> MemoryCluster:
     return cluster
 
 
-def drain(member: Member, turns: int = 100) -> list[Step]:
-    """Turns until there is nothing to do."""
+def drain(member: Member, iterations: int = 100) -> list[Step]:
+    """Run the loop until it is idle."""
     steps: list[Step] = []
     while not steps or steps[-1] is not Step.IDLE:
-        assert len(steps) < turns, "the loop never came to rest"
+        assert len(steps) < iterations, "the loop never became idle"
         steps.append(member.loop.run_once())
     return steps[:-1]
 
@@ -109,10 +109,10 @@ def test_everything_is_scored_once_and_in_input_order() -> None:
     assert member.seen.reasons == []
 
 
-def test_nothing_to_read_is_an_idle_turn_and_a_turn_all_the_same() -> None:
+def test_without_records_the_iteration_is_idle_and_sends_a_heartbeat() -> None:
     member = join(make_cluster(0))
     assert member.loop.run_once() is Step.IDLE
-    assert member.seen.turns == 1
+    assert member.seen.heartbeats == 1
     assert member.seen.outcomes == []
     assert member.seen.reasons == []
 
@@ -125,7 +125,7 @@ def test_scored_at_is_the_clocks_time() -> None:
 
 @pytest.mark.parametrize("operation", ["poll", "publish", "commit"])
 @pytest.mark.parametrize("times", [1, 3])
-def test_fault_puts_the_batch_off_and_it_comes_again(operation: str, times: int) -> None:
+def test_batch_is_aborted_on_a_fault_and_redelivered(operation: str, times: int) -> None:
     cluster = make_cluster(12)
     faults: list[Exception | None] = [RetryableError(f"fault {i}") for i in range(times)]
     cluster.faults[operation] = [None, *faults]
@@ -136,7 +136,7 @@ def test_fault_puts_the_batch_off_and_it_comes_again(operation: str, times: int)
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_put_off_batch_shows_nothing_and_commits_nothing() -> None:
+def test_aborted_batch_publishes_nothing_and_commits_nothing() -> None:
     cluster = make_cluster(4)
     cluster.faults["commit"] = [RetryableError("x")]
     member = join(cluster)
@@ -147,7 +147,7 @@ def test_put_off_batch_shows_nothing_and_commits_nothing() -> None:
 
 
 @pytest.mark.parametrize("operation", ["poll", "begin", "publish", "commit"])
-def test_fatal_fault_ends_the_loop_and_a_new_process_goes_on(operation: str) -> None:
+def test_fatal_fault_ends_the_loop_and_a_new_process_continues(operation: str) -> None:
     cluster = make_cluster(12)
     cluster.faults[operation] = [None, FatalError("over")]
     first = join(cluster)
@@ -190,7 +190,7 @@ def test_committed_rejections_add_up_from_batch_to_batch() -> None:
     assert len(cluster.read(DLQ)) == 5
 
 
-def test_put_off_rejections_do_not_add_up_to_a_stop() -> None:
+def test_rejections_of_aborted_batches_do_not_count() -> None:
     cluster = MemoryCluster(INPUT, 1)
     fill(cluster, [b"bad"] * 4)
     cluster.faults["commit"] = [RetryableError("x")] * 5
@@ -223,9 +223,9 @@ def test_without_a_model_nothing_is_polled() -> None:
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_backoff_grows_to_a_limit_and_starts_anew_after_a_commit() -> None:
+def test_backoff_grows_to_a_limit_and_is_reset_after_a_commit() -> None:
     cluster = make_cluster(4)
-    failures = 1_100  # so many doublings that no double could hold them
+    failures = 1_100  # 2.0 ** 1,100 overflows a double
     cluster.faults["poll"] = [RetryableError("x")] * failures
     member = join(cluster)
     pauses = []
@@ -242,7 +242,7 @@ def test_backoff_grows_to_a_limit_and_starts_anew_after_a_commit() -> None:
 
 
 class _Registry:
-    """A registry that does not answer at first, and then knows nothing."""
+    """A registry that at first does not answer, and then has no schema by id."""
 
     def __init__(self, silent: int) -> None:
         self.silent = silent
@@ -263,7 +263,7 @@ class _Registry:
         return LocalSchemas().by_fingerprint(fingerprint)
 
 
-def test_registry_that_does_not_answer_puts_the_batch_off_whole() -> None:
+def test_whole_batch_is_aborted_while_the_registry_does_not_answer() -> None:
     cluster = make_cluster(12)
     member = join(cluster, resolver=_Registry(silent=2))
     assert drain(member)[:3] == [Step.ABORTED, Step.ABORTED, Step.COMMITTED]
@@ -271,23 +271,23 @@ def test_registry_that_does_not_answer_puts_the_batch_off_whole() -> None:
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_run_pauses_after_a_put_off_batch_and_ends_when_told() -> None:
+def test_run_pauses_after_an_aborted_batch_and_ends_on_request() -> None:
     cluster = make_cluster(12)
     cluster.faults["commit"] = [RetryableError("x"), RetryableError("x")]
     member = join(cluster)
     pauses: list[float] = []
-    member.loop.run(lambda: member.seen.turns >= 6, pauses.append)
+    member.loop.run(lambda: member.seen.heartbeats >= 6, pauses.append)
     assert pauses == [0.1, 0.2]
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_run_that_is_told_to_stop_at_once_reads_nothing() -> None:
+def test_run_that_is_already_stopping_reads_nothing() -> None:
     member = join(make_cluster(4))
     member.loop.run(lambda: True, lambda _: None)
-    assert member.seen.turns == 0
+    assert member.seen.heartbeats == 0
 
 
-def test_rebalance_between_poll_and_commit_is_refused_and_the_new_owner_does_it() -> None:
+def test_batch_is_refused_after_a_rebalance_and_the_new_owner_scores_it() -> None:
     cluster = make_cluster(12)
     joined: list[Member] = []
 
@@ -303,18 +303,18 @@ def test_rebalance_between_poll_and_commit_is_refused_and_the_new_owner_does_it(
     assert joined[0].seen.outcomes
 
 
-def test_next_batch_is_scored_while_this_one_is_committed_and_all_stays_in_order() -> None:
+def test_next_batch_is_scored_during_the_commit_and_the_order_is_kept() -> None:
     cluster = make_cluster(20)
     member = join(cluster, max_records=4, ahead_from=ALWAYS)
     assert member.loop.run_once() is Step.COMMITTED
-    # The second batch has been polled and scored; nothing of it shows.
+    # The second batch has been polled and scored, and none of it is visible.
     assert sum(cluster.committed.values()) == len(cluster.read(OUTPUT)) == 4
     assert sum(member.broker.lag().values()) == 12
     assert drain(member) == [Step.COMMITTED] * 4
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_batch_scored_ahead_is_dropped_with_the_one_before_it_and_both_come_again() -> None:
+def test_batch_scored_ahead_is_dropped_with_the_aborted_one_and_both_are_redelivered() -> None:
     cluster = make_cluster(20)
     cluster.faults["commit"] = [None, RetryableError("refused")]
     member = join(cluster, max_records=4, ahead_from=ALWAYS)
@@ -326,7 +326,7 @@ def test_batch_scored_ahead_is_dropped_with_the_one_before_it_and_both_come_agai
     assert ids(cluster) == [*range(1, 20, 2), *range(2, 21, 2)]
 
 
-def test_rebalance_while_the_next_batch_is_polled_costs_and_repeats_nothing() -> None:
+def test_rebalance_during_the_poll_ahead_loses_and_duplicates_nothing() -> None:
     cluster = make_cluster(40)
     first = join(cluster, max_records=8, ahead_from=ALWAYS)
     joined: list[Member] = []
@@ -341,21 +341,21 @@ def test_rebalance_while_the_next_batch_is_polled_costs_and_repeats_nothing() ->
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_rebalance_after_the_commit_before_it_refuses_the_batch_scored_ahead() -> None:
+def test_batch_scored_ahead_is_refused_when_a_rebalance_follows_the_previous_commit() -> None:
     cluster = make_cluster(40)
     first = join(cluster, max_records=8, ahead_from=ALWAYS)
-    assert first.loop.run_once() is Step.COMMITTED  # the next batch is scored, and waits
-    shown = cluster.read(OUTPUT)
+    assert first.loop.run_once() is Step.COMMITTED  # the next batch is scored and waiting
+    published = cluster.read(OUTPUT)
     second = join(cluster, ahead_from=ALWAYS)
     assert first.loop.run_once() is Step.ABORTED
     assert "fenced" in first.seen.reasons[0]
-    assert cluster.read(OUTPUT) == shown
+    assert cluster.read(OUTPUT) == published
     drain(first)
     drain(second)
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_end_commits_what_was_scored_ahead() -> None:
+def test_finish_commits_the_batch_scored_ahead() -> None:
     cluster = make_cluster(8)
     member = join(cluster, max_records=4, ahead_from=ALWAYS)
     member.loop.run_once()

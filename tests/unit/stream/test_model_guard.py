@@ -1,4 +1,4 @@
-"""The model's guard in the loop: what a bad version scored, and what is committed of it."""
+"""The model's guard in the loop: which scores of a bad version are committed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.store.memory_store import MemoryStore
-from stream_scorer.stream.loop import ScorerLoop, Step
+from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.outcome import Outcome
@@ -45,7 +45,7 @@ from tests.support.scoring_kit import (
 
 @dataclass
 class Guarded(Seen):
-    """An observer that also tells the model's guard of commits, as the process does."""
+    """An observer that also reports commits to the model's guard, as the process does."""
 
     guard: ModelGuard | None = None
 
@@ -57,7 +57,7 @@ class Guarded(Seen):
 
 @dataclass(frozen=True)
 class NotANumber:
-    """A predictor that gives no number for any row."""
+    """A predictor that returns NaN for every row."""
 
     inner: Predictor
 
@@ -77,7 +77,7 @@ class NotANumber:
 
 @dataclass(frozen=True)
 class SomeNotANumber(NotANumber):
-    """A predictor that gives no number for every third row of a batch."""
+    """A predictor that returns infinity for every third row of a batch."""
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
         raw = self.inner.raw(matrix)
@@ -88,7 +88,7 @@ class SomeNotANumber(NotANumber):
 
 @dataclass
 class Member:
-    """One scorer: its loop, and what it saw."""
+    """One scorer: its loop, its broker and its observer."""
 
     loop: ScorerLoop
     broker: MemoryBroker
@@ -105,9 +105,8 @@ def join(
 ) -> Member:
     seen, broker = Guarded(guard=guard), MemoryBroker(cluster)
     loop = ScorerLoop(
-        broker, make_pipeline(), model, RejectionGuard(policy or RejectionPolicy()),
-        seen, max_records, 0.0, clock=lambda: NOW_MS / 1000, ahead_from_records=ahead_from,
-        refusal=guard.refusal,
+        broker, make_pipeline(), model, RejectionGuard(policy or RejectionPolicy()), seen,
+        LoopOptions(max_records, 0.0, ahead_from), guard.refusal, clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
     return Member(loop, broker, seen)
 
@@ -118,16 +117,16 @@ def make_cluster(n: int) -> MemoryCluster:
     return cluster
 
 
-def drain(member: Member, turns: int = 100) -> list[Step]:
-    """Turns until there is nothing to do."""
+def drain(member: Member, iterations: int = 100) -> list[Step]:
+    """Run the loop until it is idle."""
     steps: list[Step] = []
     while not steps or steps[-1] is not Step.IDLE:
-        assert len(steps) < turns, "the loop never came to rest"
+        assert len(steps) < iterations, "the loop never became idle"
         steps.append(member.loop.run_once())
     return steps[:-1]
 
 
-def test_version_that_is_found_out_commits_nothing_more_and_no_batch_mixes(
+def test_version_that_fails_its_guard_commits_nothing_more_and_no_batch_mixes_versions(
     tmp_path: Path,
 ) -> None:
     store = MemoryStore()
@@ -147,7 +146,7 @@ def test_version_that_is_found_out_commits_nothing_more_and_no_batch_mixes(
     versions = [outcome.model_version for outcome in member.seen.outcomes]
     # One batch was scored ahead by v1; v2's fifth batch would have been its hundredth row.
     assert versions == ["v1"] * 5 + ["v2"] * 4 + ["v1"] * 11
-    assert member.seen.reasons == ["scored by version v2, which is rejected"]
+    assert member.seen.reasons == ["scored by version v2, which was rejected"]
     for outcome in member.seen.outcomes:
         assert {read_score(r.value)["model_version"] for r in outcome.records} == {
             outcome.model_version
@@ -157,7 +156,7 @@ def test_version_that_is_found_out_commits_nothing_more_and_no_batch_mixes(
 
 
 @pytest.mark.parametrize("ahead_from", [NEVER, ALWAYS])
-def test_rows_a_new_version_cannot_score_are_scored_by_the_one_before(
+def test_rows_a_new_version_cannot_score_are_scored_by_the_previous_version(
     tmp_path: Path, ahead_from: int
 ) -> None:
     store = MemoryStore()
@@ -174,7 +173,7 @@ def test_rows_a_new_version_cannot_score_are_scored_by_the_one_before(
         return replace(bundle, predictor=NotANumber(bundle.predictor))
 
     cluster = make_cluster(60)
-    # Twenty in a row would stop the scorer, were they the records' fault.
+    # Twenty rejections in a row would stop the scorer if they were the records' fault.
     policy = RejectionPolicy(max_run=19)
     member = join(cluster, model, ModelGuard(watcher), 20, ahead_from, policy)
     drain(member)
@@ -185,7 +184,9 @@ def test_rows_a_new_version_cannot_score_are_scored_by_the_one_before(
     assert store.rejected()["v2"]["guard"] == "errors"
 
 
-def test_end_does_not_commit_what_a_rejected_version_scored_ahead(tmp_path: Path) -> None:
+def test_finish_does_not_commit_a_batch_that_a_rejected_version_scored_ahead(
+    tmp_path: Path,
+) -> None:
     store = MemoryStore()
     publish(store)
     publish(store, seed=2)
@@ -198,7 +199,7 @@ def test_end_does_not_commit_what_a_rejected_version_scored_ahead(tmp_path: Path
     store.reject("v2", {"reason": "test"})
     watcher.tick()
     assert watcher.current is not None
-    assert watcher.current.version == "v1", watcher.status  # else why, in its words
+    assert watcher.current.version == "v1", watcher.status  # shows the reason
     member.loop.finish()
     assert len(cluster.read(OUTPUT)) == 4
     member.broker.close()
@@ -206,7 +207,7 @@ def test_end_does_not_commit_what_a_rejected_version_scored_ahead(tmp_path: Path
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_score_that_is_no_finite_number_is_a_rejection_and_its_neighbours_are_scored() -> None:
+def test_row_with_a_score_that_is_not_finite_is_rejected_and_the_others_are_scored() -> None:
     bundle = make_bundle()
     broken = replace(bundle, predictor=SomeNotANumber(bundle.predictor))
     polled = make_polled(make_values(5))

@@ -1,4 +1,4 @@
-"""From polled records to outgoing ones: one outcome for each, whatever it holds."""
+"""The pipeline: exactly one outcome for each polled record, whatever it contains."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_one_outcome_for_each_record_in_order_with_its_partition_and_key() -> No
     assert len(found.rejections) == len(POISON)
 
 
-def test_score_says_where_it_comes_from_and_what_it_is() -> None:
+def test_score_has_its_source_coordinates_and_the_models_results() -> None:
     batch = make_batch(30, 5)
     found = process(make_values(30))
     expected = score(batch, make_bundle())
@@ -112,7 +112,7 @@ def test_score_carries_its_own_headers_and_the_trace() -> None:
     assert sent == [[*own, parent, state], [*own, parent], own, own]
 
 
-def test_trace_that_is_too_long_to_be_one_is_left_out() -> None:
+def test_trace_header_over_the_limit_is_dropped() -> None:
     parent: Header = ("traceparent", b"00-1-2-01")
     assert trace([parent, ("tracestate", b"x" * 1025)]) == [parent]
     assert trace([parent, ("tracestate", b"x" * 1024)]) == [parent, ("tracestate", b"x" * 1024)]
@@ -138,7 +138,7 @@ def test_bad_record_becomes_a_dead_letter_and_its_neighbours_are_scored(index: i
     assert CUT_HEADER not in headers
 
 
-def test_dead_letter_keeps_the_inputs_headers_and_comes_without_a_key_if_the_input_did() -> None:
+def test_dead_letter_keeps_the_headers_and_a_missing_key_of_the_input() -> None:
     given: list[Header] = [("a", b"1"), ("a", None), ("tracestate", b"t" * 2000)]
     record = process([b"bad"], headers=[given], keys=[None]).records[0]
     assert record.key is None
@@ -146,14 +146,14 @@ def test_dead_letter_keeps_the_inputs_headers_and_comes_without_a_key_if_the_inp
     assert len(record.headers) == 9
 
 
-def test_largest_record_the_input_topic_takes_is_dead_lettered_whole() -> None:
+def test_largest_record_the_input_topic_accepts_is_dead_lettered_whole() -> None:
     value = b"x" * (INPUT_MAX_BYTES - 200)
     record = process([value], headers=[[("h", b"y" * 100)]]).records[0]
     assert record.value == value
     assert CUT_HEADER not in text_headers(record)
 
 
-def test_dead_letter_too_large_for_its_topic_is_cut_and_says_so() -> None:
+def test_dead_letter_too_large_for_its_topic_is_truncated_and_marked() -> None:
     pipeline = make_pipeline(max_bytes={DLQ: 20_000})
     value = bytes(range(256)) * 100
     record = pipeline.process(make_polled([value]), make_bundle(), NOW_MS).records[0]
@@ -217,13 +217,13 @@ def test_row_that_cannot_be_scored_is_isolated(guilty: set[int]) -> None:
 
 
 @pytest.mark.parametrize("error", [ArtifactCorrupt("x"), MemoryError(), RetryableError("x")])
-def test_trouble_that_is_no_records_fault_is_not_blamed_on_one(error: Exception) -> None:
+def test_error_that_is_not_a_records_fault_rejects_no_record(error: Exception) -> None:
     bundle = raising(make_bundle(), 666.0, error)
     with pytest.raises(type(error)):
         make_pipeline().process(make_polled([make_value(amount=666.0)]), bundle, NOW_MS)
 
 
-def test_nothing_but_scored_at_depends_on_the_time() -> None:
+def test_only_scored_at_depends_on_the_time() -> None:
     values = [*make_values(20), b"bad"]
     early = make_pipeline().process(make_polled(values), make_bundle(), 0)
     late = make_pipeline().process(make_polled(values), make_bundle(), NOW_MS)
@@ -235,7 +235,7 @@ def test_nothing_but_scored_at_depends_on_the_time() -> None:
             assert read_score(a.value) | {"scored_at": 0} == read_score(b.value) | {"scored_at": 0}
 
 
-def test_score_does_not_depend_on_what_else_was_polled() -> None:
+def test_score_does_not_depend_on_other_records_of_the_poll() -> None:
     values = [*make_values(12), b"bad", None]
     together = process(values)
     pipeline = make_pipeline()
@@ -249,7 +249,7 @@ def test_score_does_not_depend_on_what_else_was_polled() -> None:
         assert pipeline.process(alone, make_bundle(), NOW_MS).records == [together.records[i]]
 
 
-def test_all_bad_and_all_good_and_one_of_each() -> None:
+def test_batches_of_only_bad_and_only_good_records() -> None:
     for values in ([b"bad"] * 5, make_values(5), [b"bad"], make_values(1)):
         found = process(list(values))
         assert len(found.records) == len(values)
@@ -269,7 +269,7 @@ class _Down:
         raise RetryableError(f"no answer for {fingerprint.hex()}")
 
 
-def test_registry_that_does_not_answer_decides_nothing_about_any_record() -> None:
+def test_nothing_is_decided_while_the_registry_does_not_answer() -> None:
     pipeline = make_pipeline(_Down())
     with pytest.raises(RetryableError):
         pipeline.process(make_polled([b"\x00\x00\x00\x00\x01x", b"bad"]), make_bundle(), NOW_MS)

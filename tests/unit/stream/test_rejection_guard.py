@@ -1,4 +1,4 @@
-"""The guard that stops the scorer when so much is bad that something upstream must be."""
+"""The guard that stops the scorer when too many records are rejected."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ def take(guard: RejectionGuard, size: int, indices: Iterable[int]) -> None:
     guard.accept()
 
 
-def test_run_within_one_batch() -> None:
+def test_run_within_one_batch_stops_the_guard() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=3))
     take(guard, 10, [2, 3, 4])
-    with pytest.raises(FatalError, match="4 records in a row were rejected, more than the 3"):
+    with pytest.raises(
+        FatalError, match="4 records in a row were rejected, more than the limit of 3"
+    ):
         guard.check(10, bad([2, 3, 4, 5]))
 
 
-def test_run_goes_on_from_batch_to_batch() -> None:
+def test_run_continues_from_batch_to_batch() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=3))
     take(guard, 4, [2, 3])
     take(guard, 1, [0])
@@ -52,23 +54,23 @@ def test_order_of_the_rejections_does_not_matter() -> None:
         guard.check(5, bad([4, 2, 3]))
 
 
-def test_share_counts_only_once_there_are_enough_to_judge() -> None:
+def test_share_is_checked_only_from_the_minimum_number_of_records_on() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=100, max_share=0.5, window=10, minimum=10))
     take(guard, 4, [0, 1, 2, 3])
     take(guard, 4, [0, 1])
     with pytest.raises(
-        FatalError, match="8 of the last 12 records were rejected, more than the 50%"
+        FatalError, match="8 of the last 12 records were rejected, more than the limit of 50%"
     ):
         guard.check(4, bad([0, 2]))
     take(guard, 4, [])
     take(guard, 4, [0, 2])
 
 
-def test_old_batches_fade() -> None:
+def test_old_batches_lose_weight() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=100, max_share=0.5, window=20, minimum=10))
     for _ in range(20):
         take(guard, 10, [])
-    for _ in range(2):  # all bad, beside as many good ones that are still remembered
+    for _ in range(2):  # all bad, and as many good records still count as recent
         take(guard, 10, range(10))
     with pytest.raises(FatalError):
         guard.check(10, bad(range(10)))
@@ -84,22 +86,22 @@ def test_batch_that_was_not_committed_does_not_count() -> None:
         guard.check(2, bad([0, 1]))
 
 
-def test_share_of_one_never_stops() -> None:
+def test_share_of_one_never_stops_the_guard() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=10**9, max_share=1.0, window=10))
     for _ in range(10):
         take(guard, 10, range(10))
 
 
-def test_message_names_setting_counts_first_reasons_and_the_way_out() -> None:
+def test_message_names_the_setting_counts_first_reasons_and_how_to_continue() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=3))
     guard.check(3, [Rejection(0, Stage.DECODE, "not JSON at 17"), *bad([1, 2])])
     guard.accept()
     with pytest.raises(FatalError) as caught:
         guard.check(1, [Rejection(0, Stage.SCHEMA, "id 9\x1b[2J")])
     for part in (
-        "4 records in a row were rejected, more than the 3 of REJECTION_MAX_RUN",
+        "4 records in a row were rejected, more than the limit of 3 (REJECTION_MAX_RUN)",
         "First reasons: decode: not JSON at 17; decode: record 1; schema: id 9\\x1b[2J.",
-        "Nothing of the last batch was committed",
+        "This batch was not committed",
         "stream-scorer dlq list",
         "stream-scorer dlq allow N",
         "REJECTION_MAX_SHARE",
@@ -109,7 +111,7 @@ def test_message_names_setting_counts_first_reasons_and_the_way_out() -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=6), max_size=12), st.integers(1, 5))
-def test_run_is_found_however_it_is_cut_into_batches(
+def test_run_is_found_however_it_is_split_into_batches(
     batches: list[list[bool]], max_run: int
 ) -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=max_run, max_share=1.0))
@@ -124,7 +126,7 @@ def test_run_is_found_however_it_is_cut_into_batches(
 
 
 class MemoryLedger:
-    """Tallies that outlive a guard."""
+    """An in-memory fake of the ledger: tallies that outlive a guard."""
 
     def __init__(self) -> None:
         self.tallies: dict[int, RejectionTally] = {}
@@ -149,7 +151,7 @@ def restarted(
 @given(
     st.lists(st.tuples(st.integers(1, 9), st.sampled_from(["commit", "kill"])), max_size=60),
 )
-def test_process_killed_again_and_again_dead_letters_no_more_than_one_that_lives(
+def test_process_killed_repeatedly_dead_letters_no_more_than_one_that_keeps_running(
     lives: list[tuple[int, str]],
 ) -> None:
     policy, ledger = RejectionPolicy(max_run=20, max_share=1.0), MemoryLedger()
@@ -166,7 +168,7 @@ def test_process_killed_again_and_again_dead_letters_no_more_than_one_that_lives
     assert committed <= 20
 
 
-def test_share_goes_on_after_a_restart() -> None:
+def test_share_continues_after_a_restart() -> None:
     policy = RejectionPolicy(max_run=100, max_share=0.5, window=40, minimum=20)
     ledger, committed = MemoryLedger(), 0
     for _ in range(50):
@@ -190,7 +192,7 @@ def test_stop_holds_after_a_restart_until_a_good_record_ends_the_run() -> None:
     take(guard, 3, range(3))
 
 
-def test_member_that_takes_partitions_over_takes_their_counts_over() -> None:
+def test_member_that_takes_over_partitions_takes_over_their_counts() -> None:
     policy, ledger = RejectionPolicy(max_run=3), MemoryLedger()
     take(restarted(ledger, policy, [1]), 3, range(3))
     owned = {0}
@@ -202,7 +204,7 @@ def test_member_that_takes_partitions_over_takes_their_counts_over() -> None:
         survivor.check(1, bad([0]))
 
 
-def test_counts_of_long_ago_are_void_once_the_partitions_did_well() -> None:
+def test_stored_counts_do_not_matter_after_enough_good_records() -> None:
     policy, ledger = RejectionPolicy(max_run=3, minimum=10), MemoryLedger()
     take(restarted(ledger, policy), 3, range(3))
     guard = restarted(ledger, policy)
@@ -211,7 +213,7 @@ def test_counts_of_long_ago_are_void_once_the_partitions_did_well() -> None:
     take(guard, 3, range(3))
 
 
-def test_ordinary_rejections_cost_no_call_and_trouble_that_is_over_is_written_off() -> None:
+def test_few_rejections_cost_no_call_and_a_run_that_has_ended_is_cleared() -> None:
     policy, ledger = RejectionPolicy(max_run=50), MemoryLedger()
     guard = restarted(ledger, policy)
     for _ in range(100):
@@ -239,12 +241,12 @@ def test_allowance_is_used_up_once_however_often_the_process_restarts() -> None:
 
 
 @pytest.mark.parametrize("tally", [RejectionTally(), RejectionTally(1, 5_000, 20, 3)])
-def test_tally_survives_the_way_through_kafka(tally: RejectionTally) -> None:
+def test_tally_survives_a_round_trip_through_metadata(tally: RejectionTally) -> None:
     assert parse_tally(format_tally(tally)) == tally
 
 
 @pytest.mark.parametrize(
     "text", [None, "", "redriven:AA", "rejections:1,2,3", "rejections:1,2,x,-4"]
 )
-def test_metadata_that_is_no_tally_is_none(text: str | None) -> None:
+def test_metadata_without_a_tally_is_none(text: str | None) -> None:
     assert parse_tally(text) is None
