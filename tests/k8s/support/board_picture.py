@@ -13,8 +13,8 @@ from tests.k8s.support.observed import Prometheus
 _SHOWN: Final = (
     ("fraud-service.json", "Throughput"),
     ("fraud-service.json", "Lag by partition"),
-    ("fraud-service.json", "Batch, poll to commit"),
-    ("fraud-service.json", "Steps of a batch, p95"),
+    ("fraud-service.json", "Batch latency, poll to commit"),
+    ("fraud-service.json", "Batch latency by step, p95"),
     ("fraud-service.json", "Dead letters by stage"),
     ("fraud-service.json", "Memory"),
     ("fraud-service.json", "/predict requests"),
@@ -22,7 +22,7 @@ _SHOWN: Final = (
     ("fraud-model.json", "Decisions"),
     ("fraud-model.json", "Flag rate"),
     ("fraud-model.json", "Drift (PSI, 6 h)"),
-    ("fraud-model.json", "Score bins, share of 6 h"),
+    ("fraud-model.json", "Share of scores by bin, 6 h"),
 )
 _COLUMNS: Final = 3
 _WIDTH, _HEIGHT = 370, 210  # of a panel
