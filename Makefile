@@ -29,7 +29,7 @@ demo: $(READY) ## run the whole system on this machine (ARGS="--transactions 500
 test: $(READY) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
 
-test-unit: $(READY) ## run only the unit tests
+test-unit: $(READY) ## run only the unit tests, in under a minute
 	@$(BIN)/pytest tests/unit $(ARGS)
 
 test-docker: $(READY) ## run the tests against a Kafka container (needs Docker)
@@ -90,7 +90,7 @@ $(PEERS): tests/bench/peers.lock
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-bench: $(READY) $(PEERS) ## measure one scorer against its upper limits and against other libraries
+bench: $(READY) $(PEERS) ## measure the throughput of one scorer against its upper limits and against other libraries
 	@$(BIN)/python -m tests.bench $(ARGS)
 
 bench-quick: $(READY) $(PEERS) ## run the same benchmark in under two minutes
