@@ -1,15 +1,15 @@
-# One file, three images:  docker build --target scorer|trainer|dashboard -t stream-scorer/TARGET .
-# Plain syntax only, so that the classic builder, BuildKit and podman all build it. Where the sources
-# and the commit are known, say so:
+# Builds three images:  docker build --target scorer|trainer|dashboard -t stream-scorer/TARGET .
+# Uses plain syntax only, so that the classic builder, BuildKit and podman can build it. If you know the
+# sources and the commit, pass them:
 #   --build-arg VERSION=1.2.3 --build-arg REVISION=$(git rev-parse HEAD)
 #   --label org.opencontainers.image.source=https://…
 ARG PYTHON_VERSION=3.11
-# Of the package and of the label; a PEP 440 version. There is no .git in the build.
+# The version of the package and of the label, in PEP 440 form. The build context has no .git.
 ARG VERSION=0.1.0.dev0
 
 FROM python:${PYTHON_VERSION}-slim AS base
-# The CPU the kernels are compiled for. Fixed, or the ones warmed at build would not fit the
-# machine that runs them: x86-64-v3 is any server CPU since 2013 (AVX2); for arm64 images pass
+# The CPU that the kernels are compiled for. It is fixed, because kernels compiled for the build machine
+# might not run on another one. x86-64-v3 covers every server CPU since 2013 (AVX2). For arm64 images, pass
 # --build-arg KERNEL_CPU=neoverse-n1.
 ARG KERNEL_CPU=x86-64-v3
 ENV PATH=/opt/venv/bin:$PATH \
@@ -17,7 +17,7 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONUNBUFFERED=1 \
     NUMBA_CPU_NAME=${KERNEL_CPU} \
     NUMBA_CPU_FEATURES=
-# LightGBM is linked against OpenMP's run-time library.
+# LightGBM is linked against the OpenMP runtime library.
 RUN apt-get update -q \
     && apt-get install -y -q --no-install-recommends libgomp1 \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt /var/log/apt /var/log/dpkg.log \
@@ -38,8 +38,8 @@ ARG VERSION
 RUN SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}" \
     pip wheel -q --no-deps --no-build-isolation --wheel-dir /dist .
 
-# The packages of each image, from its hash lock, without their tests, C headers and the AWS
-# services that nobody here calls; pip itself stays outside the environment.
+# The packages of each image, from its hash lock. Tests, C headers and the data of AWS services that are not
+# used are removed. pip itself is not installed into the environment.
 FROM base AS scorer-packages
 COPY locks/scorer.txt /locks/
 RUN python -m venv --without-pip /opt/venv \
@@ -55,7 +55,8 @@ RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
        --require-hashes --only-binary :all: -r /locks/trainer.txt \
     && find /opt/venv -depth -type d \( -name tests -o -name include \) -exec rm -rf {} +
 
-# What writes traces, for the two that can: whoever switches it on needs no image of his own.
+# Adds the packages for traces to the two images that can send them. You can switch traces on without
+# building your own image.
 FROM scorer-packages AS traced-packages
 COPY locks/tracing.txt /locks/
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
@@ -67,8 +68,8 @@ COPY locks/dashboard.txt /locks/
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile \
        --require-hashes --only-binary :all: -r /locks/dashboard.txt
 
-# Each environment with the application in it. The kernels are compiled once: their cache is
-# keyed by source, path and CPU, which are the same in all three images.
+# Adds the application to each environment. The kernels are compiled once. Their cache is keyed by source,
+# path and CPU, which are the same in all three images.
 FROM traced-packages AS scorer-app
 COPY --from=wheel /dist /dist
 RUN pip --python /opt/venv/bin/python install -q --no-cache-dir --compile --no-deps /dist/*.whl \
@@ -89,13 +90,13 @@ LABEL org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.vendor="stream-scorer"
-# The root file system may be read-only: what is written goes to /tmp and /var/lib/stream-scorer.
-# numba refuses a cache folder it cannot write to, so the entry point copies the warm kernels
-# (a few hundred kilobytes) from the image's read-only folder to the process's own /tmp.
+# The root file system may be read-only: processes write only to /tmp and /var/lib/stream-scorer. numba
+# refuses a cache folder that it cannot write to. The entry point therefore copies the compiled kernels (a
+# few hundred kilobytes) from the read-only folder of the image to /tmp.
 ENV LOG_FORMAT=json \
     MODEL_CACHE_DIR=/var/lib/stream-scorer/models \
     NUMBA_CACHE_DIR=/tmp/kernels
-# Nothing is installed any more: no pip in what runs.
+# Nothing is installed after this point, so pip is removed.
 RUN install -d -o app -g app /var/lib/stream-scorer /var/lib/stream-scorer/models \
     && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/*
@@ -109,7 +110,8 @@ FROM runtime AS trainer
 LABEL org.opencontainers.image.title="fraud-trainer" \
       org.opencontainers.image.description="Trains, gates, publishes and promotes fraud models"
 COPY --from=trainer-app /opt/venv /opt/venv
-# As Ctrl-C: the trainer has no handler of its own, and process 1 would ignore SIGTERM.
+# The same as Ctrl-C. The trainer has no signal handler of its own, and as process 1 it would ignore
+# SIGTERM.
 STOPSIGNAL SIGINT
 HEALTHCHECK NONE
 CMD ["fraud-trainer", "train"]
@@ -125,7 +127,7 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s --retries=3 \
     CMD ["python", "-c", "import os, urllib.request as r; r.urlopen('http://127.0.0.1:' + os.environ.get('DASHBOARD_PORT', '8000') + '/livez', timeout=4)"]
 CMD ["fraud-dashboard"]
 
-# Last, so that a plain `docker build .` makes the scorer.
+# The last stage, so that a plain `docker build .` builds the scorer.
 FROM runtime AS scorer
 LABEL org.opencontainers.image.title="stream-scorer" \
       org.opencontainers.image.description="Exactly-once fraud scores for a stream of card transactions"

@@ -1,4 +1,4 @@
-# make demo and make test need nothing but Python 3.11 or newer, make and the package registries.
+# make demo and make test need only Python 3.11 or newer, make and the package registries.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -7,40 +7,40 @@ READY := $(VENV)/.ready
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-unit test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
-env: $(READY) ## the environment in .venv, from the hash-locked requirements
+env: $(READY) ## create the environment in .venv from the hash-locked requirements
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.12 …"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null \
 	  || { echo "Python's venv module is missing (Debian, Ubuntu: apt-get install python3-venv)"; exit 1; }
-	@echo "making the environment in $(VENV) …"
+	@echo "creating the environment in $(VENV) …"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-demo: $(READY) ## the whole system on this machine (ARGS="--transactions 5000 --exit" for a bounded run)
+demo: $(READY) ## run the whole system on this machine (ARGS="--transactions 5000 --exit" stops by itself)
 	@$(BIN)/stream-scorer demo $(ARGS)
 
-test: $(READY) ## all tiers that need nothing but Python, on an embedded Apache Kafka
+test: $(READY) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
 
-test-unit: $(READY) ## the unit tests alone, in under a minute
+test-unit: $(READY) ## run only the unit tests, in under a minute
 	@$(BIN)/pytest tests/unit $(ARGS)
 
-test-docker: $(READY) ## the tests of real Kafka, on a container instead (needs Docker)
+test-docker: $(READY) ## run the tests against a Kafka container (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
 
 PROMETHEUS := .cache/prometheus/usr/bin/promtool
 
-observe-check: $(READY) $(if $(shell command -v promtool),,$(PROMETHEUS)) ## alerts and dashboards on a real Prometheus that scrapes a real run
+observe-check: $(READY) $(if $(shell command -v promtool),,$(PROMETHEUS)) ## test alerts and Grafana boards with a real Prometheus on a real run
 	@$(BIN)/pytest -m prometheus tests/k8s $(ARGS)
 
-# Only unpacked, never installed: nothing of it runs by itself.
+# The package is unpacked and never installed, so it starts no service.
 $(PROMETHEUS):
 	@command -v apt-get >/dev/null && command -v dpkg >/dev/null \
 	  || { echo "prometheus and promtool are needed: install them, or run this on Debian or Ubuntu"; exit 1; }
@@ -49,10 +49,10 @@ $(PROMETHEUS):
 	  || { apt-get update -qq && apt-get download -qq prometheus; }; } && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
 	@touch $@
 
-test-browser: $(READY) ## the dashboard in Chromium (needs /usr/bin/chromium)
+test-browser: $(READY) ## test the dashboard in Chromium (needs /usr/bin/chromium)
 	@$(BIN)/pytest -m browser $(ARGS)
 
-lint: $(READY) ## linter, formatter and type checker
+lint: $(READY) ## run the linter, the formatter check and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
@@ -60,47 +60,47 @@ lint: $(READY) ## linter, formatter and type checker
 COMPILED := tests/unit/schemas tests/unit/features tests/unit/model/forest \
   $(patsubst %,tests/unit/%.py,audit/test_score_reader model/test_bundle model/test_scoring stream/test_pipeline)
 
-# Machine code is cached by source, not by this switch: hence a cache of its own, as is a fresh one
-# whenever a loop in another file has changed.
-boundscheck: $(READY) ## the tests of the compiled loops with array bounds checked (about two minutes)
+# Machine code is cached by source and not by this switch, so it needs a separate cache. The cache is removed
+# first, because numba does not notice a change in a function of another file.
+boundscheck: $(READY) ## test the compiled loops with array bounds checks (about two minutes)
 	@rm -rf .cache/boundscheck
 	@NUMBA_BOUNDSCHECK=1 NUMBA_CACHE_DIR=$(CURDIR)/.cache/boundscheck $(BIN)/pytest $(COMPILED) $(ARGS)
 
-fuzz: $(READY) ## random and spoilt input through decode, ingest and HTTP (ARGS="--seed 7 --only decode")
+fuzz: $(READY) ## send random and corrupted input through decode, ingest and HTTP (ARGS="--seed 7 --only decode")
 	@$(BIN)/python -m tests.fuzz $(ARGS)
 
-chaos: $(READY) ## the long fault campaign and its control (ARGS="--protocol classic --kills 20 --transactions 40000")
+chaos: $(READY) ## run the long fault injection campaign and its control (ARGS="--protocol classic --kills 20 --transactions 40000")
 	@$(BIN)/python -m tests.chaos $(ARGS)
 
-soak: $(READY) ## half an hour at 70 % of capacity with reloads and rebalances (ARGS="--minutes 3")
+soak: $(READY) ## run 30 minutes at 70 % of capacity with reloads and rebalances (ARGS="--minutes 3")
 	@$(BIN)/python -m tests.chaos.soak $(ARGS)
 
-audit: $(READY) ## known vulnerabilities of the locked packages, where pip's index publishes them
+audit: $(READY) ## list known vulnerabilities of the locked packages, if the package index publishes them
 	@$(BIN)/python .ci/audit.py requirements.lock locks/*.txt
 
-format: $(READY) ## let the formatter rewrite the sources
+format: $(READY) ## fix and format the sources
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
 PEERS := .venv-peers/.ready
 
 $(PEERS): tests/bench/peers.lock
-	@echo "making the environment of the peers in .venv-peers …"
+	@echo "creating the environment of the compared libraries in .venv-peers …"
 	@test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
 	@.venv-peers/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-bench: $(READY) $(PEERS) ## throughput of one scorer beside its ceilings and what others would use
+bench: $(READY) $(PEERS) ## measure the throughput of one scorer against its upper limits and against other libraries
 	@$(BIN)/python -m tests.bench $(ARGS)
 
-bench-quick: $(READY) $(PEERS) ## the same in under two minutes
+bench-quick: $(READY) $(PEERS) ## run the same benchmark in under two minutes
 	@$(BIN)/python -m tests.bench --quick $(ARGS)
 
 UV := uv
 RESOLVE = $(UV) pip compile $(ARGS) --quiet --universal --python-version 3.11 --generate-hashes \
   --no-emit-index-url --no-header --no-annotate
 
-lock: ## resolve the requirements anew (UV=/path/to/uv; ARGS=--upgrade takes the newest)
+lock: ## resolve the requirements again (UV=/path/to/uv; ARGS=--upgrade for the newest versions)
 	@$(RESOLVE) pyproject.toml --extra dev -o requirements.lock
 	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
 	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
@@ -109,6 +109,6 @@ lock: ## resolve the requirements anew (UV=/path/to/uv; ARGS=--upgrade takes the
 	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o tests/bench/peers.lock
 	@printf 'hatch-vcs\nhatchling\n' | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
-clean: ## remove the environment and caches of this folder
+clean: ## remove the environments and caches of this folder
 	@rm -rf $(VENV) .venv-peers .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

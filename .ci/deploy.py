@@ -58,7 +58,10 @@ def pin_images(kustomization: str, images: Mapping[str, str]) -> str:
 @contextmanager
 def pinned(overlay: Path, images: Mapping[str, str]) -> Iterator[Path]:
     """A copy of the manifests around ``overlay`` with images by digest; gone afterwards."""
-    root = next((p for p in overlay.resolve().parents if (p / "base").is_dir()), None)
+    root = next(
+        (p for p in overlay.resolve().parents if (p / "base" / "kustomization.yaml").is_file()),
+        None,
+    )
     if root is None:
         raise ValueError(f"{overlay} lies beside no base")
     with tempfile.TemporaryDirectory() as folder:

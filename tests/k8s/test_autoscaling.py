@@ -1,4 +1,4 @@
-"""The rules under which the autoscalers can work."""
+"""The autoscalers have the settings they need to work."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_there_is_a_partition_for_every_scorer(variant: str) -> None:
 
 
 @each_variant
-def test_no_replicas_where_an_autoscaler_owns_them(variant: str) -> None:
+def test_manifests_set_no_replicas_where_an_autoscaler_does(variant: str) -> None:
     objects = render(variant)
     scaled = {
         item["spec"]["scaleTargetRef"]["name"]
@@ -48,25 +48,25 @@ def test_each_deployment_has_one_autoscaler(variant: str) -> None:
 
 
 @each_variant
-def test_trigger_has_only_fields_that_keda_reads_and_strings_for_values(variant: str) -> None:
+def test_trigger_has_only_fields_that_keda_reads_with_string_values(variant: str) -> None:
     metadata = trigger(render(variant))
     known = (
         "bootstrapServers consumerGroup topic lagThreshold activationLagThreshold version "
         "offsetResetPolicy ensureEvenDistributionOfPartitions excludePersistentLag sasl tls"
     )
     assert set(metadata) <= set(known.split())
-    # `version: 2.5.0` is no number in YAML; `lagThreshold: 10000` would be, and refused.
+    # `version: 2.5.0` is a string in YAML. `lagThreshold: 10000` is a number, which KEDA refuses.
     assert all(isinstance(value, str) for value in metadata.values())
 
 
 @each_variant
-def test_lag_is_counted_as_the_consumer_reads(variant: str) -> None:
+def test_lag_is_counted_from_where_the_consumer_reads(variant: str) -> None:
     metadata = trigger(render(variant))
     assert metadata["offsetResetPolicy"] == "earliest"
     assert metadata["ensureEvenDistributionOfPartitions"] == "true"
     assert metadata["excludePersistentLag"] == "false"
     assert int(metadata["activationLagThreshold"]) >= DEFAULT_PARTITIONS
-    assert int(metadata["lagThreshold"]) >= 1000  # keda's default, 10, is far off
+    assert int(metadata["lagThreshold"]) >= 1000  # the default of KEDA, 10, is far too low
 
 
 @each_variant
@@ -82,8 +82,8 @@ def test_scale_down_waits_because_it_is_a_rebalance(variant: str) -> None:
     assert behavior["scaleUp"]["stabilizationWindowSeconds"] == 0
     down = behavior["scaleDown"]
     assert down["stabilizationWindowSeconds"] >= 300
-    # The policies count from the replicas at their period's start. After a quick rise those were
-    # few, and all pods could go at once, were a rise not older than the period by then.
+    # A policy counts from the replicas at the start of its period. If a quick rise is younger than
+    # the period, that number is small, and all pods could be removed at once.
     assert down["stabilizationWindowSeconds"] > max(p["periodSeconds"] for p in down["policies"])
     assert all(p["type"] == "Percent" and p["value"] <= 50 for p in down["policies"])
 
@@ -106,7 +106,7 @@ def test_dashboard_scales_on_cpu_and_memory_it_requests(variant: str) -> None:
 
 
 def test_lag_threshold_is_the_planned_rate_times_the_accepted_delay() -> None:
-    """As it is derived beside the value, and in the guide."""
+    """The derivation is next to the value and in the guide."""
     path = K8S / "base" / "inference" / "scorer-scaledobject.yaml"
     derived = [DERIVATION.search(p.read_text()) for p in (path, ROOT / "docs" / "autoscaling.md")]
     figures = {tuple(int(n.replace(",", "")) for n in found.groups()) for found in derived if found}
@@ -117,7 +117,7 @@ def test_lag_threshold_is_the_planned_rate_times_the_accepted_delay() -> None:
 
 
 @each_variant
-def test_simulated_burst_reaches_the_most_pods_and_goes_back(variant: str) -> None:
+def test_simulated_burst_scales_to_the_maximum_and_back(variant: str) -> None:
     scaler = parse_scaled_object(select(render(variant), "ScaledObject", "stream-scorer"))
     capacity = 20_000.0
     over = 2.0 * scaler.max_replicas * capacity
@@ -130,12 +130,12 @@ def test_simulated_burst_reaches_the_most_pods_and_goes_back(variant: str) -> No
     assert ticks[-1].replicas == scaler.min_replicas
     assert summary.lag_at_end == 0
     assert summary.changes_of_replicas <= 6  # each is a rebalance
-    assert not scaler.notes  # nothing in it that decides nothing
+    assert not scaler.notes  # no field without effect
 
 
 @pytest.mark.parametrize("name", ["stream-scorer", "fraud-dashboard"])
 @each_variant
-def test_node_can_be_drained_and_pods_spread_without_being_held_up(variant: str, name: str) -> None:
+def test_pods_spread_without_blocking_drains_or_scheduling(variant: str, name: str) -> None:
     objects = render(variant)
     spec = select(objects, "PodDisruptionBudget", name)["spec"]
     assert spec["maxUnavailable"] == 1  # one rebalance at a time; never 0, which blocks a drain

@@ -1,4 +1,4 @@
-"""compose.yaml: hardened, on loopback, whole with and without its profiles."""
+"""compose.yaml is hardened, listens on loopback, and works with and without its profiles."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.k8s.support.rendering import OURS, ROOT, load, read_env
 
 SHIPPED = read_env(ROOT / ".env")
 CONFIGURED_IN_PLACE = {"kafka"}
-"""Images whose entry points write their own configuration: not read-only."""
+"""Images that are not read-only, because their entry points write the configuration."""
 
 
 def _services() -> dict[str, dict[str, Any]]:
@@ -27,14 +27,14 @@ def _own_port(service: dict[str, Any]) -> int:
     return int(port.rsplit(":", 1)[1])
 
 
-def _asked_ports(service: dict[str, Any]) -> set[int]:
-    """Where its health check asks."""
+def _health_check_ports(service: dict[str, Any]) -> set[int]:
+    """The ports that its health check requests."""
     text = " ".join(service["healthcheck"]["test"])
     return {int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)/", text)}
 
 
 def _binds(service: dict[str, Any]) -> dict[str, Path]:
-    """Where in the container each of our files is."""
+    """Our files, by their path in the container."""
     pairs = (v.split(":") for v in service.get("volumes", []) if v.startswith("."))
     found: dict[str, Path] = {}
     for source, target, mode in pairs:
@@ -63,7 +63,7 @@ def test_every_shipped_variable_is_explained_above_it() -> None:
             explained = False
 
 
-def test_what_only_a_profile_offers_is_not_asked_for_by_default() -> None:
+def test_defaults_use_nothing_that_only_a_profile_starts() -> None:
     assert SHIPPED["COMPOSE_PROFILES"] == "dev"
     for name in ("SCHEMA_REGISTRY_URL", "PUSHGATEWAY_URL", "OTEL_EXPORTER_OTLP_ENDPOINT"):
         assert SHIPPED[name] == "", name
@@ -89,16 +89,16 @@ def test_profiles_are_the_documented_ones() -> None:
     ("variable", "profile"),
     [("SCHEMA_REGISTRY_URL", "registry"), ("PUSHGATEWAY_URL", "pushgateway")],
 )
-def test_addresses_that_env_suggests_are_those_of_the_services(variable: str, profile: str) -> None:
+def test_addresses_in_env_comments_match_the_services(variable: str, profile: str) -> None:
     text = (ROOT / ".env").read_text(encoding="utf-8")
     comment = text.split(f"\n{variable}=")[0].rsplit("\n\n", 1)[1]
     (address,) = re.findall(r"http://([a-z0-9]+:\d+)", comment)
     host, port = address.split(":")
     assert host == profile
-    assert _asked_ports(_services()[host]) == {int(port)}
+    assert _health_check_ports(_services()[host]) == {int(port)}
 
 
-def test_our_images_are_built_here_and_the_others_are_pinned() -> None:
+def test_our_images_are_built_here_and_others_are_pinned() -> None:
     assert len(OUR_SERVICES) >= 5
     for name, service in _services().items():
         if name in OUR_SERVICES:
@@ -113,7 +113,7 @@ def test_our_images_are_built_here_and_the_others_are_pinned() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(_services()))
-def test_containers_can_write_nowhere_and_gain_nothing(name: str) -> None:
+def test_containers_are_read_only_without_privileges(name: str) -> None:
     service = _services()[name]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -124,7 +124,7 @@ def test_containers_can_write_nowhere_and_gain_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(_services()))
-def test_what_stays_up_has_a_health_check_and_the_rest_ends(name: str) -> None:
+def test_permanent_services_have_a_health_check_and_others_end(name: str) -> None:
     service = _services()[name]
     if service.get("restart") == "unless-stopped" and name != "producer":
         assert service["healthcheck"]["retries"] > 0
@@ -132,7 +132,7 @@ def test_what_stays_up_has_a_health_check_and_the_rest_ends(name: str) -> None:
         assert service.get("restart", "no").startswith(("no", "on-failure"))
 
 
-def test_data_is_in_named_volumes_and_files_of_ours_are_read_only() -> None:
+def test_data_is_in_named_volumes_and_our_files_are_read_only() -> None:
     named = set(load(ROOT / "compose.yaml")["volumes"])
     used = set()
     for name, service in _services().items():
@@ -149,7 +149,7 @@ def test_data_is_in_named_volumes_and_files_of_ours_are_read_only() -> None:
 
 @pytest.mark.parametrize("name", OUR_SERVICES)
 def test_every_variable_is_one_that_a_process_reads(name: str) -> None:
-    own = {"TRAINING_ROWS", "DEMO_RATE"}  # of the shell line in the service's command
+    own = {"TRAINING_ROWS", "DEMO_RATE"}  # used by the shell command of the service
     assert set(_services()[name]["environment"]) - known_names() - own == set()
 
 
@@ -160,7 +160,7 @@ def test_every_port_is_published_on_loopback_only() -> None:
         assert re.fullmatch(r"127\.0\.0\.1:\$\{[A-Z0-9]+_PORTS?\}:\d+", port), port
 
 
-def test_published_ports_differ_and_every_replica_of_the_scorer_finds_one() -> None:
+def test_published_ports_are_unique_and_there_is_one_for_each_scorer() -> None:
     taken = [int(v) for name, v in SHIPPED.items() if name.endswith("_PORT")]
     first, last = map(int, SHIPPED["METRICS_PORTS"].split("-"))
     assert last - first >= 2
@@ -175,14 +175,14 @@ def test_listening_ports_are_the_default_ones() -> None:
         assert f":{default_of(variable)}/readyz" in services[name]["healthcheck"]["test"][-1]
 
 
-def test_nothing_depends_on_a_service_that_a_profile_can_switch_off() -> None:
+def test_no_service_depends_on_a_service_of_a_profile() -> None:
     services = _services()
     for name, service in services.items():
         for other in service.get("depends_on", {}):
             assert "profiles" not in services[other], f"{name} depends on {other}"
 
 
-def test_dashboard_asks_for_a_token_because_others_could_reach_it() -> None:
+def test_dashboard_requires_a_token() -> None:
     file = load(ROOT / "compose.yaml")["secrets"]["dashboard-tokens"]["file"]
     assert (ROOT / file).is_file()
     environment = _services()["dashboard"]["environment"]
@@ -190,11 +190,11 @@ def test_dashboard_asks_for_a_token_because_others_could_reach_it() -> None:
     assert environment["DASHBOARD_TOKENS_FILE"] == "/run/secrets/dashboard-tokens"
 
 
-def test_as_many_partitions_as_everywhere_else() -> None:
+def test_partition_count_is_the_default() -> None:
     assert int(SHIPPED["PARTITIONS"]) == DEFAULT_PARTITIONS
 
 
-def test_everybody_who_reads_or_writes_records_can_be_given_the_registry() -> None:
+def test_every_service_that_reads_or_writes_records_can_use_the_registry() -> None:
     services = _services()
     for name in ("scorer", "dashboard", "producer"):
         assert services[name]["environment"]["SCHEMA_REGISTRY_URL"] == "${SCHEMA_REGISTRY_URL}"
@@ -206,7 +206,7 @@ def test_everybody_who_reads_or_writes_records_can_be_given_the_registry() -> No
     assert registry["KARAPACE_PORT"] == _own_port(services["registry"])
 
 
-def test_training_by_hand_waits_for_the_first_and_can_have_data_of_its_own() -> None:
+def test_training_by_hand_waits_for_the_first_and_accepts_own_data() -> None:
     train = _services()["train"]
     assert set(train["depends_on"]) == {"first-training"}
     for name in ("TRAIN_TRANSACTIONS_URI", "TRAIN_IDENTITY_URI"):
@@ -230,7 +230,7 @@ def test_prometheus_finds_its_configuration_and_scrapes_what_compose_runs() -> N
         for static in job.get("static_configs", []):
             for target in static["targets"]:
                 host, port = target.split(":")
-                assert _asked_ports(services[host]) == {int(port)}
+                assert _health_check_ports(services[host]) == {int(port)}
 
 
 def test_grafana_finds_prometheus_and_the_boards() -> None:
@@ -253,6 +253,6 @@ def test_grafana_finds_prometheus_and_the_boards() -> None:
 
 
 @pytest.mark.parametrize("name", ["s3", "registry", "prometheus", "grafana"])
-def test_health_is_asked_where_the_service_is_published(name: str) -> None:
+def test_health_check_uses_the_published_port(name: str) -> None:
     service = _services()[name]
-    assert _asked_ports(service) == {_own_port(service)}
+    assert _health_check_ports(service) == {_own_port(service)}

@@ -1,4 +1,4 @@
-"""``.ci/deploy.py`` against a kubectl that writes down what it is asked."""
+"""``.ci/deploy.py`` against a fake kubectl that records its arguments."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ IMAGES = {
 ARGUMENTS = [f"{name}={image}" for name, image in IMAGES.items()]
 
 KUBECTL = """#!/bin/sh
-echo "$*" >> "$SAID"
+echo "$*" >> "$CALLS"
 case "$*" in
   apply*)
     for last; do :; done
@@ -42,7 +42,7 @@ case "$*" in *$FAILS*) echo "no" >&2; exit 1 ;; esac
 
 
 class Deployment:
-    """A run of the script, and what kubectl was asked."""
+    """A run of the script, and the kubectl calls it made."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -52,12 +52,12 @@ class Deployment:
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def run(self, *arguments: str, fails: str = "nothing", before: str = "7") -> int:
-        """The script's exit code."""
+        """Run the script; returns its exit code."""
         done = subprocess.run(
             [sys.executable, str(ROOT / ".ci/deploy.py"), *arguments],
             env={
                 "PATH": f"{self._folder}:{os.environ['PATH']}",
-                "SAID": str(self._folder / "said"),
+                "CALLS": str(self._folder / "calls"),
                 "COPY": str(self.copy),
                 "FAILS": fails,
                 "REVISION": before,
@@ -73,9 +73,9 @@ class Deployment:
         return done.returncode
 
     @property
-    def said(self) -> list[str]:
-        """Each call, without its reading ones."""
-        path = self._folder / "said"
+    def calls(self) -> list[str]:
+        """The kubectl calls, without those that only read."""
+        path = self._folder / "calls"
         lines = path.read_text("utf-8").splitlines() if path.exists() else []
         return [line for line in lines if " get " not in line]
 
@@ -95,9 +95,9 @@ def deployment(tmp_path: Path) -> Deployment:
     return Deployment(tmp_path)
 
 
-def test_images_are_applied_by_digest_and_waited_for(deployment: Deployment) -> None:
+def test_images_are_applied_by_digest_and_the_rollout_is_awaited(deployment: Deployment) -> None:
     assert deployment.run(*ARGUMENTS) == 0, deployment.err
-    apply, scorer, dashboard = deployment.said
+    apply, scorer, dashboard = deployment.calls
     assert apply.startswith("apply -k ")
     assert "rollout status deployment/stream-scorer --timeout=900s" in scorer
     assert "rollout status deployment/fraud-dashboard --timeout=900s" in dashboard
@@ -110,37 +110,37 @@ def test_images_are_applied_by_digest_and_waited_for(deployment: Deployment) -> 
     assert spec == ours
 
 
-def test_a_large_group_may_be_given_more_time(deployment: Deployment) -> None:
+def test_timeout_of_the_rollout_can_be_raised(deployment: Deployment) -> None:
     assert deployment.run(*ARGUMENTS, "--timeout", "1800") == 0, deployment.err
-    _, *waits = deployment.said
+    _, *waits = deployment.calls
     assert len(waits) == 2
     assert all(wait.endswith(" --timeout=1800s") for wait in waits)
 
 
 @pytest.mark.parametrize("fails", ["apply", "deployment/fraud-dashboard --timeout"])
-def test_a_rollout_that_fails_is_taken_back(deployment: Deployment, fails: str) -> None:
+def test_failed_rollout_is_rolled_back(deployment: Deployment, fails: str) -> None:
     assert deployment.run(*ARGUMENTS, fails=fails) == 1
     assert "taken back" in deployment.err
-    scorer, dashboard, trainer = deployment.said[-3:]
+    scorer, dashboard, trainer = deployment.calls[-3:]
     assert scorer.endswith("rollout undo deployment/stream-scorer --to-revision=7")
     assert dashboard.endswith("rollout undo deployment/fraud-dashboard --to-revision=7")
     assert trainer.endswith("set image cronjob/training-pipeline trainer=old@sha256:1")
 
 
-def test_a_deployment_that_did_not_change_is_not_undone(deployment: Deployment) -> None:
-    """``rollout undo`` of one that was not touched would bring back the release before."""
+def test_deployment_that_did_not_change_is_not_rolled_back(deployment: Deployment) -> None:
+    """``rollout undo`` of an unchanged deployment would restore the previous release."""
     assert deployment.run(*ARGUMENTS, fails="apply", before="8") == 1
-    assert not [line for line in deployment.said if "undo" in line]
+    assert not [line for line in deployment.calls if "undo" in line]
 
 
-def test_a_first_deployment_that_fails_has_nothing_to_go_back_to(deployment: Deployment) -> None:
+def test_failed_first_deployment_is_not_rolled_back(deployment: Deployment) -> None:
     assert deployment.run(*ARGUMENTS, fails="rollout", before="") == 1
-    assert not [line for line in deployment.said if "undo" in line or "set image" in line]
+    assert not [line for line in deployment.calls if "undo" in line or "set image" in line]
 
 
-def test_the_rest_is_put_back_where_one_cannot_be(deployment: Deployment) -> None:
+def test_rollback_continues_if_one_step_fails(deployment: Deployment) -> None:
     assert deployment.run(*ARGUMENTS, fails="rollout") == 1
-    assert deployment.said[-1].endswith("trainer=old@sha256:1")
+    assert deployment.calls[-1].endswith("trainer=old@sha256:1")
 
 
 @pytest.mark.parametrize(
@@ -155,13 +155,13 @@ def test_the_rest_is_put_back_where_one_cannot_be(deployment: Deployment) -> Non
         [*ARGUMENTS, "--timeout", "0"],
     ],
 )
-def test_what_is_not_pinned_is_not_deployed(deployment: Deployment, arguments: list[str]) -> None:
+def test_wrong_arguments_deploy_nothing(deployment: Deployment, arguments: list[str]) -> None:
     assert deployment.run(*arguments) == 2
-    assert not [line for line in deployment.said if line.startswith("apply")]
+    assert not [line for line in deployment.calls if line.startswith("apply")]
 
 
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="needs kubectl")
-def test_kustomize_understands_the_copy(deployment: Deployment) -> None:
+def test_kustomize_renders_the_copy(deployment: Deployment) -> None:
     assert deployment.run(*ARGUMENTS) == 0
     done = subprocess.run(
         ["kubectl", "kustomize", str(deployment.copy / "overlays/production")],

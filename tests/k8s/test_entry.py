@@ -1,4 +1,4 @@
-"""How people reach the dashboard: what is open to them, through whom, and what stays inside."""
+"""What can be reached from outside the cluster, and what stays internal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.k8s.support.rendering import (
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 PUBLIC = (api.router, login.router, pages.router, predict.router)
-BESIDE = {"/static/app.css", "/openapi.json"}  # no router's
+EXTRA = {"/static/app.css", "/openapi.json"}  # not on a router
 
 
 def _paths(*routers: APIRouter) -> set[str]:
@@ -35,23 +35,23 @@ def _ingress_paths(objects: list[Object]) -> set[tuple[str, str]]:
     return {(path["pathType"], path["path"]) for path in rule["http"]["paths"]}
 
 
-def _reaches(paths: set[tuple[str, str]], asked: str) -> bool:
+def _reaches(paths: set[tuple[str, str]], requested: str) -> bool:
     return any(
-        asked == path or (kind == "Prefix" and asked.startswith(path.rstrip("/") + "/"))
+        requested == path or (kind == "Prefix" and requested.startswith(path.rstrip("/") + "/"))
         for kind, path in paths
     )
 
 
 @each_variant
-def test_every_page_and_call_for_people_is_reachable(variant: str) -> None:
+def test_every_page_and_public_call_is_reachable(variant: str) -> None:
     paths = _ingress_paths(render(variant))
-    wanted = _paths(*PUBLIC) | BESIDE
+    wanted = _paths(*PUBLIC) | EXTRA
     assert len(wanted) > 8
     assert {path for path in wanted if not _reaches(paths, path)} == set()
 
 
 @each_variant
-def test_probes_and_metrics_ask_nobody_who_they_are_and_stay_inside(variant: str) -> None:
+def test_unauthenticated_probes_and_metrics_stay_internal(variant: str) -> None:
     paths = _ingress_paths(render(variant))
     inside = _paths(probes.router)
     assert {"/livez", "/readyz", "/health", "/metrics"} <= inside
@@ -60,7 +60,7 @@ def test_probes_and_metrics_ask_nobody_who_they_are_and_stay_inside(variant: str
 
 
 @each_variant
-def test_ingress_reaches_the_dashboard_by_its_service(variant: str) -> None:
+def test_ingress_routes_to_the_service_of_the_dashboard(variant: str) -> None:
     objects = render(variant)
     (rule,) = select(objects, "Ingress", "fraud-dashboard")["spec"]["rules"]
     for path in rule["http"]["paths"]:
@@ -73,13 +73,13 @@ def test_ingress_reaches_the_dashboard_by_its_service(variant: str) -> None:
 
 
 @each_variant
-def test_no_controller_is_assumed_but_where_an_overlay_names_it(variant: str) -> None:
+def test_only_production_names_an_ingress_controller(variant: str) -> None:
     ingress = select(render(variant), "Ingress", "fraud-dashboard")
     assert "annotations" not in ingress["metadata"]
     assert ("ingressClassName" in ingress["spec"]) == (variant == "overlays/production")
 
 
-def test_gateway_route_opens_what_the_ingress_does_in_its_stead() -> None:
+def test_gateway_route_replaces_the_ingress_with_the_same_paths() -> None:
     before = render("overlays/production")
     (rule,) = select(before, "Ingress", "fraud-dashboard")["spec"]["rules"]
     after = render_with("overlays/production", "gateway")
@@ -95,11 +95,11 @@ def test_gateway_route_opens_what_the_ingress_does_in_its_stead() -> None:
     assert port["port"] == backend["port"]
 
 
-def test_address_of_a_client_is_believed_from_the_pods_network_alone() -> None:
+def test_client_addresses_are_trusted_only_from_the_network_of_the_pods() -> None:
     settings = read_env(K8S / "overlays/production/inference.env")
     (network,) = settings["DASHBOARD_PROXY_ADDRESSES"].split(",")
     assert ipaddress.ip_network(network).prefixlen >= 16
-    # And nobody but the controller can say anything.
+    # Only the ingress controller can connect.
     policy = select(render("overlays/production"), "NetworkPolicy", "fraud-dashboard")["spec"]
     (rule,) = policy["ingress"]
     (peer,) = rule["from"]
@@ -108,7 +108,7 @@ def test_address_of_a_client_is_believed_from_the_pods_network_alone() -> None:
 
 @each_variant
 def test_replicas_sign_sessions_with_one_key(variant: str) -> None:
-    """Else whoever logged in at one would be a stranger to the next."""
+    """Otherwise a session of one replica would not be valid at another."""
     objects = render(variant)
     settings = select(objects, "ConfigMap", "inference-settings")["data"]
     item = select(objects, "Deployment", "fraud-dashboard")
@@ -124,7 +124,7 @@ def test_replicas_sign_sessions_with_one_key(variant: str) -> None:
     assert secrets == {"dashboard-tokens", "dashboard-seal"}
 
 
-def test_metrics_are_open_to_prometheus_alone_and_with_its_component_only() -> None:
+def test_only_prometheus_reaches_metrics_and_only_with_its_component() -> None:
     base = render("base")
     assert "ingress" not in select(base, "NetworkPolicy", "stream-scorer")["spec"]
     objects = render("overlays/production")
@@ -137,7 +137,7 @@ def test_metrics_are_open_to_prometheus_alone_and_with_its_component_only() -> N
         assert port in {entry["name"] for entry in container["ports"]}
 
 
-def test_trainer_reaches_the_pushgateway_it_is_told_of() -> None:
+def test_trainer_can_reach_the_configured_pushgateway() -> None:
     objects = render("overlays/production")
     url = select(objects, "ConfigMap", "training-settings")["data"]["PUSHGATEWAY_URL"]
     found = re.fullmatch(r"http://[a-z-]+\.(?P<space>[a-z]+)\.svc:(?P<port>\d+)", url)

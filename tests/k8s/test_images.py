@@ -1,4 +1,4 @@
-"""The Dockerfile and the locks it installs from."""
+"""The Dockerfile and the lock files that it installs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOCKS = sorted(path.stem for path in (ROOT / "locks").glob("*.txt"))
 
 
 def _pins(path: str) -> dict[str, list[str]]:
-    """Requirement → its hashes, of a hash lock."""
+    """The hashes of each requirement in a hash lock."""
     pins: dict[str, list[str]] = {}
     requirement = ""
     for line in (ROOT / path).read_text(encoding="utf-8").splitlines():
@@ -32,7 +32,7 @@ def _pins(path: str) -> dict[str, list[str]]:
 
 
 def _versions(lock: str) -> dict[str, set[str]]:
-    """Package → its versions: more than one where it depends on Python's."""
+    """The versions of each package; more than one if they depend on the Python version."""
     versions: dict[str, set[str]] = {}
     for requirement in _pins(f"locks/{lock}.txt"):
         package, _, version = requirement.partition("==")
@@ -47,7 +47,7 @@ def test_there_is_a_lock_for_each_image_and_for_the_build() -> None:
 
 
 @pytest.mark.parametrize("name", LOCKS)
-def test_images_have_the_versions_that_are_tested(name: str) -> None:
+def test_images_have_the_tested_versions(name: str) -> None:
     tested = _pins("requirements.lock")
     for requirement, hashes in _pins(f"locks/{name}.txt").items():
         assert hashes, requirement
@@ -71,7 +71,7 @@ def _names(requirements: Iterable[str]) -> set[str]:
         *((extra, EXTRAS[extra]) for extra in ("dashboard", "tracing", "trainer")),
     ],
 )
-def test_locks_have_what_the_project_asks_for(lock: str, wanted: list[str]) -> None:
+def test_locks_contain_the_requirements_of_the_project(lock: str, wanted: list[str]) -> None:
     assert _names(wanted) <= set(_versions(lock))
 
 
@@ -90,8 +90,8 @@ def test_installing_one_lock_over_another_changes_no_version() -> None:
                 assert present.setdefault(package, versions) == versions, f"{name}: {package}"
 
 
-def test_the_package_has_the_version_of_the_image() -> None:
-    """There is no .git in the build: without the argument it would be the fallback's."""
+def test_package_has_the_version_of_the_image() -> None:
+    """The build has no .git. Without the argument, the package would have the fallback version."""
     assert "ARG VERSION=" in DOCKERFILE.split("\nFROM ")[0]
     wheel = DOCKERFILE.split(" AS wheel\n")[1].split("\nFROM ")[0]
     assert 'SETUPTOOLS_SCM_PRETEND_VERSION="${VERSION}"' in wheel.split("ARG VERSION\n")[1]
@@ -99,7 +99,7 @@ def test_the_package_has_the_version_of_the_image() -> None:
 
 
 @pytest.mark.parametrize("target", ["scorer", "trainer", "dashboard"])
-def test_images_say_what_they_are(target: str) -> None:
+def test_images_have_all_labels(target: str) -> None:
     runtime = DOCKERFILE.split(" AS runtime\n")[1].split("\nFROM ")[0]
     own = DOCKERFILE.split(f"FROM runtime AS {target}\n")[1].split("\nFROM ")[0]
     found = set(re.findall(r'org\.opencontainers\.image\.(\w+)="[^"]+"', runtime + own))
@@ -108,7 +108,7 @@ def test_images_say_what_they_are(target: str) -> None:
     assert f'licenses="{PROJECT["project"]["license"]}"' in runtime
 
 
-def test_what_runs_has_no_installer() -> None:
+def test_runtime_images_have_no_installer() -> None:
     runtime = DOCKERFILE.split(" AS runtime\n")[1].split("\nFROM ")[0]
     for path in ("/usr/local/bin/pip*", "/ensurepip", "/site-packages/*"):
         assert path in runtime.split("rm -rf ")[1]
@@ -125,7 +125,7 @@ def test_every_install_is_checked_against_hashes() -> None:
             assert "--only-binary :all:" in line
 
 
-def test_images_run_as_nobody_in_particular() -> None:
+def test_images_run_as_an_unprivileged_user() -> None:
     for target in ("scorer", "trainer", "dashboard"):
         assert f"FROM runtime AS {target}\n" in DOCKERFILE
     runtime = DOCKERFILE.split(" AS runtime\n")[1].split("FROM runtime")[0]
@@ -134,25 +134,25 @@ def test_images_run_as_nobody_in_particular() -> None:
     assert "USER" not in DOCKERFILE.split("FROM runtime", 1)[1]
 
 
-def test_a_run_of_the_trainer_can_be_ended() -> None:
-    """Python handles SIGINT even as process 1, where an unhandled SIGTERM is ignored."""
+def test_trainer_stops_on_its_stop_signal() -> None:
+    """As process 1, Python handles SIGINT, but an unhandled SIGTERM is ignored."""
     trainer = DOCKERFILE.split("FROM runtime AS trainer\n")[1].split("FROM runtime")[0]
     assert "STOPSIGNAL SIGINT" in trainer
 
 
-def test_syntax_is_what_every_builder_knows() -> None:
+def test_syntax_is_supported_by_every_builder() -> None:
     for unwanted in ("# syntax", "--mount", "--link", "--chmod", "<<"):
         assert unwanted not in DOCKERFILE
 
 
-def test_every_variable_is_one_that_something_reads() -> None:
+def test_every_variable_is_read_by_a_process() -> None:
     blocks = re.findall(r"^ENV (.+?[^\\])$", DOCKERFILE, flags=re.MULTILINE | re.DOTALL)
     names = {name for block in blocks for name in re.findall(r"([A-Z_]+)=", block)}
     assert "NUMBA_CPU_NAME" in names
     assert names - known_names() == set()
 
 
-def test_build_context_holds_what_is_copied() -> None:
+def test_build_context_contains_what_is_copied() -> None:
     allowed = {
         line[1:]
         for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()

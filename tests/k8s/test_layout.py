@@ -1,4 +1,4 @@
-"""One resource to a file, every file used, and no secret among them."""
+"""Each file holds one resource, every file is used, and none holds a secret."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_every_manifest_holds_one_document_and_is_listed() -> None:
             assert len(list(yaml.safe_load_all(text))) == 1, name
 
 
-def test_file_names_say_what_they_hold() -> None:
+def test_file_names_contain_the_kind() -> None:
     for path in K8S.rglob("*.yaml"):
         item = load(path)
         if path.name == "kustomization.yaml" or not isinstance(item, dict):

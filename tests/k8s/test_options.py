@@ -1,4 +1,4 @@
-"""The optional components, on top of production: what they set is read, what they name is there."""
+"""Optional components on production: their variables are read, and their references exist."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _environment(objects: list[Object], container: Object) -> dict[str, str]:
 
 
 def _names(value: Any, *keys: str) -> set[str]:
-    """Values of ``keys`` anywhere below."""
+    """The values of ``keys`` at any depth."""
     if isinstance(value, dict):
         own = {value[key] for key in keys if isinstance(value.get(key), str)}
         return own.union(*(_names(below, *keys) for below in value.values()), set())
@@ -59,7 +59,7 @@ def _names(value: Any, *keys: str) -> set[str]:
 
 
 def _secrets(objects: list[Object]) -> set[str]:
-    """Every Secret that a pod, the Ingress or KEDA wants."""
+    """Every Secret that a pod, the Ingress or KEDA uses."""
     found: set[str] = set()
     for item in objects:
         for volume in (pod_spec(item) or {}).get("volumes", []):
@@ -80,7 +80,7 @@ def _secrets(objects: list[Object]) -> set[str]:
 
 
 @each_option
-def test_every_file_a_variable_names_lies_in_a_mounted_volume(option: str) -> None:
+def test_every_file_named_by_a_variable_is_in_a_mounted_volume(option: str) -> None:
     objects = _objects(option)
     seen = set()
     for item in objects:
@@ -98,7 +98,7 @@ def test_every_file_a_variable_names_lies_in_a_mounted_volume(option: str) -> No
 
 
 @each_option
-def test_every_variable_is_one_that_a_process_reads(option: str) -> None:
+def test_every_variable_is_read_by_a_process(option: str) -> None:
     objects = _objects(option)
     for item in objects:
         for container in all_containers(item):
@@ -118,25 +118,25 @@ def test_scorer_starts_with_a_client_certificate_and_no_password(tmp_path: Path)
         cls(**{name: value for name, value in given.items() if name in cls.model_fields})
 
 
-def test_client_certificate_is_where_its_properties_say() -> None:
+def test_client_certificate_has_the_paths_of_its_properties() -> None:
     objects = _objects("kafka-client-certificate")
     text = select(objects, "ConfigMap", "kafka-client-properties")["data"]["client.properties"]
     named = set(re.findall(r"^ssl\.\S+\.location=(\S+)$", text, re.MULTILINE))
     assert named == {"/etc/kafka-client/tls.crt", "/etc/kafka-client/tls.key"}
-    (asked,) = select(objects, "ScaledObject", "stream-scorer")["spec"]["triggers"]
-    assert "sasl" not in asked["metadata"]
+    (kafka_trigger,) = select(objects, "ScaledObject", "stream-scorer")["spec"]["triggers"]
+    assert "sasl" not in kafka_trigger["metadata"]
     targets = select(objects, "TriggerAuthentication", "kafka")["spec"]["secretTargetRef"]
     assert {target["parameter"] for target in targets} == {"ca", "cert", "key"}
 
 
-def test_every_secret_is_announced_where_production_is_described() -> None:
+def test_every_secret_is_listed_in_the_production_overlay() -> None:
     text = (K8S / PRODUCTION / "kustomization.yaml").read_text(encoding="utf-8")
     head = [line.split() for line in text.splitlines() if line.startswith("#   ")]
-    announced = {words[2] for words in head if words[1] in {"both", "fraud-detection-inference"}}
-    assert announced == _secrets(_objects(""))
+    listed = {words[2] for words in head if words[1] in {"both", "fraud-detection-inference"}}
+    assert listed == _secrets(_objects(""))
 
 
-def test_every_secret_of_the_client_certificate_is_announced() -> None:
+def test_every_secret_of_the_client_certificate_is_listed() -> None:
     component = K8S / "components/kafka-client-certificate/kustomization.yaml"
     text = component.read_text(encoding="utf-8")
     more = _secrets(_objects("kafka-client-certificate")) - _secrets(_objects(""))
@@ -160,7 +160,7 @@ def test_scorer_dashboard_and_autoscaler_are_three_users() -> None:
     assert {t["name"] for t in targets if t["parameter"] != "ca"} == {"kafka-keda"}
 
 
-def test_token_for_the_object_store_is_made_for_it_alone() -> None:
+def test_token_for_the_object_store_is_valid_only_for_it() -> None:
     objects = _objects("workload-identity")
     pods = {item["metadata"]["name"]: spec for item in objects if (spec := pod_spec(item))}
     assert len(pods) == 3
@@ -173,13 +173,13 @@ def test_token_for_the_object_store_is_made_for_it_alone() -> None:
             if "serviceAccountToken" in source
         ]
         assert [token["audience"] for token in tokens] == ["sts.amazonaws.com"]
-        assert spec["automountServiceAccountToken"] is False  # never one for the cluster's API
+        assert spec["automountServiceAccountToken"] is False  # never a token for the Kubernetes API
         (container,) = spec["containers"]
         roles.add(_environment(objects, container)["AWS_ROLE_ARN"])
-    assert len(roles) == 2  # who scores cannot publish a model
+    assert len(roles) == 2  # a scorer cannot publish a model
 
 
-def test_gateway_may_reach_the_dashboard_and_the_ingress_controller_no_more() -> None:
+def test_gateway_replaces_the_ingress_controller_as_the_only_client() -> None:
     objects = _objects("gateway")
     route = select(objects, "HTTPRoute", "fraud-dashboard")["spec"]
     (rule,) = select(objects, "NetworkPolicy", "fraud-dashboard")["spec"]["ingress"]
@@ -189,14 +189,14 @@ def test_gateway_may_reach_the_dashboard_and_the_ingress_controller_no_more() ->
     assert not [item for item in objects if item["kind"] == "Ingress"]
 
 
-def test_trainer_signs_and_everybody_trusts_the_same_keys() -> None:
+def test_trainer_signs_and_all_processes_trust_the_same_keys() -> None:
     objects = _objects("signed-models")
     trusted = {"configMapKeyRef": {"name": "model-trusted-keys", "key": "keys"}}
     signing = set()
     for item in objects:
         for container in all_containers(item):
             given = {e["name"]: e.get("valueFrom", e.get("value")) for e in container["env"]}
-            assert given["MODEL_TRUSTED_KEYS"] == trusted  # not optional: no pod without it
+            assert given["MODEL_TRUSTED_KEYS"] == trusted  # not optional: the pod needs it
             if "MODEL_SIGNING_KEY_FILE" in given:
                 signing.add(container["name"])
     assert signing == {"trainer"}

@@ -1,4 +1,4 @@
-"""Every pod is restricted, bounded, probed where it listens, and found by what selects it."""
+"""Every pod is restricted, has limits and probes, and matches its selectors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_namespace_enforces_the_restricted_standard(variant: str) -> None:
             assert labels[f"pod-security.kubernetes.io/{mode}"] == "restricted"
 
 
-def test_our_own_containers_have_a_read_only_root_and_a_tmp(variant: str) -> None:
+def test_our_containers_have_a_read_only_root_and_a_tmp(variant: str) -> None:
     ours = [
         (item, container)
         for item in _workloads(variant)
@@ -75,7 +75,7 @@ def test_every_image_is_pinned(variant: str) -> None:
             assert re.fullmatch(r"[a-z0-9./-]+:v?\d+\.\d+\.\d+", container["image"]), container
 
 
-def test_every_container_asks_for_and_is_bound_to_resources(variant: str) -> None:
+def test_every_container_has_requests_and_a_memory_limit(variant: str) -> None:
     for item in _workloads(variant):
         for container in all_containers(item):
             resources = container["resources"]
@@ -95,7 +95,7 @@ def test_threads_follow_the_cpu_limit(variant: str) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(LISTENERS))
-def test_probes_ask_where_the_process_listens(variant: str, name: str) -> None:
+def test_probes_use_the_port_of_the_process(variant: str, name: str) -> None:
     item = select(render(variant), "Deployment", name)
     (container,) = all_containers(item)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
@@ -106,13 +106,13 @@ def test_probes_ask_where_the_process_listens(variant: str, name: str) -> None:
         "readinessProbe": "/readyz",
     }
     for probe, path in paths.items():
-        asked = container[probe]["httpGet"]
-        assert asked["path"] == path
-        assert asked["port"] in ports
+        request = container[probe]["httpGet"]
+        assert request["path"] == path
+        assert request["port"] in ports
 
 
 @pytest.mark.parametrize("name", sorted(LISTENERS))
-def test_a_rollout_never_takes_a_pod_before_its_successor_is_ready(variant: str, name: str) -> None:
+def test_rollout_removes_a_pod_only_after_its_successor_is_ready(variant: str, name: str) -> None:
     spec = select(render(variant), "Deployment", name)["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= 30

@@ -1,4 +1,4 @@
-"""Each namespace has room for all that its autoscalers may ask for, and not for much more."""
+"""Each quota fits everything that the autoscalers may request, and not much more."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from tests.k8s.support.rendering import (
 
 INFERENCE: Final = "fraud-detection-inference"
 TRAINING: Final = "fraud-detection-training"
-TRAININGS: Final = 2  # Sunday's and one by hand
-SPARE: Final = Fraction(3, 2)  # a quota far above what is needed stops nothing
+TRAININGS: Final = 2  # Sunday's, and one started by hand
+SPARE: Final = Fraction(3, 2)  # a quota far above the need limits nothing
 
 OPTIONS = ("strimzi", "gateway", "workload-identity", "private-ca")
 QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(m|[KMGT]i)?")
@@ -34,7 +34,7 @@ each_namespace = pytest.mark.parametrize("namespace", [INFERENCE, TRAINING])
 
 
 def amount(quantity: str) -> Fraction:
-    """A Kubernetes quantity, exactly."""
+    """The exact value of a Kubernetes quantity."""
     found = QUANTITY.fullmatch(str(quantity))
     assert found, quantity
     return Fraction(found[1]) * UNITS[found[2]]
@@ -57,7 +57,7 @@ def workloads(objects: list[Object], namespace: str) -> list[Object]:
 
 
 def most_pods(objects: list[Object], workload: Object) -> int:
-    """How many of its pods there are at full scale, in the middle of a rollout."""
+    """The number of its pods at full scale during a rollout."""
     if workload["kind"] == "CronJob":
         assert workload["spec"]["concurrencyPolicy"] == "Forbid"
         return TRAININGS
@@ -73,7 +73,7 @@ def most_pods(objects: list[Object], workload: Object) -> int:
 
 
 def needed(objects: list[Object], namespace: str) -> Counter[str]:
-    """What all of them ask for and may use, by the quota's names."""
+    """The total requests and limits, by the names of the quota."""
     total: Counter[str] = Counter()
     for workload in workloads(objects, namespace):
         pods = most_pods(objects, workload)
@@ -86,7 +86,7 @@ def needed(objects: list[Object], namespace: str) -> Counter[str]:
 
 
 def hard(objects: list[Object], namespace: str) -> dict[str, Fraction]:
-    """The quota's limits that pods count against."""
+    """The limits of the quota that apply to pods."""
     limits = the_only(objects, "ResourceQuota", namespace)["hard"]
     return {
         name: amount(value)
@@ -102,14 +102,14 @@ def test_quota_has_room_for_everything_at_full_scale(variant: str, namespace: st
     have, want = hard(objects, namespace), needed(objects, namespace)
     assert set(have) == set(want)
     for name, value in want.items():
-        # A pod that ends still counts while its successors start.
+        # A terminating pod still counts while its successor starts.
         slack = 1 if name != "pods" else Fraction(6, 5)
         assert have[name] >= value * slack, f"{name}: {have[name]} for {value}"
 
 
 @each_namespace
 @pytest.mark.parametrize("variant", ["base", "overlays/production"])
-def test_quota_is_no_blank_cheque(variant: str, namespace: str) -> None:
+def test_quota_is_not_far_above_the_need(variant: str, namespace: str) -> None:
     objects = render(variant)
     want = needed(objects, namespace)
     for name, value in hard(objects, namespace).items():
@@ -119,7 +119,7 @@ def test_quota_is_no_blank_cheque(variant: str, namespace: str) -> None:
 
 @each_namespace
 @each_variant
-def test_every_container_names_what_the_quota_counts_and_is_admitted(
+def test_every_container_sets_what_the_quota_counts_and_is_admitted(
     variant: str, namespace: str
 ) -> None:
     objects = render_with(variant, *OPTIONS) if "production" in variant else render(variant)
@@ -129,14 +129,14 @@ def test_every_container_names_what_the_quota_counts_and_is_admitted(
         for container in all_containers(workload):
             resources = container["resources"]
             named = {f"{side}.{name}" for side in resources for name in resources[side]}
-            assert named == counted, container["name"]  # else a default would fill in
+            assert named == counted, container["name"]  # otherwise a default would apply
             for name, most in bounds["max"].items():
                 request, limit = resources["requests"][name], resources["limits"][name]
                 assert amount(request) <= amount(limit) <= amount(most), (container["name"], name)
 
 
 @each_namespace
-def test_what_names_nothing_gets_little(namespace: str) -> None:
+def test_defaults_of_the_limit_range_are_small(namespace: str) -> None:
     objects = render("base")
     (bounds,) = the_only(objects, "LimitRange", namespace)["limits"]
     counted = {name.partition(".")[2] for name in hard(objects, namespace) if "." in name}
@@ -147,6 +147,6 @@ def test_what_names_nothing_gets_little(namespace: str) -> None:
 
 
 @each_namespace
-def test_nothing_is_exposed_or_kept_beside_the_manifests(namespace: str) -> None:
+def test_quota_allows_no_load_balancers_and_no_volume_claims(namespace: str) -> None:
     limits = the_only(render("base"), "ResourceQuota", namespace)["hard"]
     assert limits["services.loadbalancers"] == limits["persistentvolumeclaims"] == "0"

@@ -1,4 +1,4 @@
-"""What follows the settings, in our rendering and in kustomize's: trigger and alerts' links."""
+"""The KEDA trigger and the alert links follow the settings, in our rendering and in kustomize."""
 
 from __future__ import annotations
 
@@ -61,13 +61,13 @@ def _set(objects: list[Object]) -> tuple[str, str, str]:
     return found["KAFKA_BOOTSTRAP_SERVERS"], found["KAFKA_GROUP_ID"], found["INPUT_TOPIC"]
 
 
-def test_alerts_link_to_where_the_overlay_says() -> None:
+def test_alerts_link_to_the_address_of_the_overlay() -> None:
     links = _links(render("overlays/production"))
     assert links == {alert["alert"]: f"{URL}#{alert['alert'].lower()}" for alert in alerts()}
     assert URL.startswith("https://")
 
 
-def test_where_the_runbooks_are_is_not_applied_to_the_cluster() -> None:
+def test_address_of_the_runbooks_is_not_applied_to_the_cluster() -> None:
     assert "runbooks" not in {o["metadata"]["name"] for o in render("overlays/production")}
 
 
@@ -77,7 +77,7 @@ def test_autoscaler_watches_the_broker_group_and_topic_of_the_settings(variant: 
     assert _watched(objects) == _set(objects)
 
 
-def test_autoscaler_follows_strimzis_address() -> None:
+def test_autoscaler_uses_the_address_of_strimzi() -> None:
     objects = render_with("overlays/production", "strimzi")
     assert _watched(objects) == _set(objects)
     assert _watched(objects) != _watched(render("overlays/production"))
@@ -85,7 +85,7 @@ def test_autoscaler_follows_strimzis_address() -> None:
 
 @pytest.fixture(scope="module")
 def manifests(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy with an overlay of one's own on top of production."""
+    """A copy of the manifests with a user's own overlay on top of production."""
     if shutil.which("kubectl") is None:
         pytest.skip("needs kubectl")
     copy = tmp_path_factory.mktemp("manifests") / "k8s"
@@ -104,7 +104,7 @@ def _kustomize(folder: Path) -> list[Any]:
     return [item for item in yaml.safe_load_all(done.stdout) if item]
 
 
-def test_an_overlay_of_ones_own_sets_each_in_one_place(manifests: Path) -> None:
+def test_own_overlay_sets_each_value_in_one_place(manifests: Path) -> None:
     objects = _kustomize(manifests / "overlays/own")
     assert _watched(objects) == _set(objects) == ("own:9", "own-group", "own-topic")
     assert {link.partition("#")[0] for link in _links(objects).values()} == {
@@ -114,7 +114,7 @@ def test_an_overlay_of_ones_own_sets_each_in_one_place(manifests: Path) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_our_rendering_replaces_as_kustomize_does(manifests: Path, variant: str) -> None:
+def test_our_rendering_replaces_like_kustomize(manifests: Path, variant: str) -> None:
     real, ours = _kustomize(manifests / variant), render(variant)
     assert _watched(real) == _watched(ours)
     assert _links(real) == _links(ours)

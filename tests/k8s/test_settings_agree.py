@@ -1,4 +1,4 @@
-"""What the manifests set is what the processes read."""
+"""The processes read what the manifests set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
-# Named by the manifests in words of Kafka, not of ours.
+# Containers with settings of Kafka or S3, not ours.
 OTHERS = {"kafka", "s3", "bucket"}
 
 
@@ -26,13 +26,13 @@ def _variables(objects: list[Object]) -> set[str]:
     return names
 
 
-def test_every_variable_is_one_that_a_process_reads(variant: str) -> None:
+def test_every_variable_is_read_by_a_process(variant: str) -> None:
     used = _variables(render(variant))
     assert {"KAFKA_BOOTSTRAP_SERVERS", "OMP_NUM_THREADS"} <= used
     assert used - known_names() == set()
 
 
-def test_every_process_starts_with_the_settings_it_is_given(variant: str, tmp_path: Path) -> None:
+def test_every_process_accepts_its_settings(variant: str, tmp_path: Path) -> None:
     objects = render(variant)
     ca = tmp_path / "ca.crt"
     ca.touch()
@@ -63,7 +63,7 @@ def test_autoscaler_watches_the_group_the_scorer_joins(variant: str) -> None:
     assert watched["consumerGroup"] == settings["KAFKA_GROUP_ID"]
 
 
-def test_autoscaler_talks_to_kafka_as_the_scorer_does(variant: str) -> None:
+def test_autoscaler_connects_to_kafka_like_the_scorer(variant: str) -> None:
     objects = render(variant)
     settings = select(objects, "ConfigMap", "inference-settings")["data"]
     watched = trigger(objects)
@@ -75,7 +75,7 @@ def test_autoscaler_talks_to_kafka_as_the_scorer_does(variant: str) -> None:
     )
 
 
-def test_trainer_publishes_where_the_scorers_look(variant: str) -> None:
+def test_trainer_and_scorers_use_the_same_store(variant: str) -> None:
     objects = render(variant)
     trainer, scorer = (
         select(objects, "ConfigMap", name)["data"]

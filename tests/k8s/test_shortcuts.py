@@ -1,4 +1,4 @@
-"""The runbooks' shortcuts in every shell there is, against a kubectl that writes down its part."""
+"""The shortcuts of the runbooks in every installed shell, against a fake kubectl."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.k8s.support.rules import alerts
 from tests.k8s.support.runbooks import PATH, sections
 
 KUBECTL = """#!/bin/sh
-echo "$*" >> "$FOLDER/said"
+echo "$*" >> "$FOLDER/calls"
 case "$*" in
   *"get deployment"*) cat "$FOLDER/deployment.json" ;;
   *"get cronjob"*) cat "$FOLDER/cronjob.json" ;;
@@ -40,7 +40,7 @@ def _shortcuts() -> str:
 
 
 class Terminal:
-    """A shell with the shortcuts, and what kubectl was asked."""
+    """A shell with the shortcuts, and the kubectl calls they make."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -53,7 +53,7 @@ class Terminal:
         path.chmod(path.stat().st_mode | stat.S_IXUSR)
 
     def run(self, shell: str, *command: str, ended: str = "SuccessCriteriaMet Complete") -> int:
-        """Its exit code; what it printed is ``out``."""
+        """Run a command; returns its exit code and sets ``out``."""
         done = subprocess.run(
             [shell, "-c", f"{_shortcuts()}\n{shlex.join(command)}"],
             env={
@@ -71,18 +71,18 @@ class Terminal:
         return done.returncode
 
     @property
-    def said(self) -> list[str]:
-        """What kubectl was asked."""
-        return (self._folder / "said").read_text("utf-8").splitlines()
+    def calls(self) -> list[str]:
+        """The arguments of each kubectl call."""
+        return (self._folder / "calls").read_text("utf-8").splitlines()
 
     @property
     def job(self) -> Object:
-        """The Job that was made."""
+        """The Job that was created."""
         found: Object = json.loads((self._folder / "job.json").read_text("utf-8"))
         return found
 
     def container(self) -> Any:
-        """Its only container."""
+        """The only container of the Job."""
         (found,) = self.job["spec"]["template"]["spec"]["containers"]
         return found
 
@@ -98,22 +98,22 @@ each_shell = pytest.mark.parametrize("shell", SHELLS)
 @each_shell
 def test_command_runs_in_a_scorer(terminal: Terminal, shell: str) -> None:
     assert terminal.run(shell, "in_scorer", "stream-scorer", "doctor") == 0
-    assert terminal.said == [
+    assert terminal.calls == [
         "-n fraud-detection-inference exec deploy/stream-scorer -- stream-scorer doctor"
     ]
 
 
 @each_shell
-def test_command_runs_as_the_operator_in_a_pod_of_its_own(terminal: Terminal, shell: str) -> None:
+def test_command_runs_as_the_operator_in_a_new_pod(terminal: Terminal, shell: str) -> None:
     command = ["stream-scorer", "dlq", "list", "--reason", "two words", "--json"]
     assert terminal.run(shell, "as_operator", *command) == 0
     assert terminal.out == "what it printed\n"
-    assert all(line.startswith("-n fraud-detection-inference ") for line in terminal.said)
+    assert all(line.startswith("-n fraud-detection-inference ") for line in terminal.calls)
     container = terminal.container()
     assert container["args"] == command
     scorer = select(render("overlays/production"), "Deployment", "stream-scorer")
     (its,) = scorer["spec"]["template"]["spec"]["containers"]
-    # The last one wins: the operator's user and password in place of the scorer's.
+    # The last one takes precedence: the operator's user and password replace the scorer's.
     last = {"secretRef": {"name": "kafka-operator", "optional": True}}
     assert container["envFrom"] == [*its["envFrom"], last]
     assert container["securityContext"] == its["securityContext"]
@@ -121,7 +121,7 @@ def test_command_runs_as_the_operator_in_a_pod_of_its_own(terminal: Terminal, sh
 
 
 @each_shell
-def test_operators_pod_is_none_of_the_scorers_but_reaches_kafka(
+def test_operator_pod_is_not_selected_as_a_scorer_but_reaches_kafka(
     terminal: Terminal, shell: str
 ) -> None:
     terminal.run(shell, "as_operator", "stream-scorer", "verify")
@@ -142,19 +142,19 @@ def test_operators_pod_is_none_of_the_scorers_but_reaches_kafka(
 def test_command_runs_with_the_trainers_credentials(terminal: Terminal, shell: str) -> None:
     command = ["fraud-trainer", "models", "show", "v8", "--json"]
     assert terminal.run(shell, "in_trainer", *command) == 0
-    assert all(line.startswith("-n fraud-detection-training ") for line in terminal.said)
+    assert all(line.startswith("-n fraud-detection-training ") for line in terminal.calls)
     container = terminal.container()
     assert container["args"] == command
     cronjob = select(render("overlays/production"), "CronJob", "training-pipeline")
     pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     assert container["envFrom"] == pod["containers"][0]["envFrom"]
-    made = terminal.job["spec"]["template"]["spec"]
-    assert made["serviceAccountName"] == pod["serviceAccountName"]
+    created = terminal.job["spec"]["template"]["spec"]
+    assert created["serviceAccountName"] == pod["serviceAccountName"]
     assert container["resources"]["requests"] == {"cpu": "250m", "memory": "1Gi"}
 
 
 @each_shell
-def test_command_that_fails_is_tried_once_shown_and_fails(terminal: Terminal, shell: str) -> None:
+def test_failed_command_is_not_retried_and_shows_its_output(terminal: Terminal, shell: str) -> None:
     command = ("in_trainer", "fraud-trainer", "models", "promote", "v9")
     assert terminal.run(shell, *command, ended="FailureTarget Failed") == 1
     assert terminal.out == "what it printed\n"
@@ -163,7 +163,7 @@ def test_command_that_fails_is_tried_once_shown_and_fails(terminal: Terminal, sh
     assert spec["ttlSecondsAfterFinished"] > 0
 
 
-def test_a_command_is_no_failed_training(terminal: Terminal) -> None:
+def test_job_of_a_command_does_not_count_as_a_training(terminal: Terminal) -> None:
     terminal.run(SHELLS[0], "in_trainer", "fraud-trainer", "models", "list")
     (alert,) = (a for a in alerts() if a["alert"] == "FraudTrainingFailed")
     patterns = set(re.findall(r'job_name=~"([^"]*)"', alert["expr"]))

@@ -1,4 +1,4 @@
-"""The guide's table of sizes is what the simulator says of the manifest that is shipped."""
+"""The sizing table of the guide matches the simulator, run with the shipped manifest."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def _number(text: str) -> int:
     return 0 if text == "none" else int(text.replace(",", "").removesuffix(" s"))
 
 
-def test_the_table_is_found() -> None:
+def test_table_is_found() -> None:
     assert len(_rows()) == 10
 
 
 @pytest.mark.parametrize("row", _rows(), ids=lambda row: f"{row[0]}, {row[1]}, {row[3]}")
-def test_rows_are_what_the_simulator_says(
+def test_rows_match_the_simulator(
     row: tuple[str, ...], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, peak, partitions, lowest, highest, used, delay, lag = row

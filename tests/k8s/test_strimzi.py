@@ -1,4 +1,4 @@
-"""The optional Kafka by Strimzi is the one that is needed: topics, users, rights, address."""
+"""The Strimzi component has the topics, users, ACLs and address that the processes need."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ API = "kafka.strimzi.io/v1"
 GROUP = GroupSettings.model_fields["kafka_group_id"].default
 TOPICS = TopicSettings()
 
-CLUSTER = "kafka-cluster"  # the one name there is
+CLUSTER = "kafka-cluster"  # the only name
 KINDS = {"BROKER": "CLUSTER"}
 FLAGS = {
     "--topic": "TOPIC",
@@ -27,7 +27,7 @@ FLAGS = {
 }
 
 Grant = tuple[str, str, str, str]
-"""Kind of resource, its name, how the name counts, operation; in Kafka's words."""
+"""Resource type, name, pattern type and operation, with the names of Kafka."""
 
 
 def objects() -> list[Object]:
@@ -59,12 +59,12 @@ def _snake(word: str) -> str:
 
 def as_grant(binding: Any) -> Grant:
     kind, pattern = binding.restype.name, binding.resource_pattern_type.name
-    # librdkafka calls BROKER what the protocol, by the same number, calls the cluster.
+    # librdkafka uses BROKER for the number that means CLUSTER in the protocol.
     return KINDS.get(kind, kind), binding.name, pattern, binding.operation.name
 
 
 WANTED: dict[str, set[Grant]] = {
-    # What a real broker with an authorizer was shown to be enough (the integration tests).
+    # The integration tests show that these are enough, on a real broker with an authorizer.
     "stream-scorer": {as_grant(b) for b in scorer_rights("User:any", TOPICS, GROUP).values()},
     "fraud-dashboard": {as_grant(reader_right("User:any", TOPICS.output_topic))},
     "keda": {
@@ -78,7 +78,7 @@ WANTED: dict[str, set[Grant]] = {
 }
 
 
-def test_topics_are_those_that_topics_create_makes() -> None:
+def test_topics_match_the_command_topics_create() -> None:
     found = {item["metadata"]["name"]: item["spec"] for item in of_kind("KafkaTopic")}
     wanted = wanted_topics(TOPICS)
     assert set(found) == set(wanted)
@@ -91,7 +91,7 @@ def test_topics_are_those_that_topics_create_makes() -> None:
 
 
 @pytest.mark.parametrize("user", WANTED)
-def test_user_may_do_what_it_does_and_nothing_else(user: str) -> None:
+def test_user_has_exactly_the_permissions_it_needs(user: str) -> None:
     assert grants_of(user) == WANTED[user]
 
 
@@ -99,14 +99,14 @@ def test_there_is_no_other_user() -> None:
     assert {item["metadata"]["name"] for item in of_kind("KafkaUser")} == set(WANTED)
 
 
-def test_autoscaler_may_describe_what_it_watches() -> None:
+def test_autoscaler_may_describe_its_topic_and_group() -> None:
     watched = trigger(objects())
     grants = grants_of("keda")
     assert ("TOPIC", watched["topic"], "LITERAL", "DESCRIBE") in grants
     assert ("GROUP", watched["consumerGroup"], "LITERAL", "DESCRIBE") in grants
 
 
-def test_commands_of_the_readme_grant_the_same() -> None:
+def test_commands_of_the_readme_grant_the_same_permissions() -> None:
     readme = (K8S / "README.md").read_text(encoding="utf-8").replace("\\\n", " ")
     found: dict[str, set[Grant]] = {}
     for line in (line for line in readme.splitlines() if line.startswith("acls --")):
@@ -127,7 +127,7 @@ def test_commands_of_the_readme_grant_the_same() -> None:
     assert found == WANTED
 
 
-def test_three_brokers_keep_acknowledged_records_through_the_loss_of_one() -> None:
+def test_acknowledged_records_survive_the_loss_of_one_broker() -> None:
     spec = select(objects(), "Kafka", "fraud")["spec"]["kafka"]
     config = spec["config"]
     assert config["transaction.state.log.replication.factor"] == 3
@@ -144,7 +144,7 @@ def test_three_brokers_keep_acknowledged_records_through_the_loss_of_one() -> No
         assert volume["deleteClaim"] is False
 
 
-def test_everything_belongs_to_the_one_cluster() -> None:
+def test_all_resources_belong_to_one_cluster() -> None:
     found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
     assert len(found) == 12
     for item in found:
@@ -154,7 +154,7 @@ def test_everything_belongs_to_the_one_cluster() -> None:
             assert item["metadata"]["labels"]["strimzi.io/cluster"] == "fraud"
 
 
-def test_clients_go_where_the_brokers_listen_and_log_in_as_they_ask() -> None:
+def test_clients_use_the_address_and_authentication_of_the_brokers() -> None:
     everything = objects()
     kafka = select(everything, "Kafka", "fraud")
     (listener,) = kafka["spec"]["kafka"]["listeners"]

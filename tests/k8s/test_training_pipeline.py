@@ -1,4 +1,4 @@
-"""When, how often and with what the models are trained."""
+"""The schedule, retries and resources of the training."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tests.k8s.support.rendering import VARIANTS, all_containers, render, select
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
 
-def test_training_runs_on_sunday_at_two_in_kolkata_and_never_twice_at_once(variant: str) -> None:
+def test_training_runs_on_sunday_at_two_in_kolkata_without_overlap(variant: str) -> None:
     spec = select(render(variant), "CronJob", "training-pipeline")["spec"]
     assert (spec["schedule"], spec["timeZone"]) == ("0 2 * * 0", "Asia/Kolkata")
     assert spec["concurrencyPolicy"] == "Forbid"
 
 
-def test_a_failed_training_is_tried_twice_more_within_four_hours(variant: str) -> None:
+def test_failed_training_is_retried_twice_within_four_hours(variant: str) -> None:
     job = select(render(variant), "CronJob", "training-pipeline")["spec"]["jobTemplate"]["spec"]
     assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (2, 14400)
     # A podFailurePolicy is refused with any other restart policy.
@@ -25,7 +25,7 @@ def test_a_failed_training_is_tried_twice_more_within_four_hours(variant: str) -
     assert named == [container["name"]]
 
 
-def test_scratch_space_is_bounded_and_is_where_temporary_files_go(variant: str) -> None:
+def test_temporary_files_go_to_bounded_scratch_space(variant: str) -> None:
     item = select(render(variant), "CronJob", "training-pipeline")
     pod = item["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     (container,) = all_containers(item)
@@ -36,7 +36,7 @@ def test_scratch_space_is_bounded_and_is_where_temporary_files_go(variant: str) 
     assert "sizeLimit" in volumes[mounts["/scratch"]]["emptyDir"]
 
 
-def test_resources_are_those_that_the_full_data_needs(variant: str) -> None:
+def test_resources_are_enough_for_the_full_data(variant: str) -> None:
     (container,) = all_containers(select(render(variant), "CronJob", "training-pipeline"))
     resources = container["resources"]
     if variant == "overlays/local":  # trains on synthetic rows instead

@@ -1,4 +1,4 @@
-"""Rules and configuration through Prometheus's own tool."""
+"""Rules and configuration, checked with promtool."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PROMTOOL = find_tool("promtool")
 
 pytestmark = [
     pytest.mark.prometheus,
-    pytest.mark.skipif(PROMTOOL is None, reason="no promtool here: make observe-check gets it"),
+    pytest.mark.skipif(PROMTOOL is None, reason="promtool is missing: run make observe-check"),
 ]
 
 
@@ -34,21 +34,21 @@ def test_rules_pass_the_lint() -> None:
     promtool("check", "rules", "--lint=all", "--lint-fatal", PLAIN)
 
 
-def test_configuration_of_compose_is_valid() -> None:
+def test_prometheus_configuration_of_compose_is_valid() -> None:
     promtool("check", "config", "--lint=all", K8S / "observability/prometheus.yml")
 
 
 @pytest.mark.parametrize("path", UNIT_TESTS, ids=lambda path: str(path.stem))
-def test_alerts_fire_and_stay_quiet_as_they_should(path: Path, tmp_path: Path) -> None:
+def test_unit_tests_of_the_alerts_pass(path: Path, tmp_path: Path) -> None:
     shutil.copy(PLAIN, tmp_path / "rules.yml")
     shutil.copy(path, tmp_path)
     promtool("test", "rules", path.name, folder=tmp_path)
 
 
 def test_every_query_of_the_dashboards_parses(tmp_path: Path) -> None:
-    asked = {filled(q.expr) for q in queries()}
-    asked |= {filled(s) for b in {q.board for q in queries()} for s in variable_queries(b)}
-    found = [{"record": f"query:{n}", "expr": expr} for n, expr in enumerate(sorted(asked))]
+    used = {filled(q.expr) for q in queries()}
+    used |= {filled(s) for b in {q.board for q in queries()} for s in variable_queries(b)}
+    found = [{"record": f"query:{n}", "expr": expr} for n, expr in enumerate(sorted(used))]
     path = tmp_path / "queries.yml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "queries", "rules": found}]}))
     promtool("check", "rules", path)

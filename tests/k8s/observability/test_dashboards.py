@@ -1,4 +1,4 @@
-"""The Grafana dashboards ask for metrics that exist, and fit wherever they are imported."""
+"""The Grafana dashboards query metrics that exist, and can be imported anywhere."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BOARDS = list(boards())
 UNITS = {"bytes", "ops", "percentunit", "reqps", "s", "short"}
 
 
-def test_there_are_three_boards_with_titles_and_ids_of_their_own() -> None:
+def test_there_are_three_boards_with_unique_titles_and_ids() -> None:
     assert BOARDS == ["fraud-model.json", "fraud-service.json", "fraud-training.json"]
     for field in ("uid", "title"):
         assert len({board[field] for board in boards().values()}) == len(BOARDS)
@@ -31,7 +31,7 @@ def test_every_metric_of_every_query_exists() -> None:
             assert metric_names(selector) <= known, selector
 
 
-def test_names_are_found_in_expressions() -> None:
+def test_metric_names_are_found_in_expressions() -> None:
     text = 'sum by (pod) (rate(a_total{job="b_c",d!~"e"}[5m])) / on (f) group_left () ln(g:h_i) > 2'
     assert metric_names(text) == {"a_total", "g:h_i"}
     assert metric_names("histogram_quantile(0.9, sum by (le) (rate(x_bucket[1m] offset 1h)))") == {
@@ -40,7 +40,7 @@ def test_names_are_found_in_expressions() -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_no_data_source_is_named(board: str) -> None:
+def test_data_source_is_always_the_variable(board: str) -> None:
     def sources(value: Any) -> list[Any]:
         if isinstance(value, dict):
             own = [value["datasource"]] if "datasource" in value else []
@@ -54,7 +54,7 @@ def test_no_data_source_is_named(board: str) -> None:
     assert all(s == {"type": "prometheus", "uid": "${datasource}"} for s in found)
     variables = [v["name"] for v in boards()[board]["templating"]["list"]]
     assert variables[0] == "datasource"
-    assert "id" not in boards()[board]  # Grafana gives it; a fixed one would clash
+    assert "id" not in boards()[board]  # Grafana assigns it; a fixed one could conflict
 
 
 @pytest.mark.parametrize("board", BOARDS)
@@ -66,7 +66,7 @@ def test_every_variable_used_is_declared(board: str) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_every_panel_explains_itself(board: str) -> None:
+def test_every_panel_has_a_description_a_unit_and_a_query(board: str) -> None:
     for panel in panels(board):
         assert len(panel["description"]) > 10, panel["title"]
         assert panel["fieldConfig"]["defaults"]["unit"] in UNITS, panel["title"]
@@ -74,7 +74,7 @@ def test_every_panel_explains_itself(board: str) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_panels_lie_within_the_grid_and_beside_each_other(board: str) -> None:
+def test_panels_fit_the_grid_and_do_not_overlap(board: str) -> None:
     taken: set[tuple[int, int]] = set()
     for panel in boards()[board]["panels"]:
         grid = panel["gridPos"]
@@ -91,7 +91,7 @@ def test_panels_lie_within_the_grid_and_beside_each_other(board: str) -> None:
 
 
 @pytest.mark.parametrize("board", BOARDS)
-def test_runbook_links_lead_somewhere(board: str) -> None:
+def test_runbook_links_exist(board: str) -> None:
     links = [link["url"] for panel in panels(board) for link in panel.get("links", [])]
     assert links
     for url in links:
@@ -100,36 +100,36 @@ def test_runbook_links_lead_somewhere(board: str) -> None:
         assert anchor in anchors()
 
 
-def test_production_has_the_dashboards_where_grafanas_sidecar_looks() -> None:
+def test_production_has_the_dashboards_with_the_label_of_the_grafana_sidecar() -> None:
     data = select(render("overlays/production"), "ConfigMap", "fraud-grafana-dashboards")["data"]
     assert sorted(data) == BOARDS
-    assert sum(len(text.encode()) for text in data.values()) < 900_000  # a ConfigMap takes 1 MiB
+    assert sum(len(text.encode()) for text in data.values()) < 900_000  # a ConfigMap holds 1 MiB
     spec = load(ROOT / "k8s/components/monitoring/kustomization.yaml")
     generators = {one["name"]: one for one in spec["configMapGenerator"]}
     generator = generators["fraud-grafana-dashboards"]
     assert generator["options"]["labels"] == {"grafana_dashboard": "1"}
 
 
-def test_scraped_jobs_have_the_names_that_queries_ask_for() -> None:
-    asked = {name for q in queries() for name in re.findall(r'job="([^"]+)"', q.expr)}
+def test_scraped_jobs_have_the_names_used_in_queries() -> None:
+    used = {name for q in queries() for name in re.findall(r'job="([^"]+)"', q.expr)}
     plain = load(ROOT / "k8s/observability/prometheus.yml")
-    assert asked <= {job["job_name"] for job in plain["scrape_configs"]}
+    assert used <= {job["job_name"] for job in plain["scrape_configs"]}
     objects = render("overlays/production")
     for kind, name in (("PodMonitor", "stream-scorer"), ("ServiceMonitor", "fraud-dashboard")):
         monitor = select(objects, kind, name)
         assert monitor["spec"]["jobLabel"] == "app.kubernetes.io/name"
         assert monitor["spec"]["selector"]["matchLabels"] == {"app.kubernetes.io/name": name}
-        assert name in asked
+        assert name in used
 
 
-def test_documentation_names_every_metric_and_no_other() -> None:
+def test_documentation_lists_every_metric_and_no_others() -> None:
     text = (ROOT / "docs/observability.md").read_text("utf-8")
     named = set(re.findall(r"`([a-z][a-z_:]+[a-z0-9])(?=[`{])", text))
     samples = {name for name in exposed() if not name.endswith("_created")}
     families = {re.sub(r"_(bucket|count|sum)$", "", name) for name in samples}
     wild = tuple(re.findall(r"`([a-z_]+_)\*`", text))
     assert {f for f in families if f not in named and not f.startswith(wild)} <= {
-        "feature_engineering_time"  # the older name of the same
+        "feature_engineering_time"  # the old name of the same metric
     }
     known = exposed() | families | recorded()
     metrics = {

@@ -1,4 +1,4 @@
-"""A real Prometheus on a real run: what is scraped, what the dashboards show, what would alert."""
+"""A real Prometheus on a real run: targets, dashboards and alerts."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ pytestmark = [
     pytest.mark.prometheus,
     pytest.mark.timeout(600),
     pytest.mark.skipif(
-        find_tool("prometheus") is None, reason="no prometheus here: make observe-check gets it"
+        find_tool("prometheus") is None,
+        reason="prometheus is missing: run make observe-check",
     ),
 ]
 
 EMPTY = {
-    "Failed since": "no training failed",
-    "Probation": "the first version ever is on none",
+    "Time since last failure": "no training failed",
+    "Probation figures": "the very first version is not on probation",
 }
-"""Panels that rightly show nothing on a healthy run."""
+"""Panels that are empty on a healthy run, and why."""
 
 FIRING = {
-    "FraudScorerDeadLetters": "two records in a hundred are spoilt on purpose",
+    "FraudScorerDeadLetters": "2 % of the records are corrupted on purpose",
 }
-"""Alerts that may rightly be pending or firing here."""
+"""Alerts that may be pending or firing here, and why."""
 
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     with observed_system(tmp_path_factory.mktemp("observed")) as observed:
         prometheus = observed.prometheus
-        # Rates need a few scrapes, and the rules of one group those of another.
+        # Rates need a few scrapes, and some rules need the results of another group.
         wait_until(
             lambda: (
                 len(prometheus.series("fraud_scorer:late:ratio_5m", 120)) > 0
@@ -47,7 +48,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
                 and prometheus.value("fraud_dashboard:predict_slow:ratio_rate1h")
             ),
             300,
-            what="a minute of figures",
+            what="one minute of metrics",
             interval=1,
         )
         yield prometheus
@@ -56,18 +57,18 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 def test_every_target_is_up(prometheus: Prometheus) -> None:
     jobs = {t["labels"]["job"] for t in prometheus.targets()}
     assert jobs == {"stream-scorer", "fraud-dashboard", "fraud-trainer"}
-    # One answer that came too late is no fault.
+    # A single late answer is not a failure.
     wait_until(
         lambda: all(target["health"] == "up" for target in prometheus.targets()),
         what="every target to be up", interval=1,
     )  # fmt: skip
 
 
-def test_every_panel_shows_something(prometheus: Prometheus) -> None:
+def test_every_panel_has_data(prometheus: Prometheus) -> None:
     def empty() -> set[str]:
         return {q.panel for q in queries() if not prometheus.value(filled(q.expr))}
 
-    with suppress(AssertionError):  # the panels say more than the wait does
+    with suppress(AssertionError):  # the assertion below names the panels
         wait_until(lambda: empty() == set(EMPTY), interval=1)
     assert empty() == set(EMPTY)
 
@@ -78,13 +79,13 @@ def test_every_variable_has_values(prometheus: Prometheus) -> None:
             assert prometheus.get("series", **{"match[]": filled(selector)}), (board, selector)
 
 
-def test_figures_are_those_of_the_run(prometheus: Prometheus) -> None:
+def test_metrics_match_the_run(prometheus: Prometheus) -> None:
     def number(expr: str) -> float:
         (found,) = prometheus.value(expr)
         return float(found["value"][1])
 
     rate = "sum(rate(fraud_scorer_batch_records_sum[20s]))"
-    wait_until(lambda: number(rate) > PER_SECOND / 2, what="the producer's pace", interval=1)
+    wait_until(lambda: number(rate) > PER_SECOND / 2, what="the rate of the producer", interval=1)
     assert 0 < number("fraud_scorer:dead_letters:share10m") < 0.2
     assert 0 < number("fraud_scorer:flagged:share1h") < 0.5
     assert 0 <= number("fraud_scorer:score_psi:6h") < 1
@@ -95,19 +96,19 @@ def test_figures_are_those_of_the_run(prometheus: Prometheus) -> None:
 
 
 def alerting(prometheus: Prometheus) -> set[str]:
-    """Alerts that are pending or firing, but for budgets that are merely pending."""
+    """Alerts that are pending or firing, except budget alerts that are only pending."""
     states = {rule["name"]: rule.get("state", "inactive") for rule in prometheus.rules()}
-    calm = {name for name, state in states.items() if state == "pending" and "Budget" in name}
-    return {name for name, state in states.items() if state != "inactive"} - calm
+    ignored = {name for name, state in states.items() if state == "pending" and "Budget" in name}
+    return {name for name, state in states.items() if state != "inactive"} - ignored
 
 
-def test_every_rule_evaluates_and_nothing_alerts_without_cause(prometheus: Prometheus) -> None:
+def test_every_rule_evaluates_and_no_unexpected_alert_fires(prometheus: Prometheus) -> None:
     wait_until(
         lambda: {rule["health"] for rule in prometheus.rules()} <= {"ok", "err"},
         what="every rule to have been evaluated",
     )
-    # A budget's hours are one minute long here, so a slow start alone can be too much of it; with
-    # each good second it is a smaller part.
+    # The windows of the budgets hold only a minute of data here, so a slow start alone can exceed
+    # a budget. Its share falls with every good second.
     with suppress(AssertionError):
         wait_until(lambda: alerting(prometheus) <= set(FIRING), 180, interval=1)
     rules = prometheus.rules()
@@ -118,6 +119,6 @@ def test_every_rule_evaluates_and_nothing_alerts_without_cause(prometheus: Prome
 
 def test_picture_of_the_boards_has_data_in_every_panel(prometheus: Prometheus) -> None:
     picture = draw(prometheus, 60)
-    fromstring(picture)  # noqa: S314 - our own
+    fromstring(picture)  # noqa: S314 - generated here
     assert picture.count("<polyline") > picture.count("<g ") > 5
     assert "no data" not in picture

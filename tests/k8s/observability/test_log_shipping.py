@@ -1,4 +1,4 @@
-"""What our processes log is what the log collector's configuration expects."""
+"""Log lines of our processes match the configuration of the log collector."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.k8s.support.rendering import K8S, ROOT, load
 FOLDER = K8S / "components/logging"
 LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 CRI = re.compile(r"^(?P<time>.+?) (?P<stream>stdout|stderr) (?P<_p>F|P) (?P<log>.*)$")
-"""How the kubelet frames a line; Fluent Bit's parser ``cri`` reads it with this expression."""
+"""The prefix that the kubelet adds to a line, as the parser ``cri`` of Fluent Bit reads it."""
 
 
 def parser() -> dict[str, Any]:
@@ -44,25 +44,25 @@ def log_line(level: str = "INFO", **extra: Any) -> str:
 
 
 def python_format(fluent_bit: str) -> str:
-    """Fluent Bit's ``%L`` is a fraction of a second, digits only."""
+    """The ``%L`` of Fluent Bit is a fraction of a second, digits only."""
     return fluent_bit.replace("%L", "%f")
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_line_survives_the_kubelets_frame_and_parses(level: str) -> None:
+def test_line_parses_after_the_kubelet_has_added_its_prefix(level: str) -> None:
     text = log_line(level, latency_ms=1.5, transaction_count=3, request_id="r")
     assert text.endswith("\n")
     framed = CRI.match(f"2026-01-01T12:00:00.123456789Z stderr F {text[:-1]}")
-    assert framed, "one line for one record, whatever is in its message"
+    assert framed, "one line per record, whatever the message contains"
     assert parser()["format"] == "json"
     line = json.loads(framed["log"])
-    promised = {"timestamp", "level", "service", "pod", "message", "latency_ms",
+    expected = {"timestamp", "level", "service", "pod", "message", "latency_ms",
                 "transaction_count", "request_id"}  # fmt: skip
-    assert promised <= line.keys()
+    assert expected <= line.keys()
     assert line["level"] == level
 
 
-def test_time_of_the_line_is_read_to_the_millisecond_and_as_utc() -> None:
+def test_timestamp_is_parsed_as_utc_with_milliseconds() -> None:
     line = json.loads(log_line(created=1767268800.25, msecs=250.0))
     stamp = line[parser()["time_key"]]
     time_format = python_format(parser()["time_format"])
@@ -71,7 +71,7 @@ def test_time_of_the_line_is_read_to_the_millisecond_and_as_utc() -> None:
     assert found == datetime(2026, 1, 1, 12, 0, 0, 250_000, tzinfo=UTC)
 
 
-def test_filter_and_labels_name_what_there_is() -> None:
+def test_filter_and_labels_use_existing_keys() -> None:
     found = pipeline()
     (parsing,) = [f for f in found["filters"] if f["name"] == "parser"]
     assert parsing["parser"] == parser()["name"]
@@ -79,10 +79,10 @@ def test_filter_and_labels_name_what_there_is() -> None:
     (output,) = found["outputs"]
     keys = {key.removeprefix("$") for key in output["label_keys"].split(",")}
     assert keys <= json.loads(log_line()).keys()
-    assert not keys & {"pod", "request_id", "message", "timestamp"}, "too many values for a label"
+    assert not keys & {"pod", "request_id", "message", "timestamp"}, "a label must have few values"
 
 
-def test_files_of_our_namespaces_are_read_and_no_others() -> None:
+def test_only_log_files_of_our_namespaces_are_read() -> None:
     (source,) = pipeline()["inputs"]
     read = {path.split("_")[1] for path in source["path"].split(",")}
     ours = {load(path)["metadata"]["name"] for path in (K8S / "base").glob("*/namespace.yaml")}
@@ -90,13 +90,13 @@ def test_files_of_our_namespaces_are_read_and_no_others() -> None:
     assert source["multiline.parser"] == "cri"
 
 
-def test_our_pods_log_what_is_parsed() -> None:
+def test_our_pods_log_json() -> None:
     for path in (K8S / "base").glob("*/settings.env"):
         assert "LOG_FORMAT=json" in path.read_text("utf-8"), path
     assert "LOG_FORMAT: json" in (ROOT / "compose.yaml").read_text("utf-8")
 
 
-def test_collector_reads_the_node_and_changes_nothing_on_it_but_its_own_state() -> None:
+def test_collector_can_write_only_its_own_state_on_the_node() -> None:
     pod = load(FOLDER / "fluent-bit-daemonset.yaml")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
     assert pod["automountServiceAccountToken"] is False

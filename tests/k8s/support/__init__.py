@@ -1,1 +1,1 @@
-"""Manifests, rules and boards as the tests read them."""
+"""Helpers that read manifests, rules and Grafana boards."""

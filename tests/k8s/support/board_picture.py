@@ -1,4 +1,4 @@
-"""Panels of the dashboards as one SVG, from the same queries on a real Prometheus."""
+"""Draws panels of the dashboards as one SVG, from their queries on a real Prometheus."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tests.k8s.support.observed import Prometheus
 _SHOWN: Final = (
     ("fraud-service.json", "Throughput"),
     ("fraud-service.json", "Lag by partition"),
-    ("fraud-service.json", "Batch, poll to commit"),
-    ("fraud-service.json", "Steps of a batch, p95"),
+    ("fraud-service.json", "Batch latency, poll to commit"),
+    ("fraud-service.json", "Batch latency by step, p95"),
     ("fraud-service.json", "Dead letters by stage"),
     ("fraud-service.json", "Memory"),
     ("fraud-service.json", "/predict requests"),
@@ -22,29 +22,29 @@ _SHOWN: Final = (
     ("fraud-model.json", "Decisions"),
     ("fraud-model.json", "Flag rate"),
     ("fraud-model.json", "Drift (PSI, 6 h)"),
-    ("fraud-model.json", "Score bins, share of 6 h"),
+    ("fraud-model.json", "Share of scores by bin, 6 h"),
 )
 _COLUMNS: Final = 3
 _WIDTH, _HEIGHT = 370, 210  # of a panel
 _PLOT: Final = (52, 34, 306, 118)  # x, y, width and height within it
 _COLOURS: Final = ("#1d4ed8", "#b45309", "#047857", "#b91c1c", "#6d28d9", "#0e7490")
 _INK, _DIM, _LINE = "#18181b", "#52525b", "#e4e4e7"
-_RATE: Final = "20s"  # ten scrapes; Grafana takes four
-_LEGEND: Final = 4  # names; more say only how many
+_RATE: Final = "20s"  # ten scrapes; Grafana uses four
+_LEGEND: Final = 4  # names; the rest is only counted
 
 Points = Sequence[tuple[float, float]]
 
 
 def draw(prometheus: Prometheus, seconds: float) -> str:
-    """The SVG of the last ``seconds``; the axes begin at 0."""
+    """The SVG of the last ``seconds``. The axes start at 0."""
     parts = []
     for number, (board, panel) in enumerate(_SHOWN):
-        asked = [q for q in queries() if (q.board, q.panel, q.kind) == (board, panel, "timeseries")]
-        assert asked, panel
-        lines = [line for q in asked for line in _lines(prometheus, q, seconds)]
+        found = [q for q in queries() if (q.board, q.panel, q.kind) == (board, panel, "timeseries")]
+        assert found, panel
+        lines = [line for q in found for line in _lines(prometheus, q, seconds)]
         x, y = number % _COLUMNS * _WIDTH, 30 + number // _COLUMNS * _HEIGHT
         title = f"{board.removeprefix('fraud-').removesuffix('.json')}: {panel}"
-        parts.append(f'<g transform="translate({x} {y})">{_panel(title, asked[0].unit, lines)}</g>')
+        parts.append(f'<g transform="translate({x} {y})">{_panel(title, found[0].unit, lines)}</g>')
     width, height = _COLUMNS * _WIDTH, 40 + -(-len(_SHOWN) // _COLUMNS) * _HEIGHT
     head = f"{seconds:.0f} s of a real run: queries of the dashboards, answered by Prometheus"
     return (
@@ -107,7 +107,7 @@ def _legend(names: Sequence[str], x: int, y: int) -> str:
 
 
 def _nice(value: float) -> float:
-    """The next of 1, 2, 5, 10, … from ``value`` on."""
+    """The smallest of 1, 2, 5, 10, … that is not below ``value``."""
     if value <= 0:
         return 1.0
     decade = 10.0 ** math.floor(math.log10(value))

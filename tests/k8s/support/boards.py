@@ -1,4 +1,4 @@
-"""The Grafana dashboards as the tests read them: panels, queries, variables filled in."""
+"""Reads the Grafana dashboards: panels, queries, variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ALL = {"namespace": ".*", "pod": ".*", "group": ".*"}
 
 
 class Query(NamedTuple):
-    """One query of a panel; ``expr`` still has its variables."""
+    """One query of a panel. ``expr`` still contains variables."""
 
     board: str
     panel: str
@@ -34,7 +34,7 @@ def boards() -> dict[str, dict[str, Any]]:
 
 
 def panels(board: str) -> list[dict[str, Any]]:
-    """The panels that show something."""
+    """The panels that show data."""
     return [panel for panel in boards()[board]["panels"] if panel["type"] != "row"]
 
 
@@ -58,7 +58,7 @@ def variable_queries(board: str) -> Iterator[str]:
 
 
 def filled(expr: str, rate_interval: str = "1m") -> str:
-    """An expression with every variable at All."""
+    """An expression with every variable set to All."""
     for name, value in (_ALL | {"__rate_interval": rate_interval}).items():
         expr = expr.replace(f"${name}", value)
     assert "$" not in expr, expr

@@ -1,4 +1,4 @@
-"""Every environment variable a process of ours, or a library it uses, reads."""
+"""The environment variables that our processes and their libraries read."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pydantic_settings import BaseSettings
 
 from tests.k8s.support.rendering import ROOT
 
-# boto3's credentials and trust, OpenSSL's trust, the thread counts of OpenMP and numba, numba's
-# compiled kernels, Python's scratch folder.
+# Credentials and CA of boto3, CA of OpenSSL, thread counts of OpenMP and numba, compiled kernels of
+# numba, temporary folder of Python.
 OF_LIBRARIES = frozenset(
     {
         "AWS_ACCESS_KEY_ID",
@@ -50,13 +50,13 @@ def settings_classes() -> dict[str, type[BaseSettings]]:
 
 @cache
 def known_names() -> frozenset[str]:
-    """Names of variables that have an effect."""
+    """The variables that have an effect."""
     fields = {name for cls in settings_classes().values() for name in cls.model_fields}
     return frozenset(name.upper() for name in fields) | OF_LIBRARIES
 
 
 def default_of(variable: str) -> object:
-    """What the processes take when ``variable`` is not set."""
+    """The default of ``variable``, the same in every process."""
     defaults = {
         cls.model_fields[variable.lower()].default
         for cls in settings_classes().values()

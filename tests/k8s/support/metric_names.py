@@ -1,4 +1,4 @@
-"""Which metrics there are, scraped from the real registries, and which an expression asks for."""
+"""The metrics that the real registries expose, and those that an expression uses."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class _Model:
 
 
 def _registries() -> list[CollectorRegistry]:
-    """Those of the three processes, moved so far that every family has a sample."""
+    """The registries of the three processes, updated so that every family has a sample."""
     scorer = ScorerMetrics()
     bundle = make_bundle()
     reference = {"scores": {"edges": [0.1, 0.5], "counts": [5, 3, 2]}}
-    bundle.metadata["reference"] = reference  # type: ignore[index]  # a test's own dict
+    bundle.metadata["reference"] = reference  # type: ignore[index]  # a dict of this test
     polled = Polled("in", [None], [None], [None], np.zeros(1, np.int32), np.arange(1), None)
     scores = np.array([0.2])
     outcome = Outcome([], 1, 0, [], Counter({"APPROVE": 1}), bundle.version, scores)
@@ -55,7 +55,7 @@ def _registries() -> list[CollectorRegistry]:
 
 @cache
 def exposed() -> frozenset[str]:
-    """The name of every sample that a scrape of one of our processes can have."""
+    """The name of every sample that our processes can expose."""
     text = "".join(generate_latest(registry).decode() for registry in _registries())
     lines = (line for line in text.splitlines() if line and not line.startswith("#"))
     return frozenset(re.split(r"[{ ]", line)[0] for line in lines)
@@ -63,15 +63,15 @@ def exposed() -> frozenset[str]:
 
 @cache
 def recorded() -> frozenset[str]:
-    """The names that our own rules record."""
+    """The names that our rules record."""
     return frozenset(rule["record"] for rule in rules() if "record" in rule)
 
 
 def metric_names(expr: str) -> set[str]:
-    """The metrics an expression selects.
+    """The metrics that an expression selects.
 
-    What is left once strings, label lists, ranges and grouping clauses are gone, and is neither
-    called nor a word of PromQL.
+    Removes strings, label lists, ranges and grouping clauses. Of the remaining names, those that
+    are neither called as functions nor PromQL keywords are metrics.
     """
     bare = re.sub(r'"[^"]*"', "", expr)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", "", bare)

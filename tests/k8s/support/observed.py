@@ -1,9 +1,8 @@
-"""The whole system on this machine with a real Prometheus beside it.
+"""Runs the whole system on this machine, with a real Prometheus.
 
 ``python -m tests.k8s.support.observed --seconds 120 --picture docs/dashboards.svg`` runs it for a
-while and
-draws what the dashboards would show. It needs Debian's ``prometheus`` (``make observe-check`` gets
-it); only loopback addresses are used.
+while and draws what the dashboards would show. It needs the ``prometheus`` package of Debian, which
+``make observe-check`` downloads. It uses only loopback addresses.
 """
 
 from __future__ import annotations
@@ -39,34 +38,34 @@ from tests.k8s.support.rendering import ROOT
 from tests.k8s.support.rules import groups
 from tests.support.waiting import wait_until
 
-UNPACKED = ROOT / ".cache/prometheus/usr/bin"  # where `make observe-check` puts them
+UNPACKED = ROOT / ".cache/prometheus/usr/bin"  # where `make observe-check` unpacks them
 PER_SECOND = 200
 BAD_EVERY = 200  # records
 STEP_SECONDS = 2
 
 
 def find_tool(name: str) -> str | None:
-    """``prometheus`` or ``promtool``, if it is on this machine."""
+    """The path of ``prometheus`` or ``promtool``; None if it is missing."""
     return shutil.which(name, path=f"{UNPACKED}{os.pathsep}{os.environ.get('PATH', '')}")
 
 
 class Prometheus:
-    """Its HTTP API."""
+    """A client of the Prometheus HTTP API."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def get(self, path: str, **parameters: Any) -> Any:
-        """``data`` of an answer.
+        """``data`` of a response.
 
         Raises:
-            AssertionError: Prometheus refused; its message.
+            AssertionError: Prometheus rejected the request; the message is its own.
         """
         query = urllib.parse.urlencode(parameters)
         try:
             url = f"{self._url}/api/v1/{path}?{query}"
-            with urllib.request.urlopen(url, timeout=20) as answer:  # noqa: S310 - loopback
-                return json.load(answer)["data"]
+            with urllib.request.urlopen(url, timeout=20) as response:  # noqa: S310 - loopback
+                return json.load(response)["data"]
         except urllib.error.HTTPError as error:
             raise AssertionError(f"{parameters}: {error.read().decode()}") from None
 
@@ -76,7 +75,7 @@ class Prometheus:
         return found
 
     def series(self, expr: str, seconds: float) -> list[dict[str, Any]]:
-        """The last so many seconds of an expression."""
+        """The values of an expression over the last ``seconds``."""
         now = time.time()
         found: list[dict[str, Any]] = self.get(
             "query_range", query=expr, start=now - seconds, end=now, step=STEP_SECONDS
@@ -84,7 +83,7 @@ class Prometheus:
         return found
 
     def targets(self) -> list[dict[str, Any]]:
-        """What it scrapes."""
+        """The active scrape targets."""
         found: list[dict[str, Any]] = self.get("targets", state="active")["activeTargets"]
         return found
 
@@ -95,21 +94,21 @@ class Prometheus:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """The running system, and the Prometheus that watches it."""
+    """The running system, and the Prometheus that scrapes it."""
 
     prometheus: Prometheus
     folder: Path
     environment: Mapping[str, str]
 
     def burst(self) -> None:
-        """Produce 20,000 transactions as fast as it goes."""
+        """Produce 20,000 transactions as fast as possible."""
         _run(self.folder, self.environment, "stream_scorer", "produce",
              str(self.folder / "rows/train_transaction.csv"))  # fmt: skip
 
 
 @contextmanager
 def observed_system(folder: Path) -> Iterator[Observed]:
-    """Broker, scorer, dashboard, traffic good and bad, requests to ``/predict``, Prometheus."""
+    """Broker, scorer, dashboard, good and bad traffic, requests to ``/predict``, Prometheus."""
     with ExitStack() as stack:
         broker = EmbeddedBroker(folder / "kafka")
         stack.callback(broker.close)
@@ -128,7 +127,7 @@ def observed_system(folder: Path) -> Iterator[Observed]:
         start("dashboard", sys.executable, "-m", "dashboard")
         trainer_port = _serve(stack, folder / "trainer")
         for name in ("scorer", "dashboard"):
-            ready = partial(_answers, f"http://127.0.0.1:{ports[name]}/readyz")
+            ready = partial(_responds, f"http://127.0.0.1:{ports[name]}/readyz")
             wait_until(ready, 180, what=name)
         start("producer", sys.executable, "-m", "stream_scorer", "produce",
               str(folder / "rows/train_transaction.csv"), "--identity",
@@ -142,7 +141,7 @@ def observed_system(folder: Path) -> Iterator[Observed]:
               f"--storage.tsdb.path={folder / 'tsdb'}",
               f"--web.listen-address=127.0.0.1:{ports['prometheus']}")  # fmt: skip
         url = f"http://127.0.0.1:{ports['prometheus']}"
-        wait_until(lambda: _answers(f"{url}/-/ready"), 90, what="prometheus")
+        wait_until(lambda: _responds(f"{url}/-/ready"), 90, what="prometheus")
         yield Observed(Prometheus(url), folder, environment)
 
 
@@ -176,13 +175,13 @@ def _start(
 
 
 def _serve(stack: ExitStack, folder: Path) -> int:
-    """Serve the trainer's metrics, as a node exporter or a Pushgateway would; the port."""
+    """Serve the metrics of the trainer, as a Pushgateway would; returns the port."""
 
-    class Quiet(SimpleHTTPRequestHandler):
+    class QuietHandler(SimpleHTTPRequestHandler):
         def log_message(self, *_: Any) -> None:
-            """Nobody reads it."""
+            """Discards the line."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder)))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(folder)))
     thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     stack.callback(server.server_close)
@@ -191,14 +190,14 @@ def _serve(stack: ExitStack, folder: Path) -> int:
 
 
 def _disturb(stack: ExitStack, servers: str, dashboard_port: int) -> None:
-    """Bad records and requests, a few a second, until the stack unwinds."""
+    """Send a few bad records and requests per second until the stack unwinds."""
     producer = open_producer(KafkaSettings.model_validate({"kafka_bootstrap_servers": servers}))
     done = Event()
     body = json.dumps(
         {"transactions": [{"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 31.95}]}
     ).encode()
 
-    def go() -> None:
+    def send() -> None:
         while not done.wait(0.25):
             producer.produce("transactions", b'{"TransactionID": "bad"', b"1")
             producer.poll(0)
@@ -206,18 +205,18 @@ def _disturb(stack: ExitStack, servers: str, dashboard_port: int) -> None:
                 f"http://127.0.0.1:{dashboard_port}/predict", body,
                 {"content-type": "application/json"},
             )  # fmt: skip
-            with suppress(OSError):  # a late answer is no reason to stop
+            with suppress(OSError):  # a late response must not stop the traffic
                 urllib.request.urlopen(request, timeout=30).close()  # noqa: S310 - loopback
         producer.flush(5)
 
-    thread = Thread(target=go, daemon=True)
+    thread = Thread(target=send, daemon=True)
     thread.start()
     stack.callback(thread.join, 60)
     stack.callback(done.set)
 
 
 def _configure(folder: Path, scorer: int, dashboard: int, trainer: int) -> Path:
-    """As ``k8s/observability/prometheus.yml``, but faster and with fixed targets."""
+    """Like ``k8s/observability/prometheus.yml``, with shorter intervals and fixed targets."""
     quick = [{**group, "interval": f"{STEP_SECONDS}s"} for group in groups()]
     (folder / "rules.yml").write_text(yaml.safe_dump({"groups": quick}), "utf-8")
     jobs = {"stream-scorer": scorer, "fraud-dashboard": dashboard, "fraud-trainer": trainer}
@@ -247,7 +246,7 @@ def _configure(folder: Path, scorer: int, dashboard: int, trainer: int) -> Path:
     return path
 
 
-def _answers(url: str) -> bool:
+def _responds(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310 - loopback
             return bool(response.status == 200)
@@ -256,10 +255,10 @@ def _answers(url: str) -> bool:
 
 
 def main() -> None:
-    """Run for a while, then draw."""
+    """Run the system for a while, then draw the dashboards."""
     from tests.k8s.support.board_picture import draw
 
-    parser = argparse.ArgumentParser(description="the dashboards' queries on a real run, drawn")
+    parser = argparse.ArgumentParser(description="draw the dashboards on a real run")
     parser.add_argument("--seconds", type=int, default=120)
     parser.add_argument("--picture", type=Path, required=True)
     arguments = parser.parse_args()

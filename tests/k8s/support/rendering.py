@@ -1,7 +1,7 @@
-"""The manifests as objects: as much of kustomize as ours use, in Python.
+"""Renders the manifests in Python, with the parts of kustomize that they use.
 
-Resources, components, generated ConfigMaps (by their plain names), JSON patches, deletions, image
-names and replacements; labels and name suffixes are left out.
+Covers resources, components, generated ConfigMaps (by their plain names), JSON patches, deletions,
+image names and replacements. Labels and name suffixes are not rendered.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Object = dict[str, Any]
 
 
 def load(path: Path) -> Any:
-    """The one YAML document in ``path``."""
+    """The only YAML document in ``path``."""
     return yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
@@ -43,12 +43,12 @@ def _render(variant: str) -> list[Object]:
 
 
 def render(variant: str) -> list[Object]:
-    """Every object of ``base`` or an overlay; a fresh copy each time."""
+    """Every object of ``base`` or an overlay, as a new copy each time."""
     return [item for item in deepcopy(_render(variant)) if is_printed(item)]
 
 
 def render_with(variant: str, *components: str) -> list[Object]:
-    """The same with optional components on top, as an overlay of one's own would have them."""
+    """The same with optional components on top, as in a user's own overlay."""
     objects = render(variant)
     for name in components:
         _build(K8S / "components" / name, objects)
@@ -93,18 +93,18 @@ def _generate(folder: Path, generator: Object, objects: list[Object]) -> None:
 
 
 def _patch(operations: list[Object] | Object, target: Object, objects: list[Object]) -> None:
-    hits = [
+    matches = [
         item
         for item in objects
         if item["kind"] == target["kind"]
         and re.fullmatch(target.get("name", ".*"), item["metadata"]["name"])
     ]
-    assert hits, f"the patch for {target} meets nothing"
+    assert matches, f"the patch for {target} matches no object"
     if isinstance(operations, dict):
         assert operations["$patch"] == "delete"
-        objects[:] = [item for item in objects if not any(item is hit for hit in hits)]
+        objects[:] = [item for item in objects if not any(item is match for match in matches)]
         return
-    for item in hits:
+    for item in matches:
         for operation in operations:
             _apply(item, deepcopy(operation))
 
@@ -133,7 +133,7 @@ def _rename(image: Object, objects: list[Object]) -> None:
 
 
 def pod_spec(item: Object) -> Object | None:
-    """The pod template's spec of a workload, None for anything else."""
+    """The spec of the pod template of a workload; None for any other object."""
     if item["kind"] not in {"CronJob", "Deployment", "StatefulSet", "Job"}:
         return None
     job = item["spec"]["jobTemplate"] if item["kind"] == "CronJob" else item
@@ -142,21 +142,21 @@ def pod_spec(item: Object) -> Object | None:
 
 
 def all_containers(item: Object) -> Iterator[Object]:
-    """Containers and init containers of a workload; none for anything else."""
+    """Containers and init containers of a workload; nothing for any other object."""
     spec = pod_spec(item) or {}
     yield from spec.get("initContainers", [])
     yield from spec.get("containers", [])
 
 
 def select(objects: list[Object], kind: str, name: str) -> Object:
-    """The one object of that kind and name."""
-    hits = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
-    assert len(hits) == 1, f"{len(hits)} objects {kind}/{name}"
-    return hits[0]
+    """The only object of that kind and name."""
+    matches = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
+    assert len(matches) == 1, f"{len(matches)} objects {kind}/{name}"
+    return matches[0]
 
 
 def trigger(objects: list[Object]) -> dict[str, str]:
-    """The metadata of the scorer's Kafka trigger."""
+    """The metadata of the Kafka trigger of the scorer."""
     (found,) = select(objects, "ScaledObject", "stream-scorer")["spec"]["triggers"]
     assert found["type"] == "kafka"
     metadata: dict[str, str] = found["metadata"]

@@ -1,4 +1,4 @@
-"""kustomize's replacements, as much as our transformers use of them."""
+"""The replacements of kustomize, as far as our transformers use them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import yaml
 Object = dict[str, Any]
 
 LOCAL = "config.kubernetes.io/local-config"
-"""The annotation of an object that kustomize reads and leaves out of what it prints."""
+"""The annotation of an object that kustomize reads but does not print."""
 
 
 def replace_all(folder: Path, objects: list[Object]) -> None:
-    """What the transformers of the kustomization in ``folder`` do to ``objects``."""
+    """Apply the transformers of the kustomization in ``folder`` to ``objects``."""
     spec = yaml.safe_load((folder / "kustomization.yaml").read_text(encoding="utf-8"))
     for name in spec["resources"]:
         transformer = yaml.safe_load((folder / name).read_text(encoding="utf-8"))
@@ -24,7 +24,7 @@ def replace_all(folder: Path, objects: list[Object]) -> None:
 
 
 def is_printed(item: Object) -> bool:
-    """Whether an object is in what kustomize prints."""
+    """Whether kustomize prints the object."""
     return bool(item["metadata"].get("annotations", {}).get(LOCAL) != "true")
 
 
@@ -49,7 +49,7 @@ def _selected(wanted: Object, objects: list[Object]) -> list[Object]:
 
 def _set(item: Object, path: str, value: str, options: Object) -> None:
     places = _places(item, path.split("."))
-    assert places, f"{path} is nowhere in {item['metadata']['name']}"
+    assert places, f"{path} does not exist in {item['metadata']['name']}"
     for place, key in places:
         if "delimiter" in options:
             parts = place[key].split(options["delimiter"])
@@ -60,7 +60,7 @@ def _set(item: Object, path: str, value: str, options: Object) -> None:
 
 
 def _places(item: Any, steps: list[str]) -> list[tuple[Any, Any]]:
-    """Where a path leads: containers and keys in them. A ``*`` stands for each of a list."""
+    """The containers and keys that a path selects. A ``*`` selects every item of a list."""
     step, *rest = steps
     if step == "*":
         return [place for child in item for place in _places(child, rest)]

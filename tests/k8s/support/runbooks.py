@@ -12,13 +12,13 @@ PATH = ROOT / "docs/runbooks.md"
 
 @cache
 def sections() -> dict[str, str]:
-    """Anchor, as a renderer of Markdown makes it of a heading → the section's text."""
+    """The text of each section, by the anchor that Markdown renderers generate."""
     parts = re.split(r"^#{2,3} (.+)$", PATH.read_text("utf-8"), flags=re.MULTILINE)
     return {_anchor(head): text for head, text in zip(parts[1::2], parts[2::2], strict=True)}
 
 
 def anchors() -> set[str]:
-    """Where links may lead."""
+    """Every anchor that a link may use."""
     return set(sections())
 
 
