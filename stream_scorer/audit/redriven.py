@@ -1,4 +1,4 @@
-"""That no dead letter was redriven twice. Pure; eight bytes for each redriven one."""
+"""Checks that no dead letter was redriven twice. Pure; eight bytes per redriven dead letter."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 
 class RedrivenOnce:
-    """Remembers the dead letters that inputs were made of."""
+    """Remembers which dead letters inputs were redriven from."""
 
     def __init__(self) -> None:
         self._seen: dict[int, NDArray[np.int64]] = {}
 
     def add(self, origins: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Partition and offset of dead letters, int64 ``[k, 2]``; True for those seen before."""
+        """Add dead letters (partition and offset, int64 ``[k, 2]``); True for those seen before."""
         again = np.ones(len(origins), np.bool_)
         for partition in np.unique(origins[:, 0]).tolist():
             rows = np.flatnonzero(origins[:, 0] == partition)
@@ -27,7 +27,7 @@ class RedrivenOnce:
         return again
 
     def as_state(self) -> dict[str, str]:
-        """For :meth:`from_state`."""
+        """JSON values for :meth:`from_state`."""
         return {
             str(partition): base64.b64encode(seen.astype("<i8").tobytes()).decode()
             for partition, seen in self._seen.items()
@@ -35,7 +35,7 @@ class RedrivenOnce:
 
     @classmethod
     def from_state(cls, state: Mapping[str, str]) -> RedrivenOnce:
-        """What :meth:`as_state` gave."""
+        """Restore the result of :meth:`as_state`."""
         once = cls()
         for partition, seen in state.items():
             once._seen[int(partition)] = np.frombuffer(base64.b64decode(seen), "<i8").copy()
