@@ -144,7 +144,7 @@ def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Chec
 def check_rights(settings: ScorerSettings) -> Iterator[Check]:
     """That the authorizer, if there is one, allows what a scorer does."""
     from stream_scorer.kafka.clients import open_admin
-    from stream_scorer.kafka.rights import group_rights, refuse_txn, topic_rights
+    from stream_scorer.kafka.rights import find_txn_error, group_rights, topic_rights
     from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
 
     admin = open_admin(settings)
@@ -163,7 +163,7 @@ def check_rights(settings: ScorerSettings) -> Iterator[Check]:
         for group in (settings.kafka_group_id, settings.kafka_group_id + GROUP_SUFFIX)
         if "READ" not in group_rights(admin, group)
     ]
-    if refuse_txn(settings, settings.kafka_group_id):
+    if find_txn_error(settings, settings.kafka_group_id):
         missing.append(f"WRITE on transactional ids with the prefix {settings.kafka_group_id}")
     if missing:
         what = "; ".join(missing)

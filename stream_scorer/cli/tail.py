@@ -12,7 +12,7 @@ from stream_scorer.cli.console import note, say, say_json
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.reader import ask_span
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.settings import load_settings
@@ -75,7 +75,7 @@ def _scores(
 def _begin(consumer: Consumer, topic: str, partition: int, from_start: bool) -> TopicPartition:
     # The end is asked for once and by number: a logical "end" would be taken anew whenever the
     # first fetch is late, and scores would be passed over.
-    span = ask_span(consumer, topic, partition)
+    span = fetch_span(consumer, topic, partition)
     return TopicPartition(topic, partition, span.low if from_start else span.high)
 
 
