@@ -39,7 +39,7 @@ def test_report_lists_the_range_of_a_model_as_text_and_json(
     print_report(report, "v1")
     lines = capsys.readouterr().out.splitlines()
     assert "v1 scored 2 inputs:" in lines
-    assert any(line.startswith("  partition 0: 2 of offsets 2 to 3") for line in lines)
+    assert any(line.startswith("  partition 0: 2 in offsets 2 to 3") for line in lines)
     assert lines[-1] == "verified: every input has exactly one outcome"
 
 
@@ -112,10 +112,12 @@ def test_report_lists_the_faults(capsys: pytest.CaptureFixture[str]) -> None:
     print_report(report_of(topics, uncommitted=5))
     printed = capsys.readouterr()
     assert "  missing: in 0-1 has no outcome" in printed.out
-    assert "  duplicate: in 0-0 has this outcome beside an earlier one: out 0-1" in printed.out
-    assert "  orphan: in 0-9 never was, but has this outcome: dlq 0-0" in printed.out
+    assert (
+        "  duplicate: in 0-0 has this outcome in addition to an earlier one: out 0-1" in printed.out
+    )
+    assert "  orphan: in 0-9 does not exist, but has this outcome: dlq 0-0" in printed.out
     assert printed.out.splitlines()[-1] == "NOT VERIFIED"
-    assert "up to 5 inputs are not committed" in printed.err
+    assert "the scorers have not committed up to 5 inputs yet" in printed.err
 
 
 def test_progress_lines_show_share_and_rate() -> None:
