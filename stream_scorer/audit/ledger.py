@@ -1,4 +1,4 @@
-"""One input partition in an audit: which inputs were read, and which of them have outcomes. Pure.
+"""The inputs of an audit: which were read, which have outcomes, and which were redriven. Pure.
 
 Inputs are read in stripes. The open stripe is a window with 13 bytes per offset (a mark, the hash
 of the key, the transaction id). Completed stripes take less than one bit per offset.
@@ -6,6 +6,7 @@ of the key, the transaction id). Completed stripes take less than one bit per of
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -167,6 +168,39 @@ class Ledger:
         ledger.run_start = state["run_start"]
         ledger._completed = CompletedOffsets.from_state(state["settled"])
         return ledger
+
+
+class RedrivenOnce:
+    """Checks that no dead letter was redriven twice; eight bytes per redriven dead letter."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, NDArray[np.int64]] = {}
+
+    def add(self, origins: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Add dead letters (partition and offset, int64 ``[k, 2]``); True for those seen before."""
+        again = np.ones(len(origins), np.bool_)
+        for partition in np.unique(origins[:, 0]).tolist():
+            rows = np.flatnonzero(origins[:, 0] == partition)
+            known = self._seen.get(partition, np.empty(0, np.int64))
+            offsets, first = np.unique(origins[rows, 1], return_index=True)
+            again[rows[first]] = np.isin(offsets, known)
+            self._seen[partition] = np.union1d(known, offsets)
+        return again
+
+    def as_state(self) -> dict[str, str]:
+        """JSON values for :meth:`from_state`."""
+        return {
+            str(partition): base64.b64encode(seen.astype("<i8").tobytes()).decode()
+            for partition, seen in self._seen.items()
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, str]) -> RedrivenOnce:
+        """Restore the result of :meth:`as_state`."""
+        once = cls()
+        for partition, seen in state.items():
+            once._seen[int(partition)] = np.frombuffer(base64.b64decode(seen), "<i8").copy()
+        return once
 
 
 def _repeated(values: NDArray[np.int64]) -> _Bits:

@@ -7,9 +7,8 @@ from dataclasses import dataclass, field
 
 from stream_scorer.audit.columns import Inputs, Outcomes
 from stream_scorer.audit.expiry import Expiry, LogKey
-from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.outcome_log import OutcomeLog
-from stream_scorer.audit.redriven import RedrivenOnce
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 

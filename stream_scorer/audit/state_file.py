@@ -19,9 +19,8 @@ import orjson
 
 from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind, Outcomes
 from stream_scorer.audit.expiry import Expiry
-from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.outcome_log import OutcomeLog
-from stream_scorer.audit.redriven import RedrivenOnce
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges

@@ -147,7 +147,7 @@ def _facts(summary: Summary, autoscaler: Autoscaler) -> Iterator[tuple[str, str]
     yield "replicas", f"{summary.min_replicas} to {summary.max_replicas}"
     yield "time to the most replicas", _seconds(summary.seconds_to_max_replicas)
     yield "time back to the first number", _seconds(summary.seconds_back_to_first_replicas)
-    yield "changes of replicas (each a rebalance)", str(summary.changes_of_replicas)
+    yield "rebalances", str(summary.changes_of_replicas)
     yield "pod-seconds", f"{summary.pod_seconds:,} ({summary.pod_seconds / 3600:,.1f} pod-hours)"
     yield "lag at the end", f"{summary.lag_at_end:,} records"
 
