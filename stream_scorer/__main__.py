@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from schemas.errors import UnusableFileError
-from stream_scorer.cli.parser import RUN, build_parser, load_object
+from stream_scorer.cli.parser import RUN, build_parser
+from stream_scorer.cli.subcommands import load_object
 from stream_scorer.errors import EXIT_FAILED, ScorerError
 
 EXIT_USAGE: Final = 2

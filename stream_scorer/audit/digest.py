@@ -1,18 +1,18 @@
-"""The digest of an audit: what it is made of, so that anybody can compute it again. Pure.
+"""The digest of an audit, specified so that anybody can compute it independently. Pure.
 
 All numbers are signed 64-bit little-endian.
 
-1. The *leaf* of an outcome is SHA-256 over: its offset, the partition and the offset of its input,
-   and the bytes of its value (none for a null value).
+1. The *leaf* of an outcome is SHA-256 over its offset, the partition and offset of its input, and
+   the bytes of its value (no bytes for a null value).
 2. The *chain* of one partition of scores, or of dead letters, begins with 32 zero bytes. For each
-   outcome of an audited input, in the order of offsets, it becomes SHA-256(chain + leaf).
-   Outcomes that cannot be read, or whose inputs are outside the audited range, are left out.
+   outcome of an audited input, in offset order, it becomes SHA-256(chain + leaf). Outcomes that
+   cannot be read, or whose inputs are outside the audited range, are left out.
 3. The digest is SHA-256 over one ASCII line for each chain that has an outcome, ordered by kind
    (``dead_letter`` before ``score``) and then by partition: ``kind:partition:outcomes:chain`` and a
    line feed, the chain in hexadecimal.
 
-It is the same for two audits of the same range. Where an audit goes on from a state, it is that of
-one audit over the whole range, as long as the outcomes are in order.
+Two audits of the same range have the same digest. An audit that continues from a state file has the
+digest of one audit over the whole range, as long as the outcomes are in order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.findings import LEAF_BYTES, OutcomeKind
+from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind
 
 EMPTY_CHAIN: Final = bytes(LEAF_BYTES)
 
@@ -52,7 +52,7 @@ def leaves(places: NDArray[np.int64], values: list[bytes | None]) -> NDArray[np.
 
 
 def extend_chain(chain: bytes, more: NDArray[np.uint8]) -> bytes:
-    """The chain after some leaves."""
+    """The chain after appending leaves."""
     sha256 = hashlib.sha256
     packed = more.tobytes()
     for at in range(0, len(packed), LEAF_BYTES):
@@ -61,9 +61,9 @@ def extend_chain(chain: bytes, more: NDArray[np.uint8]) -> bytes:
 
 
 def combine(chains: Mapping[tuple[OutcomeKind, int], tuple[int, bytes]]) -> str:
-    """The digest of chains with the numbers of their outcomes, in hexadecimal."""
-    whole = hashlib.sha256()
+    """The digest, in hexadecimal, of chains given as (number of outcomes, chain)."""
+    digest = hashlib.sha256()
     for (kind, partition), (count, chain) in sorted(chains.items()):
         if count:
-            whole.update(f"{kind}:{partition}:{count}:{chain.hex()}\n".encode())
-    return whole.hexdigest()
+            digest.update(f"{kind}:{partition}:{count}:{chain.hex()}\n".encode())
+    return digest.hexdigest()

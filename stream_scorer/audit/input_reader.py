@@ -1,4 +1,4 @@
-"""Turns records of the input topic into columns for an audit, and decodes a sample of them."""
+"""Reads records of the input topic into columns, and decodes a sample of them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.audit.findings import NOT_DECODED, NOT_SAMPLED, Inputs
+from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs
 from stream_scorer.audit.outcome_reader import are_offsets, key_hashes_of, offsets_of, times_of
 from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import headers_of
@@ -18,12 +18,12 @@ _REDRIVEN: Final = "redrive."  # as stream_scorer.dead_letters.redrive writes it
 
 
 class InputReader:
-    """Reads inputs; the transactions of some of them.
+    """Reads inputs, and the transaction ids of a sample.
 
     Args:
-        dlq_topic: where redriven ones come from.
-        decoder: the scorers' own.
-        sample: one in so many is decoded, the same ones in each audit; none with 0.
+        dlq_topic: the dead letter topic that redriven inputs come from.
+        decoder: the decoder that scorers use.
+        sample: decode one input in ``sample``, the same ones in each audit; 0 decodes none.
     """
 
     def __init__(self, dlq_topic: str, decoder: TransactionDecoder, sample: int) -> None:
@@ -32,7 +32,7 @@ class InputReader:
         self._sample = sample
 
     def read(self, partition: int, records: list[Message]) -> Inputs:
-        """One partition's records as columns.
+        """Read records of one partition into columns.
 
         Raises:
             RetryableError: the registry does not answer.
@@ -67,7 +67,7 @@ class InputReader:
 def is_sampled(offsets: NDArray[np.int64], sample: int) -> NDArray[np.bool_]:
     """Which offsets belong to the sample of one in ``sample``.
 
-    By a hash of the offset: every tenth offset may be nothing but txn markers.
+    A hash of the offset decides, because every tenth offset may be a txn marker.
     """
     if sample <= 0:
         return np.zeros(len(offsets), np.bool_)
@@ -78,7 +78,7 @@ def is_sampled(offsets: NDArray[np.int64], sample: int) -> NDArray[np.bool_]:
 
 
 def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
-    """The redriven ones: offset, and partition and offset of the dead letter."""
+    """The redriven inputs: offset, then partition and offset of the dead letter."""
     rows = []
     for message in records:
         headers = message.headers()
@@ -89,7 +89,7 @@ def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
             continue
         try:
             origin = [int(found[_REDRIVEN + part]) for part in ("partition", "offset")]
-        except (KeyError, ValueError):  # anybody may write such headers; ours are whole
+        except (KeyError, ValueError):  # anybody can write such headers; ours are complete
             continue
         if are_offsets(origin):
             rows.append([message.offset(), *origin])

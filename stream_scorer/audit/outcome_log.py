@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.audit.columns import Outcomes
 from stream_scorer.audit.digest import EMPTY_CHAIN, extend_chain
-from stream_scorer.audit.findings import Outcomes
 
 
 @dataclass(slots=True)
@@ -18,13 +18,13 @@ class OutcomeLog:
     """How far one partition of scores or dead letters has been read.
 
     Attributes:
-        position: the offset to read next.
-        reached: one more than the highest audited input of the partition of the same number that
-            has an outcome here: the frontier of the merge.
-        is_headless: outcomes were removed that were never read.
-        first_source: the first input offset seen after what was removed; None without any.
-        count: outcomes read in this run.
-        chained: outcomes in the chain.
+        position: the next offset to read.
+        reached: the frontier of the merge: one more than the highest audited input offset, in the
+            input partition with the same number, that has an outcome here.
+        is_headless: outcomes were removed before they were read.
+        first_source: the first input offset seen after the removed outcomes; None if there is none.
+        count: number of outcomes read in this run.
+        chained: number of outcomes in the chain.
         chain: see :mod:`stream_scorer.audit.digest`.
     """
 
@@ -37,12 +37,12 @@ class OutcomeLog:
     chain: bytes = EMPTY_CHAIN
 
     def begin_run(self, low: int, *, is_resumed: bool = False) -> bool:
-        """Go on where the last run stopped, or at ``low``, the first offset that is left.
+        """Continue where the last run stopped, or at ``low``, the first offset that still exists.
 
-        What an interrupted run had seen counts as seen.
+        A resumed run keeps what the interrupted one had seen.
 
         Returns:
-            whether outcomes were removed before they were read.
+            Whether outcomes were removed before they were read.
         """
         if not is_resumed:
             self.is_headless = False
@@ -51,24 +51,37 @@ class OutcomeLog:
         return self.lose(low)
 
     def lose(self, low: int) -> bool:
-        """Whatever was before ``low`` is gone; whether any of it was not read yet."""
+        """Records before ``low`` were removed; returns whether any of them had not been read."""
         if low <= self.position:
             return False
         self.is_headless = True
         self.position = low
-        self.first_source = None  # whatever lay between is gone
+        self.first_source = None  # outcomes in between may be gone
         return True
 
     def read(self, outcomes: Outcomes) -> None:
-        """Note what was read."""
-        self.position = max(self.position, int(outcomes.offsets[-1]) + 1)
+        """Note that these outcomes were read."""
+        self.skip_to(int(outcomes.offsets[-1]) + 1)
         self.count += len(outcomes)
         if self.first_source is None:
             own = np.flatnonzero(outcomes.source_partitions == outcomes.partition)
             self.first_source = int(outcomes.source_offsets[own[0]]) if len(own) else None
 
+    def read_unreadable(self, offset: int) -> None:
+        """Note that the record at ``offset`` was read, but has no readable source coordinates."""
+        self.skip_to(offset + 1)
+        self.count += 1
+
+    def skip_to(self, offset: int) -> None:
+        """Everything before ``offset`` has been read."""
+        self.position = max(self.position, offset)
+
     def advance(self, outcomes: Outcomes) -> NDArray[np.bool_]:
-        """Outcomes of audited inputs: into the chain; True for those after one of a later input."""
+        """Add outcomes of audited inputs to the chain.
+
+        Returns:
+            True for each outcome that comes after the outcome of a later input.
+        """
         self.chain = extend_chain(self.chain, outcomes.leaves)
         self.chained += len(outcomes)
         own = outcomes.source_partitions == outcomes.partition
@@ -81,16 +94,16 @@ class OutcomeLog:
         return late
 
     def judged_from(self, edge: int) -> int:
-        """Inputs before it may have had outcomes that are gone."""
+        """Inputs before this offset may have had outcomes that were removed."""
         if not self.is_headless:
             return 0
         return edge if self.first_source is None else self.first_source
 
     def as_state(self) -> dict[str, Any]:
-        """For :meth:`from_state`."""
+        """JSON values for :meth:`from_state`."""
         return {**asdict(self), "chain": self.chain.hex()}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> OutcomeLog:
-        """What :meth:`as_state` gave."""
+        """Restore the result of :meth:`as_state`."""
         return cls(**{**state, "chain": bytes.fromhex(state["chain"])})

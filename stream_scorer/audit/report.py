@@ -1,4 +1,4 @@
-"""The result of an audit, and as JSON."""
+"""The result of an audit, its conclusion and its JSON form."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stream_scorer.audit.findings import Verdict
 from stream_scorer.audit.state_file import AuditIdentity
+from stream_scorer.audit.verdict import PartitionRange, Verdict
 from stream_scorer.audit.versions import affected
 
 NOT_FAULTS: Final = (
@@ -23,7 +23,7 @@ NOT_FAULTS: Final = (
     "unplaced",
     "settled_late",
 )
-"""What is counted and is no fault; the names are those of :mod:`stream_scorer.audit.tally`."""
+"""Counters that are not faults, by their names in :mod:`stream_scorer.audit.tally`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,17 +31,17 @@ class Report:
     """The result of an audit.
 
     Attributes:
-        verdict: what was found.
-        identity: of cluster, topics and group.
+        verdict: faults and counters.
+        identity: ids of cluster, topics and group.
         is_committed_only: only inputs that the group has committed were judged.
         uncommitted: inputs at the end that the group has not committed yet; None if it never
             committed.
-        since: where the range begins, epoch milliseconds, if that was asked for.
-        until: where it ends, likewise.
-        sample: the transaction of one input in so many was compared; none with 0.
-        state: the state's file; None without.
-        is_continued: the audit went on from an earlier one.
-        seconds: how long it took.
+        since: beginning of the requested range, epoch milliseconds; None if there is none.
+        until: end of the requested range, epoch milliseconds; None if there is none.
+        sample: the transaction of one input in ``sample`` was compared; 0: none was.
+        state: path of the state file; None without one.
+        is_continued: the audit continued from an earlier one.
+        seconds: duration of the audit.
     """
 
     verdict: Verdict
@@ -57,31 +57,31 @@ class Report:
 
     @property
     def is_verified(self) -> bool:
-        """Whether each input has exactly one outcome, with nothing else wrong.
+        """Whether each input has exactly one outcome and there is no other fault.
 
-        Not so when there are inputs and none of them could be judged.
+        False if there are inputs but none of them could be judged.
         """
         return self.verdict.is_clean and (self.verdict.judged > 0 or not self.verdict.inputs)
 
     @property
     def topics(self) -> Mapping[str, str]:
-        """The topics' names: input, scores, dead_letters."""
+        """The topic names of the roles ``input``, ``scores`` and ``dead_letters``."""
         return {role: name for role, (name, _) in self.identity.topics.items()}
 
     @property
     def first_time(self) -> int | None:
-        """Of the inputs read, epoch milliseconds; None without inputs."""
+        """First timestamp of the inputs read, epoch milliseconds; None if no input was read."""
         return self.verdict.times[0] if self.verdict.times else None
 
     @property
     def last_time(self) -> int | None:
-        """Likewise."""
+        """Last timestamp of the inputs read, epoch milliseconds; None if no input was read."""
         return self.verdict.times[1] if self.verdict.times else None
 
     def as_json(self, model: str | None = None) -> dict[str, Any]:
-        """For machines; ``verified`` says it all. With what ``model`` scored, if one is named."""
+        """The report as JSON; ``verified`` is the result. Lists what ``model`` scored, if given."""
         verdict, counts = self.verdict, self.verdict.counts
-        said: dict[str, Any] = {
+        report: dict[str, Any] = {
             "verified": self.is_verified,
             "conclusion": conclude(self),
             "topics": dict(self.topics),
@@ -114,20 +114,20 @@ class Report:
             "seconds": round(self.seconds, 3),
         }
         if self.state:
-            said["state"] = {
+            report["state"] = {
                 "file": self.state,
                 "continued": self.is_continued,
                 "totals": dict(verdict.totals),
             }
         if model is not None:
-            said["model"] = {
+            report["model"] = {
                 "version": model,
                 "ranges": affected(verdict.intervals, model),
             }
-        return said
+        return report
 
 
-def _partition(part: Any) -> dict[str, Any]:
+def _partition(part: PartitionRange) -> dict[str, Any]:
     return {
         "partition": part.partition,
         "first_offset": part.first,
@@ -142,7 +142,7 @@ def _partition(part: Any) -> dict[str, Any]:
 
 
 def conclude(report: Report) -> str:
-    """What was proved, in a sentence that claims no more."""
+    """What was proved, in one sentence that claims no more than that."""
     verdict = report.verdict
     if not verdict.is_clean:
         return "NOT VERIFIED"
@@ -163,7 +163,7 @@ def conclude(report: Report) -> str:
 
 
 def _judged_inputs(report: Report) -> str:
-    """Which inputs were to be judged, with a place for the noun."""
+    """A phrase for the inputs that were to be judged, with a placeholder for the noun."""
     return (
         ("new " if report.is_continued else "")
         + ("committed " if report.is_committed_only else "")

@@ -1,4 +1,4 @@
-"""What an audit is of: the offsets to judge, the outcomes to read, the topics' identity."""
+"""The scope of an audit: the offsets to judge, the outcomes to read, the topics' identity."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from stream_scorer.audit.columns import OutcomeKind
 from stream_scorer.audit.expiry import Cuts, find_cuts
-from stream_scorer.audit.findings import OutcomeKind
 from stream_scorer.audit.state_file import AuditIdentity
 from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.kafka.admin import topic_config, topic_ids
@@ -25,12 +25,12 @@ _AUDIT_GROUP: Final = "-verify"  # added to the scorers' group id; it never join
 
 @dataclass(frozen=True, slots=True)
 class AuditRange:
-    """What to judge.
+    """Which inputs to judge.
 
     Attributes:
-        committed_only: only inputs the scorers' group has committed.
+        committed_only: only inputs that the scorers' group has committed.
         since: only inputs from this time on, epoch milliseconds.
-        until: only inputs before this time.
+        until: only inputs before this time, epoch milliseconds.
     """
 
     committed_only: bool = False
@@ -44,15 +44,15 @@ class Scope:
 
     Attributes:
         settings: broker, topics, registry and group.
-        group: the reader's group id; nothing is joined or committed.
-        identity: of cluster and topics.
-        inputs: the input, to its last stable offset.
-        lows: where to begin, by partition.
-        edges: where to stop.
-        ends: the outcomes, to their high watermarks: open txns are waited for.
-        uncommitted: offsets the group has not committed; None if it never did.
-        is_compacted: the input is.
-        cuts: what retention can have removed of the outcomes.
+        group: the reader's group id; it never joins a group or commits.
+        identity: ids of cluster, topics and group.
+        inputs: the input topic up to its last stable offset.
+        lows: the first offset to judge, by partition.
+        edges: the offset to stop before, by partition.
+        ends: the outcome topics up to their high watermarks, so open txns are waited for.
+        uncommitted: number of offsets the group has not committed; None if it never committed.
+        is_compacted: the input topic is compacted.
+        cuts: which outcomes retention can have removed.
     """
 
     settings: GroupSettings
@@ -67,25 +67,26 @@ class Scope:
     cuts: Cuts
 
     def topic(self, kind: OutcomeKind) -> str:
-        """Where outcomes of a kind are."""
+        """The topic with outcomes of a kind."""
         return self.settings.output_topic if kind is OutcomeKind.SCORE else self.settings.dlq_topic
 
     def inputs_now(self) -> Spans:
-        """What the input holds by now."""
+        """The offsets that the input partitions hold now."""
         return committed_spans(
             self.settings, self.group, self.settings.input_topic, len(self.inputs)
         )
 
 
 def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
-    """Ask the broker what there is to audit.
+    """Query the broker for the scope of an audit.
 
-    The order matters: the inputs' ends and the group's offsets first, then the outcomes' high
-    watermarks, so that whatever was committed at first has its outcome before the second.
+    The order matters: first the ends of the inputs and the group's offsets, then the high
+    watermarks of the outcomes. Every input that was committed at the first query then has its
+    outcome before the watermarks of the second.
 
     Raises:
-        UsageError: no broker answers, a topic is missing or cannot be audited, or the group
-            committed nothing and that was asked for.
+        UsageError: no broker answers, a topic is missing or cannot be audited, or only committed
+            inputs were requested and the group has committed nothing.
     """
     topics = (settings.input_topic, settings.output_topic, settings.dlq_topic)
     counts = require_topics(settings, topics)
@@ -96,8 +97,8 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
     committed = _committed_offsets(settings, inputs)
     if wanted.committed_only and not committed:
         raise UsageError(
-            f"the group {settings.kafka_group_id} has committed nothing of {topics[0]}, "
-            "so there is nothing to judge; is KAFKA_GROUP_ID right?"
+            f"group {settings.kafka_group_id} has committed nothing on topic {topics[0]}, "
+            "so there is nothing to judge; check KAFKA_GROUP_ID"
         )
     lows = {p: span.low for p, span in inputs.items()}
     edges = {p: span.high for p, span in inputs.items()}
@@ -139,14 +140,14 @@ def _fetch_configs(settings: GroupSettings) -> dict[str, dict[str, str]]:
 
 
 def _check_cleanup(settings: GroupSettings, configs: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether the input is compacted; compacted outcomes prove nothing."""
+    """Whether the input is compacted; raises if outcomes are, since they then prove nothing."""
     compacted = [
         topic for topic, config in configs.items() if "compact" in config.get("cleanup.policy", "")
     ]
     if outcomes := [topic for topic in compacted if topic != settings.input_topic]:
         raise UsageError(
-            f"{', '.join(outcomes)} is compacted: outcomes vanish there as newer ones of the same "
-            "key come, so nothing can be proved; set cleanup.policy=delete"
+            f"{', '.join(outcomes)} is compacted: Kafka removes an outcome when a newer one has "
+            "the same key, so nothing can be proved; set cleanup.policy=delete"
         )
     return bool(compacted)
 
@@ -164,7 +165,7 @@ def _identify(settings: GroupSettings) -> AuditIdentity:
 
 
 def _committed_offsets(settings: GroupSettings, spans: Spans) -> dict[int, int]:
-    """Where the scorers' group is; a partition it never committed is absent."""
+    """The committed offsets of the scorers' group; partitions it never committed are absent."""
     consumer = open_consumer(settings, settings.kafka_group_id)
     try:
         found = consumer.committed(
@@ -175,12 +176,14 @@ def _committed_offsets(settings: GroupSettings, spans: Spans) -> dict[int, int]:
     finally:
         consumer.close()
     if failed := next((part.error for part in found if part.error), None):
-        raise RetryableError(f"kafka: offsets of {settings.kafka_group_id}: {failed.str()}")
+        raise RetryableError(
+            f"kafka: committed offsets of group {settings.kafka_group_id}: {failed.str()}"
+        )
     return {part.partition: part.offset for part in found if part.offset >= 0}
 
 
 def _uncommitted(spans: Spans, offsets: Mapping[int, int]) -> int | None:
-    """Offsets between the group's and the end: txn markers count too, so at most that many."""
+    """Offsets after the committed ones; an upper bound for inputs, as txn markers count too."""
     if not offsets:
         return None
     return sum(span.high - max(span.low, offsets.get(p, 0)) for p, span in spans.items())

@@ -1,4 +1,4 @@
-"""Reads of scores whose they are, and which model version made them."""
+"""Reads the source coordinates, model version and transaction id of scores."""
 
 from __future__ import annotations
 
@@ -23,28 +23,28 @@ from schemas.scores.kernel import (
 )
 from schemas.scores.program import DECISIONS, SLOTS, Slot, build_program
 from schemas.writer_schema import UnreadableSchema, parse_writer
-from stream_scorer.audit.findings import NOT_SAMPLED
+from stream_scorer.audit.columns import NOT_SAMPLED
 
 _STACK_DEPTH: Final = 16
 
 
 class SourceCoordinates(NamedTuple):
-    """The input an outcome says it is of."""
+    """The coordinates of an outcome's input, as the outcome states them."""
 
     topic: str
     partition: int
     offset: int
 
 
-class Sources(NamedTuple):
-    """Whose some scores are, and what they say.
+class SourceColumns(NamedTuple):
+    """What outcomes state about their inputs and themselves.
 
     Attributes:
-        partitions: int64 ``[n]``; -1 where the score is of no input of the topic.
+        partitions: int64 ``[n]``; -1 where the outcome names no input of the input topic.
         offsets: int64 ``[n]``.
         versions: index into the reader's ``version_names``, int32 ``[n]``.
-        is_readable: bool ``[n]``; the rest holds nothing where it is False.
-        transactions: the transactions' ids, int64 ``[n]``; ``NOT_SAMPLED`` where none is said.
+        is_readable: bool ``[n]``; where it is False, the other columns are meaningless.
+        transactions: transaction ids, int64 ``[n]``; ``NOT_SAMPLED`` where there is none.
         is_plausible: see :func:`are_plausible`, bool ``[n]``.
     """
 
@@ -56,8 +56,8 @@ class Sources(NamedTuple):
     is_plausible: NDArray[np.bool_]
 
 
-class Said(NamedTuple):
-    """What one score says of itself."""
+class ScoreFacts(NamedTuple):
+    """What one score states about its input and itself."""
 
     source: SourceCoordinates
     version: str
@@ -65,9 +65,9 @@ class Said(NamedTuple):
     is_plausible: bool
 
 
-def no_sources(size: int) -> Sources:
-    """Room for so many: of nobody's, and nothing wrong with them."""
-    return Sources(
+def unattributed(size: int) -> SourceColumns:
+    """Columns for ``size`` readable, plausible outcomes that are not attributed to any input."""
+    return SourceColumns(
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int32),
@@ -84,14 +84,16 @@ def are_plausible(
     review: NDArray[np.float64],
     block: NDArray[np.float64],
 ) -> NDArray[np.bool_]:
-    """Whether scores are probabilities and agree with their own decision.
+    """Whether scores are probabilities and consistent with their own decision.
 
-    The decision follows from score and thresholds as the schema's documentation says.
+    How the decision follows from score and thresholds is specified in the schema's documentation.
     """
-    due = (scores >= review).astype(np.int64)
-    due[scores >= block] = DECISIONS.index("BLOCK")
-    is_probability = (scores >= 0) & (scores <= 1)  # NaN is none
-    found: NDArray[np.bool_] = is_probability & (decisions == due) & (is_flagged == (due > 0))
+    expected = (scores >= review).astype(np.int64)
+    expected[scores >= block] = DECISIONS.index("BLOCK")
+    is_probability = (scores >= 0) & (scores <= 1)  # False for NaN
+    found: NDArray[np.bool_] = (
+        is_probability & (decisions == expected) & (is_flagged == (expected > 0))
+    )
     return found
 
 
@@ -101,10 +103,10 @@ class _Writer(NamedTuple):
 
 
 class ScoreReader:
-    """Reads the source of scores, each by the schema it was written with.
+    """Reads the source coordinates of scores, each with the schema it was written with.
 
-    Schemas are parsed once for each framing prefix. A compiled loop reads what is as it should be;
-    the reference decoder decides on everything else.
+    Schemas are parsed once per framing prefix. A compiled loop reads well-formed scores; the
+    reference decoder decides on all others.
     """
 
     def __init__(self, resolver: SchemaResolver, input_topic: str = "") -> None:
@@ -121,28 +123,28 @@ class ScoreReader:
         return tuple(self._versions)
 
     def source(self, value: bytes | None) -> SourceCoordinates:
-        """Where a score's input is.
+        """Coordinates of a score's input.
 
         Raises:
-            UndecodableRecord: the value is no score.
+            UndecodableRecord: the value is not a score.
             RetryableError: the registry does not answer.
         """
         return self._decode(value).source
 
-    def sources(self, values: Sequence[bytes | None]) -> Sources:
-        """Where the inputs of scores are, all at once.
+    def sources(self, values: Sequence[bytes | None]) -> SourceColumns:
+        """Read the columns of many scores at once.
 
         Raises:
             RetryableError: the registry does not answer.
         """
-        found = no_sources(len(values))
+        found = unattributed(len(values))
         left = np.arange(len(values))
         seen: set[bytes] = set()
         while len(left):
             head = _head(values[left[0]])
             program = self._program(head) if head not in seen else None
             seen.add(head)
-            if program is None:  # the reference decoder, for as long as the head is the same
+            if program is None:  # no compiled loop for this schema: the reference decoder
                 rows = np.array([i for i in left.tolist() if _head(values[i]) == head])
                 self._one_by_one(values, rows, found)
             else:
@@ -156,9 +158,9 @@ class ScoreReader:
         rows: NDArray[np.int64],
         head: bytes,
         program: NDArray[np.int64],
-        found: Sources,
+        found: SourceColumns,
     ) -> NDArray[np.int64]:
-        """Read those of ``rows`` that have this head; which they are."""
+        """Read those of ``rows`` that have this framing; returns the rows that were read."""
         chosen = values if len(rows) == len(values) else [values[i] for i in rows.tolist()]
         present = [value or b"" for value in chosen]
         starts = np.zeros(len(present) + 1, np.int64)
@@ -179,7 +181,7 @@ class ScoreReader:
         return done
 
     def _keep(
-        self, joined: bytes, buf: Any, places: Any, rows: NDArray[np.int64], found: Sources
+        self, joined: bytes, buf: Any, places: Any, rows: NDArray[np.int64], found: SourceColumns
     ) -> None:
         flags = np.zeros(len(rows), np.bool_)
         equal_texts(buf, places[:, Slot.TOPIC], places[:, Slot.TOPIC + 1], self._topic_bytes, flags)
@@ -205,20 +207,20 @@ class ScoreReader:
         found.versions[rows] = np.repeat(codes, np.diff(starts, append=len(rows)))
 
     def _one_by_one(
-        self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: Sources
+        self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: SourceColumns
     ) -> None:
         for row in rows.tolist():
             try:
-                said = self._decode(values[row])
+                facts = self._decode(values[row])
             except UndecodableRecord:
                 found.is_readable[row] = False
                 continue
-            source = said.source
+            source = facts.source
             if source.topic == self._topic and source.offset >= 0 and source.partition >= 0:
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
-            found.versions[row] = self._version(said.version)
-            found.transactions[row] = said.transaction
-            found.is_plausible[row] = said.is_plausible
+            found.versions[row] = self._version(facts.version)
+            found.transactions[row] = facts.transaction
+            found.is_plausible[row] = facts.is_plausible
 
     def _version(self, name: str) -> int:
         return self._versions.setdefault(name, len(self._versions))
@@ -229,7 +231,7 @@ class ScoreReader:
         except UndecodableRecord:
             return None
 
-    def _decode(self, value: bytes | None) -> Said:
+    def _decode(self, value: bytes | None) -> ScoreFacts:
         if not value:
             raise UndecodableRecord("the value is empty")
         head = _head(value)
@@ -240,8 +242,8 @@ class ScoreReader:
             found = SourceCoordinates(
                 str(source["topic"]), int(source["partition"]), int(source["offset"])
             )
-            return Said(found, str(score["model_version"]), *_content(score))
-        except Exception as error:  # untrusted bytes raise anything in there
+            return ScoreFacts(found, str(score["model_version"]), *_content(score))
+        except Exception as error:  # untrusted bytes can raise anything
             raise UndecodableRecord(f"not readable by its schema: {error}") from error
 
     def _writer(self, head: bytes) -> _Writer:
@@ -261,12 +263,12 @@ class ScoreReader:
 
 
 def _doubles(places: NDArray[np.int64], slot: Slot) -> NDArray[np.float64]:
-    """The column that holds the bits of doubles."""
+    """A column whose integers are the bits of doubles."""
     return places[:, slot].copy().view(np.float64)
 
 
 def _content(score: Any) -> tuple[int, bool]:
-    """The transaction, and whether the score is plausible; without either, it is not."""
+    """The transaction id, and whether the score is plausible; False if a field is missing."""
     names = ("score", "decision", "is_flagged", "review_threshold", "block_threshold")
     if not {"transaction_id", *names} <= score.keys() or score["decision"] not in DECISIONS:
         return score.get("transaction_id", NOT_SAMPLED), False
@@ -283,7 +285,7 @@ def _content(score: Any) -> tuple[int, bool]:
 
 
 def _head(value: bytes | None) -> bytes:
-    """The framing: it says which schema the rest was written with."""
+    """The framing, which identifies the schema that the rest was written with."""
     if not value:
         return b""
     return value[:10] if value.startswith(SINGLE_OBJECT_MAGIC) else value[:5]

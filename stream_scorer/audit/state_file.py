@@ -1,7 +1,7 @@
-"""An audit on file, so that the next one reads only what is new.
+"""Saves the state of an audit to a file, so that the next run reads only new records.
 
-The file is JSON with a checksum, written whole or not at all, and names the cluster and the topics
-by their ids: topics made anew under the same names are others.
+The file is JSON with a checksum and is replaced atomically. It identifies the cluster and the
+topics by their ids: a topic that was deleted and recreated under the same name is another topic.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from stream_scorer.audit.auditor import Audit
+from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind, Outcomes
 from stream_scorer.audit.expiry import Expiry
-from stream_scorer.audit.findings import LEAF_BYTES, OutcomeKind, Outcomes
-from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.outcome_log import OutcomeLog
-from stream_scorer.audit.redriven import RedrivenOnce
+from stream_scorer.audit.state import AuditState
+from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 from stream_scorer.errors import UsageError
 
 FORMAT: Final = 2
-"""Of the file; one of another format is refused."""
+"""Format version of the file; files of other versions are refused."""
 
 _COLUMNS: Final = {
     "offsets": "<i8",
@@ -44,11 +44,11 @@ _COLUMNS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class AuditIdentity:
-    """What an audit is of: ids where the cluster tells them, else empty text.
+    """What was audited. An id that the cluster does not report is an empty string.
 
     Attributes:
-        cluster: the cluster's id.
-        topics: input, scores and dead letters, each with its name and id.
+        cluster: id of the cluster.
+        topics: role (``input``, ``scores``, ``dead_letters``) → name and id of the topic.
         group: the scorers' consumer group, whose committed inputs are judged.
     """
 
@@ -57,7 +57,7 @@ class AuditIdentity:
     group: str
 
     def as_state(self) -> dict[str, Any]:
-        """For the file."""
+        """JSON values for the file."""
         return {
             "cluster": self.cluster,
             "topics": {role: list(topic) for role, topic in self.topics.items()},
@@ -65,116 +65,126 @@ class AuditIdentity:
         }
 
 
-def load_audit(path: Path, identity: AuditIdentity, limit: int) -> Audit | None:
-    """The audit on file; None when there is no file yet.
+def load_state(path: Path, identity: AuditIdentity, limit: int) -> AuditState | None:
+    """Load the state of an audit; None if the file does not exist yet.
+
+    Args:
+        path: the state file.
+        identity: what the state has to belong to.
+        limit: number of offenders to list.
 
     Raises:
-        UsageError: it cannot be read, is damaged, or is of other topics or another group.
+        UsageError: the file cannot be read, is damaged, or belongs to other topics or another
+            group.
     """
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise UsageError(f"the state {path} cannot be read: {error.strerror}") from error
+        raise UsageError(f"cannot read the state file {path}: {error.strerror}") from error
     try:
         outer = orjson.loads(raw)
         if outer["format"] != FORMAT:
             raise UsageError(
-                f"the state {path} is of format {outer['format']}, this version reads {FORMAT}: "
-                "begin a new one"
+                f"the state file {path} has format {outer['format']}, but this version reads "
+                f"format {FORMAT}: start a new state file"
             )
         body = orjson.dumps(outer["audit"])
         if hashlib.sha256(body).hexdigest() != outer["sha256"]:
-            raise UsageError(f"the state {path} is damaged: its checksum is wrong")
+            raise UsageError(f"the state file {path} is damaged: its checksum is wrong")
         state = outer["audit"]
         _check_identity(path, state["identity"], identity)
-        return parse_audit(state, limit)
+        return parse_state(state, limit)
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"the state {path} is no state of an audit: {error!r}"[:300]) from error
+        raise UsageError(f"{path} is not an audit state file: {error!r}"[:300]) from error
 
 
-def save_audit(path: Path, identity: AuditIdentity, audit: Audit) -> None:
-    """Put the audit on file, between two stripes; a crash leaves the old file or the new one.
+def save_state(path: Path, identity: AuditIdentity, state: AuditState) -> None:
+    """Save the state between two stripes; a crash leaves either the old file or the new one.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
-    state = {"identity": identity.as_state(), **dump_audit(audit)}
-    body = orjson.dumps(state)
-    whole = {"format": FORMAT, "sha256": hashlib.sha256(body).hexdigest(), "audit": state}
-    # Two audits at once would otherwise write into one file.
+    body = {"identity": identity.as_state(), **dump_state(state)}
+    checksum = hashlib.sha256(orjson.dumps(body)).hexdigest()
+    outer = {"format": FORMAT, "sha256": checksum, "audit": body}
+    # The process id is in the name because two audits may run at the same time.
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         with part.open("wb") as file:
-            file.write(orjson.dumps(whole))
+            file.write(orjson.dumps(outer))
             file.flush()
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise UsageError(f"the state {path} cannot be written: {error.strerror}") from error
+        raise UsageError(f"cannot write the state file {path}: {error.strerror}") from error
 
 
-def dump_audit(audit: Audit) -> dict[str, Any]:
-    """An audit between two stripes as JSON values."""
+def dump_state(state: AuditState) -> dict[str, Any]:
+    """The state between two stripes as JSON values."""
     return {
-        "is_open": audit.is_open,
-        "ledgers": {str(p): ledger.as_state() for p, ledger in audit.ledgers.items()},
-        "logs": [[kind, p, log.as_state()] for (kind, p), log in audit.logs.items()],
-        "tally": audit.tally.as_state(),
-        "totals": dict(audit.totals),
-        "versions": audit.versions.as_state(),
-        "redriven": audit.redriven.as_state(),
-        "expiry": audit.expiry.as_state(),
-        "held": [_dump_outcomes(outcomes) for outcomes in audit.held],
-        "strays": [_dump_outcomes(outcomes) for outcomes in audit.strays],
-        "gaps": [_dump_outcomes(outcomes) for outcomes in audit.gaps],
-        "early": [_dump_outcomes(outcomes) for outcomes in audit.early],
-        "times": audit.times,
-        "ranges": {str(p): row for p, row in audit.ranges.items()},
+        "is_open": state.is_open,
+        "ledgers": {str(p): ledger.as_state() for p, ledger in state.ledgers.items()},
+        "logs": [[kind, p, log.as_state()] for (kind, p), log in state.logs.items()],
+        "tally": state.tally.as_state(),
+        "totals": dict(state.totals),
+        "versions": state.versions.as_state(),
+        "redriven": state.redriven.as_state(),
+        "expiry": state.expiry.as_state(),
+        "held": [_dump_outcomes(outcomes) for outcomes in state.held],
+        "strays": [_dump_outcomes(outcomes) for outcomes in state.strays],
+        "gaps": [_dump_outcomes(outcomes) for outcomes in state.gaps],
+        "early": [_dump_outcomes(outcomes) for outcomes in state.early],
+        "times": state.times,
+        "ranges": {str(p): row for p, row in state.ranges.items()},
     }
 
 
-def parse_audit(state: Mapping[str, Any], limit: int) -> Audit:
-    """What :func:`dump_audit` gave."""
-    audit = Audit(limit, is_carrying=True)
-    audit.is_open = state["is_open"]
-    audit.ledgers = {int(p): Ledger.from_state(row) for p, row in state["ledgers"].items()}
-    audit.logs = {
-        (OutcomeKind(kind), p): OutcomeLog.from_state(row) for kind, p, row in state["logs"]
-    }
-    audit.tally.restore(state["tally"])
-    audit.totals = state["totals"]
-    audit.versions = VersionRanges.from_state(state["versions"])
-    audit.redriven = RedrivenOnce.from_state(state["redriven"])
-    audit.expiry = Expiry.from_state(state["expiry"])
-    audit.held = [_parse_outcomes(row) for row in state["held"]]
-    audit.strays = [_parse_outcomes(row) for row in state["strays"]]
-    audit.gaps = [_parse_outcomes(row) for row in state["gaps"]]
-    audit.early = [_parse_outcomes(row) for row in state["early"]]
-    audit.times = (state["times"][0], state["times"][1]) if state["times"] else None
-    audit.ranges = {int(p): (row[0], row[1], row[2]) for p, row in state["ranges"].items()}
-    return audit
+def parse_state(body: Mapping[str, Any], limit: int) -> AuditState:
+    """Restore the result of :func:`dump_state`."""
+    tally = AuditTally(limit)
+    tally.restore(body["tally"])
+    return AuditState(
+        tally=tally,
+        ledgers={int(p): Ledger.from_state(row) for p, row in body["ledgers"].items()},
+        logs={(OutcomeKind(kind), p): OutcomeLog.from_state(row) for kind, p, row in body["logs"]},
+        totals=body["totals"],
+        versions=VersionRanges.from_state(body["versions"]),
+        redriven=RedrivenOnce.from_state(body["redriven"]),
+        expiry=Expiry.from_state(body["expiry"]),
+        held=[_parse_outcomes(row) for row in body["held"]],
+        strays=[_parse_outcomes(row) for row in body["strays"]],
+        gaps=[_parse_outcomes(row) for row in body["gaps"]],
+        early=[_parse_outcomes(row) for row in body["early"]],
+        is_open=body["is_open"],
+        times=(body["times"][0], body["times"][1]) if body["times"] else None,
+        ranges={int(p): (row[0], row[1], row[2]) for p, row in body["ranges"].items()},
+    )
 
 
 def _check_identity(path: Path, found: Mapping[str, Any], identity: AuditIdentity) -> None:
     wanted = identity.as_state()
     if found["cluster"] != wanted["cluster"]:
         raise UsageError(
-            f"the state {path} is of cluster {found['cluster']}, this is {wanted['cluster']}"
+            f"the state file {path} belongs to cluster {found['cluster']}, but this is cluster "
+            f"{wanted['cluster']}"
         )
     if found["group"] != wanted["group"]:
         raise UsageError(
-            f"the state {path} is of group {found['group']}, not of {wanted['group']}: is "
-            "KAFKA_GROUP_ID that of the scorers?"
+            f"the state file {path} belongs to group {found['group']}, not to {wanted['group']}: "
+            "check that KAFKA_GROUP_ID is the scorers' group"
         )
     for role, (name, topic_id) in wanted["topics"].items():
         known, known_id = found["topics"][role]
         if known != name:
-            raise UsageError(f"the state {path} is of topic {known}, not of {name}")
+            raise UsageError(f"the state file {path} belongs to topic {known}, not to {name}")
         if known_id != topic_id:
-            raise UsageError(f"topic {name} was made anew since the state {path} was written")
+            raise UsageError(
+                f"topic {name} was recreated since the state file {path} was written: "
+                "start a new state file"
+            )
 
 
 def _dump_outcomes(outcomes: Outcomes) -> dict[str, Any]:

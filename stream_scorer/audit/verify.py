@@ -1,4 +1,4 @@
-"""``stream-scorer verify``: audits the topics and proves that every input has one outcome."""
+"""Audits the topics on Kafka and proves that every input has exactly one outcome."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Final
 
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.audit.auditor import Audit
-from stream_scorer.audit.findings import Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.auditor import Auditor
+from stream_scorer.audit.columns import Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.input_reader import InputReader
 from stream_scorer.audit.outcome_reader import OutcomeReader
 from stream_scorer.audit.report import Report
 from stream_scorer.audit.run import STRIPE_OFFSETS, AuditRun, OnLost, OnProgress
 from stream_scorer.audit.scope import AuditRange, Scope, open_scope
 from stream_scorer.audit.score_reader import ScoreReader
-from stream_scorer.audit.state_file import load_audit, save_audit
+from stream_scorer.audit.state import AuditState
+from stream_scorer.audit.state_file import load_state, save_state
+from stream_scorer.audit.tally import AuditTally
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.messages import by_partition
 from stream_scorer.kafka.reader import read_spans
@@ -26,10 +28,10 @@ from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 
 STALL_SECONDS: Final = 60.0
-"""Longer than a killed scorer's open txn can hold readers up (15 s and the broker's sweep)."""
+"""Longer than the open txn of a killed scorer can block readers (15 s and the broker's sweep)."""
 
 SAMPLE: Final = 10
-"""One input in so many is decoded; a batch whose rows were mixed up has far more of them."""
+"""One input in ``SAMPLE`` is decoded; a batch with mixed-up rows holds many sampled inputs."""
 
 
 def verify_topics(
@@ -45,41 +47,43 @@ def verify_topics(
     on_progress: OnProgress = lambda _done, _total: None,
     stripe_offsets: int = STRIPE_OFFSETS,
 ) -> Report:
-    """Read input, scores and dead letters as committed, and judge.
+    """Read committed inputs, scores and dead letters, and judge them.
 
-    The input is taken to its last stable offset as of now. The outcomes are taken to the high
-    watermark as of just after, so open txns are waited for: whatever was committed when this
-    began has been seen when it ends.
+    The input is read up to its current last stable offset, and the outcomes up to their high
+    watermarks immediately after. Open txns are therefore waited for: every record that was
+    committed when the audit began has been read when it ends.
 
     Args:
         settings: broker, topics, registry and group.
         committed_only: judge only inputs that the group has committed; use it while scorers run.
         since: judge only inputs from this time on, epoch milliseconds.
-        until: judge only inputs before this time.
-        state: go on where the audit in this file stopped, and leave it there for the next; only
-            committed inputs are judged then, and outcomes of later ones wait in the file.
-        limit: how many offenders are named.
-        sample: the transaction of one input in so many is compared with its score's; 1 for all, 0
-            for none.
-        stall_seconds: give up when no record comes for so long.
-        on_progress: told how many offsets were read, and of how many.
+        until: judge only inputs before this time, epoch milliseconds.
+        state: continue from the audit in this file, and save this one to it. Only committed inputs
+            are judged then; outcomes of later inputs wait in the file.
+        limit: number of offenders to list.
+        sample: compare the transaction of one input in ``sample`` with its score's; 1 compares all,
+            0 none.
+        stall_seconds: give up when no record arrives for this long.
+        on_progress: called with the number of offsets read and the number of offsets to read.
         stripe_offsets: inputs between two checkpoints.
 
     Raises:
         UsageError: no broker answers, a topic is missing, the group committed nothing, or the
-            state is unusable, of other topics or of another group.
+            state file is unusable or belongs to other topics or another group.
         RetryableError: the topics could not be read to their ends.
     """
     begun = time.monotonic()
     scope = open_scope(settings, AuditRange(committed_only or state is not None, since, until))
-    audit = load_audit(state, scope.identity, limit) if state else None
-    if audit and since is not None:
-        raise UsageError(f"the state {state} says where to go on: leave --since out")
-    is_continued = audit is not None
-    audit = audit or Audit(limit, is_carrying=state is not None)
-    audit.is_compacted = scope.is_compacted
-    _check_positions(audit, scope, state)
-    audit.begin_run(
+    loaded = load_state(state, scope.identity, limit) if state else None
+    if loaded and since is not None:
+        raise UsageError(f"the state file {state} determines where to continue: omit --since")
+    auditor = Auditor(
+        loaded or AuditState(AuditTally(limit)),
+        has_next_run=state is not None,
+        is_compacted=scope.is_compacted,
+    )
+    _check_positions(auditor.state, scope, state)
+    auditor.begin_run(
         scope.inputs,
         scope.edges,
         {(kind, p): span.low for kind, spans in scope.ends.items() for p, span in spans.items()},
@@ -89,9 +93,9 @@ def verify_topics(
 
     def checkpoint() -> None:
         if state:
-            save_audit(state, scope.identity, audit)
+            save_state(state, scope.identity, auditor.state)
 
-    checkpoint()  # an unwritable file is found before the work, not after
+    checkpoint()  # so that an unwritable file fails before the work, not after it
     with (
         using_resolver(settings, "fraud_score") as of_scores,
         using_resolver(settings) as of_inputs,
@@ -102,9 +106,9 @@ def verify_topics(
             ScoreReader(of_scores, settings.input_topic),
             stall_seconds,
         )
-        run = AuditRun(audit, source, scope.ends, checkpoint, on_progress, stripe_offsets)
+        run = AuditRun(auditor, source, scope.ends, checkpoint, on_progress, stripe_offsets)
         verdict = run.run()
-    audit.end_run(limit)
+    auditor.end_run()
     checkpoint()
     return Report(
         verdict=verdict,
@@ -115,14 +119,14 @@ def verify_topics(
         until=until,
         sample=sample,
         state=str(state) if state else None,
-        is_continued=is_continued,
+        is_continued=loaded is not None,
         seconds=time.monotonic() - begun,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Topics:
-    """An audit's source: the topics."""
+    """Reads inputs and outcomes from the topics."""
 
     scope: Scope
     reader: InputReader
@@ -151,20 +155,20 @@ class _Topics:
         return self.scope.inputs_now()
 
 
-def _check_positions(audit: Audit, scope: Scope, state: Path | None) -> None:
-    """A state beyond what the topics hold is of topics that were cut or restored."""
+def _check_positions(state: AuditState, scope: Scope, path: Path | None) -> None:
+    """Refuse a state that is ahead of the topics: they were truncated or restored."""
     reached = [
         (scope.settings.input_topic, p, ledger.head, scope.inputs.get(p))
-        for p, ledger in audit.ledgers.items()
+        for p, ledger in state.ledgers.items()
     ]
     reached += [
         (scope.topic(kind), p, log.position, scope.ends[kind].get(p))
-        for (kind, p), log in audit.logs.items()
+        for (kind, p), log in state.logs.items()
     ]
     for topic, partition, position, span in reached:
         if span is None or span.high < position:
-            end = "is not there" if span is None else f"ends at {span.high}"
+            end = "does not exist" if span is None else f"ends at {span.high}"
             raise UsageError(
-                f"the state {state} is at offset {position} of {topic} partition {partition}, "
-                f"which {end}: the topic was cut or restored; begin a new state"
+                f"the state file {path} is at offset {position} of {topic} partition {partition}, "
+                f"which {end}: the topic was truncated or restored; start a new state file"
             )

@@ -1,4 +1,4 @@
-"""Which inputs each model version scored, so that a bad one's can be scored again. Pure."""
+"""Which inputs each model version scored, so that a bad version's can be scored again. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,15 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream_scorer.audit.findings import Interval, Outcomes
+from stream_scorer.audit.columns import Outcomes
+from stream_scorer.audit.verdict import Interval
 
 MOST_INTERVALS: Final = 1000
-"""Of one version in one partition; what comes after is taken into the last of them."""
+"""Limit for one version in one partition; later scores extend the last interval."""
 
 
 class VersionRanges:
-    """Counts scores by model version, and keeps the intervals they form in each partition."""
+    """Counts scores by model version, and keeps their intervals in each partition."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
@@ -24,7 +25,7 @@ class VersionRanges:
         self._latest: dict[int, str] = {}
 
     def add(self, outcomes: Outcomes) -> None:
-        """Scores of one partition, in its order; dead letters are ignored."""
+        """Add scores of one partition, in offset order; dead letters are ignored."""
         versions = outcomes.versions
         if not len(versions) or versions[0] < 0:
             return
@@ -44,11 +45,11 @@ class VersionRanges:
             )
 
     def begin_run(self) -> None:
-        """Count anew; the intervals stay."""
+        """Reset the counts; the intervals stay."""
         self.counts.clear()
 
     def as_state(self) -> dict[str, Any]:
-        """For :meth:`from_state`."""
+        """JSON values for :meth:`from_state`."""
         return {
             "counts": dict(self.counts),
             "latest": {str(p): v for p, v in self._latest.items()},
@@ -60,7 +61,7 @@ class VersionRanges:
 
     @classmethod
     def from_state(cls, state: dict[str, Any]) -> VersionRanges:
-        """What :meth:`as_state` gave."""
+        """Restore the result of :meth:`as_state`."""
         ranges = cls()
         ranges.counts.update(state["counts"])
         ranges._latest = {int(p): v for p, v in state["latest"].items()}
@@ -71,8 +72,8 @@ class VersionRanges:
     def _extend(self, version: str, partition: int, interval: Interval) -> None:
         self.counts[version] += interval.count
         known = self.intervals.setdefault((version, partition), [])
-        goes_on = self._latest.get(partition) == version
-        if known and (goes_on or len(known) >= MOST_INTERVALS):
+        is_same = self._latest.get(partition) == version
+        if known and (is_same or len(known) >= MOST_INTERVALS):
             known[-1].extend(interval)
         else:
             known.append(interval)
@@ -82,17 +83,17 @@ class VersionRanges:
 def affected(
     intervals: dict[tuple[str, int], list[Interval]] | Any, version: str
 ) -> list[dict[str, Any]]:
-    """What a version scored: one entry a partition, whole and in intervals."""
+    """What a version scored: one entry per partition, with its total range and its intervals."""
     return [
-        {"partition": partition, **_whole(found), "intervals": [asdict(i) for i in found]}
+        {"partition": partition, **_merged(found), "intervals": [asdict(i) for i in found]}
         for (name, partition), found in sorted(intervals.items())
         if name == version
     ]
 
 
-def _whole(intervals: Iterable[Interval]) -> dict[str, int]:
+def _merged(intervals: Iterable[Interval]) -> dict[str, int]:
     first, *rest = intervals
-    whole = Interval(**asdict(first))
+    merged = Interval(**asdict(first))
     for interval in rest:
-        whole.extend(interval)
-    return asdict(whole)
+        merged.extend(interval)
+    return asdict(merged)

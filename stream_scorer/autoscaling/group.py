@@ -1,8 +1,8 @@
-"""A consumer group as a fluid: partitions fill, members drain those they own.
+"""A fluid model of a consumer group: partitions fill, and members drain the ones they own.
 
-What it is meant to get right: a partition is drained by one member only, a member's capacity is
-shared by its partitions, a change of members stops the work for a while, a new pod needs time. What
-it leaves out: batches, unequal pods, the broker's own limits.
+The model includes: only one member drains a partition, a member's partitions share its capacity, a
+change of members pauses all of them, and a new pod needs time to start. It does not include
+batches, unequal pods, or the limits of the broker.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from itertools import accumulate, pairwise
 from typing import Final
 
-_NOTHING: Final = 1e-9  # less than this of a record is rounding
+_EPSILON: Final = 1e-9  # a smaller part of a record is a rounding error
 
 
 class Partition:
-    """One partition's backlog, oldest first; amounts in records."""
+    """The backlog of one partition, oldest first; amounts in records."""
 
     def __init__(self) -> None:
         self.lag = 0.0
@@ -24,28 +24,28 @@ class Partition:
         self._waiting: deque[list[float]] = deque()  # [arrived at, records]
 
     def fill(self, now: float, records: float) -> None:
-        """Records that arrive at ``now``."""
+        """Add records that arrive at ``now``."""
         if records > 0:
             self._waiting.append([now, records])
             self.lag += records
 
     def drain(self, records: float) -> None:
-        """Process so many of the oldest, which must be there."""
+        """Process this number of the oldest records, which must exist."""
         self.done += records
         self.lag = max(0.0, self.lag - records)
-        while records > _NOTHING and self._waiting:
+        while records > _EPSILON and self._waiting:
             oldest = self._waiting[0]
             taken = min(records, oldest[1])
             oldest[1] -= taken
             records -= taken
-            if oldest[1] <= _NOTHING:
+            if oldest[1] <= _EPSILON:
                 self._waiting.popleft()
-        if self.lag < _NOTHING:
+        if self.lag < _EPSILON:
             self.lag = 0.0
             self._waiting.clear()
 
     def age(self, now: float) -> float:
-        """How long the oldest record has waited, in seconds."""
+        """Age of the oldest waiting record, in seconds."""
         return now - self._waiting[0][0] if self._waiting else 0.0
 
 
@@ -53,10 +53,10 @@ class Group:
     """Members and the partitions they own.
 
     Args:
-        partitions: of the input topic.
-        capacity: records a second of one pod.
-        rebalance_seconds: how long nobody works after members came or went.
-        hot_share: share of the records that go to partition 0; None: all alike.
+        partitions: number of partitions of the input topic.
+        capacity: records per second that one pod processes.
+        rebalance_seconds: pause of all members after a change of members.
+        hot_share: share of the records that go to partition 0; None: evenly distributed.
     """
 
     def __init__(
@@ -80,40 +80,40 @@ class Group:
 
     @property
     def lags(self) -> list[int]:
-        """Whole records behind, by partition; their sum is rounded once, not for each."""
+        """Lag in whole records, by partition; rounded so that their sum is exact."""
         upto = [0, *(round(total) for total in accumulate(p.lag for p in self.partitions))]
         return [after - before for before, after in pairwise(upto)]
 
     @property
     def committed(self) -> list[int]:
-        """Offsets, by partition."""
+        """Committed offsets, by partition."""
         return [round(partition.done) for partition in self.partitions]
 
     def resize(self, now: float, members: int) -> None:
-        """So many pods are members from now on; another number is a rebalance."""
+        """Set the number of members; a change starts a rebalance."""
         if members != self.members:
             self.members = members
             self._paused_until = now + self._rebalance_seconds
 
     def arrive(self, now: float, records: float) -> None:
-        """Records that are produced at ``now``."""
+        """Distribute records that are produced at ``now``."""
         for partition, share in zip(self.partitions, self._shares, strict=True):
             partition.fill(now, records * share)
 
     def work(self, began: float, ended: float) -> None:
-        """Process from ``began`` to ``ended``, less what a rebalance takes of it."""
+        """Process records from ``began`` to ``ended``, except during a rebalance."""
         seconds = ended - max(began, min(ended, self._paused_until))
         owners = min(self.members, len(self.partitions))
         for member in range(owners):
             _share_out(self.partitions[member::owners], self._capacity * seconds)
 
     def max_age(self, now: float) -> float:
-        """The oldest waiting record's age in seconds."""
+        """Age of the oldest waiting record of all partitions, in seconds."""
         return max(partition.age(now) for partition in self.partitions)
 
 
 def _share_out(mine: Sequence[Partition], capacity: float) -> None:
-    """Give each partition an equal part; what one does not need goes to the others."""
+    """Give each partition an equal share; unused capacity goes to the others."""
     waiting = sorted(mine, key=lambda partition: partition.lag)
     for place, partition in enumerate(waiting):
         taken = min(partition.lag, capacity / (len(waiting) - place))

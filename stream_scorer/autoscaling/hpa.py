@@ -1,7 +1,7 @@
 """The HorizontalPodAutoscaler's algorithm for one external metric with an AverageValue target.
 
-After Kubernetes 1.36, ``pkg/controller/podautoscaler/horizontal.go`` (the functions are named at
-each step) and ``replica_calculator.go``; documented at
+Follows Kubernetes 1.36, ``pkg/controller/podautoscaler/horizontal.go`` (each step names its
+function) and ``replica_calculator.go``; documented at
 https://kubernetes.io/docs/tasks/run-application/horizontal-pod-autoscale/. Time is an argument, in
 seconds; nothing here waits.
 """
@@ -16,10 +16,10 @@ from typing import Final
 from stream_scorer.autoscaling.manifest import DEFAULT_DOWN, DEFAULT_UP, Autoscaler, ScalingRules
 
 DOWNSCALE_STABILIZATION_SECONDS: Final = 300.0
-"""--horizontal-pod-autoscaler-downscale-stabilization, where scaleDown names no window."""
+"""--horizontal-pod-autoscaler-downscale-stabilization: the default if scaleDown has no window."""
 
 SYNC_SECONDS: Final = 15.0
-"""--horizontal-pod-autoscaler-sync-period: a decision, and a reading of the lag, each time."""
+"""--horizontal-pod-autoscaler-sync-period: interval between two decisions, each with a new lag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +29,10 @@ class _Event:
 
 
 class Hpa:
-    """The controller's memory of one autoscaler.
+    """The controller's state for one autoscaler.
 
     Args:
-        autoscaler: its limits and behavior.
+        autoscaler: limits and behavior.
         downscale_seconds: the controller manager's downscale stabilization.
     """
 
@@ -53,18 +53,18 @@ class Hpa:
         self._downs: list[_Event] = []
 
     def decide(self, now: float, current: int, metric: float | None, target: int) -> int:
-        """The replicas after this sync (``reconcileAutoscaler``).
+        """The number of replicas after this sync (``reconcileAutoscaler``).
 
         Args:
-            now: seconds.
+            now: time in seconds.
             current: replicas of the Deployment.
-            metric: the external metric's value; None when it could not be read.
-            target: averageValue for each pod.
+            metric: value of the external metric; None if it could not be read.
+            target: averageValue per pod.
         """
         if not self._recommendations:  # recordInitialRecommendation
             self._recommendations.append((now, current))
         if current == 0:
-            return 0  # switched off until KEDA wakes it
+            return 0  # inactive until KEDA activates it
         if current > self._high:
             desired = self._high
         elif current < self._low:
@@ -95,7 +95,7 @@ class Hpa:
     def _stabilize(self, now: float, current: int, proposed: int) -> int:
         """``stabilizeRecommendationWithBehaviors``.
 
-        Never above the lowest proposal of the up window, never below the highest of the down one.
+        At most the lowest proposal of the up window, at least the highest of the down window.
         """
         up = down = proposed
         for at, number in self._recommendations:
@@ -111,7 +111,7 @@ class Hpa:
         return min(max(current, up), down)
 
     def _limit(self, now: float, current: int, rules: ScalingRules, *, is_up: bool) -> int:
-        """``calculateScale{Up,Down}Limit…``: where the policies let it go within their periods."""
+        """``calculateScale{Up,Down}Limit…``: the limit that the policies set for this period."""
         if rules.select == "Disabled" or not rules.policies:
             return current
         proposals = []
@@ -124,7 +124,7 @@ class Hpa:
         return max(proposals) if is_up == (rules.select == "Max") else min(proposals)
 
     def _store(self, now: float, change: int) -> None:
-        """``storeScaleEvent``; events older than every policy's period are dropped."""
+        """``storeScaleEvent``; events older than the longest policy period are dropped."""
         if change > 0:
             self._ups.append(_Event(now, change))
         elif change < 0:
@@ -140,8 +140,8 @@ def wanted_replicas(
 ) -> int:
     """``GetExternalPerPodMetricReplicas``: ceil(metric / target), unless that is within tolerance.
 
-    The tolerance is on metric / (target x current), so with few pods a larger surplus is needed:
-    one pod becomes two above 1.1 times the target, eleven become twelve above 12.1 times.
+    The tolerance applies to metric / (target x current): one pod becomes two above 1.1 times the
+    target, and eleven pods become twelve above 12.1 times the target.
     """
     ratio = metric / (target * current)
     if 1.0 - down <= ratio <= 1.0 + up:

@@ -1,4 +1,4 @@
-"""A ScaledObject as the simulator understands it: read strictly, nothing silently left out.
+"""Parses a ScaledObject for the simulator; unknown fields are errors, none is ignored silently.
 
 Fields, defaults and rules are those of KEDA 2.21 (``apis/keda/v1alpha1/scaledobject_types.go``,
 ``kafkaMetadata`` in ``pkg/scalers/kafka_scaler.go``) and of Kubernetes 1.36
@@ -26,12 +26,12 @@ _IRRELEVANT: Final = (
     "topicFromEnv version sasl tls unsafeSsl saslTokenProvider awsRegion fullMetadata "
     "offsetResetPolicy scaleToZeroOnInvalidOffset"
 )
-"""Trigger fields that say how lag is read, or matter only before a group's first commit."""
+"""Trigger fields for the connection, or that matter only before a group's first commit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """One step limit: so many pods, or per cent of them, within ``period_seconds``."""
+    """A limit for one step: a number or a percentage of pods within ``period_seconds``."""
 
     kind: PolicyType
     value: int
@@ -40,9 +40,9 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class ScalingRules:
-    """``behavior.scaleUp`` or ``.scaleDown`` with the defaults filled in.
+    """``behavior.scaleUp`` or ``.scaleDown``, with defaults applied.
 
-    ``stabilization_seconds`` None: as the controller manager is configured (300 s).
+    If ``stabilization_seconds`` is None, the controller manager's setting applies (300 s).
     """
 
     stabilization_seconds: int | None
@@ -53,7 +53,7 @@ class ScalingRules:
 
 @dataclass(frozen=True, slots=True)
 class Behavior:
-    """Both directions."""
+    """The rules for both directions."""
 
     up: ScalingRules
     down: ScalingRules
@@ -68,7 +68,7 @@ DEFAULT_DOWN: Final = ScalingRules(None, "Max", (Policy("Percent", 100, 15),), D
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """How many pods while lag cannot be read."""
+    """The number of pods while the lag cannot be read."""
 
     failure_threshold: int
     replicas: int
@@ -77,7 +77,7 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class KafkaTrigger:
-    """What decides of a ``kafka`` trigger's metadata."""
+    """The metadata of a ``kafka`` trigger that affects decisions."""
 
     lag_threshold: int = 10
     activation_lag_threshold: int = 0
@@ -101,24 +101,26 @@ class Autoscaler:
     fallback: Fallback | None = None
     behavior: Behavior | None = None
     notes: tuple[str, ...] = field(default=())
-    """What the manifest says and nothing will do; for the reader."""
+    """Messages for the user about fields that have no effect."""
 
     @property
     def hpa_min(self) -> int:
-        """The HPA's minReplicas: it never goes to 0, KEDA itself does."""
+        """The HPA's minReplicas: only KEDA scales to 0, the HPA never does."""
         return self.min_replicas or 1
 
 
 def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
-    """The autoscaler of a ScaledObject.
+    """Parse a ScaledObject.
 
     Raises:
-        UsageError: a field is unknown, wrong or one the simulator cannot follow; it is named.
+        UsageError: a field is unknown, invalid or not simulated; the message names it.
     """
     name = str(_mapping(document, "metadata").get("name", "(unnamed)"))
     for note in _mapping(document, "metadata", {}).get("annotations") or {}:
         if str(note).startswith("autoscaling.keda.sh/paused"):
-            raise UsageError(f"{name}: a paused ScaledObject ({note}) decides nothing")
+            raise UsageError(
+                f"{name}: the ScaledObject is paused ({note}), so it makes no decisions"
+            )
     spec = _mapping(document, "spec")
     _only(
         spec,
@@ -133,13 +135,13 @@ def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
         raise UsageError(f"spec.minReplicaCount is {low}, spec.maxReplicaCount {high}")
     if idle is not None and (idle or not low):
         raise UsageError(
-            f"spec.idleReplicaCount is {idle}: only 0 below a minReplicaCount of 1 or more works, "
-            "the HPA raises any other to minReplicaCount"
+            f"spec.idleReplicaCount is {idle}: only 0 with a minReplicaCount of 1 or more works, "
+            "because the HPA raises any other value to minReplicaCount"
         )
     notes = []
     if low >= 1 and idle is None and {"pollingInterval", "cooldownPeriod"} & spec.keys():
         notes.append(
-            "pollingInterval and cooldownPeriod decide nothing while minReplicaCount is 1 or more"
+            "pollingInterval and cooldownPeriod have no effect while minReplicaCount is 1 or more"
         )
     return Autoscaler(
         name,
@@ -158,7 +160,7 @@ def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
 def _trigger(spec: Mapping[str, Any]) -> KafkaTrigger:
     triggers = spec.get("triggers")
     if not isinstance(triggers, list) or len(triggers) != 1:
-        raise UsageError("spec.triggers must be a list of one trigger: several are not simulated")
+        raise UsageError("spec.triggers must be a list of one trigger: more are not simulated")
     where = "spec.triggers[0]"
     trigger = _as_mapping(triggers[0], where)
     _only(trigger, where, "type name metadata authenticationRef metricType useCachedMetrics")
@@ -182,7 +184,9 @@ def _kafka(metadata: Mapping[str, Any], where: str) -> KafkaTrigger:
     _only(metadata, where, f"{ours} {_IRRELEVANT} partitionLimitation")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise UsageError(f"{where}.{key} must be a string (in quotes), as the API server asks")
+            raise UsageError(
+                f"{where}.{key} must be a string (in quotes), as the API server requires"
+            )
     trigger = KafkaTrigger(
         _number(metadata, where, "lagThreshold", 10),
         _number(metadata, where, "activationLagThreshold", 0),
@@ -238,7 +242,7 @@ def _behavior(spec: Mapping[str, Any]) -> Behavior | None:
 
 
 def _rules(behavior: Mapping[str, Any], name: str, default: ScalingRules) -> ScalingRules:
-    """Unset fields take the API server's defaults (``copyHPAScalingRules``)."""
+    """Parse rules; unset fields have the API server's defaults (``copyHPAScalingRules``)."""
     rules = _mapping(behavior, name, {})
     _only(rules, name, "stabilizationWindowSeconds policies selectPolicy tolerance")
     select = rules.get("selectPolicy", default.select)
@@ -276,7 +280,7 @@ def _policy(item: Any, name: str) -> Policy:
 
 def _only(mapping: Mapping[str, Any], where: str, known: str) -> None:
     if odd := sorted(str(key) for key in mapping.keys() - set(known.split())):
-        raise UsageError(f"{where}: not known to the simulator: {', '.join(odd)}")
+        raise UsageError(f"{where}: unknown to the simulator: {', '.join(odd)}")
 
 
 def _as_mapping(value: Any, where: str) -> Mapping[str, Any]:
@@ -293,7 +297,7 @@ def _mapping(
 
 
 def _whole(parent: Mapping[str, Any], where: str, default: Any) -> Any:
-    """A whole number of at least 0, or the default when unset (which may be None)."""
+    """A whole number of 0 or more, or the default, which may be None, if unset."""
     value = parent.get(where.rpartition(".")[2], default)
     if value is default:
         return default

@@ -10,10 +10,10 @@ from stream_scorer.errors import UsageError
 
 
 def load_scaled_object(path: Path, name: str | None = None) -> Autoscaler:
-    """The one ScaledObject in a YAML file (``kustomize build`` output, or a manifest alone).
+    """Load the ScaledObject from a YAML file (``kustomize build`` output or a single manifest).
 
     Raises:
-        UsageError: the file cannot be read, or holds none or several of them.
+        UsageError: the file cannot be read, or does not contain exactly one ScaledObject.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -26,7 +26,7 @@ def load_scaled_object(path: Path, name: str | None = None) -> Autoscaler:
     if len(found) != 1:
         wanted = "ScaledObject" if name is None else f"ScaledObject {name}"
         hint = "; choose with --name" if len(found) > 1 else ""
-        raise UsageError(f"{path} holds {len(found)} documents of kind {wanted}, not one{hint}")
+        raise UsageError(f"{path} has {len(found)} documents of kind {wanted}, not one{hint}")
     if not str(found[0].get("apiVersion", "")).startswith("keda.sh/"):
         raise UsageError(
             f"{path}: apiVersion {found[0].get('apiVersion')!r} is not keda.sh/v1alpha1"
@@ -38,21 +38,21 @@ def _parse_yaml(path: Path, text: str) -> list[Any]:
     try:
         import yaml
     except ImportError as error:
-        raise UsageError("keda-sim reads YAML and needs PyYAML: pip install pyyaml") from error
+        raise UsageError("keda-sim requires PyYAML to read YAML: pip install pyyaml") from error
 
     class StrictLoader(yaml.SafeLoader):
-        """Refuses a key that stands twice in one mapping, as kubectl does."""
+        """Rejects duplicate keys in a mapping, as kubectl does."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
             twice = sorted({str(key) for key in keys if keys.count(key) > 1})
             if twice:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {', '.join(twice)} stands twice", node.start_mark
+                    None, None, f"duplicate key {', '.join(twice)}", node.start_mark
                 )
             return super().construct_mapping(node, deep)
 
     try:
         return list(yaml.load_all(text, Loader=StrictLoader))
     except yaml.YAMLError as error:
-        raise UsageError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+        raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -1,4 +1,4 @@
-"""Curves over time as one SVG: panels above each other, on the same seconds."""
+"""Draws curves over time as one SVG, in panels with a common time axis."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Values at moments; a step holds its value until the next."""
+    """Values over time; a step curve keeps its value until the next point."""
 
     name: str
     points: Sequence[Point]
@@ -30,14 +30,14 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Panel:
-    """Curves with a common scale from 0."""
+    """Curves with a common scale that starts at 0."""
 
     title: str
     curves: Sequence[Curve]
 
 
 def draw(title: str, panels: Sequence[Panel]) -> str:
-    """An SVG document."""
+    """Draw the panels; returns an SVG document."""
     end = max((t for p in panels for c in p.curves for t, _ in c.points), default=1.0) or 1.0
     top = 66
     parts = []
@@ -80,7 +80,7 @@ def _panel(panel: Panel, top: int, end: float) -> str:
 
 
 def _corners(curve: Curve) -> list[Point]:
-    """The points to join: a corner at each step, and nothing where the line only goes on."""
+    """The points of the line: a corner at each step, and no points inside a flat part."""
     points = list(curve.points)
     if curve.is_step:
         corners = points[:1]

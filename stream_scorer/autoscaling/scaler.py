@@ -1,6 +1,6 @@
-"""The metric that KEDA's Kafka scaler makes of lag.
+"""The metric that KEDA's Kafka scaler computes from lag.
 
-After KEDA 2.21, ``pkg/scalers/kafka_scaler.go`` (``getTotalLag``, ``getLagForPartition``); its
+Follows KEDA 2.21, ``pkg/scalers/kafka_scaler.go`` (``getTotalLag``, ``getLagForPartition``); its
 fields: https://keda.sh/docs/2.21/scalers/apache-kafka/.
 """
 
@@ -14,38 +14,38 @@ from stream_scorer.autoscaling.manifest import Fallback, KafkaTrigger
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one query of the trigger gives."""
+    """The result of one query of the trigger."""
 
     metric: int
     is_active: bool
 
 
 class KafkaScaler:
-    """The scaler's memory: committed offsets at the query before (``excludePersistentLag``)."""
+    """The scaler's state: committed offsets at the last query (for ``excludePersistentLag``)."""
 
     def __init__(self, trigger: KafkaTrigger) -> None:
         self._trigger = trigger
-        self._before: dict[int, int] = {}
+        self._last_committed: dict[int, int] = {}
 
     def read(self, lags: Sequence[int], committed: Sequence[int]) -> Reading:
-        """Lag and committed offset of each partition, as they are now."""
-        counted = self._without_stuck(lags, committed)
+        """Compute the metric from the current lag and committed offset of each partition."""
+        counted = self._without_persistent_lag(lags, committed)
         metric = bounded_lag(self._trigger, counted)
         return Reading(metric, sum(lags) > self._trigger.activation_lag_threshold)
 
-    def _without_stuck(self, lags: Sequence[int], committed: Sequence[int]) -> list[int]:
+    def _without_persistent_lag(self, lags: Sequence[int], committed: Sequence[int]) -> list[int]:
         if not self._trigger.exclude_persistent_lag:
             return list(lags)
         counted = []
         for partition, (lag, offset) in enumerate(zip(lags, committed, strict=True)):
-            stuck = self._before.get(partition) == offset
-            self._before[partition] = offset
-            counted.append(0 if stuck else lag)
+            is_stuck = self._last_committed.get(partition) == offset
+            self._last_committed[partition] = offset
+            counted.append(0 if is_stuck else lag)
         return counted
 
 
 def bounded_lag(trigger: KafkaTrigger, lags: Sequence[int]) -> int:
-    """The sum, raised to an even distribution and bounded by partitions as the trigger asks."""
+    """The total lag, rounded up to an even distribution and bounded as the trigger specifies."""
     total, partitions, threshold = sum(lags), len(lags), trigger.lag_threshold
     if trigger.ensure_even_distribution:
         fitting = (n for n in divisors(partitions) if n * threshold >= total)
@@ -55,17 +55,17 @@ def bounded_lag(trigger: KafkaTrigger, lags: Sequence[int]) -> int:
     bound = partitions
     if trigger.limit_to_partitions_with_lag:
         bound = sum(lag > 0 for lag in lags)
-    # Whole division, as there: up to threshold - 1 records above the bound pass.
+    # Integer division, as in KEDA: up to threshold - 1 records above the bound pass.
     return bound * threshold if total // threshold > bound else total
 
 
 def divisors(number: int) -> list[int]:
-    """Every number of consumers that gives each the same number of partitions."""
+    """All numbers of consumers that divide the partitions evenly."""
     return [n for n in range(1, number + 1) if number % n == 0]
 
 
 def fallback_replicas(fallback: Fallback, current: int) -> int:
-    """``doFallback``: the pods a metric is made up for while lag cannot be read."""
+    """``doFallback``: the number of pods while the lag cannot be read."""
     if fallback.behavior == "currentReplicas":
         return current
     if fallback.behavior == "currentReplicasIfHigher":

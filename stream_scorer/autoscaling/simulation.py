@@ -17,7 +17,7 @@ TICK_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
-    """What the manifest does not say. Times in seconds, rates in records a second."""
+    """Settings that are not in the manifest. Times in seconds, rates in records per second."""
 
     capacity: float
     partitions: int
@@ -29,7 +29,7 @@ class SimulationOptions:
     sync_offset_seconds: float = 0.0
     downscale_seconds: float = DOWNSCALE_STABILIZATION_SECONDS
     outage: tuple[float, float] | None = None
-    """(begin, end) of a time in which KEDA cannot read the lag."""
+    """(begin, end) of a period in which KEDA cannot read the lag."""
     first_replicas: int | None = None
 
 
@@ -47,7 +47,7 @@ class Step:
 
 
 def simulate(autoscaler: Autoscaler, trace: Trace, options: SimulationOptions) -> list[Step]:
-    """Every second from 0 to the end of the trace and ``settle_seconds`` more."""
+    """Simulate each second from 0 to ``settle_seconds`` after the end of the trace."""
     return _Simulation(autoscaler, trace, options).run()
 
 
@@ -63,7 +63,7 @@ class _Simulation:
         )
         first = options.first_replicas
         self._replicas = autoscaler.min_replicas if first is None else first
-        self._starting: deque[float] = deque()  # when each pod will be a member
+        self._starting: deque[float] = deque()  # when each pod becomes a member
         self._failures = 0
         self._active_at = 0.0
         self._next_sync = options.sync_offset_seconds
@@ -111,7 +111,7 @@ class _Simulation:
             self._sync(now)
 
     def _sync(self, now: float) -> None:
-        """The HPA asks KEDA, which reads the lag there and then: no polling interval between."""
+        """The HPA queries KEDA, which reads the lag immediately, without a polling interval."""
         metric: float | None = None
         if self._replicas:
             metric = self._metric(now)
@@ -129,18 +129,18 @@ class _Simulation:
         return fallback_replicas(fallback, self._replicas) * self._autoscaler.trigger.lag_threshold
 
     def _poll(self, now: float) -> None:
-        """``RequestScale`` of KEDA's scale loop: only to and from zero or idleReplicaCount."""
+        """``RequestScale`` of KEDA's scale loop: scales only to and from 0 or idleReplicaCount."""
         auto = self._autoscaler
         if (auto.min_replicas and auto.idle_replicas is None) or self._is_out(now):
             return
         active = self._scaler.read(self._group.lags, self._group.committed).is_active
-        resting = auto.idle_replicas or 0
+        idle = auto.idle_replicas or 0
         if active:
             self._active_at = now
-            if self._replicas <= resting:
+            if self._replicas <= idle:
                 self._scale(now, auto.min_replicas or 1)
-        elif self._replicas > resting and now - self._active_at > auto.cooldown_seconds:
-            self._scale(now, resting)
+        elif self._replicas > idle and now - self._active_at > auto.cooldown_seconds:
+            self._scale(now, idle)
 
     def _is_out(self, now: float) -> bool:
         outage = self._options.outage
@@ -150,6 +150,6 @@ class _Simulation:
         for _ in range(self._replicas, replicas):
             self._starting.append(now + self._options.pod_start_seconds)
         for _ in range(replicas, self._replicas):
-            if self._starting:  # a pod that does not work yet is the first to go
+            if self._starting:  # pods that are still starting are removed first
                 self._starting.pop()
         self._replicas = replicas

@@ -1,4 +1,4 @@
-"""What a simulation came to, in a few figures."""
+"""Key figures of a simulation."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stream_scorer.autoscaling.simulation import TICK_SECONDS, Step
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """A simulation in figures; None: it did not happen."""
+    """Key figures of a simulation; None: it never happened."""
 
     peak_lag: int
     max_delay_seconds: float
@@ -26,7 +26,7 @@ class Summary:
 
 
 def summarize(ticks: Sequence[Step], lag_threshold: int) -> Summary:
-    """The figures of a run. Above the threshold: more lag than ``lag_threshold`` for each pod."""
+    """Summarize a run. Above the threshold means more lag than ``lag_threshold`` per pod."""
     counts = [tick.replicas for tick in ticks]
     first, top = counts[0], max(counts)
     reached = next((t.second for t in ticks if t.replicas == top), None) if top > first else None

@@ -1,4 +1,4 @@
-"""Traces of load: from a CSV file, or made from a short description."""
+"""Load traces, from a CSV file or generated from a short description."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from typing import Final
 
 from stream_scorer.errors import UsageError
 
-_DAY_STEPS: Final = 96  # a quarter of an hour each, of a day
+_DAY_STEPS: Final = 96  # steps of a quarter of an hour
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """Records a second from each moment until the next; the last one holds on."""
+    """The rate in records per second from each time until the next; the last rate stays."""
 
     seconds: tuple[float, ...]
     rates: tuple[float, ...]
 
     def rate_at(self, now: float) -> float:
-        """Records a second at ``now``; 0 before the first moment."""
+        """Records per second at ``now``; 0 before the first time."""
         place = bisect_right(self.seconds, now) - 1
         return self.rates[place] if place >= 0 else 0.0
 
     @property
     def end(self) -> float:
-        """The last moment at which the rate changes."""
+        """The last time at which the rate changes."""
         return self.seconds[-1]
 
 
@@ -37,12 +37,12 @@ def open_trace(text: str) -> Trace:
     """``burst:…``, ``steady:…``, ``day:…`` or the path of a CSV file.
 
     Raises:
-        UsageError: it is none of them, or what is wrong in it and where.
+        UsageError: the text is none of them, or the trace is invalid; the message says where.
     """
     kind, colon, parameters = text.partition(":")
-    if colon and kind in _MADE and not Path(text).exists():
-        make, defaults = _MADE[kind]
-        return make(_parameters(kind, parameters, defaults))
+    if colon and kind in _GENERATORS and not Path(text).exists():
+        generate, defaults = _GENERATORS[kind]
+        return generate(_parameters(kind, parameters, defaults))
     return _read(Path(text))
 
 
@@ -56,14 +56,14 @@ def _steady(given: Mapping[str, float]) -> Trace:
 
 
 def _day(given: Mapping[str, float]) -> Trace:
-    """A sine: lowest at the start, highest in the middle."""
+    """A sine wave: lowest at the start, highest in the middle."""
     length, low, high = given["seconds"], given["low"], given["high"]
     at = [length * step / _DAY_STEPS for step in range(_DAY_STEPS + 1)]
     rates = [low + (high - low) * (1 - math.cos(2 * math.pi * t / length)) / 2 for t in at]
     return Trace(tuple(at), tuple(rates))
 
 
-_MADE: Final[dict[str, tuple[Callable[[Mapping[str, float]], Trace], dict[str, float]]]] = {
+_GENERATORS: Final[dict[str, tuple[Callable[[Mapping[str, float]], Trace], dict[str, float]]]] = {
     "burst": (_burst, {"base": 1000, "peak": 100_000, "start": 60, "seconds": 120}),
     "steady": (_steady, {"rate": 10_000, "seconds": 600}),
     "day": (_day, {"low": 1000, "high": 100_000, "seconds": 86_400}),
@@ -99,11 +99,11 @@ def _trace(path: Path, rows: Sequence[Sequence[str]]) -> Trace:
     for number, row in enumerate(rows, 1):
         where = f"{path}, record {number}"
         if len(row) != 2:
-            raise UsageError(f"{where}: not two columns")
+            raise UsageError(f"{where}: must have two columns")
         at.append(_not_negative(row[0], where))
         rates.append(_not_negative(row[1], where))
         if len(at) > 1 and at[-1] <= at[-2]:
-            raise UsageError(f"{where}: seconds must grow from line to line")
+            raise UsageError(f"{where}: seconds must increase from line to line")
     if not at:
         raise UsageError(f"{path}: no records")
     return Trace(tuple(at), tuple(rates))

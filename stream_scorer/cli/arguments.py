@@ -1,4 +1,4 @@
-"""Argument types of the command line; each refuses with a message of its own."""
+"""Argument types of the command line; each has its own error message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def positive(text: str) -> int:
 
 
 def whole(text: str) -> int:
-    """A whole number, 0 included."""
+    """A whole number of 0 or more."""
     if not text.isascii() or not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
@@ -23,7 +23,7 @@ def port(text: str) -> int:
     """A TCP port."""
     number = positive(text)
     if number > 65535:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a port")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port number")
     return number
 
 
@@ -39,7 +39,7 @@ def rate(text: str) -> float:
 
 
 def past_time(text: str) -> int:
-    """Epoch milliseconds of a time or of an age such as ``36h``."""
+    """Epoch milliseconds of a time, or of an age such as ``36h``."""
     from stream_scorer.cli.times import parse_time
 
     try:

@@ -1,4 +1,4 @@
-"""What the commands share: their words to the user, and topics that must exist."""
+"""Output functions that the commands share."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import orjson
 
 
 def say(line: str = "") -> None:
-    """One line of a command's result on standard output, there at once for a reader in a pipe."""
+    """Print one line of a command's result on standard output, flushed for readers of a pipe."""
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
 def say_json(value: Any) -> None:
-    """One JSON value on one line of standard output."""
+    """Print a JSON value on one line of standard output."""
     say(orjson.dumps(value).decode())
 
 
 def note(line: str) -> None:
-    """A word to the person at the terminal; never part of the result."""
+    """Print a message for the user on standard error; it is not part of the result."""
     sys.stderr.write(line + "\n")
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:
-    """Rows as lines whose columns line up; the columns numbered in ``right`` end flush."""
+    """Rows as lines with aligned columns; the columns numbered in ``right`` are right-aligned."""
     if not rows:
         return []
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -39,6 +39,11 @@ def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[st
     ]
 
 
+def plural(noun: str, number: int) -> str:
+    """The noun in the form that fits the number."""
+    return noun if number == 1 else noun + "s"
+
+
 def count_noun(number: int, noun: str) -> str:
     """``1 transaction``, ``1,200 transactions``."""
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
+    return f"{number:,} {plural(noun, number)}"

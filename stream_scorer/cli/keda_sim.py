@@ -1,4 +1,4 @@
-"""``stream-scorer keda-sim``: what KEDA and the HPA would make of a load, without a cluster."""
+"""``stream-scorer keda-sim``: simulates how KEDA and the HPA scale under a load."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from stream_scorer.errors import UsageError
 
 
 def run_keda_sim(args: argparse.Namespace) -> int:
-    """Simulate and tell."""
+    """``keda-sim``: run the simulation and print its results."""
     autoscaler = load_scaled_object(args.manifest, args.name)
     trace = open_trace(args.trace)
     options = build_options(args)
@@ -32,18 +32,18 @@ def run_keda_sim(args: argparse.Namespace) -> int:
     if args.json:
         say_json({"summary": asdict(summary), "ticks": [asdict(tick) for tick in ticks]})
         return 0
-    _tell(autoscaler, trace, options, ticks, summary)
+    _print(autoscaler, trace, options, ticks, summary)
     return 0
 
 
 def build_options(args: argparse.Namespace) -> SimulationOptions:
-    """The command line's figures.
+    """The simulation options from the command line.
 
     Raises:
-        UsageError: one of them cannot be.
+        UsageError: a value is not valid.
     """
     if args.hot_share is not None and not 0 < args.hot_share <= 1:
-        raise UsageError(f"--hot-share {args.hot_share:g} is not above 0 and at most 1")
+        raise UsageError(f"--hot-share {args.hot_share:g} must be above 0 and at most 1")
     outage = None
     if args.outage:
         begin, _, seconds = args.outage.partition(":")
@@ -70,10 +70,12 @@ def picture(autoscaler: Autoscaler, ticks: Sequence[Step]) -> str:
         f"{autoscaler.name}: simulated, {low} to {high} replicas, lagThreshold "
         f"{autoscaler.trigger.lag_threshold:,}",
         [
-            Panel("Records a second", [Curve("arriving", [(t.second, t.arrivals) for t in ticks])]),
+            Panel(
+                "Records per second", [Curve("arriving", [(t.second, t.arrivals) for t in ticks])]
+            ),
             Panel("Lag, records", [Curve("lag", [(t.second, t.lag) for t in ticks])]),
             Panel(
-                "Oldest waiting record, seconds",
+                "Age of the oldest waiting record, seconds",
                 [Curve("delay", [(t.second, t.delay_seconds) for t in ticks])],
             ),
             Panel(
@@ -94,7 +96,7 @@ def _write(path: Path, text: str) -> None:
         raise UsageError(f"cannot write {path}: {error}") from error
 
 
-def _tell(
+def _print(
     autoscaler: Autoscaler,
     trace: Trace,
     options: SimulationOptions,
@@ -102,7 +104,7 @@ def _tell(
     summary: Summary,
 ) -> None:
     head = ("second", "records/s", "lag", "delay", "replicas", "working")
-    rows = [head, *(_row(tick) for tick in _telling(ticks))]
+    rows = [head, *(_row(tick) for tick in _key_ticks(ticks))]
     for line in aligned(rows, right=range(len(head))):
         say(line)
     say()
@@ -112,8 +114,8 @@ def _tell(
         note(text)
 
 
-def _telling(ticks: Sequence[Step]) -> Iterator[Step]:
-    """The first and last second, each change of replicas, and the peak of lag."""
+def _key_ticks(ticks: Sequence[Step]) -> Iterator[Step]:
+    """The first and the last second, every change of replicas, and the peak of the lag."""
     peak = max(ticks, key=lambda tick: tick.lag)
     before = None
     for tick in ticks:
@@ -139,13 +141,13 @@ def _facts(summary: Summary, autoscaler: Autoscaler) -> Iterator[tuple[str, str]
     yield "peak lag", f"{summary.peak_lag:,} records"
     yield "longest delay", f"{summary.max_delay_seconds:,.0f} s"
     yield (
-        f"above {threshold:,} records a pod",
+        f"lag above {threshold:,} records per pod",
         f"{summary.seconds_above_threshold * TICK_SECONDS:,.0f} s",
     )
     yield "replicas", f"{summary.min_replicas} to {summary.max_replicas}"
-    yield "most replicas after", _seconds(summary.seconds_to_max_replicas)
-    yield "back to the first number after", _seconds(summary.seconds_back_to_first_replicas)
-    yield "changes (each a rebalance)", str(summary.changes_of_replicas)
+    yield "time to the most replicas", _seconds(summary.seconds_to_max_replicas)
+    yield "time back to the first number", _seconds(summary.seconds_back_to_first_replicas)
+    yield "rebalances", str(summary.changes_of_replicas)
     yield "pod-seconds", f"{summary.pod_seconds:,} ({summary.pod_seconds / 3600:,.1f} pod-hours)"
     yield "lag at the end", f"{summary.lag_at_end:,} records"
 
@@ -157,24 +159,24 @@ def _seconds(value: float | None) -> str:
 def _advice(
     autoscaler: Autoscaler, trace: Trace, options: SimulationOptions, summary: Summary
 ) -> Iterator[str]:
-    """What a person should notice in the figures."""
+    """Warnings about the results."""
     usable = min(autoscaler.max_replicas, options.partitions)
     if autoscaler.max_replicas > options.partitions:
         yield (
             f"maxReplicaCount is {autoscaler.max_replicas}, but {options.partitions} partitions "
-            "keep no more pods than that at work"
+            f"can keep only {options.partitions} pods busy"
         )
-    lasting = trace.rates[-1]
-    if lasting > usable * options.capacity:
+    sustained = trace.rates[-1]
+    if sustained > usable * options.capacity:
         yield (
-            f"{lasting:,.0f} records/s lasting need {math.ceil(lasting / options.capacity)} pods; "
-            f"at most {usable} can work"
+            f"a sustained {sustained:,.0f} records/s need "
+            f"{math.ceil(sustained / options.capacity)} pods; at most {usable} can be busy"
         )
     hot = options.hot_share
     if hot is not None and max(trace.rates) * hot > options.capacity:
         yield (
-            f"the hot partition gets up to {max(trace.rates) * hot:,.0f} records/s, one pod does "
-            f"{options.capacity:,.0f}: more pods do not help it"
+            f"the hot partition gets up to {max(trace.rates) * hot:,.0f} records/s, but one pod "
+            f"processes {options.capacity:,.0f}: more pods do not help"
         )
     if summary.lag_at_end > autoscaler.trigger.lag_threshold * max(1, usable):
-        yield "the lag was not worked off by the end: give more --settle-seconds or more capacity"
+        yield "the lag was not cleared by the end: increase --settle-seconds or the capacity"

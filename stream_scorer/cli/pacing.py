@@ -1,4 +1,4 @@
-"""A steady rate."""
+"""Sends at a steady rate."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Callable
 from typing import Final
 
 STALL_SECONDS: Final = 1.0
-"""Being later than this is a stall: the schedule starts anew instead of catching up in a burst."""
+"""A longer delay is a stall: the schedule restarts instead of catching up in a burst."""
 
 SERVE_SECONDS: Final = 0.2
-"""How often callbacks are served and progress is told at least."""
+"""Longest interval between two times that callbacks are served and progress is reported."""
 
 
 class Pacer:
-    """Says when the next record is due, and waits for it.
+    """Waits until the next record is due.
 
     Args:
-        rate: records a second; None: as fast as it goes.
-        wait: waits up to so many seconds; 0 only serves what is pending.
+        rate: records per second; None: as fast as possible.
+        wait: waits up to the given number of seconds; 0 only serves pending callbacks.
         clock: monotonic seconds.
     """
 
@@ -35,7 +35,7 @@ class Pacer:
         self._served = self._due
 
     def before_next(self) -> bool:
-        """Wait until the next record is due; True some times a second, to tell progress."""
+        """Wait until the next record is due; True a few times per second, to report progress."""
         now = self._clock()
         served = False
         if self._interval:

@@ -1,4 +1,4 @@
-"""``stream-scorer produce``: transactions from IEEE-CIS CSVs to the input topic."""
+"""``stream-scorer produce``: sends transactions from IEEE-CIS CSV files to the input topic."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from stream_scorer.settings import GroupSettings
 WireFormat = Literal["avro", "json"]
 OnProgress = Callable[["Produced"], None]
 
-FLUSH_SECONDS: Final = 30.0  # for what is still in flight at the end
-_QUEUE_FULL_SECONDS: Final = 0.1  # librdkafka's queue is full: wait for deliveries this long
+FLUSH_SECONDS: Final = 30.0  # for records in flight at the end
+_QUEUE_FULL_SECONDS: Final = 0.1  # how long to wait for deliveries when librdkafka's queue is full
 _CARD: Final = NUMBER_INDEX["card1"]
 
 
 @dataclass(slots=True)
 class Produced:
-    """What happened to the transactions so far; every one sent ends delivered or failed."""
+    """Counts of transactions; each one sent is eventually delivered or failed."""
 
     sent: int = 0
     delivered: int = 0
@@ -56,8 +56,8 @@ class Produced:
 def card_keys(batch: TransactionBatch) -> list[bytes | None]:
     """The record keys of a batch: ``card1`` as a decimal integer, never ``13926.0``.
 
-    A transaction without ``card1`` has no card to stay in order with: its key is None, and the
-    partitioner spreads those evenly.
+    A transaction without ``card1`` needs no order: its key is None, and the partitioner distributes
+    such records evenly.
     """
     cards = batch.numbers[:, _CARD]
     return [
@@ -77,28 +77,28 @@ def produce_batches(
     on_progress: OnProgress | None = None,
     is_stopping: Callable[[], bool] = lambda: False,
 ) -> Produced:
-    """Send transactions, at a steady ``rate`` a second if given, and wait for their delivery.
+    """Send transactions, at a steady ``rate`` if given, and wait for their delivery.
 
     Args:
-        producer: idempotent, partitioning by murmur2 (:func:`open_producer`).
-        topic: where they go.
-        batches: the transactions, in order; encoded a whole batch at a time.
+        producer: idempotent, with the murmur2 partitioner (:func:`open_producer`).
+        topic: the topic to send to.
+        batches: the transactions, in order; encoded batch by batch.
         fmt: the wire format.
-        rate: records a second; after a stall it goes on at this rate, without a burst.
-        schema_id: of the registered transaction schema; None: single-object encoding.
-        on_progress: told the counts some times a second.
-        is_stopping: asked before each record.
+        rate: records per second; after a stall, sending continues at this rate without a burst.
+        schema_id: id of the registered transaction schema; None: single-object encoding.
+        on_progress: called with the counts a few times per second.
+        is_stopping: checked before each record.
 
     Returns:
         The counts; every transaction sent was delivered or failed.
 
     Raises:
-        Interrupted: it was told to stop; what was sent has been flushed, and the counts are
-            in it.
+        Interrupted: ``is_stopping`` returned True; records already sent were flushed, and the
+            exception has the counts.
     """
     produced = Produced()
     pacer = Pacer(rate, wait=producer.poll)
-    tell = on_progress or (lambda _: None)
+    report = on_progress or (lambda _: None)
     for batch in batches:
         values = (
             encode_transactions(batch, schema_id)
@@ -107,18 +107,18 @@ def produce_batches(
         )
         for key, value in zip(card_keys(batch), values, strict=True):
             if pacer.before_next():
-                tell(produced)
+                report(produced)
             if is_stopping():
-                _finish(producer, produced, tell)
+                _finish(producer, produced, report)
                 raise Interrupted(produced)
             _send(producer, topic, key, value, produced)
-        tell(produced)
-    _finish(producer, produced, tell)
+        report(produced)
+    _finish(producer, produced, report)
     return produced
 
 
 class Interrupted(KeyboardInterrupt):
-    """Told to stop while producing: what was sent has been flushed."""
+    """Producing was stopped; records already sent were flushed."""
 
     def __init__(self, produced: Produced) -> None:
         super().__init__()
@@ -134,29 +134,29 @@ def _send(
         except BufferError:
             producer.poll(_QUEUE_FULL_SECONDS)
             continue
-        except KafkaException as error:  # larger than the producer may send, for one
+        except KafkaException as error:  # for example, the record is too large
             produced.on_delivery(error.args[0], None)
         produced.sent += 1
         return
 
 
-def _finish(producer: Producer, produced: Produced, tell: OnProgress) -> None:
-    """Wait for the deliveries; what is not there in time counts as failed."""
+def _finish(producer: Producer, produced: Produced, report: OnProgress) -> None:
+    """Wait for deliveries; records that are not acknowledged in time count as failed."""
     deadline = time.monotonic() + FLUSH_SECONDS
     while producer.flush(0.2) and time.monotonic() < deadline:
-        tell(produced)
+        report(produced)
     if lost := produced.sent - produced.delivered - produced.failed:
         produced.failed += lost
         produced.first_error = produced.first_error or (
             f"no acknowledgement within {FLUSH_SECONDS:.0f} s"
         )
-    tell(produced)
+    report(produced)
 
 
 def first_rows(
     batches: Iterable[TransactionBatch], limit: int | None
 ) -> Iterator[TransactionBatch]:
-    """The first ``limit`` transactions; all of them when it is None."""
+    """The first ``limit`` transactions; all if it is None."""
     left = limit
     for batch in batches:
         if left is None:
@@ -169,7 +169,7 @@ def first_rows(
 
 
 def run_produce(args: argparse.Namespace) -> int:
-    """``produce FILE.csv``; exit code 1 when a transaction was not delivered."""
+    """``produce FILE.csv``: exit code 1 if a transaction was not delivered."""
     settings = load_settings(GroupSettings, {"input_topic": args.topic})
     topic = settings.input_topic
     for path in (args.file, args.identity):
@@ -206,7 +206,7 @@ def _read(file: Path, identity: Path | None, *, loop: bool) -> Iterator[Transact
         from schemas.csv.codec import read_transactions
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"reading CSVs needs {error.name}: pip install 'stream-scorer[trainer]'"
+            f"reading CSV files requires {error.name}: pip install 'stream-scorer[trainer]'"
         ) from error
 
     for _ in itertools.count() if loop else range(1):

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class _Rate(ProgressColumn):
-    """Steps a second."""
+    """Steps per second."""
 
     def render(self, task: Task) -> Text:
         return Text(f"{task.speed:,.0f}/s" if task.speed else "")
@@ -32,9 +32,9 @@ class _Rate(ProgressColumn):
 def counting(
     what: str, total: int | None, count: Callable[[T], int]
 ) -> Iterator[Callable[[T], None]]:
-    """A bar with count and rate; call what is yielded with the state of affairs.
+    """A progress bar with count and rate; call the yielded function with the current state.
 
-    Nothing is drawn where standard error is no terminal.
+    Nothing is drawn if standard error is not a terminal.
     """
     console = Console(stderr=True)
     columns = (
@@ -51,7 +51,7 @@ def counting(
 
 @contextmanager
 def adding(what: str) -> Iterator[Callable[[int], None]]:
-    """A count without a known end; call what is yielded with how many came on top."""
+    """A count without a known total; call the yielded function with each increment."""
     seen = 0
     with counting(what, None, int) as show:
 

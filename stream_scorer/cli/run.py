@@ -19,12 +19,13 @@ from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import ScorerSettings
 
 SWITCH_SECONDS: Final = 0.0002
-"""How long one thread may keep the interpreter while another wants it. At Python's 5 ms the thread
-that scores waits, after every compiled loop, for the one that publishes; this is worth a tenth."""
+"""How long a thread can hold the interpreter while another thread waits for it. With Python's
+default of 5 ms the scoring thread waits for the publishing thread after every compiled loop; the
+shorter interval raises throughput by a tenth."""
 
 
 def run_scorer(workers: int = 1) -> int:
-    """The ``run`` command: a scorer in this process, or several in processes of their own."""
+    """The ``run`` command: one scorer in this process, or several in child processes."""
     settings = load_settings(ScorerSettings)
     configure_logging("stream-scorer", settings)
     if workers > 1:
@@ -46,28 +47,27 @@ def run_scorer(workers: int = 1) -> int:
         code = EXIT_FAILED
     logging.shutdown()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody reads it any more
+        with suppress(OSError, ValueError):  # the reader has closed the pipe
             stream.flush()
-    # Without the interpreter's own end, which takes librdkafka's clients apart while other threads
-    # are still in them. It has been seen not to come to an end itself, and a supervisor can replace
-    # only what has ended.
+    # Skip the interpreter's shutdown: it destroys librdkafka clients while other threads still use
+    # them. It was observed to hang, and a supervisor can only replace a process that has exited.
     os._exit(code)
 
 
 def run(args: argparse.Namespace) -> int:
-    """``run``: the scorer."""
+    """``run``: start the scorer."""
     return run_scorer(args.workers)
 
 
 def broker(args: argparse.Namespace) -> int:
-    """``broker``: an embedded Apache Kafka."""
+    """``broker``: start an embedded Apache Kafka."""
     from stream_scorer.local.broker import run_broker
 
     return run_broker(args.folder, args.port)
 
 
 def demo(args: argparse.Namespace) -> int:
-    """``demo``: the whole system on this machine."""
+    """``demo``: start the complete system on this machine."""
     from stream_scorer.local.demo import DemoOptions, run_demo
 
     return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port))

@@ -12,7 +12,7 @@ from stream_scorer.cli.console import note, say, say_json
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.reader import ask_span
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.settings import load_settings
@@ -21,7 +21,7 @@ from stream_scorer.settings import GroupSettings
 TAIL_GROUP: Final = "-tail"  # added to the scorers' group id; it never joins or commits
 
 _BATCH_RECORDS: Final = 500
-_BATCH_SECONDS: Final = 0.1  # what a score waits at most before it is printed
+_BATCH_SECONDS: Final = 0.1  # longest time until a score is printed
 _HEADER: Final = (
     f"{'scored at':<12} {'transaction':>12} {'score':>7}  {'decision':<8} {'model':<6} "
     f"{'amount':>10}  {'product':<7}  reasons"
@@ -29,7 +29,7 @@ _HEADER: Final = (
 
 
 def run_tail(args: argparse.Namespace) -> int:
-    """``tail``; ends after ``--limit`` scores or with Ctrl-C."""
+    """``tail``: stops after ``--limit`` scores or at Ctrl-C."""
     settings = load_settings(GroupSettings)
     topic = settings.output_topic
     partitions = require_topics(settings, [topic])[topic]
@@ -58,7 +58,7 @@ def run_tail(args: argparse.Namespace) -> int:
 def _scores(
     consumer: Consumer, settings: GroupSettings, partitions: int, *, from_start: bool
 ) -> Iterator[dict[str, Any]]:
-    """Scores for ever; what cannot be read is told and left out."""
+    """Yield scores until the process is stopped; unreadable records are reported and skipped."""
     topic = settings.output_topic
     consumer.assign([_begin(consumer, topic, p, from_start) for p in range(partitions)])
     with using_resolver(settings, "fraud_score") as resolver:
@@ -69,18 +69,18 @@ def _scores(
                 try:
                     yield decode_record("fraud_score", message.value(), resolver)
                 except UndecodableRecord as error:
-                    note(f"{topic} {_place(message)} is no score: {error}")
+                    note(f"{topic} {_place(message)} is not a score: {error}")
 
 
 def _begin(consumer: Consumer, topic: str, partition: int, from_start: bool) -> TopicPartition:
-    # The end is asked for once and by number: a logical "end" would be taken anew whenever the
-    # first fetch is late, and scores would be passed over.
-    span = ask_span(consumer, topic, partition)
+    # Start at a fixed offset: a logical "end" offset is resolved again when the first fetch is
+    # late, and scores would be skipped.
+    span = fetch_span(consumer, topic, partition)
     return TopicPartition(topic, partition, span.low if from_start else span.high)
 
 
 def score_line(score: Mapping[str, Any]) -> str:
-    """One score as a line whose columns line up; amount and product are known for flagged ones."""
+    """One score as a line with aligned columns; only flagged scores have amount and product."""
     when = datetime.fromtimestamp(score["scored_at"] / 1000, UTC)
     context = score.get("context") or {}
     amount = context.get("TransactionAmt")

@@ -1,4 +1,4 @@
-"""Times as people give them on a command line."""
+"""Times on the command line."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w":
 
 
 def parse_time(text: str, now: datetime | None = None) -> int:
-    """Epoch milliseconds of an ISO 8601 time (UTC unless it says otherwise), or of ``36h`` ago.
+    """Epoch milliseconds of an ISO 8601 time (UTC by default), or of an age such as ``36h``.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: the text is neither.
     """
     if ago := _AGO.fullmatch(text):
         try:
             elapsed = timedelta(**{_UNITS[ago[2]]: int(ago[1])})
             return max(0, _milliseconds((now or datetime.now(UTC)) - elapsed))
-        except OverflowError:  # longer ago than there are dates
+        except OverflowError:  # before the first representable date
             return 0
     try:
         given = datetime.fromisoformat(text)
         return max(0, _milliseconds(given if given.tzinfo else given.replace(tzinfo=UTC)))
     except (ValueError, OverflowError):
         raise ValueError(
-            f"{text!r} is not a time: use 15m, 2h, 3d or 1w for that long ago, or ISO 8601 such as "
+            f"{text!r} is not a time: use 15m, 2h, 3d or 1w for an age, or ISO 8601 such as "
             "2026-01-31 or 2026-01-31T12:30:00Z"
         ) from None
 
 
 def format_time(milliseconds: int) -> str:
-    """ISO 8601, to the second, in UTC; a record without a timestamp has none."""
+    """ISO 8601 in UTC, to the second; ``no time`` for a record without a timestamp."""
     if milliseconds < 0:
         return "no time"
     return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _milliseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1000)
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp() * 1000)

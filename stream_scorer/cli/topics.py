@@ -1,4 +1,4 @@
-"""``stream-scorer topics``: makes the system's topics, and tells what is wrong with old ones."""
+"""``stream-scorer topics``: creates the topics, and reports problems with existing ones."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ from stream_scorer.settings import GroupSettings
 
 
 def run_create(args: argparse.Namespace) -> int:
-    """``topics create``: exit code 0, also when all were there; warnings are printed."""
+    """``topics create``: exit code 0, even if all topics existed; warnings are printed."""
     settings = load_settings(GroupSettings)
     states = ensure_topics(settings, args.partitions or DEFAULT_PARTITIONS, args.replication_factor)
     _show(states, as_json=args.json)
     have = next(state.partitions for state in states if state.name == settings.input_topic)
     if args.partitions not in (None, have):
         note(
-            f"{settings.input_topic} was there with {have} partitions and keeps them: adding some "
-            "would move cards to other partitions"
+            f"{settings.input_topic} already exists with {have} partitions and was not changed: "
+            "adding partitions would move cards to other partitions"
         )
     return 0
 
 
-def run_list(args: argparse.Namespace) -> int:
-    """``topics list``: exit code 1 when a topic is missing or does not fit."""
+def run_list_topics(args: argparse.Namespace) -> int:
+    """``topics list``: exit code 1 if a topic is missing or has warnings."""
     settings = load_settings(GroupSettings)
     states = topic_states(settings)
     missing = [name for name in wanted_topics(settings) if name not in {s.name for s in states}]
     _show(states, as_json=args.json)
     if missing and not args.json:
-        say(f"missing: {', '.join(missing)}; make them with: stream-scorer topics create")
+        say(f"missing: {', '.join(missing)}; create them with: stream-scorer topics create")
     return 1 if missing or any(state.warnings for state in states) else 0
 
 
@@ -62,7 +62,7 @@ def _show(states: list[TopicState], *, as_json: bool) -> None:
             state.name,
             f"{state.partitions} partitions",
             f"records up to {state.max_bytes / 2**20:.0f} MiB",
-            "made" if state.made else "extended" if state.extended else "",
+            "created" if state.made else "extended" if state.extended else "",
         ]
         for state in states
     ]

@@ -13,7 +13,7 @@ from stream_scorer.settings import GroupSettings
 
 
 def run_verify(args: argparse.Namespace) -> int:
-    """``verify``: exit code 0 only when nothing is wrong and not everything was left unjudged."""
+    """``verify``: exit code 0 only if there is no fault and at least one input was judged."""
     settings = load_settings(GroupSettings)
     with showing_progress(quiet=args.json) as on_progress:
         try:
@@ -30,7 +30,7 @@ def run_verify(args: argparse.Namespace) -> int:
             )
         except KeyboardInterrupt:
             if args.state:
-                note(f"interrupted; the same command goes on from {args.state}")
+                note(f"interrupted; run the same command to continue from {args.state}")
             raise
     if args.json:
         say_json(report.as_json(args.model))

@@ -1,4 +1,4 @@
-"""How far an audit is: a bar on a terminal, else a line now and then."""
+"""Progress of an audit: a bar on a terminal, otherwise a line at intervals."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from stream_scorer.audit.run import OnProgress
 from stream_scorer.cli.console import note
 from stream_scorer.cli.progress import counting
 
-_EVERY_SECONDS: Final = 10.0  # a line in a log that nobody watches
+_EVERY_SECONDS: Final = 10.0  # between two lines in a log
 
 
 @contextmanager
 def showing_progress(*, quiet: bool) -> Iterator[OnProgress]:
-    """Call what is yielded with the offsets read and the offsets there are, on standard error.
+    """Show progress on standard error; call the yielded function with offsets read and to read.
 
-    With ``quiet``, or where nobody watches, there is no bar, only the lines of a long audit.
+    With ``quiet``, or if standard error is not a terminal, lines are printed instead of a bar.
     """
     with ExitStack() as stack:
         bar: list[Callable[[int], None]] = []
 
         def show(done: int, total: int) -> None:
-            if not bar:  # the total is known from the first call on
+            if not bar:  # the total is known at the first call
                 bar.append(stack.enter_context(counting("reading offsets", total, int)))
             bar[0](done)
 
@@ -36,15 +36,15 @@ def showing_progress(*, quiet: bool) -> Iterator[OnProgress]:
 def log_lines(
     clock: Callable[[], float], write: Callable[[str], None], every: float = _EVERY_SECONDS
 ) -> OnProgress:
-    """Progress as lines with share and rate, one every ``every`` seconds."""
-    begun = said = clock()
+    """Progress as lines with percentage and rate, one every ``every`` seconds."""
+    begun = printed = clock()
 
     def show(done: int, total: int) -> None:
-        nonlocal said
+        nonlocal printed
         now = clock()
-        if now - said < every:
+        if now - printed < every:
             return
-        said = now
+        printed = now
         share = 100 * done / total if total else 100.0
         write(f"verify: {share:.0f} % of {total:,} offsets read, {done / (now - begun):,.0f}/s")
 

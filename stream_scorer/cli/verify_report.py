@@ -1,42 +1,43 @@
-"""Prints the report of an audit for people."""
+"""Prints the report of an audit as text."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from stream_scorer.audit.findings import Fault, Offender, OutcomeKind, Verdict
+from stream_scorer.audit.columns import OutcomeKind
 from stream_scorer.audit.report import NOT_FAULTS, Report, conclude
+from stream_scorer.audit.verdict import Fault, Offender, Verdict
 from stream_scorer.audit.versions import affected
 from stream_scorer.cli.console import aligned, note, say
 from stream_scorer.cli.times import format_time
 
-_FAULT_WORDS: Final = {
+_FAULT_TEXTS: Final = {
     Fault.MISSING: "has no outcome",
-    Fault.DUPLICATE: "has this outcome beside an earlier one",
+    Fault.DUPLICATE: "has this outcome in addition to an earlier one",
     Fault.OUT_OF_ORDER: "was scored after a later input of its partition",
-    Fault.ORPHAN: "never was, but has this outcome",
+    Fault.ORPHAN: "does not exist, but has this outcome",
     Fault.WRONG_PARTITION: "has its outcome in another partition",
-    Fault.WRONG_KEY: "has another key than this outcome",
-    Fault.WRONG_TRANSACTION: "is another transaction than this score is of",
-    Fault.IMPLAUSIBLE: "has a score that is no probability, or at odds with its decision",
-    Fault.UNREADABLE: "cannot be told from this outcome",
-    Fault.REDRIVEN_TWICE: "was made of a dead letter that was redriven before",
+    Fault.WRONG_KEY: "has a different key from this outcome",
+    Fault.WRONG_TRANSACTION: "has a different transaction id from this score",
+    Fault.IMPLAUSIBLE: "has a score that is not a probability or contradicts its decision",
+    Fault.UNREADABLE: "cannot be determined from this outcome",
+    Fault.REDRIVEN_TWICE: "comes from a dead letter that was redriven before",
 }
 
-_NOT_FAULT_WORDS: Final = {
-    "expired": "outcomes of inputs that retention has removed, or before the range",
+_NOT_FAULT_TEXTS: Final = {
+    "expired": "outcomes of inputs that were removed by retention or are before the range",
     "compacted": "outcomes of inputs that compaction may have removed",
-    "later": "outcomes of inputs beyond those that were judged",
+    "later": "outcomes of inputs after the judged range",
     "waiting": "outcomes of inputs that are not committed yet, kept for the next run",
     "not_judged": "inputs whose outcomes may have expired",
     "keys_not_compared": "outcomes that came too late to compare keys and transactions",
     "inputs_unread": "scores of inputs that cannot be decoded now: transactions not compared",
-    "removed_early": "of the missing outcomes may have been deleted by somebody: others of their "
-    "partition are gone, and they are younger than what retention removes",
-    "unaudited": "offsets that retention removed before this audit came to them",
+    "removed_early": "of the missing outcomes were probably deleted by hand: other outcomes of "
+    "their partition were removed, and these are too recent for retention",
+    "unaudited": "offsets that retention removed before this audit read them",
     "unplaced": "outcomes in wrong partitions, too many to keep: their inputs count as missing",
-    "settled_late": "inputs that an earlier run found missing have an outcome now",
+    "settled_late": "inputs that an earlier run reported missing have an outcome now",
 }
 
 _JUDGED: Final = (
@@ -47,11 +48,11 @@ _JUDGED: Final = (
     "removed_early",
 )
 
-_SHOWN_INTERVALS: Final = 5  # of each partition, for a person; all are in the JSON
+_SHOWN_INTERVALS: Final = 5  # of each partition; the JSON has all of them
 
 
 def print_report(report: Report, model: str | None = None) -> None:
-    """The report for a person: counts, the first offenders, the verdict."""
+    """Print counts, the first offenders and the conclusion."""
     verdict = report.verdict
     rows = [
         ["inputs", f"{verdict.inputs:,}", report.topics["input"]],
@@ -64,8 +65,8 @@ def print_report(report: Report, model: str | None = None) -> None:
     for line in aligned(rows, right=(1,)):
         say(line)
     for offender in verdict.offenders:
-        say(f"  {_words(offender, report.topics)}")
-    for line in _asides(report):
+        say(f"  {_describe(offender, report.topics)}")
+    for line in _notes(report):
         say(line)
     if model is not None:
         for line in _model_lines(verdict, model):
@@ -74,16 +75,16 @@ def print_report(report: Report, model: str | None = None) -> None:
     say(conclude(report))
     if verdict.faults[Fault.MISSING] and report.uncommitted and not report.is_committed_only:
         note(
-            f"up to {report.uncommitted:,} inputs are not committed by the scorers yet: wait for "
-            "them, or judge only what is committed with --committed"
+            f"the scorers have not committed up to {report.uncommitted:,} inputs yet: wait until "
+            "they have, or use --committed to judge only committed inputs"
         )
 
 
-def _asides(report: Report) -> Iterator[str]:
+def _notes(report: Report) -> Iterator[str]:
     verdict = report.verdict
     for name in NOT_FAULTS:
         if count := verdict.counts.get(name, 0):
-            yield f"{count:,} {_NOT_FAULT_WORDS[name]}" + (
+            yield f"{count:,} {_NOT_FAULT_TEXTS[name]}" + (
                 "" if name in _JUDGED else ": not judged"
             )
     if report.is_committed_only and report.uncommitted:
@@ -98,7 +99,7 @@ def _asides(report: Report) -> Iterator[str]:
         totals = verdict.totals
         faults = sum(totals.get(fault, 0) for fault in Fault)
         yield (
-            f"with the runs before: {totals.get('inputs', 0):,} inputs, "
+            f"including earlier runs: {totals.get('inputs', 0):,} inputs, "
             f"{totals.get('scores', 0):,} scores, {totals.get('dead_letters', 0):,} dead letters, "
             f"{faults:,} faults"
         )
@@ -114,21 +115,21 @@ def _model_lines(verdict: Verdict, model: str) -> Iterator[str]:
         for interval in intervals[:_SHOWN_INTERVALS]:
             yield f"    {_interval(interval)}"
         if len(intervals) > _SHOWN_INTERVALS:
-            yield f"    and {len(intervals) - _SHOWN_INTERVALS} more, see --json"
+            yield f"    and {len(intervals) - _SHOWN_INTERVALS} more (use --json to list all)"
 
 
 def _interval(interval: Mapping[str, Any]) -> str:
     return (
-        f"{interval['count']:,} of offsets {interval['first_offset']} to "
+        f"{interval['count']:,} in offsets {interval['first_offset']} to "
         f"{interval['last_offset']}, scored from {format_time(interval['first_time'])} to "
         f"{format_time(interval['last_time'])}"
     )
 
 
-def _words(offender: Offender, topics: Mapping[str, str]) -> str:
+def _describe(offender: Offender, topics: Mapping[str, str]) -> str:
     source = offender.source
     where = f"{topics['input']} {source.partition}-{source.offset}" if source else "an input"
-    text = f"{str(offender.fault).replace('_', ' ')}: {where} {_FAULT_WORDS[offender.fault]}"
+    text = f"{str(offender.fault).replace('_', ' ')}: {where} {_FAULT_TEXTS[offender.fault]}"
     if offender.outcome and offender.kind:
         topic = topics["scores" if offender.kind is OutcomeKind.SCORE else "dead_letters"]
         text += f": {topic} {offender.outcome.partition}-{offender.outcome.offset}"

@@ -1,4 +1,4 @@
-"""Counts of dead letters by stage and by alike reasons, and the newest of them."""
+"""Counts dead letters by stage and by similar reasons, and keeps the newest."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from stream_scorer.dead_letters.dead_letter import DeadLetter
 from stream_scorer.dead_letters.reasons import similar
 
 _MOST_REASONS: Final = 5_000
-"""Reasons may quote what came; beyond so many different ones the rest is counted as one."""
+"""Limit for different reasons, as they can quote parts of a record; the rest is counted as one."""
 
 _OTHERS: Final = "(other reasons)"
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonCount:
-    """How often a kind of reason was met.
+    """The number of dead letters with similar reasons.
 
     Attributes:
-        stage: where they failed.
-        pattern: the reason with what differs collapsed.
-        example: the first in full.
-        count: how many.
+        stage: the stage at which the records failed.
+        pattern: the reason, with the parts that differ replaced by placeholders.
+        example: the first of these reasons in full.
+        count: number of dead letters.
     """
 
     stage: str
@@ -34,8 +34,8 @@ class ReasonCount:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Listed:
-    """A dead letter without its payload; ordered by age."""
+class DeadLetterRow:
+    """A dead letter in a list, without its payload; sorted by time."""
 
     time: int
     partition: int
@@ -46,54 +46,54 @@ class Listed:
     reason: str
 
 
-class LetterCounts:
-    """Counts all, keeps the ``limit`` newest."""
+class DeadLetterCounts:
+    """Counts all dead letters and keeps the ``limit`` newest."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.by_stage: Counter[str] = Counter()
         self._by_reason: Counter[tuple[str, str]] = Counter()
         self._examples: dict[tuple[str, str], str] = {}
-        self._newest: list[tuple[Listed, dict[str, Any]]] = []
+        self._newest: list[tuple[DeadLetterRow, dict[str, Any]]] = []
 
     @property
     def total(self) -> int:
-        """All that were added."""
+        """Number of dead letters that were added."""
         return self.by_stage.total()
 
-    def add(self, letter: DeadLetter) -> None:
-        """Count one."""
-        self.by_stage[letter.stage] += 1
-        kind = (letter.stage, similar(letter.reason))
+    def add(self, dead_letter: DeadLetter) -> None:
+        """Count one dead dead_letter."""
+        self.by_stage[dead_letter.stage] += 1
+        kind = (dead_letter.stage, similar(dead_letter.reason))
         if kind not in self._examples and len(self._examples) >= _MOST_REASONS:
-            kind = (letter.stage, _OTHERS)
+            kind = (dead_letter.stage, _OTHERS)
         self._by_reason[kind] += 1
-        self._examples.setdefault(kind, letter.reason)
-        listed = Listed(
-            letter.time,
-            letter.partition,
-            letter.offset,
-            letter.place,
-            letter.source,
-            letter.stage,
-            letter.reason,
+        self._examples.setdefault(kind, dead_letter.reason)
+        row = DeadLetterRow(
+            dead_letter.time,
+            dead_letter.partition,
+            dead_letter.offset,
+            dead_letter.place,
+            dead_letter.source,
+            dead_letter.stage,
+            dead_letter.reason,
         )
         push = heapq.heappush if len(self._newest) < self.limit else heapq.heappushpop
-        push(self._newest, (listed, letter.as_json()))
+        push(self._newest, (row, dead_letter.as_json()))
 
     def reasons(self) -> list[ReasonCount]:
-        """The most frequent first."""
+        """The reasons, the most frequent first."""
         return [
             ReasonCount(stage, pattern, self._examples[stage, pattern], count)
             for (stage, pattern), count in self._by_reason.most_common()
         ]
 
-    def newest(self) -> list[Listed]:
-        """The oldest of them first."""
-        return [listed for listed, _ in sorted(self._newest, key=lambda pair: pair[0])]
+    def newest(self) -> list[DeadLetterRow]:
+        """The newest dead letters, in order of time."""
+        return [row for row, _ in sorted(self._newest, key=lambda pair: pair[0])]
 
     def as_json(self) -> dict[str, Any]:
-        """For machines."""
+        """The counts as JSON."""
         newest = sorted(self._newest, key=lambda pair: pair[0])
         return {
             "dead_letters": self.total,
@@ -107,6 +107,6 @@ class LetterCounts:
                 }
                 for reason in self.reasons()
             ],
-            "newest": [letter for _, letter in newest],
+            "newest": [dead_letter for _, dead_letter in newest],
             "not_listed": self.total - len(newest),
         }

@@ -1,4 +1,4 @@
-"""Dead letters as values, and how to read them from their topic."""
+"""Dead letters as values, and reading them from their topic."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ READER_GROUP: Final = "-dlq"  # added to the scorers' group id; it never joins o
 
 STALL_SECONDS: Final = 30.0
 
-_MOST_DIGITS: Final = 19  # of a signed 64-bit number
+_MAX_DIGITS: Final = 19  # digits of a signed 64-bit number
 
 Header = tuple[str, bytes | None]
 
@@ -29,14 +29,14 @@ class DeadLetter:
     """One record of the dead letter topic.
 
     Attributes:
-        partition: where the dead letter is.
-        offset: where the dead letter is.
-        time: when it was written, epoch milliseconds.
+        partition: partition of the dead dead_letter.
+        offset: offset of the dead dead_letter.
+        time: when the dead letter was written, epoch milliseconds.
         errors: the ``__connect.errors.*`` headers, without that prefix.
         headers: the input's own headers.
         key: the input's key.
-        value: the input's value, cut if ``is_cut``.
-        is_cut: the value did not fit, so only its beginning is here.
+        value: the input's value; only its beginning if ``is_cut``.
+        is_cut: the value was too large and was truncated.
     """
 
     partition: int
@@ -50,17 +50,17 @@ class DeadLetter:
 
     @property
     def stage(self) -> str:
-        """Where it failed."""
+        """The stage at which the record failed."""
         return self.errors.get("stage", "")
 
     @property
     def reason(self) -> str:
-        """Why."""
+        """Why the record failed."""
         return self.errors.get("exception.message", "")
 
     @property
     def exception_class(self) -> str:
-        """The kind of error, such as ``DecodeError``."""
+        """The error class, such as ``DecodeError``."""
         return self.errors.get("exception.class.name", "")
 
     @property
@@ -71,11 +71,11 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """``partition-offset`` of the dead letter, as ``dlq show`` takes it."""
+        """``partition-offset`` of the dead dead_letter, the argument of ``dlq show``."""
         return f"{self.partition}-{self.offset}"
 
     def as_json(self) -> dict[str, Any]:
-        """For machines; without the payload."""
+        """The dead letter as JSON, without its payload."""
         return {
             "partition": self.partition,
             "offset": self.offset,
@@ -95,14 +95,14 @@ class DeadLetter:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterFilter:
-    """Which dead letters a command is about; None means any.
+    """Selects dead letters; None in a field selects all.
 
     Attributes:
-        stage: where they failed.
-        reason: text that is in the reason or the exception's class, whatever the case.
+        stage: the stage at which the record failed.
+        reason: text contained in the reason or the error class, case-insensitive.
         since: written at this time or later, epoch milliseconds.
         until: written before this time, epoch milliseconds.
-        partition: where they are.
+        partition: partition of the dead dead_letter.
     """
 
     stage: str | None = None
@@ -111,25 +111,25 @@ class DeadLetterFilter:
     until: int | None = None
     partition: int | None = None
 
-    def __contains__(self, letter: DeadLetter) -> bool:
+    def __contains__(self, dead_letter: DeadLetter) -> bool:
         return (
-            (self.stage is None or letter.stage == self.stage)
-            and (self.reason is None or self._is_why(letter, self.reason.lower()))
-            and (self.since is None or letter.time >= self.since)
-            and (self.until is None or letter.time < self.until)
-            and (self.partition is None or letter.partition == self.partition)
+            (self.stage is None or dead_letter.stage == self.stage)
+            and (self.reason is None or self._has_reason(dead_letter, self.reason.lower()))
+            and (self.since is None or dead_letter.time >= self.since)
+            and (self.until is None or dead_letter.time < self.until)
+            and (self.partition is None or dead_letter.partition == self.partition)
         )
 
     @staticmethod
-    def _is_why(letter: DeadLetter, text: str) -> bool:
-        return text in letter.reason.lower() or text in letter.exception_class.lower()
+    def _has_reason(dead_letter: DeadLetter, text: str) -> bool:
+        return text in dead_letter.reason.lower() or text in dead_letter.exception_class.lower()
 
 
 EVERYTHING: Final = DeadLetterFilter()
 
 
 def parse_dead_letter(message: Message) -> DeadLetter:
-    """A record of the dead letter topic; whatever is missing in its headers stays empty."""
+    """Parse a record of the dead letter topic; fields without a header stay empty."""
     headers = headers_of(message)
     return DeadLetter(
         partition=message.partition() or 0,
@@ -150,9 +150,9 @@ def parse_dead_letter(message: Message) -> DeadLetter:
 def read_dead_letters(
     settings: GroupSettings, selection: DeadLetterFilter = EVERYTHING
 ) -> Iterator[DeadLetter]:
-    """The selected dead letters up to now, each partition in its order.
+    """The selected dead letters that exist now, each partition in offset order.
 
-    Partitions and times before the selected ones are not read at all.
+    Other partitions, and records from before ``since``, are not read.
 
     Raises:
         UsageError: no broker answers, or the topic is missing.
@@ -169,11 +169,11 @@ def read_dead_letters(
         spans = {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
-            yield from (letter for letter in map(parse_dead_letter, own) if letter in selection)
+            yield from (x for x in map(parse_dead_letter, own) if x in selection)
 
 
 def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:
-    """The dead letter at these coordinates; None if there is none.
+    """The dead letter at these coordinates; None if it does not exist.
 
     Raises:
         UsageError, RetryableError: as :func:`read_dead_letters`.
@@ -195,5 +195,5 @@ def _as_bytes(value: bytes | str | None) -> bytes | None:
 
 
 def parse_number(text: str | None) -> int | None:
-    """A header's number; None if it is none, or has more digits than Kafka's numbers have."""
-    return int(text) if text and text.isdecimal() and len(text) <= _MOST_DIGITS else None
+    """The number in a header; None if it is not a number or has too many digits for Kafka."""
+    return int(text) if text and text.isdecimal() and len(text) <= _MAX_DIGITS else None

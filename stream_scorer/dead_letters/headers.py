@@ -1,4 +1,4 @@
-"""The headers of a dead letter: written by the stream, read by audit and redrive."""
+"""The headers of a dead letter, written by the scorer and read by audit and redrive."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_scorer.runtime.text import as_text
 def error_headers(headers: Headers) -> dict[str, str]:
     """A dead letter's ``__connect.errors.*`` headers without that prefix.
 
-    The last of a name counts: those before it came with the input.
+    If a name is repeated, the last header counts: earlier ones came with the input.
     """
     return {
         name.removeprefix(ERROR_HEADERS): as_text(value)
@@ -36,7 +36,7 @@ _ERROR_CLASSES: Final = {
 def dead_letter_headers(
     topic: str, partition: int, offset: int, rejection: Rejection
 ) -> list[Header]:
-    """Headers as Kafka Connect writes them (KIP-298); numbers as decimal text."""
+    """The headers in the format of Kafka Connect (KIP-298); numbers as decimal text."""
     start = ERROR_HEADERS
     return [
         (start + "topic", topic.encode()),

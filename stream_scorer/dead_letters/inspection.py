@@ -1,4 +1,4 @@
-"""One value taken apart as far as it goes: what could be read, and where it breaks."""
+"""Decodes one value as far as possible: the readable fields, and where decoding fails."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _SPACE: Final = frozenset(" \t\r\n")
 
 @dataclass(frozen=True, slots=True)
 class RecordFault:
-    """Why a value cannot be scored as things are now.
+    """Why a value cannot be scored now.
 
     Attributes:
-        stage: where it fails; None when that cannot be told now (no registry answers).
-        reason: why.
-        field: the field, where there is one.
-        byte: where in the value, from its first byte on; None where no place is to blame.
+        stage: the stage at which it fails; None if it is unknown because no registry answers.
+        reason: why it fails.
+        field: the field that causes the failure; None if there is none.
+        byte: position of the failure in the value; None if there is none.
     """
 
     stage: str | None
@@ -42,12 +42,12 @@ class RecordFault:
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What is in a value.
+    """The content of a value.
 
     Attributes:
-        format: ``avro``, ``json``, or None.
-        fields: those that could be read, under the writer's names, without the missing ones.
-        fault: None: the value would be scored now.
+        format: ``avro``, ``json``, or None if it is unknown.
+        fields: the readable fields with a value, under the writer's names.
+        fault: why the value cannot be scored; None if it would be scored now.
     """
 
     format: str | None
@@ -57,7 +57,7 @@ class Inspection:
 
 @dataclass(slots=True)
 class _Walk:
-    """Fields in their order, where each begins, and where reading ended or broke."""
+    """Fields in order, the position of each, and the position where decoding ended or failed."""
 
     fields: dict[str, Any]
     places: dict[str, int]
@@ -68,7 +68,7 @@ class _Walk:
 def inspect_value(
     value: bytes | None, headers: Sequence[Header], resolver: SchemaResolver
 ) -> Inspection:
-    """Take one input's value apart."""
+    """Inspect the value of one input."""
     try:
         fault = _fault(TransactionDecoder(resolver).decode([value], [headers]).rejections)
         frame = read_frame(value or b"", headers, resolver)
@@ -103,7 +103,7 @@ def _with_place(kind: str, walk: _Walk, fault: RecordFault | None) -> Inspection
 
 
 def _walk_avro(value: bytes, start: int, schema: AvroSchema) -> _Walk:
-    """Field by field by the writer's schema; ends before the first that cannot be read."""
+    """Decode field by field with the writer's schema, up to the first unreadable field."""
     walk = _Walk({}, {}, start)
     try:
         writer = plain_types(parse_writer(schema))
@@ -116,7 +116,7 @@ def _walk_avro(value: bytes, start: int, schema: AvroSchema) -> _Walk:
         walk.places[name] = walk.end = body.tell()
         try:
             walk.fields[name] = fastavro.schemaless_reader(body, field["type"], None)
-        except Exception:  # untrusted bytes raise anything there
+        except Exception:  # untrusted bytes can raise anything
             walk.broken = name
             return walk
     walk.end = body.tell()
@@ -124,7 +124,7 @@ def _walk_avro(value: bytes, start: int, schema: AvroSchema) -> _Walk:
 
 
 def _walk_json(value: bytes) -> _Walk:
-    """The members of an object; of a broken one those before the break."""
+    """The members of an object; for invalid JSON, the members before the failure."""
     text = value.decode("utf-8", "surrogateescape")
     walk = _Walk({}, {}, 0)
     scan = json.JSONDecoder()
@@ -180,7 +180,7 @@ def _in_bytes(text: str, place: int) -> int:
 
 
 def plain(value: Any) -> Any:
-    """As JSON can say it: bytes as hexadecimal, what is no number as text."""
+    """A value that JSON can represent: bytes as hexadecimal, NaN and infinity as text."""
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, float) and not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""Reasons of dead letters: similar ones under one name."""
+"""Groups similar reasons of dead letters."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _HEX_BYTES: Final = re.compile(
 
 
 def similar(reason: str) -> str:
-    """The reason with numbers, bytes and quoted values collapsed: equal for alike reasons.
+    """The reason with placeholders for numbers, bytes and quoted values: equal for similar reasons.
 
-    Names of fields (``card1``, ``id_01``) keep their digits.
+    Field names (``card1``, ``id_01``) keep their digits.
     """
     text = _QUOTED.sub("'…'", reason)
     text = _HEX_BYTES.sub("#", text)

@@ -1,14 +1,15 @@
-"""Sends dead letters back to the input, each at most once.
+"""Sends dead letters back to the input topic, each at most once.
 
-A redriven dead letter and the note that it was are committed in one Kafka transaction: the record
-on the input topic, and the progress as an offset commit of the group
-``<KAFKA_GROUP_ID>-redrive``. Nobody joins that group, so its metadata fences nothing; the fence is
-the transactional id of the same name. A redrive reads the progress only after
-``init_transactions``, which ends an earlier one's open txn and makes all its later calls fail.
+The redriven record and the progress are committed in one Kafka transaction: the record on the input
+topic, and the progress as an offset commit of the group ``<KAFKA_GROUP_ID>-redrive``. The group has
+no members, so its metadata fences nothing; the fence is the transactional id of the same name. A
+redrive reads the progress only after ``init_transactions``, which aborts the open txn of an earlier
+redrive and makes all later calls of that redrive fail.
 
-Kafka forgets committed offsets after a while: each run commits the progress of every partition
-again, and where there is none, only dead letters are redriven that are too young to have been
-redriven before it was forgotten (:mod:`stream_scorer.dead_letters.redrive_retention`).
+Kafka deletes committed offsets after a while, so each run commits the progress of every partition
+again. For a partition without progress, only dead letters are redriven that are too recent to have
+been redriven before the progress was deleted
+(:mod:`stream_scorer.dead_letters.redrive_retention`).
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ from stream_scorer.settings import GroupSettings
 
 GROUP_SUFFIX: Final = "-redrive"
 ORIGIN_HEADERS: Final = "redrive."
-"""``redrive.topic``, ``.partition``, ``.offset``: the dead letter a redriven record was."""
+"""``redrive.topic``, ``.partition``, ``.offset``: the dead letter a record was redriven from."""
 
-TXN_SECONDS: Final = 30.0  # of one transactional call
-_TXN_RECORDS: Final = 500  # small enough that one txn ends well inside its timeout
-_BY_KEY: Final = -1  # librdkafka's word for "the partitioner decides"
+TXN_SECONDS: Final = 30.0  # timeout of one transactional call
+_TXN_RECORDS: Final = 500  # small enough that a txn ends well within its timeout
+_BY_KEY: Final = -1  # librdkafka's value for "the partitioner decides"
 _FENCED: Final = (
     KafkaError._FENCED,
     KafkaError.PRODUCER_FENCED,
@@ -70,19 +71,19 @@ def redrive(
     dry_run: bool = False,
     again: bool = False,
 ) -> Redriven:
-    """Redrive the selected dead letters that are there now and have not been redriven yet.
+    """Redrive the selected dead letters that exist now and have not been redriven yet.
 
-    It can be interrupted or killed at any time and started again.
+    A redrive can be interrupted or killed at any time and run again.
 
     Args:
-        settings: where.
-        selection: which.
-        dry_run: do nothing, only tell.
-        again: also those that are too old to tell whether they were redriven before.
+        settings: broker, topics and group.
+        selection: the dead letters to redrive.
+        dry_run: report what would be redriven, without redriving it.
+        again: also redrive dead letters that are too old to know whether they were redriven before.
 
     Raises:
-        UsageError: no broker answers, a topic is missing, or a filter leaves out too many.
-        RetryableError: Kafka refused for the moment; nothing of the last txn happened.
+        UsageError: no broker answers, a topic is missing, or the filter leaves out too many.
+        RetryableError: a transient error of Kafka; the last txn had no effect.
         FatalError: another redrive took over.
     """
     topics = (settings.input_topic, settings.dlq_topic)
@@ -93,14 +94,14 @@ def redrive(
     sender = None if dry_run else _Sender(settings, counts[settings.input_topic])
     consumer = open_consumer(settings, group)
     try:
-        progress = _load(settings, consumer, dlq, partitions)
+        progress = _load_progress(settings, consumer, dlq, partitions)
         spans = _unread(settings, progress, partitions)
         if sender is not None:
             sender.renew(progress, consumer)
         planner = Planner(selection, progress, int(limit or INPUT_MAX_BYTES), again=again)
-        for letters in _letters(settings, spans):
-            plan = planner.plan(letters)
-            if sender is not None and plan.has_news:
+        for dead_letters in _read(settings, spans):
+            plan = planner.plan(dead_letters)
+            if sender is not None and plan.has_changes:
                 sender.commit(plan, consumer)
         return planner.tally.result()
     except (KafkaException, SystemError) as error:
@@ -111,7 +112,7 @@ def redrive(
 
 
 class _Sender:
-    """Sends plans, each in a txn of its own with the progress it makes."""
+    """Sends plans, each in one txn together with its progress."""
 
     def __init__(self, settings: GroupSettings, input_partitions: int) -> None:
         self._input = settings.input_topic
@@ -127,28 +128,28 @@ class _Sender:
             raise _translate(error) from error
 
     def renew(self, progress: Mapping[int, RedriveProgress], consumer: Consumer) -> None:
-        """One txn: the progress of every partition as it is, so that Kafka keeps it for longer."""
+        """Commit the unchanged progress of every partition, so that Kafka keeps it longer."""
         self._commit((), progress, consumer)
 
     def commit(self, plan: RedrivePlan, consumer: Consumer) -> None:
-        """One txn: the records and the progress, or nothing."""
-        self._commit(plan.letters, {plan.partition: plan.progress}, consumer)
+        """Commit records and progress in one txn: both or neither."""
+        self._commit(plan.dead_letters, {plan.partition: plan.progress}, consumer)
 
     def _commit(
         self,
-        letters: Iterable[DeadLetter],
+        dead_letters: Iterable[DeadLetter],
         progress: Mapping[int, RedriveProgress],
         consumer: Consumer,
     ) -> None:
-        # Before anything is sent: this refuses when there are too many holes to remember.
+        # Before anything is sent: this raises if there are too many gaps to store.
         offsets = [
             TopicPartition(self._dlq, partition, own.position, own.metadata())
             for partition, own in progress.items()
         ]
         self._producer.begin_transaction()
         try:
-            for letter in letters:
-                self._send(letter)
+            for dead_letter in dead_letters:
+                self._send(dead_letter)
             self._producer.flush(TXN_SECONDS)
             if self._failures:
                 raise KafkaException(self._failures[0])
@@ -160,18 +161,18 @@ class _Sender:
             self._abort()
             raise
 
-    def _send(self, letter: DeadLetter) -> None:
+    def _send(self, dead_letter: DeadLetter) -> None:
         headers: list[tuple[str, str | bytes | None]] = [
-            *(h for h in letter.headers if not h[0].startswith(ORIGIN_HEADERS)),
-            *_origin(self._dlq, letter),
+            *(h for h in dead_letter.headers if not h[0].startswith(ORIGIN_HEADERS)),
+            *_origin(self._dlq, dead_letter),
         ]
         while True:
             try:
                 self._producer.produce(
                     self._input,
-                    letter.value,
-                    letter.key,
-                    partition=self._partition(letter),
+                    dead_letter.value,
+                    dead_letter.key,
+                    partition=self._partition(dead_letter),
                     headers=headers,
                     on_delivery=self._on_delivery,
                 )
@@ -179,9 +180,9 @@ class _Sender:
             except BufferError:
                 self._producer.poll(0.1)
 
-    def _partition(self, letter: DeadLetter) -> int:
-        """The input's own partition, where its card's others are; else the key decides."""
-        errors = letter.errors
+    def _partition(self, dead_letter: DeadLetter) -> int:
+        """The partition of the input, where the card's other records are; else by key."""
+        errors = dead_letter.errors
         partition = parse_number(errors.get("partition"))
         if partition is None or errors.get("topic") != self._input:
             return _BY_KEY
@@ -197,34 +198,33 @@ class _Sender:
             self._producer.flush(TXN_SECONDS)
             self._producer.abort_transaction(TXN_SECONDS)
         except (KafkaException, SystemError) as error:
-            driver_error(error)  # what failed first is raised; the broker ends the txn
+            driver_error(error)  # the first error is raised; the broker aborts the txn
 
 
 def _translate(error: KafkaException) -> RetryableError | FatalError:
     cause = error.args[0]
     if isinstance(cause, KafkaError) and cause.code() in _FENCED:
         return FatalError(
-            "another redrive took over: what this one committed stands, and the other goes on "
-            "from there"
+            "another redrive took over: it continues after what this one has committed"
         )
     failure = translate(error)
-    return type(failure)(f"{failure}; what was redriven is recorded: it can be run again")
+    return type(failure)(f"{failure}; the progress is stored: the command can be run again")
 
 
-def _origin(dlq_topic: str, letter: DeadLetter) -> list[Header]:
-    """Where the record was a dead letter; takes the place of an earlier redrive's."""
+def _origin(dlq_topic: str, dead_letter: DeadLetter) -> list[Header]:
+    """Headers with the coordinates of the dead letter; they replace those of an earlier redrive."""
     return [
         (ORIGIN_HEADERS + "topic", dlq_topic.encode()),
-        (ORIGIN_HEADERS + "partition", str(letter.partition).encode()),
-        (ORIGIN_HEADERS + "offset", str(letter.offset).encode()),
+        (ORIGIN_HEADERS + "partition", str(dead_letter.partition).encode()),
+        (ORIGIN_HEADERS + "offset", str(dead_letter.offset).encode()),
     ]
 
 
-def _load(
+def _load_progress(
     settings: GroupSettings, consumer: Consumer, topic: str, partitions: int
 ) -> dict[int, RedriveProgress]:
-    asked = [TopicPartition(topic, partition) for partition in range(partitions)]
-    found = fetch_committed(consumer, asked, QUERY_SECONDS)
+    wanted = [TopicPartition(topic, partition) for partition in range(partitions)]
+    found = fetch_committed(consumer, wanted, QUERY_SECONDS)
     progress = {part.partition: parse_progress(part.offset, part.metadata) for part in found}
     if unknown := [part.partition for part in found if part.offset < 0]:
         since = known_since(int(time.time() * 1000), fetch_retention_ms(settings))
@@ -235,28 +235,28 @@ def _load(
 def _unread(
     settings: GroupSettings, progress: Mapping[int, RedriveProgress], partitions: int
 ) -> Spans:
-    """Of each partition of dead letters, from its progress' position to its end."""
+    """For each partition of dead letters, the span from the position of its progress to its end."""
     topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
-    whole: Spans = committed_spans(settings, group, topic, partitions)
-    for partition, span in whole.items():
+    stored: Spans = committed_spans(settings, group, topic, partitions)
+    for partition, span in stored.items():
         if progress[partition].position > span.high:
             raise UsageError(
-                f"the redrive's progress in {topic} partition {partition} is beyond its end: the "
-                f"topic was made anew; delete the group {settings.kafka_group_id}{GROUP_SUFFIX} "
-                "if its dead letters are to be redriven"
+                f"the redrive progress in {topic} partition {partition} is beyond the end of the "
+                "partition: the topic was recreated; delete the group "
+                f"{settings.kafka_group_id}{GROUP_SUFFIX} to redrive its dead letters"
             )
-    return {p: Span(max(span.low, progress[p].position), span.high) for p, span in whole.items()}
+    return {p: Span(max(span.low, progress[p].position), span.high) for p, span in stored.items()}
 
 
-def _letters(settings: GroupSettings, spans: Spans) -> Iterator[list[DeadLetter]]:
-    """Those of one partition, as many at a time as a txn takes."""
+def _read(settings: GroupSettings, spans: Spans) -> Iterator[list[DeadLetter]]:
+    """Dead letters in lists of one partition each, at most one txn long."""
     topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
             yield from _chunks(map(parse_dead_letter, own))
 
 
-def _chunks(letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
-    rest = iter(letters)
-    while some := list(itertools.islice(rest, _TXN_RECORDS)):
-        yield some
+def _chunks(dead_letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:
+    rest = iter(dead_letters)
+    while chunk := list(itertools.islice(rest, _TXN_RECORDS)):
+        yield chunk

@@ -1,4 +1,4 @@
-"""Which dead letters a redrive sends, and the progress that makes. Pure."""
+"""Which dead letters a redrive sends, and the progress after that. Pure."""
 
 from __future__ import annotations
 
@@ -13,15 +13,17 @@ from stream_scorer.kafka.sizes import OVERHEAD_BYTES, headers_size
 
 @dataclass(frozen=True, slots=True)
 class Redriven:
-    """What a redrive did, or with a dry run would do.
+    """What a redrive did, or what a dry run would do.
 
     Attributes:
-        redriven: dead letters sent to the input.
-        left: dead letters the selection left out; a later redrive can take them.
-        earlier: had been redriven before, among those that were looked at.
-        impossible: cut or too large for the input; passed over for good.
-        too_old: left, as nobody can tell whether they were redriven before.
-        by_stage: the redriven ones by stage.
+        redriven: number of dead letters sent to the input.
+        left: number of dead letters left out by the filter; a later redrive can send them.
+        earlier: number of dead letters read that were redriven before.
+        impossible: number of dead letters that are truncated or too large for the input; they are
+            skipped permanently.
+        too_old: number of dead letters skipped because it is unknown whether they were redriven
+            before.
+        by_stage: redriven dead letters by stage.
     """
 
     redriven: int
@@ -51,16 +53,16 @@ class _Tally:
 
 @dataclass(frozen=True, slots=True)
 class RedrivePlan:
-    """One txn: letters of one partition, and its progress then."""
+    """The content of one txn: dead letters of one partition, and its progress after them."""
 
     partition: int
-    letters: tuple[DeadLetter, ...]
+    dead_letters: tuple[DeadLetter, ...]
     progress: RedriveProgress
-    has_news: bool
+    has_changes: bool
 
 
 class Planner:
-    """Decides for each dead letter, and keeps each partition's progress."""
+    """Decides about each dead dead_letter, and keeps the progress of each partition."""
 
     def __init__(
         self,
@@ -77,33 +79,37 @@ class Planner:
         self._again = again
         self.tally = _Tally()
 
-    def plan(self, letters: list[DeadLetter]) -> RedrivePlan:
-        """What goes into the next txn: letters of one partition, in its order."""
-        partition = letters[0].partition
+    def plan(self, dead_letters: list[DeadLetter]) -> RedrivePlan:
+        """Plan the next txn from dead letters of one partition, in offset order."""
+        partition = dead_letters[0].partition
         before = self._progress[partition]
-        chosen, passed = [], []
-        for letter in letters:
-            verdict = self._decide(letter, before)
-            self.tally.counts[verdict] += 1
-            if verdict == "redriven":
-                chosen.append(letter)
-                self.tally.by_stage[letter.stage] += 1
-            if verdict in ("left", "too_old"):
-                self._first_left.setdefault(partition, letter.offset)
+        chosen, done = [], []
+        for dead_letter in dead_letters:
+            decision = self._decide(dead_letter, before)
+            self.tally.counts[decision] += 1
+            if decision == "redriven":
+                chosen.append(dead_letter)
+                self.tally.by_stage[dead_letter.stage] += 1
+            if decision in ("left", "too_old"):
+                self._first_left.setdefault(partition, dead_letter.offset)
             else:
-                passed.append(letter.offset)
-        after = before.after(passed, letters[-1].offset + 1, self._first_left.get(partition))
+                done.append(dead_letter.offset)
+        after = before.after(done, dead_letters[-1].offset + 1, self._first_left.get(partition))
         self._progress[partition] = after
-        return RedrivePlan(partition, tuple(chosen), after, has_news=after != before)
+        return RedrivePlan(partition, tuple(chosen), after, has_changes=after != before)
 
-    def _decide(self, letter: DeadLetter, before: RedriveProgress) -> str:
-        if before.has(letter.offset):
+    def _decide(self, dead_letter: DeadLetter, before: RedriveProgress) -> str:
+        if before.has(dead_letter.offset):
             return "earlier"
-        if letter not in self._selection:
+        if dead_letter not in self._selection:
             return "left"
-        size = len(letter.value or b"") + len(letter.key or b"") + headers_size(letter.headers)
-        if letter.is_cut or size > self._max_bytes - OVERHEAD_BYTES:
+        size = (
+            len(dead_letter.value or b"")
+            + len(dead_letter.key or b"")
+            + headers_size(dead_letter.headers)
+        )
+        if dead_letter.is_cut or size > self._max_bytes - OVERHEAD_BYTES:
             return "impossible"
-        if letter.time < before.known_since and not self._again:
+        if dead_letter.time < before.known_since and not self._again:
             return "too_old"
         return "redriven"

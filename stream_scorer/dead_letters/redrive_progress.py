@@ -1,7 +1,7 @@
-"""How far the redrive of one partition of dead letters is: a position, and what is done beyond.
+"""The progress of a redrive in one partition: a position, and the dead letters done after it.
 
-Both are stored as the committed offset of a consumer group and its metadata text, so that they
-change in the same Kafka transaction as the redriven records.
+They are stored as the committed offset of a consumer group and its metadata, so that they change in
+the same Kafka transaction as the redriven records.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ METADATA_BYTES: Final = 4096
 
 _MARK: Final = "redriven:"
 _SINCE: Final = "since:"
-_MOST_BITS: Final = 8 * 1024 * 1024  # a bitmap of 1 MiB; what damaged metadata may unpack to
+_MAX_BITS: Final = 8 * 1024 * 1024  # a bitmap of 1 MiB; limits what damaged metadata can unpack to
 
 
 @dataclass(frozen=True, slots=True)
 class RedriveProgress:
-    """What has been redriven of one partition.
+    """Which dead letters of one partition have been redriven.
 
     Attributes:
-        position: every dead letter before this offset has been.
-        beyond: and these offsets after it.
-        known_since: nothing is known of an earlier redrive of dead letters that were written before
-            this time (epoch milliseconds), as Kafka may have forgotten it.
+        position: all dead letters before this offset.
+        beyond: the dead letters at these offsets after it.
+        known_since: it is unknown whether other dead letters from before this time (epoch
+            milliseconds) were redriven, because Kafka may have deleted the progress.
     """
 
     position: int = 0
@@ -45,12 +45,13 @@ class RedriveProgress:
     def after(
         self, redriven: Iterable[int], next_offset: int, first_left: int | None
     ) -> RedriveProgress:
-        """Progress once ``redriven`` are done.
+        """The progress after redriving some dead letters.
 
         Args:
-            redriven: offsets of dead letters.
-            next_offset: everything before it was looked at.
-            first_left: the first dead letter that was looked at and left; None if none was.
+            redriven: their offsets.
+            next_offset: everything before this offset was read.
+            first_left: offset of the first dead letter that was read but not redriven; None if
+                there is none.
         """
         done = self.beyond | frozenset(redriven)
         position = max(self.position, next_offset if first_left is None else first_left)
@@ -59,19 +60,19 @@ class RedriveProgress:
         )
 
     def metadata(self) -> str:
-        """All but the position as text; empty where there is nothing to say.
+        """Everything except the position as text; empty if there is nothing else.
 
-        ``since:<known_since>;redriven:<beyond>``, each only if it is there; the latter is a
-        compressed bitmap from the position on.
+        The format is ``since:<known_since>;redriven:<beyond>``; each part is optional. ``beyond``
+        is a compressed bitmap that starts at the position.
 
         Raises:
-            UsageError: there are too many holes to fit, or what is done is too far beyond them.
+            UsageError: the bitmap has too many gaps to fit, or is too long.
         """
         since = f"{_SINCE}{self.known_since}" if self.known_since else ""
         if not self.beyond:
             return since
         size = max(self.beyond) - self.position + 1
-        if size > _MOST_BITS:
+        if size > _MAX_BITS:
             raise self._too_much()
         bits = bytearray(-(-size // 8))
         for offset in self.beyond:
@@ -85,17 +86,17 @@ class RedriveProgress:
 
     def _too_much(self) -> UsageError:
         return UsageError(
-            f"too many dead letters were left out since offset {self.position} to remember "
-            "which: redrive the others first, without a filter or with another (those too old to "
-            "tell: with --again)"
+            f"too many dead letters were left out since offset {self.position} to store which: "
+            "redrive them first, without a filter or with another one (and with --again, if they "
+            "are too old to know whether they were redriven before)"
         )
 
 
 def parse_progress(offset: int, metadata: str | None) -> RedriveProgress:
-    """Progress from a committed offset (negative: none) and its metadata.
+    """The progress from a committed offset (negative: none) and its metadata.
 
     Raises:
-        FatalError: the metadata is not ours; going on could redrive something twice.
+        FatalError: the metadata has another format; continuing could redrive a dead letter twice.
     """
     position = max(0, offset)
     if not metadata:
@@ -108,18 +109,20 @@ def parse_progress(offset: int, metadata: str | None) -> RedriveProgress:
         elif name + colon == _SINCE and content.isascii() and content.isdecimal():
             known_since = int(content)
         else:
-            raise FatalError(f"the redrive group was used by something else: metadata {metadata!r}")
+            raise FatalError(
+                f"the redrive group was used by another program: metadata {metadata!r}"
+            )
     return RedriveProgress(position, beyond, known_since)
 
 
 def _unpack(position: int, text: str) -> frozenset[int]:
-    most, unpacker = _MOST_BITS // 8, zlib.decompressobj()
+    most, unpacker = _MAX_BITS // 8, zlib.decompressobj()
     try:
         bits = unpacker.decompress(base64.b64decode(text, validate=True), most + 1)
     except (binascii.Error, zlib.error) as error:
         raise FatalError(f"the redrive group's metadata is damaged: {error}") from error
     if len(bits) > most or not unpacker.eof:
-        raise FatalError("the redrive group's metadata is damaged: too long, or without its end")
+        raise FatalError("the redrive group's metadata is damaged: too long or truncated")
     return frozenset(
         position + 8 * i + bit for i, byte in enumerate(bits) for bit in range(8) if byte >> bit & 1
     )

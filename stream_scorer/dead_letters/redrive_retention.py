@@ -1,8 +1,9 @@
-"""How far back Kafka would know that a dead letter was redriven.
+"""How far back Kafka keeps the progress of a redrive.
 
-Kafka forgets a committed offset ``offsets.retention.minutes`` after it was committed, and so a
-redrive's progress. Where none is stored, none was committed within that time: what was written
-since has not been redriven. What is older may have been, before the progress was forgotten.
+Kafka deletes committed offsets ``offsets.retention.minutes`` after the commit, and with them the
+progress of a redrive. If no progress is stored, none was committed within that time, so dead
+letters written since then have not been redriven. Older ones may have been redriven before the
+progress was deleted.
 """
 
 from __future__ import annotations
@@ -21,17 +22,17 @@ log = logging.getLogger(__name__)
 RETENTION: Final = "offsets.retention.minutes"
 
 DEFAULT_RETENTION_MS: Final = 7 * 24 * 3_600_000
-"""Kafka's since 2.0; taken where the brokers do not tell theirs."""
+"""Kafka's default since 2.0; used if the brokers do not report theirs."""
 
 MOST_SKEW_MS: Final = 24 * 3_600_000
-"""So far the clocks of scorers, brokers and this machine may be apart without any harm."""
+"""Clock differences between scorers, brokers and this machine that are tolerated."""
 
 
 def known_since(now_ms: int, retention_ms: int) -> int:
-    """Where no progress is stored, dead letters written from this time on were never redriven.
+    """If no progress is stored, dead letters written from this time on were never redriven.
 
-    Their times are the scorers' word, and ``now`` is ours: a margin is kept for clocks that are
-    wrong, a day, or half of a retention that is shorter than two.
+    Their timestamps come from the scorers' clocks and ``now_ms`` from ours, so there is a margin
+    for wrong clocks: a day, or half the retention time if that is shorter than two days.
     """
     return max(0, now_ms - retention_ms + min(MOST_SKEW_MS, retention_ms // 2))
 
@@ -39,14 +40,14 @@ def known_since(now_ms: int, retention_ms: int) -> int:
 def fetch_retention_ms(settings: KafkaSettings) -> int:
     """The shortest time for which any broker keeps the offsets of a group without members.
 
-    Kafka's default, with a warning, where this user may not know.
+    If this user is not authorized to read it, Kafka's default is used and a warning is logged.
     """
     try:
         return retention_of(broker_configs(open_admin(settings)))
     except (FatalError, RetryableError) as error:
         log.warning(
-            "the brokers do not tell their %s (it needs DESCRIBE_CONFIGS on the cluster), so "
-            "Kafka's default of 7 days is taken: %s",
+            "cannot read %s from the brokers (it requires DESCRIBE_CONFIGS on the cluster); using "
+            "Kafka's default of 7 days: %s",
             RETENTION,
             error,
         )
@@ -54,6 +55,6 @@ def fetch_retention_ms(settings: KafkaSettings) -> int:
 
 
 def retention_of(brokers: Iterable[Mapping[str, str]]) -> int:
-    """The shortest one in the brokers' configurations, in milliseconds."""
-    told = [int(config[RETENTION]) * 60_000 for config in brokers if RETENTION in config]
-    return min(told, default=DEFAULT_RETENTION_MS)
+    """The shortest retention in the brokers' configurations, in milliseconds."""
+    found = [int(config[RETENTION]) * 60_000 for config in brokers if RETENTION in config]
+    return min(found, default=DEFAULT_RETENTION_MS)

@@ -1,8 +1,7 @@
-"""What an admin client asks a broker for: topics, their ids and configuration."""
+"""Requests of an admin client: topics, their ids and their configuration."""
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -24,42 +23,42 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import Admin
 from stream_scorer.kafka.errors import translate
 
-log = logging.getLogger(__name__)
-
 _T = TypeVar("_T")
 
-_FIRST_PATIENCE_SECONDS: Final = 1.0
-_ANSWER_MARGIN_SECONDS: Final = 1.0  # the client's own timeout comes first: it says what failed
+_FIRST_TIMEOUT_SECONDS: Final = 1.0
+_RESULT_MARGIN_SECONDS: Final = 1.0  # the client's own timeout comes first: it has a reason
 
 
 def explain(error: KafkaException, admin: AdminClient) -> RetryableError | FatalError:
-    """The same, by what kept the client from asking at all, if anything did."""
+    """Our error for a failed request: if the client could not connect, the reason for that."""
     admin.poll(0)  # nothing else calls an admin client's error_cb
-    if isinstance(admin, Admin) and admin.errors.last is not None:
-        return translate(KafkaException(admin.errors.last))
+    if isinstance(admin, Admin) and admin.error_callback.last is not None:
+        return translate(KafkaException(admin.error_callback.last))
     return translate(error)
 
 
-def answer(future: Future[_T], timeout: float) -> _T:
-    """What an admin client's request came to, whose own timeout is ``timeout`` seconds.
+def wait_for(future: Future[_T], timeout: float) -> _T:
+    """The result of an admin request whose own timeout is ``timeout`` seconds.
 
     Raises:
-        KafkaException: it failed, or there is no answer.
+        KafkaException: the request failed, or no response arrived in time.
     """
     try:
-        return future.result(timeout + _ANSWER_MARGIN_SECONDS)
+        return future.result(timeout + _RESULT_MARGIN_SECONDS)
     except TimeoutError as error:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer in time")) from error
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no response in time")) from error
 
 
 def topic_partitions(admin: AdminClient, topics: Sequence[str], timeout: float) -> dict[str, int]:
     """Partition counts of those of ``topics`` that exist.
 
-    Those we have no right on do not exist for us: :mod:`stream_scorer.kafka.rights`.
+    A topic that this user is not authorized for seems not to exist: see
+    :mod:`stream_scorer.kafka.rights`.
 
     Raises:
         RetryableError: no broker answered within ``timeout`` seconds.
-        FatalError: they refuse us, or we them; says why and which setting to look at.
+        FatalError: login or TLS handshake failed; the message has the reason and the setting to
+            check.
     """
     metadata = _fetch_metadata(admin, timeout)
     return {
@@ -72,33 +71,34 @@ def topic_partitions(admin: AdminClient, topics: Sequence[str], timeout: float) 
 def topic_ids(
     admin: AdminClient, topics: Sequence[str], timeout: float = 10.0
 ) -> tuple[str, dict[str, str]]:
-    """The cluster's id and those of topics, which a topic made anew under the name does not share.
+    """The ids of the cluster and of topics; a recreated topic has another id.
 
     Raises:
-        RetryableError, FatalError: the broker refused, or a topic is missing.
+        RetryableError, FatalError: the request failed, or a topic is missing.
     """
     try:
         cluster = str(admin.list_topics(timeout=timeout).cluster_id or "")
-        asked = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
-        return cluster, {n: str(answer(told, timeout).topic_id) for n, told in asked.items()}
+        futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
+        return cluster, {n: str(wait_for(f, timeout).topic_id) for n, f in futures.items()}
     except KafkaException as error:
         raise translate(error) from error
 
 
 def _fetch_metadata(admin: AdminClient, timeout: float) -> ClusterMetadata:
-    """Ask with more and more patience, so that a wrong password is told at once."""
-    deadline, patience = time.monotonic() + timeout, _FIRST_PATIENCE_SECONDS
+    """Request with growing timeouts, so that a wrong password is reported without delay."""
+    deadline, attempt_seconds = time.monotonic() + timeout, _FIRST_TIMEOUT_SECONDS
     while True:
         try:
-            found = admin.list_topics(timeout=min(patience, max(0.1, deadline - time.monotonic())))
+            left = max(0.1, deadline - time.monotonic())
+            found = admin.list_topics(timeout=min(attempt_seconds, left))
         except KafkaException as error:
             failure = explain(error, admin)
             if isinstance(failure, FatalError) or time.monotonic() > deadline:
                 raise failure from error
-            patience *= 2
+            attempt_seconds *= 2
         else:
             if isinstance(admin, Admin):
-                admin.errors.last = None
+                admin.error_callback.last = None
             return found
 
 
@@ -109,51 +109,51 @@ def create_topics(
     replication_factor: int,
     timeout: float = 30.0,
 ) -> dict[str, bool]:
-    """Create topics (name → configuration); True for those that were not there before.
+    """Create topics (name → configuration); True for each topic that did not exist before.
 
     Raises:
-        RetryableError, FatalError: the broker refused.
+        RetryableError, FatalError: the request failed, or a topic does not appear in time.
     """
     new = [
         NewTopic(name, num_partitions=partitions, replication_factor=replication_factor,
                  config=dict(config))
         for name, config in topics.items()
     ]  # fmt: skip
-    made: dict[str, bool] = {}
+    created: dict[str, bool] = {}
     for name, future in admin.create_topics(new, request_timeout=timeout).items():
         try:
-            answer(future, timeout)
-            made[name] = True
+            wait_for(future, timeout)
+            created[name] = True
         except KafkaException as error:
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise translate(error) from error
-            made[name] = False
+            created[name] = False
     deadline = time.monotonic() + timeout
     while len(topic_partitions(admin, list(topics), timeout)) < len(topics):
         if time.monotonic() > deadline:
-            raise RetryableError("topics were created but do not show up in the metadata")
+            raise RetryableError("topics were created but do not appear in the metadata")
         time.sleep(0.05)
-    return made
+    return created
 
 
 def extend_topics(
     admin: AdminClient, topics: Sequence[str], partitions: int, timeout: float = 30.0
 ) -> None:
-    """Give topics so many partitions in all; theirs must be fewer.
+    """Increase the number of partitions of topics to ``partitions``.
 
     Raises:
-        RetryableError, FatalError: the broker refused, or does not show them in time.
+        RetryableError, FatalError: the request failed, or the partitions do not appear in time.
     """
     new = [NewPartitions(name, partitions) for name in topics]
     for future in admin.create_partitions(new, request_timeout=timeout).values():
         try:
-            answer(future, timeout)
+            wait_for(future, timeout)
         except KafkaException as error:
             raise translate(error) from error
     deadline = time.monotonic() + timeout
     while min(topic_partitions(admin, topics, timeout).values()) < partitions:
         if time.monotonic() > deadline:
-            raise RetryableError("topics were extended but do not show it in the metadata")
+            raise RetryableError("partitions were added but do not appear in the metadata")
         time.sleep(0.05)
 
 
@@ -166,10 +166,10 @@ def topic_config(admin: AdminClient, topic: str, timeout: float = 10.0) -> dict[
 
 
 def broker_configs(admin: AdminClient, timeout: float = 10.0) -> list[dict[str, str]]:
-    """The configuration of each broker that is up.
+    """The configuration of each running broker.
 
     Raises:
-        RetryableError, FatalError: no answer, or this user may not know.
+        RetryableError, FatalError: no broker answered, or this user is not authorized.
     """
     try:
         brokers = admin.list_topics(timeout=timeout).brokers
@@ -180,6 +180,6 @@ def broker_configs(admin: AdminClient, timeout: float = 10.0) -> list[dict[str, 
 
 
 def _config(admin: AdminClient, resource: ConfigResource, timeout: float) -> dict[str, str]:
-    asked = admin.describe_configs([resource], request_timeout=timeout)
-    entries = answer(asked[resource], timeout)
+    futures = admin.describe_configs([resource], request_timeout=timeout)
+    entries = wait_for(futures[resource], timeout)
     return {name: str(entry.value) for name, entry in entries.items()}

@@ -1,4 +1,4 @@
-"""What an operator can do about an error of Kafka's, by its name and text: pure."""
+"""What an operator can do about a Kafka error, by its name and text. Pure."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Final
 _WRONG_LOGIN: Final = "check KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM"
 _WRONG_PROTOCOL: Final = "check KAFKA_SECURITY_PROTOCOL and the port in KAFKA_BOOTSTRAP_SERVERS"
 _WRONG_CA: Final = (
-    "set KAFKA_SSL_CA_LOCATION to the certificates (PEM) of the authority that signed the broker's"
+    "set KAFKA_SSL_CA_LOCATION to the PEM file of the CA that signed the broker's certificate"
 )
 _WRONG_CERTIFICATE: Final = (
-    "the broker wants a client certificate it trusts: set ssl.certificate.location and "
+    "the broker requires a client certificate that it trusts: set ssl.certificate.location and "
     "ssl.key.location in KAFKA_CONFIG_FILE"
 )
 
@@ -22,7 +22,7 @@ _BY_NAME: Final = {
     "GROUP_AUTHORIZATION_FAILED": "grant this user READ on the group KAFKA_GROUP_ID",
     "TRANSACTIONAL_ID_AUTHORIZATION_FAILED": "grant this user WRITE on transactional ids that "
     "begin with KAFKA_GROUP_ID (a prefixed ACL)",
-    "CLUSTER_AUTHORIZATION_FAILED": "grant this user the right on the cluster",
+    "CLUSTER_AUTHORIZATION_FAILED": "grant this user access to the cluster",
 }
 
 CERTIFICATE_ALERTS: Final = (
@@ -32,15 +32,15 @@ CERTIFICATE_ALERTS: Final = (
     "alert certificate unknown",
     "alert certificate expired",
 )
-"""How a broker says over TLS that it does not accept the client's certificate, or wants one."""
+"""TLS alerts by which a broker rejects the client's certificate or requires one."""
 
 
 def advice(name: str, text: str) -> str | None:
-    """What to look at; None for an error that passes by itself or that nothing is known about.
+    """What to check; None for a transient error or one without known advice.
 
     Args:
         name: librdkafka's name of the error, such as ``_SSL``.
-        text: its words.
+        text: its error message.
     """
     if any(alert in text for alert in CERTIFICATE_ALERTS):
         return _WRONG_CERTIFICATE
@@ -54,6 +54,6 @@ def advice(name: str, text: str) -> str | None:
 
 
 def with_advice(name: str, text: str) -> str:
-    """``text``, and what to do about it where that is known."""
+    """``text``, followed by advice if there is any."""
     found = advice(name, text)
     return f"{text}; {found}" if found else text

@@ -27,24 +27,24 @@ def open_producer(settings: KafkaSettings, **more: Any) -> Producer:
 
 
 class Admin(AdminClient):
-    """An admin client that knows what went wrong last."""
+    """An admin client that keeps its last error."""
 
     def __init__(self, config: dict[str, Any]) -> None:
-        self.errors = ErrorCallback()
-        config["error_cb"] = self.errors
+        self.error_callback = ErrorCallback()
+        config["error_cb"] = self.error_callback
         super().__init__(config)
 
 
 def open_admin(settings: KafkaSettings) -> Admin:
-    """An admin client; keep it in a variable while its futures are waited for."""
+    """An admin client; keep a reference to it while waiting for its futures."""
     return build_client(Admin, client_config(settings))
 
 
 def build_client(client: Callable[[dict[str, Any]], _Client], config: dict[str, Any]) -> _Client:
-    """A client of the driver.
+    """Create a client of the driver.
 
     Raises:
-        UsageError: it refuses a setting.
+        UsageError: the driver rejects a setting.
     """
     try:
         return client(config)

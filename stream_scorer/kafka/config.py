@@ -1,4 +1,4 @@
-"""librdkafka's settings as this project uses them."""
+"""The librdkafka settings of this project."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from stream_scorer.kafka.errors import ErrorCallback
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from stream_scorer.runtime.settings import KafkaSettings
 
-_OURS: Final = frozenset(
+_FIXED: Final = frozenset(
     {
         "acks",
-        "auto.offset.reset",  # latest: what was there before the first scorer is never scored
+        "auto.offset.reset",  # latest would skip records from before the first scorer
         "enable.auto.commit",
         "enable.auto.offset.store",
         "enable.idempotence",
@@ -25,9 +25,9 @@ _OURS: Final = frozenset(
         "transactional.id",
     }
 )
-"""What no properties file may change; the group has a variable of its own."""
+"""Settings that a properties file must not change; ``group.id`` has its own variable."""
 
-_OF_MEMBERS: Final = (
+_MEMBERSHIP: Final = (
     "group.instance.id",
     "group.protocol",
     "group.remote.assignor",
@@ -36,20 +36,20 @@ _OF_MEMBERS: Final = (
     "partition.assignment.strategy",
     "session.timeout.ms",
 )
-"""What a properties file may set for the scorers' membership of their group, and for it alone."""
+"""Settings that a properties file may change, but only for the scorers' group membership."""
 
 
 def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
-    """Settings every client shares; ``KAFKA_CONFIG_FILE`` wins over our defaults.
+    """Settings that all clients share; ``KAFKA_CONFIG_FILE`` overrides our defaults.
 
     Raises:
-        UsageError: the file cannot be read, or sets what exactly-once depends on.
+        UsageError: the file cannot be read, or changes a setting that exactly-once depends on.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
         "security.protocol": settings.kafka_security_protocol,
         "reconnect.backoff.ms": 50,
-        "reconnect.backoff.max.ms": 2000,  # default 10 s: a restarted broker is found sooner
+        "reconnect.backoff.max.ms": 2000,  # default 10 s: slow to find a restarted broker
         "client.id": "stream-scorer",
         "error_cb": ErrorCallback(),
         "log_level": 4,
@@ -66,17 +66,17 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
     config |= more
     if settings.kafka_config_file:
         properties = read_properties(settings.kafka_config_file)
-        if kept := sorted(_OURS & properties.keys()):
+        if fixed := sorted(_FIXED & properties.keys()):
             raise UsageError(
-                f"{settings.kafka_config_file}: {', '.join(kept)} cannot be set there: "
-                "that each transaction is scored exactly once depends on it"
+                f"{settings.kafka_config_file}: {', '.join(fixed)} cannot be set there, because "
+                "exactly-once scoring depends on it"
             )
         config |= properties
     return config
 
 
 def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict[str, Any]:
-    """A consumer that reads committed records only and never commits by itself."""
+    """A consumer that reads only committed records and never commits automatically."""
     return client_config(
         settings,
         **{
@@ -86,7 +86,7 @@ def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
             "fetch.message.max.bytes": INPUT_MAX_BYTES,
-            # default 1000 ms gives stalls of about a second with small queues
+            # the default of 1000 ms causes stalls of about a second with small queues
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 50,
             **more,
@@ -95,7 +95,7 @@ def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict
 
 
 def producer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
-    """An idempotent producer that partitions as the Java client does (murmur2)."""
+    """An idempotent producer with the partitioner of the Java client (murmur2)."""
     return client_config(
         settings,
         **{
@@ -111,21 +111,21 @@ def producer_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
 
 
 def reader_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict[str, Any]:
-    """:func:`consumer_config` of one that joins no group, unless ``more`` is about that.
+    """:func:`consumer_config` for a consumer that joins no group, unless ``more`` says otherwise.
 
-    What ``KAFKA_CONFIG_FILE`` says about members is not for it: with the scorers' longest time
-    between polls, say, and not their session timeout, the client refuses the two as they are.
+    Membership settings in ``KAFKA_CONFIG_FILE`` are left out. A reader has the default session
+    timeout, and librdkafka rejects it together with, say, a shorter ``max.poll.interval.ms``.
     """
-    of_others = set(_OF_MEMBERS) - more.keys()
+    left_out = set(_MEMBERSHIP) - more.keys()
     config = consumer_config(settings, group_id, **more)
-    return {name: value for name, value in config.items() if name not in of_others}
+    return {name: value for name, value in config.items() if name not in left_out}
 
 
 def read_properties(path: Path) -> dict[str, str]:
     """``key=value`` lines of a properties file; ``#`` starts a comment line.
 
     Raises:
-        UsageError: it cannot be read, or a line is neither, with its number.
+        UsageError: the file cannot be read, or a line is invalid; the message has its number.
     """
     try:
         text = path.read_text(encoding="utf-8")

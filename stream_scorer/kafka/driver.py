@@ -1,4 +1,4 @@
-"""The driver's own types, for the rooms that hold clients of it."""
+"""The driver's types, for other packages that use its clients."""
 
 from __future__ import annotations
 

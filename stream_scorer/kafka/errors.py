@@ -1,4 +1,4 @@
-"""The one place that knows the driver's error codes."""
+"""Translates the driver's errors; the only module that knows its error codes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stream_scorer.kafka.advice import CERTIFICATE_ALERTS, with_advice
 
 log = logging.getLogger(__name__)
 
-# Errors that only an operator can mend; librdkafka itself retries them for ever in silence.
+# Errors that only an operator can fix; librdkafka retries them forever without reporting them.
 _NON_RETRIABLE: Final = (
     KafkaError._AUTHENTICATION,
     KafkaError._SSL,
@@ -25,65 +25,65 @@ _NON_RETRIABLE: Final = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
 
-_AFTER: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # different in each attempt
+_DURATION: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # differs in each attempt
 
-_SAY_AGAIN_SECONDS: Final = 60.0  # a client that cannot connect tries several times a second
+_LOG_INTERVAL_SECONDS: Final = 60.0  # a client that cannot connect retries several times a second
 
-_MAX_SAID: Final = 100
+_MAX_LOGGED: Final = 100
 
 
 class ErrorCallback:
-    """The ``error_cb`` of one client: logs each cause now and then, and keeps the last one.
+    """The ``error_cb`` of one client: logs each error at most once a minute, and keeps the last.
 
-    librdkafka answers a request that failed for want of a login with a timeout; why there is none
-    comes here alone, and again at every attempt to connect.
+    If a client cannot log in, librdkafka fails its requests with a timeout. Only this callback
+    receives the reason, once for each attempt to connect.
     """
 
     def __init__(self) -> None:
         self.last: KafkaError | None = None
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         """Called by the client, from its ``poll``."""
-        text = _AFTER.sub("", error.str())
+        text = _DURATION.sub("", error.str())
         if error.code() != KafkaError._ALL_BROKERS_DOWN and (
             is_non_retriable(error) or self.last is None or not is_non_retriable(self.last)
         ):
             self.last = error
         now = time.monotonic()
-        if now - self._said.get(text, -_SAY_AGAIN_SECONDS) < _SAY_AGAIN_SECONDS:
+        if now - self._logged_at.get(text, -_LOG_INTERVAL_SECONDS) < _LOG_INTERVAL_SECONDS:
             return
-        if len(self._said) >= _MAX_SAID:
-            self._said.clear()
-        self._said[text] = now
+        if len(self._logged_at) >= _MAX_LOGGED:
+            self._logged_at.clear()
+        self._logged_at[text] = now
         level = logging.ERROR if is_non_retriable(error) else logging.WARNING
         log.log(level, "kafka: %s", with_advice(error.name(), text))
 
 
 def translate(error: KafkaException) -> RetryableError | FatalError:
-    """Our word for a driver's error: the whole decision table of confluent-kafka.
+    """Our error for a driver's error: the complete decision table for confluent-kafka.
 
-    ``fatal()`` or hopeless without an operator → :class:`FatalError`; everything else can be
-    tried again after an abort.
+    An error that is ``fatal()`` or non-retriable is a :class:`FatalError`. Everything else can be
+    retried after an abort.
     """
     cause = error.args[0]
     if not isinstance(cause, KafkaError):
         return RetryableError(f"kafka: {cause}")
-    text = with_advice(cause.name(), f"{_AFTER.sub('', cause.str())} ({cause.name()})")
+    text = with_advice(cause.name(), f"{_DURATION.sub('', cause.str())} ({cause.name()})")
     if cause.fatal() or is_non_retriable(cause):
         return FatalError(f"kafka: {text}")
     return RetryableError(f"kafka: {text}")
 
 
 def driver_error(error: KafkaException | SystemError) -> KafkaException:
-    """The driver's error behind what a call of it raised.
+    """The driver's error behind an exception that one of its calls raised.
 
-    A client that has become unusable raises out of any call that serves its callbacks. If there
-    are more of them to serve, Python wraps that in a SystemError, since they are called while it
-    is on its way; and where one of them clears it, nothing is left but that it was.
+    A client that has become unusable raises from any call that serves its callbacks. If it serves
+    further callbacks while that exception is set, Python wraps it in a SystemError. If one of those
+    callbacks clears the exception, the SystemError has no cause.
 
     Raises:
-        SystemError: a callback of ours failed.
+        SystemError: one of our callbacks failed.
     """
     if isinstance(error, KafkaException):
         return error
@@ -96,5 +96,5 @@ def driver_error(error: KafkaException | SystemError) -> KafkaException:
 
 
 def is_non_retriable(error: KafkaError) -> bool:
-    """Whether only an operator can mend it."""
-    return error.code() in _NON_RETRIABLE or any(word in error.str() for word in CERTIFICATE_ALERTS)
+    """Whether only an operator can fix the error."""
+    return error.code() in _NON_RETRIABLE or any(text in error.str() for text in CERTIFICATE_ALERTS)

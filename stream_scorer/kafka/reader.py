@@ -1,4 +1,4 @@
-"""Reads a topic's committed records from one offset to another, whatever happens meanwhile."""
+"""Reads a topic's committed records from one offset to another, even while some are removed."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from stream_scorer.kafka.errors import translate
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.runtime.settings import KafkaSettings
 
-QUERY_SECONDS: Final = 10.0  # of one question to the broker
+QUERY_SECONDS: Final = 10.0  # timeout of one query to the broker
 _RETRY_SECONDS: Final = 0.1
 _BATCH_RECORDS: Final = 5000
-_QUEUE_KBYTES: Final = 32 * 1024  # fetched ahead; the default of 64 MiB is for busier readers
+_QUEUE_KBYTES: Final = 32 * 1024  # prefetch limit; the default is 64 MiB
 _FETCH_BYTES: Final = 256 * 1024
-"""Of a partition at once, compressed: small records can unpack to a hundred times as much. A larger
-batch still comes, alone (KIP-74)."""
-_BATCH_SECONDS: Final = 0.1  # consume() waits this long for a full batch, so also at the very end
+"""Fetch limit for one partition, compressed: small records can unpack to a hundred times the size.
+A larger batch is still delivered, on its own (KIP-74)."""
+_BATCH_SECONDS: Final = 0.1  # how long consume() waits for a full batch
 
 
 def committed_spans(settings: KafkaSettings, group_id: str, topic: str, partitions: int) -> Spans:
-    """From the first record to the last stable offset, as of now."""
+    """The spans from the first record to the current last stable offset."""
     return _spans(settings, group_id, topic, partitions, "read_committed")
 
 
 def written_spans(settings: KafkaSettings, group_id: str, topic: str, partitions: int) -> Spans:
-    """From the first record to the high watermark as of now, open txns included.
+    """The spans from the first record to the current high watermark, including open txns.
 
-    Reading up to here waits for the end of those txns.
+    Reading up to the end of these spans waits for those txns to end.
     """
     return _spans(settings, group_id, topic, partitions, "read_uncommitted")
 
@@ -41,20 +41,22 @@ def _spans(
 ) -> Spans:
     consumer = open_consumer(settings, group_id, **{"isolation.level": isolation})
     try:
-        return {partition: ask_span(consumer, topic, partition) for partition in range(partitions)}
+        return {
+            partition: fetch_span(consumer, topic, partition) for partition in range(partitions)
+        }
     finally:
         consumer.close()
 
 
-def ask_span(consumer: Consumer, topic: str, partition: int) -> Span:
-    """What a partition holds as of now, as far as this consumer's isolation lets it see.
+def fetch_span(consumer: Consumer, topic: str, partition: int) -> Span:
+    """The offsets that a partition holds now and that this consumer's isolation level can read.
 
-    Asked again for a while: just after its creation, or while leaders change, a partition answers
-    with errors that pass.
+    Transient errors are retried: a partition returns them just after its creation and during
+    leader changes.
 
     Raises:
-        RetryableError: no answer within ``QUERY_SECONDS``.
-        FatalError: the broker refuses us.
+        RetryableError: no successful response within ``QUERY_SECONDS``.
+        FatalError: login failed, or this user is not authorized.
     """
     deadline = time.monotonic() + QUERY_SECONDS
     while True:
@@ -74,16 +76,16 @@ def ask_span(consumer: Consumer, topic: str, partition: int) -> Span:
 def time_offsets(
     settings: KafkaSettings, group_id: str, topic: str, spans: Spans, time_ms: int
 ) -> dict[int, int]:
-    """By partition, the first offset with a record of ``time_ms`` or later; else the span's end.
+    """By partition, the first offset with a record of ``time_ms`` or later, or the span's end.
 
     Raises:
-        RetryableError: no answer within ``QUERY_SECONDS``.
-        FatalError: the broker refuses us.
+        RetryableError: no response within ``QUERY_SECONDS``.
+        FatalError: login failed, or this user is not authorized.
     """
     consumer = open_consumer(settings, group_id)
     try:
-        asked = [TopicPartition(topic, p, time_ms) for p in spans]
-        found = consumer.offsets_for_times(asked, timeout=QUERY_SECONDS)
+        times = [TopicPartition(topic, p, time_ms) for p in spans]
+        found = consumer.offsets_for_times(times, timeout=QUERY_SECONDS)
     except KafkaException as error:
         raise translate(error) from error
     finally:
@@ -105,24 +107,25 @@ def read_spans(
     stall_seconds: float,
     on_lost: Callable[[int, int], None] = lambda _partition, _low: None,
 ) -> Iterator[list[Message]]:
-    """The committed data records of the spans, in batches; a partition's in its order.
+    """The committed data records of the spans, in batches; each partition in offset order.
 
-    Each partition is let go as soon as its end was reached. Nothing is committed and no group is
+    A partition is unassigned as soon as its end is reached. Nothing is committed and no group is
     joined.
 
     Args:
         settings: the broker.
-        group_id: for the broker's logs.
-        topic: to read.
-        spans: what of it.
-        stall_seconds: how long nothing may come.
-        on_lost: told a partition and its first offset when records were removed before they were
-            read, after all that came before; reading goes on from that offset.
+        group_id: appears in the broker's logs.
+        topic: the topic to read.
+        spans: the offsets to read.
+        stall_seconds: give up when no record arrives for this long.
+        on_lost: called with a partition and its first offset when records were removed before they
+            were read. All earlier records were yielded before the call; reading continues at that
+            offset.
 
     Raises:
-        RetryableError: no partition moved for ``stall_seconds``; the message names where. Or the
-            topic was cut at its end.
-        FatalError: the broker refuses us.
+        RetryableError: no record arrived for ``stall_seconds`` (the message has the partition), or
+            the end of the topic was truncated.
+        FatalError: login failed, or this user is not authorized.
     """
     left = {p: span for p, span in spans.items() if span.high > span.low}
     reached = {p: span.low for p, span in left.items()}
@@ -131,7 +134,7 @@ def read_spans(
         group_id,
         **{
             "enable.partition.eof": True,
-            "auto.offset.reset": "error",  # not silently from the earliest: that would be a gap
+            "auto.offset.reset": "error",  # do not skip records silently
             "queued.min.messages": _BATCH_RECORDS * 4,
             "queued.max.messages.kbytes": _QUEUE_KBYTES,
             "fetch.message.max.bytes": _FETCH_BYTES,
@@ -139,17 +142,17 @@ def read_spans(
     )
     try:
         consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])
-        moved = time.monotonic()
+        last_record_at = time.monotonic()
         while left:
             batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
             lost: list[int] = []
             if records := _within(consumer, topic, batch, left, reached, lost):
                 yield records
             for partition in lost:
-                on_lost(partition, _go_on(consumer, topic, partition, left, reached))
+                on_lost(partition, _resume(consumer, topic, partition, left, reached))
             if batch:
-                moved = time.monotonic()
-            elif time.monotonic() - moved > stall_seconds:
+                last_record_at = time.monotonic()
+            elif time.monotonic() - last_record_at > stall_seconds:
                 raise RetryableError(_stalled(topic, left, stall_seconds))
     except KafkaException as error:
         raise translate(error) from error
@@ -165,9 +168,10 @@ def _within(
     reached: dict[int, int],
     lost: list[int],
 ) -> list[Message]:
-    """The records inside their spans; partitions that reached their end are dropped.
+    """The records inside their spans; partitions that reached their end are unassigned.
 
-    ``reached`` follows what was read; partitions whose next record is gone go to ``lost``.
+    ``reached`` is updated with what was read. Partitions whose next record was removed are added to
+    ``lost``.
     """
     records = []
     for message in batch:
@@ -186,30 +190,30 @@ def _within(
         if error is None and offset < span.high:
             records.append(message)
             reached[partition] = offset + 1
-        # The end's own offset is the next to come; a record's is that of the record.
+        # An end-of-partition event has the next offset; a record has its own.
         if offset + (error is None) >= span.high:
             del left[partition]
             consumer.incremental_unassign([TopicPartition(topic, partition)])
     return records
 
 
-def _go_on(
+def _resume(
     consumer: Consumer,
     topic: str,
     partition: int,
     left: dict[int, Span],
     reached: Mapping[int, int],
 ) -> int:
-    """Read a partition from its first record on, now that those before it are gone; its offset.
+    """Continue at the first record of a partition after earlier ones were removed; its offset.
 
     Raises:
-        RetryableError: nothing is gone before it, so the offset is beyond the end.
+        RetryableError: no record was removed, so the requested offset is beyond the end.
     """
-    low = ask_span(consumer, topic, partition).low
+    low = fetch_span(consumer, topic, partition).low
     if low <= reached[partition]:
         raise RetryableError(
-            f"{topic} partition {partition} ends before offset {reached[partition]}: it was cut or "
-            "restored"
+            f"{topic} partition {partition} ends before offset {reached[partition]}: it was "
+            "truncated or restored"
         )
     consumer.incremental_unassign([TopicPartition(topic, partition)])
     if low < left[partition].high:

@@ -1,4 +1,4 @@
-"""Asking a broker again while its answer is one that passes."""
+"""Retries requests to a broker that fail with a transient error."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _T = TypeVar("_T")
 _RETRY_SECONDS: Final = 0.1
 
 
-def retry_transient(ask: Callable[[], _T], seconds: float) -> _T:
-    """The answer, asked for again for ``seconds`` while the error is one that passes.
+def retry_transient(request: Callable[[], _T], seconds: float) -> _T:
+    """The result of a request, retried for up to ``seconds`` while it fails with transient errors.
 
-    A group's coordinator that has just been chosen, or has moved, answers so.
+    A group coordinator that was just elected or has moved returns such errors.
 
     Raises:
         KafkaException: the last error.
@@ -25,7 +25,7 @@ def retry_transient(ask: Callable[[], _T], seconds: float) -> _T:
     deadline = time.monotonic() + seconds
     while True:
         try:
-            return ask()
+            return request()
         except KafkaException as error:
             if not isinstance(translate(error), RetryableError) or time.monotonic() > deadline:
                 raise
@@ -38,21 +38,21 @@ def fetch_committed(
     """The group's committed offsets, with their metadata.
 
     Raises:
-        KafkaException: they cannot be told within ``seconds``, of any partition.
+        KafkaException: the offsets of a partition could not be fetched within ``seconds``.
     """
 
-    def ask() -> list[TopicPartition]:
+    def request() -> list[TopicPartition]:
         return raise_partition_errors(consumer.committed(places, seconds))
 
-    return retry_transient(ask, seconds)
+    return retry_transient(request, seconds)
 
 
-def raise_partition_errors(answer: list[TopicPartition]) -> list[TopicPartition]:
-    """The answer.
+def raise_partition_errors(response: list[TopicPartition]) -> list[TopicPartition]:
+    """The response, unless it contains an error.
 
     Raises:
-        KafkaException: it holds an error instead of an offset, of any partition.
+        KafkaException: the response has an error instead of an offset for a partition.
     """
-    if failed := next((place.error for place in answer if place.error), None):
+    if failed := next((place.error for place in response if place.error), None):
         raise KafkaException(failed)
-    return answer
+    return response

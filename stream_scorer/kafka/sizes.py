@@ -1,4 +1,4 @@
-"""How large records may be. Pure: no Kafka client."""
+"""Size limits of records. Pure: no Kafka client."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Final
 from schemas.framing import Header
 
 INPUT_MAX_BYTES: Final = 4 * 1024 * 1024
-"""``max.message.bytes`` of the input topic: anything larger never enters."""
+"""``max.message.bytes`` of the input topic: the broker rejects larger records."""
 
 OUTPUT_MAX_BYTES: Final = 5 * 1024 * 1024
-"""Of output and dead letter topic, and of producers: an input record plus its headers fits."""
+"""Limit of the output and dead letter topics and of producers: an input record plus headers."""
 
-OVERHEAD_BYTES: Final = 4096  # batch and record framing and a score's headers, with room
+OVERHEAD_BYTES: Final = 4096  # allowance for batch and record framing and the headers of a score
 
 
 def headers_size(headers: Sequence[Header]) -> int:
-    """Bytes that headers take in a record, with their lengths."""
+    """Bytes that headers take in a record, including their length fields."""
     return sum(len(name.encode()) + len(value or b"") + 8 for name, value in headers)

@@ -1,4 +1,4 @@
-"""Which topics exist, and a clear error where one is missing."""
+"""Checks which topics exist, with a clear error if one is missing."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_scorer.kafka.driver import AdminClient
 from stream_scorer.runtime.settings import KafkaSettings
 
 METADATA_SECONDS: Final = 10.0
-"""How long a command waits for a broker that may not be there before it says so."""
+"""How long a command waits for a broker before it reports that none answers."""
 
 
 def existing_topics(
@@ -21,17 +21,17 @@ def existing_topics(
     """Partition counts of those of ``topics`` that exist.
 
     Raises:
-        UsageError: no broker answers, with what to do.
-        FatalError: the broker refuses us.
+        UsageError: no broker answers; the message says what to do.
+        FatalError: login failed, or this user is not authorized.
     """
     admin = admin or open_admin(settings)
     try:
         return topic_partitions(admin, topics, METADATA_SECONDS)
     except RetryableError as error:
         raise UsageError(
-            f"no Kafka broker answers at {settings.kafka_bootstrap_servers} within "
-            f"{METADATA_SECONDS:.0f} s ({error}); set KAFKA_BOOTSTRAP_SERVERS, or start one here "
-            "with: stream-scorer broker"
+            f"no Kafka broker answered at {settings.kafka_bootstrap_servers} within "
+            f"{METADATA_SECONDS:.0f} s ({error}); set KAFKA_BOOTSTRAP_SERVERS, or start a local "
+            "broker with: stream-scorer broker"
         ) from error
 
 
@@ -39,12 +39,12 @@ def require_topics(settings: KafkaSettings, topics: Sequence[str]) -> dict[str, 
     """Partition counts of ``topics``, all of which must exist.
 
     Raises:
-        UsageError: no broker answers or a topic is missing, with what to do.
+        UsageError: no broker answers or a topic is missing; the message says what to do.
     """
     found = existing_topics(settings, topics)
     if missing := [topic for topic in topics if topic not in found]:
         raise UsageError(
-            f"no such topic at {settings.kafka_bootstrap_servers}: {', '.join(missing)}; "
-            "make the topics with: stream-scorer topics create"
+            f"topic not found at {settings.kafka_bootstrap_servers}: {', '.join(missing)}; "
+            "create the topics with: stream-scorer topics create"
         )
     return found

@@ -16,7 +16,7 @@ from stream_scorer.errors import ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.reader import ask_span
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.retry import fetch_committed
 from stream_scorer.observability.progress import Backlog, BacklogSource, ProgressWatch, Standstill
 from stream_scorer.runtime.settings import KafkaSettings
@@ -70,7 +70,7 @@ class KafkaBacklog:
         self._consumer.close()
 
     def _backlog(self, partition: int, committed: int) -> Backlog | None:
-        span = ask_span(self._consumer, self._topic, partition)
+        span = fetch_span(self._consumer, self._topic, partition)
         low, end = span.low, span.high
         is_expired = committed >= 0 and not low <= committed <= end
         start = committed if low <= committed <= end else low

@@ -1,10 +1,10 @@
-"""``python -m tests.autoscaling``: what the autoscaling guide's figures were measured with.
+"""``python -m tests.autoscaling``: the measurements behind the figures of the autoscaling guide.
 
-record     a real KEDA and HPA on real lag, second by second (needs a cluster: KUBECONFIG)
-compare    the simulator's decisions beside a recording's
+record     a real KEDA and HPA on real lag, second by second (requires a cluster: KUBECONFIG)
+compare    the simulator's decisions and those of a recording
 members    throughput of 1, 2 and 4 members, evenly loaded and with a hot partition
 rebalance  how long scoring pauses when a member joins, leaves or is killed
-cpu        rows a second that one CPU scores
+cpu        rows per second that one CPU scores
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from stream_scorer.autoscaling.trace import open_trace
 from stream_scorer.local.probe import plain_settings
 from tests.autoscaling.beside import Comparison, compare, picture, read_run, write_run
-from tests.autoscaling.cluster import apply_anew, find_scaled_object, load_manifests, point_at
+from tests.autoscaling.cluster import find_scaled_object, load_manifests, point_at, recreate
 from tests.autoscaling.recording import Plan, TopicUnderLoad, record
 
 
 def main() -> int:
-    """Run one of them; the result is JSON on standard output."""
+    """Run one measurement; the result is JSON on standard output."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.autoscaling",
         description=__doc__,
@@ -38,15 +38,17 @@ def main() -> int:
     beside.add_argument("--picture", type=Path)
     beside.set_defaults(run=_compare)
     members = commands.add_parser("members")
-    members.add_argument("--rows", type=int, default=80_000, help="records for each run")
+    members.add_argument("--rows", type=int, default=80_000, help="records per run")
     members.add_argument("--members", type=int, nargs="+", default=[1, 2, 4])
     members.add_argument("--hot-share", type=float, default=0.6)
-    members.add_argument("--cpu-share", type=float, default=0.1, help="of the time, each member")
+    members.add_argument(
+        "--cpu-share", type=float, default=0.1, help="share of the time that each member runs"
+    )
     members.add_argument("--repetitions", type=int, default=3)
     members.set_defaults(run=_members)
     rebalance = commands.add_parser("rebalance")
     rebalance.add_argument("--repetitions", type=int, default=5)
-    rebalance.add_argument("--rate", type=float, default=1200.0, help="records a second")
+    rebalance.add_argument("--rate", type=float, default=1200.0, help="records per second")
     rebalance.set_defaults(run=_rebalance)
     cpu = commands.add_parser("cpu")
     cpu.add_argument("--rows", type=int, default=200_000)
@@ -73,7 +75,9 @@ def _add_record(commands: Any) -> None:
     recording.add_argument("--limit-seconds", type=float, default=1800.0)
     recording.add_argument("--min-replicas", type=int, help="instead of the manifest's")
     recording.add_argument("--sync-seconds", type=float, default=15.0, help="of the HPA controller")
-    recording.add_argument("--downscale-seconds", type=float, default=300.0, help="likewise")
+    recording.add_argument(
+        "--downscale-seconds", type=float, default=300.0, help="of the HPA controller"
+    )
     recording.set_defaults(run=_record)
 
 
@@ -88,7 +92,7 @@ def _record(args: argparse.Namespace) -> dict[str, Any]:
     metadata = scaled_object["spec"]["triggers"][0]["metadata"]
     settings = plain_settings(args.bootstrap)
     topic = TopicUnderLoad(settings, metadata["topic"], metadata["consumerGroup"])
-    apply_anew(objects, scaled_object)
+    recreate(objects, scaled_object)
     plan = Plan(
         open_trace(args.trace),
         args.capacity,
@@ -107,7 +111,7 @@ def _record(args: argparse.Namespace) -> dict[str, Any]:
         "samples": samples,
     }
     write_run(args.output, run)
-    return _told(compare(run))
+    return _as_json(compare(run))
 
 
 def _compare(args: argparse.Namespace) -> dict[str, Any]:
@@ -115,13 +119,13 @@ def _compare(args: argparse.Namespace) -> dict[str, Any]:
     comparison = compare(run)
     if args.picture:
         args.picture.write_text(picture(run, comparison), encoding="utf-8")
-    return _told(comparison)
+    return _as_json(comparison)
 
 
-def _told(comparison: Comparison) -> dict[str, Any]:
-    told = asdict(comparison)
-    del told["ticks"]
-    return told
+def _as_json(comparison: Comparison) -> dict[str, Any]:
+    fields = asdict(comparison)
+    del fields["ticks"]
+    return fields
 
 
 def _members(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The simulator's decisions beside a recorded run's."""
+"""Compares the simulator's decisions with those of a recorded run."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stream_scorer.autoscaling.trace import Trace
 
 
 def write_run(path: Path, run: Mapping[str, Any]) -> None:
-    """A recording as JSON, its samples by column."""
+    """Write a recording as JSON, with its samples by column."""
     samples = run["samples"]
     columns = {name: [sample[name] for sample in samples] for name in samples[0]}
     path.write_text(json.dumps({**run, "samples": columns}) + "\n", encoding="utf-8")
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """What :func:`write_run` wrote, its samples one by one."""
+    """Read what :func:`write_run` wrote, with its samples by row."""
     run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     columns = run["samples"]
     rows = zip(*columns.values(), strict=True)
@@ -32,7 +32,7 @@ def read_run(path: Path) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Steps:
-    """How replicas went: times in seconds, None where it never came to that."""
+    """The course of the replicas; times in seconds, None: it never happened."""
 
     sequence: tuple[int, ...]
     most: int
@@ -43,7 +43,7 @@ class Steps:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Both runs, and how far apart their replicas are from second to second."""
+    """Both runs, and the difference of their replicas in each second."""
 
     recorded: Steps
     simulated: Steps
@@ -55,11 +55,10 @@ class Comparison:
 
 
 def compare(run: Mapping[str, Any]) -> Comparison:
-    """Simulate a recorded run's own load on its own ScaledObject.
+    """Simulate the load and the ScaledObject of a recorded run.
 
-    When in its 15 s the controller decides is chance: it started some time. That phase is the one
-    thing taken from the recording (the one of the whole seconds that fits best); all else is
-    computed.
+    The phase of the controller's 15 s interval depends on when the controller started, so it is the
+    one thing taken from the recording: the whole second that fits best. All else is computed.
     """
     autoscaler = parse_scaled_object(run["scaled_object"])
     sync = run["sync_seconds"]
@@ -72,7 +71,7 @@ def compare(run: Mapping[str, Any]) -> Comparison:
 
 def _compare(run: Mapping[str, Any], autoscaler: Autoscaler, offset: float) -> Comparison:
     samples = run["samples"]
-    ticks = simulate(autoscaler, _as_it_came(samples), _options(run, offset))
+    ticks = simulate(autoscaler, _recorded_load(samples), _options(run, offset))
     simulated = [t.replicas for t in ticks]
     recorded = _each_second(samples, len(simulated))
     apart = [abs(a - b) for a, b in zip(recorded, simulated, strict=True)]
@@ -87,8 +86,8 @@ def _compare(run: Mapping[str, Any], autoscaler: Autoscaler, offset: float) -> C
     )
 
 
-def _as_it_came(samples: Sequence[Mapping[str, Any]]) -> Trace:
-    """The load with its stalls: records a second between one sample and the next."""
+def _recorded_load(samples: Sequence[Mapping[str, Any]]) -> Trace:
+    """The recorded load, including stalls: records per second between two samples."""
     ends = [s["second"] for s in samples]
     begins = [0.0, *ends[:-1]]
     rates = [
@@ -113,7 +112,7 @@ def _options(run: Mapping[str, Any], offset: float) -> SimulationOptions:
 
 
 def _each_second(samples: Sequence[Mapping[str, Any]], count: int) -> list[int]:
-    """Replicas at the end of seconds 1 to ``count``, of samples a little off the whole second."""
+    """Replicas at the end of seconds 1 to ``count``; samples are not exactly on whole seconds."""
     found, place = [], 0
     for second in range(1, count + 1):
         while place + 1 < len(samples) and samples[place + 1]["second"] <= second + 0.5:
@@ -134,13 +133,13 @@ def _steps(counts: Sequence[int], peak_lag: int) -> Steps:
 
 
 def picture(run: Mapping[str, Any], comparison: Comparison) -> str:
-    """Load, lag and replicas of both, as SVG."""
+    """Load, lag and replicas of both runs, as SVG."""
     samples, ticks = run["samples"], comparison.ticks
     return draw(
         run["title"],
         [
             Panel(
-                "Records a second",
+                "Records per second",
                 [Curve("arriving", [(s["second"], s["arrivals"]) for s in samples])],
             ),
             Panel(

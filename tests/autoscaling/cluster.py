@@ -1,4 +1,4 @@
-"""As much of a cluster as a recording needs, through ``kubectl`` and KUBECONFIG."""
+"""The cluster operations of a recording, through ``kubectl`` and KUBECONFIG."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import yaml
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The Deployment and its HPA at one moment; ``metric``: the HPA's average, as it prints it."""
+    """The Deployment and its HPA at one time; ``metric`` is the average as the HPA prints it."""
 
     replicas: int
     ready: int
@@ -38,13 +38,13 @@ def load_manifests(path: Path) -> list[dict[str, Any]]:
 
 
 def find_scaled_object(objects: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The one there must be."""
+    """The only ScaledObject."""
     (found,) = (item for item in objects if item["kind"] == "ScaledObject")
     return found
 
 
 def point_at(scaled_object: dict[str, Any], bootstrap: str) -> None:
-    """Let KEDA read a broker without TLS and SASL; nothing else of the object changes."""
+    """Point KEDA to a broker without TLS and SASL; nothing else changes."""
     (trigger,) = scaled_object["spec"]["triggers"]
     trigger.pop("authenticationRef", None)
     for key in ("sasl", "tls"):
@@ -52,14 +52,19 @@ def point_at(scaled_object: dict[str, Any], bootstrap: str) -> None:
     trigger["metadata"]["bootstrapServers"] = bootstrap
 
 
-def apply_anew(objects: Sequence[dict[str, Any]], scaled_object: dict[str, Any]) -> None:
-    """Make every object, in namespaces without a past; returns when KEDA has taken it up."""
+def recreate(objects: Sequence[dict[str, Any]], scaled_object: dict[str, Any]) -> None:
+    """Delete the namespaces and create every object; returns when KEDA is ready."""
     namespaces = [item for item in objects if item["kind"] == "Namespace"]
     names = [item["metadata"]["name"] for item in namespaces]
     kubectl("delete", "namespace", "--ignore-not-found", "--timeout=180s", *names)
-    for some in (namespaces, objects):
+    for items in (namespaces, objects):
         kubectl(
-            "apply", "--server-side", "--force-conflicts", "-f", "-", stdin=yaml.safe_dump_all(some)
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+            "-",
+            stdin=yaml.safe_dump_all(items),
         )
     name, namespace = scaled_object["metadata"]["name"], scaled_object["metadata"]["namespace"]
     wait = ("wait", "--for=condition=Ready", f"scaledobject/{name}", "--timeout=120s")
@@ -67,7 +72,7 @@ def apply_anew(objects: Sequence[dict[str, Any]], scaled_object: dict[str, Any])
 
 
 def read_scale(scaled_object: dict[str, Any]) -> Scale:
-    """What the API server says now."""
+    """The current state from the API server."""
     name, namespace = scaled_object["metadata"]["name"], scaled_object["metadata"]["namespace"]
     target = scaled_object["spec"]["scaleTargetRef"]["name"]
     kinds = (f"deployment.apps/{target}", f"hpa/keda-hpa-{name}")

@@ -1,4 +1,4 @@
-"""What one CPU scores: a scorer process with the default model, kept to one CPU."""
+"""Throughput of one CPU: a scorer process with the default model, limited to one CPU."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 def measure_cpu(rows: int, trees: int, leaves: int, say: Callable[[str], None]) -> dict[str, Any]:
-    """Rows a second of the clock and of CPU time, between a tenth and nine tenths of the topic.
+    """Rows per second of wall time and of CPU time, between 10 % and 90 % of the topic.
 
-    CPU time is what a container's limit counts, and does not depend on what else the machine does.
+    A container's limit counts CPU time, which does not depend on other load of the machine.
     """
     with open_broker() as settings, tempfile.TemporaryDirectory() as name:
         world = build_world(settings, rows, trees, leaves, _BATCH, say)
@@ -52,7 +52,7 @@ def _measure(world: World, folder: Path, cpus: set[int]) -> dict[str, int]:
 
 
 def _wait_for(scorer: ScorerUnderTest, rows: int) -> tuple[float, float, int]:
-    """(clock, CPU seconds, rows) at the first sight of so many outcomes."""
+    """(clock, CPU seconds, rows) when at least ``rows`` outcomes are first seen."""
     deadline = time.monotonic() + _LIMIT_SECONDS
     while time.monotonic() < deadline:
         try:

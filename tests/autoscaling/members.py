@@ -1,8 +1,8 @@
-"""How much more members help: evenly loaded, and when one partition is hot.
+"""How much additional members help, with even load and with a hot partition.
 
-Two cores cannot show what four pods do at full speed, so each member gets a share of the time: it
-is stopped and continued, as a container at its CPU limit is. They take turns, so that they do not
-contend for the cores; the shares of all members together must stay below 1.
+Two cores cannot run four pods at full speed, so each member gets a share of the time: it is stopped
+and continued, like a container at its CPU limit. Members run one after the other, so that they do
+not compete for the cores; the sum of their shares must stay below 1.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.autoscaling.scene import (
     open_scene,
 )
 
-_PERIOD_SECONDS = 0.2  # a turn is long against how late a busy machine may end it
+_PERIOD_SECONDS = 0.2  # long compared with the scheduling delay of a busy machine
 _LIMIT_SECONDS = 180.0
 
 
@@ -39,10 +39,10 @@ def measure_members(
     repetitions: int,
     say: Callable[[str], None],
 ) -> dict[str, Any]:
-    """Rows a second by load and members, with the simulator's own figure beside each.
+    """Rows per second by load and members, each with the simulator's result.
 
     Raises:
-        ValueError: the shares of all members together are 1 or more.
+        ValueError: the sum of the members' shares is 1 or more.
     """
     if cpu_share * max(members) >= 1:
         raise ValueError(f"{max(members)} members cannot have {cpu_share:g} of the time each")
@@ -100,11 +100,11 @@ def _measure(
 
 
 def _wait_for(reader: LagReader, ends: Sequence[int]) -> None:
-    """Until everything is committed."""
+    """Wait until everything is committed."""
     deadline = time.monotonic() + _LIMIT_SECONDS
     while True:
         committed = reader.committed()
-        # A commit marker may follow the last record: at least.
+        # At least, because a commit marker may follow the last record.
         if all(done >= end for done, end in zip(committed, ends, strict=True)):
             return
         if time.monotonic() > deadline:
@@ -114,7 +114,7 @@ def _wait_for(reader: LagReader, ends: Sequence[int]) -> None:
 
 @contextmanager
 def _limited(scene: Scene, share: float) -> Any:
-    """Let one scorer after the other run for ``share`` of the time; unhindered afterwards."""
+    """Let one scorer after the other run for ``share`` of the time; all run freely afterwards."""
     over = threading.Event()
     processes = [scorer.process for scorer in scene.fleet.scorers]
     rest = _PERIOD_SECONDS * (1 - share * len(processes))
@@ -139,7 +139,7 @@ def _limited(scene: Scene, share: float) -> Any:
 
 
 def _simulated(rows: int, hot_share: float | None, count: int, capacity: float) -> int:
-    """Rows a second of the simulator's group, given what one member does."""
+    """Rows per second of the simulator's group, given the capacity of one member."""
     group = Group(PARTITIONS, capacity, 0.0, hot_share)
     group.resize(0.0, count)
     group.arrive(0.0, rows)

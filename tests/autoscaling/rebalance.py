@@ -1,7 +1,7 @@
 """How long scoring pauses when a member joins, leaves or is killed, under both group protocols.
 
-Seen by a ``read_committed`` reader of the scores: the longest time without any score at all, and
-without one in the partition that waits longest, from the event until the group has settled.
+Measured by a ``read_committed`` reader of the scores: the longest time without any score, and the
+longest time without a score in one partition, from the event until the group is stable.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from tests.autoscaling.scene import PARTITIONS, Scene, make_values, open_broker,
 
 _MEMBERS = 2
 _QUIET_SECONDS = 4.0
-_AFTER_SECONDS = 3.0  # a rebalance's last round comes after the partitions are shared
+_AFTER_SECONDS = 3.0  # the last round of a rebalance comes after the assignment
 
 
 def measure_rebalances(repetitions: int, rate: float, say: Callable[[str], None]) -> dict[str, Any]:
-    """Seconds without a score, by protocol and event: every one, and the median."""
+    """Seconds without a score, by protocol and event: all values, and the median."""
     found: dict[str, Any] = {"rate": rate, "members_before": _MEMBERS}
     with open_broker() as settings:
         for protocol in ("classic", "consumer"):
@@ -72,17 +72,17 @@ def _kill(scene: Scene) -> None:
 
 
 def _summary(seen: Sequence[tuple[float, float]]) -> dict[str, Any]:
-    whole, worst = [a for a, _ in seen], [b for _, b in seen]
+    group, worst = [a for a, _ in seen], [b for _, b in seen]
     return {
-        "group_seconds": round(median(whole), 2),
+        "group_seconds": round(median(group), 2),
         "worst_partition_seconds": round(median(worst), 2),
-        "all_group": [round(value, 2) for value in whole],
+        "all_group": [round(value, 2) for value in group],
         "all_worst_partition": [round(value, 2) for value in worst],
     }
 
 
 class _Feed:
-    """Transactions at a steady rate, to the partitions in turn."""
+    """Produces transactions at a steady rate, round-robin over the partitions."""
 
     def __init__(self, scene: Scene, rate: float) -> None:
         self._topic = scene.topics.input_topic
@@ -110,7 +110,7 @@ class _Feed:
 
 
 class _Watch:
-    """Notes when scores are seen, by partition."""
+    """Records when scores are seen, by partition."""
 
     def __init__(self, scene: Scene) -> None:
         self._consumer = open_consumer(scene.settings, f"{scene.fleet.group_id}-watch")
@@ -130,12 +130,12 @@ class _Watch:
         self._consumer.close()
 
     def wait_for_scores(self) -> None:
-        """Until every partition has had one."""
+        """Wait until every partition has had a score."""
         while len({partition for _, partition in self._seen}) < PARTITIONS:
             time.sleep(0.1)
 
     def during(self, event: Callable[[], None]) -> tuple[float, float]:
-        """The longest gap of all scores, and of one partition's, while ``event`` goes on."""
+        """The longest gap without any score, and within one partition, during ``event``."""
         began, first = time.monotonic(), len(self._seen)
         event()
         ended = time.monotonic()
@@ -154,5 +154,5 @@ class _Watch:
                     self._seen.append((time.monotonic(), partition))
 
 
-def _longest(began: float, ended: float, moments: Sequence[float]) -> float:
-    return max(b - a for a, b in pairwise([began, *moments, ended]))
+def _longest(began: float, ended: float, times: Sequence[float]) -> float:
+    return max(b - a for a, b in pairwise([began, *times, ended]))

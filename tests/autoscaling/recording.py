@@ -1,8 +1,8 @@
-"""A real KEDA and a real HPA at work on real lag, recorded second by second.
+"""Records a real KEDA and a real HPA on real lag, second by second.
 
-Real: API server, controller manager, KEDA, Apache Kafka, records, committed offsets. Not real: the
-pods (a fake kubelet calls them ready at once), so what they would consume is committed for them,
-after the simulator's own model of a group. What is proven is every decision from lag to replicas.
+Real are the API server, controller manager, KEDA, Apache Kafka, records and committed offsets. The
+pods are not: a fake kubelet reports them ready immediately. What they would consume is committed
+for them, using the simulator's model of a group. This verifies every decision from lag to replicas.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.autoscaling.cluster import Scale, read_scale
 
-_QUIET_SECONDS = 45  # so long back at the first number of replicas, and the recording ends
+_QUIET_SECONDS = 45  # stable time at the first number of replicas that ends a recording
 _RECORD = {"value": b"1"}
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is done to the topic; rates in records a second, times in seconds."""
+    """The load on the topic; rates in records per second, times in seconds."""
 
     trace: Trace
     capacity: float
@@ -37,7 +37,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One second; lag as the broker has it."""
+    """One second; the lag is the broker's."""
 
     second: float
     arrivals: int
@@ -68,7 +68,7 @@ class TopicUnderLoad:
         ]
 
     def produce(self, records: int) -> list[int]:
-        """Send so many, spread evenly; how many each partition got."""
+        """Send records, spread evenly; returns the number for each partition."""
         count = len(self.partitions)
         sizes = [records // count + (p < records % count) for p in range(count)]
         for partition, size in zip(self.partitions, sizes, strict=True):
@@ -78,7 +78,7 @@ class TopicUnderLoad:
         return sizes
 
     def commit(self, done: list[int]) -> None:
-        """Commit so many records of each partition as processed since the beginning."""
+        """Commit ``done`` records of each partition as processed since the beginning."""
         offsets = [
             TopicPartition(self._topic, p, self._base[p] + n)
             for p, n in zip(self.partitions, done, strict=True)
@@ -86,14 +86,14 @@ class TopicUnderLoad:
         self._consumer.commit(offsets=offsets, asynchronous=False)
 
     def lag(self, done: list[int]) -> int:
-        """Records between what was committed and the ends, summed."""
+        """The total number of records between committed offsets and ends."""
         return sum(self.ends()) - sum(self._base) - sum(done)
 
 
 def record(
     topic: TopicUnderLoad, scaled_object: dict[str, Any], plan: Plan, say: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Samples, a second apart, until the replicas are back where they began."""
+    """Samples, one per second, until the replicas are back at the first number."""
     group = Group(len(topic.partitions), plan.capacity, plan.rebalance_seconds)
     first = read_scale(scaled_object).replicas
     replicas, working, starting = first, first, deque[float]()
@@ -120,15 +120,15 @@ def record(
             say(f"{now:7.1f} s  lag {sample.lag:>9,}  replicas {replicas}, working {working}")
         samples.append(sample)
         before = now
-        settled = now > plan.trace.end and replicas == first and sample.lag < plan.capacity
-        quiet = quiet + 1 if settled else 0
+        is_quiet = now > plan.trace.end and replicas == first and sample.lag < plan.capacity
+        quiet = quiet + 1 if is_quiet else 0
     return [asdict(sample) for sample in samples]
 
 
 def _follow(
     starting: deque[float], replicas: int, wanted: int, now: float, plan: Plan
 ) -> tuple[deque[float], int]:
-    """Pods that are still starting, after the Deployment was set to ``wanted``."""
+    """The pods that are still starting after the Deployment was scaled to ``wanted``."""
     starting = deque(at for at in starting if at > now)
     for _ in range(replicas, wanted):
         starting.append(now + plan.pod_start_seconds)

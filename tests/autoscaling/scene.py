@@ -1,4 +1,4 @@
-"""A broker of its own, topics, a small model and scorers as real processes."""
+"""The setup of a measurement: a broker, topics, a small model and scorer processes."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ _ASSIGNED = re.compile(r"^fraud_scorer_assigned_partitions ([\d.]+)", re.MULTILI
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a measurement happens on."""
+    """The setup of a measurement."""
 
     settings: KafkaSettings
     topics: TopicSettings
     fleet: ScorerFleet
 
     def owned(self) -> list[int]:
-        """Partitions of each scorer that runs."""
+        """Number of partitions of each running scorer."""
         running = [s for s in self.fleet.scorers if s.process.poll() is None]
         return [_owned(scorer) for scorer in running]
 
     def wait_for_members(self, count: int) -> None:
-        """Until so many scorers share all partitions evenly."""
+        """Wait until ``count`` scorers share all partitions evenly."""
 
-        def settled() -> bool:
+        def is_balanced() -> bool:
             owned = self.owned()
             fair = len(owned) == count and max(owned) - min(owned) <= 1
             return fair and sum(owned) == PARTITIONS
 
-        wait_until(settled, 90, what=f"{count} members to share the partitions", interval=0.1)
+        wait_until(is_balanced, 90, what=f"{count} members to share the partitions", interval=0.1)
 
 
 def _owned(scorer: ScorerUnderTest) -> int:
@@ -70,7 +70,7 @@ def open_broker() -> Iterator[KafkaSettings]:
 
 @contextmanager
 def open_scene(settings: KafkaSettings, **environment: str) -> Iterator[Scene]:
-    """New topics and a new group; nothing runs afterwards."""
+    """New topics and a new group; all scorers are stopped afterwards."""
     topics = random_topics()
     create_topics(open_admin(settings), wanted_topics(topics), PARTITIONS, 1)
     with tempfile.TemporaryDirectory() as name:
@@ -88,7 +88,7 @@ def make_values(count: int = 1000) -> list[bytes]:
 
 
 def fill(scene: Scene, values: Sequence[bytes], sizes: Sequence[int]) -> None:
-    """Produce so many records to each partition."""
+    """Produce the given number of records to each partition."""
     producer = open_producer(scene.settings, **{"queue.buffering.max.messages": 1_000_000})
     for partition, size in enumerate(sizes):
         for number in range(size):
@@ -101,16 +101,16 @@ def fill(scene: Scene, values: Sequence[bytes], sizes: Sequence[int]) -> None:
 
 
 class LagReader:
-    """Asks the broker what the group has committed."""
+    """Reads the group's committed offsets."""
 
     def __init__(self, scene: Scene) -> None:
         self._topic = scene.topics.input_topic
         self._consumer: Any = open_consumer(scene.settings, scene.fleet.group_id)
 
     def committed(self) -> list[int]:
-        """Offsets, by partition; 0 where nothing was committed."""
-        asked = [TopicPartition(self._topic, p) for p in range(PARTITIONS)]
-        return [max(0, found.offset) for found in self._consumer.committed(asked, timeout=10)]
+        """Committed offsets, by partition; 0 if there is none."""
+        wanted = [TopicPartition(self._topic, p) for p in range(PARTITIONS)]
+        return [max(0, found.offset) for found in self._consumer.committed(wanted, timeout=10)]
 
     def close(self) -> None:
         """Close the client."""

@@ -1,28 +1,35 @@
-"""Topics in memory for an audit, made by hand."""
+"""In-memory topics for audit tests."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 
-from stream_scorer.audit.auditor import Audit
+from stream_scorer.audit.auditor import Auditor
+from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.digest import leaves
 from stream_scorer.audit.expiry import Cuts
-from stream_scorer.audit.findings import (
-    NOT_DECODED,
-    NOT_SAMPLED,
-    Fault,
-    Inputs,
-    OutcomeKind,
-    Outcomes,
-    Verdict,
-)
 from stream_scorer.audit.outcome_reader import key_hash
 from stream_scorer.audit.run import AuditRun, OnLost
+from stream_scorer.audit.state import AuditState
+from stream_scorer.audit.state_file import AuditIdentity, dump_state, parse_state
+from stream_scorer.audit.tally import AuditTally
+from stream_scorer.audit.verdict import Fault, Verdict
 from stream_scorer.kafka.spans import Span, Spans
+
+HERE = AuditIdentity(
+    "cluster-1",
+    {"input": ("in", "id-1"), "scores": ("out", "id-2"), "dead_letters": ("dlq", "id-3")},
+    "scorers",
+)
+"""Cluster, topics and group of an audit."""
+
+STRIPES = pytest.mark.parametrize("stripe", [1, 2, 3, 1000])
+"""From one stripe per input to one stripe for all: the verdict must not depend on it."""
 
 T = TypeVar("T")
 
@@ -31,25 +38,25 @@ KEY = key_hash(b"13926")
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One outcome: its input, and what else a test cares about; no source is an unreadable one."""
+    """One outcome: its input, and what else a test sets; without a source it is unreadable."""
 
     source: tuple[int, int] | None
     version: str = "v1"
     key: int = KEY
     value: bytes = b"score"
     transaction: int | None = None
-    """As the input's, which has its offset for one, unless another is given."""
+    """Id of the transaction; by default the input's, which equals its offset."""
     is_plausible: bool = True
     time: int | None = None
-    """2000 and its offset, unless another is given; an input has 1000 and its offset."""
+    """Timestamp; by default 2000 plus the offset. An input has 1000 plus its offset."""
 
 
 @dataclass(slots=True)
 class MemoryTopics:
     """An audit's source in memory.
 
-    ``rows`` holds outcomes by kind and partition and offset; ``inputs`` the offsets of inputs by
-    partition, with the dead letter (partition, offset) they were redriven from, or None.
+    ``rows`` holds the outcomes by kind, partition and offset. ``inputs_at`` holds, by partition,
+    the offsets of inputs, each with the dead letter it was redriven from, or None.
     """
 
     spans: dict[int, Span] = field(default_factory=lambda: {0: Span(0, 10), 1: Span(0, 10)})
@@ -61,14 +68,14 @@ class MemoryTopics:
     unreadable: set[int] = field(default_factory=set)
     """Offsets of inputs that cannot be decoded."""
     input_times: dict[int, int] = field(default_factory=dict)
-    """By offset, where not 1000 and the offset."""
+    """Timestamps by offset, where they are not 1000 plus the offset."""
     removed: dict[tuple[OutcomeKind, int], int] = field(default_factory=dict)
-    """What outcomes were removed after the run had begun: those before an offset."""
+    """Outcomes before these offsets are removed after the run has begun."""
     emptied: dict[tuple[OutcomeKind, int], int] = field(default_factory=dict)
-    """Partitions of outcomes whose records are all gone: where they end."""
+    """Partitions of outcomes from which every record was removed: their end offsets."""
 
     def with_inputs(self, offsets: Sequence[int], partition: int = 0) -> MemoryTopics:
-        """Inputs at these offsets."""
+        """Add inputs at these offsets."""
         self.inputs_at.setdefault(partition, {}).update(dict.fromkeys(offsets))
         return self
 
@@ -79,7 +86,7 @@ class MemoryTopics:
         partition: int = 0,
         at: int | None = None,
     ) -> MemoryTopics:
-        """Outcomes one after the other, at the end or from ``at`` on."""
+        """Write outcomes one after the other, at the end or from ``at`` on."""
         log = self.rows.setdefault((kind, partition), {})
         start = max(log, default=-1) + 1 if at is None else at
         for i, row in enumerate(sources):
@@ -87,7 +94,7 @@ class MemoryTopics:
         return self
 
     def ends(self) -> dict[OutcomeKind, Spans]:
-        """All outcomes there are."""
+        """The spans of all outcomes."""
         found: dict[OutcomeKind, dict[int, Span]] = {kind: {} for kind in OutcomeKind}
         for kind in OutcomeKind:
             for partition in {*self.spans, *(p for k, p in self.rows if k is kind)}:
@@ -134,11 +141,16 @@ class MemoryTopics:
         return self.now or self.spans
 
 
+def five() -> MemoryTopics:
+    """Five inputs in partition 0."""
+    return MemoryTopics().with_inputs(range(5))
+
+
 def make_outcomes(kind: OutcomeKind, partition: int, rows: Sequence[tuple[int, Row]]) -> Outcomes:
     """Outcomes as columns, from (offset, row)."""
     names = tuple(dict.fromkeys(row.version for _, row in rows))
     table = np.array([row.source for _, row in rows], np.int64).reshape(-1, 2)
-    said = [row.transaction for _, row in rows]
+    given = [row.transaction for _, row in rows]
     offsets = np.array([o for o, _ in rows], np.int64)
     return Outcomes(
         kind,
@@ -152,7 +164,7 @@ def make_outcomes(kind: OutcomeKind, partition: int, rows: Sequence[tuple[int, R
         np.array([names.index(row.version) for _, row in rows], np.int32)
         if kind is OutcomeKind.SCORE
         else np.full(len(rows), -1, np.int32),
-        np.array([o if t is None else t for t, o in zip(said, table[:, 1], strict=True)], np.int64)
+        np.array([o if t is None else t for t, o in zip(given, table[:, 1], strict=True)], np.int64)
         if kind is OutcomeKind.SCORE
         else np.full(len(rows), NOT_SAMPLED, np.int64),
         np.array([row.is_plausible for _, row in rows], np.bool_),
@@ -160,8 +172,13 @@ def make_outcomes(kind: OutcomeKind, partition: int, rows: Sequence[tuple[int, R
     )
 
 
+def new_auditor(limit: int = 20, *, has_next_run: bool = False) -> Auditor:
+    """An auditor without a past."""
+    return Auditor(AuditState(AuditTally(limit)), has_next_run=has_next_run)
+
+
 def begin(
-    audit: Audit,
+    auditor: Auditor,
     topics: MemoryTopics,
     *,
     edges: Mapping[int, int] | None = None,
@@ -169,18 +186,28 @@ def begin(
     stripe: int = 1000,
     cuts: Cuts | None = None,
 ) -> AuditRun:
-    """A run over what the topics hold now."""
+    """Begin a run over what the topics hold now."""
     ends = topics.ends()
     log_lows = {(kind, p): span.low for kind, spans in ends.items() for p, span in spans.items()}
-    whole = {p: span.high for p, span in topics.spans.items()}
-    audit.begin_run(topics.spans, edges or whole, log_lows, lows=lows, cuts=cuts)
-    return AuditRun(audit, topics, ends, stripe_offsets=stripe)
+    highs = {p: span.high for p, span in topics.spans.items()}
+    auditor.begin_run(topics.spans, edges or highs, log_lows, lows=lows, cuts=cuts)
+    return AuditRun(auditor, topics, ends, stripe_offsets=stripe)
+
+
+def restored(kept: Mapping[str, Any]) -> Auditor:
+    """An auditor for the next run, from a state as JSON values."""
+    return Auditor(parse_state(kept, 20), has_next_run=True)
+
+
+def reloaded(auditor: Auditor) -> Auditor:
+    """An auditor for the next run, whose state went through the state file's format."""
+    return restored(dump_state(auditor.state))
 
 
 def judge(
     topics: MemoryTopics,
     *,
-    audit: Audit | None = None,
+    auditor: Auditor | None = None,
     edges: Mapping[int, int] | None = None,
     lows: Mapping[int, int] | None = None,
     stripe: int = 1000,
@@ -188,14 +215,14 @@ def judge(
     cuts: Cuts | None = None,
 ) -> Verdict:
     """Audit the topics."""
-    audit = audit or Audit(limit)
-    verdict = begin(audit, topics, edges=edges, lows=lows, stripe=stripe, cuts=cuts).run()
-    audit.end_run(limit)
+    auditor = auditor or new_auditor(limit)
+    verdict = begin(auditor, topics, edges=edges, lows=lows, stripe=stripe, cuts=cuts).run()
+    auditor.end_run()
     return verdict
 
 
 def faults(verdict: Verdict) -> dict[Fault, int]:
-    """Those that occurred."""
+    """The faults that occurred, with their numbers."""
     return {fault: count for fault, count in verdict.faults.items() if count}
 
 

@@ -1,4 +1,4 @@
-"""Inputs and outcomes made by hand, and commands run on them, for tests on real Kafka."""
+"""Writes inputs and outcomes to real Kafka, and runs commands on them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from stream_scorer.__main__ import main
-from stream_scorer.audit.findings import Fault
 from stream_scorer.audit.report import Report
+from stream_scorer.audit.verdict import Fault
 from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.kafka.driver import Producer, TopicPartition
 from stream_scorer.settings import GroupSettings
@@ -25,7 +25,7 @@ PARTITIONS = 3
 
 
 def score_of(record: Seen, topic: str, *, offset: int | None = None, **changes: Any) -> bytes:
-    """A score of a record, or as of another offset; every second one is flagged."""
+    """A score of a record, or of another offset; every second one is flagged."""
     at = record.offset if offset is None else offset
     is_flagged = bool(record.offset % 2)
     fields = make_score(topic, record.partition, at, transaction_id=transaction_of(record.value))
@@ -35,7 +35,7 @@ def score_of(record: Seen, topic: str, *, offset: int | None = None, **changes: 
 
 
 def transaction_of(value: bytes | None) -> int:
-    """The id of an input's transaction; 0 where it cannot be read."""
+    """The transaction id of an input; 0 if it cannot be decoded."""
     ids = TransactionDecoder(LocalSchemas()).decode([value], [None]).batch.ids
     return int(ids[0]) if len(ids) else 0
 
@@ -64,9 +64,10 @@ def give_outcomes(
     *,
     transactions: Sequence[int] = (),
 ) -> None:
-    """A score, or a dead letter where a stage is given, for each input; in one txn.
+    """Write an outcome for each input, all in one txn.
 
-    Scores are of the inputs' transactions, or of those given.
+    The outcome is a dead letter where a stage is given, and a score otherwise. Scores have the
+    transaction ids of the inputs, or those in ``transactions``.
     """
     producer = open_producer(settings, **{"transactional.id": settings.kafka_group_id})
     producer.init_transactions(60)
@@ -86,7 +87,7 @@ def give_outcomes(
 
 
 def with_inputs(settings: GroupSettings, n: int = 30) -> list[Seen]:
-    """Produce ``n`` inputs; what is on the topic then."""
+    """Produce ``n`` inputs; returns all records of the input topic."""
     values: list[bytes | None] = [*encode_transactions(make_batch(n))]
     produce(settings, settings.input_topic, values, PARTITIONS)
     return read_all(settings, settings.input_topic)
@@ -101,11 +102,11 @@ def delete_before(settings: GroupSettings, topic: str, offsets: Mapping[int, int
 
 
 def faults(report: Report) -> dict[Fault, int]:
-    """Those that occurred."""
+    """The faults that occurred, with their numbers."""
     return {fault: count for fault, count in report.verdict.faults.items() if count}
 
 
-def say(settings: GroupSettings, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
-    """Run a command with ``--json``; its exit code and what it said."""
+def run_json(settings: GroupSettings, capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    """Run a command with ``--json``; returns its exit code and the JSON it printed."""
     code = main([*arguments, "--json"])
     return code, json.loads(capsys.readouterr().out.splitlines()[-1])

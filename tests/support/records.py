@@ -11,7 +11,7 @@ from functools import partial
 from schemas.framing import Header
 from stream_scorer.kafka.clients import open_consumer, open_producer
 from stream_scorer.kafka.driver import Consumer, Message, TopicPartition
-from stream_scorer.kafka.reader import ask_span
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.support.waiting import wait_until
 
@@ -68,7 +68,7 @@ def produce(
 def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
     """Every committed record of a topic, up to its end as of now."""
     with _reader(settings) as consumer:
-        spans = {p: ask_span(consumer, topic, p) for p in range(_partitions(consumer, topic))}
+        spans = {p: fetch_span(consumer, topic, p) for p in range(_partitions(consumer, topic))}
         ends = {p: span.high for p, span in spans.items() if span.high > span.low}
         consumer.assign([TopicPartition(topic, p, 0) for p in ends])
         seen: list[Seen] = []
@@ -94,7 +94,7 @@ def wait_settled(settings: KafkaSettings, *topics: str) -> None:
 
 def _is_settled(committed: Consumer, written: Consumer, topic: str) -> bool:
     return all(
-        ask_span(committed, topic, p).high == ask_span(written, topic, p).high
+        fetch_span(committed, topic, p).high == fetch_span(written, topic, p).high
         for p in range(_partitions(written, topic))
     )
 

@@ -1,4 +1,4 @@
-"""The audit on real Kafka: each input has one outcome, and what is not so is named."""
+"""The audit on real Kafka: it verifies one outcome per input, and lists every fault."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from schemas.contracts import load_schema
 from schemas.transactions.codec import encode_transactions, encode_transactions_json
 from stream_scorer.__main__ import main
-from stream_scorer.audit.findings import Fault
 from stream_scorer.audit.report import conclude
+from stream_scorer.audit.verdict import Fault
 from stream_scorer.audit.verify import verify_topics
 from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.kafka.admin import create_topics, topic_partitions
@@ -26,7 +26,7 @@ from tests.support.command_kit import (
     error_headers,
     faults,
     give_outcomes,
-    say,
+    run_json,
     score_of,
     send,
     transaction_of,
@@ -49,7 +49,7 @@ def test_every_input_with_its_outcome_is_verified(settings: GroupSettings) -> No
     assert verify_topics(settings).verdict.digest == verdict.digest
 
 
-def test_scores_with_a_registrys_id_are_verified(settings: GroupSettings) -> None:
+def test_scores_with_a_registry_schema_id_are_verified(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 3)
     with running_registry() as registry:
         schema_id, _ = registry.add(load_schema("fraud_score"))
@@ -89,7 +89,7 @@ def test_aborted_outcomes_and_inputs_do_not_count(settings: GroupSettings) -> No
     assert report.verdict.inputs == 6
 
 
-def test_each_kind_of_fault_is_found_and_named(
+def test_each_kind_of_fault_is_found_and_listed(
     environment: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = environment
@@ -99,16 +99,16 @@ def test_each_kind_of_fault_is_found_and_named(
     producer = open_producer(settings)
     send(producer, settings.output_topic, inputs[0], score_of(inputs[0], topic, offset=999))
     send(producer, settings.output_topic, inputs[0], score_of(inputs[0], "elsewhere"))
-    send(producer, settings.output_topic, inputs[0], b"no score")
+    send(producer, settings.output_topic, inputs[0], b"not a score")
     producer.produce(settings.output_topic, score_of(inputs[3], topic), b"other key", 1)
     odd = score_of(inputs[4], topic, score=7.5, transaction_id=999_999_999)
     send(producer, settings.output_topic, inputs[4], odd)
     assert producer.flush(30) == 0
-    code, said = say(settings, capsys, "verify", "--limit-offenders", "50", "--sample", "1")
+    code, printed = run_json(settings, capsys, "verify", "--limit-offenders", "50", "--sample", "1")
     assert code == 1
-    assert not said["verified"]
-    assert said["faults"] == {
-        "missing": 20,  # those of the other partitions
+    assert not printed["verified"]
+    assert printed["faults"] == {
+        "missing": 20,  # all inputs of the other partitions
         "duplicate": 1,
         "out_of_order": 2,
         "orphan": 2,
@@ -120,11 +120,11 @@ def test_each_kind_of_fault_is_found_and_named(
         "redriven_twice": 0,
     }
     place = {"partition": 0, "offset": inputs[4].offset}
-    named = {o["fault"] for o in said["offenders"] if o["input"] == place}
+    named = {o["fault"] for o in printed["offenders"] if o["input"] == place}
     assert named == {"wrong_transaction", "implausible", "out_of_order"}
 
 
-def test_transactions_are_compared_whatever_their_inputs_are_written_in(
+def test_transactions_are_compared_whatever_the_format_of_the_inputs(
     settings: GroupSettings,
 ) -> None:
     batch, producer = make_batch(20), open_producer(settings)
@@ -151,14 +151,14 @@ def test_transactions_are_compared_whatever_their_inputs_are_written_in(
     assert report.verdict.counts["inputs_unread"] == 20
 
 
-def test_rows_mixed_up_in_a_batch_are_found(settings: GroupSettings) -> None:
+def test_mixed_up_rows_of_a_batch_are_found(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 30)
     ids = [transaction_of(record.value) for record in inputs]
     give_outcomes(settings, inputs, transactions=[*ids[1:], ids[0]])
     assert faults(verify_topics(settings, sample=1)) == {Fault.WRONG_TRANSACTION: 30}
 
 
-def test_only_committed_inputs_are_judged_when_asked(settings: GroupSettings) -> None:
+def test_only_committed_inputs_are_judged_with_committed_only(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 30)
     half = [record for record in inputs if record.offset < 5]
     give_outcomes(settings, half)
@@ -184,7 +184,7 @@ def commit(settings: GroupSettings, offsets: dict[int, int]) -> None:
         consumer.close()
 
 
-def test_open_txn_is_waited_for_and_then_named(settings: GroupSettings) -> None:
+def test_open_txn_is_waited_for_and_reported_after_the_timeout(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 3)
     producer = open_producer(settings, **{"transactional.id": settings.kafka_group_id})
     producer.init_transactions(30)
@@ -198,7 +198,7 @@ def test_open_txn_is_waited_for_and_then_named(settings: GroupSettings) -> None:
     assert verify_topics(settings, stall_seconds=20).is_verified
 
 
-def test_expired_inputs_are_no_orphans(settings: GroupSettings) -> None:
+def test_outcomes_of_expired_inputs_are_not_orphans(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 9)
     give_outcomes(settings, inputs)
     delete_before(settings, settings.input_topic, {0: 2})
@@ -236,15 +236,15 @@ def test_missing_scores_are_found_though_every_dead_letter_expired(
     assert report.verdict.counts["not_judged"] == 5
 
 
-def test_dead_letters_somebody_deleted_are_missing_and_told(
+def test_deleted_dead_letters_are_missing_and_reported_as_deleted(
     environment: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = with_inputs(environment, 30)
     give_outcomes(environment, inputs, [None, None, "decode"])
     delete_before(environment, environment.dlq_topic, dict.fromkeys(range(PARTITIONS), -1))
     assert main(["verify"]) == 1
-    said = capsys.readouterr().out
-    assert "10 of the missing outcomes may have been deleted by somebody" in said
+    printed = capsys.readouterr().out
+    assert "10 of the missing outcomes were probably deleted by hand" in printed
 
 
 def test_outcomes_that_expire_during_the_audit_are_not_missing(
@@ -265,7 +265,7 @@ def test_outcomes_that_expire_during_the_audit_are_not_missing(
 
 
 def more_inputs(settings: GroupSettings, n: int) -> list[Seen]:
-    """Produce ``n`` more; those only."""
+    """Produce ``n`` more inputs; returns only those."""
     before = {
         (record.partition, record.offset) for record in read_all(settings, settings.input_topic)
     }
@@ -273,35 +273,39 @@ def more_inputs(settings: GroupSettings, n: int) -> list[Seen]:
     return [record for record in seen if (record.partition, record.offset) not in before]
 
 
-def test_audit_goes_on_from_its_state(
+def test_audit_continues_from_its_state_file(
     environment: GroupSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, state = environment, str(tmp_path / "audit.state")
     give_outcomes(settings, with_inputs(settings, 30), [None, None, "decode"])
     commit(settings, dict.fromkeys(range(PARTITIONS), 10))
-    code, said = say(settings, capsys, "verify", "--state", state)
-    assert (code, said["inputs"], said["state"]["continued"]) == (0, 30, False)
-    give_outcomes(settings, more_inputs(settings, 30))  # not committed: these outcomes wait
-    code, said = say(settings, capsys, "verify", "--state", state, "--model", "v1")
-    assert (code, said["inputs"], said["waiting"]) == (0, 0, 30)
-    assert sum(part["count"] for part in said["model"]["ranges"]) == 20
+    code, printed = run_json(settings, capsys, "verify", "--state", state)
+    assert (code, printed["inputs"], printed["state"]["continued"]) == (0, 30, False)
+    give_outcomes(settings, more_inputs(settings, 30))  # not committed, so these outcomes wait
+    code, printed = run_json(settings, capsys, "verify", "--state", state, "--model", "v1")
+    assert (code, printed["inputs"], printed["waiting"]) == (0, 0, 30)
+    assert sum(part["count"] for part in printed["model"]["ranges"]) == 20
     commit(settings, dict.fromkeys(range(PARTITIONS), 20))
-    code, said = say(settings, capsys, "verify", "--state", state)
-    assert (code, said["inputs"], said["waiting"]) == (0, 30, 0)
-    assert said["state"]["totals"]["inputs"] == 60
-    assert said["digest"] == verify_topics(settings).verdict.digest
+    code, printed = run_json(settings, capsys, "verify", "--state", state)
+    assert (code, printed["inputs"], printed["waiting"]) == (0, 30, 0)
+    assert printed["state"]["totals"]["inputs"] == 60
+    assert printed["digest"] == verify_topics(settings).verdict.digest
     give_outcomes(settings, read_all(settings, settings.input_topic)[:1])
     give_outcomes(settings, more_inputs(settings, 6)[1:])
     commit(settings, dict.fromkeys(range(PARTITIONS), 22))
-    code, said = say(settings, capsys, "verify", "--state", state)
-    found = {fault: count for fault, count in said["faults"].items() if count}
+    code, printed = run_json(settings, capsys, "verify", "--state", state)
+    found = {fault: count for fault, count in printed["faults"].items() if count}
     assert (code, found) == (1, {"missing": 1, "duplicate": 1, "out_of_order": 1})
-    assert say(settings, capsys, "verify", "--state", state)[0] == 0  # told once, kept in totals
+    assert (
+        run_json(settings, capsys, "verify", "--state", state)[0] == 0
+    )  # reported once, kept in the totals
     assert main(["verify", "--state", state, "--since", "1h"]) == 1
-    assert "leave --since out" in capsys.readouterr().err
+    assert "omit --since" in capsys.readouterr().err
 
 
-def test_interrupted_audit_goes_on_where_it_was(settings: GroupSettings, tmp_path: Path) -> None:
+def test_interrupted_audit_continues_from_its_last_checkpoint(
+    settings: GroupSettings, tmp_path: Path
+) -> None:
     state = tmp_path / "audit.state"
     inputs = with_inputs(settings, 60)
     give_outcomes(settings, inputs[1:])
@@ -313,18 +317,18 @@ def test_interrupted_audit_goes_on_where_it_was(settings: GroupSettings, tmp_pat
 
     with pytest.raises(KeyboardInterrupt):
         verify_topics(settings, state=state, on_progress=interrupt, stripe_offsets=5)
-    told: list[tuple[int, int]] = []
+    progress: list[tuple[int, int]] = []
     report = verify_topics(
-        settings, state=state, on_progress=lambda *at: told.append(at), stripe_offsets=5
+        settings, state=state, on_progress=lambda *at: progress.append(at), stripe_offsets=5
     )
-    whole = verify_topics(settings)
-    assert told[-1][1] < 120  # some of the 60 inputs and 59 scores were not read again
-    assert faults(report) == faults(whole) == {Fault.MISSING: 1}
+    complete = verify_topics(settings)
+    assert progress[-1][1] < 120  # some of the 60 inputs and 59 scores were not read again
+    assert faults(report) == faults(complete) == {Fault.MISSING: 1}
     assert report.verdict.inputs == 60
-    assert report.verdict.digest == whole.verdict.digest
+    assert report.verdict.digest == complete.verdict.digest
 
 
-def test_state_of_another_group_or_of_topics_made_anew_is_refused(
+def test_state_of_another_group_or_of_recreated_topics_is_refused(
     settings: GroupSettings, tmp_path: Path
 ) -> None:
     give_outcomes(settings, with_inputs(settings, 3))
@@ -333,7 +337,7 @@ def test_state_of_another_group_or_of_topics_made_anew_is_refused(
     assert verify_topics(settings, state=state).is_verified
     others = settings.model_copy(update={"kafka_group_id": f"{settings.kafka_group_id}-2"})
     commit(others, dict.fromkeys(range(PARTITIONS), 1))
-    with pytest.raises(UsageError, match=f"is of group {settings.kafka_group_id}, not of"):
+    with pytest.raises(UsageError, match=f"belongs to group {settings.kafka_group_id}, not to"):
         verify_topics(others, state=state)
     admin = open_admin(settings)
     for future in admin.delete_topics([settings.output_topic]).values():
@@ -342,13 +346,13 @@ def test_state_of_another_group_or_of_topics_made_anew_is_refused(
     def is_gone() -> bool:
         return not topic_partitions(admin, [settings.output_topic], 10)
 
-    wait_until(is_gone, what="the topic's end")
+    wait_until(is_gone, what="the topic to be deleted")
     create_topics(admin, {settings.output_topic: {}}, PARTITIONS, 1)
-    with pytest.raises(UsageError, match="made anew"):
+    with pytest.raises(UsageError, match="was recreated"):
         verify_topics(settings, state=state)
 
 
-def test_only_inputs_of_a_time_are_judged_when_asked(settings: GroupSettings) -> None:
+def test_only_inputs_of_the_requested_time_are_judged(settings: GroupSettings) -> None:
     producer = open_producer(settings)
     hours = [1_700_000_000_000 + hour * 3_600_000 for hour in range(10)]
     for time in hours:

@@ -1,4 +1,4 @@
-"""The commands around the scorer, on real Kafka."""
+"""The topics, produce, tail and doctor commands on real Kafka."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from stream_scorer.settings import GroupSettings
 from tests.support.command_kit import (
     PARTITIONS,
     give_outcomes,
-    say,
+    run_json,
     with_inputs,
 )
 from tests.support.factories import make_transaction, make_transactions, publish
@@ -75,9 +75,9 @@ def test_produced_csv_arrives_keyed_by_card(
 ) -> None:
     rows = make_transactions(40)
     path = write_csv(tmp_path / "transactions.csv", rows)
-    code, said = say(environment, capsys, "produce", str(path), "--limit", "33")
+    code, printed = run_json(environment, capsys, "produce", str(path), "--limit", "33")
     assert code == 0
-    assert (said["sent"], said["delivered"], said["failed"]) == (33, 33, 0)
+    assert (printed["sent"], printed["delivered"], printed["failed"]) == (33, 33, 0)
     seen = read_all(environment, environment.input_topic)
     expected = Counter(str(int(row["card1"])).encode() for row in rows[:33])
     assert Counter(record.key for record in seen) == expected
@@ -87,7 +87,7 @@ def test_produced_csv_arrives_keyed_by_card(
     assert all(len(partitions) == 1 for partitions in places.values())
 
 
-def test_card_lands_where_java_producers_put_it(settings: GroupSettings) -> None:
+def test_card_goes_to_the_partition_that_java_producers_choose(settings: GroupSettings) -> None:
     # murmur2 of "13926" as in org.apache.kafka.common.utils.Utils, positive, modulo 3
     batch = build_batch([make_transaction(1, card1=13926.0)])
     producer = open_producer(settings)
@@ -122,7 +122,7 @@ def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:
     return path
 
 
-def test_with_a_registry_transactions_carry_their_schemas_id(
+def test_transactions_have_the_schema_id_of_the_registry(
     environment: GroupSettings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -131,13 +131,13 @@ def test_with_a_registry_transactions_carry_their_schemas_id(
     path = write_csv(tmp_path / "t.csv", make_transactions(3))
     with running_registry() as registry:
         monkeypatch.setenv("SCHEMA_REGISTRY_URL", registry.url)
-        assert say(environment, capsys, "produce", str(path))[0] == 0
+        assert run_json(environment, capsys, "produce", str(path))[0] == 0
     (schema_id,) = registry.subjects[f"{environment.input_topic}-value"]
     values = [record.value or b"" for record in read_all(environment, environment.input_topic)]
     assert [value[:5] for value in values] == [b"\x00" + schema_id.to_bytes(4, "big")] * 3
 
 
-def test_producing_to_no_topic_says_what_to_do(
+def test_producing_to_a_missing_topic_says_what_to_do(
     environment: GroupSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "t.csv").write_text("TransactionID,TransactionDT,TransactionAmt\n1,2,3\n")
@@ -148,7 +148,7 @@ def test_producing_to_no_topic_says_what_to_do(
 # --- tail
 
 
-def test_tail_prints_flagged_scores_that_are_there(
+def test_tail_prints_existing_flagged_scores(
     environment: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     give_outcomes(environment, with_inputs(environment, 12))
@@ -158,7 +158,7 @@ def test_tail_prints_flagged_scores_that_are_there(
     assert all(score["is_flagged"] for score in scores)
 
 
-def test_tail_prints_what_is_committed_from_now_on(
+def test_tail_prints_scores_as_they_are_committed(
     environment: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = with_inputs(environment, 6)
@@ -167,8 +167,8 @@ def test_tail_prints_what_is_committed_from_now_on(
     tail = threading.Thread(target=lambda: codes.append(main(["tail", "--limit", "4"])))
     tail.start()
     wait_until(lambda: "scored at" in capsys.readouterr().out, what="tail's heading")
-    # The heading comes before the first fetch: what is committed now may or may not be seen,
-    # so keep giving outcomes until it has seen enough.
+    # The heading is printed before the first fetch, so tail may miss what is committed now: write
+    # outcomes until it has seen enough.
     while tail.is_alive():
         give_outcomes(environment, inputs)
     tail.join(30)
@@ -189,14 +189,14 @@ def test_doctor_says_what_is_missing_and_what_to_do(
     monkeypatch.setenv("MODEL_STORE_URI", store.as_uri())
     monkeypatch.setenv("MODEL_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setenv("DLQ_TOPIC", "nowhere")
-    code, said = say(environment, capsys, "doctor")
+    code, printed = run_json(environment, capsys, "doctor")
     assert code == 1
-    found = {check["check"]: check for check in said}
+    found = {check["check"]: check for check in printed}
     assert found["topic nowhere"]["advice"] == "stream-scorer topics create"
     assert found["broker"]["level"] == "ok"
     assert "fraud-trainer train" in found["store"]["advice"]
     publish(FileStore(store))
     monkeypatch.setenv("DLQ_TOPIC", environment.dlq_topic)
-    code, said = say(environment, capsys, "doctor")
-    assert code == 0, said
-    assert {check["level"] for check in said if check["check"] in ("store", "model")} == {"ok"}
+    code, printed = run_json(environment, capsys, "doctor")
+    assert code == 0, printed
+    assert {check["level"] for check in printed if check["check"] in ("store", "model")} == {"ok"}

@@ -1,4 +1,4 @@
-"""The runbooks' commands by a user with the rights that the guide gives for them."""
+"""The commands of the runbooks, run by a user with the ACLs from the guide."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
 from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
 
 TOPICS = TopicSettings(
-    input_topic="in", output_topic="scores", dlq_topic="letters", labels_topic="labels"
+    input_topic="in", output_topic="scores", dlq_topic="dead-letters", labels_topic="labels"
 )
 GROUP = "fraud"
 PASSWORD = "correct-horse-battery"
@@ -36,7 +36,7 @@ COMMANDS = [
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterator[SecuredKafka]:
     if kafka_kind != "embedded":
-        pytest.skip("makes its own broker: only with --kafka embedded")
+        pytest.skip("starts its own broker: only with --kafka embedded")
     with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
         create_topics(open_admin(kafka.inside), wanted_topics(TOPICS), PARTITIONS, 1)
         kafka.add_user("operator", PASSWORD)
@@ -46,7 +46,7 @@ def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterat
 
 @pytest.fixture
 def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Iterator[GroupSettings]:
-    """The environment of the operator's commands; the settings are those of the tests."""
+    """Set the environment for the operator's commands; yields settings for the test itself."""
     inside = load_settings(
         GroupSettings,
         secured.inside.model_dump() | TOPICS.model_dump() | {"kafka_group_id": GROUP},
@@ -61,19 +61,19 @@ def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Itera
     root.handlers[:], root.level = handlers, level
 
 
-def test_commands_of_the_runbooks_work_with_the_operators_rights(
+def test_commands_of_the_runbooks_work_with_the_operators_acls(
     as_operator: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     give_outcomes(as_operator, with_inputs(as_operator, 9), ["decode", None])
-    (letter, *_) = read_dead_letters(as_operator)
-    for command in [*COMMANDS, ("dlq", "show", letter.place)]:
+    (dead_letter, *_) = read_dead_letters(as_operator)
+    for command in [*COMMANDS, ("dlq", "show", dead_letter.place)]:
         code = main(list(command))
-        said = capsys.readouterr()
-        assert code == 0, (command, said.out, said.err)
-        assert "AUTHORI" not in (said.out + said.err).upper(), (command, said)
+        printed = capsys.readouterr()
+        assert code == 0, (command, printed.out, printed.err)
+        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
 
 
-def test_redrive_without_the_right_to_the_input_is_refused(
+def test_redrive_without_write_access_to_the_input_is_refused(
     secured: SecuredKafka, as_operator: GroupSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secured.add_user("reader", PASSWORD)

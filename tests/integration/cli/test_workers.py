@@ -1,4 +1,4 @@
-"""``run --workers N``: the children end with their parent, whatever ends it."""
+"""``run --workers N``: the children exit with their parent, however it exits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ import pytest
 
 from tests.support.waiting import wait_until
 
-CHILDREN = "/proc/{pid}/task/{pid}/children"  # a kernel may have been built without it
+CHILDREN = "/proc/{pid}/task/{pid}/children"  # not available in every kernel
 
 pytestmark = [
     pytest.mark.skipif(
-        sys.platform != "linux", reason="only Linux tells a child of its parent's end"
+        sys.platform != "linux", reason="only Linux notifies a child when its parent exits"
     ),
     pytest.mark.skipif(
         not Path(CHILDREN.format(pid=os.getpid())).exists(),
-        reason="this kernel does not say which children a process has",
+        reason="this kernel does not list the children of a process",
     ),
 ]
 
@@ -35,7 +35,7 @@ def is_running(pid: int) -> bool:
 
 
 def scorers_of(pid: int) -> list[int]:
-    """The children that are past their guard and have become scorers."""
+    """The children that have started to run a scorer."""
     children = Path(CHILDREN.format(pid=pid)).read_text(encoding="utf-8").split()
     return [
         int(child)
@@ -46,7 +46,7 @@ def scorers_of(pid: int) -> list[int]:
 
 @contextmanager
 def two_workers(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[int]]]:
-    """A parent with two scorers that wait for a broker which is not there."""
+    """A parent with two scorers that wait for a broker that does not exist."""
     environment = os.environ | {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "MODEL_STORE_URI": (folder / "store").as_uri(),
@@ -60,7 +60,9 @@ def two_workers(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[in
         parent = subprocess.Popen(command, env=environment, stdout=output, stderr=output)
     scorers: list[int] = []
     try:
-        wait_until(lambda: log.read_text().count("waiting for") == 2, 120, what="both at work")
+        wait_until(
+            lambda: log.read_text().count("waiting for") == 2, 120, what="both to be running"
+        )
         scorers = scorers_of(parent.pid)
         yield parent, scorers
     finally:
@@ -70,14 +72,14 @@ def two_workers(folder: Path) -> Iterator[tuple[subprocess.Popen[bytes], list[in
             os.kill(pid, signal.SIGKILL)
 
 
-def test_workers_end_with_a_killed_parent(tmp_path: Path) -> None:
+def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (parent, scorers):
         assert len(scorers) == 2
         parent.kill()
-        wait_until(lambda: not any(map(is_running, scorers)), 60, what="the end of the orphans")
+        wait_until(lambda: not any(map(is_running, scorers)), 60, what="the children to exit")
 
 
-def test_workers_end_in_good_order_with_a_parent_that_is_told_to(tmp_path: Path) -> None:
+def test_workers_exit_cleanly_when_their_parent_is_terminated(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (parent, scorers):
         parent.terminate()
         assert parent.wait(90) == 0

@@ -1,4 +1,4 @@
-"""Dead letters on real Kafka: found by time, redriven once each though killed, and bounded."""
+"""Dead letters on real Kafka: filters, redrives that are killed, and the limit on rejections."""
 
 from __future__ import annotations
 
@@ -31,7 +31,13 @@ from stream_scorer.stream import rejection_ledger
 from stream_scorer.stream.rejection_guard import RejectionTally
 from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
 from tests.conftest import MakeTopics, StartBroker
-from tests.support.command_kit import PARTITIONS, error_headers, give_outcomes, say, with_inputs
+from tests.support.command_kit import (
+    PARTITIONS,
+    error_headers,
+    give_outcomes,
+    run_json,
+    with_inputs,
+)
 from tests.support.factories import publish
 from tests.support.kafka.dying_redrive import CALLS
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
@@ -40,11 +46,11 @@ from tests.support.scorer_kit import scorer_settings
 from tests.support.waiting import wait_until
 
 KILLS = 3
-LETTERS = 4_000
+DEAD_LETTERS = 4_000
 
 
 def fill_with_dead_letters(own: GroupSettings, number: int) -> None:
-    """Dead letters of inputs that need not be there, in txns of a hundred."""
+    """Write dead letters of inputs that need not exist, in txns of a hundred."""
     producer = open_producer(own, **{"transactional.id": own.kafka_group_id})
     producer.init_transactions(30)
     for start in range(0, number, 100):
@@ -59,7 +65,7 @@ def fill_with_dead_letters(own: GroupSettings, number: int) -> None:
 
 
 def origins(own: GroupSettings) -> Counter[tuple[bytes | None, bytes | None]]:
-    """How often each dead letter is on the input."""
+    """How often each dead letter is on the input topic."""
     return Counter(
         (r.headers["redrive.partition"], r.headers["redrive.offset"])
         for r in read_all(own, own.input_topic)
@@ -69,7 +75,7 @@ def origins(own: GroupSettings) -> Counter[tuple[bytes | None, bytes | None]]:
 
 @contextmanager
 def redriving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """``dlq redrive`` as a process of its own; the environment names the topics."""
+    """Run ``dlq redrive`` as a process; the environment names the topics."""
     command = [sys.executable, "-m", "stream_scorer", "dlq", "redrive", *arguments]
     process = subprocess.Popen(
         command, env=os.environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -82,7 +88,7 @@ def redriving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def written(own: GroupSettings) -> Callable[[], int]:
-    """Counts what is on the input, uncommitted and markers included."""
+    """A function that counts the offsets of the input, including uncommitted ones and markers."""
     consumer = open_consumer(own, "reader", **{"isolation.level": "read_uncommitted"})
 
     def count() -> int:
@@ -93,21 +99,21 @@ def written(own: GroupSettings) -> Callable[[], int]:
 
 
 def killed_at(count: Callable[[], int], enough: int, process: subprocess.Popen[str]) -> bool:
-    """Kill -9 once so much is written; False if it had ended by then."""
+    """Kill -9 once ``enough`` is written; False if the process had ended before."""
     wait_until(lambda: count() >= enough or process.poll() is not None, interval=0)
     process.send_signal(signal.SIGKILL)
     return process.wait(30) == -signal.SIGKILL
 
 
-def test_redrive_that_is_killed_again_and_again_redrives_each_exactly_once(
+def test_redrive_that_is_killed_repeatedly_redrives_each_exactly_once(
     environment: GroupSettings,
 ) -> None:
-    fill_with_dead_letters(environment, LETTERS)
+    fill_with_dead_letters(environment, DEAD_LETTERS)
     count, rng = written(environment), random.Random(7)
     killed_halfway = 0
     for _ in range(KILLS):
         with redriving() as process:
-            enough = count() + rng.randrange(1, LETTERS // KILLS)
+            enough = count() + rng.randrange(1, DEAD_LETTERS // KILLS)
             killed_halfway += killed_at(count, enough, process)
         assert set(origins(environment).values()) <= {1}
     before = sum(origins(environment).values())
@@ -115,11 +121,11 @@ def test_redrive_that_is_killed_again_and_again_redrives_each_exactly_once(
         assert process.wait(180) == 0
     wait_settled(environment, environment.input_topic)
     found = origins(environment)
-    letters = {(b"%d" % x.partition, b"%d" % x.offset) for x in read_dead_letters(environment)}
-    assert found.keys() == letters
+    written_to = {(b"%d" % x.partition, b"%d" % x.offset) for x in read_dead_letters(environment)}
+    assert found.keys() == written_to
     assert set(found.values()) == {1}
     assert killed_halfway >= 2
-    assert 0 < before < LETTERS
+    assert 0 < before < DEAD_LETTERS
 
 
 def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
@@ -137,7 +143,7 @@ def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
     assert set(found.values()) == {1}
 
 
-def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
+def test_concurrent_redrives_duplicate_nothing_and_the_loser_reports_why(
     environment: GroupSettings,
 ) -> None:
     fill_with_dead_letters(environment, 2_000)
@@ -145,13 +151,15 @@ def test_redrives_started_at_once_double_nothing_and_the_loser_says_why(
         ends = [(p, p.communicate(timeout=180)) for p in (one, two, three)]
     codes = [process.returncode for process, _ in ends]
     assert 0 in codes
-    for process, (_, said) in ends:
+    for process, (_, printed) in ends:
         if process.returncode:
             assert process.returncode == 1
-            # Fenced, or its commit met the other's beginning, which Kafka has no word for.
-            last = said.splitlines()[-1]
-            assert "another redrive took over" in last or last.endswith("it can be run again")
-            assert "Traceback" not in said
+            # Fenced, or its commit overlapped with the other's start: no error code for that.
+            last = printed.splitlines()[-1]
+            assert "another redrive took over" in last or last.endswith(
+                "the command can be run again"
+            )
+            assert "Traceback" not in printed
     with redriving() as rest:
         assert rest.wait(180) == 0
     wait_settled(environment, environment.input_topic)
@@ -167,24 +175,24 @@ def test_dead_letters_are_found_by_time_partition_and_exception(
     inputs = with_inputs(environment, 12)
     give_outcomes(environment, inputs[:6], ["decode"])
     first = list(read_dead_letters(environment))
-    border = max(letter.time for letter in first) + 1
+    border = max(x.time for x in first) + 1
     wait_until(lambda: time.time() * 1000 > border + 1)
     give_outcomes(environment, inputs[6:], ["schema"])
     since = list(read_dead_letters(environment, DeadLetterFilter(since=border)))
-    assert [letter.stage for letter in since] == ["schema"] * 6
+    assert [x.stage for x in since] == ["schema"] * 6
     until = list(read_dead_letters(environment, DeadLetterFilter(until=border)))
-    assert [letter.place for letter in until] == [letter.place for letter in first]
+    assert [x.place for x in until] == [x.place for x in first]
     assert list(read_dead_letters(environment, DeadLetterFilter(since=border + 3_600_000))) == []
-    code, said = say(environment, capsys, "dlq", "list", "--since", "1h", "--limit", "4",
+    code, printed = run_json(environment, capsys, "dlq", "list", "--since", "1h", "--limit", "4",
                      "--reason", "decodeerror", "--partition", "1")  # fmt: skip
     assert code == 0
     own = [record for record in inputs if record.partition == 1]
-    assert said["dead_letters"] == len(own)
-    assert said["by_stage"].keys() <= {"decode", "schema"}
-    assert {letter["partition"] for letter in said["newest"]} == {1}
-    assert said["not_listed"] == max(0, len(own) - 4)
+    assert printed["dead_letters"] == len(own)
+    assert printed["by_stage"].keys() <= {"decode", "schema"}
+    assert {x["partition"] for x in printed["newest"]} == {1}
+    assert printed["not_listed"] == max(0, len(own) - 4)
     assert main(["dlq", "list", "--limit", "5"]) == 0
-    assert "and 7 older dead letters more" in capsys.readouterr().out
+    assert "and 7 more older dead letters" in capsys.readouterr().out
 
 
 def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:
@@ -201,7 +209,7 @@ def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:
 
 
 @pytest.mark.timeout(100)  # to wait for a commit, or for the close after it, would outlast that
-def test_frozen_broker_holds_the_ledger_up_for_seconds_only(
+def test_frozen_broker_delays_the_ledger_by_seconds_only(
     own_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     broker = own_broker()
@@ -209,7 +217,7 @@ def test_frozen_broker_holds_the_ledger_up_for_seconds_only(
     ledger.write([0], RejectionTally(1, 2, 3, 4))
     monkeypatch.setattr(rejection_ledger, "_QUERY_SECONDS", 0.5)
     with frozen(broker):
-        for _ in range(2):  # it goes on trying
+        for _ in range(2):  # every attempt times out
             with pytest.raises(RetryableError):
                 ledger.write([0], RejectionTally(5, 6, 7, 8))
     wait_until(
@@ -217,7 +225,7 @@ def test_frozen_broker_holds_the_ledger_up_for_seconds_only(
     )
     assert ledger.read([0]) == {
         0: RejectionTally(9, 9, 9, 9)
-    }  # and what came late is not the last word
+    }  # the late write did not overwrite it
     with frozen(broker):
         with pytest.raises(RetryableError):
             ledger.write([0], RejectionTally(5, 6, 7, 8))
@@ -226,7 +234,7 @@ def test_frozen_broker_holds_the_ledger_up_for_seconds_only(
 
 @contextmanager
 def frozen(broker: EmbeddedBroker) -> Iterator[None]:
-    """SIGSTOP: connections stay, answers don't come."""
+    """Stop the broker with SIGSTOP: connections stay open, but nothing answers."""
     os.kill(broker.pid, signal.SIGSTOP)
     try:
         yield
@@ -235,7 +243,7 @@ def frozen(broker: EmbeddedBroker) -> Iterator[None]:
 
 
 def has_written(ledger: KafkaRejectionLedger, tally: RejectionTally) -> bool:
-    """Whether a write went through."""
+    """Whether a write succeeded."""
     try:
         ledger.write([0], tally)
     except RetryableError:
@@ -243,7 +251,7 @@ def has_written(ledger: KafkaRejectionLedger, tally: RejectionTally) -> bool:
     return True
 
 
-def test_scorer_that_is_restarted_after_a_stop_dead_letters_no_more_until_it_is_allowed(
+def test_scorer_restarted_after_too_many_rejections_writes_no_dead_letters_until_allowed(
     kafka: KafkaUnderTest,
     topics: MakeTopics,
     group_id: str,

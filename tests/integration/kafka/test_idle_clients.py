@@ -1,7 +1,7 @@
-"""Clients that only ask now and then: what an outage tells them must not pile up inside them.
+"""Clients that are rarely used: errors during an outage must not accumulate inside them.
 
-librdkafka queues errors and log lines until somebody serves the client: some 30 KiB a second while
-no broker answers.
+librdkafka queues errors and log lines until the client is served: about 30 KiB a second while no
+broker answers.
 """
 
 from __future__ import annotations
@@ -21,46 +21,46 @@ from tests.support.waiting import wait_until
 NOBODY = plain_settings("127.0.0.1:1")
 
 
-def was_told(caplog: pytest.LogCaptureFixture) -> bool:
-    """Whether an error has come out of a client."""
+def was_logged(caplog: pytest.LogCaptureFixture) -> bool:
+    """Whether the error callback of a client was served."""
     return any(
         record.name == "stream_scorer.kafka.errors" and "Connection refused" in record.message
         for record in caplog.records
     )
 
 
-def test_ledger_takes_what_its_client_has_to_tell(caplog: pytest.LogCaptureFixture) -> None:
+def test_ledger_serves_the_errors_of_its_client(caplog: pytest.LogCaptureFixture) -> None:
     with closing(KafkaRejectionLedger(NOBODY, "group", "topic")) as ledger:
-        ledger.serve()  # there is no client yet
+        ledger.serve()  # no client yet
         ledger._open()
 
-        def told() -> bool:
+        def is_logged() -> bool:
             ledger.serve()
-            return was_told(caplog)
+            return was_logged(caplog)
 
-        wait_until(told, what="the outage to be told")
+        wait_until(is_logged, what="the outage to be logged")
 
 
-def test_watch_over_the_partitions_takes_what_its_client_has_to_tell(
+def test_partition_watch_serves_the_errors_of_its_client(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(partition_watch, "_QUERY_SECONDS", 0.2)
     with closing(KafkaBacklog(NOBODY, "group", "topic")) as backlog:
 
-        def told() -> bool:
+        def is_logged() -> bool:
             with pytest.raises(RetryableError):
                 backlog.backlog([0])
-            return was_told(caplog)
+            return was_logged(caplog)
 
-        wait_until(told, what="the outage to be told")
+        wait_until(is_logged, what="the outage to be logged")
 
 
-def test_outage_is_never_taken_for_a_missing_right(
+def test_outage_is_never_reported_as_missing_authorization(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rejection_ledger, "_QUERY_SECONDS", 0.2)
     with closing(KafkaRejectionLedger(NOBODY, "group", "topic")) as ledger:
-        for _ in range(2):  # it goes on asking
+        for _ in range(2):  # every attempt fails
             with pytest.raises(RetryableError):
                 ledger.read([0])
     assert "not authorized" not in caplog.text

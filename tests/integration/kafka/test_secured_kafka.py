@@ -1,4 +1,4 @@
-"""SCRAM over TLS, mutual TLS and the smallest set of rights, end to end on an embedded Kafka."""
+"""SCRAM over TLS, mutual TLS and the minimal ACLs, end to end on an embedded Kafka."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ PASSWORD = "correct-horse-battery"
 WRONG = "wrong-horse-battery"
 SETTINGS = ("KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD")
 TOPICS = TopicSettings(
-    input_topic="in", output_topic="scores", dlq_topic="letters", labels_topic="labels"
+    input_topic="in", output_topic="scores", dlq_topic="dead-letters", labels_topic="labels"
 )
 
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterator[SecuredKafka]:
     if kafka_kind != "embedded":
-        pytest.skip("makes its own broker: only with --kafka embedded")
+        pytest.skip("starts its own broker: only with --kafka embedded")
     with secured_kafka(tmp_path_factory.mktemp("secured")) as kafka:
         create_topics(open_admin(kafka.inside), wanted_topics(TOPICS), 1, 1)
         yield kafka
@@ -59,7 +59,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def user(secured: SecuredKafka, name: str, *, without: str = "") -> dict[str, str]:
-    """A SCRAM user with the rights of a scorer of the group of its own name, but for one."""
+    """A SCRAM user with the ACLs of a scorer, except one; its group has the same name."""
     secured.add_user(name, PASSWORD)
     rights = scorer_rights(f"User:{name}", TOPICS, name)
     secured.grant(binding for right, binding in rights.items() if right != without)
@@ -67,7 +67,7 @@ def user(secured: SecuredKafka, name: str, *, without: str = "") -> dict[str, st
 
 
 def environment(store: Path, more: Mapping[str, str]) -> dict[str, str]:
-    """For a command in a process of its own."""
+    """The environment of a command in a process of its own."""
     return (
         {name: value for name, value in os.environ.items() if not name.startswith("KAFKA_")}
         | {name.upper(): str(value) for name, value in TOPICS.model_dump().items()}
@@ -83,7 +83,7 @@ def environment(store: Path, more: Mapping[str, str]) -> dict[str, str]:
 
 
 def run_command(store: Path, more: Mapping[str, str], *command: str) -> tuple[int, str]:
-    """Exit code, and everything it printed; no password is ever among it."""
+    """Exit code and output of a command; checks that no password is in the output."""
     done = subprocess.run(
         [sys.executable, "-m", "stream_scorer", *command],
         env=environment(store, more),
@@ -114,7 +114,7 @@ def kafka_settings(more: Mapping[str, str]) -> KafkaSettings:
 
 
 def failure_of(settings: ScorerSettings) -> str:
-    """What a scorer that cannot go on ends with."""
+    """The error that a scorer ends with."""
     with pytest.raises(FatalError) as caught:
         ScorerProcess(settings).run()
     assert PASSWORD not in str(caught.value)
@@ -127,7 +127,7 @@ def scored(secured: SecuredKafka) -> int:
 
 
 @pytest.mark.parametrize("way", ["scram", "mtls"])
-def test_scorer_works_with_the_smallest_set_of_rights(
+def test_scorer_works_with_the_minimal_acls(
     secured: SecuredKafka, store: Path, tmp_path: Path, way: str
 ) -> None:
     if way == "scram":
@@ -149,12 +149,12 @@ def test_scorer_works_with_the_smallest_set_of_rights(
     assert PASSWORD not in log
     wait_settled(secured.inside, TOPICS.dlq_topic)
     assert len(read_all(secured.inside, TOPICS.dlq_topic)) >= 1
-    code, said = run_command(store, more, "doctor")
-    assert code == 0, said
-    assert "this user may do all that a scorer does" in said
+    code, output = run_command(store, more, "doctor")
+    assert code == 0, output
+    assert "this user is authorized for everything a scorer does" in output
 
 
-def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_right(
+def test_scorer_without_access_to_its_rejection_counts_continues_with_one_warning(
     secured: SecuredKafka, store: Path, tmp_path: Path
 ) -> None:
     more = user(secured, "forgets", without="ledger") | {"REJECTION_MAX_RUN": "100000"}
@@ -178,23 +178,23 @@ def test_scorer_without_the_right_to_its_counts_goes_on_and_names_group_and_righ
 
 
 @pytest.mark.parametrize(
-    ("without", "words"),
+    ("without", "phrases"),
     [
         ("input", ["not authorized for topic in", "READ"]),
         ("output", ["not authorized for topic scores", "WRITE"]),
-        ("dlq", ["not authorized for topic letters", "WRITE"]),
+        ("dlq", ["not authorized for topic dead-letters", "WRITE"]),
         ("group", ["Group authorization failed", "READ on the group KAFKA_GROUP_ID"]),
         ("txn", ["Transactional Id authorization failed", "begin with KAFKA_GROUP_ID"]),
     ],
 )
-def test_missing_right_is_named_by_scorer_and_doctor(
-    secured: SecuredKafka, store: Path, without: str, words: list[str]
+def test_missing_acl_is_named_by_scorer_and_doctor(
+    secured: SecuredKafka, store: Path, without: str, phrases: list[str]
 ) -> None:
     more = user(secured, f"lacks-{without}", without=without)
-    said = failure_of(scorer_settings(store, more))
-    for word in words:
-        assert word in said
-    code, told = run_command(store, more, "doctor")
+    output = failure_of(scorer_settings(store, more))
+    for phrase in phrases:
+        assert phrase in output
+    code, report = run_command(store, more, "doctor")
     assert code == 1
     named = {
         "input": "grant this user READ on the topic",
@@ -203,26 +203,26 @@ def test_missing_right_is_named_by_scorer_and_doctor(
         "group": f"READ on group lacks-{without}",
         "txn": f"WRITE on transactional ids with the prefix lacks-{without}",
     }
-    assert named[without] in told
+    assert named[without] in report
 
 
 def test_wrong_password_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:
     more = user(secured, "forgetful") | {"KAFKA_SASL_PASSWORD": WRONG}
     for command in ("run", "doctor"):
-        code, said = run_command(store, more, command)
-        assert code == 1, said
-        assert "Authentication failed" in said
-        assert all(name in said for name in SETTINGS)
+        code, output = run_command(store, more, command)
+        assert code == 1, output
+        assert "Authentication failed" in output
+        assert all(name in output for name in SETTINGS)
 
 
-def test_missing_authority_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:
+def test_missing_ca_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:
     more = user(secured, "trusting")
     del more["KAFKA_SSL_CA_LOCATION"]
     for command in ("run", "doctor"):
-        code, said = run_command(store, more, command)
-        assert code == 1, said
-        assert "certificate verify failed" in said
-        assert "KAFKA_SSL_CA_LOCATION" in said
+        code, output = run_command(store, more, command)
+        assert code == 1, output
+        assert "certificate verify failed" in output
+        assert "KAFKA_SSL_CA_LOCATION" in output
 
 
 def test_missing_certificate_names_cause_and_setting(
@@ -231,14 +231,14 @@ def test_missing_certificate_names_cause_and_setting(
     more = secured.by_certificate("nobody", tmp_path)
     del more["KAFKA_CONFIG_FILE"]
     for command in ("run", "doctor"):
-        code, said = run_command(store, more, command)
-        assert code == 1, said
-        assert "certificate required" in said
-        assert "ssl.certificate.location" in said
-        assert "KAFKA_CONFIG_FILE" in said
+        code, output = run_command(store, more, command)
+        assert code == 1, output
+        assert "certificate required" in output
+        assert "ssl.certificate.location" in output
+        assert "KAFKA_CONFIG_FILE" in output
 
 
-def test_dashboard_needs_to_read_one_topic_and_no_group(secured: SecuredKafka) -> None:
+def test_dashboard_needs_access_to_one_topic_and_no_group(secured: SecuredKafka) -> None:
     secured.add_user("dashboard", PASSWORD)
     settings = kafka_settings(secured.by_scram("dashboard", PASSWORD))
     with (
@@ -262,17 +262,17 @@ def test_dashboard_needs_to_read_one_topic_and_no_group(secured: SecuredKafka) -
     assert WRONG not in str(caught.value)
 
 
-def test_commands_for_people_say_why_too(secured: SecuredKafka, store: Path) -> None:
+def test_other_commands_report_the_cause_too(secured: SecuredKafka, store: Path) -> None:
     more = user(secured, "typist") | {"KAFKA_SASL_PASSWORD": WRONG}
-    code, said = run_command(store, more, "topics", "list")
+    code, output = run_command(store, more, "topics", "list")
     assert code == 1
-    assert "KAFKA_SASL_PASSWORD" in said
+    assert "KAFKA_SASL_PASSWORD" in output
 
 
-def test_password_is_in_no_list_of_settings(secured: SecuredKafka, store: Path) -> None:
+def test_password_is_never_printed_with_the_settings(secured: SecuredKafka, store: Path) -> None:
     more = user(secured, "quiet")
     assert PASSWORD not in repr(scorer_settings(store, more))
     assert run_command(store, more, "--help")[0] == 0
-    code, said = run_command(store, {**more, "KAFKA_SASL_MECHANISM": "ROT13"}, "run")
+    code, output = run_command(store, {**more, "KAFKA_SASL_MECHANISM": "ROT13"}, "run")
     assert code == 1
-    assert "KAFKA_SASL_MECHANISM='ROT13'" in said
+    assert "KAFKA_SASL_MECHANISM='ROT13'" in output

@@ -17,7 +17,7 @@ READER = "reader"
 def read(
     settings: GroupSettings, spans: dict[int, Span]
 ) -> tuple[list[tuple[int | None, int | None]], list[tuple[int, int]]]:
-    """Where the records were that came, and what was told to be lost."""
+    """Coordinates of the records that were read, and the calls of ``on_lost``."""
     lost: list[tuple[int, int]] = []
     batches = read_spans(
         settings, READER, settings.input_topic, spans, 20, lambda p, low: lost.append((p, low))
@@ -27,25 +27,25 @@ def read(
 
 
 def filled(settings: GroupSettings, keep_from: dict[int, int]) -> None:
-    """Ten records in each of three partitions, of which some are gone."""
+    """Write ten records to each of three partitions, and delete those before ``keep_from``."""
     produce(settings, settings.input_topic, [b"x"] * 30, 3)
     if keep_from:
         delete_before(settings, settings.input_topic, keep_from)
 
 
-def test_records_that_are_gone_are_told_and_the_rest_is_read(settings: GroupSettings) -> None:
+def test_removed_records_are_reported_and_the_rest_is_read(settings: GroupSettings) -> None:
     filled(settings, {0: 7, 1: 9})
     seen, lost = read(settings, {0: Span(2, 9), 1: Span(0, 5), 2: Span(8, 10)})
     assert seen == [(0, 7), (0, 8), (2, 8), (2, 9)]
     assert sorted(lost) == [(0, 7), (1, 9)]
 
 
-def test_nothing_is_told_when_all_is_there(settings: GroupSettings) -> None:
+def test_nothing_is_reported_if_nothing_was_removed(settings: GroupSettings) -> None:
     filled(settings, {0: 7})
     assert read(settings, {0: Span(7, 9), 1: Span(0, 1)}) == ([(0, 7), (0, 8), (1, 0)], [])
 
 
-def test_topic_that_ends_before_what_is_to_be_read_is_a_clear_error(
+def test_topic_that_ends_before_the_requested_offset_is_a_clear_error(
     settings: GroupSettings,
 ) -> None:
     filled(settings, {})

@@ -14,7 +14,7 @@ from stream_scorer.kafka.admin import topic_config, topic_partitions
 from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.kafka.config import read_properties
 from stream_scorer.kafka.driver import KafkaError
-from stream_scorer.kafka.reader import ask_span
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES
 from stream_scorer.local.jars import LockedJar, fetch_with_jgo
 from stream_scorer.local.probe import PROBE_TOPIC, is_port_free, pick_free_port
@@ -129,7 +129,7 @@ def test_started_broker_has_acknowledged_a_record(own_broker: StartBroker) -> No
     assert broker.bootstrap_servers == f"127.0.0.1:{broker.port}"
     watermarks = open_consumer(broker.settings, "watermarks")
     try:
-        span = ask_span(watermarks, PROBE_TOPIC, 0)
+        span = fetch_span(watermarks, PROBE_TOPIC, 0)
         assert span.low == 0
         assert span.high >= 1  # more, where an answer was late and the probe was sent again
     finally:

@@ -1,1 +1,1 @@
-"""Kafka for the tests: which one, with rights and certificates, and clients that fail."""
+"""Kafka for the tests: which broker, ACLs, certificates, and clients that die."""

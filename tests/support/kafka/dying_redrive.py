@@ -1,7 +1,7 @@
-"""``dlq redrive`` that kills itself with -9 right after a call on its producer, for tests.
+"""``dlq redrive`` that kills itself with SIGKILL right after a call on its producer, for tests.
 
-Argument: the call's name; its first one that is about records is meant. (The first txn has none:
-it only renews the progress.)
+Argument: the name of the call. The first such call in a txn with records counts; the first txn has
+none, because it only renews the progress.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ CALLS = ("begin_transaction", "produce", "flush", "send_offsets_to_transaction",
 
 
 class DyingProducer:
-    """Passes everything on, until it is time."""
+    """Passes all calls on, and kills the process after the chosen one."""
 
     def __init__(self, producer: Any, call: str) -> None:
         self._producer = producer

@@ -1,4 +1,4 @@
-"""The three Kafkas tests can run against: embedded, one that runs already, a container."""
+"""The three kinds of Kafka for tests: embedded, already running, or a container."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ KINDS = ("embedded", "env", "testcontainers")
 
 @dataclass(frozen=True, slots=True)
 class KafkaUnderTest:
-    """A Kafka that is ready."""
+    """A running Kafka."""
 
     settings: KafkaSettings
 
@@ -28,7 +28,7 @@ class KafkaUnderTest:
 
 @contextmanager
 def open_kafka(kind: str) -> Iterator[KafkaUnderTest]:
-    """The Kafka of this kind, ready; ended afterwards if it was started here."""
+    """A running Kafka of this kind; stopped afterwards if it was started here."""
     if kind == "embedded":
         with EmbeddedBroker() as broker:
             yield KafkaUnderTest(broker.settings)

@@ -1,4 +1,4 @@
-"""A certificate authority for one test: EC P-256, PEM files, valid for a day."""
+"""A certificate authority for tests: EC P-256, PEM files, valid for a day."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DAY = timedelta(days=1)
 
 
 class Authority:
-    """Signs certificates; everything it makes is a file in ``folder``."""
+    """Issues certificates as files in ``folder``."""
 
     def __init__(self, folder: Path, name: str = "test authority") -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Authority:
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, common_name: str) -> Path:
-        """A PEM file with a private key (PKCS #8) and its certificate, for ``localhost``."""
+        """A PEM file with a private key (PKCS #8) and its certificate for ``localhost``."""
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
         usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]

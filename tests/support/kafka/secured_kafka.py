@@ -29,8 +29,8 @@ from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
 from tests.support.kafka.pki import Authority
 from tests.support.waiting import wait_until
 
-_ITERATIONS: Final = 4096  # the least Kafka takes
-_ANSWER_SECONDS: Final = 60.0
+_ITERATIONS: Final = 4096  # the minimum that Kafka accepts
+_RESPONSE_SECONDS: Final = 60.0
 _ANY: Final = AclBindingFilter(
     ResourceType.ANY, None, ResourcePatternType.ANY, None, None,  # type: ignore[arg-type]
     AclOperation.ANY, AclPermissionType.ANY,
@@ -42,47 +42,47 @@ Rights = Mapping[str, AclBinding]
 
 @dataclass(frozen=True)
 class SecuredKafka:
-    """The broker, the authority that signed its certificate, and who may do what there."""
+    """The broker, its certificate authority, and methods to add users and ACLs."""
 
     broker: EmbeddedBroker
     authority: Authority
 
     @property
     def inside(self) -> KafkaSettings:
-        """The unsecured listener, for the tests themselves: everything is allowed there."""
+        """The plaintext listener for the tests themselves, where everything is allowed."""
         return self.broker.settings
 
     def add_user(self, name: str, password: str) -> None:
-        """A SCRAM-SHA-512 user."""
+        """Add a SCRAM-SHA-512 user."""
         info = ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, _ITERATIONS)
         admin = open_admin(self.inside)
         change = UserScramCredentialUpsertion(name, info, password.encode())
         for future in admin.alter_user_scram_credentials([change]).values():
-            future.result(_ANSWER_SECONDS)
-        # Kafka answers before the brokers have learnt of it.
+            future.result(_RESPONSE_SECONDS)
+        # Kafka responds before the brokers know the user.
         wait_until(lambda: self._knows(name), what=f"the user {name}")
 
     def _knows(self, name: str) -> bool:
-        admin = open_admin(self.inside)  # named: without it nobody serves the answer
-        asked: Any = admin.describe_user_scram_credentials([name])
+        admin = open_admin(self.inside)  # keep a reference: without it nothing serves the response
+        futures: Any = admin.describe_user_scram_credentials([name])
         try:
-            return bool(asked[name].result(_ANSWER_SECONDS).scram_credential_infos)
+            return bool(futures[name].result(_RESPONSE_SECONDS).scram_credential_infos)
         except KafkaException:
             return False
 
     def grant(self, bindings: Iterable[AclBinding]) -> None:
-        """Allow these."""
+        """Add ACLs."""
         admin, wanted = open_admin(self.inside), list(bindings)
         for future in admin.create_acls(wanted).values():
-            future.result(_ANSWER_SECONDS)
+            future.result(_RESPONSE_SECONDS)
 
         def known() -> set[AclBinding]:
-            return set(admin.describe_acls(_ANY).result(_ANSWER_SECONDS))
+            return set(admin.describe_acls(_ANY).result(_RESPONSE_SECONDS))
 
-        wait_until(lambda: known() >= set(wanted), what="the rights")
+        wait_until(lambda: known() >= set(wanted), what="the ACLs")
 
     def by_scram(self, name: str, password: str) -> dict[str, str]:
-        """The environment of a client that logs in over TLS."""
+        """The environment of a client that logs in with SCRAM over TLS."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_of("SASLTLS"),
             "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
@@ -93,7 +93,7 @@ class SecuredKafka:
         }
 
     def by_certificate(self, name: str, folder: Path) -> dict[str, str]:
-        """The environment of a client with a certificate, in a properties file."""
+        """The environment of a client with a certificate; writes its properties file."""
         pem = self.authority.issue(name)
         path = folder / f"{name}.properties"
         path.write_text(f"ssl.certificate.location={pem}\nssl.key.location={pem}\n")
@@ -106,7 +106,7 @@ class SecuredKafka:
 
 
 def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
-    """The smallest set a scorer works with, by a name for each."""
+    """The minimal ACLs of a scorer, each under a short name."""
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     read, write = AclOperation.READ, AclOperation.WRITE
     wanted = {
@@ -124,7 +124,7 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
 
 
 def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
-    """The smallest set the runbooks' commands work with, by a name for each."""
+    """The minimal ACLs for the commands of the runbooks, each under a short name."""
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     wanted = {
         f"{operation.name} {topic}": (ResourceType.TOPIC, topic, literal, operation)
@@ -161,7 +161,7 @@ def reader_right(principal: str, topic: str) -> AclBinding:
 
 @contextmanager
 def secured_kafka(folder: Path) -> Iterator[SecuredKafka]:
-    """It runs; its unsecured listener is a super user's and is used by tests alone."""
+    """A running broker; clients of its plaintext listener are super users, for tests only."""
     authority = Authority(folder / "pki")
     server = authority.issue("broker")
     properties = {

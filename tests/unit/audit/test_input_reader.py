@@ -10,18 +10,18 @@ from stream_scorer.audit.input_reader import is_sampled
 
 @pytest.mark.parametrize("sample", [2, 10, 1000])
 @pytest.mark.parametrize("step", [1, 10, 64])
-def test_sample_takes_its_share_of_offsets_however_they_are_spaced(sample: int, step: int) -> None:
+def test_sample_has_its_share_of_offsets_whatever_their_spacing(sample: int, step: int) -> None:
     offsets = np.arange(0, 100_000 * step, step) + 2**40
     share = float(is_sampled(offsets, sample).mean())
     assert 0.9 / sample < share < 1.1 / sample
 
 
-def test_sample_depends_on_the_offset_alone() -> None:
+def test_sample_depends_only_on_the_offset() -> None:
     offsets = np.arange(5000)
     chosen = is_sampled(offsets, 7)
     assert (is_sampled(offsets[100:], 7) == chosen[100:]).all()
 
 
-def test_one_in_one_is_all_and_one_in_none_is_none() -> None:
+def test_sample_of_1_is_all_and_sample_of_0_is_none() -> None:
     assert is_sampled(np.arange(100), 1).all()
     assert not is_sampled(np.arange(100), 0).any()

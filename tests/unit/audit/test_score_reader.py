@@ -1,4 +1,4 @@
-"""Whose a score is: the compiled reader beside the reference decoder."""
+"""Source coordinates of scores: the compiled reader against the reference decoder."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from schemas.records import UndecodableRecord, encode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.scores.program import build_program
 from schemas.writer_schema import parse_writer
-from stream_scorer.audit.findings import NOT_SAMPLED
-from stream_scorer.audit.score_reader import ScoreReader, SourceCoordinates, Sources
+from stream_scorer.audit.columns import NOT_SAMPLED
+from stream_scorer.audit.score_reader import ScoreReader, SourceColumns, SourceCoordinates
 from tests.support.factories import make_score
 
 TOPIC = "transactions"
@@ -50,7 +50,7 @@ def reader() -> ScoreReader:
     return ScoreReader(LocalSchemas("fraud_score"), TOPIC)
 
 
-def rows(found: Sources, of: ScoreReader) -> list[tuple[int, int, str] | None]:
+def rows(found: SourceColumns, of: ScoreReader) -> list[tuple[int, int, str] | None]:
     names = of.version_names
     return [
         (partition, offset, names[version]) if is_readable else None
@@ -64,19 +64,19 @@ def rows(found: Sources, of: ScoreReader) -> list[tuple[int, int, str] | None]:
     ]
 
 
-def test_source_of_a_score_is_read_again_and_again() -> None:
+def test_source_of_a_score_is_read_repeatedly() -> None:
     found = [reader().source(score_value(offset)) for offset in (5, 2**40)]
     assert found == [SourceCoordinates(TOPIC, 3, 5), SourceCoordinates(TOPIC, 3, 2**40)]
 
 
-NO_SCORES = [
+NOT_SCORES = [
     None, b"", b"{}", b"\x00\x00\x00\x00\x07abc", b"\xc3\x01" + b"x" * 8, score_value(5)[:-3],
     score_value(5)[:12],
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", NO_SCORES)
-def test_what_is_no_score_is_refused(value: bytes | None) -> None:
+@pytest.mark.parametrize("value", NOT_SCORES)
+def test_value_that_is_not_a_score_is_refused(value: bytes | None) -> None:
     with pytest.raises(UndecodableRecord):
         reader().source(value)
 
@@ -89,14 +89,14 @@ def test_scores_flagged_or_not_are_read_as_the_reference_decoder_does() -> None:
     assert found == [(3, offset, f"v{offset // 3}") for offset in offsets]
 
 
-def test_what_is_no_score_is_told_apart_from_its_neighbours() -> None:
-    values = [score_value(0), *NO_SCORES, score_value(1)]
+def test_value_that_is_not_a_score_does_not_affect_its_neighbours() -> None:
+    values = [score_value(0), *NOT_SCORES, score_value(1)]
     one = reader()
-    assert rows(one.sources(values), one) == [(3, 0, "v1"), *[None] * len(NO_SCORES), (3, 1, "v1")]
+    assert rows(one.sources(values), one) == [(3, 0, "v1"), *[None] * len(NOT_SCORES), (3, 1, "v1")]
     assert len(one.sources([]).offsets) == 0
 
 
-def test_score_of_another_topic_or_of_an_impossible_place_has_no_source() -> None:
+def test_score_of_another_topic_or_of_impossible_coordinates_has_no_source() -> None:
     sources = [("elsewhere", 3, 1), (TOPIC + "x", 3, 1), (TOPIC, -1, 1), (TOPIC, 3, -1)]
     values = [
         score_value(0, source={"topic": t, "partition": p, "offset": o}) for t, p, o in sources
@@ -121,7 +121,7 @@ def test_damaged_scores_are_judged_as_the_reference_decoder_judges_them() -> Non
         try:
             source = one.source(value)
         except UndecodableRecord:
-            continue  # the fast reader does not look at what it steps over
+            continue  # the compiled reader does not check the fields it skips
         assert row is not None, value.hex()
         if source.topic == TOPIC and source.partition >= 0 and source.offset >= 0:
             assert row[:2] == (source.partition, source.offset)
@@ -240,38 +240,38 @@ REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
         ({"score": 0.6, "decision": "REVIEW"}, False),
     ],
 )
-def test_score_has_to_agree_with_its_own_decision(
+def test_score_has_to_be_consistent_with_its_own_decision(
     changes: dict[str, Any], is_plausible: bool
 ) -> None:
-    said = score(1, transaction_id=2**60 + 1, **changes)
-    values = [framed(0, OWN, said), framed(0, OWN, score(2, transaction_id=-5))]
+    fields = score(1, transaction_id=2**60 + 1, **changes)
+    values = [framed(0, OWN, fields), framed(0, OWN, score(2, transaction_id=-5))]
     assert content(values, OWN) == [(2**60 + 1, is_plausible), (-5, True)]
-    place = {"tags": {}, "digest": b"abcd", "again": None, **said}
+    place = {"tags": {}, "digest": b"abcd", "again": None, **fields}
     assert build_program(parse_writer(REORDERED)) is None  # so the reference decoder reads it
     assert content([framed(0, REORDERED, place | {"transaction_id": 8})], REORDERED) == [
         (8, is_plausible)
     ]
 
 
-def test_score_that_says_nothing_is_not_plausible() -> None:
+def test_score_without_a_decision_is_not_plausible() -> None:
     place = {"topic": TOPIC, "partition": 1, "offset": 8}
     value = framed(0, UNUSUAL, {"source": place, "model_version": "v6"})
     assert content([value], UNUSUAL) == [(NOT_SAMPLED, False)]
 
 
-def test_score_cut_short_anywhere_is_not_read() -> None:
+def test_score_truncated_anywhere_is_not_read() -> None:
     value, one = score_value(5), reader()
     found = one.sources([value[:size] for size in range(len(value) + 1)])
     assert np.flatnonzero(found.is_readable).tolist() == [len(value)]
 
 
-def test_schema_that_keeps_the_source_elsewhere_has_no_program() -> None:
+def test_schema_with_an_unusual_source_field_has_no_compiled_program() -> None:
     assert build_program(parse_writer(NESTED)) is not None
     assert build_program(parse_writer(UNUSUAL)) is None
     assert build_program(parse_writer({"type": "record", "name": "Empty", "fields": []})) is None
 
 
-def test_blocks_that_say_their_size_are_stepped_over() -> None:
+def test_blocks_with_a_byte_size_are_skipped() -> None:
     value = framed(0, NESTED, {"tags": {}, "digest": b"abcd", "again": None,
                    "source": {"topic": TOPIC, "partition": 1, "offset": 8},
                    "model_version": "v5"} | CONTENT)  # fmt: skip

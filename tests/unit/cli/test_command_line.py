@@ -1,4 +1,4 @@
-"""The command line: what is said, and how it ends."""
+"""The command line: its output and exit codes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ WITH_SETTINGS = [c for c in COMMANDS if c[0] not in ("broker", "demo", "warm")]
 
 @pytest.fixture(autouse=True)
 def _logging_as_it_was() -> Iterator[None]:
-    """Commands set up logging for their process; a test must not for the others."""
+    """Restore logging, which commands configure for the whole process."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield
@@ -42,9 +42,7 @@ def _logging_as_it_was() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_explains_itself(
-    command: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_command_has_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"]) == 0
     assert f"usage: stream-scorer {' '.join(command)}" in capsys.readouterr().out
 
@@ -75,7 +73,7 @@ def test_help_names_the_environment_variables(
         ["dlq", "list", "--stage", "lunch"],
     ],
 )
-def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "usage: stream-scorer" in capsys.readouterr().err
 
@@ -85,7 +83,7 @@ def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("stream-scorer ")
 
 
-def test_users_mistake_is_one_line_without_a_traceback(
+def test_user_error_is_one_line_without_a_traceback(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["produce", str(tmp_path / "none.csv")]) == 1
@@ -94,7 +92,7 @@ def test_users_mistake_is_one_line_without_a_traceback(
     assert captured.err == f"stream-scorer: no such file: {tmp_path / 'none.csv'}\n"
 
 
-def test_wrong_setting_is_told_with_its_name(
+def test_wrong_setting_is_reported_with_its_name(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "nowhere")
@@ -102,7 +100,7 @@ def test_wrong_setting_is_told_with_its_name(
     assert "KAFKA_BOOTSTRAP_SERVERS='nowhere'" in capsys.readouterr().err
 
 
-def test_interrupt_ends_quietly_with_130(
+def test_interrupt_exits_quietly_with_130(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def interrupted(_: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""The pure parts of tail, topics and doctor."""
+"""The pure parts of the tail, topics and doctor commands."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def test_columns_of_scores_line_up_without_a_context() -> None:
     assert plain.index("v3") == score_line(SCORE).index("v3")
 
 
-def test_output_topics_take_more_than_the_input() -> None:
+def test_output_topics_accept_larger_records_than_the_input() -> None:
     topics = wanted_topics(load_settings(TopicSettings))
     assert topics["transactions"][MAX_BYTES] == str(INPUT_MAX_BYTES)
     assert topics["fraud-scores"][MAX_BYTES] == str(OUTPUT_MAX_BYTES)
     assert topics["transactions-dlq"][MAX_BYTES] == str(OUTPUT_MAX_BYTES)
 
 
-def test_labels_are_kept_for_ever_with_their_history() -> None:
+def test_labels_are_kept_forever_with_their_history() -> None:
     labels = wanted_topics(load_settings(TopicSettings))["fraud-labels"]
     assert labels["retention.ms"] == "-1"
     assert labels["cleanup.policy"] == "delete"
@@ -70,7 +70,7 @@ def test_topic_that_does_not_fit_is_warned_about(
     assert all(word in fault for word, fault in zip(words, faults, strict=True))
 
 
-def test_missing_openmp_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_openmp_check_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.platform", "linux")
 
     def refuse(name: str) -> object:

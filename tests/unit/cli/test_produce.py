@@ -1,4 +1,4 @@
-"""Producing: keys, pace, limits and deliveries."""
+"""The produce command: keys, rate, limits and deliveries."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_first_rows_stop_at_the_limit(limit: int | None, sizes: list[int]) -> No
 
 
 class Clock:
-    """Time that passes only by waiting."""
+    """A clock that advances only when someone waits."""
 
     def __init__(self) -> None:
         self.now = 100.0
@@ -56,7 +56,7 @@ class Clock:
         self.now += seconds
 
 
-def test_pace_is_steady() -> None:
+def test_rate_is_steady() -> None:
     clock = Clock()
     pacer = Pacer(10, clock.wait, clock)
     times = []
@@ -67,7 +67,7 @@ def test_pace_is_steady() -> None:
     assert max(b - a for a, b in pairwise(times)) == pytest.approx(0.1)
 
 
-def test_stall_is_not_made_up_for_in_a_burst() -> None:
+def test_stall_is_not_followed_by_a_burst() -> None:
     clock = Clock()
     pacer = Pacer(10, clock.wait, clock)
     pacer.before_next()
@@ -88,7 +88,7 @@ def test_slow_rate_serves_callbacks_while_it_waits() -> None:
     assert clock.now == pytest.approx(102.0)
 
 
-def test_without_a_rate_nothing_is_waited_for() -> None:
+def test_without_a_rate_there_is_no_wait() -> None:
     clock = Clock()
     pacer = Pacer(None, clock.wait, clock)
     for _ in range(1000):
@@ -97,14 +97,14 @@ def test_without_a_rate_nothing_is_waited_for() -> None:
 
 
 class DeliveryError:
-    """As much of the driver's error as is read."""
+    """The part of the driver's error that is used."""
 
     def str(self) -> str:
         return "message too large"
 
 
 class Driver:
-    """Stands for the driver's producer: a queue of two, and a record it cannot deliver."""
+    """A fake of the driver's producer: a queue of two, and one record it cannot deliver."""
 
     def __init__(self, undeliverable: bytes | None = None) -> None:
         self.sent: list[bytes | None] = []
@@ -140,7 +140,7 @@ def test_full_queue_is_waited_for_and_every_delivery_counted() -> None:
     assert produced.first_error == "message too large"
 
 
-def test_being_told_to_stop_flushes_and_keeps_the_counts() -> None:
+def test_stopping_flushes_and_keeps_the_counts() -> None:
     driver: Any = Driver()
     with pytest.raises(Interrupted) as caught:
         produce_batches(

@@ -1,4 +1,4 @@
-"""How the scorer's process ends: with its words and its code, and without the interpreter's end."""
+"""How the scorer process exits: message, exit code, and no interpreter shutdown."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Process:
     def __init__(self, settings):
         pass
     def run(self):
-        atexit.register(print, "the interpreter's end", flush=True)
+        atexit.register(print, "interpreter shutdown", flush=True)
         logging.getLogger("test").warning("logged")
         print("printed", end="")
         {ends}
@@ -30,15 +30,15 @@ run.run_scorer()
 
 
 @pytest.mark.parametrize(
-    ("ends", "code", "last_word"),
+    ("ends", "code", "last_line"),
     [
         ("pass", 0, ""),
-        ("raise FatalError('cannot go on')", 1, "stream-scorer: cannot go on"),
+        ("raise FatalError('cannot continue')", 1, "stream-scorer: cannot continue"),
         ("raise RuntimeError('a defect')", 1, "RuntimeError: a defect"),
     ],
 )
-def test_scorer_ends_with_its_words_and_code(
-    ends: str, code: int, last_word: str, tmp_path: Path
+def test_scorer_exits_with_its_message_and_code(
+    ends: str, code: int, last_line: str, tmp_path: Path
 ) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", _PROGRAM.format(ends=ends)],
@@ -51,5 +51,5 @@ def test_scorer_ends_with_its_words_and_code(
     assert ended.returncode == code, ended.stderr
     assert ended.stdout == "printed"
     assert "logged" in ended.stderr
-    assert ended.stderr.rstrip().endswith(last_word)
+    assert ended.stderr.rstrip().endswith(last_line)
     assert ("Traceback" in ended.stderr) == ("RuntimeError" in ends)

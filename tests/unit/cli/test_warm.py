@@ -1,4 +1,4 @@
-"""What ``stream-scorer warm`` compiles is all that scorer, ``/predict`` and ``verify`` run."""
+"""``stream-scorer warm`` compiles everything that the scorer, ``/predict`` and ``verify`` run."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ print(json.dumps({"before": before, "after": compiled_loops()}))
 
 @cache
 def loops() -> dict[str, dict[str, list[str]]]:
-    """The compiled functions and their kinds of arguments, in a process of their own.
+    """The compiled functions and their argument types, from a process of its own.
 
-    In this one another test may have had something compiled that ``warm`` forgets.
+    In this process another test may already have compiled what ``warm`` leaves out.
     """
     done = subprocess.run(
         [sys.executable, "-c", WARM_AND_RUN],
@@ -54,7 +54,7 @@ def test_warm_compiles_whatever_scorer_predict_and_verify_run() -> None:
     assert {name: kinds for name, kinds in new.items() if kinds} == {}
 
 
-def test_stream_loops_are_compiled_for_one_kind_of_arguments() -> None:
+def test_stream_loops_are_compiled_for_one_set_of_argument_types() -> None:
     before = loops()["before"]
     for name in (
         "schemas.avro.kernel.decode_avro",

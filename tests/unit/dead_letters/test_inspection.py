@@ -1,4 +1,4 @@
-"""Dead letters: selection, progress of a redrive, and how they are shown."""
+"""Dead letters: filters, the progress of a redrive, and how they are shown."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from stream_scorer.cli.dlq import (
     _say_json,
     dump_lines,
     hex_lines,
-    inspect_letter,
+    inspect_dead_letter,
     show_lines,
 )
 from stream_scorer.cli.parser import STAGES
-from stream_scorer.dead_letters.counts import LetterCounts
+from stream_scorer.dead_letters.counts import DeadLetterCounts
 from stream_scorer.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
 from stream_scorer.dead_letters.inspection import Inspection, RecordFault, inspect_value
 from stream_scorer.dead_letters.reasons import similar
@@ -42,7 +42,7 @@ from stream_scorer.settings import GroupSettings
 from tests.support.factories import make_transaction
 
 
-def make_letter(
+def make_dead_letter(
     value: bytes | None = b"{}", stage: str = "decode", reason: str = "not JSON"
 ) -> DeadLetter:
     errors = {
@@ -56,7 +56,7 @@ def make_letter(
     return DeadLetter(3, 17, 1_000, errors, (), b"13926", value, is_cut=False)
 
 
-def test_words_of_the_command_line_are_those_of_the_scorer() -> None:
+def test_stages_of_the_command_line_are_those_of_the_scorer() -> None:
     assert tuple(Stage) == STAGES
     assert CUT_HEADER == "dlq.value.original.bytes"
 
@@ -79,38 +79,40 @@ def test_words_of_the_command_line_are_those_of_the_scorer() -> None:
         (DeadLetterFilter(partition=0), False),
     ],
 )
-def test_selection_needs_all_that_it_names(selection: DeadLetterFilter, matches: bool) -> None:
-    assert (make_letter() in selection) is matches
+def test_filter_requires_all_of_its_conditions(selection: DeadLetterFilter, matches: bool) -> None:
+    assert (make_dead_letter() in selection) is matches
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "1" * 20, "1" * 5000])
-def test_origin_that_is_no_number_of_kafkas_is_shown_as_none(text: str) -> None:
-    letter = make_letter()
-    letter = replace(letter, errors={**letter.errors, "partition": text, "offset": "12"})
-    assert letter.as_json()["input"]["partition"] is None
-    assert letter.as_json()["input"]["offset"] == 12
+def test_invalid_source_number_is_shown_as_none(text: str) -> None:
+    dead_letter = make_dead_letter()
+    dead_letter = replace(
+        dead_letter, errors={**dead_letter.errors, "partition": text, "offset": "12"}
+    )
+    assert dead_letter.as_json()["input"]["partition"] is None
+    assert dead_letter.as_json()["input"]["offset"] == 12
 
 
-def test_progress_moves_past_everything_looked_at() -> None:
-    # 7 is a txn marker: nobody reads it
+def test_progress_moves_past_everything_that_was_read() -> None:
+    # offsets without a dead letter are not read
     progress = RedriveProgress().after([0, 1, 6], next_offset=7, first_left=None)
     assert progress == RedriveProgress(7)
     assert progress.has(6)
     assert not progress.has(7)
 
 
-def test_progress_stays_at_the_first_left_and_remembers_those_beyond() -> None:
+def test_progress_stays_at_the_first_one_left_and_stores_those_after_it() -> None:
     progress = RedriveProgress(2).after([2, 4, 9], next_offset=12, first_left=3)
     assert progress == RedriveProgress(3, frozenset({4, 9}))
     assert [o for o in range(12) if progress.has(o)] == [0, 1, 2, 4, 9]
 
 
-def test_progress_catches_up_when_what_was_left_is_done() -> None:
+def test_progress_advances_once_the_ones_left_are_done() -> None:
     progress = RedriveProgress(3, frozenset({4, 9}))
     assert progress.after([3, 5], next_offset=12, first_left=None) == RedriveProgress(12)
 
 
-def test_progress_survives_the_way_through_kafka() -> None:
+def test_progress_is_restored_from_its_metadata() -> None:
     rng = random.Random(1)
     beyond = frozenset(rng.sample(range(11, 9_000), 3_000))
     progress = RedriveProgress(10, beyond)
@@ -119,38 +121,38 @@ def test_progress_survives_the_way_through_kafka() -> None:
     assert parse_progress(10, text) == progress
 
 
-def test_progress_without_holes_needs_no_metadata() -> None:
+def test_progress_without_gaps_needs_no_metadata() -> None:
     assert RedriveProgress(10).metadata() == ""
     assert parse_progress(10, None) == RedriveProgress(10)
     assert parse_progress(-1001, None) == RedriveProgress()
 
 
-def test_regular_holes_of_a_large_topic_fit() -> None:
+def test_regular_gaps_of_a_large_topic_fit() -> None:
     progress = RedriveProgress(0, frozenset(range(1, 500_000, 2)))
     assert parse_progress(0, progress.metadata()) == progress
 
 
-def test_too_many_holes_are_refused_before_anything_is_sent() -> None:
+def test_too_many_gaps_are_refused() -> None:
     rng = random.Random(1)
     with pytest.raises(UsageError, match="without a filter"):
         RedriveProgress(0, frozenset(rng.sample(range(1, 200_000), 100_000))).metadata()
 
 
 @pytest.mark.parametrize("text", ["hello", "redriven:!!", "redriven:AAAA"])
-def test_metadata_that_is_not_ours_stops_the_redrive(text: str) -> None:
+def test_metadata_of_another_format_stops_the_redrive(text: str) -> None:
     with pytest.raises(FatalError):
         parse_progress(10, text)
 
 
 def inspect(value: bytes | None) -> Inspection:
-    return inspect_letter(make_letter(value), load_settings(GroupSettings))
+    return inspect_dead_letter(make_dead_letter(value), load_settings(GroupSettings))
 
 
 def avro(**fields: Any) -> bytes:
     return encode_transactions(build_batch([make_transaction(7, amount=77.25, **fields)]))[0]
 
 
-def test_wrong_type_in_json_is_shown_with_its_field_and_place() -> None:
+def test_wrong_type_in_json_is_shown_with_field_and_position() -> None:
     value = b'{"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": "much"}'
     found = inspect(value)
     assert found.fields == {"TransactionID": 7, "TransactionDT": 1, "TransactionAmt": "much"}
@@ -167,7 +169,7 @@ def test_wrong_type_in_json_is_shown_with_its_field_and_place() -> None:
         (b'{"card4": "\xff", "addr1": }', {"card4": "\udcff"}, 15),
     ],
 )
-def test_broken_json_is_read_up_to_the_break(
+def test_invalid_json_is_read_up_to_the_failure(
     value: bytes, fields: dict[str, Any], byte: int
 ) -> None:
     found = inspect(value)
@@ -176,7 +178,7 @@ def test_broken_json_is_read_up_to_the_break(
     assert found.fault.byte == byte
 
 
-def test_truncated_avro_is_read_up_to_the_break() -> None:
+def test_truncated_avro_is_read_up_to_the_failure() -> None:
     value = avro()[:-20]
     found = inspect(value)
     assert found.format == "avro"
@@ -186,7 +188,7 @@ def test_truncated_avro_is_read_up_to_the_break() -> None:
     assert found.fault.byte == len(value)
 
 
-def test_infinite_amount_in_avro_is_marked_where_it_stands() -> None:
+def test_infinite_amount_in_avro_is_marked_at_its_position() -> None:
     whole = avro()
     place = whole.index(struct.pack("<d", 77.25))
     infinite = whole.replace(struct.pack("<d", 77.25), struct.pack("<d", math.inf))
@@ -215,9 +217,11 @@ def test_unreadable_value_has_a_fault_and_no_fields(value: bytes | None) -> None
 def test_any_bytes_can_be_shown_without_control_characters(rest: bytes, start: bytes) -> None:
     value = start + rest
     headers = [("h\x1b", rest), ("n", None)]
-    letter = replace(make_letter(value, reason=repr(rest)), headers=tuple(headers), key=rest)
+    dead_letter = replace(
+        make_dead_letter(value, reason=repr(rest)), headers=tuple(headers), key=rest
+    )
     found = inspect_value(value, (), LocalSchemas())
-    assert all(line.isprintable() for line in show_lines("dlq", letter, found))
+    assert all(line.isprintable() for line in show_lines("dlq", dead_letter, found))
 
 
 @given(st.lists(st.integers(0, 400), max_size=4), st.integers(0, 255))
@@ -227,29 +231,31 @@ def test_damaged_avro_can_be_shown(places: list[int], byte: int) -> None:
     for place in places:
         value[place] = byte
     found = inspect_value(bytes(value), (), LocalSchemas())
-    assert all(line.isprintable() for line in show_lines("dlq", make_letter(bytes(value)), found))
+    assert all(
+        line.isprintable() for line in show_lines("dlq", make_dead_letter(bytes(value)), found)
+    )
 
 
 @pytest.mark.parametrize("text", ["\x1b[2J", "\r", "\x9b31m", "\u202e", "\n", "\x07", "\x7f"])
-def test_what_a_terminal_acts_on_is_escaped_everywhere(
+def test_control_characters_are_escaped_everywhere(
     text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    letter = replace(
-        make_letter(json.dumps({"card4": text}).encode(), stage=text, reason=text),
+    dead_letter = replace(
+        make_dead_letter(json.dumps({"card4": text}).encode(), stage=text, reason=text),
         headers=((text, text.encode()),),
         key=text.encode(),
     )
-    found = inspect_letter(letter, load_settings(GroupSettings))
+    found = inspect_dead_letter(dead_letter, load_settings(GroupSettings))
     assert found.fields == {"card4": text}
-    lines = show_lines("dlq", letter, found)
+    lines = show_lines("dlq", dead_letter, found)
     assert not any(text in line for line in lines)
-    counts = LetterCounts(5)
-    counts.add(letter)
+    counts = DeadLetterCounts(5)
+    counts.add(dead_letter)
     _print_list(counts)
-    _say_json(_full_json(letter, found))
-    said = capsys.readouterr().out
-    assert all(line.isprintable() for line in said.splitlines())
-    assert json.loads(said.splitlines()[-1])["stage"] == text
+    _say_json(_full_json(dead_letter, found))
+    printed = capsys.readouterr().out
+    assert all(line.isprintable() for line in printed.splitlines())
+    assert json.loads(printed.splitlines()[-1])["stage"] == text
 
 
 def test_hex_lines_show_offset_bytes_and_text() -> None:
@@ -263,14 +269,14 @@ def test_hex_lines_show_offset_bytes_and_text() -> None:
 
 
 @pytest.mark.parametrize("fault", [0, 17, 255, 256, 300, 999])
-def test_dump_marks_the_fault_wherever_it_is(fault: int) -> None:
+def test_hex_dump_marks_the_fault_at_any_position(fault: int) -> None:
     marked = [line for line in dump_lines(bytes(1000), fault) if "<--" in line]
     (line,) = marked
     assert line.startswith(f"  {fault // 16 * 16:04x}")
     assert line.endswith(f"<-- byte {fault}")
 
 
-def test_fault_at_the_end_is_marked_there() -> None:
+def test_fault_at_the_end_is_marked_at_the_end() -> None:
     assert dump_lines(bytes(300), 300)[-1] == "  012c  the value ends  <-- byte 300"
 
 
@@ -278,7 +284,7 @@ def test_fault_at_the_end_is_marked_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other", "alike"),
+    ("one", "other", "is_similar"),
     [
         ("the body ends at byte 17", "the body ends at byte 4,021", True),
         ("starts with the bytes 93 07 20 61", "starts with the bytes 00 ff", True),
@@ -289,28 +295,32 @@ def test_fault_at_the_end_is_marked_there() -> None:
         ("-1.5e3 is too small", "7 is too small", True),
     ],
 )  # fmt: skip
-def test_reasons_that_differ_in_numbers_are_one(one: str, other: str, alike: bool) -> None:
-    assert (similar(one) == similar(other)) is alike
+def test_reasons_that_differ_only_in_values_are_similar(
+    one: str, other: str, is_similar: bool
+) -> None:
+    assert (similar(one) == similar(other)) is is_similar
 
 
-def test_counts_by_stage_and_alike_reasons_and_keeps_the_newest() -> None:
-    counts = LetterCounts(limit=3)
+def test_counts_by_stage_and_similar_reasons_and_keeps_the_newest() -> None:
+    counts = DeadLetterCounts(limit=3)
     for i in range(10):
-        letter = make_letter(stage="decode" if i % 2 else "schema", reason=f"ends at byte {i}")
-        counts.add(replace(letter, time=(i * 7) % 10, offset=i))
+        dead_letter = make_dead_letter(
+            stage="decode" if i % 2 else "schema", reason=f"ends at byte {i}"
+        )
+        counts.add(replace(dead_letter, time=(i * 7) % 10, offset=i))
     assert counts.by_stage == {"decode": 5, "schema": 5}
-    said = counts.as_json()
-    assert {(c["stage"], c["reason"], c["count"]) for c in said["counts"]} == {
+    as_json = counts.as_json()
+    assert {(c["stage"], c["reason"], c["count"]) for c in as_json["counts"]} == {
         ("decode", "ends at byte #", 5),
         ("schema", "ends at byte #", 5),
     }
-    assert [listed.time for listed in counts.newest()] == [7, 8, 9]
-    assert said["not_listed"] == 7
+    assert [row.time for row in counts.newest()] == [7, 8, 9]
+    assert as_json["not_listed"] == 7
 
 
-def test_endless_kinds_of_reasons_take_bounded_memory() -> None:
-    counts = LetterCounts(limit=1)
+def test_unlimited_different_reasons_take_bounded_memory() -> None:
+    counts = DeadLetterCounts(limit=1)
     for i in range(6_000):
-        counts.add(make_letter(reason=f"x{i:x}y"))
+        counts.add(make_dead_letter(reason=f"x{i:x}y"))
     assert len(counts.reasons()) == 5_001
     assert counts.total == 6_000

@@ -1,4 +1,4 @@
-"""What a redrive sends where its progress is stored, and where Kafka has forgotten it."""
+"""What a redrive sends with stored progress, and after Kafka has deleted the progress."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ MEBIBYTE = 1024 * 1024
 HOUR = 3_600_000
 
 
-def make_letters(*ages_ms: int) -> list[DeadLetter]:
-    """Of partition 0 from offset 0 on, written so long before ``NOW``."""
+def make_dead_letters(*ages_ms: int) -> list[DeadLetter]:
+    """Dead letters of these ages at ``NOW``, in partition 0 from offset 0 on."""
     return [
         DeadLetter(0, offset, NOW - age, {"stage": "decode"}, (), b"k", b"v", is_cut=False)
         for offset, age in enumerate(ages_ms)
@@ -34,7 +34,7 @@ def make_letters(*ages_ms: int) -> list[DeadLetter]:
 
 
 def plan(
-    letters: list[DeadLetter],
+    dead_letters: list[DeadLetter],
     progress: RedriveProgress,
     selection: DeadLetterFilter = DeadLetterFilter(),  # noqa: B008 - frozen
     *,
@@ -42,9 +42,9 @@ def plan(
 ) -> tuple[list[int], RedriveProgress, int]:
     """Offsets that are sent, the progress after that, and how many were too old."""
     planner = Planner(selection, {0: progress}, 1_000_000, again=again)
-    planned = planner.plan(letters)
+    planned = planner.plan(dead_letters)
     return (
-        [letter.offset for letter in planned.letters],
+        [x.offset for x in planned.dead_letters],
         planned.progress,
         planner.tally.result().too_old,
     )
@@ -58,48 +58,48 @@ def plan(
         (60_000, 30_000, 30_001),
     ],
 )
-def test_without_progress_only_what_no_forgotten_redrive_can_have_met_is_sent(
+def test_without_progress_only_recent_dead_letters_are_sent(
     retention_ms: int, young_ms: int, old_ms: int
 ) -> None:
     fresh = RedriveProgress(known_since=known_since(NOW, retention_ms))
-    sent, after, too_old = plan(make_letters(old_ms, young_ms, -HOUR, NOW + 1), fresh)
-    assert sent == [1, 2]  # the last one has no time: Kafka's word for that is -1
+    sent, after, too_old = plan(make_dead_letters(old_ms, young_ms, -HOUR, NOW + 1), fresh)
+    assert sent == [1, 2]  # the last one has no timestamp, which is -1 in Kafka
     assert too_old == 2
     assert after == RedriveProgress(0, frozenset({1, 2}), fresh.known_since)
 
 
-def test_margin_covers_clocks_that_are_apart() -> None:
-    """A letter whose scorer was ahead by the margin, redriven at once and then forgotten."""
+def test_margin_covers_clock_differences() -> None:
+    """A dead letter from a fast clock was redriven at once; then the progress was deleted."""
     forgotten = DEFAULT_RETENTION_MS + 1
-    (letter,) = make_letters(forgotten - MOST_SKEW_MS)
+    (dead_letter,) = make_dead_letters(forgotten - MOST_SKEW_MS)
     fresh = RedriveProgress(known_since=known_since(NOW, DEFAULT_RETENTION_MS))
-    assert plan([replace(letter, time=letter.time - 2)], fresh)[0] == []
-    assert plan([replace(letter, time=letter.time + HOUR)], fresh)[0] == [0]
+    assert plan([replace(dead_letter, time=dead_letter.time - 2)], fresh)[0] == []
+    assert plan([replace(dead_letter, time=dead_letter.time + HOUR)], fresh)[0] == [0]
 
 
-def test_doubt_outlives_the_run_that_found_no_progress() -> None:
-    letters = make_letters(30 * 24 * HOUR, HOUR)
-    first = plan(letters, RedriveProgress(known_since=known_since(NOW, DEFAULT_RETENTION_MS)))
+def test_uncertainty_outlives_the_run_that_found_no_progress() -> None:
+    dead_letters = make_dead_letters(30 * 24 * HOUR, HOUR)
+    first = plan(dead_letters, RedriveProgress(known_since=known_since(NOW, DEFAULT_RETENTION_MS)))
     stored = parse_progress(first[1].position, first[1].metadata())
-    assert plan(letters, stored) == ([], stored, 1)
+    assert plan(dead_letters, stored) == ([], stored, 1)
 
 
-def test_again_sends_what_is_too_old_to_tell_and_only_once() -> None:
-    letters = make_letters(30 * 24 * HOUR, HOUR, 30 * 24 * HOUR)
+def test_again_sends_old_dead_letters_of_unknown_progress_only_once() -> None:
+    dead_letters = make_dead_letters(30 * 24 * HOUR, HOUR, 30 * 24 * HOUR)
     progress = RedriveProgress(0, frozenset({1}), NOW - 6 * 24 * HOUR)
-    sent, after, too_old = plan(letters, progress, again=True)
+    sent, after, too_old = plan(dead_letters, progress, again=True)
     assert (sent, too_old) == ([0, 2], 0)
     assert after.position == 3
-    assert plan(letters, after, again=True)[0] == []
+    assert plan(dead_letters, after, again=True)[0] == []
 
 
-def test_stored_progress_sends_letters_of_any_age() -> None:
-    assert plan(make_letters(300 * 24 * HOUR), RedriveProgress())[0] == [0]
+def test_with_stored_progress_dead_letters_of_any_age_are_sent() -> None:
+    assert plan(make_dead_letters(300 * 24 * HOUR), RedriveProgress())[0] == [0]
 
 
-def test_what_a_filter_leaves_out_is_not_told_as_too_old() -> None:
+def test_dead_letter_left_out_by_a_filter_is_not_counted_as_too_old() -> None:
     fresh = RedriveProgress(known_since=NOW)
-    assert plan(make_letters(HOUR), fresh, DeadLetterFilter(stage="schema")) == ([], fresh, 0)
+    assert plan(make_dead_letters(HOUR), fresh, DeadLetterFilter(stage="schema")) == ([], fresh, 0)
 
 
 def test_shortest_retention_of_the_brokers_counts() -> None:
@@ -107,7 +107,7 @@ def test_shortest_retention_of_the_brokers_counts() -> None:
     assert retention_of([]) == retention_of([{"x": "1"}]) == DEFAULT_RETENTION_MS
 
 
-def test_retention_without_an_end_makes_everything_known() -> None:
+def test_unlimited_retention_leaves_no_uncertainty() -> None:
     assert known_since(NOW, 2_147_483_647 * 60_000) == 0
 
 
@@ -120,13 +120,13 @@ def test_retention_without_an_end_makes_everything_known() -> None:
         RedriveProgress(7, frozenset({9, 12})),
     ],
 )
-def test_progress_with_a_doubt_survives_the_way_through_kafka(progress: RedriveProgress) -> None:
+def test_progress_with_uncertainty_is_restored_from_its_metadata(progress: RedriveProgress) -> None:
     assert parse_progress(7, progress.metadata()) == progress
 
 
-def test_offset_too_far_beyond_to_be_remembered_is_refused_before_anything_is_sent() -> None:
+def test_offset_too_far_after_the_position_is_refused() -> None:
     progress = RedriveProgress(0, frozenset([*range(1, 1000), 9_000_000]))
-    with pytest.raises(UsageError, match="since offset 0 to remember"):
+    with pytest.raises(UsageError, match="since offset 0 to store which"):
         progress.metadata()
 
 
@@ -148,6 +148,6 @@ def packed(bits: bytes) -> str:
         "SINCE:1",
     ],
 )  # fmt: skip
-def test_progress_that_cannot_be_read_whole_stops_the_redrive(text: str) -> None:
+def test_damaged_metadata_stops_the_redrive(text: str) -> None:
     with pytest.raises(FatalError, match="redrive group"):
         parse_progress(0, text)

@@ -1,4 +1,4 @@
-"""What an operator is told about an error of Kafka's."""
+"""What an operator reads about a Kafka error."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ PEER = "ssl://127.0.0.1:9093/bootstrap: "
         ("TRANSACTIONAL_ID_AUTHORIZATION_FAILED", "failed", "prefixed"),
     ],
 )
-def test_setting_to_look_at_is_named(name: str, text: str, setting: str) -> None:
+def test_advice_names_the_setting_to_check(name: str, text: str, setting: str) -> None:
     found = advice(name, PEER + text)
     assert found is not None
     assert setting in found
 
 
-def test_what_passes_by_itself_gets_no_advice() -> None:
+def test_transient_error_gets_no_advice() -> None:
     assert advice("_TIMED_OUT", "Local: Timed out") is None
 
 
-def test_refused_certificate_is_fatal_though_the_driver_calls_it_transport() -> None:
+def test_rejected_certificate_is_fatal_although_the_driver_reports_a_transport_error() -> None:
     text = PEER + "tlsv13 alert certificate required: SSL alert number 116"
     refused = KafkaException(KafkaError(KafkaError._TRANSPORT, text))
     assert isinstance(translate(refused), FatalError)
@@ -44,19 +44,19 @@ def test_refused_certificate_is_fatal_though_the_driver_calls_it_transport() -> 
     assert isinstance(translate(down), RetryableError)
 
 
-def test_same_trouble_is_logged_once_and_the_cause_outlives_its_consequences(
+def test_repeated_error_is_logged_once_and_its_cause_is_kept(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    trouble = ErrorCallback()
+    callback = ErrorCallback()
     with caplog.at_level(logging.WARNING):
         for i in range(50):
             text = f"{PEER}SASL authentication error (after {i}ms in state AUTH_REQ)"
-            trouble(KafkaError(KafkaError._AUTHENTICATION, text))
-            trouble(
+            callback(KafkaError(KafkaError._AUTHENTICATION, text))
+            callback(
                 KafkaError(KafkaError._TRANSPORT, f"{PEER}Disconnected (after {i}ms in state UP)")
             )
-            trouble(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
+            callback(KafkaError(KafkaError._ALL_BROKERS_DOWN, "1/1 brokers are down"))
     assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING", "WARNING"]
     assert "KAFKA_SASL_PASSWORD" in caplog.records[0].getMessage()
-    assert trouble.last is not None
-    assert trouble.last.code() == KafkaError._AUTHENTICATION
+    assert callback.last is not None
+    assert callback.last.code() == KafkaError._AUTHENTICATION

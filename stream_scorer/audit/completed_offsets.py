@@ -1,7 +1,7 @@
 """Which offsets of a partition held inputs, and which of those still lack an outcome. Pure.
 
-One bit an offset while it is looked at, compressed otherwise: a block of 65,536 offsets without
-gaps and without missing outcomes takes no bytes, one with a gap every 500 offsets some 300.
+One bit per offset while a block is in use, compressed otherwise: a block of 65,536 offsets without
+gaps and without missing outcomes takes no bytes; one with a gap every 500 offsets takes about 300.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ BLOCK_OFFSETS: Final = 65_536
 _Bits = NDArray[np.bool_]
 
 
-class Settled:
-    """The offsets an audit has gone past in one partition."""
+class CompletedOffsets:
+    """The offsets of one partition whose stripe is complete."""
 
     def __init__(self) -> None:
         self._present: dict[int, bytes] = {}
@@ -28,7 +28,7 @@ class Settled:
         self._missing: dict[int, int] = {}
 
     def add(self, base: int, present: _Bits, unanswered: _Bits) -> None:
-        """Offsets from ``base`` on, which must not have been added before."""
+        """Add the offsets from ``base`` on; none of them may have been added before."""
         stop = base + len(present)
         for block in range(base // BLOCK_OFFSETS, -(-stop // BLOCK_OFFSETS)):
             start = block * BLOCK_OFFSETS
@@ -40,8 +40,8 @@ class Settled:
                 _keep(kept, block, bits)
             self._recount(block)
 
-    def look(self, offsets: NDArray[np.int64]) -> tuple[_Bits, _Bits]:
-        """For each offset: whether it held an input, and whether that lacks an outcome."""
+    def lookup(self, offsets: NDArray[np.int64]) -> tuple[_Bits, _Bits]:
+        """For each offset: whether it held an input, and whether that input lacks an outcome."""
         present = np.zeros(len(offsets), np.bool_)
         unanswered = np.zeros(len(offsets), np.bool_)
         for block, rows in _by_block(offsets):
@@ -50,8 +50,8 @@ class Settled:
             unanswered[rows] = _unpack(self._unanswered.get(block))[cells]
         return present, unanswered
 
-    def answer(self, offsets: NDArray[np.int64]) -> None:
-        """These have an outcome now."""
+    def mark_answered(self, offsets: NDArray[np.int64]) -> None:
+        """Record that the inputs at these offsets have an outcome."""
         for block, rows in _by_block(offsets):
             bits = _unpack(self._unanswered.get(block))
             bits[offsets[rows] - block * BLOCK_OFFSETS] = False
@@ -59,7 +59,7 @@ class Settled:
             self._recount(block)
 
     def count_unanswered(self, low: int, high: int) -> int:
-        """Inputs without an outcome from ``low`` (inclusive) to ``high`` (exclusive)."""
+        """Number of inputs without an outcome from ``low`` (inclusive) to ``high`` (exclusive)."""
         total = 0
         for block, count in self._missing.items():
             start = block * BLOCK_OFFSETS
@@ -71,7 +71,7 @@ class Settled:
         return total
 
     def unanswered(self, low: int, high: int) -> Iterator[int]:
-        """The offsets of those, in order."""
+        """Offsets of the inputs without an outcome in that range, in ascending order."""
         for block in sorted(self._missing):
             start = block * BLOCK_OFFSETS
             for cell in np.flatnonzero(_unpack(self._unanswered.get(block))).tolist():
@@ -79,13 +79,13 @@ class Settled:
                     yield start + cell
 
     def forget_before(self, offset: int) -> None:
-        """Drop the blocks wholly before it: retention has removed their inputs."""
+        """Drop the blocks that end at or before ``offset``: retention has removed their inputs."""
         for kept in (self._present, self._unanswered, self._missing):
             for block in [b for b in kept if (b + 1) * BLOCK_OFFSETS <= offset]:
                 del kept[block]
 
     def as_state(self) -> dict[str, dict[str, str]]:
-        """For :meth:`from_state`."""
+        """JSON values for :meth:`from_state`."""
         return {
             "present": {str(b): base64.b64encode(v).decode() for b, v in self._present.items()},
             "unanswered": {
@@ -94,14 +94,14 @@ class Settled:
         }
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Mapping[str, str]]) -> Settled:
-        """What :meth:`as_state` gave."""
-        settled = cls()
-        settled._present = {int(b): base64.b64decode(v) for b, v in state["present"].items()}
-        settled._unanswered = {int(b): base64.b64decode(v) for b, v in state["unanswered"].items()}
-        for block in settled._unanswered:
-            settled._recount(block)
-        return settled
+    def from_state(cls, state: Mapping[str, Mapping[str, str]]) -> CompletedOffsets:
+        """Restore the result of :meth:`as_state`."""
+        restored = cls()
+        restored._present = {int(b): base64.b64decode(v) for b, v in state["present"].items()}
+        restored._unanswered = {int(b): base64.b64decode(v) for b, v in state["unanswered"].items()}
+        for block in restored._unanswered:
+            restored._recount(block)
+        return restored
 
     def _recount(self, block: int) -> None:
         count = int(np.count_nonzero(_unpack(self._unanswered.get(block))))
@@ -111,7 +111,7 @@ class Settled:
             self._missing.pop(block, None)
 
 
-_FULL: Final = b"1"  # stands for a block all of whose bits are set; never a zlib stream
+_FULL: Final = b"1"  # stands for a block with all bits set; never a valid zlib stream
 
 
 def _keep(kept: dict[int, bytes], block: int, bits: _Bits) -> None:
