@@ -16,6 +16,7 @@ from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.errors import RetryableError
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
+from stream_scorer.model.serving.options import WatcherOptions
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store.opening import open_store
@@ -61,11 +62,13 @@ class ScorerProcess:
         self._watcher = ModelWatcher(
             open_store(settings),
             BundleCache(settings.model_cache_dir),
-            parse_trusted_keys(settings.model_trusted_keys),
-            settings.model_poll_seconds,
+            WatcherOptions(
+                parse_trusted_keys(settings.model_trusted_keys),
+                settings.model_poll_seconds,
+                guard=_guard_policy(settings),
+            ),
             on_load=self._metrics.loaded,
             on_failure=lambda *_: self._metrics.model_refusals.inc(),
-            guard=_guard_policy(settings),
             on_trip=self._metrics.tripped,
         )
         self._health = Health(lambda: self._watcher.current is not None)
