@@ -120,7 +120,7 @@ def test_a_large_group_may_be_given_more_time(deployment: Deployment) -> None:
 @pytest.mark.parametrize("fails", ["apply", "deployment/fraud-dashboard --timeout"])
 def test_a_rollout_that_fails_is_taken_back(deployment: Deployment, fails: str) -> None:
     assert deployment.run(*ARGUMENTS, fails=fails) == 1
-    assert "taken back" in deployment.err
+    assert "failed and rolled back" in deployment.err
     scorer, dashboard, trainer = deployment.said[-3:]
     assert scorer.endswith("rollout undo deployment/stream-scorer --to-revision=7")
     assert dashboard.endswith("rollout undo deployment/fraud-dashboard --to-revision=7")
