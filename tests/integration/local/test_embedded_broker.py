@@ -164,7 +164,7 @@ def test_kill_and_restart_keep_port_and_committed_records(
 def test_port_in_use_is_refused_at_once(own_broker: StartBroker) -> None:
     broker = own_broker()
 
-    with pytest.raises(UsageError, match=f"port {broker.port} on 127.0.0.1 is taken"):
+    with pytest.raises(UsageError, match=f"another process uses port {broker.port} on 127.0.0.1"):
         own_broker(port=broker.port)
     assert broker.is_alive
 
@@ -178,7 +178,9 @@ def test_folder_of_a_running_broker_is_refused(own_broker: StartBroker) -> None:
 
 
 def test_failed_start_shows_the_brokers_own_errors(own_broker: StartBroker) -> None:
-    with pytest.raises(FatalError, match=r"exit code 1(.|\n)*num\.io\.threads"):
+    with pytest.raises(
+        FatalError, match=r"exited with code 1 while starting(.|\n)*num\.io\.threads"
+    ):
         own_broker(properties={"num.io.threads": "-3"})
 
 
