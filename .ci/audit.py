@@ -1,18 +1,18 @@
-"""Looks every locked package up in the advisories that the package index publishes.
+"""Checks every locked package against the vulnerabilities that the package index publishes.
 
     python .ci/audit.py [LOCK …]
 
-The address is pip's own: wherever pip installs from, its JSON interface
-(``/pypi/NAME/VERSION/json``) is asked for the known vulnerabilities of exactly that release.
-Mirrors often do not have it, and then the audit says so and passes, unless AUDIT_REQUIRED=1: an
-outage must not stop a build, a vulnerability must. Those that were judged and accepted stand in
-``audit-accepted.txt`` beside this file, one a line: the identifier, then the reason.
+It queries the index that pip is configured for: the JSON API (``/pypi/NAME/VERSION/json``) returns
+the known vulnerabilities of exactly one release. Mirrors often do not have this API. Then the audit
+reports that and passes, unless AUDIT_REQUIRED=1: an outage must not fail a build, a vulnerability
+must. Accepted vulnerabilities are listed in ``audit-accepted.txt`` beside this file, one per line:
+the identifier, then the reason.
 
-A lock has pins (``name==version``) and hashes. Requirements that are no pins are counted and named
-by their lines, since nobody can look them up.
+A lock file has pins (``name==version``) and hashes. Requirements without a pin cannot be looked up;
+they are counted and their lines are printed.
 
-Exit code: 0 nothing found (or nothing could be asked), 1 a vulnerability, or no pins at all (or
-AUDIT_REQUIRED=1 and not every package could be looked up), 2 wrong usage.
+Exit code: 0 no vulnerabilities (or the index could not be queried), 1 a vulnerability, or no pins
+at all (or AUDIT_REQUIRED=1 and not every package was looked up), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from typing import IO, Any, NamedTuple
 from urllib.parse import unquote, urlsplit, urlunsplit
 
 TIMEOUT_SECONDS = 15.0
-GIVE_UP_AFTER = 3  # failures in a row: the rest would fail too, one timeout after the other
+GIVE_UP_AFTER = 3  # failures in a row: the other requests would time out too
 PINNED = re.compile(
     r"([A-Za-z0-9][A-Za-z0-9._-]*)\s*(?:\[[^\]]*\])?\s*===?\s*([^\s;,*\\]+)(?=[\s;\\]|$)"
 )
-# Options of pip that bring in requirements; any other one brings none.
+# pip's options that add requirements; no other option does.
 BRINGS_MORE = re.compile(r"-(?:[rce]|-(?:requirement|constraint|editable))(?![a-z-])")
 SHOWN_LINES = 5
 ACCEPTED = Path(__file__).with_name("audit-accepted.txt")
@@ -50,18 +50,18 @@ class Release(NamedTuple):
 
 
 class Locks(NamedTuple):
-    """What lock files hold: the releases, and where something stands that is none."""
+    """The contents of lock files: the releases, and the lines of requirements without a pin."""
 
     releases: list[Release]
     unpinned: list[str]
 
 
 class Unavailable(Exception):
-    """The index did not answer as one with advisories does; the message has no address."""
+    """The index did not return vulnerabilities; the message does not contain its address."""
 
 
 class SameOrigin(urllib.request.HTTPRedirectHandler):
-    """Follows redirects; credentials go to the index alone. urllib would hand them on."""
+    """Follows redirects, but sends credentials only to the index; urllib would forward them."""
 
     def redirect_request(
         self,
@@ -72,7 +72,7 @@ class SameOrigin(urllib.request.HTTPRedirectHandler):
         headers: http.client.HTTPMessage,
         newurl: str,
     ) -> urllib.request.Request | None:
-        """The next request."""
+        """The redirected request."""
         following = super().redirect_request(req, fp, code, msg, headers, newurl)
         if following is not None and _origin(following.full_url) != _origin(req.full_url):
             following.remove_header("Authorization")
@@ -85,10 +85,10 @@ def _origin(address: str) -> tuple[str, str | None, int | None]:
 
 
 class Index:
-    """The JSON interface of the index that pip is configured for."""
+    """The JSON API of the index that pip is configured for."""
 
     def __init__(self) -> None:
-        # pip has no public way to ask for its settings that also knows its default.
+        # pip has no public API for its settings that also includes its defaults.
         from pip._internal.commands import create_command
 
         options, _ = create_command("download").parse_args([])
@@ -106,10 +106,10 @@ class Index:
         )
 
     def vulnerabilities(self, release: Release) -> list[dict[str, Any]]:
-        """What is known of a release, without what was withdrawn.
+        """The known vulnerabilities of a release, without withdrawn ones.
 
         Raises:
-            Unavailable: it cannot be told.
+            Unavailable: the index did not return them.
         """
         address = f"{self._base}/pypi/{release.name}/{release.version}/json"
         request = urllib.request.Request(address, headers=self._headers)  # noqa: S310 - pip's own
@@ -124,7 +124,7 @@ class Index:
 
 
 def read_locks(paths: Iterable[Path]) -> Locks:
-    """Every release pinned in these files, once, and ``file:line`` of requirements without one."""
+    """The distinct releases pinned in these files, and ``file:line`` of unpinned requirements."""
     found: set[Release] = set()
     unpinned: list[str] = []
     for path in paths:
@@ -137,7 +137,7 @@ def read_locks(paths: Iterable[Path]) -> Locks:
             if pinned := PINNED.match(text):
                 found.add(Release(pinned[1].lower(), pinned[2]))
             elif not text.startswith("-") or BRINGS_MORE.match(text):
-                # Its text is not told: an address can have a password in it.
+                # Its text is not printed: an address may contain a password.
                 unpinned.append(f"{path.name}:{number}")
     return Locks(sorted(found), unpinned)
 
@@ -152,12 +152,12 @@ def read_accepted() -> dict[str, str]:
 
 
 def say(line: str) -> None:
-    """One line of the result."""
+    """Print one line of the result."""
     sys.stdout.write(line + "\n")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Audit the locks named."""
+    """Audit the given lock files."""
     paths = [Path(argument) for argument in arguments]
     if not paths or not all(path.is_file() for path in paths):
         sys.stderr.write("usage: python .ci/audit.py LOCK …\n")
@@ -166,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     if unpinned:
         shown = ", ".join(unpinned[:SHOWN_LINES]) + (", …" if len(unpinned) > SHOWN_LINES else "")
         say(
-            f"audit: requirements that are no pin (name==version), not looked up: "
+            f"audit: requirements without a pin (name==version), not looked up: "
             f"{len(unpinned)} ({shown})"
         )
     if not releases:
@@ -190,15 +190,15 @@ def main(arguments: Sequence[str]) -> int:
             vulnerable += not reasons
             fixed = ", ".join(one.get("fixed_in") or ()) or "no release yet"
             note = f" (accepted: {reasons[0]})" if reasons else ""
-            say(f"{release.name} {release.version}: {one['id']}, mended in {fixed}{note}")
+            say(f"{release.name} {release.version}: {one['id']}, fixed in {fixed}{note}")
     say(
         f"audit: {asked} of {len(releases)} locked packages looked up, "
         f"{vulnerable} vulnerabilities" + (f"; the last failure: {why}" if failed else "")
     )
     if asked < len(releases):
         say(
-            "audit: NOT COMPLETE: the index that pip is configured for did not tell "
-            "(no JSON interface there, or it is out of reach)"
+            "audit: NOT COMPLETE: the index that pip is configured for did not answer every "
+            "request (it has no JSON API, or cannot be reached)"
         )
     is_complete = asked == len(releases) and not unpinned
     is_required = os.environ.get("AUDIT_REQUIRED") == "1"

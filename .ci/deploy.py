@@ -1,16 +1,15 @@
-"""Rolls images out to a cluster by digest, and takes them back if they do not become ready.
+"""Rolls out images to a cluster by digest, and rolls back if they do not become ready.
 
     python .ci/deploy.py [--overlay k8s/overlays/production] [--timeout 900] \
         scorer=REPOSITORY@sha256:… trainer=… dashboard=…
 
-The manifests are copied, the images in the copy are replaced, and ``kubectl apply -k`` is followed
-by ``kubectl rollout status`` for both Deployments. After a failure the Deployments go back to their
-revision before, and the trainer to its image before; what else was applied (settings, policies,
-autoscalers) stays. A Deployment of which no further pod gets ready within its
-``progressDeadlineSeconds`` has failed, whatever the timeout. ``kubectl`` and its context are the
-caller's.
+The script copies the manifests, sets the images in the copy, and runs ``kubectl apply -k``, then
+``kubectl rollout status`` for both Deployments. After a failure it restores the Deployments'
+previous revision and the trainer's previous image. Everything else that was applied (settings,
+policies, autoscalers) stays. A Deployment also fails if no further pod becomes ready within its
+``progressDeadlineSeconds``, whatever the timeout. The caller provides ``kubectl`` and its context.
 
-Exit code: 0 rolled out, 1 failed (and taken back), 2 wrong usage.
+Exit code: 0 rolled out, 1 failed (and rolled back), 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -32,16 +31,16 @@ INFERENCE, TRAINING = "fraud-detection-inference", "fraud-detection-training"
 DEPLOYMENTS = ("stream-scorer", "fraud-dashboard")
 TRAINER = ("cronjob/training-pipeline", "trainer")
 KUBECTL_SECONDS = 120
-# A new scorer is ready within seconds; one at a time (maxSurge 1), and a node may have to come.
-# Each old one may take its grace period: a minute a pod, to be safe.
+# A new scorer is ready within seconds, but they start one at a time (maxSurge 1) and may need a new
+# node. Each old pod may use its grace period: a minute per pod, to be safe.
 ROLLOUT_SECONDS = 900
 
 
 def pin_images(kustomization: str, images: Mapping[str, str]) -> str:
-    """An overlay's text with its ``images:`` replaced by digests.
+    """An overlay's text, with its ``images:`` block replaced by digests.
 
     Raises:
-        ValueError: it has no such block.
+        ValueError: it does not have exactly one such block.
     """
     lines = ["images:"]
     for name in IMAGES:
@@ -51,39 +50,39 @@ def pin_images(kustomization: str, images: Mapping[str, str]) -> str:
         lines.append(f"    digest: {digest}")
     text, count = IMAGES_BLOCK.subn("\n".join(lines) + "\n", kustomization)
     if count != 1:
-        raise ValueError(f"{count} blocks images: where one should be")
+        raise ValueError(f"found {count} images: blocks, expected one")
     return text
 
 
 @contextmanager
 def pinned(overlay: Path, images: Mapping[str, str]) -> Iterator[Path]:
-    """A copy of the manifests around ``overlay`` with images by digest; gone afterwards."""
+    """A temporary copy of the manifests of ``overlay``, with images by digest."""
     root = next(
         (p for p in overlay.resolve().parents if (p / "base" / "kustomization.yaml").is_file()),
         None,
     )
     if root is None:
-        raise ValueError(f"{overlay} lies beside no base")
+        raise ValueError(f"no base folder found next to {overlay}")
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / root.name
         shutil.copytree(root, copy)
         found = 0
-        # The overlay itself, or the one of ours that it is made of: who names the base's images.
+        # The overlay itself, or the overlay it builds on: whichever sets the base's images.
         for path in copy.glob("overlays/**/kustomization.yaml"):
             text = path.read_text("utf-8")
             if "name: stream-scorer/" in text:
                 path.write_text(pin_images(text, images), "utf-8")
                 found += 1
         if not found:
-            raise ValueError(f"no overlay in {root} names the images")
+            raise ValueError(f"no overlay in {root} sets the images")
         yield copy / overlay.resolve().relative_to(root)
 
 
 def kubectl(*arguments: str, timeout: float = KUBECTL_SECONDS) -> str:
-    """Run kubectl; its standard output.
+    """Run kubectl; returns its standard output.
 
     Raises:
-        subprocess.SubprocessError: it failed, or took too long.
+        subprocess.SubprocessError: it failed or timed out.
     """
     print(f"kubectl {' '.join(arguments)}", flush=True)
     done = subprocess.run(
@@ -94,7 +93,7 @@ def kubectl(*arguments: str, timeout: float = KUBECTL_SECONDS) -> str:
 
 
 def roll_out(overlay: Path, images: Mapping[str, str], seconds: int) -> None:
-    """Apply, and wait until every pod is new and ready; else put the pods back and raise."""
+    """Apply, and wait until every pod is new and ready; on failure roll back and raise."""
     name, container = TRAINER
     path = "{..containers[0].image}"
     before = kubectl("-n", TRAINING, "get", name, "--ignore-not-found", f"-o=jsonpath={path}")
@@ -129,17 +128,19 @@ def _revision(deployment: str) -> str:
 def _try(*arguments: str) -> None:
     try:
         kubectl(*arguments)
-    except subprocess.SubprocessError as error:  # the next one may still go
+    except subprocess.SubprocessError as error:  # the next command may still succeed
         print(f"deploy: {error}", file=sys.stderr)
 
 
 def _images(pairs: Sequence[str]) -> dict[str, str]:
     images = dict(pair.partition("=")[::2] for pair in pairs)
     if sorted(images) != sorted(IMAGES) or len(pairs) != len(IMAGES):
-        raise ValueError(f"each of {', '.join(IMAGES)} once, as NAME=REPOSITORY@sha256:…")
+        raise ValueError(
+            f"give each of {', '.join(IMAGES)} exactly once, as NAME=REPOSITORY@sha256:…"
+        )
     for name, image in images.items():
         if not BY_DIGEST.fullmatch(image):
-            raise ValueError(f"{name}={image} is not REPOSITORY@sha256:… with 64 digits")
+            raise ValueError(f"{name}={image} is not REPOSITORY@sha256:… with 64 hex digits")
     return images
 
 
@@ -155,7 +156,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--overlay", type=Path, default=Path("k8s/overlays/production"))
     parser.add_argument(
         "--timeout", type=_seconds, default=ROLLOUT_SECONDS, metavar="SECONDS",
-        help="how long each of the two may take to have every pod replaced (%(default)s)",
+        help="seconds each Deployment may take to replace its pods (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("images", nargs="+", metavar="NAME=REPOSITORY@sha256:…")
     given = parser.parse_args(arguments)
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         parser.error(str(error))
     except subprocess.SubprocessError as error:
-        print(f"deploy: taken back: {error}", file=sys.stderr)
+        print(f"deploy: failed and rolled back: {error}", file=sys.stderr)
         return 1
     return 0
 

@@ -1,10 +1,10 @@
-"""Prints the section of CHANGELOG.md that belongs to a version.
+"""Prints a version's section of CHANGELOG.md.
 
     python .ci/release_notes.py v1.2.3 [CHANGELOG.md]
 
-A release candidate (``v1.2.3rc1``) without a section of its own has that of its version.
+A release candidate (``v1.2.3rc1``) without its own section gets the section of its version.
 
-Exit code: 0 done, 1 no such section or nothing in it, 2 wrong usage.
+Exit code: 0 done, 1 the section is missing or empty, 2 wrong usage.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ HEADING = re.compile(r"^## +\[?([^\]\s]+)\]?.*$", re.MULTILINE)
 
 
 class NoNotes(Exception):
-    """There is nothing to tell about the version."""
+    """The version has no release notes."""
 
 
 def find_notes(changelog: str, tag: str) -> str:
-    """The text under the heading of the version that ``tag`` names.
+    """The text under the heading of the version in ``tag``.
 
     Raises:
-        ValueError: ``tag`` is no version.
-        NoNotes: there is no such section, or it is empty.
+        ValueError: ``tag`` is not a version.
+        NoNotes: the section is missing or empty.
     """
     match = VERSION.fullmatch(tag)
     if match is None:
@@ -40,7 +40,7 @@ def find_notes(changelog: str, tag: str) -> str:
         raise NoNotes(f"no section for {release}{candidate}")
     text = re.sub(r"^\[[^\]]+\]: .*$", "", found, flags=re.MULTILINE).strip()
     if not re.search(r"^[-*] ", text, flags=re.MULTILINE):
-        raise NoNotes(f"the section for {release} says nothing")
+        raise NoNotes(f"the section for {release} is empty")
     return text
 
 

@@ -77,6 +77,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dashboard.feed.source import KafkaScores
     from dashboard.server import Server, address_of, listen, lock_state_dir
     from stream_scorer.model.serving.cache import BundleCache
+    from stream_scorer.model.serving.options import WatcherOptions
     from stream_scorer.model.serving.watcher import ModelWatcher
     from stream_scorer.model.signing import parse_trusted_keys
     from stream_scorer.model.store.opening import open_store
@@ -86,8 +87,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     watcher = ModelWatcher(
         open_store(settings),
         BundleCache(settings.model_cache_dir),
-        parse_trusted_keys(settings.model_trusted_keys),
-        settings.model_poll_seconds,
+        WatcherOptions(
+            parse_trusted_keys(settings.model_trusted_keys), settings.model_poll_seconds
+        ),
     )
     tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (

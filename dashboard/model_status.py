@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.serving.watcher import ReloadStatus
+from stream_scorer.model.serving.status import ReloadStatus
 
 
 class ModelSource(Protocol):

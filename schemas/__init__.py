@@ -1,1 +1,1 @@
-"""The contracts, and transactions between bytes and columns."""
+"""The contracts, and the codecs between bytes and columns."""

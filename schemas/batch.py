@@ -1,4 +1,4 @@
-"""A batch of transactions as columns: what every decoder makes and every feature reads."""
+"""A batch of transactions as columns: the output of every decoder, the input of every feature."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from schemas.contracts import (
 )
 
 NO_EVENT_TIME: Final = np.iinfo(np.int64).min
-"""Stands for a null ``event_time``; no timestamp-millis can be this."""
+"""Represents a null ``event_time``; no timestamp-millis has this value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TransactionBatch:
         times: ``TransactionDT`` in seconds, int64 ``[n]``.
         event_times: epoch milliseconds, int64 ``[n]``; ``NO_EVENT_TIME`` where null.
         numbers: float64 ``[n, len(NUMBER_COLUMNS)]``, C order; NaN where missing.
-        text: uint8, the UTF-8 bytes that the spans point into.
+        text: uint8, the UTF-8 bytes of all strings.
         starts: int64 ``[n, len(TEXT_COLUMNS)]``, first byte of each string in ``text``.
         lengths: int32 ``[n, len(TEXT_COLUMNS)]``, bytes of each string; -1 where missing.
     """
@@ -82,7 +82,7 @@ class TransactionBatch:
 
 
 def empty_batch(n: int = 0) -> TransactionBatch:
-    """A batch of ``n`` rows with every nullable column missing and ids and times 0."""
+    """A batch of ``n`` rows in which every nullable column is missing, and ids and times are 0."""
     return TransactionBatch(
         np.zeros(n, np.int64),
         np.zeros(n, np.int64),
@@ -95,7 +95,7 @@ def empty_batch(n: int = 0) -> TransactionBatch:
 
 
 def blank_batch(n: int) -> TransactionBatch:
-    """A batch of ``n`` rows with whatever was in memory, for a decoder that writes every cell."""
+    """A batch of ``n`` uninitialised rows, for a decoder that writes every cell."""
     return TransactionBatch(
         np.empty(n, np.int64),
         np.empty(n, np.int64),
@@ -108,17 +108,17 @@ def blank_batch(n: int) -> TransactionBatch:
 
 
 def read_only(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A view that cannot be written to: one type for compiled loops, whoever made the array."""
+    """A read-only view: compiled loops see the same array type whoever created the array."""
     view = array.view()
     view.flags.writeable = False
     return view
 
 
 def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
-    """A batch of transactions that are known to be valid, given as the contract's objects.
+    """A batch from transactions that are known to be valid, given as the contract's objects.
 
-    Absent keys and None mean missing. Values are trusted: use :mod:`schemas.json.codec` for
-    anything that comes from outside.
+    Absent keys and None mean missing. Values are not checked: use :mod:`schemas.json.codec` for
+    untrusted input.
     """
     batch = empty_batch(len(rows))
     text = bytearray()
@@ -139,7 +139,7 @@ def build_batch(rows: Sequence[Mapping[str, Any]]) -> TransactionBatch:
 
 
 def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBatch:
-    """The same rows with ``text`` as the bytes their spans point into."""
+    """The same rows, with ``text`` as the bytes of their strings."""
     return TransactionBatch(
         batch.ids,
         batch.times,
@@ -152,7 +152,7 @@ def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBa
 
 
 def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
-    """The rows of several batches, one after the other."""
+    """The rows of several batches, concatenated."""
     if len(batches) == 1:
         return batches[0]
     if not batches:

@@ -1,4 +1,4 @@
-"""The three Avro contracts as data: their schemas, fingerprints and the transaction's columns."""
+"""The three Avro contracts: their schemas, fingerprints and the transaction's columns."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from fastavro.schema import fingerprint, to_parsing_canonical_form
 
-AvroSchema = Any  # what json.loads gives for an .avsc
+AvroSchema = Any  # the parsed JSON of an .avsc
 
 ID: Final = "TransactionID"
 TIME: Final = "TransactionDT"
@@ -36,10 +36,10 @@ def schema_fingerprint(schema: AvroSchema) -> bytes:
 
 @cache
 def known_schemas(name: str) -> dict[bytes, AvroSchema]:
-    """Every version of a contract this code has ever published, by fingerprint.
+    """Every published version of a contract, by fingerprint.
 
-    Old versions stay in ``schemas/history`` as ``<name>-<anything>.avsc``, so that records
-    written long ago can still be read.
+    Old versions stay in ``schemas/history`` as ``<name>-<anything>.avsc``, so that old records can
+    still be read.
     """
     known = [load_schema(name)]
     history = files("schemas") / "history"
@@ -71,5 +71,5 @@ TRANSACTION_COLUMNS: Final = tuple(f["name"] for f in load_schema("transaction")
 
 
 def column_name(name: str) -> str:
-    """The contract's name for a column as users write it: ``id-01`` is ``id_01``."""
+    """The contract's name for a column name in input: ``id-01`` becomes ``id_01``."""
     return name.replace("-", "_", 1) if name.startswith("id-") else name

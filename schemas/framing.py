@@ -1,4 +1,4 @@
-"""The wire formats: what a record's first bytes and headers say about its body."""
+"""The wire formats: how a record's first bytes and headers describe its body."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ Header = tuple[str, bytes | str | None]
 Headers = Sequence[Header] | None
 
 MAX_RECORD_BYTES: Final = 1024 * 1024
-"""A whole transaction is some 2 kB of Avro or 8 kB of JSON; a megabyte is none."""
+"""A full transaction is about 2 kB of Avro or 8 kB of JSON; a megabyte is not a transaction."""
 
 SCHEMA_ID_HEADER: Final = "__value_schema_id"
 CONFLUENT_MAGIC: Final = b"\x00"
 SINGLE_OBJECT_MAGIC: Final = b"\xc3\x01"
 _GUID_MAGIC: Final = 1
-_GUID_BYTES: Final = 17  # magic and 16 bytes
+_GUID_BYTES: Final = 17  # magic byte and GUID
 _CONFLUENT_BYTES: Final = 5
 _FRAME_BYTES: Final = 10  # of the longest framing, single-object encoding
-_MANY: Final = 16  # from so many records on it pays to look for those that are alike
-_MAX_ALIKE: Final = 8  # framings that are looked for at once in a batch
+_MANY: Final = 16  # in a smaller batch, grouping records by framing costs more than it saves
+_MAX_ALIKE: Final = 8  # framings that are grouped per batch
 _JSON_OBJECT: Final = frozenset(b"{ \t\r\n")
 
 
 class Format(Enum):
-    """How the body is written."""
+    """The format of the body."""
 
     AVRO = "avro"
     JSON = "json"
 
 
 class Frame(NamedTuple):
-    """What the framing said: the format, the writer's schema, where the body starts."""
+    """A record's framing: the format, the writer's schema, where the body starts."""
 
     format: Format
     schema: AvroSchema | None
@@ -47,25 +47,26 @@ class Frame(NamedTuple):
 
 
 class Spans(NamedTuple):
-    """Where records lie in their joined bytes, int64 ``[n]`` each."""
+    """Where records lie in their concatenated bytes, int64 ``[n]`` each."""
 
     begin: NDArray[np.int64]
     size: NDArray[np.int64]
 
 
 class FramingError(ValueError):
-    """The value carries no framing this system knows."""
+    """The value has no known framing."""
 
 
 def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Frame:
     """Recognise one record's framing.
 
-    The ``__value_schema_id`` header wins; then Confluent framing (magic 0, 4-byte big-endian
-    id), Avro single-object encoding (Avro specification, "Single-object encoding"), JSON.
+    The ``__value_schema_id`` header takes precedence; then Confluent framing (magic 0, 4-byte
+    big-endian id), Avro single-object encoding (Avro specification, "Single-object encoding"),
+    JSON.
 
     Raises:
-        FramingError: none of them.
-        UnknownSchema: the schema named is not known.
+        FramingError: the framing is none of these.
+        UnknownSchema: the resolver does not know the schema.
     """
     if headers and (guid := _guid(headers)) is not None:
         return Frame(Format.AVRO, resolver.by_guid(guid), 0)
@@ -88,11 +89,11 @@ def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Fram
 def alike_frames(
     headers: Sequence[Headers], joined: bytes, spans: Spans
 ) -> Iterator[NDArray[np.int64]]:
-    """Rows of records whose first bytes are the same framing, for the first few of such framings.
+    """Rows grouped by identical framing bytes, for the first few framings.
 
-    Those whose headers name the schema are not among them. A topic has few writers, and asking
-    for each record costs more than decoding it. ``joined`` goes on for at least ten bytes after
-    the last record.
+    Records whose headers name the schema are not included. A topic has few writers, and resolving
+    the schema of each record costs more than decoding it. ``joined`` must continue for at least
+    ten bytes after the last record.
     """
     if len(headers) < _MANY:
         return
@@ -119,7 +120,7 @@ def _names_schema(headers: Sequence[Header]) -> bool:
 
 
 def _is_json(value: bytes) -> bool:
-    """Whether it is JSON, though not an object: then the decoder can say what it is."""
+    """Whether a value is JSON other than an object, so that the decoder can name its type."""
     try:
         orjson.loads(value)
     except orjson.JSONDecodeError:
@@ -138,7 +139,7 @@ def _guid(headers: Sequence[Header]) -> bytes | None:
 
 
 def prefix(fingerprint: bytes, schema_id: int | None) -> bytes:
-    """The bytes before an Avro body: Confluent framing with an id, single-object without."""
+    """The bytes before an Avro body: Confluent framing if there is an id, else single-object."""
     if schema_id is None:
         return SINGLE_OBJECT_MAGIC + fingerprint
     return CONFLUENT_MAGIC + schema_id.to_bytes(4, "big")

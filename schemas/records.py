@@ -1,6 +1,6 @@
-"""One record at a time, as dictionaries: for readers and writers of low volume.
+"""One record at a time, as dictionaries: for low-volume readers and writers.
 
-Timestamps are plain integers of milliseconds on both sides.
+Timestamps are integers of milliseconds in both directions.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
 
 
 class UndecodableRecord(ValueError):
-    """A record that is not what its topic promises."""
+    """A record that does not follow its topic's contract."""
 
 
 @cache
@@ -32,7 +32,7 @@ def _fingerprint(contract: str) -> bytes:
     return schema_fingerprint(load_schema(contract))
 
 
-@lru_cache(maxsize=64)  # versions of three contracts; parsing anew for each record is slow
+@lru_cache(maxsize=64)  # versions of three contracts; parsing again for each record is slow
 def _parsed(schema_text: str) -> Any:
     return parse_writer(json.loads(schema_text))
 
@@ -43,7 +43,7 @@ def _local(contract: str) -> LocalSchemas:
 
 
 def encode_record(contract: str, record: dict[str, Any], schema_id: int | None = None) -> bytes:
-    """A record by its contract's schema; Confluent framing with an id, single-object without.
+    """Encode a record by its contract's schema; Confluent framing with an id, else single-object.
 
     Raises:
         ValueError: the record does not fit the schema.
@@ -60,13 +60,13 @@ def encode_record(contract: str, record: dict[str, Any], schema_id: int | None =
 def decode_record(
     contract: str, value: bytes | None, resolver: SchemaResolver | None = None
 ) -> dict[str, Any]:
-    """A record of ``contract`` as a dictionary, read by the schema it was written with.
+    """A record of ``contract`` as a dictionary, read with its writer's schema.
 
-    Whatever the resolver raises beside ``UnknownSchema`` (a registry that does not answer) goes
-    through: then nothing is decided about the record.
+    Any error of the resolver other than ``UnknownSchema`` (such as a registry that does not
+    answer) propagates: it says nothing about the record.
 
     Raises:
-        UndecodableRecord: framing, schema or body are not readable.
+        UndecodableRecord: the framing, schema or body cannot be read.
     """
     if not value:
         raise UndecodableRecord("the value is empty")
@@ -78,9 +78,9 @@ def decode_record(
     body = io.BytesIO(value[start:])
     try:
         record = fastavro.schemaless_reader(body, writer, _own(contract))
-    except Exception as error:  # untrusted bytes raise anything in there
+    except Exception as error:  # fastavro raises any exception type for untrusted bytes
         why = str(error) or type(error).__name__
-        raise UndecodableRecord(f"not readable by its schema: {why}") from error
+        raise UndecodableRecord(f"cannot be read with its schema: {why}") from error
     if body.read(1):
         raise UndecodableRecord("bytes are left over after the last field")
     if not isinstance(record, dict):

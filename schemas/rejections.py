@@ -7,14 +7,14 @@ from enum import StrEnum
 from typing import Final
 
 ERROR_HEADERS: Final = "__connect.errors."
-"""What Kafka Connect's dead letters, and so ours, begin the names of their headers with."""
+"""The prefix of dead-letter header names, as in Kafka Connect."""
 
 CUT_HEADER: Final = "dlq.value.original.bytes"
-"""On a dead letter whose value did not fit and was cut: how long it had been."""
+"""The original length of a dead letter's value that was too large and was truncated."""
 
 
 class Stage(StrEnum):
-    """Where a record failed; the ``__connect.errors.stage`` header of its dead letter."""
+    """Where a record failed; its dead letter has this in the ``__connect.errors.stage`` header."""
 
     FRAMING = "framing"
     SCHEMA = "schema"
@@ -28,8 +28,8 @@ class Stage(StrEnum):
 class Rejection:
     """One record that gets a dead letter instead of a score.
 
-    ``index`` is the record's position in the batch it was polled in; ``reason`` names the
-    field where there is one, and never quotes more of the payload than that field's value.
+    ``index`` is the record's position in its polled batch. ``reason`` names the field, if there
+    is one, and never quotes more of the payload than that field's value.
     """
 
     index: int

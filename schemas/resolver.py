@@ -1,4 +1,4 @@
-"""Where a writer's schema comes from."""
+"""How a writer's schema is found."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from schemas.contracts import AvroSchema, known_schemas
 
 
 class UnknownSchema(LookupError):
-    """The record names a schema that nobody knows; the message says which and why."""
+    """A record names a schema that cannot be found; the message says which one and why."""
 
 
 class SchemaResolver(Protocol):
@@ -18,7 +18,7 @@ class SchemaResolver(Protocol):
         """The schema of a Confluent schema id.
 
         Raises:
-            UnknownSchema: there is none.
+            UnknownSchema: there is no such schema.
         """
         ...
 
@@ -26,7 +26,7 @@ class SchemaResolver(Protocol):
         """The schema of a 16-byte Confluent schema GUID.
 
         Raises:
-            UnknownSchema: there is none.
+            UnknownSchema: there is no such schema.
         """
         ...
 
@@ -34,13 +34,13 @@ class SchemaResolver(Protocol):
         """The schema of an 8-byte little-endian CRC-64-AVRO fingerprint.
 
         Raises:
-            UnknownSchema: there is none.
+            UnknownSchema: there is no such schema.
         """
         ...
 
 
 class LocalSchemas:
-    """Only this code's own versions of one contract, by fingerprint; no registry."""
+    """This code's own versions of one contract, by fingerprint; no registry."""
 
     def __init__(self, contract: str = "transaction") -> None:
         self._known = known_schemas(contract)

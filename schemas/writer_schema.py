@@ -1,7 +1,7 @@
-"""Writers' schemas: what reading needs of one, and which are refused.
+"""Writers' schemas: the parts that reading needs, and which schemas are refused.
 
-A schema comes from a registry and the bytes from anyone, so a schema under which a short record
-could ask for endless work or memory is not followed at all.
+A schema comes from a registry and the bytes come from anyone. So a schema that would let a short
+record cause unbounded work or memory use is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ _PRIMITIVES: Final = frozenset(
 _NAMED: Final = frozenset({"record", "error", "enum", "fixed"})  # an error is a record
 
 _MAX_VALUES: Final = 10_000
-"""Of a record without the further items of its arrays; a transaction has 866."""
-_MAX_DEPTH: Final = 200  # the reference decoder recurses without looking at the stack
-_VALUES_A_BYTE: Final = 8  # of an array's items: a nullable field is two in a byte
+"""Of a record whose arrays have one item each; a transaction has 866."""
+_MAX_DEPTH: Final = 200  # the reference decoder recurses without checking the stack
+_VALUES_A_BYTE: Final = 8  # for an array's items: a nullable field is two values in one byte
 _MAX_FIXED_BYTES: Final = 1024 * 1024  # no record is longer
 
 
 class UnreadableSchema(ValueError):
-    """By the Avro rules a record of this writer cannot be read as one of ours."""
+    """By the Avro rules, a record with this writer's schema cannot be read with ours."""
 
 
 def plain_types(schema: Any) -> Any:
@@ -46,17 +46,17 @@ def plain_types(schema: Any) -> Any:
 def parse_writer(schema: AvroSchema) -> AvroSchema:
     """The schema with full names, without what only readers use (defaults, logical types).
 
-    A writer's wrong default is therefore no fault.
+    So an invalid default in a writer's schema is not an error.
 
     Raises:
-        UnreadableSchema: it is no valid schema; or it is recursive or nests deeply (the reference
-            decoder would overflow its stack, which ends the process); or a short record could take
-            endless reading, by arrays whose items take no bytes (ten bytes could then stand for
-            2^63 items) or records that hold others many times.
+        UnreadableSchema: the schema is not valid; or it is recursive or nests too deeply (the
+            reference decoder would overflow its stack and crash the process); or a short record
+            could cause unbounded work, through arrays whose items take no bytes (ten bytes could
+            then represent 2^63 items) or records that contain others many times.
     """
     try:
         parsed = fastavro.parse_schema(_essence(schema))
-    except Exception as error:  # an invalid schema raises anything there
+    except Exception as error:  # fastavro raises any exception type for an invalid schema
         raise UnreadableSchema(f"the writer's schema is not valid: {error!r}"[:300]) from error
     _cost(parsed, (), {})
     return parsed
@@ -74,10 +74,10 @@ def _essence(schema: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Cost:
-    """What reading one value of a type takes at most.
+    """The largest cost of reading one value of a type.
 
-    ``values`` lie in it, arrays and maps counting as with one item; ``unpaid`` of them are beyond
-    ``_VALUES_A_BYTE`` for each byte it takes; they nest ``depth`` deep.
+    ``values`` is the number of values in it, with one item per array and map. ``unpaid`` is how
+    many of them exceed ``_VALUES_A_BYTE`` per byte read. ``depth`` is how deep they nest.
     """
 
     values: int
@@ -91,9 +91,10 @@ _A_BYTE: Final = _Cost(1, 1 - _VALUES_A_BYTE, 1)  # or more
 
 
 def _cost(avro_type: Any, inside: tuple[str, ...], named: dict[str, _Cost]) -> _Cost:
-    """``inside`` names the types being defined; a definition always precedes its uses.
+    """The cost of a type. ``inside`` names the types being defined.
 
-    Each type is looked at once: records that hold the one before them twice unfold to 2^n values.
+    A definition always precedes its uses. Each type is visited once: a chain of records that each
+    contain the previous one twice expands to 2^n values.
     """
     if isinstance(avro_type, list):
         return _around(_most([_cost(branch, inside, named) for branch in avro_type]), _A_BYTE)
@@ -122,20 +123,20 @@ def _cost(avro_type: Any, inside: tuple[str, ...], named: dict[str, _Cost]) -> _
 
 def _cost_of_name(name: str, inside: tuple[str, ...], named: dict[str, _Cost]) -> _Cost:
     if name in inside:
-        raise UnreadableSchema(f"the writer's schema is recursive: {name} holds itself")
+        raise UnreadableSchema(f"the writer's schema is recursive: {name} contains itself")
     if name in _PRIMITIVES:
         return _NO_BYTES if name == "null" else _A_BYTE
     if name not in named:
-        raise UnreadableSchema(f"the writer's schema is not valid: {name} is no type"[:300])
+        raise UnreadableSchema(f"the writer's schema is not valid: {name} is not a type"[:300])
     return named[name]
 
 
 def _cost_of_items(what: str, item: _Cost) -> _Cost:
     if item.unpaid > 0:
         raise UnreadableSchema(
-            f"the writer's schema has {what} of items without bytes for their values"
+            f"the writer's schema has {what} whose items have too few bytes for their values"
         )
-    return _around(_Cost(item.values, 0, item.depth), _A_BYTE)  # there may be none
+    return _around(_Cost(item.values, 0, item.depth), _A_BYTE)  # it may have no items
 
 
 def _cost_of_fixed(name: str, size: Any) -> _Cost:
@@ -145,23 +146,23 @@ def _cost_of_fixed(name: str, size: Any) -> _Cost:
 
 
 def _around(inner: _Cost, outer: _Cost) -> _Cost:
-    """``inner`` in a value that takes ``outer`` itself.
+    """The cost of ``inner`` inside a value that itself costs ``outer``.
 
     Raises:
-        UnreadableSchema: that is too much.
+        UnreadableSchema: the total exceeds a limit.
     """
     cost = _Cost(
         outer.values + inner.values, outer.unpaid + inner.unpaid, outer.depth + inner.depth
     )
     if cost.values > _MAX_VALUES:
-        raise UnreadableSchema(f"the writer's schema unfolds to more than {_MAX_VALUES} values")
+        raise UnreadableSchema(f"the writer's schema expands to more than {_MAX_VALUES} values")
     if cost.depth > _MAX_DEPTH:
         raise UnreadableSchema(f"the writer's schema nests deeper than {_MAX_DEPTH}")
     return cost
 
 
 def _most(costs: Sequence[_Cost]) -> _Cost:
-    """The most of each; of no costs, nothing."""
+    """The maximum of each field; zero if there are no costs."""
     if not costs:
         return _NOTHING
     return _Cost(

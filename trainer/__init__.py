@@ -1,1 +1,1 @@
-"""Training: data in, a published and promoted bundle out."""
+"""Training: from data to a published and promoted bundle."""

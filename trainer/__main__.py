@@ -1,4 +1,4 @@
-"""``fraud-trainer``: trains, publishes, and looks after the versions in the store."""
+"""``fraud-trainer``: trains and publishes models, and manages the versions in the store."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ Command = Callable[[argparse.Namespace, TrainerSettings], int]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; the exit code is 0 done, 1 failed, 2 wrong usage."""
+    """Run the command line; returns the exit code: 0 done, 1 failed, 2 wrong usage."""
     arguments = _parser().parse_args(argv)
     try:
         settings = load_settings(TrainerSettings)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough
+    except BrokenPipeError:  # the reader of our output has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.cpus import available_cpus
 
-    # Read by OpenMP as it is loaded: without it, it takes every processor of the machine.
+    # OpenMP reads this when it is loaded. Without it, OpenMP uses every processor of the machine.
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads or available_cpus()))
     from trainer.summary import describe_run
     from trainer.train_command import train
@@ -103,7 +103,7 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     rejection = store.rejected().get(arguments.version)
     if rejection is not None:
         metadata = {"rejected": rejection, **metadata}
-    if not arguments.json:  # the long tables are for machines
+    if not arguments.json:  # people do not need the long tables
         for name in ("golden", "plots", "reference"):
             metadata.pop(name, None)
         metadata.get("features", {}).pop("names", None)
@@ -116,7 +116,7 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
     store = open_store(settings)
     promote_version(store, settings, arguments.version, is_forced=arguments.force)
-    _say_promoted(arguments, arguments.version)
+    _print_promoted(arguments, arguments.version)
     return DONE
 
 
@@ -127,8 +127,8 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if arguments.json:
         print(json.dumps({"accepted": arguments.version, "was_rejected": was_rejected}))
     else:
-        before = "no longer rejected" if was_rejected else "it was not rejected"
-        print(f"accepted {arguments.version} ({before}); no guard judges it again")
+        before = "its rejection is lifted" if was_rejected else "it was not rejected"
+        print(f"accepted {arguments.version} ({before}); no guard will judge it again")
     return DONE
 
 
@@ -136,11 +136,11 @@ def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.publishing.versions import roll_back
 
     left, version = roll_back(open_store(settings), settings)
-    _say_promoted(arguments, version, f" (rolled back from {left})")
+    _print_promoted(arguments, version, f" (rolled back from {left})")
     return DONE
 
 
-def _say_promoted(arguments: argparse.Namespace, version: str, more: str = "") -> None:
+def _print_promoted(arguments: argparse.Namespace, version: str, more: str = "") -> None:
     print(json.dumps({"promoted": version}) if arguments.json else f"promoted {version}{more}")
 
 
@@ -158,38 +158,46 @@ def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="fraud-trainer",
-        description="Train fraud models, publish them, and look after the versions.",
+        description="Train fraud models, publish them, and manage the published versions.",
         epilog=describe_settings(TrainerSettings),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_train(commands.add_parser("train", help="data in, a promoted model out"))
+    _add_train(commands.add_parser("train", help="train, publish and promote a model"))
     synth = commands.add_parser("synth", help="write synthetic IEEE-CIS CSVs")
-    synth.add_argument("directory", type=Path, metavar="DIR", help="made if need be")
-    synth.add_argument("--rows", type=int, default=20_000, help="transactions (20000)")
-    synth.add_argument("--seed", type=int, default=7, help="same seed, same tables (7)")
+    synth.add_argument(
+        "directory", type=Path, metavar="DIR", help="output directory; created if it is missing"
+    )
+    synth.add_argument(
+        "--rows", type=int, default=20_000, help="number of transactions (default 20000)"
+    )
+    synth.add_argument(
+        "--seed", type=int, default=7, help="the same seed gives the same tables (default 7)"
+    )
     _finish(synth, _synth)
-    models = commands.add_parser("models", help="the versions in the store")
+    models = commands.add_parser("models", help="manage the versions in the store")
     actions = models.add_subparsers(required=True, metavar="ACTION")
-    _finish(actions.add_parser("list", help="every version and its state"), _list)
-    show = actions.add_parser("show", help="what is known of one version")
+    _finish(actions.add_parser("list", help="list all versions and their status"), _list)
+    show = actions.add_parser("show", help="print a version's metadata")
     show.add_argument("version", metavar="vN")
     _finish(show, _show)
-    promote = actions.add_parser("promote", help="serve this version from now on")
+    promote = actions.add_parser("promote", help="make the scorers serve a version")
     promote.add_argument("version", metavar="vN")
     promote.add_argument(
-        "--force", action="store_true", help="even if a scorer rejected it: accept it too"
+        "--force", action="store_true", help="promote even if a scorer rejected it; also accepts it"
     )
     _finish(promote, _promote)
-    accept = actions.add_parser("accept", help="lift the rejection of a version")
+    accept = actions.add_parser("accept", help="lift a version's rejection")
     accept.add_argument("version", metavar="vN")
     _finish(accept, _accept)
-    _finish(actions.add_parser("rollback", help="go back one version"), _roll_back)
-    report = commands.add_parser("report", help="evaluation of a version as an HTML page")
+    _finish(
+        actions.add_parser("rollback", help="promote the previously promoted version"), _roll_back
+    )
+    report = commands.add_parser("report", help="write a version's evaluation as an HTML page")
     report.add_argument("version", metavar="vN")
     report.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="the page (report-vN.html)"
+        "-o", "--output", type=Path, metavar="FILE", help="output file (default report-vN.html)"
     )
     _finish(report, _report)
     return parser
@@ -203,30 +211,40 @@ def _finish(parser: argparse.ArgumentParser, command: Command) -> None:
 def _add_train(parser: argparse.ArgumentParser) -> None:
     plan = Plan()
     given = parser.add_mutually_exclusive_group()
-    given.add_argument("--transactions", metavar="CSV", help="a path, file:/// or s3://")
+    given.add_argument(
+        "--transactions", metavar="CSV", help="transactions CSV: a path, file:/// or s3://"
+    )
     given.add_argument("--synthetic", type=int, metavar="N", help="train on N synthetic rows")
-    parser.add_argument("--identity", metavar="CSV", help="the identity table that goes with it")
+    parser.add_argument("--identity", metavar="CSV", help="identity CSV for these transactions")
     for flag, default, meaning in (
-        ("--seed", plan.model.seed, "of the model and of synthetic data"),
-        ("--trees", plan.model.trees, "most trees; early stopping takes fewer"),
-        ("--leaves", plan.model.leaves, "of each tree"),
-        ("--learning-rate", plan.model.learning_rate, "smaller needs more trees"),
-        ("--review-budget", plan.decisions.review_budget, "share of rows people can review"),
-        ("--block-precision", plan.decisions.block_precision, "of what is blocked unseen"),
-        ("--validation-share", plan.split.validation_share, "of rows, for stopping, thresholds"),
-        ("--test-share", plan.split.test_share, "of rows, the latest, for the reported metrics"),
-        ("--gap-days", plan.split.gap_days, "left out between these parts"),
+        ("--seed", plan.model.seed, "random seed of the model and the synthetic data"),
+        ("--trees", plan.model.trees, "maximum number of trees; early stopping may use fewer"),
+        ("--leaves", plan.model.leaves, "maximum number of leaves per tree"),
+        ("--learning-rate", plan.model.learning_rate, "a smaller rate needs more trees"),
+        ("--review-budget", plan.decisions.review_budget, "share of rows that people can review"),
+        ("--block-precision", plan.decisions.block_precision, "minimum precision of blocked rows"),
+        (
+            "--validation-share",
+            plan.split.validation_share,
+            "share of rows for early stopping and thresholds",
+        ),
+        ("--test-share", plan.split.test_share, "share of rows, the latest, for reported metrics"),
+        ("--gap-days", plan.split.gap_days, "days left out between the parts"),
     ):
         metavar = "N" if isinstance(default, int) else "X"
         parser.add_argument(
             flag, type=type(default), default=default, metavar=metavar,
             help=f"{meaning} (default {default})",
         )  # fmt: skip
-    parser.add_argument("--threads", type=int, metavar="N", help="default: the container's CPUs")
-    parser.add_argument("--no-promote", action="store_true", help="publish only")
-    parser.add_argument("--force", action="store_true", help="promote even if the gate refuses")
     parser.add_argument(
-        "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus textfile"
+        "--threads", type=int, metavar="N", help="threads (default: the container's CPUs)"
+    )
+    parser.add_argument("--no-promote", action="store_true", help="publish without promoting")
+    parser.add_argument(
+        "--force", action="store_true", help="promote even if the gate refuses the model"
+    )
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
     _finish(parser, _train)
 

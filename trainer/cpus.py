@@ -1,4 +1,4 @@
-"""How many processors this process may use, seen from inside its container."""
+"""The number of processors this process may use inside its container."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CGROUP: Final = Path("/sys/fs/cgroup")
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:
-    """The container's CPU limit, rounded up, or the processors this process may run on."""
+    """The container's CPU limit, rounded up; without a limit, the processors it may run on."""
     try:
         mine = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
+    except AttributeError:  # not available on every system
         mine = os.cpu_count() or 1
     limit = _limit(cgroup)
     return mine if limit is None else max(1, min(mine, math.ceil(limit)))

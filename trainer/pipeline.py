@@ -29,7 +29,7 @@ from trainer.stages import Stages
 class Candidate:
     """A trained, measured and judged model, ready to publish.
 
-    ``draft.facts`` is what the metadata will say of it; ``scores`` are the test part's.
+    ``draft.facts`` becomes part of the metadata.
     """
 
     draft: Draft
@@ -47,12 +47,12 @@ def run_training(
     champion: Bundle | None = None,
     champion_version: str | None = None,
 ) -> Candidate:
-    """Train a candidate and judge it beside ``champion`` on the same test rows.
+    """Train a candidate and compare it with ``champion`` on the same test rows.
 
-    ``champion_version`` is what is promoted, even if it could not be loaded.
+    ``champion_version`` is the version to beat, even if it could not be loaded.
 
     Raises:
-        UsageError: the source or plan cannot be used; says why.
+        UsageError: the source or the plan cannot be used.
     """
     plan.check()
     with stages.stage("ingest", source.size()) as advance:

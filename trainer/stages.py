@@ -1,4 +1,4 @@
-"""The stages of a run: timed, shown while they last, logged when they end."""
+"""The stages of a run: timed, shown as progress bars, logged when they end."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Advance = Callable[[int], None]
 
 @dataclass(slots=True)
 class Stages:
-    """Runs stages one after the other and remembers how long each took.
+    """Runs stages one after the other and records how long each took.
 
-    A terminal gets a bar for each; elsewhere each end is one log line.
+    On a terminal each stage has a progress bar; elsewhere the end of each stage is logged.
     """
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
@@ -28,12 +28,12 @@ class Stages:
 
     @property
     def total_seconds(self) -> float:
-        """The time of all stages so far."""
+        """The total time of all stages so far."""
         return sum(self.seconds.values())
 
     @contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Advance]:
-        """Time a stage; call what is yielded with each step done of ``total``."""
+        """Time a stage; call the yielded function with the number of steps done of ``total``."""
         started = time.monotonic()
         columns = (
             TextColumn("{task.description:<12}"),

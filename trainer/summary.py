@@ -1,4 +1,4 @@
-"""What people read on the terminal after a run, and of the versions there are."""
+"""Text for the terminal: the result of a run, and the list of versions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainer.publishing.versions import VersionLine
 
 
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
-    """The lines after a training run."""
+    """The lines that describe a training run."""
     yield from describe_metrics(result["version"], result["metrics"], result["thresholds"])
     for note in result["gate"]["notes"]:
         yield f"gate: {note}"
@@ -25,7 +25,7 @@ def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
 def describe_metrics(
     version: str, test: Mapping[str, Any], thresholds: Mapping[str, Any]
 ) -> Iterator[str]:
-    """Test metrics of one version, as lines."""
+    """The lines with a version's test metrics."""
     yield f"{version} on {test['rows']:,} test rows with {test['frauds']:,} frauds:"
     for name, key in (("average precision", "average_precision"), ("ROC AUC", "roc_auc")):
         low, high = test[f"{key}_interval"]

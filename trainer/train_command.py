@@ -1,4 +1,4 @@
-"""``fraud-trainer train``: the run, from its flags to the pointer."""
+"""``fraud-trainer train``: the whole run, from the flags to the promotion."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
-    """The plan the flags ask for."""
+    """The plan from the flags."""
     return Plan(
         split=SplitPlan(
             validation_share=arguments.validation_share,
@@ -51,10 +51,10 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
 
 
 def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> TrainingSource:
-    """Where the rows come from: flags first, then the environment.
+    """The source of the rows: from the flags, else from the environment.
 
     Raises:
-        WrongUsageError: neither says.
+        WrongUsageError: neither names a source.
     """
     if arguments.synthetic is not None:
         return SyntheticSource(arguments.synthetic, arguments.seed)
@@ -64,16 +64,15 @@ def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> Tra
         identity = arguments.identity or settings.train_identity_uri
         return CsvSource(settings.train_transactions_uri, identity, settings)
     raise WrongUsageError(
-        "nothing to train on: give --transactions CSV or --synthetic N, or set "
-        "TRAIN_TRANSACTIONS_URI"
+        "no training data: use --transactions CSV or --synthetic N, or set TRAIN_TRANSACTIONS_URI"
     )
 
 
 def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
-    """Run the pipeline; the result is what ``--json`` prints.
+    """Run the pipeline; returns the value that ``--json`` prints.
 
     Raises:
-        ScorerError: what went wrong, for the person who started it.
+        ScorerError: the run failed; the message is for the user.
     """
     try:
         return _train(arguments, settings)

@@ -1,10 +1,10 @@
 """The compiled loop: Avro bodies straight into columns.
 
-Avro specification, "Binary Encoding". One pass, no object for a field; a record that breaks
-the rules gets an error code and its neighbours go on.
+Avro specification, "Binary Encoding". One pass, without an object per field. An invalid record
+gets an error code, and the other records are still decoded.
 
-Runs of the usual fields (nullable doubles, nullable strings) have a short loop of their own that
-gives up on whatever is unusual; then, and for all other fields, the full one decides.
+Runs of the common fields (nullable doubles, nullable strings) have their own short loop. It gives
+up on any unusual value; then, and for all other fields, the full loop decides.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled, inlined
 
-# Error codes of a row; 0 is none.
+# Error codes of a row; 0 means no error.
 TRUNCATED: Final = 1
 TRAILING: Final = 2
 BAD_BRANCH: Final = 3
@@ -27,14 +27,14 @@ INCOMPATIBLE: Final = 7
 MISSING: Final = 8
 INFINITE: Final = 9
 
-# Mirrors of avro_plan.Kind, Target and Run: the compiler wants plain integers.
+# Copies of plan.FieldKind, Target and Run: the compiler needs plain integers.
 _NULL, _BOOLEAN, _VARINT, _FLOAT, _DOUBLE, _BYTES = 0, 1, 2, 3, 4, 5
 _SKIP, _ID, _TIME, _EVENT_TIME, _NUMBER, _TEXT = 0, 1, 2, 3, 4, 5
 _DOUBLES, _STRINGS = 1, 2
 _NO_TIME = np.iinfo(np.int64).min
 
-# Positions in the short loops are unsigned: a signed one is checked for being negative at each
-# access, as Python's indexing wants it, which costs more than the access.
+# Positions in the short loops are unsigned: a signed position is checked for being negative at
+# each access (Python's indexing rule), which costs more than the access itself.
 _U0, _U1, _U2, _U8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(8)
 _NAN = np.float64(np.nan).view(np.uint64)
 _INFINITY_SHIFTED = np.uint64(0xFFE0000000000000)  # both infinities without the sign
@@ -73,10 +73,10 @@ def _little_endian(buf: Any, p: Any, size: int) -> Any:
 def _doubles(
     buf: Any, p: Any, slot: Any, first: int, last: int, null: Any, numbers: Any, at: Any
 ) -> Any:
-    """Fields of [null, double] (null index 0) or [double, null] (2) from ``p`` on.
+    """Read fields of [null, double] (null index 0) or [double, null] (2) from ``p`` on.
 
-    Writes the doubles' bits from ``numbers[at]`` on and gives the position after the last;
-    ``_ODD`` where an index or a value is none of the usual.
+    Writes the doubles' bits from ``numbers[at]`` on. Returns the position after the last field,
+    or ``_ODD`` if a union index or a value is unusual.
     """
     present = _U2 - null
     infinite = False
@@ -107,7 +107,7 @@ def _strings(
     lengths: Any,
     at: Any,
 ) -> Any:
-    """The same for nullable strings; one of 64 bytes or more, or beyond ASCII, is ``_ODD``."""
+    """The same for nullable strings; 64 bytes or more, or not ASCII, gives ``_ODD``."""
     begin = p
     present = _U2 - null
     for f in range(first, last):
@@ -168,10 +168,10 @@ def decode_avro(  # noqa: C901 - one compiled loop: a call for each field would 
     """Decode the bodies ``buf[begin[i]:end[i]]`` into row ``rows[i]`` of the columns.
 
     Every cell of a row without an error is written. ``error[row]`` gets a code (0: none) and
-    ``where[row]`` the writer's field index (-1: the record as a whole). ``not_ascii[row]`` says
-    that a string has bytes beyond ASCII, which the caller must check to be UTF-8. ``amount`` is
-    the number slot that must not be missing.
-    ``buf`` is worth some kilobytes of padding: runs too near to its end are read field by field.
+    ``where[row]`` the writer's field index (-1: the record as a whole). ``not_ascii[row]`` is set
+    if a string has bytes beyond ASCII; the caller must then check that it is UTF-8. ``amount`` is
+    the number slot that must not be missing. ``buf`` should have a few kilobytes of padding: runs
+    too close to its end are read field by field.
     """
     one = np.empty(1, np.uint64)
     as_double = one.view(np.float64)

@@ -1,8 +1,8 @@
-"""From a writer's schema to a table that a compiled loop can follow.
+"""Turns a writer's schema into tables for the compiled loop.
 
 A transaction's schema is flat: primitives, and unions of primitives. Such a schema becomes a
-:class:`DecodePlan`; anything nested cannot, and is read record by record by the reference
-decoder instead.
+:class:`DecodePlan`. Records with a nested schema are read one by one by the reference decoder
+instead.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from schemas.writer_schema import UnreadableSchema, parse_writer
 
 
 class FieldKind(IntEnum):
-    """How a value lies in the bytes (Avro specification, "Binary Encoding")."""
+    """How a value is encoded (Avro specification, "Binary Encoding")."""
 
     NULL = 0
     BOOLEAN = 1
@@ -39,7 +39,7 @@ class FieldKind(IntEnum):
 
 
 class Target(IntEnum):
-    """Where a value goes."""
+    """The column type a value is written to."""
 
     SKIP = 0
     ID = 1
@@ -50,7 +50,7 @@ class Target(IntEnum):
 
 
 class Run(IntEnum):
-    """What neighbouring fields have in common, so that a short loop can read them."""
+    """The kind of a run of neighbouring fields that one short loop can read."""
 
     GENERAL = 0
     DOUBLES = 1  # nullable doubles, each with a column
@@ -67,8 +67,8 @@ class DecodePlan:
     ``names`` are the writer's field names, for error messages.
 
     Arrays over runs of fields: ``run_first`` (one more entry than runs), ``run_kind``,
-    ``run_null`` (the byte of the union index of null), ``run_room`` (bytes that must be there to
-    read the run without asking again). ``absent_numbers`` and ``absent_texts`` are the columns
+    ``run_null`` (the byte of the union index of null), ``run_room`` (bytes that must be available
+    to read the run without bounds checks). ``absent_numbers`` and ``absent_texts`` are the columns
     that the writer does not have.
     """
 
@@ -89,7 +89,7 @@ class DecodePlan:
 
 
 _MAX_RUN_BYTES: Final = {Run.GENERAL: 0, Run.DOUBLES: 9, Run.STRINGS: 2 + 63}
-"""Bytes of a field at most, with its union index; longer strings leave the short loop."""
+"""The most bytes of a field, with its union index; a longer string leaves the short loop."""
 
 _PRIMITIVES: Final = {
     "null": FieldKind.NULL,
@@ -112,14 +112,14 @@ _PROMOTES: Final = {
 
 
 def build_plan(schema: AvroSchema) -> DecodePlan | None:
-    """The plan for a writer's schema, or None when it needs the reference decoder.
+    """The plan for a writer's schema, or None if it needs the reference decoder.
 
-    The record's name is not compared: producers have their own namespaces, and it cannot
-    change what the fields mean.
+    The record's name is not compared: producers have their own namespaces, and the name cannot
+    change the meaning of the fields.
 
     Raises:
-        UnreadableSchema: not a record, a required field is absent, a type cannot be resolved to
-            ours, or whatever :func:`schemas.writer_schema.parse_writer` refuses.
+        UnreadableSchema: the schema is not a record, lacks a required field, has a type that cannot
+            be resolved to ours, or is refused by :func:`schemas.writer_schema.parse_writer`.
     """
     parsed = parse_writer(schema)
     if not isinstance(parsed, dict) or parsed.get("type") != "record":
@@ -174,7 +174,7 @@ def build_plan(schema: AvroSchema) -> DecodePlan | None:
 
 
 def _run(target: Target, is_union: bool, types: list[str]) -> tuple[Run, int]:
-    """What kind of run a field belongs to, and the byte of its null index."""
+    """The kind of run a field belongs to, and the byte of its null index."""
     if is_union and len(types) == 2 and "null" in types:
         null = 2 * types.index("null")
         other = types[1 - types.index("null")]

@@ -1,7 +1,7 @@
 """The compiled loops that write Avro: transactions and scores.
 
-All in one file, since numba compiles a function anew when its own file has changed, and never
-when only a function it calls from elsewhere has.
+They are in one file because numba recompiles a function only when the function's own file changed,
+not when a function it calls in another file changed.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled, inlined
 
-_ID, _TIME, _EVENT_TIME, _NUMBER = 1, 2, 3, 4  # mirrors of avro_plan.Target
+_ID, _TIME, _EVENT_TIME, _NUMBER = 1, 2, 3, 4  # copies of plan.Target
 _NO_TIME = np.iinfo(np.int64).min
 
 
 @inlined
 def _put_varint(out: Any, p: int, value: Any) -> int:
-    """Write a zig-zag varint at ``p``; the position after it."""
+    """Write a zig-zag varint at ``p``; returns the position after it."""
     word = (np.uint64(value) << np.uint64(1)) ^ np.uint64(np.int64(value) >> np.int64(63))
     while word >= np.uint64(0x80):
         out[p] = np.uint8(word & np.uint64(0x7F)) | np.uint8(0x80)
@@ -53,9 +53,9 @@ def write_transactions(  # noqa: C901 - one compiled loop
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
-    """Write ``head`` and a body for each row to ``out``; ``ends`` gets where each stops.
+    """Write ``head`` and a body for each row to ``out``; ``ends`` gets the end of each.
 
-    ``numbers`` are the doubles' bits; ``target``, ``slot`` and ``is_union`` are the plan's.
+    ``numbers`` are the doubles' bits; ``target``, ``slot`` and ``is_union`` come from the plan.
     """
     p = 0
     for row in range(ids.shape[0]):
@@ -111,10 +111,10 @@ def write_contexts(
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
-    """Write the contexts of some rows, ascending; ``ends`` ``[all rows]`` gets where each stops.
+    """Write the contexts of ``rows`` (ascending); ``ends`` ``[all rows]`` gets the end of each.
 
-    Its fields are the time and then those of ``is_text`` and ``columns``; one that is missing is
-    the union's null.
+    A context's fields are the time and then those given by ``is_text`` and ``columns``. A missing
+    field is the union's null.
     """
     bits = numbers.view(np.uint64)
     p = 0
@@ -163,10 +163,10 @@ def write_scores(
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
-    """Write a framed score for each row to ``out``; ``ends`` gets where each stops.
+    """Write a framed score for each row to ``out``; ``ends`` gets the end of each.
 
-    ``scores`` are the doubles' bits. ``reasons`` and ``contexts`` hold what was written
-    beforehand, one row after the other; row ``r`` has the bytes up to its entry in the ends.
+    ``scores`` are the doubles' bits. ``reasons`` and ``contexts`` hold bytes encoded beforehand,
+    row after row; those of row ``r`` end at its entry in ``reasons_end`` and ``contexts_end``.
     """
     p = 0
     reason = 0

@@ -1,4 +1,4 @@
-"""Columns to Avro bodies."""
+"""Encodes columns as Avro bodies."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _MAX_FIELD_BYTES: Final = 11  # a union index and the longest varint; a double n
 def _own_plan() -> DecodePlan:
     plan = build_plan(load_schema("transaction"))
     if plan is None or (plan.kind == FieldKind.FIXED).any() or (plan.target == Target.SKIP).any():
-        raise AssertionError("the transaction schema is flat and all its fields are columns")
+        raise AssertionError("the transaction schema must be flat, with a column for every field")
     return plan
 
 
 def encode_avro(batch: TransactionBatch, head: bytes) -> list[bytes]:
-    """``head`` and the Avro body of each transaction, by our own schema."""
+    """``head`` and the Avro body of each transaction, with our own schema."""
     plan = _own_plan()
     if len(batch) == 0:
         return []

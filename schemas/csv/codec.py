@@ -1,7 +1,6 @@
-"""IEEE-CIS CSVs to batches of transactions, chunk by chunk, joined with their identities.
+"""Reads IEEE-CIS CSVs as batches of transactions, chunk by chunk, joined with their identities.
 
-Doubles are rounded correctly, so a row read here, from JSON and from Avro is the same bit for
-bit.
+Doubles are rounded correctly, so a row read from CSV, JSON or Avro is the same bit for bit.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ class CsvChunk:
     Attributes:
         batch: the transactions.
         labels: ``isFraud``, int8 ``[n]``; None if the file has no such column.
-        first_line: the line of the first row; blank lines do not count.
+        first_line: the line number of the first row, not counting blank lines.
     """
 
     batch: TransactionBatch
@@ -45,12 +44,12 @@ def read_transactions(
 ) -> Iterator[CsvChunk]:
     """Read transactions, at most ``chunk_rows`` at a time, left-joined with their identities.
 
-    Paths or binary streams, plain or gzipped; columns in any order; ``id-01`` is ``id_01``.
-    Empty cells and NaN are missing. The identity table is held in memory, compactly; the
-    transactions are not.
+    Sources are paths or binary streams, plain or gzipped. Columns may come in any order, and
+    ``id-01`` means ``id_01``. Empty cells and NaN are missing. The identity table is held in
+    memory; the transactions are not.
 
     Raises:
-        UnusableFileError: the file and line, and what is wrong there.
+        UnusableFileError: the file is invalid; the message gives file, line and fault.
     """
     name = source_name(transactions)
     joined = read_identity(identity) if identity is not None else None
@@ -83,7 +82,7 @@ def read_identity(source: Input) -> IdentityTable:
     """Read an identity CSV.
 
     Raises:
-        UnusableFileError: as :func:`read_transactions`; also a TransactionID that is there twice.
+        UnusableFileError: as :func:`read_transactions`; also if a TransactionID occurs twice.
     """
     return IdentityTable(read_rows(source, (ID,)), source_name(source))
 
@@ -104,13 +103,13 @@ class IdentityTable:
         self._sorted = ids[self._order]
         repeated = self._sorted[1:][self._sorted[1:] == self._sorted[:-1]]
         if len(repeated):
-            raise UnusableFileError(f"{name}: TransactionID {repeated[0]} is there more than once")
+            raise UnusableFileError(f"{name}: TransactionID {repeated[0]} occurs more than once")
 
     def __len__(self) -> int:
         return len(self._sorted)
 
     def join(self, batch: Any, name: str) -> Any:
-        """``batch`` with this table's columns beside its own; null where there is no row."""
+        """``batch`` with this table's columns added; null where this table has no row."""
         if self._table is None or not len(self):
             return batch
         both = set(self._table.column_names) & set(batch.schema.names) - {ID}

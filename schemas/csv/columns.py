@@ -1,4 +1,4 @@
-"""Arrow columns to a batch of transactions, and back again from a table in memory."""
+"""Converts Arrow columns to a batch of transactions."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from schemas.contracts import EVENT_TIME, ID, NUMBER_INDEX, TEXT_INDEX, TIME
 
 
 def to_batch(rows: Any) -> TransactionBatch:
-    """A batch from a record batch under the contract's names; absent columns are missing.
+    """A batch from a record batch with the contract's column names; absent columns are missing.
 
-    Ids and times must be whole and present; see :func:`first_null` for finding those that
-    are not.
+    Ids and times must be present integers; :func:`first_null` finds rows where they are not.
     """
     batch = empty_batch(len(rows))
     text = _Text()
@@ -45,14 +44,14 @@ def numbers(column: Any) -> NDArray[np.float64]:
 
 
 def first_null(column: Any) -> int | None:
-    """The first row where a column is null."""
+    """The first row where a column is null; None if there is none."""
     if not column.null_count:
         return None
     return int(np.argmax(pc.is_null(column).to_numpy(zero_copy_only=False)))
 
 
 class _Text:
-    """Collects the strings of several columns into one run of bytes."""
+    """Collects the strings of several columns as one byte string."""
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []

@@ -1,4 +1,4 @@
-"""One CSV of the competition's kind as a stream of Arrow record batches, faults by line."""
+"""A CSV in the IEEE-CIS format as a stream of Arrow record batches; errors give the line."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LABEL: Final = "isFraud"
 MISSING_WORDS: Final = ("", "NaN", "nan")
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
-"""Parsed at once, about 3,000 wide rows; the longest row must fit in one."""
+"""Parsed at once, about 3,000 wide rows; the longest row must fit in one block."""
 
 HEADER_MAX_BYTES: Final = 1024 * 1024
 HEADER_LINES: Final = 1
@@ -50,7 +50,7 @@ Input = str | Path | BinaryIO
 
 @dataclass(frozen=True, slots=True)
 class CsvRows:
-    """A record batch under the contract's names, and the line its first row stands on."""
+    """A record batch with the contract's column names, and the line number of its first row."""
 
     batch: Any
     first_line: int
@@ -59,13 +59,14 @@ class CsvRows:
 def read_rows(
     source: Input, required: Sequence[str], block_bytes: int = BLOCK_BYTES
 ) -> Iterator[CsvRows]:
-    """Rows of a CSV with typed columns; unknown columns are left out (and logged, once).
+    """Rows of a CSV with typed columns; unknown columns are ignored and logged once.
 
-    Lines are counted without blank ones. A stream is read from where it stands, and closed.
+    Line numbers do not count blank lines. A stream is read from its current position, then closed.
 
     Raises:
-        UnusableFileError: with file and line: it cannot be opened, is empty, binary, not UTF-8 or
-            ragged, lacks a required column, or a value does not fit its column.
+        UnusableFileError: the file cannot be opened, is empty, binary, not UTF-8 or ragged, lacks
+            a required column, or has a value that does not fit its column. The message gives file
+            and line.
     """
     name = source_name(source)
     with ExitStack() as opened:
@@ -76,7 +77,7 @@ def read_rows(
 
 
 def source_name(source: Input) -> str:
-    """What to call a source in a message."""
+    """A source's name for messages."""
     if isinstance(source, str | Path):
         return str(source)
     return str(getattr(source, "name", "the CSV"))
@@ -109,7 +110,7 @@ def _read(
     try:
         reader = csv.open_csv(
             stream,
-            # One thread: with more, faults come without their row numbers.
+            # One thread: with more, Arrow's errors have no row numbers.
             read_options=csv.ReadOptions(
                 column_names=columns, block_size=block_bytes, use_threads=False
             ),
@@ -137,14 +138,14 @@ def _read_header(stream: BinaryIO, name: str) -> list[str]:
         what = "line 1 is blank" if line else "the file is empty"
         raise UnusableFileError(f"{name}: {what}")
     if b"\x00" in line or (len(line) == HEADER_MAX_BYTES and not line.endswith(b"\n")):
-        raise UnusableFileError(f"{name}: not a CSV file (its first line is binary or endless)")
+        raise UnusableFileError(f"{name}: not a CSV file (its first line is binary or too long)")
     try:
         header = line.decode("utf-8-sig").strip("\r\n")
     except UnicodeDecodeError as error:
         raise UnusableFileError(f"{name}, line 1: not UTF-8 text, so not a CSV file") from error
     try:
         return next(text_csv.reader([header]))
-    except text_csv.Error as error:  # a name beyond any length
+    except text_csv.Error as error:  # a name that is too long
         raise UnusableFileError(f"{name}, line 1: not a CSV header: {error}") from error
 
 
@@ -154,7 +155,7 @@ def _check_header(
     seen: set[str] = set()
     for column in plain:
         if column in seen:
-            raise UnusableFileError(f"{name}, line 1: column {column} is there twice")
+            raise UnusableFileError(f"{name}, line 1: column {column} occurs twice")
         seen.add(column)
     missing = [column for column in required if column not in seen]
     if missing:
@@ -170,7 +171,7 @@ def _check_header(
 
 
 def _type(column: str) -> Any:
-    """The Arrow type a column is read as; None for an unknown one."""
+    """The Arrow type a column is read as; None for an unknown column."""
     if column in NUMBER_INDEX or column == LABEL:
         return pa.float64()
     if column in TEXT_INDEX:
@@ -179,7 +180,7 @@ def _type(column: str) -> Any:
 
 
 def _explain(message: str, name: str, columns: Sequence[str]) -> str:
-    """Arrow's complaint with the file, line and column a person can go to."""
+    """Arrow's error message with the file, line and column."""
     if ragged := _RAGGED.match(message):
         row, wanted, cells = ragged.groups()
         line = f", line {int(row) + HEADER_LINES}" if row else ""

@@ -1,1 +1,1 @@
-"""JSON transactions: the compiled reader and the exact one behind it."""
+"""JSON transactions: the compiled reader, and the complete reader behind it."""

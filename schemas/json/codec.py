@@ -1,7 +1,7 @@
-"""Transactions as JSON objects: to columns, with every fault named.
+"""Reads transactions from JSON objects to columns, and reports every fault.
 
-The stream and ``/predict`` read through the same function; ``strict`` is their one difference
-(an unknown field is ignored on the topic and refused by ``/predict``).
+The stream and ``/predict`` use the same function. Their only difference is ``strict``: an unknown
+field is ignored on the topic and refused by ``/predict``.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from schemas.rejections import Rejection, Stage
 
 LABEL: Final = "isFraud"
 MAX_FAULTS: Final = 100
-"""Of a request, or of one record: with so many, reading ends. A few megabytes can hold a million,
-and nobody reads more."""
+"""Per request, or per record: reading stops at this many faults. A few megabytes can contain a
+million, and nobody reads more than these."""
 
-_ODD_NUMBERS: Final = 128  # of a record, that need the full parser; more, and all of it does
+_ODD_NUMBERS: Final = 128  # per record, left to the full parser; with more, the record is too
 _SHOWN_CHARS: Final = 40  # of an unknown field's name, in a message
 
 
 class Decoded(NamedTuple):
-    """A batch of the good records, their positions in the input, and the bad ones."""
+    """A batch of the valid records, their positions in the input, and the rejections."""
 
     batch: TransactionBatch
     kept: NDArray[np.int64]
@@ -66,11 +66,11 @@ class RowReader:
     def read(
         self, row: int, value: object, most: int = MAX_FAULTS
     ) -> list[tuple[str | None, str, Stage]]:
-        """Fill ``row`` from one parsed value; every fault as (field, reason, stage).
+        """Fill ``row`` from one parsed value; returns the faults as (field, reason, stage).
 
-        At ``most`` faults reading ends: the row is left half filled, and there may be others. Of a
-        field that comes both as ``id-01`` and ``id_01``, the last value that is not missing
-        counts.
+        Reading stops after ``most`` faults: the row is then incomplete, and there may be more
+        faults. If a field occurs as both ``id-01`` and ``id_01``, the last value that is not
+        missing is used.
         """
         if not isinstance(value, dict):
             return [_Fault(None, f"expected a JSON object, not {_kind(value)}", Stage.DECODE)]
@@ -129,7 +129,7 @@ class RowReader:
             return _Fault(name, f"{name} is missing")
         if type(cell) is float and math.isinf(cell):
             return _Fault(name, f"{name} is infinite")
-        # An integer beyond 64 bits arrives as a float from the one parser and whole from the other.
+        # An integer beyond 64 bits arrives as a float from orjson and as an int from json.
         if type(cell) in (int, float) and not -(2**63) <= cell < 2**63:
             return _Fault(name, f"{name} does not fit a 64-bit integer")
         if type(cell) is not int:
@@ -147,7 +147,7 @@ class RowReader:
             array = np.array([_as_double(value) for value in values])
         infinite = np.isinf(array)
         present = ~np.isnan(array)
-        # Of repeated columns the last value stays: numpy assigns in order.
+        # For a repeated column the last value is kept: numpy assigns in order.
         where = np.asarray(columns, np.intp)
         self._batch.numbers[row, where[present]] = array[present]
         return [
@@ -167,10 +167,10 @@ def read_plain(
     end: NDArray[np.int64],
     batch: TransactionBatch,
 ) -> NDArray[np.bool_]:
-    """Read the usual ones among the records ``joined[begin:end]`` into missing rows of a batch.
+    """Read the ordinary records among ``joined[begin:end]`` into missing rows of a batch.
 
-    Gives which of them were read. The others, among them all faulty ones, are for
-    :class:`RowReader`; their rows are missing still. ``joined`` ends in zeros.
+    Returns which records were read. :class:`RowReader` must read the others, which include every
+    invalid record; their rows are still missing. ``joined`` must end in zeros.
     """
     wholes = np.full((3, len(batch)), NO_EVENT_TIME, np.int64)
     odd = np.empty((_ODD_NUMBERS * len(rows), 4), np.int64)
@@ -209,10 +209,10 @@ def _names() -> NameTable:
 
 
 def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
-    """Parsed JSON values to a batch; each bad one becomes one rejection for every fault.
+    """Convert parsed JSON values to a batch; each fault of a value becomes one rejection.
 
-    ``strict`` is for those who take all or none: with ``MAX_FAULTS`` rejections in all, reading
-    ends, and the rows after that are left out.
+    ``strict`` is for callers that need all rows or none: reading stops after ``MAX_FAULTS``
+    rejections in total, and later rows are left out.
     """
     batch = empty_batch(len(rows))
     reader = RowReader(batch, strict=strict)
@@ -228,15 +228,15 @@ def decode_objects(rows: Sequence[object], *, strict: bool) -> Decoded:
 
 
 def parse_json(value: bytes) -> object:
-    """Parse one JSON text; ``NaN`` and ``Infinity`` are understood, as Python writes them.
+    """Parse one JSON text; accepts ``NaN`` and ``Infinity``, which Python writes.
 
     Raises:
-        ValueError: not JSON, or nested beyond reason.
+        ValueError: the text is not JSON, or nests too deeply.
     """
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
-        # orjson keeps to RFC 8259; NaN literals and integers beyond 64 bits take this path.
+        # orjson follows RFC 8259; NaN literals and integers beyond 64 bits take this path.
         if b"NaN" not in value and b"Infinity" not in value and "number" not in str(error):
             raise ValueError(str(error)) from None
         return _parse_leniently(value)
@@ -246,13 +246,13 @@ def _parse_leniently(value: bytes) -> object:
     try:
         return json.loads(value.decode("utf-8"))
     except RecursionError:
-        raise ValueError("nested beyond reason") from None
+        raise ValueError("nested too deeply") from None
     except ValueError as error:
         raise ValueError(str(error)) from None
 
 
 def finish(batch: TransactionBatch, rejections: list[Rejection]) -> Decoded:
-    """Take the rejected rows out of a batch."""
+    """Remove the rejected rows from a batch."""
     kept = np.arange(len(batch), dtype=np.int64)
     if not rejections:
         return Decoded(batch, kept, [])
@@ -262,7 +262,7 @@ def finish(batch: TransactionBatch, rejections: list[Rejection]) -> Decoded:
 
 
 def encode_json(batch: TransactionBatch) -> list[bytes]:
-    """Each transaction as a JSON object without its missing columns."""
+    """Each transaction as a JSON object, without missing columns."""
     return [
         orjson.dumps({k: v for k, v in batch.row(i).items() if v is not None})
         for i in range(len(batch))
@@ -279,7 +279,7 @@ def _is_missing(cell: object) -> bool:
 
 
 def _as_double(value: float) -> float:
-    """The double nearest to a number, infinite for an integer beyond all of them."""
+    """The nearest double; infinite for an integer that is too large."""
     try:
         return float(value)
     except OverflowError:
@@ -287,9 +287,9 @@ def _as_double(value: float) -> float:
 
 
 def shown_name(name: str) -> str:
-    """A field's name as a message can hold it: short, and without lone surrogates."""
+    """A field's name for messages: shortened, and without lone surrogates."""
     shown = name if len(name) <= _SHOWN_CHARS else name[:_SHOWN_CHARS] + "…"
-    return shown.encode("utf-8", "replace").decode()  # a lone surrogate could not be sent on
+    return shown.encode("utf-8", "replace").decode()  # a lone surrogate cannot be encoded
 
 
 def _unknown(name: str) -> _Fault:

@@ -1,1 +1,1 @@
-"""Fraud scores: writing them, and reading many of them at once."""
+"""Fraud scores: writing them, and reading many at once."""

@@ -8,20 +8,20 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled, inlined
 
-# What became of a row.
+# The result of a row.
 READ: Final = 0
-OTHER_HEAD: Final = 1  # another framing or schema than the program's
-UNREADABLE: Final = 2  # by this program: the reference decoder has the last word
+OTHER_HEAD: Final = 1  # its framing or schema is not the program's
+UNREADABLE: Final = 2  # by this program; the reference decoder decides
 
-# Mirrors of score_program.Op and Slot: the compiler wants plain integers.
+# Copies of program.Op and Slot: the compiler needs plain integers.
 _END, _VARINT, _FIXED, _BYTES, _UNION, _JUMP, _BLOCK, _AGAIN = 0, 1, 2, 3, 4, 5, 6, 7
 _TAKE_VARINT, _TAKE_FIXED = 8, 10
-_MOST_NESTED: Final = 16  # arrays and maps in each other; ours have one
+_MOST_NESTED: Final = 16  # nested arrays and maps; our schema has one level
 
 
 @inlined
 def _read_varint(buf: Any, p: int, end: int) -> Any:
-    """Zig-zag varint at ``p``: (value, next position); the position is -1 when there is none."""
+    """Zig-zag varint at ``p``: (value, next position); the position is -1 if it is invalid."""
     value = 0
     for shift in range(0, 64, 7):
         if p >= end:
@@ -30,7 +30,7 @@ def _read_varint(buf: Any, p: int, end: int) -> Any:
         p += 1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
-            # The sign bit of the 64 may be set by now, so the shift right is made unsigned.
+            # Bit 63 may be set by now, so the mask makes the right shift unsigned.
             return ((value >> 1) & 0x7FFFFFFFFFFFFFFF) ^ -(value & 1), p
     return 0, -1
 
@@ -48,13 +48,13 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
     """Fill ``places`` (int64 ``[n, SLOTS]``) and ``states`` (uint8 ``[n]``).
 
     Args:
-        buf: the values one after the other, uint8.
-        starts: where each starts, and the end, int64 ``[n + 1]``.
-        head: the bytes each has to start with, uint8.
+        buf: the concatenated values, uint8.
+        starts: where each value starts, and the end of the last, int64 ``[n + 1]``.
+        head: the bytes each value must start with, uint8.
         program: int64 ``[m, 3]``.
-        stack: room for the counts of nested blocks, int64.
-        places: filled.
-        states: filled.
+        stack: space for the counts of nested blocks, int64.
+        places: output.
+        states: output.
     """
     n_head = len(head)
     for i in range(len(states)):
@@ -98,7 +98,7 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
                     depth -= 1
                     pc = a
                 continue
-            else:  # all others begin with a varint
+            else:  # all others start with a varint
                 value, p = _read_varint(buf, p, end)
                 if p < 0:
                     states[i] = UNREADABLE
@@ -111,7 +111,7 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
                 elif op == _BLOCK:
                     if value == 0:
                         pc = a
-                    elif value < 0:  # a size follows: over the whole block, to the next one
+                    elif value < 0:  # the block's size follows: skip the block
                         size, p = _read_varint(buf, p, end)
                         if p < 0 or size < 0 or size > end - p:
                             states[i] = UNREADABLE
@@ -126,7 +126,7 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
                         depth += 1
                 elif op == _TAKE_VARINT:
                     places[i, a] = value
-                elif op != _VARINT:  # bytes, taken or not
+                elif op != _VARINT:  # BYTES or TAKE_BYTES
                     if value < 0 or value > end - p:
                         states[i] = UNREADABLE
                         break
@@ -147,7 +147,7 @@ def equal_texts(
     wanted: NDArray[Any],
     is_equal: Any,
 ) -> None:
-    """Whether each text of ``buf`` is ``wanted``; into ``is_equal``, bool ``[n]``."""
+    """Set ``is_equal`` (bool ``[n]``) where the text in ``buf`` equals ``wanted``."""
     for i in range(len(begins)):
         is_equal[i] = lengths[i] == len(wanted)
         if is_equal[i]:
@@ -161,7 +161,7 @@ def equal_texts(
 def changed_texts(
     buf: NDArray[Any], begins: NDArray[Any], lengths: NDArray[Any], is_other: Any
 ) -> None:
-    """Whether each text of ``buf`` differs from the one before; into ``is_other``, bool ``[n]``."""
+    """Set ``is_other`` (bool ``[n]``) where the text in ``buf`` differs from the previous one."""
     for i in range(len(begins)):
         is_other[i] = i == 0 or lengths[i] != lengths[i - 1]
         if not is_other[i]:

@@ -1,9 +1,9 @@
-"""From a score's schema to a short program that finds whose score it is, and what it says. Pure.
+"""Turns a score's schema into a short program that extracts the values an audit needs. Pure.
 
-An audit needs some values of a score: topic, partition and offset of its source, the model version,
-and the transaction, score, decision and thresholds. The program says how to step over everything
-else, so that a compiled loop need not build it. Schemas that keep these elsewhere than ours does
-have no program; the reference decoder reads those.
+An audit needs a score's source topic, partition and offset, the model version, the transaction,
+score, decision and thresholds. The program describes how to skip everything else, so that the
+compiled loop does not decode it. A schema with a different layout from ours has no program; the
+reference decoder reads its records.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from schemas.contracts import AvroSchema
 
 
 class Op(IntEnum):
-    """What to do with the bytes at hand (Avro specification, "Binary Encoding")."""
+    """What to do with the next bytes (Avro specification, "Binary Encoding")."""
 
     END = 0
-    VARINT = 1  # step over
-    FIXED = 2  # step over ``a`` bytes
-    BYTES = 3  # step over a length and as many bytes
-    UNION = 4  # read the branch, go on where entry ``a`` + branch of ``b`` says
-    JUMP = 5  # go on at ``a``
-    BLOCK = 6  # read the items' count; ``a``: after the last block
-    AGAIN = 7  # an item is done; ``a``: its BLOCK
-    TAKE_VARINT = 8  # into slot ``a``
-    TAKE_BYTES = 9  # where it starts into slot ``a``, its length into ``a`` + 1
-    TAKE_FIXED = 10  # ``b`` bytes, little-endian, into slot ``a``
+    VARINT = 1  # skip a varint
+    FIXED = 2  # skip ``a`` bytes
+    BYTES = 3  # skip a length and that many bytes
+    UNION = 4  # read the branch (of ``b``) and continue at ``a`` + branch
+    JUMP = 5  # continue at ``a``
+    BLOCK = 6  # read the item count; ``a``: where to continue after the last block
+    AGAIN = 7  # an item ends; ``a``: its BLOCK
+    TAKE_VARINT = 8  # store a varint in slot ``a``
+    TAKE_BYTES = 9  # store the start in slot ``a``, the length in ``a`` + 1
+    TAKE_FIXED = 10  # store ``b`` bytes, little-endian, in slot ``a``
 
 
 class Slot(IntEnum):
-    """Where a value goes."""
+    """Where a value is stored."""
 
     TOPIC = 0  # and its length
     VERSION = 2  # and its length
@@ -51,7 +51,7 @@ class Slot(IntEnum):
 SLOTS: Final = 12
 
 DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
-"""By the number that the schema's enum gives them."""
+"""In the order of the schema's enum."""
 
 _SIMPLE: Final = {
     "null": (Op.FIXED, 0),
@@ -80,7 +80,7 @@ _FIXED_BYTES: Final = {"double": 8, "boolean": 1}
 
 
 class _Unusual(Exception):
-    """The values are not where ours are."""
+    """The schema's layout differs from ours."""
 
 
 class _Assembler:
@@ -131,7 +131,7 @@ class _Assembler:
 
     def _union(self, branches: list[Any]) -> None:
         first = self.emit(Op.UNION, 0, len(branches))
-        jumps = [self.emit(Op.JUMP) for _ in branches]  # one for each branch, right after
+        jumps = [self.emit(Op.JUMP) for _ in branches]  # one per branch, right after the UNION
         ends = []
         for jump, branch in zip(jumps, branches, strict=True):
             self.rows[jump][1] = len(self.rows)
@@ -142,13 +142,13 @@ class _Assembler:
         self.rows[first][1] = first + 1
 
 
-_DEEP: Final = ("", "")  # inside an array, a map or a union: nothing is taken there
+_DEEP: Final = ("", "")  # inside an array, a map or a union: no value is stored from there
 
 
 def build_program(parsed: AvroSchema) -> NDArray[np.int64] | None:
     """The program for a parsed writer's schema, int64 ``[n, 3]``: op, a, b.
 
-    None when it has to be read by the reference decoder.
+    None if the reference decoder must read its records.
     """
     assembler = _Assembler()
     try:

@@ -1,7 +1,7 @@
-"""Scores to Avro, a whole batch at a time.
+"""Encodes scores as Avro, a whole batch at a time.
 
-The fixed part of every record is written by a compiled loop; the few flagged records get their
-reasons and context from Python, as bytes made beforehand.
+A compiled loop writes the fixed part of every record. The reasons and context of the few flagged
+records are encoded beforehand and passed to the loop as bytes.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from schemas.avro.write_kernel import write_contexts, write_scores
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
 
-_MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10, 3 doubles, enum, booleans, indices
-_MAX_CONTEXT_BYTES: Final = 256  # 14 fields of up to 11 beside their texts, the time, indices
+_MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10 bytes, 3 doubles, enum, booleans, indices
+_MAX_CONTEXT_BYTES: Final = 256  # without texts: 14 fields of up to 11 bytes, the time, indices
 
 ReasonLike = tuple[str, str | None, float]
 
@@ -58,9 +58,9 @@ def encode_scores(
 ) -> list[bytes]:
     """Fraud scores as framed Avro, one value for each transaction of the batch.
 
-    ``head`` is the framing; ``reasons`` has the flagged rows, which also get their context;
-    ``thresholds`` are (review, block); ``scored_at`` is epoch milliseconds; ``topic``,
-    ``partitions`` and ``offsets`` are the input coordinates.
+    ``head`` is the framing. ``reasons`` has the flagged rows, which also get their context.
+    ``thresholds`` are (review, block). ``scored_at`` is in epoch milliseconds. ``topic``,
+    ``partitions`` and ``offsets`` are the source coordinates.
     """
     n = len(batch)
     if n == 0:
@@ -117,22 +117,22 @@ def _reasons(reasons: Sequence[ReasonLike]) -> bytes:
 
 @cache
 def _name(feature: str) -> bytes:
-    return _string(feature)  # there are some hundred names, and five in each flagged record
+    return _string(feature)  # a few hundred names, five in each flagged record
 
 
 @cache
 def _length(size: int) -> bytes:
-    return varint(size)  # of a shown value: some hundred at most
+    return varint(size)  # the lengths of shown values: at most a few hundred
 
 
 @cache
 def _context_plan() -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
-    """For each field of the context after the time: whether it is a text, and which column."""
+    """For each field of the context after the time: whether it is text, and its column."""
     fields = load_schema("fraud_score")["fields"]
     record = next(f["type"][1] for f in fields if f["name"] == "context")
     names = [f["name"] for f in record["fields"]]
     if names[0] != TIME:
-        raise AssertionError("the context begins with the time")
+        raise AssertionError("the context must start with the time")
     places = [
         (n in TEXT_INDEX, TEXT_INDEX[n] if n in TEXT_INDEX else NUMBER_INDEX[n]) for n in names[1:]
     ]
@@ -142,7 +142,7 @@ def _context_plan() -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
 def _contexts(
     batch: TransactionBatch, flagged: Iterable[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The contexts of the flagged rows one after the other, and for each row where they end."""
+    """The concatenated contexts of the flagged rows, and the end of each row's context."""
     ends = np.zeros(len(batch), np.int64)
     rows = np.array(sorted(flagged), np.int64)
     is_text, columns = _context_plan()

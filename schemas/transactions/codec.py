@@ -1,4 +1,4 @@
-"""Transactions between bytes and columns, in every wire format."""
+"""Decodes transactions from every wire format to columns, and encodes them."""
 
 from __future__ import annotations
 
@@ -52,44 +52,44 @@ _MESSAGES: Final = {
     avro_kernel.INFINITE: "{} is infinite",
 }
 _INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
-_PADDING: Final = bytes(4096)  # so that the last records, too, are read in runs
-_MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies has no end of them
-_AMOUNT_FIELD: Final = -2  # the kernel's word for "the amount, wherever it was to come from"
+_PADDING: Final = bytes(4096)  # so that the last records are read in runs too
+_MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies schemas has no limit
+_AMOUNT_FIELD: Final = -2  # the kernel's code for "the amount, whichever field it is"
 
 
 class _Group(NamedTuple):
-    """Which records of a batch share a writer's schema and a length of framing."""
+    """The records of a batch that share a writer's schema and a framing length."""
 
     writer: int
     body_start: int
 
 
 class _Reference(NamedTuple):
-    """Both sides of a resolution, as the reference decoder wants them."""
+    """Writer's and reader's schema for the reference decoder."""
 
     writer: AvroSchema
     reader: AvroSchema
 
 
 class _Writer(NamedTuple):
-    """What became of one writer's schema: a plan, the reference decoder, or a refusal."""
+    """How records of one writer's schema are decoded: a plan, the reference decoder, or not."""
 
-    schema: AvroSchema  # held, so that its identity stays its own
+    schema: AvroSchema  # kept alive, so that its id is not reused
     way: DecodePlan | _Reference | UnreadableSchema
 
 
 class TransactionDecoder:
-    """Decodes whole batches of records; holds the plans of the writers met so far."""
+    """Decodes whole batches of records; keeps the plans of the writers seen so far."""
 
     def __init__(self, resolver: SchemaResolver) -> None:
         self._resolver = resolver
         self._writers: dict[int, _Writer] = {}
 
     def decode(self, values: Sequence[bytes | None], headers: Sequence[Headers]) -> Decoded:
-        """Records to columns; a bad one becomes a rejection and its neighbours go on.
+        """Decode records to columns; an invalid record becomes a rejection.
 
-        Whatever the resolver raises beside ``UnknownSchema`` (a registry that does not answer)
-        goes through: then nothing is decided about any record.
+        Any error of the resolver other than ``UnknownSchema`` (such as a registry that does not
+        answer) propagates: it says nothing about the records.
         """
         if len(self._writers) > _MAX_WRITERS:
             self._writers.clear()
@@ -127,12 +127,12 @@ class TransactionDecoder:
         spans: Spans,
         rejections: list[Rejection],
     ) -> tuple[dict[_Group, list[int]], list[int]]:
-        """Rows by group, and those of JSON; what has no framing becomes a rejection."""
+        """Rows by group, and the JSON rows; a record without known framing becomes a rejection."""
         groups: dict[_Group, list[int]] = {}
         json_rows: list[int] = []
         todo = np.ones(len(values), np.bool_)
         for alike in alike_frames(headers, joined, spans):
-            with suppress(_Refused):  # then each of them is told so, below
+            with suppress(_Refused):  # each record of the group is rejected below
                 group = self._frame(values[alike[0]], None)
                 if group is not None:
                     groups.setdefault(group, []).extend(alike.tolist())
@@ -166,8 +166,8 @@ class TransactionDecoder:
         return _Group(self._writer_key(found.schema), found.body_start)
 
     def _writer_key(self, schema: AvroSchema) -> int:
-        # Resolvers hand out the same object for the same schema, and it is kept here, so its
-        # identity names it. A refusal is kept too: planning again for each record is slow.
+        # Resolvers return the same object for the same schema, and it is kept alive here, so its
+        # id identifies it. A refusal is kept too: planning again for each record is slow.
         key = id(schema)
         if key not in self._writers:
             self._writers[key] = _Writer(schema, _way(schema))
@@ -185,8 +185,8 @@ def _way(schema: AvroSchema) -> DecodePlan | _Reference | UnreadableSchema:
 
 
 def _reference(writer: AvroSchema) -> _Reference:
-    # Under the writer's name: the reference decoder compares it, and it cannot change what the
-    # fields mean.
+    # With the writer's name: the reference decoder compares names, and the name cannot change the
+    # meaning of the fields.
     ours = {**plain_types(load_schema("transaction")), "name": writer["name"], "namespace": ""}
     return _Reference(writer, fastavro.parse_schema(ours))
 
@@ -265,14 +265,14 @@ def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
 def _decode_by_reference(
     joined: bytes, bodies: Iterable[tuple[int, int, int]], by: _Reference, reader: RowReader
 ) -> Iterable[Rejection]:
-    """Record by record (row, begin, end) through fastavro: for writers whose schema is nested."""
+    """Decode record by record (row, begin, end) with fastavro, for nested writers' schemas."""
     for row, begin, end in bodies:
         body = io.BytesIO(joined[begin:end])
         try:
             record = fastavro.schemaless_reader(body, by.writer, by.reader)
-        except Exception as error:  # untrusted bytes raise anything there
+        except Exception as error:  # fastavro raises any exception type for untrusted bytes
             why = str(error).partition(" from <_io.")[0] or type(error).__name__  # no addresses
-            yield Rejection(row, Stage.DECODE, f"not readable by its schema: {why}"[:300])
+            yield Rejection(row, Stage.DECODE, f"cannot be read with its schema: {why}"[:300])
             continue
         if body.read(1):
             yield Rejection(row, Stage.DECODE, _MESSAGES[avro_kernel.TRAILING])
@@ -299,18 +299,18 @@ def _first_fault(row: int, faults: Sequence[tuple[str | None, str, Stage]]) -> I
 
 
 def encode_transactions(batch: TransactionBatch, schema_id: int | None = None) -> list[bytes]:
-    """Each transaction as Avro: Confluent framing with a schema id, single-object without."""
+    """Each transaction as Avro: Confluent framing with a schema id, else single-object."""
     head = prefix(schema_fingerprint(load_schema("transaction")), schema_id)
     return encode_avro(batch, head)
 
 
 def encode_transactions_json(batch: TransactionBatch) -> list[bytes]:
-    """Each transaction as a JSON object without its missing columns."""
+    """Each transaction as a JSON object, without missing columns."""
     return encode_json(batch)
 
 
 def schema_text(contract: str) -> str:
-    """A contract's schema as it is registered."""
+    """A contract's schema as registered."""
     return json.dumps(load_schema(contract))
 
 

@@ -14,10 +14,10 @@ _MAX_BINS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What a version's metadata says of its scores; what it does not say is not judged.
+    """What a version's metadata says about its scores; what it leaves out is not judged.
 
-    ``edges`` are the inner bounds of the bins, a bound belonging to the bin above it; ``shares``
-    sum to 1; ``rows`` is how many rows they were counted on.
+    ``edges`` are the inner bounds of the bins; a bound belongs to the bin above it. ``shares``
+    sum to 1. ``rows`` is the number of rows they were counted on.
     """
 
     edges: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
@@ -26,13 +26,13 @@ class Reference:
     flag_rate: float | None = None
 
     def count(self, scores: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Scores in each bin."""
+        """The number of scores in each bin."""
         bins = np.searchsorted(self.edges, scores, side="right")
         return np.bincount(bins, minlength=len(self.edges) + 1)
 
 
 def read_reference(metadata: Mapping[str, Any]) -> Reference:
-    """The reference in a version's metadata, as far as it is there and makes sense."""
+    """The reference in a version's metadata, without the parts that are absent or invalid."""
     rate = _path(metadata, "metrics", "test", "review", "share")
     if rate is None:
         rate = _path(metadata, "thresholds", "flagged_share")

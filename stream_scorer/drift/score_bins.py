@@ -1,8 +1,8 @@
-"""How far live scores are from those the model was tested on, counted so that anyone can tell.
+"""Live scores counted into the bins of the reference histogram, to measure their drift.
 
 Each batch is counted into the bins of its version's reference histogram: one ``searchsorted`` over
-some nine edges, about 30 microseconds for 2,000 scores. What follows from the counts (the
-population stability index over any window and any number of pods) is left to whoever scrapes.
+about nine edges, about 30 microseconds for 2,000 scores. Prometheus computes the rest from the
+counts: the population stability index over any window and any number of pods.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from stream_scorer.drift.reference import Reference
 
 
 class ScoreBins:
-    """Scores by bin of the reference of the version that scores now; one thread counts."""
+    """Scores by reference bin, for the version that scores now. Only one thread may count."""
 
     def __init__(self) -> None:
         self._version: str | None = None
@@ -22,9 +22,10 @@ class ScoreBins:
         self._counts = np.zeros(1, np.int64)
 
     def count(self, version: str, reference: Reference | None, scores: NDArray[np.float64]) -> None:
-        """Count a batch that ``version`` scored, whose reference this is.
+        """Count a batch that ``version`` scored; ``reference`` is that version's.
 
-        The first batch of a version decides; without a reference its batches are not counted.
+        The reference passed with a version's first batch is used for all its batches. A batch
+        without a reference is not counted.
         """
         if version != self._version:
             if reference is None:
@@ -35,9 +36,9 @@ class ScoreBins:
             self._counts += self._reference.count(scores)
 
     def figures(self) -> tuple[str, list[int], list[float]] | None:
-        """The version, its scores by bin, and the share expected in each; None without any."""
+        """The version, its scores by bin, and each bin's expected share; None before any batch."""
         version, reference, counts = self._version, self._reference, self._counts
-        # Another thread may be changing the version: what does not fit together is not shown.
+        # The counting thread may be changing the version: skip values that do not fit together.
         if version is None or not reference.rows or len(counts) != len(reference.shares):
             return None
         return version, counts.tolist(), reference.shares.tolist()

@@ -1,1 +1,1 @@
-"""The one feature code."""
+"""The feature code that the trainer and the scorer share."""

@@ -1,14 +1,15 @@
-"""Which features there are, and how each is made from a transaction's columns.
+"""The list of features, and how each is computed from a transaction's columns.
 
 Kinds of features, in the order of the matrix:
 
-* every number column as it is (identifiers of the event such as the time offset are none);
-* every text column as a code by the training vocabulary: 0 for the most frequent level on,
-  -1 for a level that was rare or unseen in training, NaN for missing;
+* every number column unchanged (identifiers of the event, such as the time offset, are not
+  features);
+* every text column as a code from the training vocabulary: 0 for the most frequent level, 1 for
+  the next, and so on; -1 for a level that was rare or unseen in training, NaN for missing;
 * frequency encodings of high-cardinality columns and pairs: the share of training rows with
   the same value; 0 for unseen, NaN for missing;
-* derived from the amount and the time; all of them exact in IEEE-754 arithmetic, so that no
-  machine and no path computes another value.
+* features derived from the amount and the time. All of them are exact in IEEE-754 arithmetic, so
+  every machine and every code path computes the same value.
 
 Trees do not change under a monotone transform of a feature, so there is no logarithm here.
 """
@@ -23,7 +24,7 @@ from typing import Final
 from schemas.contracts import AMOUNT, NUMBER_COLUMNS, TEXT_COLUMNS
 
 FEATURES_VERSION: Final = 1
-"""Raised whenever the same name starts to mean another value."""
+"""Increase this whenever the value behind a feature name changes."""
 
 FREQUENCY_NUMBERS: Final = ("card1", "card2", "card3", "card5", "addr1", "addr2")
 FREQUENCY_TEXTS: Final = (
@@ -36,7 +37,7 @@ FREQUENCY_TEXTS: Final = (
 )
 FREQUENCY_PAIRS: Final = (("card1", "addr1"), ("card1", "card5"), ("card2", "addr1"))
 AMOUNT_BY: Final = ("card1", "addr1")
-"""Keys by which an amount is compared with the mean amount of the training rows."""
+"""The keys of mean amounts: an amount is compared with the training rows' mean for its key."""
 
 DERIVED: Final = (
     "amount_cents",
@@ -50,7 +51,7 @@ DERIVED: Final = (
 
 @cache
 def feature_names() -> tuple[str, ...]:
-    """Names of the features, in the order of the matrix's columns."""
+    """The feature names, in the order of the matrix's columns."""
     return (
         *NUMBER_COLUMNS,
         *TEXT_COLUMNS,
@@ -63,6 +64,6 @@ def feature_names() -> tuple[str, ...]:
 
 @cache
 def feature_fingerprint() -> str:
-    """Digest of names, order and meaning; a bundle made for another one is refused."""
+    """Digest of names, order and meaning; a bundle built for another digest is refused."""
     text = json.dumps([FEATURES_VERSION, feature_names()])
     return hashlib.sha256(text.encode()).hexdigest()

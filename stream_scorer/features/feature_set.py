@@ -1,4 +1,4 @@
-"""The one feature code: fitted once, in the trainer, and applied everywhere."""
+"""The feature set: fitted once, in the trainer, and applied everywhere."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from stream_scorer.features.tables import (
 )
 
 DEFAULT_MIN_COUNT: Final = 20
-"""A level seen fewer times in training teaches nothing: it becomes "other"."""
+"""A level seen fewer times in training is too rare to learn from: it becomes "other"."""
 
 _OTHER: Final = -1.0  # code of a level that was rare or unseen in training
 _MAX_LEVEL_BYTES: Final = 256  # a longer string is never a level; it is "other"
-_MAX_LEVELS_BYTES: Final = 64 * 1024 * 1024  # of all columns' levels; some ten thousand are usual
-_MAX_ENTRIES: Final = 1_000_000  # of all tables, some 200 bytes each; 100,000 are usual
+_MAX_LEVELS_BYTES: Final = 64 * 1024 * 1024  # of all columns' levels; tens of thousands are usual
+_MAX_ENTRIES: Final = 1_000_000  # of all tables, about 200 bytes each; 100,000 are usual
 
 Levels = dict[str, int]
 Counts = dict[str, list[Any]]
@@ -58,7 +58,7 @@ class FeatureSet:
         levels: text column → level → count in training (all levels seen).
         counts: number column or pair ``a|b`` → [first values, second values, counts].
         means: number column → [values, mean amounts].
-        min_count: fewer than this is "other".
+        min_count: a level seen fewer times than this is "other".
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class FeatureSet:
 
     @classmethod
     def fit(cls, batch: TransactionBatch, min_count: int = DEFAULT_MIN_COUNT) -> FeatureSet:
-        """Learn vocabularies, shares and mean amounts from the training rows alone."""
+        """Learn vocabularies, shares and mean amounts from the training rows."""
         numbers = batch.numbers
         levels = {
             name: dict(_count_levels(batch, column).most_common())
@@ -116,7 +116,7 @@ class FeatureSet:
     def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
         """The feature matrix, float64 ``[n, len(names)]``, C order.
 
-        A row's features depend on that row and the fitted state alone.
+        A row's features depend only on that row and the fitted state.
         """
         out = np.empty((len(batch), len(feature_names())))
         t = self._tables
@@ -140,13 +140,13 @@ class FeatureSet:
         return out
 
     def level(self, column: str, code: float) -> str | None:
-        """The text a code of a text column stands for; None for "other" and missing."""
+        """The level behind a text column's code; None for "other" and missing."""
         if not code >= 0:
             return None
         return self._vocabularies[column][int(code)]
 
     def state(self) -> dict[str, Any]:
-        """The fitted state as plain data; :meth:`from_state` gives an equal feature set."""
+        """The fitted state as plain data; :meth:`from_state` restores an equal feature set."""
         return {
             "rows": self.rows,
             "levels": self.levels,
@@ -157,21 +157,21 @@ class FeatureSet:
 
     @classmethod
     def from_state(cls, state: Any) -> FeatureSet:
-        """The inverse of :meth:`state`; builds the tables at once, so that bad state shows.
+        """The inverse of :meth:`state`; builds the tables at once, so that bad state fails here.
 
         Raises:
-            ValueError: the state is not one, or its tables would take too much memory.
+            ValueError: the state is invalid, or its tables would take too much memory.
         """
         try:
             features = cls(**state)
             features.check_size()
             _ = features._tables, features._vocabularies
         except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
-            raise ValueError(f"not the state of a feature set: {error!r}") from error
+            raise ValueError(f"not a valid state of a feature set: {error!r}") from error
         return features
 
     def check_size(self) -> None:
-        """That a loader would take this state; a dict or list under many names counts each time.
+        """Check that a loader would accept this state; a shared dict or list counts each time.
 
         Raises:
             ValueError: its tables would take too much memory.
@@ -179,10 +179,10 @@ class FeatureSet:
         entries = sum(len(levels) for levels in self.levels.values())
         entries += sum(len(column[0]) for column in (*self.counts.values(), *self.means.values()))
         if entries > _MAX_ENTRIES:
-            raise ValueError(f"{entries} levels and counts, more than {_MAX_ENTRIES}")
+            raise ValueError(f"{entries} levels and counts; the limit is {_MAX_ENTRIES}")
         size = sum(sum(map(len, levels)) for levels in self.levels.values())
         if size > _MAX_LEVELS_BYTES:
-            raise ValueError(f"levels of {size} characters, more than {_MAX_LEVELS_BYTES}")
+            raise ValueError(f"levels with {size} characters; the limit is {_MAX_LEVELS_BYTES}")
 
     @cached_property
     def _vocabularies(self) -> dict[str, list[str]]:
@@ -221,10 +221,10 @@ class FeatureSet:
 
 
 def _column(values: Any, length: int | None = None) -> NDArray[np.float64]:
-    """One column of a table; the compiled loops check no bounds, so its length is checked here."""
+    """One column of a table. Its length is checked here: the compiled loops check no bounds."""
     column = np.array(values, np.float64)
     if column.ndim != 1 or length not in (None, len(column)):
-        raise ValueError("columns of a table differ in length")
+        raise ValueError("the columns of a table differ in length")
     return column
 
 
@@ -240,7 +240,7 @@ def _by_bits(
 
 
 def _present(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Adding 0.0 turns -0.0 into 0.0: equal numbers must have equal bits.
+    # Adding 0.0 turns -0.0 into 0.0, so that equal numbers have equal bits.
     return column[~np.isnan(column)] + 0.0
 
 

@@ -1,10 +1,10 @@
-"""The compiled loops: columns to the feature matrix, one row after the other, and look-ups.
+"""The compiled loops: columns to the feature matrix, row by row, and table look-ups.
 
-All in one file, since numba compiles a function anew when its own file has changed, and never
-when only a function it calls from elsewhere has.
+They are in one file because numba recompiles a function only when the function's own file changed,
+not when a function it calls in another file changed.
 
-Only additions, divisions and comparisons of IEEE-754 doubles, in a fixed order and without
-fast-math: every machine and every batch size gives the same bits.
+They use only additions, divisions and comparisons of IEEE-754 doubles, in a fixed order and
+without fast-math: every machine and every batch size gives the same bits.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _MIX_FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
 _MIX_SECOND: Final = np.uint64(0xC4CEB9FE1A85EC53)
 _MIX_SHIFT: Final = np.uint64(33)
 
-# Positions are unsigned: a signed one is checked for being negative at each access, as Python's
-# indexing wants it, which costs more than the access.
+# Positions are unsigned: a signed position is checked for being negative at each access (Python's
+# indexing rule), which costs more than the access itself.
 _U0, _U1, _U2, _U3, _U8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(3), np.uint64(8)
 _LOW_HALF: Final = np.uint64(0xFFFFFFFF)
 _HALF_BITS: Final = np.uint64(32)
@@ -33,10 +33,10 @@ _HALF_BITS: Final = np.uint64(32)
 
 @compiled
 def word_at(data: Any, start: Any, length: Any) -> Any:
-    """Up to eight bytes from ``start`` on as a little-endian word, zeros after the last."""
+    """Up to eight bytes from ``start`` on as a little-endian word, padded with zeros."""
     word = _U0
     if start + _U8 <= np.uint64(data.shape[0]):
-        for k in range(8):  # the compiler makes one load of it
+        for k in range(8):  # compiles to one load
             word |= np.uint64(data[start + np.uint64(k)]) << np.uint64(8 * k)
         if length < _U8:
             word &= (_U1 << (_U8 * length)) - _U1
@@ -61,8 +61,8 @@ def hash_text(data: Any, start: Any, length: Any, word: Any) -> Any:
 def hash_bits(first: Any, second: Any) -> Any:
     """One or two words (second 0 when there is one) through MurmurHash3's 64-bit finalizer.
 
-    Small whole numbers differ in a double's high bits only, and a slot is the hash's low bits:
-    without the shift before and between the multiplications they would all share a few slots.
+    Small integers differ only in a double's high bits, and a slot is the hash's low bits. Without
+    the shifts before and between the multiplications they would share a few slots.
     """
     h = first ^ (second * _PRIME)
     h = (h ^ (h >> _MIX_SHIFT)) * _MIX_FIRST
@@ -72,7 +72,7 @@ def hash_bits(first: Any, second: Any) -> Any:
 
 @compiled
 def find_text(tables: Any, table: int, data: Any, start: Any, length: Any) -> Any:
-    """Row of a string in one of the tables; without one, that of an empty slot."""
+    """Row of a string in one of the tables; the row of an empty slot if it is not there."""
     word = word_at(data, start, length)
     mask = tables.mask[table]
     slot = hash_text(data, start, length, word) & mask
@@ -95,7 +95,7 @@ def find_text(tables: Any, table: int, data: Any, start: Any, length: Any) -> An
 
 @compiled
 def find_number(tables: Any, table: int, first: Any, second: Any) -> Any:
-    """Row of a number (or pair) in one of the tables; without one, that of an empty slot."""
+    """Row of a number (or pair) in one of the tables; the row of an empty slot if not there."""
     mask = tables.mask[table]
     slot = hash_bits(first, second) & mask
     while True:
@@ -109,7 +109,7 @@ def find_number(tables: Any, table: int, first: Any, second: Any) -> Any:
 
 @compiled
 def fill_numbers(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
-    """Put the values under their words into an empty table that has room for all of them."""
+    """Insert the values under their words into an empty table that has room for all of them."""
     mask = tables.mask[table]
     for i in range(values.shape[0]):
         slot = hash_bits(first[i], second[i]) & mask
@@ -124,7 +124,7 @@ def fill_numbers(tables: Any, table: int, first: Any, second: Any, values: Any) 
 
 @compiled
 def fill_texts(tables: Any, table: int, at: Any, length: Any, codes: Any, shares: Any) -> None:
-    """Put codes and shares under the strings ``keys[at : at + length]`` into an empty table."""
+    """Insert codes and shares under the strings ``keys[at : at + length]`` into an empty table."""
     mask = tables.mask[table]
     for i in range(codes.shape[0]):
         word = word_at(tables.keys, at[i], length[i])
@@ -158,14 +158,15 @@ def build_features(
 ) -> None:
     """Fill ``out`` ``[n, features]``.
 
-    ``texts`` are the tables of the text columns; ``frequency_texts`` the text columns that get
-    a share. ``counts`` are tables of single numbers and pairs: table ``t`` is keyed by number
-    columns ``count_first[t]`` and ``count_second[t]`` (-1: none), those with one key first.
-    ``means`` likewise by ``mean_keys``. ``emails`` are the two text columns to compare.
+    ``texts`` are the tables of the text columns; ``frequency_texts`` are the text columns that
+    also get their share. ``counts`` are tables of single numbers and pairs: table ``t`` is keyed
+    by number columns ``count_first[t]`` and ``count_second[t]`` (-1: none); tables with one key
+    come first. ``means`` are keyed by ``mean_keys``. ``emails`` are the two text columns to
+    compare.
     """
     n_numbers = numbers.shape[1]
     n_texts = lengths.shape[1]
-    n_single = np.int64(np.sum(count_second < 0))  # those with one key come first
+    n_single = np.int64(np.sum(count_second < 0))  # tables with one key come first
     shares = np.empty(n_texts)
     cells = out.reshape(-1)
     for r in range(out.shape[0]):

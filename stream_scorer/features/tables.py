@@ -1,7 +1,7 @@
 """Hash tables that a compiled loop can read: strings and doubles to doubles.
 
-Open addressing with linear probing, at most half full. The arrays of all tables of one kind
-lie one behind the other; ``base[t]`` and ``mask[t]`` find table ``t``.
+Open addressing with linear probing, at most half full. The slots of all tables of one kind are
+concatenated; ``base[t]`` and ``mask[t]`` locate table ``t``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from stream_scorer.features.kernel import fill_numbers, fill_texts
 class TextTables(NamedTuple):
     """Tables from strings to two doubles each (code and share).
 
-    A slot is one row of ``words`` (32 bytes, half a cache line): the first eight bytes of its
-    key, the length plus one with the key's place in ``keys`` above (0: empty), code, share.
-    ``values`` is the same memory as doubles. An empty slot says what an unknown string gets.
+    A slot is one row of ``words`` (32 bytes, half a cache line): the first eight bytes of the key;
+    in the low half its length plus one (0: empty slot) and in the high half its position in
+    ``keys``; code; share. ``values`` is the same memory as doubles. An empty slot holds the values
+    for an unknown string.
     """
 
     base: NDArray[np.uint64]
@@ -34,7 +35,7 @@ class NumberTables(NamedTuple):
     """Tables from one or two doubles (by their bits) to a double.
 
     A slot is one row of ``words``: first key, second key, 1 if it is used, value. ``values`` is
-    the same memory as doubles. An empty slot says what an unknown number gets.
+    the same memory as doubles. An empty slot holds the value for an unknown number.
     """
 
     base: NDArray[np.uint64]
@@ -79,7 +80,7 @@ def build_number_tables(
 def _empty(
     entries: Sequence[int],
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
-    """Base and mask of tables for so many entries, and their slots as words and as doubles."""
+    """Base and mask of tables for these numbers of entries, and the slots as words and doubles."""
     sizes = np.array([_size(n) for n in entries], np.uint64)
     words = np.zeros((int(sizes.sum()), 4), np.uint64)
     base = np.cumsum(sizes, dtype=np.uint64) - sizes

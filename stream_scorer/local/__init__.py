@@ -1,1 +1,1 @@
-"""What runs on the user's own machine: the embedded broker and the demo."""
+"""Tools for one machine: the embedded broker and the demo."""

@@ -1,7 +1,7 @@
-"""The JVM's ahead-of-time cache for the embedded broker: starts in a third of the time.
+"""The JVM's ahead-of-time cache for the embedded broker, which then starts three times as fast.
 
-It is bound to this machine's JVM and class path, so it is built here, beside the jars, by a
-training run; nothing builds it unasked. Run as ``python -m stream_scorer.local.aot``.
+The cache depends on the machine's JVM and class path, so a training run builds it locally, beside
+the jars. It is built only on request: ``python -m stream_scorer.local.aot``.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _RECORDS: Final = 200
 
 
 def build_aot_cache() -> Path:
-    """Train on a temporary broker and write the cache, unless it is there; its path.
+    """Train on a temporary broker and write the cache, unless it exists; returns its path.
 
     Takes about 30 s of one core; a concurrent call waits for the first. Call it from the main
     thread (see :func:`stream_scorer.runtime.processes.start_child`).
 
     Raises:
-        UsageError: no Java or no jars.
+        UsageError: Java or the jars are missing.
         FatalError: the broker did not start.
-        ScorerError: the JVM wrote no cache.
+        ScorerError: the JVM did not write a cache.
     """
     target = aot_cache_path(ensure_jars())
-    with file_lock(target.with_suffix(".lock"), "builds the AOT cache"):
+    with file_lock(target.with_suffix(".lock"), "is building the AOT cache"):
         if target.exists():
             return target
         part = target.with_suffix(".part")
@@ -49,19 +49,19 @@ def build_aot_cache() -> Path:
             _exercise(broker.settings)
             broker.stop(WRITE_TIMEOUT_SECONDS)
         finally:
-            broker.kill()  # after a failure at once: an ordered stop would write the cache first
+            broker.kill()  # after a failure: a clean shutdown would first write the cache
             broker.close()
         if not part.exists():
-            raise ScorerError(f"the JVM wrote no AOT cache {target}")
-        part.replace(target)  # under its final name it is whole
+            raise ScorerError(f"the JVM did not write the AOT cache {target}")
+        part.replace(target)  # a file with the final name is always complete
     return target
 
 
 def start_building_aot_cache() -> subprocess.Popen[bytes] | None:
-    """Build it in a process of its own; None if it is there already.
+    """Build the cache in a separate process; None if it already exists.
 
-    The caller owns the process: terminate it or wait for it before ending. A build that was
-    terminated leaves nothing that a start would use.
+    The caller owns the process and must terminate it or wait for it. A terminated build leaves no
+    file that a broker would use.
     """
     if aot_cache_path(ensure_jars()).exists():
         return None
@@ -75,7 +75,7 @@ def start_building_aot_cache() -> subprocess.Popen[bytes] | None:
 
 
 def _exercise(settings: KafkaSettings) -> None:
-    """A topic, a txn and a group: what every start after this one will need quickly."""
+    """Use a topic, a transaction and a group: the code that every later start must run fast."""
     admin = open_admin(settings)
     create_topics(admin, {"training": {}}, partitions=12, replication_factor=1)
     producer = open_producer(settings, **{"transactional.id": f"training-{uuid.uuid4()}"})

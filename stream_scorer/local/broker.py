@@ -1,6 +1,7 @@
-"""A real Apache Kafka on this machine, from PyPI packages alone: for tests, demo and development.
+"""A real Apache Kafka on this machine, from PyPI packages only: for tests, demo and development.
 
-One node, loopback only, no security. It survives kill -9 without losing what was committed.
+One node, on the loopback interface, without security. It survives kill -9 without losing committed
+records.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
 
-START_TIMEOUT_SECONDS: Final = 180.0  # 1-5 s are usual; the wait ends early if the JVM does
-STOP_TIMEOUT_SECONDS: Final = 10.0  # 0.3-0.8 s are usual; Kafka's own limit is five minutes
+START_TIMEOUT_SECONDS: Final = 180.0  # usually 1-5 s; the wait ends early if the JVM exits
+STOP_TIMEOUT_SECONDS: Final = 10.0  # usually 0.3-0.8 s; Kafka's own limit is five minutes
 _PORT_ATTEMPTS: Final = 5
 _PORT_TAKEN: Final = re.compile(r"Socket server failed to bind|Address already in use")
 _FOLDER_TAKEN: Final = re.compile(r"Failed to acquire lock on file")
@@ -46,20 +47,20 @@ class EmbeddedBroker:
     """One Kafka process with its data below ``folder``.
 
     As a context manager it starts on entry and stops on exit. Start it from the main thread: on
-    Linux it then ends with this process even if that is killed
+    Linux it then ends when this process ends, even by kill -9
     (:func:`stream_scorer.runtime.processes.start_child`).
 
     Args:
-        folder: configuration, log and data, kept; None: a temporary one, removed on exit from the
-            context (or by :meth:`close`).
-        port: 0 takes a free port at the first start. A restart always keeps the port.
-        log_level: of ``broker.log`` in the folder.
-        properties: broker settings on top of :data:`stream_scorer.local.node.NODE_PROPERTIES`.
-        heap_mib: the JVM's heap.
-        jvm_flags: more flags for the JVM.
-        use_aot_cache: start with the AOT cache if there is one (three times as fast).
-        listeners: more of them, name → security protocol (``SASL_SSL``, …); what they need beside
-            goes into ``properties``. :meth:`bootstrap_of` says where they are.
+        folder: the folder for configuration, log and data, which is kept; None: a temporary
+            folder, removed on exit from the context (or by :meth:`close`).
+        port: the port for clients; 0 picks a free port at the first start. Restarts keep the port.
+        log_level: the level of ``broker.log`` in the folder.
+        properties: broker settings added to :data:`stream_scorer.local.node.NODE_PROPERTIES`.
+        heap_mib: the size of the JVM's heap.
+        jvm_flags: further JVM flags.
+        use_aot_cache: start with the AOT cache if it exists (three times as fast).
+        listeners: further listeners, name → security protocol (``SASL_SSL``, …). Their other
+            settings go into ``properties``. :meth:`bootstrap_of` returns their addresses.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class EmbeddedBroker:
 
     @property
     def port(self) -> int:
-        """The port clients use; 0 before the first start with a free port."""
+        """The port for clients; 0 before the first start if it is picked then."""
         return self._port
 
     @property
@@ -116,7 +117,7 @@ class EmbeddedBroker:
         """``127.0.0.1:port`` of a further listener, the same after every restart.
 
         Raises:
-            LookupError: there is none of this name, or the broker was not started.
+            LookupError: there is no such listener, or the broker was not started.
         """
         for one in self._listeners:
             if one.name == listener:
@@ -125,15 +126,15 @@ class EmbeddedBroker:
 
     @property
     def settings(self) -> KafkaSettings:
-        """How clients reach this broker, independent of the environment."""
+        """Client settings for this broker, independent of the environment."""
         return plain_settings(self.bootstrap_servers)
 
     @property
     def folder(self) -> Path:
-        """Where configuration, ``broker.log`` and data are.
+        """The folder with the configuration, ``broker.log`` and the data.
 
         Raises:
-            RuntimeError: it is temporary and the broker was not started yet.
+            RuntimeError: the folder is temporary and the broker was not started yet.
         """
         if self._folder is None:
             raise RuntimeError("the broker was not started")
@@ -144,7 +145,7 @@ class EmbeddedBroker:
         """The process id of the JVM.
 
         Raises:
-            RuntimeError: it was not started, or was stopped.
+            RuntimeError: the broker is not running.
         """
         if self._process is None:
             raise RuntimeError("the broker is not started")
@@ -152,24 +153,24 @@ class EmbeddedBroker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the process runs."""
+        """Whether the process is running."""
         return self._process is not None and self._process.poll() is None
 
     def start(self, on_progress: Progress | None = None) -> None:
-        """Start and return when a record was produced and acknowledged.
+        """Start the broker; returns once a record was produced and acknowledged.
 
         Args:
-            on_progress: told about each jar if they have to be fetched first.
+            on_progress: called for each jar if the jars must be downloaded first.
 
         Raises:
-            UsageError: no Java, no jars, or the port or the folder is taken.
+            UsageError: Java or the jars are missing, or the port or the folder is in use.
             FatalError: Kafka did not start; the message has the last errors of its log.
         """
         if self.is_alive:
-            raise RuntimeError("the broker runs already")
+            raise RuntimeError("the broker is already running")
         java, jars = find_java(), ensure_jars(on_progress=on_progress)
         if self._port and not is_port_free(self._port):
-            raise UsageError(_port_taken(self._port))
+            raise UsageError(_port_in_use(self._port))
         if self._folder is None:
             self._folder = Path(tempfile.mkdtemp(prefix="stream-scorer-kafka-"))
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -179,7 +180,7 @@ class EmbeddedBroker:
         raise FatalError(f"kafka found no free port in {_PORT_ATTEMPTS} attempts")
 
     def stop(self, timeout: float = STOP_TIMEOUT_SECONDS) -> None:
-        """Shut down in order (SIGTERM), or by SIGKILL after ``timeout`` seconds."""
+        """Shut down cleanly (SIGTERM), or with SIGKILL after ``timeout`` seconds."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -187,20 +188,20 @@ class EmbeddedBroker:
             self._process.wait(timeout)
             self._process = None
         except subprocess.TimeoutExpired:
-            log.warning("kafka did not stop within %.0f s and is killed", timeout)
+            log.warning("kafka did not stop within %.0f s; killing it", timeout)
             self.kill()
 
     def kill(self) -> None:
-        """Kill -9 and wait for the end."""
+        """Send SIGKILL and wait until the process has ended."""
         if self._process is not None:
             if self._process.poll() is None:
-                # with whatever it started itself: a JVM that writes an AOT cache has a child
+                # including its children: a JVM that writes an AOT cache has one
                 os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait(STOP_TIMEOUT_SECONDS)
             self._process = None
 
     def restart(self) -> None:
-        """Start again, after :meth:`kill` or in order, with the same port and data."""
+        """Stop if running, then start again with the same port and data."""
         self.stop()
         self.start()
 
@@ -212,7 +213,7 @@ class EmbeddedBroker:
             self._folder = None
 
     def _start_once(self, java: Path, jars: Sequence[Path]) -> bool:
-        """Start and wait; False when a port was snatched away and another may be tried."""
+        """Start and wait; False if another process took a port, so that a retry may succeed."""
         port, controller_port = self._port or pick_free_port(), pick_free_port()
         if not self._port:  # a restart keeps them
             self._listeners = tuple(
@@ -251,49 +252,49 @@ class EmbeddedBroker:
         written = read_from(self.folder / "broker.log", log_begins)
         if _PORT_TAKEN.search(written):
             if self._port and not is_port_free(self._port):
-                raise UsageError(_port_taken(self._port))
+                raise UsageError(_port_in_use(self._port))
             return False
         raise self._failure(exit_code, written)
 
     def _failure(self, exit_code: int | None, written: str) -> UsageError | FatalError:
         if _FOLDER_TAKEN.search(written):
-            return UsageError(f"another Kafka uses {self.folder}; stop it or give another folder")
+            return UsageError(f"another Kafka uses {self.folder}; stop it or use another folder")
         what = (
             f"kafka did not become ready in {START_TIMEOUT_SECONDS:.0f} s"
             if exit_code is None
-            else f"kafka ended with exit code {exit_code} while starting"
+            else f"kafka exited with code {exit_code} while starting"
         )
-        said = (self.folder / "java.log").read_text(encoding="utf-8", errors="replace")
-        errors = [*last_errors(written), *said.splitlines()[-3:]]
+        java_log = (self.folder / "java.log").read_text(encoding="utf-8", errors="replace")
+        errors = [*last_errors(written), *java_log.splitlines()[-3:]]
         return FatalError("\n  ".join([f"{what} ({self.folder / 'broker.log'})", *errors]))
 
 
 def run_broker(folder: Path | None, port: int) -> int:
-    """``stream-scorer broker``: a broker in the foreground until Ctrl-C or SIGTERM.
+    """``stream-scorer broker``: run a broker in the foreground until Ctrl-C or SIGTERM.
 
     Args:
-        folder: its data, kept; default: ``broker`` in the cache folder.
+        folder: the folder for its data, which is kept; default: ``broker`` in the cache folder.
         port: the port to listen on.
 
     Returns:
-        The exit code: 0 after an ordered stop, 1 if Kafka ended by itself.
+        The exit code: 0 after a clean stop, 1 if Kafka exited unexpectedly.
     """
-    stop_asked = threading.Event()
+    stop_requested = threading.Event()
     handlers = {
-        number: signal.signal(number, lambda *_: stop_asked.set())
+        number: signal.signal(number, lambda *_: stop_requested.set())
         for number in (signal.SIGINT, signal.SIGTERM)
     }
     broker = EmbeddedBroker(folder or cache_folder() / "broker", port=port)
     try:
-        broker.start(on_progress=_say_progress)
-        _say(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.folder}")
-        _say(f"  export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}")
-        _say("stop it with Ctrl-C; the data stays")
-        while not stop_asked.wait(0.2):
+        broker.start(on_progress=_print_progress)
+        _print_line(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.folder}")
+        _print_line(f"  export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}")
+        _print_line("stop with Ctrl-C; the data is kept")
+        while not stop_requested.wait(0.2):
             if not broker.is_alive:
-                _say(f"Kafka ended by itself; see {broker.folder / 'broker.log'}")
+                _print_line(f"Kafka exited unexpectedly; see {broker.folder / 'broker.log'}")
                 return 1
-        _say("stopping")
+        _print_line("stopping")
         return 0
     finally:
         broker.close()
@@ -301,15 +302,15 @@ def run_broker(folder: Path | None, port: int) -> int:
             signal.signal(number, handler)
 
 
-def _say(line: str) -> None:
+def _print_line(line: str) -> None:
     sys.stdout.write(line + "\n")
     sys.stdout.flush()
 
 
-def _say_progress(done: int, total: int) -> None:
+def _print_progress(done: int, total: int) -> None:
     if done % 10 == 0 or done == total:
-        _say(f"fetching Apache Kafka (once): {done} of {total} jars")
+        _print_line(f"downloading Apache Kafka (only once): {done} of {total} jars")
 
 
-def _port_taken(port: int) -> str:
-    return f"port {port} on 127.0.0.1 is taken by another process; stop it or choose another port"
+def _port_in_use(port: int) -> str:
+    return f"another process uses port {port} on 127.0.0.1; stop it or choose another port"

@@ -1,4 +1,4 @@
-"""The embedded broker's log file: the only place where Kafka says why it did not start."""
+"""The embedded broker's log file, the only place where Kafka reports why it did not start."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _EXCEPTION: Final = re.compile(r"(Caused by: )?[\w.$]+(Exception|Error)\b")
 
 
 def last_errors(written: str, limit: int = 6) -> list[str]:
-    """The last ERROR and FATAL lines of a broker's log, each with its exceptions, no stacks."""
+    """The last ERROR and FATAL lines of a broker log, with exceptions but no stack traces."""
     found: list[str] = []
     in_error = False
     for line in written.splitlines():
@@ -24,7 +24,7 @@ def last_errors(written: str, limit: int = 6) -> list[str]:
 
 
 def rotate(path: Path) -> int:
-    """Move a large log aside; the size of what remains, where new lines will begin."""
+    """Rotate a large log; returns the size of the remaining file, where new lines will start."""
     size = path.stat().st_size if path.exists() else 0
     if size > _KEPT_BYTES:
         path.replace(path.with_suffix(".log.1"))
@@ -33,7 +33,7 @@ def rotate(path: Path) -> int:
 
 
 def read_from(path: Path, offset: int) -> str:
-    """What was written after ``offset`` bytes; nothing if there is no log."""
+    """The text written after ``offset`` bytes; empty if there is no log."""
     if not path.exists():
         return ""
     with path.open("rb") as file:

@@ -1,6 +1,6 @@
 """The whole system on this machine: broker, training, scorer, dashboard, a steady stream.
 
-Every part is a process of its own, started as a user would start it; this one only starts,
+Every part is a separate process, started as a user would start it. This process only starts,
 watches and ends them.
 """
 
@@ -29,10 +29,10 @@ from stream_scorer.local.scrape import MetricSample, read_sample
 from stream_scorer.runtime.processes import end_child, start_child
 
 TRAINING_ROWS: Final = 20_000
-STREAM_ROWS: Final = 20_000  # streamed again from the start when more are wanted
+STREAM_ROWS: Final = 20_000  # repeated from the start if more are requested
 TREES: Final = 150
 LEAVES: Final = 31
-BLOCK_PRECISION: Final = 0.6  # a model of a few seconds blocks nothing at the usual 0.9
+BLOCK_PRECISION: Final = 0.6  # a model trained for a few seconds never reaches the default 0.9
 
 _START_SECONDS: Final = 60.0
 _STEP_SECONDS: Final = 300.0
@@ -44,9 +44,13 @@ _LOG_LINES: Final = 15
 
 @dataclass(frozen=True, slots=True)
 class DemoOptions:
-    """``transactions``: how many to stream (None: until told to stop); ``rate`` a second.
+    """The demo's options.
 
-    ``exits``: end after the last one, with an audit and a summary.
+    Attributes:
+        transactions: how many to stream; None: until Ctrl-C.
+        exits: end after the last transaction, with an audit and a summary.
+        rate: transactions per second.
+        port: the dashboard's port.
     """
 
     transactions: int | None = None
@@ -60,9 +64,9 @@ class _Interrupted(Exception):
 
 
 def run_demo(options: DemoOptions) -> int:
-    """Run the demo; 0 if all went well (and, for a bounded run, the audit found nothing)."""
+    """Run the demo; returns 0 on success (which, with ``exits``, includes the audit)."""
     if options.exits and options.transactions is None:
-        raise UsageError("--exit needs --transactions N")
+        raise UsageError("--exit requires --transactions N")
     folder = Path(tempfile.mkdtemp(prefix="stream-scorer-demo-"))
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
@@ -72,18 +76,18 @@ def run_demo(options: DemoOptions) -> int:
         code = demo.run()
         failed = code != 0
     except _Interrupted:
-        _say("\nstopping …")
+        _print_line("\nstopping …")
         code, failed = 0, False
     finally:
-        # From here on a second Ctrl-C must not leave anything running.
+        # A second Ctrl-C during cleanup must not leave anything running.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
         demo.end()
         if failed:
-            _say(f"logs of all processes: {folder / 'logs'}")
+            _print_line(f"logs of all processes: {folder / 'logs'}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
-    _say("nothing is left running")
+    _print_line("all processes have ended")
     if demo.summary is not None:
         print(json.dumps(demo.summary), flush=True)  # noqa: T201 - the command's output
     return code
@@ -93,12 +97,12 @@ def _interrupt(*_: Any) -> None:
     raise _Interrupted
 
 
-def _say(text: str) -> None:
+def _print_line(text: str) -> None:
     print(text, file=sys.stderr, flush=True)  # noqa: T201 - the command's output
 
 
 class _Demo:
-    """The running parts, in the order in which they were started."""
+    """The running processes, in the order in which they were started."""
 
     def __init__(self, options: DemoOptions, folder: Path) -> None:
         self._options = options
@@ -114,7 +118,7 @@ class _Demo:
     def run(self) -> int:
         """Start everything, stream, and report."""
         training = self._folder / "training"
-        self._step("synthetic transactions")
+        self._step("generating synthetic transactions")
         rows = min(self._options.transactions or STREAM_ROWS, STREAM_ROWS)
         synth = self._start("synth", "trainer", "synth", str(training), "--rows",
                             str(TRAINING_ROWS), "--seed", "7")  # fmt: skip
@@ -129,15 +133,15 @@ class _Demo:
                   "--trees", str(TREES), "--leaves", str(LEAVES), "--block-precision",
                   str(BLOCK_PRECISION))  # fmt: skip
         self._finish("synth-stream", more)
-        self._step("scorer and dashboard")
+        self._step("starting scorer and dashboard")
         scorer = self._start("scorer", "stream_scorer", "run")
         address = self._start_dashboard()
         self._wait("scorer", scorer, lambda: _answers(self._url("/readyz")))
-        self._step(f"streaming {self._options.rate:,.0f} transactions a second")
+        self._step(f"streaming {self._options.rate:,.0f} transactions per second")
         producer = self._start("producer", "stream_scorer", "produce",
                                *_csv_arguments(stream, None), *self._limits())  # fmt: skip
         servers = self._environment["KAFKA_BOOTSTRAP_SERVERS"]
-        _say(
+        _print_line(
             f"\n  dashboard: {address}\n  other shells: export KAFKA_BOOTSTRAP_SERVERS={servers}"
             "\n  stop with Ctrl-C\n"
         )
@@ -145,7 +149,7 @@ class _Demo:
         return self._conclude(address)
 
     def end(self) -> None:
-        """End everything that was started, the last first."""
+        """End every process that was started, the last one first."""
         for _, child in reversed(self._children):
             end_child(child, _END_SECONDS)
         self._children.clear()
@@ -154,11 +158,13 @@ class _Demo:
 
     def _start_broker(self) -> str:
         if servers := os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
-            _say(f"  using the Kafka at {servers}")
+            _print_line(f"  using the Kafka at {servers}")
             return servers
-        self._step("Apache Kafka")
+        self._step("starting Apache Kafka")
         self._broker = EmbeddedBroker(self._folder / "kafka")
-        self._broker.start(lambda *args: _say(f"  fetching {' '.join(map(str, args))}"))
+        self._broker.start(
+            lambda done, total: _print_line(f"  downloaded {done} of {total} Kafka jars")
+        )
         return self._broker.bootstrap_servers
 
     def _configure(self, servers: str) -> None:
@@ -174,7 +180,7 @@ class _Demo:
             "DASHBOARD_STATE_DIR": str(self._folder / "dashboard"),
             "PYTHONUNBUFFERED": "1",
         }
-        if self._broker is None:  # somebody else's Kafka: topics and group of this run alone
+        if self._broker is None:  # an external Kafka: use topics and a group of this run only
             names = ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC", "KAFKA_GROUP_ID")
             for name in names:
                 self._environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
@@ -183,7 +189,7 @@ class _Demo:
         port = self._options.port
         if not is_port_free(port):
             port = pick_free_port()
-            _say(f"  port {self._options.port} is taken, using {port}")
+            _print_line(f"  port {self._options.port} is in use, using {port} instead")
         self._environment["DASHBOARD_PORT"] = str(port)
         address = f"http://127.0.0.1:{port}/"
         dashboard = self._start("dashboard", "dashboard")
@@ -198,7 +204,7 @@ class _Demo:
         return ["--rate", str(self._options.rate), "--limit", str(wanted), *loop]
 
     def _watch(self, producer: subprocess.Popen[bytes]) -> None:
-        """Show the live line until the stream has ended and everything has an outcome."""
+        """Print the live line until the stream has ended and every transaction has an outcome."""
         wanted = self._options.transactions
         before: MetricSample | None = None
         first = False
@@ -209,7 +215,7 @@ class _Demo:
                 now = read_sample(self._url("/metrics"))
                 if now.scored and not first:
                     first = True
-                    _say(f"  first score after {time.monotonic() - self._started:.1f} s")
+                    _print_line(f"  first score after {time.monotonic() - self._started:.1f} s")
                 _show(now, before)
                 before = now
                 if wanted is not None and now.outcomes >= wanted and self._options.exits:
@@ -221,10 +227,10 @@ class _Demo:
                 if time.monotonic() - ended_at > _DRAIN_SECONDS:
                     break
             time.sleep(_TICK_SECONDS)
-        _say("")
+        _print_line("")
 
     def _conclude(self, address: str) -> int:
-        self._step("audit: every transaction exactly one outcome")
+        self._step("auditing: does every transaction have exactly one outcome?")
         sample = read_sample(self._url("/metrics"))
         output = self._folder / "audit.json"
         with output.open("wb") as report:
@@ -262,7 +268,7 @@ class _Demo:
         try:
             code = child.wait(_STEP_SECONDS)
         except subprocess.TimeoutExpired:
-            raise FatalError(f"{name} did not end within {_STEP_SECONDS:.0f} s") from None
+            raise FatalError(f"{name} did not finish within {_STEP_SECONDS:.0f} s") from None
         self._children.remove((name, child))
         if code != 0:
             self._fail(name)
@@ -284,10 +290,10 @@ class _Demo:
     def _fail(self, name: str) -> None:
         lines = (self._folder / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
         tail = "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])
-        raise FatalError(f"{name} failed; its last lines:\n{tail}")
+        raise FatalError(f"{name} failed; the last lines of its log:\n{tail}")
 
     def _step(self, what: str) -> None:
-        _say(f"[{time.monotonic() - self._started:5.1f} s] {what}")
+        _print_line(f"[{time.monotonic() - self._started:5.1f} s] {what}")
 
     def _url(self, path: str) -> str:
         return f"http://127.0.0.1:{self._metrics_port}{path}"
@@ -316,7 +322,7 @@ def _show(now: MetricSample, before: MetricSample | None) -> None:
     if sys.stderr.isatty():
         print(f"\r  {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
     elif int(now.at) % 5 == 0 and (before is None or int(before.at) != int(now.at)):
-        _say(f"  {line}")
+        _print_line(f"  {line}")
 
 
 def _loads(data: bytes) -> Mapping[str, Any] | None:

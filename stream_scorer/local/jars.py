@@ -1,9 +1,9 @@
-"""Apache Kafka's jars: fetched once, checked against committed digests, kept in a cache.
+"""Apache Kafka's jars: downloaded once, checked against committed digests, kept in a cache.
 
-``kafka_jars.lock`` lists every jar of the embedded broker with its sha256. The jars come through
-jgo's resolver *below* ``jgo.build``, which is not safe for two processes, may return a short class
-path, and never checks a digest. Here one process at a time works under a file lock, in a temporary
-folder that is renamed into place only when every digest is right.
+``kafka_jars.lock`` lists every jar of the embedded broker with its sha256. The jars are downloaded
+with jgo's resolver, *not* with ``jgo.build``, which is not safe for two processes, may return an
+incomplete class path, and never checks a digest. Here one process at a time downloads under a file
+lock, into a temporary folder that is renamed into place only if every digest is correct.
 """
 
 from __future__ import annotations
@@ -29,23 +29,24 @@ from stream_scorer.runtime.settings import _Environment, load_settings
 log = logging.getLogger(__name__)
 
 LOCK_FILE: Final = Path(__file__).with_name("kafka_jars.lock")
-FETCH_ATTEMPTS: Final = 2  # a truncated download is fetched once more, then refused
-LOCK_TIMEOUT_SECONDS: Final = 600.0  # longer than a first fetch over a slow line
+FETCH_ATTEMPTS: Final = 2  # a truncated download is repeated once, then refused
+LOCK_TIMEOUT_SECONDS: Final = 600.0  # longer than a first download over a slow connection
 _STAMP: Final = "verified.json"
-_INSTEAD: Final = "or set KAFKA_BOOTSTRAP_SERVERS to a broker that runs elsewhere"
+_INSTEAD: Final = "or set KAFKA_BOOTSTRAP_SERVERS to use a broker that runs elsewhere"
 
 
 class CacheSettings(_Environment):
-    """Where this project keeps what it can fetch or build again."""
+    """Where this project keeps files that it can download or build again."""
 
     stream_scorer_cache: Path = Field(
-        Path("~/.cache/stream-scorer"), description="cache folder: Kafka's jars, local broker data"
+        Path("~/.cache/stream-scorer"),
+        description="cache folder for Kafka's jars and the local broker's data",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LockedJar:
-    """One jar of the lock: its Maven coordinates and the digest it must have."""
+    """One jar in the lock file: its Maven coordinates and required digest."""
 
     group: str
     artifact: str
@@ -54,15 +55,15 @@ class LockedJar:
 
     @property
     def filename(self) -> str:
-        """The name the jar has in a Maven repository, and here."""
+        """The jar's file name, as in a Maven repository."""
         return f"{self.artifact}-{self.version}.jar"
 
 
 Fetch = Callable[[LockedJar, Path], Path]
-"""Brings one jar into a scratch folder, returns its path; raises UsageError if it cannot."""
+"""Downloads one jar into a temporary folder and returns its path; raises UsageError on failure."""
 
 Progress = Callable[[int, int], None]
-"""Called with (jars done, jars in all) after each jar that was fetched."""
+"""Called with (jars done, total jars) after each downloaded jar."""
 
 
 def cache_folder() -> Path:
@@ -74,7 +75,7 @@ def parse_lock(text: str) -> tuple[LockedJar, ...]:
     """Read lines of ``group:artifact:version sha256``.
 
     Raises:
-        ValueError: a line is anything else.
+        ValueError: a line has another format.
     """
     jars = []
     for number, line in enumerate(text.splitlines(), 1):
@@ -82,18 +83,20 @@ def parse_lock(text: str) -> tuple[LockedJar, ...]:
         group, _, rest = coordinates.partition(":")
         artifact, _, version = rest.partition(":")
         if not (group and artifact and version) or len(sha256) != 64:
-            raise ValueError(f"line {number} of the lock is not 'group:artifact:version sha256'")
+            raise ValueError(
+                f"line {number} of the lock file is not 'group:artifact:version sha256'"
+            )
         jars.append(LockedJar(group, artifact, version, sha256))
     return tuple(jars)
 
 
 def kafka_jars() -> tuple[LockedJar, ...]:
-    """The committed lock of the embedded broker."""
+    """The jars in the embedded broker's committed lock file."""
     return parse_lock(LOCK_FILE.read_text(encoding="utf-8"))
 
 
 def jars_folder(jars: Sequence[LockedJar], root: Path) -> Path:
-    """Where exactly these jars live: another lock gets another folder."""
+    """The folder for exactly these jars; another lock file gets another folder."""
     digest = hashlib.sha256("".join(jar.sha256 for jar in jars).encode()).hexdigest()
     return root / f"jars-{digest[:12]}"
 
@@ -105,18 +108,18 @@ def ensure_jars(
     fetch: Fetch | None = None,
     on_progress: Progress | None = None,
 ) -> tuple[Path, ...]:
-    """The verified jars, in the lock's order; fetched if they are missing or altered.
+    """The verified jars, in the lock file's order; downloaded if they are missing or altered.
 
-    A jar whose size and time are those of its last verification is not hashed again.
+    A jar is hashed again only if its size or time changed since the last verification.
 
     Args:
-        jars: what to provide; default: the committed lock.
+        jars: the jars to provide; default: those in the committed lock file.
         root: cache folder; default: ``kafka`` in :func:`cache_folder`.
-        fetch: how a jar is brought here; default: jgo's resolver.
-        on_progress: told about each jar while fetching.
+        fetch: downloads one jar; default: jgo's resolver.
+        on_progress: called after each downloaded jar.
 
     Raises:
-        UsageError: they are not cached and cannot be fetched, or arrive with a wrong digest.
+        UsageError: they are not cached and cannot be downloaded, or have a wrong digest.
     """
     jars = kafka_jars() if jars is None else jars
     root = cache_folder() / "kafka" if root is None else root
@@ -124,8 +127,8 @@ def ensure_jars(
     if _is_stamped(folder, jars):
         return _paths(folder, jars)
     root.mkdir(parents=True, exist_ok=True)
-    with file_lock(root / ".lock", "fetches Kafka's jars"):
-        if _is_stamped(folder, jars):  # another process was quicker
+    with file_lock(root / ".lock", "is downloading Kafka's jars"):
+        if _is_stamped(folder, jars):  # another process has downloaded them meanwhile
             return _paths(folder, jars)
         if _is_sound(folder, jars):
             _stamp(folder, jars)
@@ -135,13 +138,13 @@ def ensure_jars(
 
 
 def fetch_with_jgo(jar: LockedJar, folder: Path) -> Path:
-    """Fetch one jar with jgo's resolver: no class path, no JDK download, no transitive jars."""
+    """Download one jar with jgo's resolver: no class path, no JDK download, no transitive jars."""
     try:
         import requests
         from jgo.maven import MavenContext, PythonResolver
     except ImportError as error:
         raise UsageError(
-            f"Kafka's jars cannot be fetched: {error.name} is not installed; "
+            f"cannot download Kafka's jars: {error.name} is not installed; "
             f"pip install 'stream-scorer[embedded]', {_INSTEAD}"
         ) from error
     context = MavenContext(repo_cache=folder, resolver=PythonResolver())
@@ -150,27 +153,29 @@ def fetch_with_jgo(jar: LockedJar, folder: Path) -> Path:
         return Path(component.artifact().resolve())
     except requests.exceptions.SSLError as error:
         raise UsageError(
-            "Kafka's jars cannot be fetched: the certificate of the server or of a proxy is not "
-            f"trusted; name its CA file in REQUESTS_CA_BUNDLE ({error})"
+            "cannot download Kafka's jars: the certificate of the server or of a proxy is not "
+            f"trusted; set REQUESTS_CA_BUNDLE to its CA file ({error})"
         ) from error
     except requests.exceptions.RequestException as error:
         raise UsageError(
-            f"Kafka's jars cannot be fetched: no connection ({type(error).__name__}); they are "
-            f"needed once and then cached: connect and try again, {_INSTEAD}"
+            f"cannot download Kafka's jars: no connection ({type(error).__name__}); they are "
+            f"downloaded once and then cached: connect and retry, {_INSTEAD}"
         ) from error
-    except RuntimeError as error:  # how the resolver says that a repository refused
-        raise UsageError(f"Kafka's jars cannot be fetched: {error}") from error
+    except RuntimeError as error:  # the resolver raises this if a repository refused
+        raise UsageError(f"cannot download Kafka's jars: {error}") from error
 
 
 @contextmanager
 def file_lock(path: Path, doing: str) -> Iterator[None]:
     """Hold an exclusive lock on ``path`` among this machine's processes.
 
+    ``doing`` completes "another process …" in messages.
+
     Raises:
-        UsageError: another process held it for too long.
+        UsageError: another process held the lock for too long.
     """
     deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-    said = False
+    is_logged = False
     with path.open("a") as file:
         while True:
             try:
@@ -178,10 +183,13 @@ def file_lock(path: Path, doing: str) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() > deadline:
-                    raise UsageError(f"another process {doing} and does not end: {path}") from None
-                if not said:
+                    raise UsageError(
+                        f"another process {doing} and has not finished in "
+                        f"{LOCK_TIMEOUT_SECONDS:g} s (lock file {path})"
+                    ) from None
+                if not is_logged:
                     log.info("waiting: another process %s", doing)
-                    said = True
+                    is_logged = True
                 time.sleep(0.1)
         yield
 
@@ -224,9 +232,9 @@ def _stamp(folder: Path, jars: Sequence[LockedJar]) -> None:
 def _fetch_all(
     jars: Sequence[LockedJar], root: Path, folder: Path, fetch: Fetch, progress: Progress | None
 ) -> None:
-    for leftover in root.glob(".fetch-*"):  # of a process that was killed; we hold the lock
+    for leftover in root.glob(".fetch-*"):  # from a process that was killed; we hold the lock
         shutil.rmtree(leftover, ignore_errors=True)
-    log.info("fetching Apache Kafka, %d jars, once", len(jars))
+    log.info("downloading Apache Kafka: %d jars, only once", len(jars))
     began = time.monotonic()
     with tempfile.TemporaryDirectory(dir=root, prefix=".fetch-") as temporary:
         done = Path(temporary) / "done"
@@ -237,10 +245,10 @@ def _fetch_all(
                 progress(number, len(jars))
         _stamp(done, jars)
         if folder.exists():
-            log.warning("replacing %s: it does not have the committed digests", folder)
+            log.warning("replacing %s: its jars do not have the committed digests", folder)
             shutil.rmtree(folder)
         done.replace(folder)
-    log.info("fetched %d jars in %.1f s", len(jars), time.monotonic() - began)
+    log.info("downloaded %d jars in %.1f s", len(jars), time.monotonic() - began)
 
 
 def _fetch_one(jar: LockedJar, temporary: Path, fetch: Fetch) -> Path:
@@ -248,8 +256,8 @@ def _fetch_one(jar: LockedJar, temporary: Path, fetch: Fetch) -> Path:
         path = fetch(jar, temporary / f"attempt-{attempt}")
         if _sha256(path) == jar.sha256:
             return path
-        log.warning("%s arrived with a wrong digest", jar.filename)
+        log.warning("the downloaded %s has a wrong digest", jar.filename)
     raise UsageError(
-        f"Kafka's jars cannot be fetched: {jar.filename} does not have the committed sha256 "
+        f"cannot download Kafka's jars: {jar.filename} does not have the committed sha256 "
         f"{jar.sha256}"
     )

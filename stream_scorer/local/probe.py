@@ -1,4 +1,4 @@
-"""Is a Kafka ready? Only a produced and acknowledged record says so."""
+"""Checks whether a Kafka is ready: it is once a produced record was acknowledged."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from stream_scorer.kafka.driver import AdminClient, KafkaError, KafkaException, 
 from stream_scorer.runtime.settings import KafkaSettings
 
 PROBE_TOPIC = "_probe"
-"""Remains on the broker afterwards; lists of topics for people leave it out."""
+"""Stays on the broker; lists of topics for people omit it."""
 
-# A port that the system hands out to outgoing connections could be taken by one while its broker
-# restarts (even by a client's attempt to reach it), so ours lie below every system's range.
+# Outgoing connections could take a port in the system's ephemeral range while the broker restarts
+# (even a client's attempt to reach the broker), so our ports are below every system's range.
 _PORTS = range(20_000, 30_000)
 
 
 def plain_settings(bootstrap_servers: str) -> KafkaSettings:
-    """Settings for an unsecured broker, whatever the environment says."""
+    """Settings for an unsecured broker, independent of the environment."""
     return KafkaSettings(
         kafka_bootstrap_servers=bootstrap_servers,
         kafka_security_protocol="PLAINTEXT",
@@ -36,7 +36,7 @@ def plain_settings(bootstrap_servers: str) -> KafkaSettings:
 
 
 def is_port_free(port: int) -> bool:
-    """Whether a server could listen on this loopback port now."""
+    """Whether a server can listen on this loopback port now."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as Java's server sockets
         try:
@@ -47,8 +47,8 @@ def is_port_free(port: int) -> bool:
 
 
 def pick_free_port() -> int:
-    """A port that is free now; whoever binds it must be ready to come back for another."""
-    generator = random.SystemRandom()  # tests that fix the seed of `random` must not meet
+    """A port that is free now. Another process may take it, so the caller must be able to retry."""
+    generator = random.SystemRandom()  # tests that seed `random` must not pick the same ports
     while True:
         port = generator.choice(_PORTS)
         if is_port_free(port):
@@ -65,13 +65,14 @@ def wait_until_ready(
     """Wait for TCP, metadata, a created topic and an acknowledged record, in this order.
 
     Args:
-        settings: the broker.
-        timeout: seconds for all of it.
-        cluster_id: the cluster that must answer, not another one on the same port.
-        is_alive: ends the wait early when it turns False.
+        settings: how to reach the broker.
+        timeout: seconds for all steps together.
+        cluster_id: the cluster that must answer; another one may use the same port.
+        is_alive: the wait ends early once this returns False.
 
     Returns:
-        True when ready, False when time ran out, the broker is not alive, or another answered.
+        True if ready; False after the timeout, if the broker is not alive, or if another cluster
+        answered.
     """
     deadline = time.monotonic() + timeout
     host, _, port = settings.kafka_bootstrap_servers.split(",")[0].rpartition(":")
@@ -86,7 +87,7 @@ def wait_until_ready(
     while time.monotonic() < deadline and is_alive():
         try:
             metadata = admin.list_topics(timeout=1)
-            # the driver declares it as None alone
+            # the driver's stubs declare it as None
             answered = cast("str | None", metadata.cluster_id)
             if cluster_id and answered and answered != cluster_id:
                 return False
@@ -117,4 +118,4 @@ def _acknowledges(
 
 
 def _ignore(_error: KafkaError) -> None:
-    """Connections that fail while a broker starts are no news."""
+    """Ignore failed connections: they are expected while a broker starts."""

@@ -1,4 +1,4 @@
-"""A scorer's counters as the demo's live line shows them."""
+"""Reads the scorer's counters for the demo's live line."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """The counters at one moment (``at``: monotonic seconds)."""
+    """The counters at one time (``at``, in monotonic seconds)."""
 
     at: float
     scored: int
@@ -26,13 +26,13 @@ class MetricSample:
         return self.scored + self.dead_letters
 
     def rate_since(self, before: MetricSample) -> float:
-        """Outcomes a second between two samples."""
+        """Outcomes per second between two samples."""
         seconds = self.at - before.at
         return (self.outcomes - before.outcomes) / seconds if seconds > 0 else 0.0
 
 
 def parse_sample(text: str, at: float) -> MetricSample:
-    """Read the text format of a scrape."""
+    """Parse a scrape in the Prometheus text format."""
     sums: dict[str, float] = defaultdict(float)
     for line in text.splitlines():
         if line.startswith("#"):
@@ -55,7 +55,7 @@ def read_sample(url: str) -> MetricSample:
     """Scrape a scorer.
 
     Raises:
-        OSError: it does not answer.
+        OSError: the scorer does not answer.
     """
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
         return parse_sample(response.read().decode(), time.monotonic())

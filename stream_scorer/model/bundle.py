@@ -1,4 +1,4 @@
-"""The bundle: model, features, thresholds and facts that belong together, verified at load."""
+"""The bundle: the model, features, thresholds and metadata of one version, verified at load."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ FORMAT: Final = 1
 _PICKLE_PROTOCOL: Final = 5
 _MAX_GOLDEN_ROWS: Final = 64
 _SCORE_ULPS: Final = 4  # the C library's exp may differ by an ulp or two between machines
-_ATTRIBUTION_TOLERANCE: Final = 1e-6  # of a sum of thousands of log-odds, in log-odds
+_ATTRIBUTION_TOLERANCE: Final = 1e-6  # in log-odds; the sums have thousands of terms
 _LIBRARIES: Final = ("lightgbm", "numba", "numpy", "scikit-learn")
 
 
 @dataclass(frozen=True, slots=True)
 class Thresholds:
-    """From which score on a transaction is reviewed, and from which it is blocked."""
+    """The scores at and above which a transaction is reviewed, and blocked."""
 
     review: float
     block: float
@@ -54,7 +54,7 @@ class Thresholds:
 class Bundle:
     """A verified model version, ready to score.
 
-    ``predictor`` is the fastest exact one; ``reference`` is LightGBM itself, made when asked.
+    ``predictor`` is the fastest exact one; ``reference`` is LightGBM itself, built on first use.
     """
 
     version: str
@@ -77,7 +77,7 @@ class Draft:
 
 
 def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]:
-    """``model.pkl`` and a function from the version to the other files.
+    """``model.pkl``, and a function that builds the other files for a version.
 
     Both pickles hold plain data only: ``{"format", "lightgbm"}`` with the model's text, and the
     feature set's state. ``facts`` are the trainer's part of the metadata (training data,
@@ -85,8 +85,9 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
 
     Raises:
         ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
-        ArtifactIncompatible: the model's raw score is no log-odds, or has no attributions.
-        ValueError: thresholds or features that no loader would take, or facts that name our part.
+        ArtifactIncompatible: the model's raw score is not log-odds, or has no attributions.
+        ValueError: a loader would refuse the thresholds or features, or ``facts`` has a key that
+            this function sets.
     """
     _check_log_odds(draft.model_text)
     _check_thresholds(draft.thresholds)
@@ -115,7 +116,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
         }
         clash = metadata.keys() & draft.facts.keys() - {"thresholds"}
         if clash:
-            raise ValueError(f"facts must not name {sorted(clash)}")
+            raise ValueError(f"facts must not have the keys {sorted(clash)}")
         merged = {**metadata, **draft.facts}
         merged["thresholds"] = {**draft.facts.get("thresholds", {}), **thresholds}
         return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
@@ -155,15 +156,15 @@ def _golden(draft: Draft) -> dict[str, Any]:
 def load_bundle(
     files: Mapping[str, bytes], version: str, trusted_keys: Sequence[bytes] = ()
 ) -> Bundle:
-    """Verify a version's files and make a bundle of them.
+    """Verify a version's files and build its bundle.
 
-    In this order: signature (when keys are set), layout and version, digests, fingerprints and
-    library versions, then the pickles through the allow-list (which is empty: they hold plain
-    data), then the golden rows.
+    The checks, in order: signature (when keys are set), layout and version, digests, fingerprints
+    and library versions, the pickles through the allow-list (which is empty: they hold plain
+    data), the golden rows.
 
     Raises:
-        ArtifactCorrupt: something is not what was published.
-        ArtifactIncompatible: it was made for other code.
+        ArtifactCorrupt: the files are not the published ones.
+        ArtifactIncompatible: the bundle was built for other code.
     """
     metadata = _read_metadata(files, version, trusted_keys)
     _check_digests(files, metadata)
@@ -172,7 +173,7 @@ def load_bundle(
     preprocessor = _plain(files, PREPROCESSOR)
     text = model.get("lightgbm")
     if not isinstance(text, str):
-        raise ArtifactCorrupt(f"{MODEL} holds no model text")
+        raise ArtifactCorrupt(f"{MODEL} contains no model text")
     try:
         features = FeatureSet.from_state(preprocessor.get("features"))
         predictor = build_predictor(text)
@@ -181,7 +182,9 @@ def load_bundle(
         raise ArtifactCorrupt(f"version {version}: {shown(error)}") from error
     _check_log_odds(text)
     if feature_names_in(text) != features.names:
-        raise ArtifactIncompatible(f"version {version}: model and features name other columns")
+        raise ArtifactIncompatible(
+            f"version {version}: the model and the features have different columns"
+        )
     bundle = Bundle(version, metadata, features, predictor, LightGBMModel(text), thresholds)
     _check_golden(bundle)
     return bundle
@@ -191,11 +194,11 @@ def _read_metadata(
     files: Mapping[str, bytes], version: str, trusted_keys: Sequence[bytes]
 ) -> dict[str, Any]:
     if missing := [n for n in (METADATA, MODEL, PREPROCESSOR) if n not in files]:
-        raise ArtifactCorrupt(f"version {version} lacks {', '.join(missing)}")
+        raise ArtifactCorrupt(f"version {version} has no {', '.join(missing)}")
     for name in files:
         if len(files[name]) > size_limit(name):
             raise ArtifactCorrupt(
-                f"{name} of {version} has {len(files[name])} bytes, the limit is {size_limit(name)}"
+                f"{name} of {version} has {len(files[name])} bytes; the limit is {size_limit(name)}"
             )
     verify_signature(files[METADATA], files.get(SIGNATURE), trusted_keys)
     try:
@@ -203,11 +206,11 @@ def _read_metadata(
     except ValueError as error:
         raise ArtifactCorrupt(f"{METADATA} of {version} cannot be read: {error}") from error
     if metadata.get("version") != version:
-        raise ArtifactCorrupt(f"{METADATA} of {version} is not this version's")
+        raise ArtifactCorrupt(f"{METADATA} of {version} belongs to another version")
     if metadata.get("format") != FORMAT:
         found = shown(metadata.get("format"))
         raise ArtifactIncompatible(
-            f"version {version} has bundle format {found}, this code {FORMAT}"
+            f"version {version} has bundle format {found}; this code reads format {FORMAT}"
         )
     return metadata
 
@@ -220,7 +223,7 @@ def _check_digests(files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> N
             raise ArtifactCorrupt(f"{METADATA} has no digest of {name}") from None
         actual = hashlib.sha256(files[name]).hexdigest()
         if actual != expected:
-            raise ArtifactCorrupt(f"{name} has sha256 {actual}, {METADATA} says {shown(expected)}")
+            raise ArtifactCorrupt(f"{name} has sha256 {actual}; {METADATA} says {shown(expected)}")
 
 
 def _check_compatible(metadata: Mapping[str, Any]) -> None:
@@ -228,7 +231,7 @@ def _check_compatible(metadata: Mapping[str, Any]) -> None:
     made_for = features.get("fingerprint") if isinstance(features, dict) else None
     ours = FeatureSet(1, {}, {}, {}).fingerprint
     if made_for != ours:
-        raise ArtifactIncompatible(f"feature set {shown(made_for)} is not this code's {ours}")
+        raise ArtifactIncompatible(f"built for feature set {shown(made_for)}; this code has {ours}")
     schema = metadata.get("schema_fingerprint")
     if schema not in [mark.hex() for mark in known_schemas("transaction")]:
         raise ArtifactIncompatible(f"transaction schema {shown(schema)} is unknown to this code")
@@ -237,14 +240,14 @@ def _check_compatible(metadata: Mapping[str, Any]) -> None:
     installed = package_version("lightgbm")
     if str(made_with).partition(".")[0] != installed.partition(".")[0]:
         raise ArtifactIncompatible(
-            f"made with lightgbm {shown(made_with)}, installed is {installed}"
+            f"trained with lightgbm {shown(made_with)}; {installed} is installed"
         )
 
 
 def _plain(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
     value = load_pickle(files[name], {})
     if not isinstance(value, dict) or value.get("format") != FORMAT:
-        raise ArtifactCorrupt(f"{name} does not hold what a bundle's file holds")
+        raise ArtifactCorrupt(f"{name} does not contain a bundle's data")
     return value
 
 
@@ -257,9 +260,11 @@ def _thresholds(metadata: Mapping[str, Any]) -> Thresholds:
 
 def _check_thresholds(thresholds: Thresholds) -> None:
     review, block = thresholds.review, thresholds.block
-    # One above 1 is allowed: it means "never".
+    # A threshold above 1 is allowed: it means "never".
     if not (math.isfinite(block) and 0.0 <= review <= block):
-        raise ValueError(f"thresholds {review!r} (review) and {block!r} (block) are not in order")
+        raise ValueError(
+            f"thresholds {review!r} (review) and {block!r} (block) must be 0 <= review <= block"
+        )
 
 
 def _check_log_odds(model_text: str) -> None:
@@ -271,13 +276,13 @@ def _check_golden(bundle: Bundle) -> None:
     try:
         golden = bundle.metadata["golden"]
         if len(golden["rows"]) > _MAX_GOLDEN_ROWS or len(golden["raw"]) > _MAX_GOLDEN_ROWS:
-            raise ValueError(f"there are more than {_MAX_GOLDEN_ROWS}")
+            raise ValueError(f"more than {_MAX_GOLDEN_ROWS} rows")
         batch, kept, faults = decode_objects(golden["rows"], strict=True)
         raw, scores = np.array(golden["raw"], float), np.array(golden["scores"], float)
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ArtifactCorrupt(f"golden rows cannot be read: {shown(repr(error))}") from error
+        raise ArtifactCorrupt(f"cannot read the golden rows: {shown(repr(error))}") from error
     if faults or not raw.shape == scores.shape == (len(kept),) or len(raw) == 0:
-        raise ArtifactCorrupt("golden rows are missing or not transactions")
+        raise ArtifactCorrupt("golden rows are missing or are not valid transactions")
     if not np.isfinite(raw).all() or not np.isfinite(scores).all():
         raise ArtifactCorrupt("golden scores are not finite numbers")
     matrix = bundle.features.transform(batch)
@@ -285,14 +290,14 @@ def _check_golden(bundle: Bundle) -> None:
     again = np.empty(len(actual))
     sigmoid(actual, again)
     if not np.array_equal(actual, raw) or not _close(again, scores):
-        raise ArtifactIncompatible("golden rows do not score as they did in training")
+        raise ArtifactIncompatible("golden rows do not get the scores they had in training")
     _check_attribution(bundle, matrix[:1], actual[:1])
 
 
 def _check_attribution(
     bundle: Bundle, matrix: NDArray[np.float64], raw: NDArray[np.float64]
 ) -> None:
-    """That flagged rows can be given reasons; one row, since LightGBM's own take long."""
+    """Check that attributions work, on one row only: LightGBM's own are slow."""
     total = bundle.predictor.base + bundle.predictor.contributions(matrix).sum(axis=1)
     if not np.allclose(total, raw, rtol=0, atol=_ATTRIBUTION_TOLERANCE):
         raise ArtifactCorrupt("attributions do not add up to the raw score")

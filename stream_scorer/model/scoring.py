@@ -16,12 +16,12 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.forest.kernel import find_largest, sigmoid
 
 REASONS: Final = 5
-"""Reasons a flagged transaction gets at most."""
+"""The most reasons a flagged transaction gets."""
 
 _SHOWN_CHARS: Final = 200  # of a string value in a reason
-_SHOWN_DECIMALS: Final = 6  # the finest the columns have
-_MIN_PLAIN: Final = 1e-3  # smaller, and six decimals would leave too few digits
-_MAX_PLAIN: Final = 1e15  # larger, and a double's digits end before the decimal point
+_SHOWN_DECIMALS: Final = 6  # no column has more
+_MIN_PLAIN: Final = 1e-3  # below this, six decimals would leave too few digits
+_MAX_PLAIN: Final = 1e15  # above this, a double has no digits after the decimal point
 
 
 class Decision(IntEnum):
@@ -33,7 +33,7 @@ class Decision(IntEnum):
 
 
 class Reason(NamedTuple):
-    """One feature that pushed a score up: its name, its value as text, its push (log-odds)."""
+    """A feature that raised a score: its name, its value as text, its contribution (log-odds)."""
 
     feature: str
     value: str | None
@@ -44,8 +44,8 @@ class Reason(NamedTuple):
 class Scores:
     """The scores of a batch by one model version.
 
-    ``raw`` (log-odds) and ``scores`` (0 to 1) are float64 ``[n]``, ``decisions`` uint8 ``[n]``,
-    ``reasons`` maps the rows that are flagged to theirs, strongest first.
+    ``raw`` (log-odds) and ``scores`` (0 to 1) are float64 ``[n]``, ``decisions`` is uint8 ``[n]``.
+    ``reasons`` maps each flagged row to its reasons, strongest first.
     """
 
     version: str
@@ -61,7 +61,7 @@ class Scores:
 
 
 def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
-    """Score a batch; a row's result depends on that row and the bundle alone."""
+    """Score a batch; a row's result depends only on that row and the bundle."""
     matrix = bundle.features.transform(batch)
     thresholds = bundle.thresholds
     raw, rows, contributions = bundle.predictor.explained(
@@ -83,7 +83,7 @@ def _probabilities(raw: NDArray[np.float64]) -> NDArray[np.float64]:
 def shap_reasons(
     batch: TransactionBatch, bundle: Bundle, rows: Sequence[int]
 ) -> dict[int, tuple[Reason, ...]]:
-    """Reasons of some rows by exact TreeSHAP; up to 0.4 s a row with a heavy model."""
+    """Reasons of some rows by exact TreeSHAP; up to 0.4 s per row with a large model."""
     if not rows:
         return {}
     matrix, some = bundle.features.transform(batch), np.array(rows, np.int64)
@@ -98,7 +98,7 @@ def _strongest(
     rows: NDArray[np.int64],
     contributions: NDArray[np.float64],
 ) -> dict[int, tuple[Reason, ...]]:
-    """The reasons of each row of ``rows``, whose contributions ``[rows, features]`` are given."""
+    """The reasons of each row in ``rows``, from ``contributions`` ``[rows, features]``."""
     if not len(rows):
         return {}
     names = bundle.features.names
@@ -117,7 +117,7 @@ def _strongest(
 
 
 def _shown(batch: TransactionBatch, row: int, feature: int, name: str, value: float) -> str | None:
-    """A feature's value as a person would read it: texts as sent, numbers without a tail."""
+    """A feature's value for people: text as sent, numbers without trailing zeros."""
     if feature >= len(NUMBER_COLUMNS) and name in TEXT_INDEX:
         text = batch.string(row, TEXT_INDEX[name])
         return text if text is None or len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"

@@ -1,8 +1,8 @@
-"""Ed25519 signatures (RFC 8032) over ``metadata.json``, which holds the digests of all else.
+"""Ed25519 signatures (RFC 8032) over ``metadata.json``, which holds the other files' digests.
 
-Private keys are PEM files (PKCS 8, not encrypted); public keys are the 32 raw bytes in base64;
-a signature is its 64 raw bytes. So ``openssl pkeyutl -verify -rawin`` can check one too.
-A signature says who made a version, not that it is the newest one.
+Private keys are PEM files (PKCS 8, not encrypted). Public keys are the 32 raw bytes in base64. A
+signature is its 64 raw bytes, so ``openssl pkeyutl -verify -rawin`` can check it too. A signature
+proves who published a version, not that the version is the newest one.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ PUBLIC_KEY_BYTES: Final = 32
 
 @dataclass(frozen=True, slots=True)
 class KeyPair:
-    """A new pair: the file for the trainer, the text for everybody's MODEL_TRUSTED_KEYS."""
+    """A new key pair: the file for the trainer, the text for MODEL_TRUSTED_KEYS."""
 
     private_pem: bytes
     public_base64: str
 
 
 def generate_key_pair() -> KeyPair:
-    """A fresh key pair; nothing is written anywhere."""
+    """A new key pair; nothing is written to disk."""
     key = Ed25519PrivateKey.generate()
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -43,7 +43,7 @@ def generate_key_pair() -> KeyPair:
 
 
 def public_key_base64(key: Ed25519PrivateKey) -> str:
-    """The public half of ``key``, as MODEL_TRUSTED_KEYS takes it."""
+    """The public half of ``key``, in the form MODEL_TRUSTED_KEYS expects."""
     return base64.b64encode(key.public_key().public_bytes_raw()).decode()
 
 
@@ -51,20 +51,20 @@ def load_signing_key(path: Path) -> Ed25519PrivateKey:
     """The private key in ``path``.
 
     Raises:
-        SettingsError: the file cannot be read or holds no such key.
+        SettingsError: the file cannot be read or does not contain an Ed25519 key.
     """
     try:
         key = serialization.load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise SettingsError(f"MODEL_SIGNING_KEY_FILE={path}: {error.strerror}") from error
-    except TypeError:  # how the library says that a password is needed
+    except TypeError:  # the library raises this when a password is needed
         raise SettingsError(
-            f"MODEL_SIGNING_KEY_FILE={path} is encrypted; it must be readable without a password"
+            f"MODEL_SIGNING_KEY_FILE={path} is encrypted; use a key without a password"
         ) from None
     except (ValueError, UnsupportedAlgorithm):  # not chained: the cause may quote the file
-        raise SettingsError(f"MODEL_SIGNING_KEY_FILE={path} is no private key in PEM") from None
+        raise SettingsError(f"MODEL_SIGNING_KEY_FILE={path} is not a PEM private key") from None
     if not isinstance(key, Ed25519PrivateKey):
-        raise SettingsError(f"MODEL_SIGNING_KEY_FILE={path} is a key, but not an Ed25519 one")
+        raise SettingsError(f"MODEL_SIGNING_KEY_FILE={path} is not an Ed25519 key")
     return key
 
 
@@ -72,8 +72,8 @@ def parse_trusted_keys(text: str | None) -> tuple[bytes, ...]:
     """The raw public keys in MODEL_TRUSTED_KEYS (base64, comma separated); empty if unset.
 
     Raises:
-        SettingsError: one or more are no keys, or there is text but no key in it. A typing error
-            must never switch the check off.
+        SettingsError: an entry is not a key, or the text contains no key. A typo must never
+            disable the signature check.
     """
     if text is None or not text.strip():
         return ()
@@ -85,7 +85,7 @@ def parse_trusted_keys(text: str | None) -> tuple[bytes, ...]:
         except ValueError as error:
             faults.append(f"MODEL_TRUSTED_KEYS: key {number}: {error}")
     if not keys and not faults:
-        faults.append("MODEL_TRUSTED_KEYS holds no key")
+        faults.append("MODEL_TRUSTED_KEYS contains no key")
     if faults:
         raise SettingsError("\n".join(faults))
     return tuple(keys)
@@ -102,12 +102,12 @@ def verify_signature(
     """Accept ``metadata`` if one of ``trusted_keys`` signed it, or if no keys are set.
 
     Raises:
-        ArtifactCorrupt: it is unsigned, changed, or signed by another key.
+        ArtifactCorrupt: it is unsigned, was changed, or was signed by another key.
     """
     if not trusted_keys:
         return
     if signature is None:
-        raise ArtifactCorrupt("metadata.json is not signed, but MODEL_TRUSTED_KEYS asks for it")
+        raise ArtifactCorrupt("metadata.json is not signed, but MODEL_TRUSTED_KEYS requires it")
     for raw in trusted_keys:
         try:
             Ed25519PublicKey.from_public_bytes(raw).verify(signature, metadata)
@@ -123,10 +123,10 @@ def _parse_public_key(text: str) -> bytes:
     try:
         raw = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise ValueError(f"not base64: {error}") from error
+        raise ValueError(f"not valid base64: {error}") from error
     if len(raw) != PUBLIC_KEY_BYTES:
         raise ValueError(
-            f"{len(raw)} bytes instead of {PUBLIC_KEY_BYTES}; expected a raw Ed25519 public key"
+            f"a raw Ed25519 public key has {PUBLIC_KEY_BYTES} bytes, this has {len(raw)}"
         )
     Ed25519PublicKey.from_public_bytes(raw)
     return raw

@@ -1,17 +1,17 @@
-"""Reads pickles of plain values without the ``pickle`` module: nothing in one can run.
+"""Reads pickles of plain values without the ``pickle`` module, so a pickle cannot run code.
 
-A pickle is a program for a small stack machine. Python's own machine can import and call, and an
-allow-list in ``find_class`` still leaves it setting attributes of allowed classes, following the
-extension registry and hashing what it is given. So this module interprets the few opcodes plain
-values need and refuses every other one by name, before its argument is read. It can build:
+A pickle is a program for a small stack machine. Python's own machine can import and call. With an
+allow-list in ``find_class`` it can still set attributes of allowed classes, follow the extension
+registry and hash any value. So this module interprets only the opcodes that plain values need. It
+refuses every other opcode by name, before it reads the argument. It can build:
 
-- None, bool, float, int of 64 bits, str, bytes, list, tuple, dict;
-- instances of the classes the caller registers (NEWOBJ and BUILD; never a call of a function).
+- None, bool, float, 64-bit int, str, bytes, list, tuple, dict;
+- instances of the classes the caller registers (NEWOBJ and BUILD; it never calls a function).
 
-Bounded by construction: bytes, opcodes, instances, containers, nesting, and what all of it
-unfolds to where one list is in another many times. Values cannot contain themselves,
-change after they became part of another, or be a key unless hashing them is cheap; so neither
-reading nor walking the result can be made to recurse or loop for ever.
+Everything is bounded: bytes, opcodes, instances, containers, nesting, and the expanded size where
+one list occurs in another many times. A value cannot contain itself, cannot change after it became
+part of another value, and can be a key only if hashing it is cheap. So neither reading nor walking
+the result can recurse or loop without end.
 """
 
 from __future__ import annotations
@@ -26,33 +26,34 @@ from stream_scorer.errors import ArtifactCorrupt, ArtifactError
 from stream_scorer.model.store.names import MODEL_MAX_BYTES
 
 Allowed = Mapping[tuple[str, str], type]
-"""Module and name, as the pickle has them, → the class; compared whole, dots are never followed.
+"""(Module, name) as written in the pickle → the class. Names are compared as a whole: dots are
+never resolved.
 
-Register classes whose ``__new__`` makes a fresh object, as dataclasses do (enumerations do not).
+Register only classes whose ``__new__`` creates a new object. Dataclasses do, enumerations do not.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class PickleLimits:
-    """What a pickle may cost to read."""
+    """Limits on what reading a pickle may cost."""
 
     max_bytes: int = MODEL_MAX_BYTES
     max_opcodes: int = 2_000_000
-    """Each makes a value of some 60 bytes or an entry of about 100, so this bounds the memory."""
+    """Each creates a value of about 60 bytes or an entry of about 100, so this bounds memory."""
     max_depth: int = 32
     max_instances: int = 1000
     max_containers: int = 10_000
-    """Lists, dicts, tuples: a feature set has some hundreds; each costs some hundred bytes."""
+    """Lists, dicts, tuples: a feature set has a few hundred; each costs a few hundred bytes."""
     max_memo: int = 500_000
-    """Values kept for later use; pickles keep every string, and vocabularies have many."""
+    """Memoized values: pickles memoize every string, and vocabularies have many."""
     max_walk: int = 20_000_000
-    """Values one meets who walks the result. Lists of the same list, 32 deep, would be 2**32."""
+    """Values visited when walking the result. Lists of the same list, 32 deep, would be 2**32."""
 
 
 DEFAULT_LIMITS: Final = PickleLimits()
 
 _INT_LIMITS: Final = (-(2**63), 2**64 - 1)
-"""Larger ones can be made to collide as keys, at quadratic cost."""
+"""Larger integers can be crafted to collide as keys, at quadratic cost."""
 
 _OPCODES: Final = {opcode.code.encode("latin-1"): opcode for opcode in pickletools.opcodes}
 _SCALARS: Final = (
@@ -63,25 +64,25 @@ _SCALARS: Final = (
 _SHOWN: Final = 200  # characters of a name in a message
 _KEY_MAX_LENGTH: Final = 4096
 _TUPLE_KEY_MAX_LENGTH: Final = 8
-"""The same long key, used again and again, would cost its length each time."""
+"""Hashing a long key costs its length each time the key is used."""
 
 _MAX_ATTRIBUTES: Final = 256
-"""Of one instance: its state is copied, and could be shared by many."""
+"""Per instance: the state is copied, and many instances could share it."""
 
 _READING_ERRORS: Final = (
     ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError, ValueError,
 )  # fmt: skip
-"""What a broken argument raises, and a registered class on a broken state."""
+"""Raised by a malformed argument, or by a registered class given a malformed state."""
 
 
 def load_pickle(data: bytes, allowed: Allowed, limits: PickleLimits = DEFAULT_LIMITS) -> object:
     """The value in ``data``, as ``pickle.dump`` (protocol 2 or later) or ``joblib.dump`` wrote it.
 
     Raises:
-        ArtifactCorrupt: for whatever reason it cannot be read; it names the opcode or the class.
+        ArtifactCorrupt: it cannot be read; the message names the opcode or the class.
     """
     if len(data) > limits.max_bytes:
-        raise ArtifactCorrupt(f"pickle of {len(data)} bytes, the limit is {limits.max_bytes}")
+        raise ArtifactCorrupt(f"pickle has {len(data)} bytes; the limit is {limits.max_bytes}")
     try:
         machine = _Machine(allowed, limits)
         return machine.run(_opcodes(data, limits.max_opcodes, machine.steps))
@@ -89,28 +90,30 @@ def load_pickle(data: bytes, allowed: Allowed, limits: PickleLimits = DEFAULT_LI
         raise
     except _READING_ERRORS as error:
         raise ArtifactCorrupt(
-            f"pickle is cut off or malformed: {type(error).__name__}: {error}"
+            f"pickle is truncated or malformed: {type(error).__name__}: {error}"
         ) from error
 
 
 def _opcodes(
     data: bytes, max_opcodes: int, understood: Container[str]
 ) -> Iterator[tuple[str, Any]]:
-    """Names and arguments up to STOP; a claimed length never costs more than is there."""
+    """Names and arguments up to STOP; a claimed length never costs more than the data has."""
     file = io.BytesIO(data)
     for _ in range(max_opcodes):
         opcode = _OPCODES.get(file.read(1))
         if opcode is None:
-            raise ArtifactCorrupt(f"pickle has no opcode where one must be, at {file.tell()}")
+            raise ArtifactCorrupt(f"pickle has an invalid opcode at byte {file.tell()}")
         if opcode.name == "STOP":
             return
         if opcode.name not in understood:
-            raise ArtifactCorrupt(f"pickle uses the opcode {opcode.name}, which no bundle needs")
-        if opcode.name == "GLOBAL":  # its reader in pickletools warns of odd escapes
+            raise ArtifactCorrupt(
+                f"pickle uses the opcode {opcode.name}, which is not an allowed opcode"
+            )
+        if opcode.name == "GLOBAL":  # its reader in pickletools warns about invalid escapes
             yield opcode.name, [_line(file), _line(file)]
         else:
             yield opcode.name, opcode.arg.reader(file) if opcode.arg else None
-    raise ArtifactCorrupt(f"pickle of more than {max_opcodes} opcodes")
+    raise ArtifactCorrupt(f"pickle has more than {max_opcodes} opcodes")
 
 
 def _line(file: io.BytesIO) -> str:
@@ -119,14 +122,14 @@ def _line(file: io.BytesIO) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Global:
-    """A registered class on the stack; only ever called, never part of a value."""
+    """A registered class on the stack; it can be instantiated but is never part of a value."""
 
     name: str
     cls: type
 
 
 class _Machine:
-    """The stack machine; one for each pickle."""
+    """The stack machine; each pickle gets a new one."""
 
     def __init__(self, allowed: Allowed, limits: PickleLimits) -> None:
         self._allowed = allowed
@@ -134,11 +137,11 @@ class _Machine:
         self._stack: list[Any] = []
         self._marks: list[int] = []
         self._memo: dict[int, Any] = {}
-        # By id: the nesting of each container, those that are part of another one, and instances
-        # without state yet. Containers are kept alive, so that no id is ever used twice.
+        # By id: the nesting of each container, the containers that are part of another, and the
+        # instances without state yet. Containers are kept alive, so that no id is reused.
         self._containers: list[object] = []
         self._depths: dict[int, int] = {}
-        self._walks: dict[int, int] = {}  # values one meets who walks a container, itself included
+        self._walks: dict[int, int] = {}  # values visited when walking a container, with itself
         self._closed: set[int] = set()
         self._unbuilt: set[int] = set()
         self._instance_count = 0
@@ -173,7 +176,7 @@ class _Machine:
         }
 
     def run(self, opcodes: Iterator[tuple[str, Any]]) -> object:
-        """Interpret all and return the one value left."""
+        """Interpret all opcodes and return the one value left on the stack."""
         for name, argument in opcodes:
             self.steps[name](argument)
         if len(self._stack) != 1 or self._marks:
@@ -183,17 +186,17 @@ class _Machine:
 
     def _push_scalar(self, value: object) -> None:
         if isinstance(value, int) and not _INT_LIMITS[0] <= value <= _INT_LIMITS[1]:
-            raise ArtifactCorrupt("pickle has an integer of more than 64 bits")
+            raise ArtifactCorrupt("pickle has an integer with more than 64 bits")
         self._stack.append(value)
 
     def _pop(self) -> Any:
         return self._pop_many(1)[0]
 
     def _pop_many(self, count: int) -> list[Any]:
-        """The top ``count`` values; never across a mark, as Python's machine refuses too."""
+        """The top ``count`` values; never across a mark, which Python's machine refuses too."""
         start = len(self._stack) - count
         if start < (self._marks[-1] if self._marks else 0):
-            raise ArtifactCorrupt("pickle takes more from the stack than is there")
+            raise ArtifactCorrupt("pickle pops more values than the stack has")
         values = self._stack[start:]
         del self._stack[start:]
         return values
@@ -209,24 +212,24 @@ class _Machine:
         self._stack.append(value)
         self._memo[index] = value
         if len(self._memo) > self._limits.max_memo:
-            raise ArtifactCorrupt(f"pickle keeps more than {self._limits.max_memo} values")
+            raise ArtifactCorrupt(f"pickle memoizes more than {self._limits.max_memo} values")
 
     def _push_container(self, value: object, depth: int = 1) -> None:
         if depth > self._limits.max_depth:
             raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
         if len(self._containers) == self._limits.max_containers:
-            raise ArtifactCorrupt(f"pickle of more than {self._limits.max_containers} containers")
+            raise ArtifactCorrupt(f"pickle has more than {self._limits.max_containers} containers")
         self._containers.append(value)
         self._depths[id(value)] = depth
         self._walks[id(value)] = 1
         self._stack.append(value)
 
     def _lengthen(self, target: object, values: list[Any]) -> None:
-        """Note how long a walk of ``target`` becomes by ``values``."""
+        """Add ``values`` to the number of values a walk of ``target`` visits."""
         inner = sum(self._walks.get(id(value), 1) for value in values)
         self._walks[id(target)] += inner
         if self._walks[id(target)] > self._limits.max_walk:
-            raise ArtifactCorrupt(f"pickle unfolds to more than {self._limits.max_walk} values")
+            raise ArtifactCorrupt(f"pickle expands to more than {self._limits.max_walk} values")
 
     def _push_tuple(self, values: list[Any]) -> None:
         depth = 1 + max(map(self._use, values), default=0)
@@ -234,7 +237,7 @@ class _Machine:
         self._lengthen(self._stack[-1], values)
 
     def _use(self, value: object) -> int:
-        """Note that ``value`` becomes part of another and may no longer change; its depth."""
+        """Freeze ``value``, which becomes part of another value; returns its depth."""
         if isinstance(value, _Global):
             raise ArtifactCorrupt(f"pickle uses {value.name} as a value")
         depth = self._depths.get(id(value), 0)
@@ -248,13 +251,15 @@ class _Machine:
         self._stack.append(target)
         is_right = id(target) in self._unbuilt if kind is None else type(target) is kind
         if not is_right or id(target) in self._closed:
-            raise ArtifactCorrupt(f"pickle changes a {type(target).__name__} it must not change")
+            raise ArtifactCorrupt(
+                f"pickle modifies a {type(target).__name__}, which is not allowed"
+            )
         return target
 
     def _fill(self, target: object, values: list[Any]) -> None:
-        """Note that ``values`` become part of ``target``."""
+        """Account for ``values``, which become part of ``target``."""
         if any(value is target for value in values):
-            raise ArtifactCorrupt("pickle holds a value that contains itself")
+            raise ArtifactCorrupt("pickle has a value that contains itself")
         depth = max(self._depths[id(target)], 1 + max(map(self._use, values), default=0))
         if depth > self._limits.max_depth:
             raise ArtifactCorrupt(f"pickle nests deeper than {self._limits.max_depth}")
@@ -271,17 +276,19 @@ class _Machine:
         keys, values = items[::2], items[1::2]
         for key in keys:
             if not _is_key(key):
-                raise ArtifactCorrupt(f"pickle has a {type(key).__name__} as a key that is no key")
+                raise ArtifactCorrupt(
+                    f"pickle uses a {type(key).__name__} that is not allowed as a key"
+                )
         self._fill(target, items)
         target.update(zip(keys, values, strict=True))
 
     def _push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise ArtifactCorrupt("pickle names a class by something else than text")
+            raise ArtifactCorrupt("pickle names a class with a value that is not a string")
         cls = self._allowed.get((module, name))
         if cls is None:
             raise ArtifactCorrupt(
-                f"pickle refers to {module[:_SHOWN]}.{name[:_SHOWN]}, which no bundle holds"
+                f"pickle refers to {module[:_SHOWN]}.{name[:_SHOWN]}, which is not an allowed class"
             )
         self._stack.append(_Global(f"{module}.{name}", cls))
 
@@ -289,10 +296,10 @@ class _Machine:
         """``cls.__new__(cls, *arguments)``."""
         target, arguments = self._pop_many(2)
         if not isinstance(target, _Global) or type(arguments) is not tuple:
-            raise ArtifactCorrupt(f"pickle makes an instance of a {type(target).__name__}")
+            raise ArtifactCorrupt(f"pickle instantiates a {type(target).__name__}, not a class")
         self._instance_count += 1
         if self._instance_count > self._limits.max_instances:
-            raise ArtifactCorrupt(f"pickle of more than {self._limits.max_instances} instances")
+            raise ArtifactCorrupt(f"pickle has more than {self._limits.max_instances} instances")
         depth = 1 + self._use(arguments)
         value = target.cls.__new__(target.cls, *arguments)
         self._push_container(value, depth)
@@ -300,7 +307,7 @@ class _Machine:
         self._unbuilt.add(id(value))
 
     def _build(self) -> None:
-        """Give an instance its state, as ``copyreg`` and ``dataclasses`` describe it."""
+        """Set an instance's state, as ``copyreg`` and ``dataclasses`` define it."""
         state = self._pop()
         target = self._open(None)
         self._fill(target, [state])
@@ -310,7 +317,9 @@ class _Machine:
             return
         attributes, slots = state if type(state) is tuple and len(state) == 2 else (state, None)
         if max(len(attributes or ()), len(slots or ())) > _MAX_ATTRIBUTES:
-            raise ArtifactCorrupt(f"pickle gives an instance over {_MAX_ATTRIBUTES} attributes")
+            raise ArtifactCorrupt(
+                f"pickle gives an instance more than {_MAX_ATTRIBUTES} attributes"
+            )
         if attributes:
             target.__dict__.update(attributes)
         for name, value in (slots or {}).items():

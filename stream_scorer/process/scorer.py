@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
+from stream_scorer.model.serving.options import WatcherOptions
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store.opening import open_store
@@ -47,11 +48,13 @@ class ScorerProcess:
         self._watcher = ModelWatcher(
             open_store(settings),
             BundleCache(settings.model_cache_dir),
-            parse_trusted_keys(settings.model_trusted_keys),
-            settings.model_poll_seconds,
+            WatcherOptions(
+                parse_trusted_keys(settings.model_trusted_keys),
+                settings.model_poll_seconds,
+                guard=_guard_policy(settings),
+            ),
             on_load=self._metrics.model.loaded,
             on_failure=lambda *_: self._metrics.model.refused(),
-            guard=_guard_policy(settings),
             on_trip=lambda _, trip: self._metrics.model.tripped(trip),
         )
         self._health = Health(lambda: self._watcher.current is not None)

@@ -1,1 +1,1 @@
-"""Settings, logs, and clients of the outside world."""
+"""Settings, logs, and clients of external services."""

@@ -1,4 +1,4 @@
-"""JSON from the artifact store, where anything may lie: bounded before it is parsed."""
+"""JSON from the artifact store, which is untrusted: its size is limited before it is parsed."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 from typing import Any, Final
 
 MAX_VALUES: Final = 500_000
-"""Each costs at most about 100 bytes as Python has it; a real ``metadata.json`` has some 20,000."""
+"""Each costs at most about 100 bytes in Python; a real ``metadata.json`` has about 20,000."""
 
 MAX_DEPTH: Final = 64
-"""What is parsed may be walked by code that recurses."""
+"""Recursive code may walk the parsed value."""
 
 _SHOWN_CHARACTERS: Final = 200
 
@@ -18,9 +18,9 @@ def parse_object(content: bytes) -> dict[str, Any]:
     """The JSON object in ``content``.
 
     Raises:
-        ValueError: it is none, or one whose parts could fill the memory or overflow the stack.
+        ValueError: it is not a JSON object, or it could exhaust the memory or overflow the stack.
     """
-    # Each value but the first follows one of these; counting them in strings too is only stricter.
+    # Each value but the first follows one of these. Those inside strings count too: only stricter.
     values = content.count(b",") + content.count(b"[") + content.count(b"{") + content.count(b":")
     if values > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES} values")
@@ -30,14 +30,14 @@ def parse_object(content: bytes) -> dict[str, Any]:
     except RecursionError:
         too_deep, parsed = True, None
     if too_deep:
-        raise ValueError(f"it nests deeper than {MAX_DEPTH}")
+        raise ValueError(f"it nests deeper than {MAX_DEPTH} levels")
     if not isinstance(parsed, dict):
         raise ValueError("it is not a JSON object")
     return parsed
 
 
 def shown(value: object) -> str:
-    """A value of such an object for a message; what is long is cut."""
+    """A value of such an object as text for a message; long text is truncated."""
     text = str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 

@@ -1,4 +1,4 @@
-"""Log lines: JSON for machines, short text for people."""
+"""Log formats: JSON for machines, short text for people."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 from stream_scorer.runtime.settings import LogSettings
 
 _UNSEEN = (
-    0x61C,  # with the next two ranges: what turns the direction of the text after it
+    0x61C,  # this and the next two ranges change the direction of the text after them
     *range(0x200B, 0x2010),
-    *range(0x2028, 0x202F),  # the first two end a line
+    *range(0x2028, 0x202F),  # the first two are line separators
     *range(0x2060, 0x2070),
     0xFEFF,
 )
@@ -28,7 +28,7 @@ _STANDARD = set(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskN
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line, with the fields operators were promised."""
+    """One JSON object per line, with documented fields."""
 
     def __init__(self, service: str) -> None:
         super().__init__()
@@ -36,10 +36,10 @@ class JsonFormatter(logging.Formatter):
         self._pod = os.environ.get("HOSTNAME") or socket.gethostname()
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line for one record; anything passed as ``extra`` becomes a field."""
+        """The line for one record; each value passed as ``extra`` becomes a field."""
         millis = int(record.msecs)
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        # What the promised fields are called, no extra can replace.
+        # An extra cannot replace a documented field.
         line: dict[str, Any] = _extras(record) | {
             "timestamp": f"{stamp}.{millis:03d}Z",
             "level": record.levelname,
@@ -52,7 +52,7 @@ class JsonFormatter(logging.Formatter):
             line["exception"] = self.formatException(record.exc_info)
         try:
             return json.dumps(line, default=str, allow_nan=False)
-        except ValueError:  # NaN is no JSON, and a value that holds itself never ends
+        except ValueError:  # NaN is not JSON, or a value contains itself
             return json.dumps({name: str(value) for name, value in line.items()})
 
 
@@ -63,9 +63,9 @@ def _extras(record: logging.LogRecord) -> dict[str, Any]:
 class ConsoleFormatter(logging.Formatter):
     """``14:03:21Z INFO scorer: message key=value`` (UTC).
 
-    Control characters are shown as escapes: what came with a record can neither begin a line
-    of its own nor steer the terminal. The lines of a traceback are indented: an exception's text
-    may have several, and none of them looks like a line of the log.
+    Control characters are escaped, so text from a record can neither start a new line nor control
+    the terminal. The lines of a traceback are indented, so no line of an exception's text looks
+    like a log line.
     """
 
     converter = staticmethod(time.gmtime)
@@ -74,16 +74,16 @@ class ConsoleFormatter(logging.Formatter):
         super().__init__(f"%(asctime)sZ %(levelname)s {service}: %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's name
-        """The line for one record, extras appended as ``key=value``; a traceback follows it."""
+        """The line for one record, with extras appended as ``key=value``; a traceback follows."""
         extras = [f"{k}={v}" for k, v in _extras(record).items()]
         return " ".join([super().formatMessage(record), *extras]).translate(_ESCAPES)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802 - logging's name
-        """The traceback, one escaped and indented line for each of its own."""
+        """The traceback, each line escaped and indented."""
         return _indent(super().formatException(ei))
 
     def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's name
-        """The stack, likewise."""
+        """The stack, each line escaped and indented."""
         return _indent(super().formatStack(stack_info))
 
 
@@ -92,7 +92,7 @@ def _indent(text: str) -> str:
 
 
 def configure_logging(service: str, settings: LogSettings) -> None:
-    """Send every log line of this process to standard error, in the chosen format."""
+    """Write every log line of this process to standard error, in the chosen format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter(service) if settings.log_format == "json" else ConsoleFormatter(service)

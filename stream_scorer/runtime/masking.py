@@ -1,4 +1,4 @@
-"""Keeps credentials that stand in an address out of messages, logs and answers."""
+"""Masks credentials in addresses, so that messages, logs and responses do not contain them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _WORDS: Final = re.compile(r"\S+")
 
 
 def mask_userinfo(text: str) -> str:
-    """``text`` with ``****`` for whatever stands before an ``@``: ``http://****@host``.
+    """``text`` with ``****`` for everything before an ``@``: ``http://****@host``.
 
-    Also where no scheme shows that it is an address. Rather too much is masked than too little:
-    a password may hold slashes and further ``@``. Takes time in proportion to the text.
+    This also applies without a scheme. It masks too much rather than too little, since a password
+    may contain slashes and ``@``. The time is proportional to the length of the text.
     """
     return _WORDS.sub(_mask_word, text) if "@" in text else text
 

@@ -1,4 +1,4 @@
-"""Child processes that end with this one, whatever ends it."""
+"""Child processes that end when this process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import IO, Final
 
-# Runs between fork and the program: asks Linux for SIGTERM when the parent ends, then becomes the
-# program (same pid). A program of its own, since code between fork and exec of a process with
-# threads may deadlock.
+# Runs between the fork and the program: requests SIGTERM from Linux when the parent ends, then
+# executes the program (same pid). It is a separate program, because code between fork and exec may
+# deadlock in a process with threads.
 _GUARD: Final = f"""
 import ctypes, os, sys
 ctypes.CDLL(None).prctl(1, {int(signal.SIGTERM)})
@@ -27,16 +27,16 @@ def start_child(
     output: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own, so that Ctrl-C reaches this process alone.
+    """Start a program in a new session, so that Ctrl-C reaches only this process.
 
-    On Linux it gets SIGTERM when this process dies, kill -9 included. Linux ties that to the
-    *thread* that started it, so it is asked for only in the main thread: a child started elsewhere
-    outlives a crash of this process. Other systems have no such signal.
+    On Linux the child gets SIGTERM when this process dies, even by kill -9. Linux ties that signal
+    to the *thread* that started the child, so it is requested only in the main thread: a child
+    started from another thread outlives a crash of this process. Other systems have no such signal.
 
     Args:
         command: an absolute path and arguments.
-        output: gets standard output and error; None: they go where this process's own go.
-        environment: instead of this process's own.
+        output: receives standard output and error; None: the child inherits this process's.
+        environment: the child's environment; None: it inherits this process's.
     """
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command]
@@ -51,7 +51,7 @@ def start_child(
 
 
 def end_child(child: subprocess.Popen[bytes], timeout: float) -> int:
-    """End a child by SIGTERM, or by SIGKILL after ``timeout`` seconds; its exit code."""
+    """End a child with SIGTERM, or SIGKILL after ``timeout`` seconds; returns its exit code."""
     if child.poll() is None:
         child.send_signal(signal.SIGTERM)
         try:

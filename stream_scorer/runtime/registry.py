@@ -1,7 +1,7 @@
-"""The Schema Registry as a source of writers' schemas, and where our own are registered.
+"""The Schema Registry: finds writers' schemas and registers our own.
 
-The registry's client is imported only once a registry is configured, so that those who have none
-don't pay for it.
+The registry's client is imported only if a registry is configured, so that it costs nothing
+otherwise.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 NEGATIVE_SECONDS: Final = 30.0
-"""How long an unknown id stays unknown: a poison stream must not become a stream of requests,
-and a schema registered a little late must still be found."""
+"""How long a failed look-up is cached. A stream of invalid records must not cause a stream of
+requests, and a schema that is registered a little late must still be found."""
 
 REQUEST_SECONDS: Final = 5.0
-"""Of one request, so that a hung registry never holds the loop past its poll interval."""
+"""Per request, so that a hanging registry never blocks the loop past its poll interval."""
 
-_MAX_UNKNOWN: Final = 10_000  # random ids must not fill the memory
+_MAX_UNKNOWN: Final = 10_000  # random ids must not exhaust the memory
 _MAX_ID: Final = 2**31 - 1  # a registry's ids are Java ints; on the wire they are 4 bytes
 _UNAUTHORISED: Final = (401, 403)
 _UNKNOWN: Final = (400, 404, 422)
 _INCOMPATIBLE: Final = 409
 _UNTRUSTED: Final = (
-    "; set SSL_CERT_FILE to the certificates (PEM) of the authority that signed the registry's"
+    "; set SSL_CERT_FILE to the CA certificates (PEM) that signed the registry's certificate"
 )
 
 
 class RegistryResolver:
-    """Finds schemas by id and GUID in a Schema Registry, by fingerprint in ``schemas/``.
+    """Finds schemas by id and GUID in a Schema Registry, and by fingerprint in ``schemas/``.
 
-    A schema once found is kept for ever (ids and GUIDs are immutable); one that is unknown is
-    asked for again after ``NEGATIVE_SECONDS``. Safe to share between threads.
+    A found schema is cached forever, since ids and GUIDs are immutable. An unknown schema is
+    looked up again after ``NEGATIVE_SECONDS``. Safe to share between threads.
     """
 
     def __init__(
@@ -68,12 +68,12 @@ class RegistryResolver:
         """The schema of a Confluent schema id.
 
         Raises:
-            UnknownSchema: the registry has none, or it is no Avro schema.
+            UnknownSchema: the registry has no such schema, or it is not an Avro schema.
             RetryableError: the registry did not answer, or failed.
             FatalError: the registry refused our credentials.
         """
         if not 0 <= schema_id <= _MAX_ID:
-            raise UnknownSchema(f"schema id {schema_id} is none a registry can give")
+            raise UnknownSchema(f"schema id {schema_id} is not a valid registry id")
         return self._find(
             schema_id, f"schema id {schema_id}", lambda: self._client.get_schema(schema_id)
         )
@@ -86,23 +86,23 @@ class RegistryResolver:
         )
 
     def by_fingerprint(self, fingerprint: bytes) -> AvroSchema:
-        """A version kept in ``schemas/``: registries know no fingerprints."""
+        """A version kept in ``schemas/``: a registry cannot look up fingerprints."""
         return self._local.by_fingerprint(fingerprint)
 
     def register(self, subject: str, schema: AvroSchema) -> int:
-        """Register ``schema`` (a repeat changes nothing) and give its id.
+        """Register ``schema`` and return its id; registering it again changes nothing.
 
-        A subject that no compatibility rule guards gets BACKWARD, where we are allowed to.
+        A subject without a compatibility rule gets BACKWARD, if we are authorized to set it.
 
         Raises:
             RetryableError: the registry did not answer, or failed.
-            FatalError: the schema is incompatible with the subject's, or we may not register.
+            FatalError: the schema is incompatible with the subject's, or we are not authorized.
         """
         from confluent_kafka.schema_registry import Schema
 
         try:
             schema_id = int(
-                _ask(
+                _request(
                     f"registering {subject}",
                     lambda: self._client.register_schema(
                         subject, Schema(json.dumps(schema), "AVRO")
@@ -116,8 +116,8 @@ class RegistryResolver:
         return schema_id
 
     def ping(self) -> None:
-        """Make sure that the registry answers and lets us in; errors as :meth:`by_id`."""
-        _ask("listing schema types", self._client.get_schema_types)
+        """Check that the registry answers and accepts our credentials; errors as :meth:`by_id`."""
+        _request("listing schema types", self._client.get_schema_types)
 
     def close(self) -> None:
         """Close the connections."""
@@ -131,7 +131,7 @@ class RegistryResolver:
             if self._clock() < until:
                 raise UnknownSchema(reason)
         try:
-            schema = _parse(name, _ask(name, fetch))
+            schema = _parse(name, _request(name, fetch))
         except UnknownSchema as error:
             if len(self._unknown) >= _MAX_UNKNOWN:
                 self._unknown.clear()
@@ -142,19 +142,22 @@ class RegistryResolver:
         return schema
 
     def _guard(self, subject: str) -> None:
-        """Set BACKWARD where neither subject nor registry has a rule; never fails."""
+        """Set BACKWARD if neither the subject nor the registry has a rule; never raises."""
         client = self._client
         try:
             if _level(lambda: client.get_compatibility(subject)) is None and _level(
                 client.get_compatibility
             ) in (None, "NONE"):
-                _ask("setting", lambda: client.set_compatibility(subject, "BACKWARD"))
+                _request(
+                    "setting the compatibility level",
+                    lambda: client.set_compatibility(subject, "BACKWARD"),
+                )
         except (UnknownSchema, RetryableError, FatalError) as error:
-            log.info("compatibility of %s is left as it is: %s", subject, error)
+            log.info("the compatibility level of %s was not changed: %s", subject, error)
 
 
 def open_resolver(settings: RegistrySettings, contract: str = "transaction") -> SchemaResolver:
-    """The resolver these settings ask for: with a registry, or this code's schemas alone."""
+    """The resolver for these settings: with a registry if one is configured, else without."""
     if settings.schema_registry_url:
         return RegistryResolver(settings, contract)
     return LocalSchemas(contract)
@@ -164,7 +167,7 @@ def open_resolver(settings: RegistrySettings, contract: str = "transaction") -> 
 def using_resolver(
     settings: RegistrySettings, contract: str = "transaction"
 ) -> Iterator[SchemaResolver]:
-    """The same, for a while: connections are closed at the end."""
+    """The same as a context manager, which closes the connections at the end."""
     resolver = open_resolver(settings, contract)
     try:
         yield resolver
@@ -174,7 +177,7 @@ def using_resolver(
 
 
 def register_schema(settings: RegistrySettings, topic: str, schema: AvroSchema) -> int | None:
-    """The id records on ``topic`` carry, registered as ``<topic>-value``; None without registry.
+    """Register a topic's schema as ``<topic>-value``; returns its id, or None without a registry.
 
     Raises:
         RetryableError, FatalError: as :meth:`RegistryResolver.register`.
@@ -191,7 +194,7 @@ def _open_client(settings: RegistrySettings) -> SchemaRegistryClient:
     config: dict[str, Any] = {
         "url": settings.schema_registry_url,
         "timeout": REQUEST_SECONDS,
-        # The caller backs off and tries again, and must be able to stop in between.
+        # The caller backs off and retries, and must be able to stop in between.
         "max.retries": 1,
         "retries.wait.ms": 100,
     }
@@ -204,23 +207,23 @@ def _open_client(settings: RegistrySettings) -> SchemaRegistryClient:
 
 
 def _level(request: Callable[[], str]) -> str | None:
-    """A compatibility level; None where none is set (the registry answers 404)."""
+    """A compatibility level; None if none is set (the registry answers 404)."""
     try:
-        return _ask("reading the compatibility level", request)
+        return _request("reading the compatibility level", request)
     except UnknownSchema:
         return None
 
 
-def _ask(what: str, request: Callable[[], _T]) -> _T:
-    """Our word for each way a request can fail."""
+def _request(what: str, request: Callable[[], _T]) -> _T:
+    """Send a request; translates every way it can fail into one of this project's exceptions."""
     from confluent_kafka.schema_registry import SchemaRegistryError
 
     try:
         return request()
     except SchemaRegistryError as error:
         status = error.http_status_code
-        said = mask_userinfo(str(error.error_message))
-        text = f"schema registry, {what}: {said} (HTTP {status})"
+        message = mask_userinfo(str(error.error_message))
+        text = f"schema registry, {what}: {message} (HTTP {status})"
         if status in _UNAUTHORISED:
             raise FatalError(f"{text}; check SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO") from error
         if status == _INCOMPATIBLE:
@@ -230,7 +233,7 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
         raise RetryableError(text) from error
     except Exception as error:
         # Broad on purpose: the transport's errors (httpx or httpx2, whichever the client found)
-        # have no base class that we could name, and a body that is no JSON raises others.
+        # have no common base class to name here, and a body that is not JSON raises others.
         advice = _UNTRUSTED if "CERTIFICATE_VERIFY_FAILED" in str(error) else ""
         why = f"{type(error).__name__}: {mask_userinfo(str(error))}"
         raise RetryableError(
@@ -239,10 +242,10 @@ def _ask(what: str, request: Callable[[], _T]) -> _T:
 
 
 def _parse(name: str, schema: Schema) -> AvroSchema:
-    """The Avro schema of a registry's answer, made sure to be one.
+    """The Avro schema in a registry's response, checked to be valid.
 
     Raises:
-        UnknownSchema: it is no Avro schema, or leans on other subjects.
+        UnknownSchema: it is not an Avro schema, or refers to other subjects.
     """
     if (schema.schema_type or "AVRO") != "AVRO":
         raise UnknownSchema(f"{name} is a {schema.schema_type} schema, not Avro")

@@ -1,4 +1,4 @@
-"""S3 as this project talks to it: one client construction, and URIs opened for reading."""
+"""S3 access: how the client is built, and how URIs are opened for reading."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 CONNECT_TIMEOUT_SECONDS: Final = 5.0
-"""A store that does not answer is reported quickly; the caller's own loop tries again."""
+"""Short, so that a store that does not answer is reported quickly; the caller's loop retries."""
 
 READ_TIMEOUT_SECONDS: Final = 30.0
-"""Per socket read, not per object: the largest object is read in many."""
+"""Per socket read, not per object: a large object takes many reads."""
 
 ATTEMPTS: Final = 4
-"""In all; botocore backs off between them and repeats only what is safe to repeat."""
+"""In total; botocore backs off between attempts and retries only what is safe to retry."""
 
 READ_BLOCK_BYTES: Final = 8 * 1024 * 1024
-"""One ranged request reads this much of a streamed object; a failed one is simply repeated."""
+"""One ranged request reads this much of a streamed object; a failed request is retried."""
 
 FALLBACK_REGION: Final = "us-east-1"
-"""Request signing needs some region; stores that are not AWS accept any."""
+"""Request signing needs a region; stores other than AWS accept any."""
 
 
 def open_client(settings: StoreSettings) -> S3Client:
-    """An S3 client for the store's endpoint and region; credentials are boto3's own affair."""
+    """An S3 client for the store's endpoint and region; boto3 finds the credentials."""
     import boto3
     from botocore.config import Config
 
@@ -41,7 +41,7 @@ def open_client(settings: StoreSettings) -> S3Client:
         connect_timeout=CONNECT_TIMEOUT_SECONDS,
         read_timeout=READ_TIMEOUT_SECONDS,
         retries={"total_max_attempts": ATTEMPTS, "mode": "standard"},
-        # Stores other than AWS often know neither the newer checksums nor bucket host names.
+        # Stores other than AWS often support neither the newer checksums nor bucket host names.
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
         s3={"addressing_style": "path"} if settings.aws_endpoint_url_s3 else {},
@@ -58,20 +58,20 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     """``s3://bucket/some/key`` as ``("bucket", "some/key")``.
 
     Raises:
-        UsageError: it is no such URI, or names no bucket.
+        UsageError: it is not an S3 URI, or has no bucket.
     """
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket:
-        raise UsageError(f"{uri!r} is not s3://bucket/key")
+        raise UsageError(f"{uri!r} is not of the form s3://bucket/key")
     return bucket, key
 
 
 def open_stream(uri: str, settings: StoreSettings | None = None) -> BinaryIO:
-    """Open a path, a ``file:///`` URI or an ``s3://`` object for reading, without slurping it.
+    """Open a path, a ``file:///`` URI or an ``s3://`` object for streaming.
 
     Raises:
-        UsageError: nothing readable is there; the message names the URI.
+        UsageError: it cannot be read; the message has the URI.
     """
     if uri.startswith("s3://"):
         return _open_object(uri, open_client(settings or load_settings(StoreSettings)))
@@ -96,7 +96,7 @@ def _open_object(uri: str, client: S3Client) -> BinaryIO:
         return f"cannot read {uri} at byte {first}: {mask_userinfo(str(error))}"
 
     def fetch(first: int, last: int) -> bytes:
-        # IfMatch: an object replaced half way is an error, never a mixture of two.
+        # IfMatch: if the object is replaced halfway, that is an error, never a mix of both.
         for attempts_left in reversed(range(ATTEMPTS)):
             try:
                 answer = client.get_object(
@@ -105,7 +105,7 @@ def _open_object(uri: str, client: S3Client) -> BinaryIO:
                 return answer["Body"].read()
             except ClientError as error:
                 raise UsageError(broken(first, error)) from error
-            except BotoCoreError as error:  # the connection broke while the body came
+            except BotoCoreError as error:  # the connection broke while reading the body
                 if not attempts_left:
                     raise UsageError(broken(first, error)) from error
         raise AssertionError("unreachable")
@@ -115,7 +115,7 @@ def _open_object(uri: str, client: S3Client) -> BinaryIO:
 
 
 class _RangedObject(io.RawIOBase):
-    """An object read in ranged requests; ``fetch`` takes first and last byte."""
+    """An object read with ranged requests; ``fetch`` takes the first and last byte."""
 
     def __init__(self, name: str, fetch: Callable[[int, int], bytes], size: int) -> None:
         super().__init__()

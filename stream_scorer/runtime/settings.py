@@ -1,8 +1,8 @@
-"""Settings from the environment: one class for each concern, combined by each process.
+"""Settings from the environment: one class per concern, combined by each process.
 
-Every variable of the contract is a field here, under its own name in lower case. A process
-combines what it needs by inheritance and calls :func:`load_settings` once, at its top; nothing
-else reads the environment.
+Every documented variable is a field here, with its name in lower case. A process combines the
+classes it needs by inheritance and calls :func:`load_settings` once, when it starts. Nothing else
+reads the environment.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from stream_scorer.runtime.masking import mask_userinfo
 
 
 class _Environment(BaseSettings):
-    """Reads fields from variables of the same name; an empty variable counts as unset."""
+    """Reads fields from variables of the same name; an empty variable is treated as unset."""
 
     model_config = SettingsConfigDict(
         env_prefix="", env_ignore_empty=True, case_sensitive=False, extra="ignore", frozen=True
@@ -30,10 +30,10 @@ class LogSettings(_Environment):
     """How the process logs."""
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="least severe level that is logged"
+        "INFO", description="lowest level to log: DEBUG, INFO, WARNING or ERROR"
     )
     log_format: Literal["json", "console"] = Field(
-        "console", description="json (one object a line) or console"
+        "console", description="log format: json (one object per line) or console"
     )
 
     @field_validator("log_level", mode="before")
@@ -46,7 +46,7 @@ class TracingSettings(_Environment):
     """Where traces go; OpenTelemetry reads its other ``OTEL_`` variables itself."""
 
     otel_exporter_otlp_endpoint: str | None = Field(
-        None, description="OTLP/HTTP collector for traces (needs the extra tracing)"
+        None, description="OTLP/HTTP endpoint for traces (needs the extra 'tracing')"
     )
 
 
@@ -54,20 +54,20 @@ class KafkaSettings(_Environment):
     """How to reach Kafka."""
 
     kafka_bootstrap_servers: str = Field(
-        "localhost:9092", description="brokers, host:port separated by commas"
+        "localhost:9092", description="Kafka brokers, as host:port separated by commas"
     )
     kafka_security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
-        "PLAINTEXT", description="how to talk to the brokers"
+        "PLAINTEXT", description="protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL"
     )
     kafka_config_file: Path | None = Field(
-        None, description="librdkafka properties (key=value lines) for everything else"
+        None, description="file of further librdkafka properties (key=value lines)"
     )
     kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = Field(
-        None, description="SASL mechanism"
+        None, description="SASL mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512"
     )
-    kafka_sasl_username: str | None = Field(None, description="SASL user")
+    kafka_sasl_username: str | None = Field(None, description="SASL user name")
     kafka_sasl_password: SecretStr | None = Field(None, description="SASL password")
-    kafka_ssl_ca_location: Path | None = Field(None, description="CA certificates, PEM")
+    kafka_ssl_ca_location: Path | None = Field(None, description="file of CA certificates (PEM)")
 
     @field_validator("kafka_bootstrap_servers")
     @classmethod
@@ -82,35 +82,35 @@ class KafkaSettings(_Environment):
     @classmethod
     def _exists(cls, value: Path | None) -> Path | None:
         if value is not None and not value.is_file():
-            raise ValueError(f"no such file: {value}")
+            raise ValueError(f"file not found: {value}")
         return value
 
     @field_validator("kafka_sasl_mechanism", "kafka_sasl_username", "kafka_sasl_password")
     @classmethod
     def _sasl_is_whole(cls, value: Any, info: ValidationInfo) -> Any:
-        # By field and not for the whole, so that it is said together with every other fault.
+        # Validated per field, not per model, so that it is reported together with other faults.
         protocol = str(info.data.get("kafka_security_protocol"))
         has_file = info.data.get("kafka_config_file", "a faulty one") is not None
         if value is None and protocol.startswith("SASL") and not has_file:
-            raise ValueError(f"KAFKA_SECURITY_PROTOCOL={protocol} needs it")
+            raise ValueError(f"required with KAFKA_SECURITY_PROTOCOL={protocol}")
         return value
 
 
 class TopicSettings(_Environment):
     """The topics of the system."""
 
-    input_topic: str = Field("transactions", description="transactions come in here")
-    output_topic: str = Field("fraud-scores", description="scores go out here")
-    dlq_topic: str = Field("transactions-dlq", description="dead letters go out here")
-    labels_topic: str = Field("fraud-labels", description="decisions and chargebacks")
+    input_topic: str = Field("transactions", description="topic to read transactions from")
+    output_topic: str = Field("fraud-scores", description="topic to write scores to")
+    dlq_topic: str = Field("transactions-dlq", description="topic to write dead letters to")
+    labels_topic: str = Field("fraud-labels", description="topic of decisions and chargebacks")
 
     @field_validator("output_topic", "dlq_topic", "labels_topic")
     @classmethod
     def _differs(cls, value: str, info: ValidationInfo) -> str:
-        # Scores or dead letters on the input would come back as transactions, without an end.
+        # Scores or dead letters on the input topic would be read as transactions, in a loop.
         for name, topic in info.data.items():
             if name in TopicSettings.model_fields and topic == value:
-                raise ValueError(f"{name.upper()} is the same topic: each needs its own")
+                raise ValueError(f"{name.upper()} has the same topic; each needs its own")
         return value
 
 
@@ -118,50 +118,52 @@ class RegistrySettings(_Environment):
     """The Schema Registry, if there is one."""
 
     schema_registry_url: str | None = Field(
-        None, description="Schema Registry; without it scores use single-object encoding"
+        None, description="Schema Registry URL; if unset, scores use single-object encoding"
     )
     schema_registry_basic_auth_user_info: SecretStr | None = Field(
-        None, description="user:password for the Schema Registry"
+        None, description="credentials for the Schema Registry, as user:password"
     )
 
     @field_validator("schema_registry_url")
     @classmethod
     def _registry_names_no_user(cls, value: str | None) -> str | None:
-        return _without_userinfo(value, "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO holds them")
+        return _without_userinfo(value, "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO")
 
 
-_AWS_KEYS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY hold them"
+_AWS_KEYS: Final = "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
 
 class StoreSettings(_Environment):
-    """Where bundles live."""
+    """Where bundles are stored."""
 
     model_store_uri: str = Field(
-        "", description="artifact store: file:///dir or s3://bucket/prefix"
+        "", description="artifact store, file:///dir or s3://bucket/prefix"
     )
     s3_bucket: str | None = Field(
-        None, description="alone, stands for MODEL_STORE_URI=s3://$S3_BUCKET"
+        None, description="bucket to use if MODEL_STORE_URI is unset (s3://$S3_BUCKET)"
     )
     model_cache_dir: Path = Field(
         Path(".cache/stream-scorer/models"),
-        description="the last good bundle is kept here, for a start while the store is down",
+        description="folder for the last good bundle, used to start while the store is down",
     )
     model_poll_seconds: float = Field(
-        15.0, gt=0, description="how often to look for a newly promoted version"
+        15.0, gt=0, description="seconds between checks for a newly promoted version"
     )
     model_trusted_keys: str | None = Field(
-        None, description="Ed25519 public keys (base64, comma separated); unsigned is refused"
+        None,
+        description="Ed25519 public keys (base64, separated by commas); if set, bundles must be "
+        "signed by one of them",
     )
     model_signing_key_file: Path | None = Field(
-        None, description="Ed25519 private key (PEM) the trainer signs with"
+        None, description="Ed25519 private key file (PEM) with which the trainer signs"
     )
     aws_endpoint_url_s3: str | None = Field(None, description="S3 endpoint, if not AWS")
-    aws_region: str | None = Field(None, description="counts as AWS_DEFAULT_REGION")
+    aws_region: str | None = Field(None, description="S3 region, if AWS_DEFAULT_REGION is unset")
     aws_default_region: str | None = Field(None, description="S3 region")
 
     @property
     def store_uri(self) -> str:
-        """The store's URI; ``S3_BUCKET`` alone and the embedded default are filled in."""
+        """The store's URI, from ``MODEL_STORE_URI``, ``S3_BUCKET`` or the local default."""
         if self.model_store_uri:
             return self.model_store_uri
         if self.s3_bucket:
@@ -170,7 +172,7 @@ class StoreSettings(_Environment):
 
     @property
     def region(self) -> str | None:
-        """The S3 region, from either of the two variables people set."""
+        """The S3 region, from either of its two variables."""
         return self.aws_default_region or self.aws_region
 
     @field_validator("model_store_uri")
@@ -188,10 +190,10 @@ class StoreSettings(_Environment):
         return _without_userinfo(value, _AWS_KEYS)
 
 
-def _without_userinfo(value: str | None, instead: str) -> str | None:
-    # An address is shown in messages and logs, and by clients that we do not write.
+def _without_userinfo(value: str | None, variables: str) -> str | None:
+    # Messages and logs show addresses, and so do third-party clients.
     if value is not None and "@" in value:
-        raise ValueError(f"an address takes no user and password: {instead}")
+        raise ValueError(f"an address must not contain credentials: put them into {variables}")
     return value
 
 
@@ -199,10 +201,10 @@ SettingsT = TypeVar("SettingsT", bound=_Environment)
 
 
 def load_settings(cls: type[SettingsT], overrides: Mapping[str, Any] | None = None) -> SettingsT:
-    """Read the environment into ``cls``; ``overrides`` (from flags; None is ignored) win.
+    """Read the environment into ``cls``; ``overrides`` (from flags) win, except those of None.
 
     Raises:
-        SettingsError: one message that lists every fault; secrets are masked.
+        SettingsError: settings are invalid; one message lists every fault, with secrets masked.
     """
     given = {k: v for k, v in (overrides or {}).items() if v is not None}
     try:
@@ -221,13 +223,13 @@ def _faults(cls: type[_Environment], error: ValidationError) -> Iterator[str]:
         field = cls.model_fields[name]
         secret = "SecretStr" in str(field.annotation)
         given = fault["input"]
-        secret = secret or "@" in str(given)  # whatever it is, it may be somebody's password
+        secret = secret or "@" in str(given)  # it may contain a password
         shown = "" if given is None else "=****" if secret else f"={given!r}"
         yield f"{name.upper()}{shown}: {message} ({field.description})"
 
 
 def describe_settings(cls: type[_Environment]) -> str:
-    """The environment variables a process reads, one a line, for ``--help``."""
+    """The environment variables a process reads, one per line, for ``--help``."""
     lines = ["environment variables:"]
     for name, field in cls.model_fields.items():
         default = "" if field.default in (None, "") else f" (default {field.default})"

@@ -1,8 +1,8 @@
-"""Ending in time: signals as a flag, and clients whose close knows no limit.
+"""Stopping in time: signals as a flag, and a time limit for clients' ``close``.
 
-The flag is for loops that must not be interrupted inside a client's call: a
-KeyboardInterrupt that is raised within a librdkafka callback gets lost or becomes a SystemError,
-and process 1 of a container has no default action for SIGTERM.
+The flag is for loops that must not be interrupted inside a client's call. A KeyboardInterrupt
+raised within a librdkafka callback gets lost or becomes a SystemError, and process 1 of a container
+has no default action for SIGTERM.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
 def close_within(seconds: float, close: Callable[[], object], name: str) -> None:
-    """Call ``close`` in a thread of that name, which is left behind if it takes longer."""
+    """Call ``close`` in a thread called ``name``; abandon the thread after ``seconds``."""
     thread = threading.Thread(target=close, name=name, daemon=True)
     thread.start()
     thread.join(seconds)
@@ -25,17 +25,17 @@ def close_within(seconds: float, close: Callable[[], object], name: str) -> None
 
 @contextmanager
 def stop_flag() -> Iterator[Callable[[], bool]]:
-    """A function that says whether the process was told to stop; main thread only.
+    """A function that returns whether the process received SIGINT or SIGTERM.
 
-    Outside the main thread, which alone may handle signals, it always says no.
+    Only the main thread may handle signals; in any other thread it always returns False.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
-    told: list[int] = []
-    before = [signal.signal(number, lambda n, _: told.append(n)) for number in _SIGNALS]
+    received: list[int] = []
+    before = [signal.signal(number, lambda n, _: received.append(n)) for number in _SIGNALS]
     try:
-        yield lambda: bool(told)
+        yield lambda: bool(received)
     finally:
         for number, handler in zip(_SIGNALS, before, strict=True):
             signal.signal(number, handler)

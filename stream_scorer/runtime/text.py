@@ -1,20 +1,20 @@
-"""Text from outside, for people: decoded without failing, and harmless on a terminal."""
+"""Untrusted text for people: decoded without errors, and safe to print on a terminal."""
 
 from __future__ import annotations
 
 
 def as_text(value: bytes | str | None) -> str:
-    """A header's value for people; bytes that are no UTF-8 are escaped."""
+    """A header's value as text; bytes that are not UTF-8 are escaped."""
     if value is None or isinstance(value, str):
         return value or ""
     return value.decode("utf-8", "backslashreplace")
 
 
 def printable(text: str) -> str:
-    """The text with everything escaped that a terminal would act on or that changes its order.
+    """The text with all characters escaped that control a terminal or reorder the text.
 
-    Bytes from outside reach a person here: colours, cursor movements, titles (C0 and C1 controls),
-    line ends and the directions of Unicode (TR 36) must not.
+    The text is untrusted. This removes colours, cursor movements and titles (C0 and C1 controls),
+    line ends, and Unicode direction controls (TR 36).
     """
     if text.isprintable():
         return text

@@ -1,12 +1,12 @@
-"""OpenTelemetry traces, when they are asked for: one span a batch, one a request.
+"""OpenTelemetry traces, if enabled: one span per batch, one per request.
 
-Off unless ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set; then nothing of OpenTelemetry is imported and
-:func:`open_tracing` returns None, so that its callers' whole cost is one comparison a batch. Spans
-are made after the fact, from durations that are measured anyway.
+Tracing is off unless ``OTEL_EXPORTER_OTLP_ENDPOINT`` is set. When it is off, OpenTelemetry is not
+imported and :func:`open_tracing` returns None, so callers pay one comparison per batch. Spans are
+created afterwards, from durations that are measured anyway.
 
 A batch's span *links* to the traces of its records (OpenTelemetry, Messaging spans: batch
-processing), since a batch of thousands has no one parent. Scores and dead letters carry their
-input's ``traceparent`` on unchanged, so a trace goes on downstream whether this is on or off.
+processing), since a batch of thousands has no single parent. Scores and dead letters carry their
+input's ``traceparent`` unchanged, so a trace continues downstream whether tracing is on or off.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MAX_LINKS: Final = 128
-"""OpenTelemetry's own default limit of links to a span; more would be dropped there."""
+"""OpenTelemetry's default limit of links per span; it drops more."""
 
-_CLOSE_SECONDS: Final = 3.0  # at the end: a collector that is down must not cost the grace period
+_CLOSE_SECONDS: Final = 3.0  # a collector that is down must not use up the grace period
 _TRACEPARENT: Final = re.compile(rb"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})")
 
 
 class Tracing:
-    """Makes spans of what has already happened. Safe from any thread."""
+    """Creates spans for work that is already done. Safe from any thread."""
 
     def __init__(self, service: str, exporter: SpanExporter) -> None:
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-        # Resource.create adds OTEL_RESOURCE_ATTRIBUTES and lets OTEL_SERVICE_NAME win.
+        # Resource.create adds OTEL_RESOURCE_ATTRIBUTES; OTEL_SERVICE_NAME takes precedence.
         self._provider = TracerProvider(
             resource=Resource.create({"service.name": service}), shutdown_on_exit=False
         )
@@ -53,7 +53,7 @@ class Tracing:
     def batch(
         self, topic: str, headers: Sequence[Headers], seconds: float, facts: Mapping[str, Any]
     ) -> None:
-        """A batch was committed just now, ``seconds`` after it was polled."""
+        """Record a batch that was committed now, ``seconds`` after it was polled."""
         from opentelemetry.trace import SpanKind
 
         ended = time.time_ns()
@@ -75,7 +75,7 @@ class Tracing:
     def request(
         self, name: str, traceparent: bytes | None, seconds: float, facts: Mapping[str, Any]
     ) -> None:
-        """A request was answered just now, in ``seconds``; it continues its caller's trace."""
+        """Record a request answered now, after ``seconds``; continues the caller's trace."""
         from opentelemetry.trace import SpanKind, Status, StatusCode
 
         ended = time.time_ns()
@@ -91,15 +91,15 @@ class Tracing:
         span.end(ended)
 
     def close(self) -> None:
-        """Send what is left, for at most a few seconds."""
-        # The exporter has timeouts and retries of its own, which no flush or shutdown cuts short.
+        """Send the remaining spans, for at most a few seconds."""
+        # The exporter has its own timeouts and retries, which flush and shutdown do not cut short.
         close_within(_CLOSE_SECONDS, self._provider.shutdown, "tracing-close")
 
 
 def open_tracing(service: str, endpoint: str | None) -> Tracing | None:
-    """Tracing to an OTLP endpoint over HTTP, or None where none is named or nothing to do it with.
+    """Tracing to an OTLP endpoint over HTTP; None without an endpoint or without OpenTelemetry.
 
-    Everything else (headers, sampler, resource) is OpenTelemetry's own ``OTEL_`` variables.
+    OpenTelemetry reads all other options (headers, sampler, resource) from ``OTEL_`` variables.
     """
     if not endpoint:
         return None
@@ -107,21 +107,21 @@ def open_tracing(service: str, endpoint: str | None) -> Tracing | None:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     except ImportError:
         log.warning(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but there are no traces without the extra: "
-            "pip install 'stream-scorer[tracing]'"
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed, so no traces "
+            "are sent: pip install 'stream-scorer[tracing]'"
         )
         return None
-    log.info("traces go to %s", urlsplit(endpoint).hostname)  # not what else it may hold: secrets
+    log.info("sending traces to %s", urlsplit(endpoint).hostname)  # the rest may contain secrets
     return Tracing(service, OTLPSpanExporter())
 
 
 def _links(headers: Iterable[Headers]) -> Iterable[Link]:
-    """Links to the first traces among the records' headers, each once."""
+    """Links to the first distinct traces in the records' headers."""
     from opentelemetry.trace import Link
 
     seen: set[bytes] = set()
     for given in headers:
-        if not given:  # as with most records; 2,000 of them are some 30 microseconds
+        if not given:  # as most records; 2,000 of them take about 30 microseconds
             continue
         value = next((v for name, v in given if name == "traceparent"), None)
         if not isinstance(value, bytes) or value in seen:
@@ -141,7 +141,7 @@ def _parent(traceparent: bytes | None) -> Context | None:
 
 
 def _span_context(traceparent: bytes) -> Any:
-    """What a ``traceparent`` says (W3C Trace Context, section 3.2); None if it is none."""
+    """The span context in a ``traceparent`` (W3C Trace Context, section 3.2); None if invalid."""
     from opentelemetry.trace import SpanContext, TraceFlags
 
     found = _TRACEPARENT.match(traceparent)

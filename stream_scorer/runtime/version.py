@@ -1,4 +1,4 @@
-"""The version of what is installed, and the flag ``--version`` that prints it."""
+"""The installed version, and the flag ``--version`` that prints it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 
 def installed_version() -> str:
-    """The package's version; ``unknown`` where a plain checkout is run without an installation."""
+    """The package's version; ``unknown`` in a checkout that is not installed."""
     try:
         return importlib.metadata.version("stream-scorer")
     except importlib.metadata.PackageNotFoundError:
@@ -16,7 +16,7 @@ def installed_version() -> str:
 
 
 class _Version(argparse.Action):
-    """Looks the version up only when it is asked for."""
+    """Looks up the version only when the flag is used."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> NoReturn:
         print(f"{parser.prog} {installed_version()}")  # noqa: T201

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from playwright.sync_api import Page, expect
 
-from stream_scorer.model.serving.watcher import FallBack
+from stream_scorer.model.serving.status import FallBack
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 

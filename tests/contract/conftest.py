@@ -1,4 +1,4 @@
-"""The places an artifact store can be in."""
+"""The kinds of location of an artifact store."""
 
 from __future__ import annotations
 

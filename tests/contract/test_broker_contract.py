@@ -17,7 +17,7 @@ from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Reco
 from stream_scorer.stream.ports import Broker, Outgoing, Polled
 from tests.conftest import MakeTopics
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
-from tests.support.records import produce, read_all, wait_settled
+from tests.support.records import produce, read_all, wait_readable
 
 PARTITIONS = 2
 
@@ -67,7 +67,7 @@ class KafkaWorld:
         return [(s.partition, s.value) for s in read_all(self._kafka.settings, self.output)]
 
     def settle(self) -> None:
-        wait_settled(self._kafka.settings, self.output)
+        wait_readable(self._kafka.settings, self.output)
 
     def member(self) -> Broker:
         self.members.append(KafkaBroker(self._kafka.settings, self._options))

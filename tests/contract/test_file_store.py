@@ -1,4 +1,4 @@
-"""What is particular to the store in a folder: processes, locks, paths."""
+"""Behaviour specific to the store in a folder: processes, locks, paths."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ except StoreConflict:
 
 
 def race_processes(script: str, root: Path, arguments: list[str]) -> list[str]:
-    """Start one process for each argument, let them go together, return their last lines."""
+    """Start one process per argument, release them together, return their last lines."""
     racers = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(root), argument],
@@ -114,7 +114,7 @@ def test_file_pointer_rewritten_with_the_same_version_is_noticed(tmp_path: Path)
         store.promote("v1", first)
 
 
-def test_promotion_gives_up_on_a_lock_held_for_ever(
+def test_promotion_times_out_on_a_lock_that_is_never_released(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = FileStore(tmp_path)
@@ -122,6 +122,6 @@ def test_promotion_gives_up_on_a_lock_held_for_ever(
     monkeypatch.setattr("stream_scorer.model.store.file_store.LOCK_TIMEOUT_SECONDS", 0.05)
     with (tmp_path / ".lock").open("wb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(StoreError, match="held by another process"):
+        with pytest.raises(StoreError, match="another process holds the lock"):
             store.promote("v1", None)
     assert store.promote("v1", None).version == "v1"

@@ -1,4 +1,4 @@
-"""What is particular to the store in a bucket: conditions, answers and their meaning."""
+"""Behaviour specific to the store in a bucket: conditional requests and error responses."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_missing_bucket_is_named(s3_endpoint: str) -> None:
         lambda: store.reject("v1", {}),
     ]
     for attempt in attempts:
-        with pytest.raises(StoreError, match="no bucket 'no-such-bucket'"):
+        with pytest.raises(StoreError, match="bucket 'no-such-bucket' does not exist"):
             attempt()
 
 
@@ -58,9 +58,9 @@ def test_unreachable_endpoint_is_named(s3_endpoint: str, monkeypatch: pytest.Mon
 def answer_with(
     place: S3Place, operation: str, *answers: tuple[int, str], of: str = ""
 ) -> list[int]:
-    """Answer the next calls of an operation with errors; the list holds the statuses left.
+    """Answer the next calls of an operation with errors; returns the list of remaining statuses.
 
-    Only calls whose address ends with ``of`` are answered so.
+    Only calls whose address ends with ``of`` are affected.
     """
     left = [status for status, _ in answers]
     codes = [code for _, code in answers]
@@ -83,7 +83,7 @@ def response(status: int, headers: Any, body: bytes) -> AWSResponse:
 @pytest.mark.parametrize(
     ("status", "code", "message"),
     [
-        (403, "AccessDenied", "access denied; s3:GetObject"),
+        (403, "AccessDenied", "access denied: s3:GetObject"),
         (403, "SignatureDoesNotMatch", "check AWS_SECRET_ACCESS_KEY"),
         (403, "", "access denied"),
         (501, "NotImplemented", "does not support conditional writes"),
@@ -96,7 +96,7 @@ def test_refusal_says_what_to_do(s3_endpoint: str, status: int, code: str, messa
         place.open().publish(b"m", rest)
 
 
-def test_conditional_write_is_tried_again_after_a_409(
+def test_conditional_write_is_retried_after_a_409(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stream_scorer.model.store.s3_store.CONFLICT_WAIT_SECONDS", 0.001)
@@ -106,13 +106,13 @@ def test_conditional_write_is_tried_again_after_a_409(
     assert left == []
 
 
-def test_promotion_whose_answer_was_lost_is_known_to_be_ours(s3_endpoint: str) -> None:
+def test_promotion_whose_response_was_lost_is_recognised_as_ours(s3_endpoint: str) -> None:
     place = s3_place(s3_endpoint)
     store = place.open()
     store.publish(b"m", rest)
     store.publish(b"m", rest)
     expected = store.promote("v1", None)
-    # The first answer is a 503 although the write happened; the client's own repetition fails.
+    # The first response is a 503 although the write happened; then the client's retry fails.
     place.objects.overwrite("manifests/latest.txt", b"v2")
     answer_with(place, "PutObject", (503, "SlowDown"), of="latest.txt")
     promoted = store.promote("v2", expected)
@@ -131,6 +131,6 @@ def test_truncated_object_is_an_error(s3_endpoint: str) -> None:
         store.fetch("v1")
 
 
-def test_endpoint_that_is_no_url_is_refused(s3_endpoint: str) -> None:
+def test_endpoint_that_is_not_a_url_is_refused(s3_endpoint: str) -> None:
     with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL_S3='localhost'"):
         open_store(store_settings(model_store_uri="s3://b", aws_endpoint_url_s3="localhost"))

@@ -1,4 +1,4 @@
-"""What every artifact store promises: in memory, in a folder, in a bucket."""
+"""The contract of every artifact store: in memory, in a folder, in a bucket."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_versions_are_in_order_of_their_numbers(store: ArtifactStore) -> None:
     assert store.versions() == published
 
 
-def test_publishing_never_changes_what_is_there(place: Place, store: ArtifactStore) -> None:
+def test_publishing_never_changes_existing_files(place: Place, store: ArtifactStore) -> None:
     store.publish(b"first", rest)
     before = store.fetch("v1")
     assert place.open().publish(b"second", rest) == "v2"
@@ -102,7 +102,7 @@ def test_one_of_racing_promoters_wins(place: Place) -> None:
     assert pointer.version == winners[0]
 
 
-def test_incomplete_version_is_a_gap(store: ArtifactStore) -> None:
+def test_incomplete_version_is_ignored(store: ArtifactStore) -> None:
     publish_half(store)
     assert store.versions() == []
     with pytest.raises(StoreError, match=r"v1 .*incomplete: no preprocessor.pkl, metadata.json"):
@@ -131,7 +131,7 @@ def test_unknown_version_is_refused_by_name(store: ArtifactStore) -> None:
 
 
 @pytest.mark.parametrize("version", ["", "v0", "v01", "1", "latest", "../v1", "v1/../v2", "v1\n"])
-def test_what_is_no_version_never_becomes_a_path(store: ArtifactStore, version: str) -> None:
+def test_invalid_version_never_becomes_a_path(store: ArtifactStore, version: str) -> None:
     with pytest.raises(StoreError, match="not a version"):
         store.fetch(version)
     with pytest.raises(StoreError, match="not a version"):
@@ -151,7 +151,9 @@ def test_promotion_moves_the_pointer(place: Place, store: ArtifactStore) -> None
     assert store.promote("v1", second).version == "v1"
 
 
-def test_stale_promoter_is_told_who_it_expected(place: Place, store: ArtifactStore) -> None:
+def test_stale_promoters_error_names_the_expected_version(
+    place: Place, store: ArtifactStore
+) -> None:
     for _ in range(3):
         store.publish(b"m", rest)
     first = store.promote("v1", None)
@@ -175,7 +177,7 @@ def test_promoter_that_expected_a_pointer_loses_when_it_is_gone(
         store.promote("v1", pointer)
 
 
-def test_unchanged_pointer_is_the_same_at_every_look(store: ArtifactStore) -> None:
+def test_unchanged_pointer_is_equal_at_every_read(store: ArtifactStore) -> None:
     store.publish(b"m", rest)
     promoted = store.promote("v1", None)
     assert [store.current() for _ in range(3)] == [promoted] * 3
@@ -184,7 +186,7 @@ def test_unchanged_pointer_is_the_same_at_every_look(store: ArtifactStore) -> No
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"latest", b"../../etc", b"v1 v2", b"v0"])
 def test_garbage_pointer_is_reported(place: Place, store: ArtifactStore, content: bytes) -> None:
     place.objects.overwrite("manifests/latest.txt", content)
-    with pytest.raises(StoreError, match=r"manifests/latest\.txt holds"):
+    with pytest.raises(StoreError, match=r"manifests/latest\.txt contains"):
         store.current()
     assert store.publish(b"m", rest) == "v1"
 
@@ -208,15 +210,13 @@ def test_pointer_at_a_missing_version_fails_at_the_fetch(
         store.fetch(pointer.version)
 
 
-def test_number_still_named_somewhere_is_not_given_again(
-    place: Place, store: ArtifactStore
-) -> None:
+def test_number_that_is_still_referenced_is_not_reused(place: Place, store: ArtifactStore) -> None:
     place.objects.overwrite("manifests/latest.txt", b"v5")
     store.reject("v7", {"guard": "flag rate"})
     assert store.publish(b"m", rest) == "v8"
 
 
-def test_first_rejection_stays(place: Place, store: ArtifactStore) -> None:
+def test_first_rejection_is_kept(place: Place, store: ArtifactStore) -> None:
     store.publish(b"m", rest)
     assert store.reject("v1", {"guard": "errors", "share": 0.5})
     assert not place.open().reject("v1", {"guard": "another"})
@@ -272,9 +272,9 @@ def test_oversized_file_is_refused_before_it_is_read(
 ) -> None:
     store.publish(b"m" * 100, rest)
     monkeypatch.setattr(store_layout, "MODEL_MAX_BYTES", 99)
-    with pytest.raises(StoreError, match="100 bytes, the limit is 99"):
+    with pytest.raises(StoreError, match="100 bytes; the limit is 99"):
         place.open().fetch("v1")
-    with pytest.raises(StoreError, match="100 bytes, the limit is 99"):
+    with pytest.raises(StoreError, match="100 bytes; the limit is 99"):
         store.publish(b"m" * 100, rest)
     assert store.versions() == ["v1"]
 
@@ -322,7 +322,7 @@ def test_version_that_was_accepted_and_rejected_at_once_is_rejected_until_it_is_
     assert store.rejected() == {}
 
 
-def test_history_tells_who_was_promoted_over_whom(place: Place, store: ArtifactStore) -> None:
+def test_history_lists_promotions_in_order(place: Place, store: ArtifactStore) -> None:
     for _ in range(3):
         store.publish(b"m", rest)
     first = store.promote("v1", None)

@@ -1,5 +1,5 @@
-"""``make fuzz``: random and spoilt input through decode, ingest and HTTP, each in a process of
-its own, so that a crash or a hang of the interpreter is seen.
+"""``make fuzz``: random and damaged input for decode, ingest and HTTP. Each runs in its own
+process, so that a crash or a hang of the interpreter is detected.
 
 The last line of standard output is a JSON object with the figures.
 """
@@ -24,17 +24,17 @@ COUNTS: Final = {"decode": 1_000_000, "csv": 5_000, "http": 500}
 """Records, files, and examples for each operation."""
 
 HANG_SECONDS: Final = {"decode": 60.0, "csv": 60.0, "http": 1800.0}
-"""Without a step for so long, it hangs; the HTTP fuzzer only speaks at its end."""
+"""Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""
 
 MAX_GROWTH_MIB: Final = 64.0
-"""After the first fifth, in which pools and allocators fill."""
+"""Allowed growth after the first fifth, in which pools and allocators fill."""
 
 _PROGRESS_SECONDS: Final = 5.0
 
 
 @dataclass
 class Run:
-    """One target: what was done, and what went wrong."""
+    """One target's run: its figures and its problem, if any."""
 
     target: str
     seed: int
@@ -45,7 +45,7 @@ class Run:
 
     @property
     def growth_mib(self) -> float:
-        """From the end of the first fifth to the end."""
+        """Memory growth from the end of the first fifth to the end."""
         return round(self.rss[-1] - self.rss[len(self.rss) // 5], 1) if self.rss else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -61,13 +61,13 @@ class Run:
 
 
 def child_command(target: str, count: int, seed: int) -> list[str]:
-    """The command line of the process that is fuzzed."""
+    """The command line of the fuzzed process."""
     command = [sys.executable, "-m", "tests.fuzz", "--child", target]
     return [*command, "--count", str(count), "--seed", str(seed)]
 
 
 def fuzz(target: str, count: int, seed: int, limit_seconds: float, command: list[str]) -> Run:
-    """Fuzz one target in a child, watching it."""
+    """Fuzz one target in a child process and watch it."""
     run = Run(target, seed)
     started = time.monotonic()
     with tempfile.TemporaryFile("w+") as errors:
@@ -76,7 +76,7 @@ def fuzz(target: str, count: int, seed: int, limit_seconds: float, command: list
                 assert child.stdout is not None
                 _watch(run, child.stdout, count, started + limit_seconds)
                 if run.problem is not None:
-                    child.send_signal(signal.SIGABRT)  # it leaves a stack of every thread
+                    child.send_signal(signal.SIGABRT)  # it prints the stack of every thread
                 code = child.wait(30)
             finally:
                 child.kill()
@@ -91,7 +91,7 @@ def fuzz(target: str, count: int, seed: int, limit_seconds: float, command: list
 
 
 def _watch(run: Run, lines: IO[str], count: int, deadline: float) -> None:
-    """Read the child's lines until it ends, hangs or has used up its time."""
+    """Read the child's lines until it ends, hangs or times out."""
     said = time.monotonic()
     while True:
         if not select.select([lines], [], [], HANG_SECONDS[run.target])[0]:
@@ -112,7 +112,7 @@ def _watch(run: Run, lines: IO[str], count: int, deadline: float) -> None:
 
 
 def main() -> int:
-    """Exit code 0 if nothing was found."""
+    """Returns exit code 0 if no problem was found."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--only", choices=sorted(COUNTS), action="append")
     parser.add_argument("--count", type=int, help="records, files or examples")

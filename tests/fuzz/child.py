@@ -1,4 +1,4 @@
-"""The process that is fuzzed: one JSON line of figures after each step, on standard output."""
+"""The fuzzed process: prints one JSON line of figures after each step to standard output."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fuzz.decode import fuzz_decode
 
 
 def run_child(target: str, count: int, seed: int) -> int:
-    """Fuzz one target; 1 if a property does not hold, and then why on standard error."""
+    """Fuzz one target; returns 1, with the reason on standard error, if a property fails."""
     faulthandler.enable()
     try:
         for figures in _steps(target, count, seed):
@@ -50,7 +50,7 @@ def _http(count: int, seed: int) -> Iterator[dict[str, Any]]:
 
 
 def rss_mib() -> float:
-    """Resident memory of this process; 0 where the system does not tell."""
+    """Resident memory of this process; 0 if the system does not report it."""
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return 0.0

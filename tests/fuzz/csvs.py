@@ -1,4 +1,4 @@
-"""The trainer's ingest, fuzzed with spoilt CSV files: rows, or one clear word about the file."""
+"""Fuzzes the trainer's ingest with damaged CSV files: it reads rows or raises a clear error."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ _TAILS: Final = (b"", b"\n", b"\r\n", b"\r", b"\x1a", b"\x00" * 10, b"1,2\n", b'
 
 
 def fuzz_csv(files: int, seed: int) -> Iterator[dict[str, int]]:
-    """Ingest ``files`` pairs of files; figures after each.
+    """Ingest ``files`` pairs of files; yields figures after each.
 
     Raises:
-        AssertionError: something other than rows or a clear message came of one; names it.
+        AssertionError: a file gave neither rows nor a clear message; the error names the file.
     """
     rng = random.Random(seed)
     bases = [_table(rng, with_identity=False), _table(rng, with_identity=True)]
     read = 0
-    logging.getLogger("schemas").setLevel(logging.ERROR)  # columns nobody knows are its warnings
+    logging.getLogger("schemas").setLevel(logging.ERROR)  # it only warns about unknown columns
     with tempfile.TemporaryDirectory(prefix="fuzz-csv-") as folder:
         paths = [Path(folder) / "transactions.csv", Path(folder) / "identity.csv"]
         for number in range(files):
@@ -77,7 +77,7 @@ def fuzz_csv(files: int, seed: int) -> Iterator[dict[str, int]]:
 
 
 def _ingest(paths: list[Path], *, with_identity: bool) -> bool:
-    """Whether it was read; a refusal must be one of the two errors the command line prints."""
+    """Whether the file was read; a refusal must be an error that the command line prints."""
     identity = str(paths[1]) if with_identity else None
     source = CsvSource(str(paths[0]), identity, StoreSettings())
     try:
@@ -91,7 +91,7 @@ def _ingest(paths: list[Path], *, with_identity: bool) -> bool:
 
 
 def _table(rng: random.Random, *, with_identity: bool) -> bytes:
-    """A sound file: transactions with labels, or the identities of some of them."""
+    """A valid file: transactions with labels, or the identities of some of them."""
     out = io.StringIO()
     rows: list[dict[str, Any]]
     if with_identity:

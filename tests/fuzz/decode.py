@@ -1,4 +1,4 @@
-"""Decode, fuzzed: no crash, every record decided, and neighbours that do not notice each other."""
+"""Fuzzes decode: no crash, a result for every record, and no effect on other records."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _ALONE = 4  # records of each batch that are decoded again by themselves
 
 
 def fuzz_decode(records: int, seed: int, batch_records: int = 1000) -> Iterator[dict[str, int]]:
-    """Decode ``records`` records; figures after each batch.
+    """Decode ``records`` records; yields figures after each batch.
 
     Raises:
-        AssertionError: a property does not hold; names the seed and the batch.
+        AssertionError: a property fails; the error names the seed and the batch.
     """
     maker = RecordMaker(seed)
     decoder = TransactionDecoder(make_resolver())
@@ -64,7 +64,7 @@ def _check_columns(decoded: Decoded) -> None:
 
 
 def _check_alone(mixed: Mixed, decoded: Decoded, turn: int) -> None:
-    """A few records of any kind by themselves: the same outcome as beside their neighbours."""
+    """Decode a few records alone: they must give the same result as in the batch."""
     places = {int(index): place for place, index in enumerate(decoded.kept)}
     reasons = {r.index: (r.stage, r.reason, r.field) for r in decoded.rejections}
     step = max(1, len(mixed.values) // _ALONE)

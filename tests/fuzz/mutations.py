@@ -1,4 +1,4 @@
-"""Ways to spoil bytes; each takes a generator and bytes, and gives bytes."""
+"""Ways to damage bytes; each takes a generator and bytes, and returns bytes."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ _JSON_VALUE: Final = re.compile(rb'("(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*|null|true|f
 
 
 def flip_bits(rng: random.Random, value: bytes) -> bytes:
-    """One to eight bits the other way."""
+    """Flip one to eight bits."""
     out = bytearray(value)
     for _ in range(rng.randint(1, 8)):
         if out:
@@ -65,7 +65,7 @@ def flip_bits(rng: random.Random, value: bytes) -> bytes:
 
 
 def set_bytes(rng: random.Random, value: bytes) -> bytes:
-    """A few bytes to values that mean something somewhere."""
+    """Set a few bytes to values with a special meaning."""
     for _ in range(rng.randint(1, 4)):
         at = rng.randint(0, len(value))
         value = value[:at] + rng.choice(_BYTES) + value[at + 1 :]
@@ -73,30 +73,30 @@ def set_bytes(rng: random.Random, value: bytes) -> bytes:
 
 
 def put_varint(rng: random.Random, value: bytes) -> bytes:
-    """A length, a branch or a number at the edges, over or between what is there."""
+    """Overwrite or insert a length, a branch or a number with an extreme value."""
     at = rng.randint(0, len(value))
     return value[:at] + rng.choice(_VARINTS) + value[at + rng.randint(0, 3) :]
 
 
 def cut(rng: random.Random, value: bytes) -> bytes:
-    """The beginning only."""
+    """Truncate."""
     return value[: rng.randint(0, len(value))]
 
 
 def drop(rng: random.Random, value: bytes) -> bytes:
-    """Without a piece of the middle."""
+    """Remove a piece of the middle."""
     at = rng.randint(0, len(value))
     return value[:at] + value[at + rng.randint(1, 16) :]
 
 
 def insert(rng: random.Random, value: bytes) -> bytes:
-    """With random bytes in the middle."""
+    """Insert random bytes in the middle."""
     at = rng.randint(0, len(value))
     return value[:at] + rng.randbytes(rng.randint(1, 24)) + value[at:]
 
 
 def repeat(rng: random.Random, value: bytes) -> bytes:
-    """With a piece of it twice, or the whole of it several times."""
+    """Repeat a piece, or repeat everything several times."""
     if rng.random() < 0.1:
         return value * rng.randint(2, 5)
     at, end = sorted((rng.randint(0, len(value)), rng.randint(0, len(value))))
@@ -104,7 +104,7 @@ def repeat(rng: random.Random, value: bytes) -> bytes:
 
 
 def replace_token(rng: random.Random, value: bytes) -> bytes:
-    """One JSON value or name by another; bytes elsewhere if there is none."""
+    """Replace one JSON value or name by another; without any, change bytes."""
     found = list(_JSON_VALUE.finditer(value[:20_000]))
     if not found:
         return put_varint(rng, value)
@@ -125,7 +125,7 @@ MUTATIONS: Final[tuple[Mutation, ...]] = (
 
 
 def mutate(rng: random.Random, value: bytes) -> bytes:
-    """One to three of them, one after the other."""
+    """Apply one to three mutations, one after the other."""
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         value = rng.choice(MUTATIONS)(rng, value)
     return value

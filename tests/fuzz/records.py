@@ -1,4 +1,4 @@
-"""Records for the decoder: good ones in every wire format, spoilt ones, and plain noise."""
+"""Records for the decoder: valid ones in every wire format, damaged ones, and random bytes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _LARGE_SHARE: Final = 0.0002
 
 @dataclass(frozen=True, slots=True)
 class Pool:
-    """Good records and, row by row, what each decodes to when it is decoded alone."""
+    """Valid records and, row by row, the result of decoding each alone."""
 
     values: list[bytes]
     headers: list[Headers]
@@ -44,7 +44,7 @@ class Pool:
 
 @dataclass(frozen=True, slots=True)
 class Mixed:
-    """A batch; ``good[i]`` is the place in the pool of record ``i``, or ``GOOD`` for none."""
+    """A batch; ``good[i]`` is the position in the pool of record ``i``, or ``GOOD`` for none."""
 
     values: list[bytes | None]
     headers: list[Headers]
@@ -60,7 +60,7 @@ def make_resolver() -> FixedResolver:
 
 @cache
 def make_pool() -> Pool:
-    """Every wire format and writer, some forty records each."""
+    """About forty records of every wire format and writer."""
     rows = make_transactions(_POOL_ROWS, seed=3)
     batch = build_batch(rows)
     values = [*encode_transactions(batch), *encode_transactions(batch, 1)]
@@ -81,7 +81,7 @@ def make_pool() -> Pool:
 
 
 class RecordMaker:
-    """Batches of good, spoilt and random records from one seed."""
+    """Makes batches of valid, damaged and random records from one seed."""
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)

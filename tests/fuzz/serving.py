@@ -31,7 +31,7 @@ _STREAM: Final = "/api/v1/stream"  # it never ends
 
 @contextmanager
 def fuzzed_dashboard(folder: Path) -> Iterator[str]:
-    """A dashboard with a model and flagged transactions; its address. Nothing slows the fuzzer."""
+    """A dashboard with a model and flagged transactions, without rate limits; its address."""
     topic = MemoryTopic(1)
     for i in range(20):
         source = {"topic": "transactions", "partition": 0, "offset": i}

@@ -1,4 +1,4 @@
-"""Writers whose schema is not ours, for records that the decoder has to resolve."""
+"""Writers with schemas other than ours, for records that the decoder must resolve."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def evolved_writers() -> dict[int, AvroSchema]:
 
 @cache
 def unusable_writers() -> dict[int, AvroSchema]:
-    """By schema id: schemas no transaction can be read from, or that never end."""
+    """By schema id: schemas from which no transaction can be read, or of unbounded size."""
     endless: Any = _record([*_few(), _plain("next", ["null", "Transaction"])])
     return {
         20: _record([_plain("TransactionID", "string")]),
@@ -83,7 +83,7 @@ def _fixed(size: int) -> AvroSchema:
 
 
 def _doubling(levels: int) -> AvroSchema:
-    """Each record holds the one before twice."""
+    """Each record contains the previous one twice."""
     found = _record([_plain("a", "null")], "Level0")
     for level in range(1, levels + 1):
         twice = [_plain("a", found), _plain("b", f"Level{level - 1}")]
@@ -92,7 +92,7 @@ def _doubling(levels: int) -> AvroSchema:
 
 
 def fill(schema_id: int, row: Mapping[str, Any]) -> dict[str, Any]:
-    """``row`` with what the writer of ``evolved_writers`` wants beside or instead of it."""
+    """``row`` with the fields that a writer of ``evolved_writers`` adds or replaces."""
     if schema_id == 4:
         return {
             "TransactionAmt": round(row["TransactionAmt"]),

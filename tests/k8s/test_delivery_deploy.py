@@ -120,7 +120,7 @@ def test_timeout_of_the_rollout_can_be_raised(deployment: Deployment) -> None:
 @pytest.mark.parametrize("fails", ["apply", "deployment/fraud-dashboard --timeout"])
 def test_failed_rollout_is_rolled_back(deployment: Deployment, fails: str) -> None:
     assert deployment.run(*ARGUMENTS, fails=fails) == 1
-    assert "taken back" in deployment.err
+    assert "failed and rolled back" in deployment.err
     scorer, dashboard, trainer = deployment.calls[-3:]
     assert scorer.endswith("rollout undo deployment/stream-scorer --to-revision=7")
     assert dashboard.endswith("rollout undo deployment/fraud-dashboard --to-revision=7")

@@ -19,7 +19,7 @@ from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.kafka.driver import Producer, TopicPartition
 from stream_scorer.settings import GroupSettings
 from tests.support.factories import make_batch, make_score
-from tests.support.records import Seen, produce, read_all, wait_settled
+from tests.support.records import Seen, produce, read_all, wait_readable
 
 PARTITIONS = 3
 
@@ -83,7 +83,7 @@ def give_outcomes(
             send(producer, settings.dlq_topic, record, record.value, headers=headers)
     producer.flush(60)
     producer.commit_transaction(60)
-    wait_settled(settings, settings.output_topic, settings.dlq_topic)
+    wait_readable(settings, settings.output_topic, settings.dlq_topic)
 
 
 def with_inputs(settings: GroupSettings, n: int = 30) -> list[Seen]:

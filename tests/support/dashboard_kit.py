@@ -26,7 +26,7 @@ from schemas.resolver import LocalSchemas
 from stream_scorer.errors import RetryableError
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
-from stream_scorer.model.serving.watcher import ReloadStatus
+from stream_scorer.model.serving.status import ReloadStatus
 from tests.support.waiting import wait_until
 
 REVIEW, BLOCK = 0.4, 0.8

@@ -1,4 +1,4 @@
-"""Small things tests are made of: transactions, models, bundles."""
+"""Small test data: transactions, models, bundles."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def make_transaction(number: int = 1, amount: float = 50.0, **fields: Any) -> di
 
 
 def make_transactions(n: int, seed: int = 1) -> list[dict[str, Any]]:
-    """Varied transactions; a third of the columns beyond the first few are there."""
+    """Varied transactions; beyond the first few columns, a third are present."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):
@@ -52,7 +52,7 @@ def make_transactions(n: int, seed: int = 1) -> list[dict[str, Any]]:
 
 
 def make_score(topic: str, partition: int, offset: int, **fields: Any) -> dict[str, Any]:
-    """A score of one input, as the contract's record; as small as a valid one is."""
+    """A minimal valid score of one input record, as the contract's record."""
     return {
         "transaction_id": 1,
         "score": 0.25,
@@ -71,12 +71,12 @@ def make_score(topic: str, partition: int, offset: int, **fields: Any) -> dict[s
 
 
 def make_batch(n: int = 200, seed: int = 1) -> TransactionBatch:
-    """The same as columns."""
+    """Varied transactions as columns."""
     return build_batch(make_transactions(n, seed))
 
 
 def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 20) -> str:
-    """A small LightGBM model of an invented label, as text."""
+    """A small LightGBM model of a synthetic label, as text."""
     rng = np.random.default_rng(seed)
     amount, count = matrix[:, names.index("TransactionAmt")], matrix[:, names.index("C1")]
     label = (amount / 100 + count / 4 + rng.normal(0, 1, len(matrix))) > 3
@@ -97,7 +97,7 @@ def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 
 
 @cache
 def make_draft(seed: int = 1, review: float = 0.5, block: float = 0.9) -> Draft:
-    """A trained model that has no version yet."""
+    """A trained model before publication."""
     batch = make_batch(400, seed)
     features = FeatureSet.fit(batch, min_count=5)
     text = train_text(features.transform(batch), features.names, seed)
@@ -119,7 +119,7 @@ def make_bundle(version: str = "v1", seed: int = 1, review: float = 0.5) -> Bund
 
 
 def publish(store: ArtifactStore, seed: int = 1, review: float = 0.5) -> str:
-    """Publish and promote a small model; its version."""
+    """Publish and promote a small model; returns its version."""
     version = store.publish(*build_files(make_draft(seed, review)))
     store.promote(version, store.current())
     return version

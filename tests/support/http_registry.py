@@ -1,4 +1,4 @@
-"""A Schema Registry of a few lines, on a loopback port, with faults on request."""
+"""A minimal Schema Registry on a loopback port, with faults on request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 
 
 class HttpRegistry:
-    """Schemas by id and GUID; ``fail_with`` is the status every request then gets."""
+    """Schemas by id and GUID; if ``fail_with`` is set, every request gets that status."""
 
     def __init__(self) -> None:
         self.schemas: list[dict[str, Any]] = []
@@ -29,7 +29,7 @@ class HttpRegistry:
         self.url = ""
 
     def add(self, schema: Any, schema_type: str = "AVRO") -> tuple[int, bytes]:
-        """A schema under no subject; its id and GUID."""
+        """Add a schema without a subject; returns its id and GUID."""
         guid = uuid.uuid4()
         text = schema if isinstance(schema, str) else json.dumps(schema)
         self.schemas.append({"schema": text, "schemaType": schema_type, "guid": str(guid)})
@@ -84,11 +84,11 @@ class HttpRegistry:
 def running_registry(
     certificate: Path | None = None, user_info: str | None = None
 ) -> Iterator[HttpRegistry]:
-    """The registry, listening.
+    """A running registry.
 
     Args:
-        certificate: a PEM file with key and certificate: it then speaks TLS.
-        user_info: ``user:password`` it asks everybody for (HTTP basic authentication).
+        certificate: a PEM file with key and certificate; if given, the registry uses TLS.
+        user_info: ``user:password`` that clients must send (HTTP basic authentication).
     """
     registry = HttpRegistry()
     wanted = user_info and "Basic " + base64.b64encode(user_info.encode()).decode()
@@ -112,11 +112,11 @@ def running_registry(
         do_GET = do_POST = do_PUT = _handle  # noqa: N815 - the names http.server calls
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing."""
+            """Suppress request logs."""
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: Any) -> None:
-            """Says nothing of clients that do not trust it."""
+            """Ignore clients that do not trust the certificate."""
 
     with Server(("127.0.0.1", 0), Handler) as server:
         if certificate:

@@ -1,4 +1,4 @@
-"""Names that nobody else on the broker uses."""
+"""Unique names for topics on a shared broker."""
 
 from __future__ import annotations
 

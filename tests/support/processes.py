@@ -23,7 +23,7 @@ from stream_scorer.runtime.processes import start_child
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from tests.support.waiting import wait_until
 
-_ANSWER_SECONDS = 20.0  # on a crowded machine the thread that answers waits its turn
+_ANSWER_SECONDS = 20.0  # on a busy machine the answering thread may wait
 
 
 @dataclass
@@ -39,12 +39,12 @@ class ScorerUnderTest:
         self.process.wait(60)
 
     def terminate(self, timeout: float = 90.0) -> int:
-        """SIGTERM; the exit code."""
+        """Send SIGTERM; returns the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(timeout)
 
     def sample(self) -> MetricSample:
-        """Its counters; an ``OSError`` if it does not answer, which is "not yet" to wait_until."""
+        """The scorer's counters; without an answer an ``OSError``, which wait_until ignores."""
         return parse_sample(self.metrics(), time.monotonic())
 
     def metrics(self) -> str:
@@ -58,7 +58,7 @@ class ScorerUnderTest:
         return body
 
     def _get(self, path: str) -> bytes:
-        """The body, of a refusal too."""
+        """The response body, also of an error."""
         url = f"http://127.0.0.1:{self.port}/{path}"
         try:
             with urllib.request.urlopen(url, timeout=_ANSWER_SECONDS) as answer:
@@ -66,7 +66,7 @@ class ScorerUnderTest:
         except urllib.error.HTTPError as refusal:
             with refusal:
                 return bytes(refusal.read())
-        except HTTPException as error:  # it ended in the middle
+        except HTTPException as error:  # it ended while answering
             raise OSError(f"half an answer: {error!r}") from error
 
     def wait_ready(self, timeout: float = 120.0) -> None:
@@ -89,7 +89,7 @@ slow is missed too then, so only where that changes no result."""
 
 @dataclass
 class ScorerFleet:
-    """Starts scorers of one group; whatever still runs at the end is killed."""
+    """Starts scorers of one group, and kills those still running at the end."""
 
     kafka: KafkaSettings
     topics: TopicSettings
@@ -100,7 +100,7 @@ class ScorerFleet:
     scorers: list[ScorerUnderTest] = field(default_factory=list)
 
     def start(self, **more: str) -> ScorerUnderTest:
-        """Start one more; settings in ``more`` are environment variables."""
+        """Start another scorer; ``more`` are environment variables."""
         port = pick_free_port()
         number = len(self.scorers)
         environment = os.environ | {
@@ -125,7 +125,7 @@ class ScorerFleet:
         return self.scorers[-1]
 
     def outcomes(self) -> int:
-        """Outcomes counted by the scorers that run."""
+        """Outcomes counted by the running scorers."""
         total = 0
         for scorer in self.scorers:
             if scorer.process.poll() is None:
@@ -140,7 +140,7 @@ class ScorerFleet:
 def fleet(
     kafka: KafkaSettings, topics: TopicSettings, group_id: str, folder: Path, **environment: str
 ) -> Iterator[ScorerFleet]:
-    """A fleet that leaves nothing running."""
+    """A fleet whose scorers are all ended after the test."""
     made = ScorerFleet(kafka, topics, group_id, folder, environment)
     try:
         yield made

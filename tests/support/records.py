@@ -1,4 +1,4 @@
-"""Producing to and reading whole topics in tests."""
+"""Produces to and reads whole topics in tests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLUSH_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """A record that a read_committed reader got."""
+    """A record read by a read_committed consumer."""
 
     partition: int
     offset: int
@@ -74,25 +74,25 @@ def read_all(settings: KafkaSettings, topic: str) -> list[Seen]:
         seen: list[Seen] = []
         while ends:
             seen += [_seen(message) for message in consumer.consume(1000, 0.1)]
-            # Control records have offsets but are never delivered: the position tells.
+            # Control records have offsets but are never delivered: the position shows the end.
             for place in consumer.position([TopicPartition(topic, p) for p in ends]):
                 if place.offset >= ends[place.partition]:
                     del ends[place.partition]
         return seen
 
 
-def wait_settled(settings: KafkaSettings, *topics: str) -> None:
-    """Wait until all that is on the topics can be read; for when no txn is open there.
+def wait_readable(settings: KafkaSettings, *topics: str) -> None:
+    """Wait until every record on the topics is readable; call it only when no txn is open.
 
-    Kafka answers the end of a txn before it writes the markers, so that what was committed a
-    moment ago may not show yet.
+    Kafka acknowledges the end of a txn before it writes the markers, so a record that was just
+    committed may not be readable yet.
     """
     with _reader(settings) as committed, _reader(settings, "read_uncommitted") as written:
         for topic in topics:
-            wait_until(partial(_is_settled, committed, written, topic), what=f"{topic}'s markers")
+            wait_until(partial(_is_readable, committed, written, topic), what=f"{topic}'s markers")
 
 
-def _is_settled(committed: Consumer, written: Consumer, topic: str) -> bool:
+def _is_readable(committed: Consumer, written: Consumer, topic: str) -> bool:
     return all(
         fetch_span(committed, topic, p).high == fetch_span(written, topic, p).high
         for p in range(_partitions(written, topic))
@@ -110,7 +110,7 @@ def _reader(settings: KafkaSettings, isolation: str = "read_committed") -> Itera
 
 
 def _partitions(consumer: Consumer, topic: str) -> int:
-    """How many there are; a topic that was made a moment ago has none at first."""
+    """The number of partitions; a topic that was just created has none at first."""
     return wait_until(
         lambda: len(consumer.list_topics(topic, timeout=10).topics[topic].partitions),
         what=f"the partitions of {topic}",

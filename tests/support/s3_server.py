@@ -8,7 +8,7 @@ from werkzeug.serving import make_server
 
 
 class AtomicS3Server(ThreadedMotoServer):  # type: ignore[misc]  # moto ships no types
-    """moto checks a condition and writes in two steps; one request at a time makes them one."""
+    """moto checks a condition and writes in two steps; one request at a time makes it atomic."""
 
     def _server_entry(self) -> None:
         app = DomainDispatcherApplication(create_backend_app)

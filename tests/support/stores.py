@@ -20,14 +20,14 @@ from stream_scorer.runtime.settings import StoreSettings, load_settings
 
 
 class _ArgumentSettings(StoreSettings):
-    """Settings that the environment of whoever runs the tests cannot change."""
+    """Settings that ignore the environment."""
 
     model_config = SettingsConfigDict(env_prefix="UNSET_", extra="ignore", frozen=True)
 
 
 @dataclass(frozen=True)
 class Place:
-    """One place that holds a store, and how to open it once more, as another process would."""
+    """One location of a store, and how to open it again, as another process would."""
 
     open: Callable[[], ArtifactStore]
     objects: Objects
@@ -35,7 +35,7 @@ class Place:
 
 @dataclass(frozen=True)
 class S3Place(Place):
-    """A bucket of its own, with the client that talks to it."""
+    """A new bucket, with its client."""
 
     client: S3Client
 
@@ -69,7 +69,7 @@ def signed_rest(version: str) -> dict[str, bytes]:
 
 
 def crash(version: str) -> dict[str, bytes]:
-    """A publisher that dies after it has claimed its number."""
+    """Simulates a publisher that dies after it has claimed its number."""
     raise ConnectionResetError(version)
 
 

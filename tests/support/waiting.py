@@ -1,4 +1,4 @@
-"""Waiting for a condition with a deadline, instead of sleeping and hoping."""
+"""Waits for a condition with a deadline, instead of sleeping."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-DEFAULT_TIMEOUT_SECONDS = 90.0  # failures alone wait so long; a crowded machine is ten times slower
+DEFAULT_TIMEOUT_SECONDS = 90.0  # only failures wait this long; a busy machine is ten times slower
 
 
 def wait_until(
@@ -20,10 +20,10 @@ def wait_until(
 ) -> T:
     """The first truthy value of ``condition``.
 
-    One that raises ``OSError`` does not hold yet: nobody listens, or the answer is late.
+    A condition that raises ``OSError`` counts as false: the server is not ready yet.
 
     Raises:
-        AssertionError: it stayed falsy for ``timeout`` seconds; names ``what`` was waited for.
+        AssertionError: it stayed falsy for ``timeout`` seconds; the message contains ``what``.
     """
     deadline = time.monotonic() + timeout
     while True:

@@ -1,4 +1,4 @@
-"""Each way through the compiled loops that a service takes, with small and large batches."""
+"""Runs every path through the compiled loops that a service takes, with small and large batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _stream(values: list[bytes | None]) -> Outcome:
 
 
 def stream() -> None:
-    """The scorer: Avro, JSON, both and spoilt ones among them."""
+    """The scorer's paths: Avro, JSON, mixed and invalid records."""
     for size in _SIZES:
         avro, jsons = make_values(size), list(encode_transactions_json(make_batch(size, 5)))
         spoilt = [*avro, b"", None, b"{", make_value()[:-3]]
@@ -53,7 +53,7 @@ def shim() -> None:
 
 
 def audit() -> None:
-    """``verify``, over scores whole and cut short."""
+    """The paths of ``verify``: complete and truncated scores."""
     for size in _SIZES:
         scores = [r.value for r in _stream(make_values(size)).records if r.topic == OUTPUT]
         cut = [value[:-5] if value else b"" for value in scores]

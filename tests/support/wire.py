@@ -1,4 +1,4 @@
-"""Wire-level pieces for the tests of ``schemas``: resolvers, framing by hand, the reference."""
+"""Wire-level helpers for the tests of ``schemas``: resolvers, framing, the reference codec."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training data: sources, ingest and the split in time."""
+"""Training data: sources, ingest and the split by time."""

@@ -1,4 +1,4 @@
-"""All rows in memory, as the chunks they came in."""
+"""Reads all training rows into memory, in chunks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from trainer.data.source import Advance, TrainingSource
 class TrainingRows:
     """Transactions and their labels.
 
-    Chunks are joined part by part, never as a whole; ``release`` lets go of them.
+    Chunks are concatenated per part, never all together; ``release`` frees them.
     """
 
     chunks: list[TransactionBatch]
@@ -29,7 +29,7 @@ class TrainingRows:
         return len(self.labels)
 
     def part(self, where: NDArray[np.bool_]) -> Part:
-        """The rows under a mask, in one batch."""
+        """The rows selected by a mask, in one batch."""
         pieces, start = [], 0
         for chunk in self.chunks:
             mask = where[start : start + len(chunk)]
@@ -41,7 +41,7 @@ class TrainingRows:
         return Part(concatenate(pieces), self.labels[where])
 
     def release(self) -> None:
-        """Give the transactions' memory back; labels and times stay."""
+        """Free the transactions' memory; labels and times are kept."""
         self.chunks.clear()
 
 
@@ -60,15 +60,15 @@ def ingest(source: TrainingSource, advance: Advance) -> TrainingRows:
     """Read a source to its end.
 
     Raises:
-        UsageError: there is no label column, or only one class.
+        UsageError: the label column is missing, or has only one class.
     """
     chunks: list[TransactionBatch] = []
     labels: list[NDArray[np.int8]] = []
     for chunk in source.chunks(advance):
         if chunk.labels is None:
             raise UsageError(
-                f"{source.facts()['source']}, line 1: no column isFraud, so there is nothing to "
-                "learn from (a test file?)"
+                f"{source.facts()['source']}, line 1: no column isFraud; training needs labels (is "
+                "this a test file?)"
             )
         chunks.append(chunk.batch)
         labels.append(chunk.labels)

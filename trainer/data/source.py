@@ -1,4 +1,4 @@
-"""Where training rows come from: CSV files anywhere, or the generator."""
+"""Sources of training rows: CSV files or the generator."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from stream_scorer.runtime.settings import StoreSettings
 from trainer.synth import generate
 
 Advance = Callable[[int], None]
-"""Called with a number of bytes or rows as they are done."""
+"""Called with the number of bytes or rows just processed."""
 
 
 class TrainingSource(Protocol):
     """Training rows, read once."""
 
     def size(self) -> int | None:
-        """Bytes to come, for a progress bar, if known."""
+        """Total bytes or rows for the progress bar, if known."""
         ...
 
     def chunks(self, advance: Advance) -> Iterator[CsvChunk]:
@@ -31,7 +31,7 @@ class TrainingSource(Protocol):
         ...
 
     def facts(self) -> dict[str, Any]:
-        """What was read and its digest; complete once ``chunks`` is exhausted."""
+        """The source and its digest; complete once ``chunks`` is exhausted."""
         ...
 
 
@@ -53,12 +53,12 @@ class CsvSource:
         return total
 
     def chunks(self, advance: Advance) -> Iterator[CsvChunk]:
-        """The rows of the transactions, joined with the identities."""
+        """The transactions, joined with their identities."""
         identity = None if self.identity is None else self._open(self.identity, advance)
         yield from read_transactions(self._open(self.transactions, advance), identity)
 
     def facts(self) -> dict[str, Any]:
-        """URIs and sha256 of each file."""
+        """The URI and sha256 of each file."""
         return {
             "source": self.transactions,
             "identity": self.identity,
@@ -83,11 +83,11 @@ class SyntheticSource:
     _digest: str = ""
 
     def size(self) -> int | None:
-        """Rows, as nothing is known of bytes."""
+        """The number of rows."""
         return self.rows
 
     def chunks(self, advance: Advance) -> Iterator[CsvChunk]:
-        """The rows, as they would be read from the generator's CSV files."""
+        """The same rows as from the generator's CSV files."""
         tables = generate(self.rows, self.seed)
         transactions, identity = (
             pa.Table.from_pandas(table, preserve_index=False)
@@ -102,7 +102,7 @@ class SyntheticSource:
         self._digest = digest.hexdigest()
 
     def facts(self) -> dict[str, Any]:
-        """Size, seed and a digest of the numbers."""
+        """The size, the seed and a digest of the numbers."""
         return {
             "source": f"synthetic:{self.rows}:{self.seed}",
             "identity": None,
@@ -111,7 +111,7 @@ class SyntheticSource:
 
 
 class _Digested(io.RawIOBase):
-    """Passes a stream on, counting its bytes and digesting them on the way."""
+    """Wraps a stream; counts and digests its bytes as they are read."""
 
     def __init__(
         self, name: str, raw: BinaryIO, advance: Advance, finished: Callable[[str], None]

@@ -1,4 +1,4 @@
-"""Rows divided by time: the model is always judged on what comes after."""
+"""Splits rows by time: a model is always judged on later rows than it was trained on."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ PARTS: Final = ("train", "validation", "test")
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Masks over all rows; what is in none of them lies in a gap.
+    """Masks over all rows; a row in none of them lies in a gap.
 
     Attributes:
-        train: learned from.
-        validation: early stopping and thresholds.
-        test: reported metrics and the gate; nothing is chosen on it.
-        gap_seconds: the gap that was kept.
+        train: rows to learn from.
+        validation: rows for early stopping and thresholds.
+        test: rows for reported metrics and the gate; nothing is chosen on them.
+        gap_seconds: the gap between two parts.
     """
 
     train: NDArray[np.bool_]
@@ -52,9 +52,10 @@ class Split:
 
 
 def split_by_time(times: NDArray[np.int64], labels: NDArray[np.int8], plan: SplitPlan) -> Split:
-    """The first split, of ever less demanding ones, with both classes in each part.
+    """Split so that each part has both classes.
 
-    First by shares of rows with the gap; then by shares of frauds with the gap; then without.
+    Tries, in this order: shares of rows with the gap, shares of frauds with the gap, and the same
+    two without the gap.
 
     Raises:
         UsageError: no split has both classes in each part.
@@ -64,7 +65,7 @@ def split_by_time(times: NDArray[np.int64], labels: NDArray[np.int8], plan: Spli
             return split
     raise UsageError(
         f"cannot split {len(labels)} rows with {int(labels.sum())} frauds by time so that train, "
-        "validation and test each have both classes: more rows over a longer time are needed"
+        "validation and test each have both classes: use more rows over a longer time"
     )
 
 

@@ -1,4 +1,4 @@
-"""Scores by the one scoring function, and the measures that go into the metadata."""
+"""Scores rows with the scorer's own function, and computes the measures for the metadata."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from trainer.evaluation.measures import (
 )
 
 CANDIDATE: Final = "candidate"
-"""Stands for the version of a bundle that has none yet."""
+"""The version name of a bundle that is not published yet."""
 
 BLOCK_ROWS: Final = 8192
 NOTHING_FLAGGED: Final = Thresholds(float("inf"), float("inf"))
-"""While scores are all that is wanted: no time goes into reasons."""
+"""Used where only scores are needed, so that no reasons are computed."""
 
 
 def candidate_bundle(model_text: str, features: FeatureSet) -> Bundle:
-    """A trained model as scoring wants it, before it is published."""
+    """A bundle of a trained model, for scoring before it is published."""
     return Bundle(
         CANDIDATE,
         {},
@@ -46,7 +46,7 @@ def candidate_bundle(model_text: str, features: FeatureSet) -> Bundle:
 
 
 def score_all(batch: TransactionBatch, bundle: Bundle) -> NDArray[np.float64]:
-    """Scores of any number of rows, without reasons."""
+    """The scores of any number of rows, without reasons."""
     quiet = Bundle(
         bundle.version,
         bundle.metadata,
@@ -65,7 +65,7 @@ def score_all(batch: TransactionBatch, bundle: Bundle) -> NDArray[np.float64]:
 def measure(
     part: Part, scores: NDArray[np.float64], thresholds: Thresholds, seed: int
 ) -> dict[str, Any]:
-    """All measures of one part, as plain data."""
+    """All measures of a part, as plain data."""
     ranking = rank(scores, part.labels)
     found = intervals(ranking, seed)
     flagged = scores >= thresholds.review

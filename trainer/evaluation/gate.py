@@ -1,4 +1,4 @@
-"""Whether a candidate may take over: reasons, not only a verdict."""
+"""Decides whether a candidate may be promoted, and gives the reasons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from trainer.fitting.plan import GatePlan
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """``refusals`` is empty when the candidate passes; ``notes`` are worth a reader's time."""
+    """The gate's result: ``refusals`` is empty if the candidate passes; ``notes`` inform people."""
 
     refusals: tuple[str, ...]
     notes: tuple[str, ...]
 
     @property
     def has_passed(self) -> bool:
-        """No rule was broken."""
+        """Whether no rule was violated."""
         return not self.refusals
 
 
@@ -29,15 +29,15 @@ def judge_candidate(
     plan: GatePlan,
     champion_version: str | None = None,
 ) -> GateVerdict:
-    """Compare a candidate's test measures with chance and with the champion's on the same rows.
+    """Compare a candidate's test measures with chance, and with the champion's on the same rows.
 
-    ``champion`` is None where there is none or it could not be loaded.
+    ``champion`` is None if there is no champion or it could not be loaded.
     """
     refusals = _against_chance(candidate, plan)
     if champion is None:
         absent = "there is no champion to compare with"
         if champion_version is not None:
-            absent = f"{champion_version} cannot be loaded by this code, so nothing was compared"
+            absent = f"not compared with {champion_version}: this code cannot load it"
         return GateVerdict(tuple(refusals), (absent,))
     pairs = (
         ("average precision", candidate["average_precision"], champion["average_precision"]),
@@ -67,16 +67,16 @@ def _against_chance(candidate: Mapping[str, Any], plan: GatePlan) -> list[str]:
     if refusals:
         return refusals
     least = plan.times_chance * candidate["fraud_rate"]
-    # Near a fraud rate of one half, twice chance would be out of reach for any model.
+    # At a fraud rate near one half, no model could reach twice chance.
     least = min(least, (1 + candidate["fraud_rate"]) / 2)
     if candidate["average_precision"] < least:
         refusals.append(
             f"average precision {candidate['average_precision']:.4f} is below {least:.4f}, "
-            f"{plan.times_chance:g} times what chance gives"
+            f"{plan.times_chance:g} times chance"
         )
     if candidate["roc_auc"] < plan.min_roc_auc:
         refusals.append(f"ROC AUC {candidate['roc_auc']:.4f} is below {plan.min_roc_auc:g}")
     low = candidate["roc_auc_interval"][0]
-    if not low > 0.5:  # on few frauds noise can look good; the end of its interval does not
-        refusals.append(f"ROC AUC may be luck: its 95 % interval begins at {low:.4f}")
+    if not low > 0.5:  # with few frauds, noise can look good; its interval's lower end does not
+        refusals.append(f"ROC AUC may be luck: its 95 % interval starts at {low:.4f}")
     return refusals

@@ -1,4 +1,4 @@
-"""What a ranking is worth: exact measures, and intervals where they are cheap."""
+"""Quality measures of a ranking: exact values, and confidence intervals where they are cheap."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Labels = NDArray[np.int8]
 TOP_SHARES: Final = (0.005, 0.01, 0.02, 0.05)
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 200
-"""Enough for the two ends of a 95 % interval to one digit or so."""
+"""Enough for the ends of a 95 % interval to about one digit."""
 
 _LOG_LOSS_FLOOR: Final = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Rows by falling score; ``ends`` are the last positions of equal scores."""
+    """Rows in descending order of score; ``ends`` are the last positions of equal scores."""
 
     scores: Floats
     labels: NDArray[np.int64]
@@ -30,18 +30,18 @@ class Ranking:
 
     @property
     def hits(self) -> NDArray[np.int64]:
-        """Frauds at or above each distinct score."""
+        """The number of frauds at or above each distinct score."""
         found: NDArray[np.int64] = np.cumsum(self.labels)[self.ends]
         return found
 
     @property
     def taken(self) -> NDArray[np.int64]:
-        """Rows at or above each distinct score."""
+        """The number of rows at or above each distinct score."""
         return self.ends + 1
 
 
 def rank(scores: Floats, labels: Labels) -> Ranking:
-    """Order rows by falling score."""
+    """Sort rows by descending score."""
     order = np.argsort(-scores, kind="stable")
     ordered = scores[order]
     ends = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
@@ -49,7 +49,7 @@ def rank(scores: Floats, labels: Labels) -> Ranking:
 
 
 def average_precision(ranking: Ranking, weights: Floats | None = None) -> float:
-    """Sum of precision times the rise in recall, over distinct scores."""
+    """Sum of precision times the increase in recall, over distinct scores."""
     hits, taken = _cumulated(ranking, weights)
     if hits[-1] <= 0:
         return float("nan")
@@ -58,7 +58,7 @@ def average_precision(ranking: Ranking, weights: Floats | None = None) -> float:
 
 
 def roc_auc(ranking: Ranking, weights: Floats | None = None) -> float:
-    """Chance that a fraud scores above an honest row, ties half."""
+    """Probability that a fraud scores above a legitimate row; ties count half."""
     hits, taken = _cumulated(ranking, weights)
     misses = taken - hits
     if hits[-1] <= 0 or misses[-1] <= 0:
@@ -92,7 +92,7 @@ def wilson(hits: int, trials: int, confidence: float = CONFIDENCE) -> tuple[floa
 
 
 def wilson_lower(hits: NDArray[np.int64], trials: NDArray[np.int64], confidence: float) -> Floats:
-    """One-sided lower bounds of many proportions at once."""
+    """One-sided lower Wilson bounds of many proportions at once."""
     z = NormalDist().inv_cdf(confidence)
     share = hits / trials
     half = z * np.sqrt(share * (1 - share) / trials + z * z / (4.0 * trials * trials))
@@ -101,7 +101,7 @@ def wilson_lower(hits: NDArray[np.int64], trials: NDArray[np.int64], confidence:
 
 
 def intervals(ranking: Ranking, seed: int) -> dict[str, tuple[float, float]]:
-    """95 % intervals of both ranking measures from a Poisson bootstrap over rows."""
+    """95 % intervals of both ranking measures, from a Poisson bootstrap over rows."""
     rng = np.random.default_rng(seed)
     drawn = []
     for _ in range(RESAMPLES):

@@ -1,4 +1,4 @@
-"""The numbers behind the report's plots: compact, made at training time, kept in the metadata."""
+"""The data of the report's plots: compact, computed in training, stored in the metadata."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def plot_facts(
     all_labels: NDArray[np.int8],
     gains: dict[str, float],
 ) -> dict[str, Any]:
-    """Everything the report draws; scores and labels are the test part's."""
+    """The data of all plots in the report; ``scores`` and ``labels`` are the test part's."""
     ranking = rank(scores, labels)
     total = sum(gains.values()) or 1.0
     return {
@@ -48,7 +48,7 @@ def _short(value: float) -> float:
 
 
 def _points(x: Floats, y: Floats) -> list[list[float]]:
-    """At most ``CURVE_POINTS`` points, evenly along the curve's length, both ends kept."""
+    """At most ``CURVE_POINTS`` points, evenly spaced along the curve, including both ends."""
     length = np.concatenate([[0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
     wanted = np.linspace(0, length[-1], CURVE_POINTS)
     at = np.unique(np.searchsorted(length, wanted).clip(0, len(x) - 1))
@@ -67,7 +67,7 @@ def _roc(ranking: Ranking) -> list[list[float]]:
 
 
 def _calibration(scores: Floats, labels: NDArray[np.int8]) -> list[list[float]]:
-    """Mean score, fraud rate and rows in bins that hold about as many frauds each."""
+    """Mean score, fraud rate and rows of bins with about the same number of frauds each."""
     order = np.argsort(scores, kind="stable")
     weight = np.cumsum(labels[order] / max(int(labels.sum()), 1) + 1 / len(labels))
     bins = np.minimum((weight / weight[-1] * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
@@ -79,7 +79,7 @@ def _calibration(scores: Floats, labels: NDArray[np.int8]) -> list[list[float]]:
 
 
 def _score_histogram(scores: Floats, labels: NDArray[np.int8]) -> dict[str, Any]:
-    """By log-odds, where scores spread out; one list of counts for each class."""
+    """Counts by log-odds, which spread the scores out; one list for each class."""
     p = np.clip(scores, 1e-12, 1 - 1e-12)
     z = np.clip(np.log(p) - np.log1p(-p), -LOG_ODDS_LIMIT, LOG_ODDS_LIMIT)
     edges = np.linspace(np.floor(z.min()), np.ceil(z.max() + 1e-9), HISTOGRAM_BINS + 1)
@@ -91,7 +91,7 @@ def _score_histogram(scores: Floats, labels: NDArray[np.int8]) -> dict[str, Any]
 
 
 def _recall_by_budget(ranking: Ranking) -> list[list[float]]:
-    """Share of rows reviewed, share of frauds among them of all frauds, precision."""
+    """Share of rows reviewed, recall, precision."""
     n, frauds = len(ranking.labels), max(int(ranking.labels.sum()), 1)
     found = np.cumsum(ranking.labels)
     out = []
@@ -103,7 +103,7 @@ def _recall_by_budget(ranking: Ranking) -> list[list[float]]:
 
 
 def _over_time(times: NDArray[np.int64], labels: NDArray[np.int8]) -> dict[str, Any]:
-    """Rows and frauds by day, or by as many days as keep it short."""
+    """Rows and frauds per day, or per several days if there are too many."""
     day = times // DAY_SECONDS
     first = int(day.min())
     width = max(1, -(-int(day.max() - first + 1) // MOST_PERIODS))

@@ -1,4 +1,4 @@
-"""What the model saw: distributions to compare the live stream with, and golden rows."""
+"""Reference distributions to compare the live stream with, and golden rows."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ BINS: Final = 10
 TOP_FEATURES: Final = 20
 GOLDEN_ROWS: Final = 48
 MOST_ROWS: Final = 50_000
-"""A sample of this size fixes decile bins as well as millions of rows do."""
+"""A sample of this size determines decile bins as well as millions of rows."""
 
 
 def histogram(values: NDArray[np.float64]) -> dict[str, Any]:
-    """Counts between quantiles of the values themselves.
+    """A histogram of the values over bins between their own quantiles.
 
     ``counts[0]`` is below the first edge and ``counts[-1]`` at or above the last;
     ``missing`` counts NaN.
@@ -43,7 +43,7 @@ def reference_facts(
     ranked: Sequence[str],
     part: str,
 ) -> dict[str, Any]:
-    """Histograms of the scores and of the features that matter most, on one part."""
+    """Histograms of the scores and of the most important features, on one part."""
     step = max(1, -(-len(batch) // MOST_ROWS))
     matrix = features.transform(batch.take(slice(None, None, step)))
     position = {name: i for i, name in enumerate(features.names)}
@@ -56,7 +56,7 @@ def reference_facts(
 
 
 def golden_rows(batch: TransactionBatch, scores: NDArray[np.float64]) -> TransactionBatch:
-    """Rows from the whole range of scores, and as many from where decisions are made."""
+    """Rows across the whole range of scores, and as many with the highest scores."""
     order = np.argsort(scores, kind="stable")
     n, half = len(order), GOLDEN_ROWS // 2
     spread = order[np.linspace(0, n - 1, min(half, n)).astype(int)]

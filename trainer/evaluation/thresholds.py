@@ -1,4 +1,4 @@
-"""From which score on people look at a transaction, and from which it is stopped."""
+"""Chooses the scores at which transactions are reviewed and blocked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.evaluation.measures import Ranking, rank, wilson_lower
 from trainer.fitting.plan import DecisionPlan
 
 NEVER: Final = 1.0
-"""As a block threshold: no score of this model can be told from certainty."""
+"""As a block threshold: only a score of exactly 1 would be blocked."""
 
 
 def choose_thresholds(
@@ -21,9 +21,9 @@ def choose_thresholds(
     """Thresholds chosen on validation rows, and how they were chosen.
 
     ``review`` is the lowest score at which no more rows are flagged (reviewed and blocked
-    together) than the budget allows. ``block`` is the lowest at which the lower confidence
-    bound of the precision is at least the one demanded; where no score reaches that, the
-    lowest at which the precision itself does over enough rows; else nothing is blocked.
+    together) than the budget allows. ``block`` is the lowest score at which the lower confidence
+    bound of the precision reaches the required precision. If no score does, it is the lowest score
+    at which the precision itself reaches it over enough rows. Else nothing is blocked.
     """
     ranking = rank(scores, labels)
     review = _review(ranking, plan.review_budget)

@@ -1,1 +1,1 @@
-"""Fitting: the plan, and LightGBM."""
+"""Fitting: the training plan, and LightGBM."""

@@ -1,4 +1,4 @@
-"""LightGBM, and nothing else, lives here."""
+"""Fits models with LightGBM; the trainer's only module that uses it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Advance = Callable[[int], None]
 
 @dataclass(frozen=True, slots=True)
 class Fitted:
-    """A trained model: its text, its number of trees, and what each feature gained."""
+    """A trained model: its text, its number of trees, and each feature's gain."""
 
     model_text: str
     trees: int
@@ -29,7 +29,7 @@ def parameters(plan: ModelPlan) -> dict[str, Any]:
     """LightGBM's parameters for a plan; the same data and plan give the same model."""
     return {
         "objective": "binary",
-        # The first metric stops training: it is what a review team feels.
+        # Early stopping uses the first metric, which matters most to a review team.
         "metric": ["average_precision", "binary_logloss"],
         "num_leaves": plan.leaves,
         "learning_rate": plan.learning_rate,
@@ -53,10 +53,10 @@ def make_dataset(
     plan: ModelPlan,
     reference: Any = None,
 ) -> Any:
-    """Binned rows; the matrix is not needed any more afterwards.
+    """Bin the rows; the matrix is not needed afterwards.
 
     Raises:
-        FatalError: the system lacks LightGBM's runtime library.
+        FatalError: LightGBM's runtime library is not installed.
     """
     require_openmp()
     import lightgbm
@@ -73,7 +73,7 @@ def make_dataset(
 
 
 def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) -> Fitted:
-    """Boost until the validation rows' average precision has not risen for a while.
+    """Boost until the average precision on the validation rows stops improving.
 
     Raises:
         UsageError: LightGBM refuses the parameters.
@@ -91,7 +91,9 @@ def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) ->
             valid_sets=[validation],
             valid_names=["validation"],
             callbacks=[
-                lightgbm.early_stopping(plan.patience_trees, first_metric_only=True, verbose=False),
+                lightgbm.early_stopping(
+                    plan.early_stopping_trees, first_metric_only=True, verbose=False
+                ),
                 tick,
             ],
         )

@@ -1,4 +1,4 @@
-"""What a training run is asked to do, as data."""
+"""The parameters of a training run."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from stream_scorer.errors import UsageError
 
 
 class WrongUsageError(UsageError):
-    """The command line itself makes no sense: exit code 2."""
+    """The command line is invalid: exit code 2."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """How rows are divided by time: train, then validation, then test, with gaps between.
+    """How rows are split by time: train, then validation, then test, with gaps between them.
 
-    The gap keeps the last days of one part, whose labels and clients run on into the next, out
-    of it. On short data it shrinks to ``max_gap_share`` of the whole time.
+    Labels and clients continue across a boundary, so the gap leaves out the days after it. On
+    short data the gap shrinks to ``max_gap_share`` of the whole time span.
     """
 
     validation_share: float = 0.15
@@ -28,7 +28,10 @@ class SplitPlan:
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """LightGBM's parameters that a person may want to turn."""
+    """LightGBM's parameters that a person may want to change.
+
+    Training stops after ``early_stopping_trees`` trees without an improvement.
+    """
 
     trees: int = 600
     leaves: int = 127
@@ -37,21 +40,21 @@ class ModelPlan:
     feature_share: float = 0.4
     row_share: float = 0.8
     l2: float = 1.0
-    patience_trees: int = 60
+    early_stopping_trees: int = 60
     seed: int = 7
     threads: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionPlan:
-    """What thresholds must keep to.
+    """The requirements on thresholds.
 
     Attributes:
-        review_budget: largest share of transactions that may be flagged.
-        block_precision: least precision among those that are blocked without a person.
-        confidence: one-sided, that the precision really is that high.
-        min_blocked: fewest validation rows a precision is believed on when the bound cannot
-            be reached.
+        review_budget: maximum share of transactions that may be flagged.
+        block_precision: minimum precision among transactions blocked without a review.
+        confidence: one-sided confidence that the precision is that high.
+        min_blocked: minimum number of validation rows for an observed precision, if no score
+            reaches it with confidence.
     """
 
     review_budget: float = 0.02
@@ -65,11 +68,10 @@ class GatePlan:
     """When a model may be promoted.
 
     Attributes:
-        times_chance: average precision over the fraud rate must be at least this.
-        min_roc_auc: and the ROC AUC at least this, with its 95 % interval above one half.
+        times_chance: minimum ratio of average precision to fraud rate.
+        min_roc_auc: minimum ROC AUC, whose 95 % interval must also be above one half.
         tolerance: how much worse than the champion it may be on the same rows, in average
-            precision and in recall among the top 2 %; two runs on the same data differ by as
-            much.
+            precision and in recall among the top 2 %. Two runs on the same data differ this much.
     """
 
     times_chance: float = 2.0
@@ -87,11 +89,15 @@ class Plan:
     gate: GatePlan = GatePlan()
 
     def facts(self) -> dict[str, Any]:
-        """Everything as plain data, for the metadata."""
-        return asdict(self)
+        """All parameters as plain data, for the metadata."""
+        facts = asdict(self)
+        model = facts["model"]
+        # Published metadata has this key: keep it.
+        model["patience_trees"] = model.pop("early_stopping_trees")
+        return facts
 
     def check(self) -> None:
-        """Raise WrongUsageError for the first value that makes no sense."""
+        """Raise WrongUsageError for the first invalid value."""
         split, model, decisions = self.split, self.model, self.decisions
         rules = (
             ("--trees", model.trees, 1 <= model.trees <= 100_000, "from 1 to 100000"),
@@ -109,14 +115,14 @@ class Plan:
                 0 < decisions.block_precision < 1,
                 "a share in (0, 1)",
             ),
-            ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "days, not negative"),
+            ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "from 0 to 10000 days"),
             (
                 "--validation-share and --test-share",
                 split.validation_share + split.test_share,
                 split.validation_share > 0
                 and split.test_share > 0
                 and split.validation_share + split.test_share < 0.9,
-                "positive shares that leave something to train on",
+                "positive shares with a sum below 0.9, so that rows remain to train on",
             ),
         )
         for flag, value, is_good, wanted in rules:

@@ -1,1 +1,1 @@
-"""Publishing: the bundle, the store of versions, tracking and metrics."""
+"""Publishing: bundles, versions in the store, experiment tracking and metrics."""

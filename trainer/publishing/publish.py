@@ -1,4 +1,4 @@
-"""From a candidate to a version in the store, and to the one that serves."""
+"""Publishes a candidate as a version in the store, and promotes it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The pointer as a run began, and the version to beat, which serves.
+    """The pointer at the start of a run, and the version to beat, which is the one that serves.
 
-    They differ where scorers rejected the promoted version. ``bundle`` is None if this code cannot
-    load it.
+    They differ if scorers rejected the promoted version. ``bundle`` is None if this code cannot
+    load the version.
     """
 
     pointer: Pointer | None
@@ -49,13 +49,13 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
             store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys)
         )
     except ArtifactError as error:
-        log.warning("champion %s cannot be compared with: %s", version, error)
+        log.warning("cannot compare with champion %s: %s", version, error)
         return Champion(pointer, None, version)
     return Champion(pointer, bundle, version)
 
 
 def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
-    """Write a new version, signed if there is a key, and read it back as a scorer would.
+    """Write a new version, signed if a key is set, and load it back as a scorer would.
 
     Raises:
         ArtifactError: the version does not load.
@@ -76,10 +76,10 @@ def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
 
 
 def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> None:
-    """Move the pointer, unless somebody else has since the run began.
+    """Move the pointer, unless it was moved since the run started.
 
     Raises:
-        UsageError: somebody has.
+        UsageError: it was moved.
         StoreError: the store cannot be written.
     """
     try:
@@ -87,7 +87,7 @@ def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> Non
     except StoreConflict as error:
         was = "nothing" if expected is None else expected.version
         raise UsageError(
-            f"{version} is published but not promoted: another trainer or person promoted first "
-            f"(the pointer was at {was} when this run began); look with fraud-trainer models list, "
-            f"and promote by hand if it should serve: fraud-trainer models promote {version}"
+            f"{version} is published but not promoted: another promotion happened during this run "
+            f"(the pointer was at {was} when it started). Check with fraud-trainer models list; to "
+            f"serve this version, run fraud-trainer models promote {version}"
         ) from error

@@ -1,4 +1,4 @@
-"""The metrics of a run, under the names operators were promised."""
+"""The metrics of a run, with their documented names."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PUSH_TIMEOUT_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class RunMeasures:
-    """What a finished run reports."""
+    """The measures of a finished run."""
 
     training_seconds: float
     feature_seconds: float
@@ -38,7 +38,7 @@ class RunMeasures:
 
 
 def build_registry(run: RunMeasures) -> CollectorRegistry:
-    """All metrics of one run; nothing is registered globally."""
+    """The metrics of one run, in a registry of its own."""
     registry = CollectorRegistry()
     gauges = {
         "training_duration_seconds": ("whole training run, in seconds", run.training_seconds),
@@ -81,7 +81,7 @@ def build_registry(run: RunMeasures) -> CollectorRegistry:
 
 
 def build_failure() -> CollectorRegistry:
-    """What a failed run leaves; the next successful push takes it away."""
+    """The metrics of a failed run; the next successful push removes them."""
     registry = CollectorRegistry()
     Gauge(
         "fraud_scorer_training_failed_timestamp_seconds",
@@ -92,10 +92,10 @@ def build_failure() -> CollectorRegistry:
 
 
 def write_metrics(registry: CollectorRegistry, path: Path) -> None:
-    """Write a text file as node_exporter's textfile collector reads it, in one step.
+    """Write a file for node_exporter's textfile collector, atomically.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     try:
         write_to_textfile(str(path), registry)
@@ -104,16 +104,16 @@ def write_metrics(registry: CollectorRegistry, path: Path) -> None:
 
 
 def push_metrics(registry: CollectorRegistry, url: str) -> None:
-    """Send the metrics to a Pushgateway; a failure is only logged, the model is made."""
+    """Push the metrics to a Pushgateway; a failure is only logged, since training succeeded."""
     try:
         push_to_gateway(url, JOB, registry, timeout=PUSH_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("metrics were not pushed to %s", mask_userinfo(f"{url}: {error}"))
+        log.warning("could not push metrics to %s", mask_userinfo(f"{url}: {error}"))
 
 
 def push_failure(url: str) -> None:
-    """Tell a Pushgateway that a run failed, beside the figures of the last good one."""
+    """Push the failure of a run to a Pushgateway, keeping the metrics of the last good run."""
     try:
         pushadd_to_gateway(url, JOB, build_failure(), timeout=PUSH_TIMEOUT_SECONDS)
     except (OSError, ValueError) as error:
-        log.warning("the failure was not pushed to %s", mask_userinfo(f"{url}: {error}"))
+        log.warning("could not push the failure to %s", mask_userinfo(f"{url}: {error}"))

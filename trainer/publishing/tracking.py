@@ -12,13 +12,13 @@ log = logging.getLogger(__name__)
 
 
 def track_run(uri: str, version: str, facts: Mapping[str, Any]) -> None:
-    """Log a run to MLflow; without the package, or the server, it only says so."""
+    """Log a run to MLflow; only logs a warning if the package or the server is not available."""
     try:
         import mlflow
     except ImportError:
         log.warning(
-            "MLFLOW_TRACKING_URI is set, but mlflow is not installed: the run is not tracked "
-            "(pip install mlflow)"
+            "MLFLOW_TRACKING_URI is set, but mlflow is not installed, so the run is not tracked: "
+            "pip install mlflow"
         )
         return
     try:
@@ -31,7 +31,7 @@ def track_run(uri: str, version: str, facts: Mapping[str, Any]) -> None:
             )
             mlflow.set_tag("model_version", version)
     except (mlflow.exceptions.MlflowException, OSError) as error:
-        log.warning("the run was not tracked in %s", mask_userinfo(f"{uri}: {error}"))
+        log.warning("could not track the run in %s", mask_userinfo(f"{uri}: {error}"))
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

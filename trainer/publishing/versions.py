@@ -1,4 +1,4 @@
-"""The versions in the store: looking at them, promoting one, going back."""
+"""The versions in the store: list them, promote one, roll back."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ class VersionLine:
     average_precision: float | None
     recall_top_2_percent: float | None
     rejection: str | None = None
-    """Why scorers keep away from it, if they do."""
+    """Why scorers reject the version, if they do."""
 
 
 def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
     """A version's metadata.
 
     Raises:
-        UsageError: there is no such version, or its metadata cannot be read.
+        UsageError: the version does not exist, or its metadata cannot be read.
     """
     _require_version(store, version)
     try:
         return parse_object(store.fetch(version)[METADATA])
     except ValueError as error:
-        raise UsageError(f"{METADATA} of {version} cannot be read: {error}") from error
+        raise UsageError(f"cannot read {METADATA} of {version}: {error}") from error
 
 
 def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
@@ -71,7 +71,7 @@ def _require_version(store: ArtifactStore, version: str) -> None:
     versions = store.versions()
     if version not in versions:
         known = ", ".join(versions) or "none"
-        raise UsageError(f"no version {version} in {store.where} (there are: {known})")
+        raise UsageError(f"no version {version} in {store.where} (existing versions: {known})")
 
 
 def _why(rejected: Mapping[str, Mapping[str, Any]], version: str) -> str | None:
@@ -108,12 +108,12 @@ def promote_version(
     is_forced: bool = False,
     is_rollback: bool = False,
 ) -> Pointer:
-    """Make ``version`` the one that serves, after loading it as a scorer would.
+    """Promote ``version``, after loading it as a scorer would.
 
-    Forced, a rejected version is accepted first: else no scorer would take it.
+    With ``is_forced``, a rejected version is accepted first: otherwise no scorer would serve it.
 
     Raises:
-        UsageError: it does not load, was rejected (unless forced), or the pointer moved.
+        UsageError: it does not load, was rejected (unless forced), or the pointer was moved.
     """
     pointer = store.current()
     rejected = store.rejected()
@@ -124,33 +124,33 @@ def promote_version(
     _require_version(store, version)
     if version in rejected and not is_forced:
         raise UsageError(
-            f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers keep away "
-            f"from it until fraud-trainer models accept {version}, or promote --force, which does "
-            "both"
+            f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers will not "
+            f"serve it until you run fraud-trainer models accept {version} (promote --force does "
+            "both)"
         )
     try:
         load_bundle(store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys))
     except ArtifactError as error:
-        raise UsageError(f"{version} cannot be served: {error}") from error
+        raise UsageError(f"cannot serve {version}: {error}") from error
     if version in rejected:
         accept_version(store, version)
     try:
         return store.promote(version, pointer, is_rollback=is_rollback)
     except StoreConflict as error:
         raise UsageError(
-            f"somebody else promoted at the same time and won: {error}; look with fraud-trainer "
-            "models list and try again if it still should be so"
+            f"another promotion happened at the same time: {error}; check with fraud-trainer "
+            "models list, and retry if needed"
         ) from error
 
 
 def accept_version(store: ArtifactStore, version: str) -> bool:
-    """Lift the rejection of a version, for good: no guard judges it again.
+    """Lift a version's rejection permanently: no guard judges it again.
 
     Returns:
         Whether it was rejected.
 
     Raises:
-        UsageError: there is no such version.
+        UsageError: the version does not exist.
     """
     _require_version(store, version)
     return store.readmit(
@@ -166,26 +166,26 @@ def accept_version(store: ArtifactStore, version: str) -> bool:
 
 
 def previous_version(store: ArtifactStore) -> tuple[Pointer, str]:
-    """The pointer, and the version that was promoted before it and is not rejected.
+    """The pointer, and the last version promoted before it that is not rejected.
 
     Raises:
-        UsageError: nothing is promoted, or there is no such version.
+        UsageError: no version is promoted, or there is no version to roll back to.
     """
     pointer = store.current()
     if pointer is None:
-        raise UsageError(f"nothing is promoted in {store.where}, so there is no way back")
+        raise UsageError(f"cannot roll back: no version is promoted in {store.where}")
     succession = find_succession(store, pointer.version, store.rejected())
     for version in succession.versions:
         if succession.is_recorded or not failed_its_gate(fetch_metadata(store, version)):
             return pointer, version
     raise UsageError(
-        f"there is no version before {pointer.version} to roll back to: none was promoted before "
-        "it that is not rejected"
+        f"cannot roll back from {pointer.version}: every version promoted before it is rejected "
+        "or gone, or there is none"
     )
 
 
 def roll_back(store: ArtifactStore, settings: StoreSettings) -> tuple[str, str]:
-    """Go back one version; returns the one left and the one now promoted.
+    """Promote the previous version; returns the version left and the one now promoted.
 
     Raises:
         UsageError: see :func:`previous_version` and :func:`promote_version`.

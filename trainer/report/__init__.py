@@ -1,4 +1,4 @@
-"""The evaluation report of a version: one HTML page that needs nothing else."""
+"""The evaluation report of a version: one self-contained HTML page."""
 
 from trainer.report.page import build_page, write_report
 

@@ -1,4 +1,4 @@
-"""The report's charts, from the numbers kept in a version's metadata."""
+"""The report's charts, from the data in a version's metadata."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _shares(name: str) -> Axis:
 
 
 def precision_recall(plots: Mapping[str, Any], test: Mapping[str, Any]) -> str:
-    """Precision over recall, with the two thresholds and what chance gives."""
+    """Precision over recall, with the two thresholds and the level of chance."""
     chart = Chart("Precision over recall", _shares("recall"), _shares("precision"))
     chart.line([(0, test["fraud_rate"]), (1, test["fraud_rate"])], "chance")
     chart.line([(a, b) for a, b in plots["precision_recall"]], "line-a")
@@ -32,7 +32,7 @@ def precision_recall(plots: Mapping[str, Any], test: Mapping[str, Any]) -> str:
 
 def roc(plots: Mapping[str, Any], _: Mapping[str, Any]) -> str:
     """True positive over false positive rate."""
-    chart = Chart("ROC curve", _shares("honest rows flagged"), _shares("frauds flagged"))
+    chart = Chart("ROC curve", _shares("legitimate rows flagged"), _shares("frauds flagged"))
     chart.line([(0, 0), (1, 1)], "chance")
     chart.line([(a, b) for a, b in plots["roc"]], "line-a")
     return chart.write()
@@ -61,7 +61,7 @@ def calibration(plots: Mapping[str, Any], _: Mapping[str, Any]) -> str:
 def score_histogram(
     plots: Mapping[str, Any], _: Mapping[str, Any], thresholds: Mapping[str, Any]
 ) -> str:
-    """How scores spread in each class: shares of the class, over log-odds."""
+    """The distribution of scores in each class: shares of the class, over log-odds."""
     spread = plots["score_histogram"]
     edges = spread["edges"]
     shares = {
@@ -75,10 +75,10 @@ def score_histogram(
         Axis("score (on a log-odds scale)", edges[0], edges[-1], ticks, _probability),
         Axis("share of the class", 0, top * 1.05, (), percent),
     )
-    for name, style in (("honest", "fill-b"), ("fraud", "fill-a")):
+    for name, label, style in (("honest", "legitimate", "fill-b"), ("fraud", "fraud", "fill-a")):
         for left, right, share in zip(edges, edges[1:], shares[name], strict=False):
             if share:
-                chart.bar(left, right, share, style, f"{name}: {percent(share)}")
+                chart.bar(left, right, share, style, f"{label}: {percent(share)}")
     for name in ("review", "block"):
         score = thresholds[name]
         if 0 < score < 1:
@@ -113,12 +113,12 @@ def recall_by_budget(plots: Mapping[str, Any], test: Mapping[str, Any]) -> str:
 
 
 def gain(plots: Mapping[str, Any], _: Mapping[str, Any]) -> str:
-    """The features that lowered the loss most."""
+    """The features that reduced the loss most."""
     return ranked_bars("Gain by feature", [(name, share) for name, share in plots["gain"]])
 
 
 def over_time(plots: Mapping[str, Any], split: Mapping[str, Any]) -> str:
-    """Transactions by day as bars, and where the parts of the split begin."""
+    """Transactions by day as bars, and where the parts of the split start."""
     time = plots["time"]
     first, width = time["first_day"], time["days"]
     last = first + width * len(time["rows"])
@@ -158,7 +158,7 @@ def fraud_rate(plots: Mapping[str, Any], split: Mapping[str, Any]) -> str:
 
 
 def _weeks(time: Mapping[str, Any]) -> list[tuple[float, float, int]]:
-    """Middle day, fraud rate and rows of each week that has rows."""
+    """Middle day, fraud rate and number of rows of each week with rows."""
     days = max(1, round(7 / time["days"]))
     out = []
     for start in range(0, len(time["rows"]), days):

@@ -1,4 +1,4 @@
-"""The page around the charts."""
+"""The report's HTML page."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from trainer.report.svg import percent
 
 
 def write_report(metadata: Mapping[str, Any], path: Path) -> None:
-    """Write the page of a version.
+    """Write a version's report.
 
     Raises:
-        UsageError: the metadata lacks what is needed, or the file cannot be written.
+        UsageError: the metadata is incomplete, or the file cannot be written.
     """
     page = build_page(metadata)
     try:
@@ -27,7 +27,7 @@ def write_report(metadata: Mapping[str, Any], path: Path) -> None:
 
 
 def build_page(metadata: Mapping[str, Any]) -> str:
-    """The page as HTML; it loads nothing.
+    """The page as HTML; it loads no other resources.
 
     Raises:
         UsageError: the metadata was not written by this trainer.
@@ -36,7 +36,7 @@ def build_page(metadata: Mapping[str, Any]) -> str:
         return _page(metadata)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise UsageError(
-            f"the metadata of {metadata.get('version')} lacks what a report needs: {error!r}"
+            f"the metadata of {metadata.get('version')} is incomplete for a report: {error!r}"
         ) from error
 
 
@@ -65,14 +65,15 @@ def _header(metadata: Mapping[str, Any], version: str) -> str:
     warning = ""
     if str(training["source"]).startswith("synthetic:"):
         warning = (
-            '<p class="warn">Trained on synthetic data: these figures say nothing about quality '
+            '<p class="warn">Trained on synthetic data: these figures do not predict the quality '
             "on real transactions.</p>"
         )
     return (
         f"<header><h1>Fraud model {version}</h1><p>created {escape(metadata['created_at'])} "
         f"from {source}: {training['rows']:,} transactions, {training['frauds']:,} frauds; "
-        f"{metadata['parameters']['trees_used']} trees. Every figure is of the test part, the "
-        f"latest {training['split']['test']['rows']:,} rows, on which nothing was chosen.</p>"
+        f"{metadata['parameters']['trees_used']} trees. All figures are from the test part: the "
+        f"latest {training['split']['test']['rows']:,} rows, which were not used to choose "
+        "anything.</p>"
         f"{warning}</header>"
     )
 
@@ -126,17 +127,17 @@ def _figures(metadata: Mapping[str, Any]) -> str:
         (
             "Calibration",
             charts.calibration(plots, test),
-            "on the dashed line scores are the share of fraud",
+            "on the dashed line, the score equals the share of fraud",
             "",
         ),
         (
             "Scores by class",
             charts.score_histogram(plots, test, metadata["thresholds"]),
-            pair.format("fraud", "honest"),
+            pair.format("fraud", "legitimate"),
             "",
         ),
         ("Gain by feature", charts.gain(plots, test), "share of all splits' gain", ""),
-        ("Transactions a day", charts.over_time(plots, split), "train, validation, test", "wide"),
+        ("Transactions per day", charts.over_time(plots, split), "train, validation, test", "wide"),
         ("Fraud rate by week", charts.fraud_rate(plots, split), "all labelled rows", "wide"),
     )
     return '<section class="figures">' + "".join(map(_figure, figures)) + "</section>"

@@ -1,4 +1,4 @@
-"""Plain SVG charts: axes, lines, points and bars, coloured by the page's style sheet."""
+"""Plain SVG charts: axes, lines, points and bars; the page's style sheet sets the colours."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """One axis: its name, range, ticks (from the range if not given) and how to write them."""
+    """One axis: its name, range, ticks (computed if not given) and the ticks' format."""
 
     name: str
     low: float
@@ -27,7 +27,7 @@ class Axis:
     is_log: bool = False
 
     def share(self, value: float) -> float:
-        """Where a value lies between the ends, 0 to 1; values beyond stay at the end."""
+        """A value's position between the ends, 0 to 1; values beyond are clamped."""
         low, high, value = (
             (math.log(v) if self.is_log else v)
             for v in (self.low, self.high, min(max(value, self.low), self.high))
@@ -61,7 +61,7 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> tuple[float, ...]:
 
 
 class Chart:
-    """Collects the marks of one chart and writes them out."""
+    """Collects the marks of one chart and renders them."""
 
     def __init__(self, label: str, x: Axis, y: Axis, width: int = WIDTH) -> None:
         self._label = label
@@ -76,7 +76,7 @@ class Chart:
         self._marks.append(f'<polyline class="{style}" points="{path}"/>')
 
     def point(self, x: float, y: float, style: str, tip: str, radius: float = 3.5) -> None:
-        """One point, with a text for who points at it."""
+        """One point, with a tooltip."""
         self._marks.append(
             f'<circle class="{style}" cx="{self._at_x(x):.1f}" cy="{self._at_y(y):.1f}" '
             f'r="{radius:g}"><title>{escape(tip)}</title></circle>'
@@ -143,7 +143,7 @@ class Chart:
 
 
 def ranked_bars(label: str, rows: Sequence[tuple[str, float]], width: int = WIDTH) -> str:
-    """Horizontal bars with their names, longest first, each with its share written out."""
+    """Horizontal bars in the given order, each with its name and its share as text."""
     row_height, name_width, value_width = 17, 196, 52
     most = max((value for _, value in rows), default=1.0) or 1.0
     room = width - name_width - value_width

@@ -1,4 +1,4 @@
-"""Amounts: by product, alike within a client, repeated by those who test cards."""
+"""Amounts: by product, similar within a client, repeated by thieves who test cards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a client pays with: card, billing address, e-mail domains."""
+"""A client's card, billing address and e-mail domains."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from trainer.synth.statistics import PRODUCTS, WINDOW_DAYS, Levels, Statistics
 
 CARD_COUNT: Final = 13_553
 TRANSACTION_COUNT: Final = 590_540
-"""Of the table the level counts were taken from."""
+"""Of the table that the level counts were taken from."""
 
 MONTHS: Final = 7
 HOT_CARDS_A_MONTH: Final = 60
 HOT_SHARE: Final = 0.16
-"""Share of fraud on card ranges that are compromised in that month: the drift."""
+"""Share of fraud on the card ranges that are compromised in a month. This is the drift."""
 
 FOREIGN_BY_PRODUCT: Final = np.array([0.003, 0.93, 0.014, 0.02, 0.014])
 SAME_MAIL_BY_PRODUCT: Final = np.array([0, 0.97, 0.75, 0.6, 0])
-"""Chance that purchaser and recipient share their e-mail domain."""
+"""Probability that purchaser and recipient have the same e-mail domain."""
 
 NETWORKS: Final = Levels(
     np.array(["visa", "mastercard", "american express", "discover"], dtype=object),
@@ -37,14 +37,14 @@ MAIL_RISK: Final = {
     "yahoo.com": 0.7, "anonymous.com": 0.7, "att.net": 0.25, "verizon.net": 0.3,
     "sbcglobal.net": 0.2, "mail.com": 3.5, "live.com": 0.9, "aol.com": 0.7,
 }  # fmt: skip
-"""How much more often than usual a fraud-like client has the domain."""
+"""How much more often a fraud-like client has the domain than other clients."""
 
 OTHER_MAIL_RISK: Final = 0.9
 
 
 @dataclass(frozen=True, slots=True)
 class Cards:
-    """All cards there are: the attributes that go with each ``card1``, and how common it is."""
+    """All cards: the attributes of each ``card1``, and its frequency."""
 
     columns: dict[str, NDArray[Any]]
     weight: Floats
@@ -55,7 +55,7 @@ class Cards:
 
 @dataclass(frozen=True, slots=True)
 class Wallets:
-    """What each client pays with; ``card`` indexes the cards, the rest are values."""
+    """Each client's means of payment; ``card`` indexes the cards, the other fields are values."""
 
     card: Ints
     addr1: Floats
@@ -66,7 +66,7 @@ class Wallets:
 
 
 def make_cards(rng: np.random.Generator, stats: Statistics) -> Cards:
-    """The cards, the well-known ones first."""
+    """The cards; those in the published level counts come first."""
     known = stats.levels["card1"]
     tail_length = CARD_COUNT - len(known.values)
     others = rng.permutation(np.setdiff1d(np.arange(1000, 18_397), known.values))[:tail_length]
@@ -76,7 +76,7 @@ def make_cards(rng: np.random.Generator, stats: Statistics) -> Cards:
 
     is_foreign = rng.random(CARD_COUNT) < 0.2
     is_foreign[: len(known.values)] = False
-    is_foreign[[2, 22]] = True  # two of the well-known ones are mostly product C
+    is_foreign[[2, 22]] = True  # two of the published cards are used mostly for product C
     network = draw_level(rng, NETWORKS, CARD_COUNT)
     card_type = draw_level(rng, CARD_TYPES, CARD_COUNT)
     card_type[np.isin(network, ["american express", "discover"])] = "credit"
@@ -102,7 +102,7 @@ def make_cards(rng: np.random.Generator, stats: Statistics) -> Cards:
 def make_wallets(
     rng: np.random.Generator, stats: Statistics, clients: Clients, cards: Cards, start: Floats
 ) -> Wallets:
-    """Card, address and mail of each client; ``start`` is its first day in the window."""
+    """Card, address and e-mail of each client; ``start`` is its first day in the window."""
     m = len(clients)
     addr1, addr2 = _addresses(rng, stats, clients)
     mail, second_mail = (_mails(rng, stats, clients) for _ in range(2))

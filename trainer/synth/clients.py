@@ -1,4 +1,4 @@
-"""Who transacts: clients, honest and not, with a product and a number of transactions each."""
+"""Clients, honest and fraudulent, each with a product and a number of transactions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainer.synth.sampling import Bools, Floats, Ints, draw_index
 from trainer.synth.statistics import Statistics
 
 MEAN_SIZE: Final = np.array([2.9, 2.6, 1.7, 1.8, 2.2])
-"""Transactions a client by product; most clients have one, the tail is heavy."""
+"""Mean transactions per client, by product; most clients have one, the tail is heavy."""
 
 LARGEST_CLIENT: Final = 250
 FRAUD_SHARE: Final = 0.035
@@ -22,17 +22,17 @@ LOOKALIKE_SHARE: Final = 0.011
 
 
 class ClientKind(IntEnum):
-    """How a client behaves; latent, so never a column."""
+    """How a client behaves; a latent variable, never a column."""
 
     GOOD = 0
     BURST = 1
     """A new account that is fraud from its first transaction."""
     TAKEOVER = 2
-    """A good history, then fraud to the end: later transactions inherit the chargeback."""
+    """An honest history, then fraud until the end: later transactions inherit the chargeback."""
     STEALTH = 3
-    """Fraud that behaves as the honest do: the error nobody can remove."""
+    """Fraud that behaves like an honest client: the irreducible error."""
     LOOKALIKE = 4
-    """Honest, but behaves like fraud."""
+    """An honest client that behaves like fraud."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class Clients:
 
     @property
     def is_loud(self) -> Bools:
-        """Clients that behave like fraud, whether or not they are."""
+        """Clients that behave like fraud, whether or not they are fraud."""
         return np.isin(self.kind, [ClientKind.BURST, ClientKind.TAKEOVER, ClientKind.LOOKALIKE])
 
 
 def make_clients(rng: np.random.Generator, stats: Statistics, transactions: int) -> Clients:
-    """Clients with about so many transactions in all, a fixed share of them fraud."""
+    """Clients with about ``transactions`` transactions in total, a fixed share of them fraud."""
     frauds = max(int(transactions * FRAUD_SHARE), 4)
     honest = stats.product_share * (1 - stats.product_fraud)
     good = _make(rng, transactions - frauds, honest, has_long_tail=False)
@@ -83,7 +83,7 @@ def _sizes(rng: np.random.Generator, product: Ints) -> Ints:
 
 
 def _make(rng: np.random.Generator, total: int, weights: Floats, *, has_long_tail: bool) -> Ints:
-    """Rows of (product, size) whose sizes sum to ``total`` or just above."""
+    """Rows of (product, size) whose sizes sum to ``total`` or slightly more."""
     parts: list[Ints] = []
     made = 0
     while made < total:

@@ -19,17 +19,17 @@ FIRST_ID: Final = 2_987_000
 COUNT_LOADINGS: Final = (
     0.55, 0.6, 0, 0.5, -0.25, 0.4, 0.45, 0.6, -0.35, 0.5, 0.5, 0.55, -0.15, 0.3,
 )  # fmt: skip
-"""How C1 to C14 react to risk."""
+"""How strongly C1 to C14 depend on risk."""
 
 COUNT_LIMITS: Final = (
     4685, 5691, 26, 2253, 349, 2253, 2255, 3331, 210, 3257, 3188, 3188, 2918, 1429,
 )  # fmt: skip
 
 SHIFTED_DELAYS: Final = {4: (0.7, 60.0), 10: (0.65, 80.0), 11: (0.75, 50.0), 15: (0.62, 90.0)}
-"""Delays that copy D1: chance of an exact copy, else the deviation in days."""
+"""Delays that copy D1: probability of an exact copy, else the deviation in days."""
 
 RESET_DELAYS: Final = (4, 10, 15)
-"""Delays that start again with a new device or address on a stolen card."""
+"""Delays that restart with a new device or address on a stolen card."""
 
 TABLE_DELAYS: Final = (6, 7, 8, 12, 13, 14)
 
@@ -38,11 +38,11 @@ MATCHES: Final = {
     "M5": ("M5", 0.552, -1, "FT"), "M6": ("M6", 0.459, 1, "TF"), "M7": ("M7", 0.1347, 1, "TF"),
     "M8": ("M8", 0.3645, 1, "TF"), "M9": ("M8", 0.8419, 1, "TF"),
 }  # fmt: skip
-"""Per column: the unit it is missing with, share and sign of risk of the first letter."""
+"""Per column: the unit it is missing with, share and sign of risk of the first value, values."""
 
 
 def from_table(scene: Scene, column: str, uniform: Floats) -> Floats:
-    """Values of a column from its quantile table for the row's class of product."""
+    """Values of a column from its quantile table for the row's product class."""
     table = scene.stats.quantiles[column]
     return table[np.minimum(scene.product, 2), quantile_step(uniform)]
 
@@ -63,7 +63,7 @@ def card_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
 
 
 def mail_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
-    """Purchaser's and recipient's e-mail domains; a thief often brings another."""
+    """The purchaser's and the recipient's e-mail domains; a thief often uses another one."""
     client, wallets = scene.rows.client, scene.wallets
     changed = (scene.rows.acts & scene.chance(0.22)) | scene.chance(0.03)
     purchaser = np.where(changed, wallets.second_mail[client], wallets.mail[client])
@@ -81,7 +81,7 @@ def distance_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
 
 
 def count_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
-    """C1 to C14: counts that grow with the account and differ between clients."""
+    """C1 to C14: counts that grow with the account's history and differ between clients."""
     growth = np.log1p(scene.history.count) * 0.25
     growth -= growth.mean() + 0.12
     for j, (loading, limit) in enumerate(zip(COUNT_LOADINGS, COUNT_LIMITS, strict=True), 1):
@@ -89,13 +89,13 @@ def count_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
         z += 0.42 * scene.noise()
         uniform = to_uniform(z, float(np.sqrt(0.78**2 + 0.42**2 + 0.35)))
         value = from_table(scene, f"C{j}", uniform)
-        is_hub = uniform > 0.993  # a few shared cards and addresses count to thousands
+        is_hub = uniform > 0.993  # a few shared cards and addresses have counts of thousands
         value[is_hub] *= np.exp(scene.rng.exponential(1.1, int(is_hub.sum())))
         yield f"C{j}", np.minimum(np.round(value), limit)
 
 
 def delay_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
-    """D1 to D15: days since things happened, and the hour as a fraction (D9)."""
+    """D1 to D15: days since earlier events, and the hour as a fraction of the day (D9)."""
     delays = _known_delays(scene) | _shifted_delays(scene)
     for j in TABLE_DELAYS:
         z = 0.8 * scene.entity - 0.35 * scene.factor(j) + 0.6 * scene.noise()
@@ -112,7 +112,7 @@ def _days_since_start(scene: Scene) -> Floats:
 
 
 def _known_delays(scene: Scene) -> dict[int, Floats]:
-    """D1: since the account began; D2: the same when positive; D3, D5: since the previous."""
+    """D1: days since the account was opened; D2: the same if positive; D3, D5: since the last."""
     since_start, gap = _days_since_start(scene), scene.history.gap_seconds
     is_old = scene.accounts.age_days[scene.rows.client] > 0
     n = len(scene)
@@ -141,11 +141,11 @@ def _shifted_delays(scene: Scene) -> dict[int, Floats]:
 
 
 def match_columns(scene: Scene) -> Iterator[tuple[str, Column]]:
-    """M1 to M9: whether names and addresses agree, and the three classes of M4."""
-    for name, (unit, share, sign, letters) in MATCHES.items():
+    """M1 to M9: whether names and addresses match, and the three classes of M4."""
+    for name, (unit, share, sign, levels) in MATCHES.items():
         z = 0.85 * scene.per_client() + 0.25 * sign * scene.factor(int(name[1]) - 1)
         is_first = to_uniform(z + 0.5 * scene.noise(), 1.06) < share
-        values = np.where(is_first, letters[0], letters[1])
+        values = np.where(is_first, levels[0], levels[1])
         yield name, blank_text(values, scene.missing[unit])
     z = 0.8 * scene.per_client() + 0.42 * scene.factor(0) + 0.5 * scene.noise()
     uniform = to_uniform(z, 1.13)

@@ -1,4 +1,4 @@
-"""Synthetic tables as CSV files under the names of the real ones."""
+"""Writes the synthetic tables as CSV files, with the names of the real files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ IDENTITY_FILE: Final = "train_identity.csv"
 
 
 def write_csvs(tables: Synthetic, directory: Path) -> tuple[Path, Path]:
-    """Write both tables into ``directory`` (made if need be) and return their paths.
+    """Write both tables into ``directory`` (created if missing) and return their paths.
 
     Raises:
         UsageError: the directory cannot be written.

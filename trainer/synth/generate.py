@@ -1,4 +1,4 @@
-"""The two tables, column by column from one drawn scene."""
+"""Generates the two tables, column by column, from one drawn scene."""
 
 from __future__ import annotations
 
@@ -32,38 +32,37 @@ TRANSACTION_ORDER: Final = (
     *(f"D{j}" for j in range(1, 16)), *(f"M{j}" for j in range(1, 10)),
     *(f"V{j}" for j in range(1, 340)),
 )  # fmt: skip
-"""The 394 columns as the real table has them."""
+"""The 394 columns in the order of the real table."""
 
 IDENTITY_ORDER: Final = (
     "TransactionID", *(f"id_{j:02}" for j in range(1, 39)), "DeviceType", "DeviceInfo",
 )  # fmt: skip
-"""The 41 columns as the real table has them."""
+"""The 41 columns in the order of the real table."""
 
 SMALLEST: Final = 50
-"""Fewer rows than this hold too few clients for any of the shares to mean something."""
+"""Fewer rows have too few clients for the shares to be meaningful."""
 
 
 @dataclass(frozen=True, slots=True)
 class Synthetic:
-    """Two tables in the shape, order and names of the real ones, rows in time order."""
+    """Two tables with the columns of the real ones; rows are in time order."""
 
     transactions: pd.DataFrame
     identity: pd.DataFrame
 
 
 def generate(n: int, seed: int = 7) -> Synthetic:
-    """Exactly ``n`` transactions and the identity rows that go with them.
+    """Exactly ``n`` transactions, with their identity rows.
 
     The same ``n`` and ``seed`` give the same tables. Whether a client is fraud is decided
-    before any column is drawn, and no column is a function of the label alone: every effect
-    goes through what the client is like, which noise, stealthy fraud and honest lookalikes
-    blur.
+    before any column is drawn, and no column depends on the label alone. Every effect goes through
+    the client's behaviour, which noise, stealthy fraud and honest lookalikes blur.
 
     Raises:
         UsageError: ``n`` is below the smallest size.
     """
     if n < SMALLEST:
-        raise UsageError(f"cannot make {n} synthetic rows: {SMALLEST} is the least")
+        raise UsageError(f"cannot generate {n} synthetic rows: the minimum is {SMALLEST}")
     scene = draw_scene(np.random.default_rng(seed), load_statistics(), n)
     amount = draw_amounts(scene)
     columns = dict(

@@ -1,4 +1,4 @@
-"""What is known of an account just before each of its transactions."""
+"""An account's history just before each of its transactions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trainer.synth.schedule import DAY_SECONDS, ScheduledRows
 Number = TypeVar("Number", np.int64, np.float64)
 
 CLIENT_STRIDE: Final = 1 << 36
-"""Farther apart than any two times, so that client and time sort as one number."""
+"""Larger than any difference of two times, so that client and time sort as one number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class History:
     """Strictly earlier transactions of the same client, row by row.
 
     Attributes:
-        gap_seconds: since the previous one; NaN for the first.
-        count: how many there were; ``in_day``, ``in_week``, ``in_month`` in the last 1, 7, 30
-            days.
+        gap_seconds: seconds since the previous transaction; NaN for the first.
+        count: number of earlier transactions; ``in_day``, ``in_week`` and ``in_month`` count those
+            in the last 1, 7 and 30 days.
         first_day: day number of the client's first transaction.
     """
 
@@ -40,14 +40,14 @@ class History:
 
     @property
     def velocity(self) -> Floats:
-        """One number for how busy the account has been lately, mean 0 and deviation 1."""
+        """The account's recent activity as one number, with mean 0 and deviation 1."""
         raw = np.log1p(self.in_day) * 0.9 + np.log1p(self.in_week) * 0.5
         raw += np.log1p(self.in_month) * 0.3
         standard: Floats = (raw - raw.mean()) / max(float(raw.std()), 1e-9)
         return standard
 
     def sums(self, amount: Floats) -> tuple[Floats, Floats, Floats]:
-        """The account's money before each row: in all, in the last day, in the last 7 days."""
+        """The account's spending before each row: in total, in the last day, in the last 7 days."""
         ordered = amount[self.by_client]
         running = np.cumsum(ordered)
         until = np.concatenate([[0.0], running])
@@ -96,7 +96,7 @@ def _gaps(seconds: Ints, is_first: Bools) -> Floats:
 
 
 def _in_place(by_client: Ints, values: NDArray[Number]) -> NDArray[Number]:
-    """Values given in client order, put back into time order."""
+    """Values in client order, reordered to time order."""
     out = np.empty_like(values)
     out[by_client] = values
     return out

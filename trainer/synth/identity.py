@@ -1,4 +1,4 @@
-"""The identity table: device, browser, flags and numbers for the rows that have one."""
+"""The identity table: device, browser, flags and numbers, for the rows that have an identity."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _per_client(scene: Scene, honest: Any, loud: Any) -> Ints:
 
 
 def _devices(scene: Scene, rows: Ints) -> Ints:
-    """A client keeps its device, mostly; a thief often brings another, more often mobile."""
+    """A client mostly keeps its device; a thief often uses another, more often a mobile one."""
     source, rng = scene.stats.device, scene.rng
     is_mobile = source.column("DeviceType") == "mobile"
     usual = _per_client(scene, source.weights, source.weights * np.where(is_mobile, 1.45, 0.9))

@@ -1,4 +1,4 @@
-"""Small vectorised draws that the generator is made of."""
+"""The generator's basic vectorised draws."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def draw_level(rng: np.random.Generator, levels: Levels, n: int) -> NDArray[Any]
 
 
 def quantile_step(u: Floats) -> Ints:
-    """The row of a quantile table for a uniform number; 1 and above take the last."""
+    """The row of a quantile table for a uniform number; 1 and above give the last row."""
     return (np.clip(u, 0.0, 0.99999) * QUANTILES).astype(np.int64)
 
 
@@ -45,12 +45,12 @@ def to_uniform(z: Floats, deviation: float = 1.0) -> Floats:
 
 
 def blank(values: NDArray[Any], where: Bools) -> Floats:
-    """Numbers with NaN where the mask is set."""
+    """The numbers, with NaN where the mask is set."""
     return np.where(where, np.nan, values)
 
 
 def blank_text(values: NDArray[Any], where: Bools) -> NDArray[np.object_]:
-    """Strings with None where the mask is set."""
+    """The strings, with None where the mask is set."""
     out: NDArray[np.object_] = values.astype(object)
     out[where] = None
     return out

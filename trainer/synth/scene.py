@@ -1,4 +1,4 @@
-"""Everything the columns are drawn from: who, when, with what, and noisy signs of risk."""
+"""The latent variables behind all columns: clients, times, cards, and noisy signs of risk."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from trainer.synth.schedule import Accounts, ScheduledRows, make_accounts, make_
 from trainer.synth.statistics import PRODUCTS, Statistics
 
 OVERDRAW: Final = 1.32
-"""Rows drawn for each one wanted: those past the window's end fall away."""
+"""Rows drawn per row needed: those past the window's end are dropped."""
 
 FACTORS: Final = 6
 FACTOR_STRENGTH: Final = np.array([1.0, 0.9, 0.8, 0.7, 0.55, 0.4]) * 2.0
 CLIENT_NOISE: Final = 0.55
 ROW_NOISE: Final = 1.4
 LOYALTY: Final = 0.85
-"""Chance that a row is missing the same columns as its client's others."""
+"""Probability that a row misses the same columns as its client's other rows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """The drawn world, before any column.
+    """Everything drawn before the columns.
 
     Attributes:
-        factors: ``[n, FACTORS]`` noisy observable signs of risk: what the client is like plus
-            noise plus an effect on rows that act like fraud, lookalikes included.
-        entity: one number per client for how large everything about it is.
-        missing: per unit (a column or group of columns) where it is missing.
+        factors: ``[n, FACTORS]`` noisy observable signs of risk: a client effect plus noise plus
+            an effect on rows that behave like fraud, lookalikes included.
+        entity: one number per client, which scales all its counts and delays.
+        missing: the rows where each unit (a column or group of columns) is missing.
         has_identity: rows with a row in the identity table.
     """
 
@@ -63,20 +63,20 @@ class Scene:
         return self.factors[:, j % FACTORS]
 
     def per_client(self) -> Floats:
-        """A fresh normal number for each client, spread over its rows."""
+        """A new normal number for each client, repeated for its rows."""
         return self.rng.normal(0, 1, len(self.clients))[self.rows.client]
 
     def noise(self) -> Floats:
-        """A fresh normal number for each row."""
+        """A new normal number for each row."""
         return self.rng.normal(0, 1, len(self))
 
     def chance(self, probability: float) -> Bools:
-        """True with the given probability, row by row."""
+        """For each row, True with the given probability."""
         return self.rng.random(len(self)) < probability
 
 
 def draw_scene(rng: np.random.Generator, stats: Statistics, n: int) -> Scene:
-    """A world with exactly ``n`` transactions."""
+    """A scene with exactly ``n`` transactions."""
     overdraw = OVERDRAW
     while True:
         clients = make_clients(rng, stats, int(n * overdraw))
@@ -109,7 +109,7 @@ def draw_scene(rng: np.random.Generator, stats: Statistics, n: int) -> Scene:
 def _missing(
     rng: np.random.Generator, stats: Statistics, clients: Clients, rows: ScheduledRows
 ) -> tuple[dict[str, Bools], Bools]:
-    """Where each unit is missing, and which rows have an identity: joint patterns by product."""
+    """Where each unit is missing, and which rows have an identity, by product's joint patterns."""
     usual = np.zeros(len(clients), np.int64)
     fresh = np.zeros(len(rows), np.int64)
     product = clients.product[rows.client]

@@ -1,4 +1,4 @@
-"""When clients transact, which of their transactions are fraud, and what came before each."""
+"""When clients transact, and which of their transactions are fraud."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Rhythm(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Accounts:
-    """Per client: days since it opened when the window begins for it, and its rhythm."""
+    """Per client: its first day in the window, the account's age in days then, and its rhythm."""
 
     start: Floats
     age_days: Ints
@@ -40,10 +40,10 @@ class ScheduledRows:
     """``n`` transactions in time order.
 
     Attributes:
-        client: whose it is.
+        client: the client's index.
         seconds: ``TransactionDT``.
         is_fraud: the label.
-        acts: it behaves like fraud; what columns may react to, never the label itself.
+        acts: it behaves like fraud. Columns may depend on this, never on the label itself.
     """
 
     client: Ints
@@ -77,7 +77,7 @@ def make_accounts(rng: np.random.Generator, clients: Clients) -> Accounts:
 def make_rows(
     rng: np.random.Generator, stats: Statistics, clients: Clients, accounts: Accounts, n: int
 ) -> ScheduledRows:
-    """At most ``n`` transactions in time order; whole clients are dropped to get there."""
+    """At most ``n`` transactions in time order; surplus clients are dropped first."""
     m = len(clients)
     client = np.repeat(np.arange(m), clients.size)
     first = np.concatenate([[0], np.cumsum(clients.size)[:-1]])
@@ -107,7 +107,7 @@ def _take(rows: ScheduledRows, at: Ints) -> ScheduledRows:
 
 
 def _onsets(rng: np.random.Generator, clients: Clients) -> Ints:
-    """Number of good transactions a client makes before it turns."""
+    """The number of honest transactions of a client before its fraud starts."""
     onset = np.zeros(len(clients), np.int64)
     taken = clients.kind == ClientKind.TAKEOVER
     size = clients.size[taken]
@@ -117,7 +117,7 @@ def _onsets(rng: np.random.Generator, clients: Clients) -> Ints:
 
 
 def _gaps(rng: np.random.Generator, rhythm: Ints, loud: Bools) -> Floats:
-    """Days between a transaction and the one before it."""
+    """Days between a transaction and the previous one."""
     n = len(rhythm)
     e = rng.exponential(1, n)
     monthly = 29 + rng.normal(0, 1.5, n) + (rng.random(n) < 0.2) * 30
@@ -133,7 +133,7 @@ def _times_of_day(rng: np.random.Generator, stats: Statistics, acts: Bools) -> F
 
 
 def _cut(rng: np.random.Generator, rows: ScheduledRows, in_time: Ints, m: int, n: int) -> Ints:
-    """Positions of at most ``n`` rows in time order, from as few clients as it takes."""
+    """Positions of at most ``n`` rows in time order, from as few clients as possible."""
     shuffled = rng.permutation(m)
     total = np.bincount(rows.client, minlength=m)[shuffled].cumsum()
     kept = np.zeros(m, bool)

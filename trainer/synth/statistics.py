@@ -1,4 +1,4 @@
-"""The published aggregates the generator follows: levels, rates, quantiles, missing patterns."""
+"""The published aggregates that the generator follows: levels, rates, quantiles and patterns."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ QUANTILES: Final = 256
 """Steps of every quantile table."""
 
 PRODUCTS: Final = np.array(list("WCRHS"), dtype=object)
-"""Product codes in the order in which every per-product table is kept."""
+"""Product codes, in the order of every per-product table."""
 
 FIRST_SECOND: Final = 86_400
 LAST_SECOND: Final = 15_811_131
@@ -26,13 +26,13 @@ WINDOW_DAYS: Final = 183
 
 @dataclass(frozen=True, slots=True)
 class Levels:
-    """Values of a categorical column and how often each occurs."""
+    """The values of a categorical column and their frequencies."""
 
     values: NDArray[Any]
     weights: NDArray[np.float64]
 
     def without(self, value: float) -> Levels:
-        """The same levels less one."""
+        """The same levels without one value."""
         kept = self.values != value
         return Levels(self.values[kept], self.weights[kept])
 
@@ -52,24 +52,24 @@ class Combinations:
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
-    """Everything the generator knows about the real tables; aggregates only.
+    """Everything the generator knows about the real tables; only aggregates.
 
     Attributes:
         product_share: share of transactions by product.
         product_fraud: fraud rate by product.
         emails: e-mail domains by product.
         amounts: quantile table of the amount, ``[products, QUANTILES]``.
-        hours: transactions by hour of the day; ``fraud_hours`` those that are fraud.
+        hours: transactions by hour of the day; ``fraud_hours`` counts only the fraudulent ones.
         levels: card and address columns.
         missing_units: columns and column groups that are missing together, and the joint
             ``missing_patterns`` (bool ``[p, units]``) with product, identity flag and weight.
         quantiles: per column a table ``[3, QUANTILES]``: product W, product C, the others.
         groups: the V columns by the group they are missing with.
-        clusters: the V columns by the cluster they move with.
+        clusters: the V columns by the cluster they correlate with.
         label_correlation: published correlation of some V columns with the label.
         money: V columns that hold sums of money.
         device, flags: identity columns that are drawn together.
-        identity_numbers: share missing and quantile table of the other identity columns.
+        identity_numbers: missing share and quantile table of the other identity columns.
     """
 
     product_share: NDArray[np.float64]

@@ -1,4 +1,4 @@
-"""V1 to V339: correlated in clusters, some of them sums of an account's money."""
+"""V1 to V339: correlated in clusters; some are sums of an account's spending."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trainer.synth.scene import CLIENT_NOISE, FACTORS, ROW_NOISE, Scene
 
 COLUMNS: Final = 339
 LOADING_SEED: Final = 12_345
-"""The columns' own character does not change with the seed of the rows."""
+"""The columns' loadings do not depend on the seed of the rows."""
 
 LABEL_GAIN: Final = 3.5
-"""From a published correlation with the label to a loading on the signs of risk."""
+"""Converts a published correlation with the label to a loading on the signs of risk."""
 
 CLUSTER_WEIGHT: Final = 0.55
 
@@ -46,7 +46,7 @@ def vesta_columns(scene: Scene, amount: Floats) -> Iterator[tuple[str, Floats]]:
 
 
 def _cluster_levels(scene: Scene) -> dict[int, Floats]:
-    """What the columns of one cluster share: part the client's, part the row's."""
+    """The common component of each cluster's columns: part per client, part per row."""
     return {
         cluster: 0.7 * scene.per_client() + 0.7 * scene.noise()
         for cluster in range(scene.stats.cluster_count)
@@ -60,6 +60,6 @@ def _deviation(velocity: float, entity: float, risk: float) -> float:
 
 
 def _money(value: Floats, total: Floats, share: float) -> Floats:
-    """Where the column is in use at all, a share of what the account has spent before."""
+    """A share of what the account has spent before, where the column is not zero."""
     in_use = value > 0
     return np.where(in_use & (total > 0), np.round(total * share, 4), np.where(in_use, value, 0))

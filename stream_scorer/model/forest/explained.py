@@ -1,4 +1,4 @@
-"""What a predictor says of a batch: every raw score, and why for some of the rows."""
+"""A predictor's result for a batch: all raw scores, and attributions for some of the rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 Choose = Callable[[NDArray[np.float64]], NDArray[np.bool_]]
-"""Which of some rows to explain, by their raw scores; a row's answer depends on it alone."""
+"""Selects the rows to explain, from their raw scores; each row is decided on its own."""
 
 
 class Explained(NamedTuple):
-    """Raw scores ``[n]``; the rows chosen, ascending; their attributions ``[rows, features]``."""
+    """Raw scores ``[n]``; the chosen rows, ascending; their attributions ``[rows, features]``."""
 
     raw: NDArray[np.float64]
     rows: NDArray[np.int64]
@@ -26,7 +26,7 @@ def explain_afterwards(
     matrix: NDArray[np.float64],
     choose: Choose,
 ) -> Explained:
-    """For predictors that score first and explain in a second go."""
+    """For predictors that score first and explain in a second pass."""
     scores = raw(matrix)
     rows = np.flatnonzero(choose(scores))
     some = np.ascontiguousarray(matrix[rows])

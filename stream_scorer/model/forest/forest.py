@@ -1,10 +1,9 @@
 """A LightGBM model as arrays, read from its text form.
 
-The text form holds every number with the digits that give it back exactly. What the compiled
-loops can walk (binary objective, numeric splits with any handling of missing values) becomes a
-:class:`Forest`; anything else is refused by name, and
-:mod:`stream_scorer.model.forest.predictor` falls
-back to LightGBM itself.
+The text form has enough digits to restore every number exactly. A model that the compiled loops
+support (binary objective, numeric splits, any handling of missing values) becomes a
+:class:`Forest`. For any other model :class:`UnsupportedModel` names the feature, and
+:mod:`stream_scorer.model.forest.predictor` falls back to LightGBM itself.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ _MISSING_SHIFT: Final = 2
 
 
 def parse_forest(text: str) -> Forest:
-    """Arrays from a model's text.
+    """Build the arrays from a model's text.
 
     Raises:
-        UnsupportedModel: see the module's text; the model is sound as far as it can be read.
-        ValueError: not a sound LightGBM model.
+        UnsupportedModel: the compiled loops do not support the model; LightGBM may.
+        ValueError: the text is not a valid LightGBM model.
     """
     model = read_model(text)
     _check_supported(model)

@@ -1,14 +1,13 @@
-"""The compiled loops over a forest: which leaf each row ends in, and what is made of that.
+"""The compiled loops over a forest: the leaf of each row, then scores and attributions.
 
-A block of rows becomes codes, the codes become *exits* (for each tree and row the number of the
-leaf, counted over all trees), and the exits become raw scores or attributions. The raw scores
-add up the trees' outputs in tree order in one double, as LightGBM does, so that they equal
-LightGBM's bit for bit.
+A block of rows becomes codes. The codes become *exits*: for each tree and row, the number of the
+leaf, counted over all trees. The exits become raw scores or attributions. The raw scores add up
+the trees' outputs in tree order in one double, as LightGBM does, so they equal LightGBM's bit for
+bit.
 
-There are two ways to the exits. *Walking* follows each row from node to node: some 15 steps a
-tree, and each waits for the memory it reads. *Scanning* looks at every node of a tree, but for
-64 rows in one instruction and without a branch or a look-up, which costs less from a few rows
-on.
+There are two ways to find the exits. *Walking* follows each row from node to node: about 15 steps
+per tree, each of which waits for memory. *Scanning* visits every node of a tree, but for 64 rows
+in one instruction, without a branch or a look-up. Scanning is faster except for a few rows.
 """
 
 from __future__ import annotations
@@ -29,20 +28,20 @@ from stream_scorer.model.forest.lanes import (
 )
 from stream_scorer.model.forest.layout import MISSING_NAN, MISSING_ZERO
 
-LANES_SHA256: Final = "3bf6b880d667bd2da5f87323b528e8207b225f479b2880855712a2cfc338a973"
-"""Of ``lanes.py``, which is compiled into these loops: numba's cache of them on disk is valid for
-as long as this file is the same, and machine code with other sizes would read where it may not."""
+LANES_SHA256: Final = "fba692f43cea04ddb8de66b8b4daddd9a604b1f3c370b0321cb894d068255c2a"
+"""Of ``lanes.py``, which is compiled into these loops. numba's cache on disk is valid while this
+file is unchanged. Stale machine code with other sizes would read out of bounds."""
 
 _ZERO: Final = float(np.float32(1e-35))
-"""LightGBM's kZeroThreshold, a single-precision literal: up to here a number is zero to it."""
+"""LightGBM's kZeroThreshold, a single-precision literal: it treats smaller numbers as zero."""
 _ALWAYS_LEFT: Final = np.uint8(0)
 _ALWAYS_RIGHT: Final = np.uint8(255)
-_SLOT: Final = np.uint64(0xFFFFFF)  # parts of a packed node, see Forest
+_SLOT: Final = np.uint64(0xFFFFFF)  # with the next four: parts of a packed node, see Forest
 _RANK_SHIFT: Final = np.uint64(24)
 _BYTE: Final = np.uint64(0xFF)
 _HIGH_SHIFT: Final = np.uint64(32)
 _LOW: Final = np.uint64(0xFFFFFFFF)
-_WALKS: Final = 16  # trees walked side by side: a step waits for memory, and the waits overlap
+_WALKS: Final = 16  # trees walked side by side, so that their waits for memory overlap
 
 
 @compiled
@@ -55,10 +54,10 @@ def rank_codes(
     slot_left: NDArray[np.bool_],
     codes: NDArray[np.uint8],
 ) -> None:
-    """Codes ``[slots, rows]`` of ``matrix`` ``[n, features]``; any codes for rows from n on.
+    """Codes ``[slots, rows]`` of ``matrix`` ``[n, features]``; arbitrary codes beyond row n.
 
-    Every threshold is compared with 16 rows at once. A binary search has fewer steps, but waits
-    for each (measured: 12 times as slow for 16 thresholds, 3 times for 254).
+    Every threshold is compared with 16 rows at once. A binary search has fewer steps, but each one
+    waits for memory (measured: 12 times slower for 16 thresholds, 3 times for 254).
     """
     n, width = len(matrix), codes.shape[1]
     lanes = -(-n // COUNT_LANES) * COUNT_LANES
@@ -68,7 +67,7 @@ def rank_codes(
         feature, missing = slot_feature[s], slot_missing[s]
         if s == 0 or feature != slot_feature[s - 1] or missing != slot_missing[s - 1]:
             # LightGBM drops tiny values from a row before it predicts, and reads NaN as zero
-            # unless the feature had NaN in training. Here NaN is what counts as missing.
+            # unless the feature had NaN in training. In `column`, NaN means missing.
             nothing = np.nan if missing == MISSING_ZERO else 0.0
             for r in range(n):
                 value = matrix[r, feature]
@@ -111,14 +110,14 @@ def walk_exits(
 ) -> None:
     """Exits ``[trees, FEW_ROWS]`` of the first rows by walking, of codes ``[slots, FEW_ROWS]``.
 
-    A walk that has reached its leaf steps in place until all beside it have.
+    A walk that has reached its leaf stays there until the walks beside it have finished.
     """
     flat = codes.ravel()
     trees = len(tree_start)
     at = np.empty(_WALKS, np.uint64)
     for tree in range(0, trees, _WALKS):
         for row in range(rows):
-            for k in range(_WALKS):  # beyond the last tree: the last once more
+            for k in range(_WALKS):  # beyond the last tree: repeat the last
                 at[k] = tree_start[min(tree + k, trees - 1)]
             moved = np.uint64(1)
             while moved:
@@ -149,7 +148,7 @@ def sum_outputs(
 def keep_exits(
     exits: NDArray[np.uint32], rows: NDArray[np.int64], kept: NDArray[np.uint32]
 ) -> None:
-    """Copy some rows of ``exits`` ``[trees, rows]`` to ``kept`` ``[their number, trees]``."""
+    """Copy the given rows of ``exits`` ``[trees, n]`` to ``kept`` ``[rows, trees]``."""
     for k in range(len(rows)):
         for tree in range(len(exits)):
             kept[k, tree] = exits[tree, rows[k]]
@@ -166,12 +165,12 @@ def add_paths(
 ) -> None:
     """Attribution along the decision path, ``out`` ``[n, features]``.
 
-    At each split the change of the node's expected value goes to the split's feature (Saabas,
-    "Interpreting random forests", 2014); base + sum of a row = its raw score. ``kept`` are exits
-    ``[n, trees]``. The path is climbed from the leaf, with the number of steps known from the
-    start: the processor climbs the next row's path meanwhile, which it could not if the root had
-    to be noticed (measured: 2.3 times as fast). Steps come in fours, since guessing wrong how many
-    there are costs more than up to three idle ones at the root, whose change is zero.
+    At each split the change of the node's expected value is attributed to the split's feature
+    (Saabas, "Interpreting random forests", 2014); base + sum of a row = its raw score. ``kept``
+    are exits ``[n, trees]``. The path is climbed from the leaf in a known number of steps, so the
+    processor can start on the next row meanwhile. It could not if it had to detect the root
+    (measured: 2.3 times slower). Steps come in fours: a mispredicted number of steps costs more
+    than up to three idle steps at the root, whose change is zero.
     """
     out[:] = 0.0
     flat, width = out.ravel(), np.uint64(out.shape[1])
@@ -191,7 +190,7 @@ def add_paths(
 def find_largest(values: NDArray[np.float64], columns: NDArray[np.int64]) -> None:
     """``columns`` ``[n, k]`` of each row's ``k`` largest values, the largest first.
 
-    Of equal values the one in the first column comes first. ``k`` is at most the row's length.
+    Among equal values the lower column comes first. ``k`` is at most the row's length.
     """
     k = columns.shape[1]
     for r in range(len(values)):
@@ -211,7 +210,7 @@ def find_largest(values: NDArray[np.float64], columns: NDArray[np.int64]) -> Non
 def sigmoid(raw: NDArray[np.float64], out: NDArray[np.float64]) -> None:
     """``1 / (1 + exp(-raw))`` element by element with the C library's exp, as LightGBM does.
 
-    numpy's vectorised exp differs by a bit between processors, so it is not used.
+    numpy's vectorised exp is not used: its last bit differs between processors.
     """
     for i in range(raw.shape[0]):
         out[i] = 1.0 / (1.0 + math.exp(-raw[i]))

@@ -1,11 +1,11 @@
 """Two loops over whole vectors, for :mod:`stream_scorer.model.forest.kernel`.
 
-numba has no vector type, and LLVM does not find these vectors in a loop over numbers. So they
-are written as LLVM's own portable vectors, which it lowers to what the processor has (64 bytes
-at once with AVX-512, 32 with AVX2, 16 with SSE2 or NEON): no instruction set is named, so none
-is needed. Integers and comparisons only, hence exact everywhere.
+numba has no vector type, and LLVM does not vectorise these loops by itself. So they are written
+with LLVM's own portable vectors, which it lowers to the processor's (64 bytes at once with
+AVX-512, 32 with AVX2, 16 with SSE2 or NEON). No instruction set is named, so none is required.
+The loops use only integers and comparisons, so they are exact everywhere.
 
-After a change here, give ``kernel.py`` this file's new digest (a test says which).
+After a change here, put this file's new digest into ``kernel.py`` (a test prints it).
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
-SIDE_TREES: Final = 4  # trees that a scan looks at together: one's delay hides behind the others
-MANY_ROWS: Final = 128  # rows of a scan: two vectors of 64 for each of the trees side by side
+SIDE_TREES: Final = 4  # trees scanned together, so that their latencies overlap
+MANY_ROWS: Final = 128  # rows of a scan: two vectors of 64 for each tree
 COUNT_LANES: Final = 16  # doubles compared at once: all registers of AVX2, half of AVX-512's
 _BYTE_LANES: Final = 64
 _VECTORS: Final = MANY_ROWS // _BYTE_LANES
@@ -38,10 +38,10 @@ def count_below(
     codes: Any,
     to: Any,
 ) -> Any:
-    """For ``COUNT_LANES`` values of ``column`` from ``lane`` on, how many thresholds are below.
+    """Count the thresholds below each of ``COUNT_LANES`` values of ``column``, from ``lane`` on.
 
-    The counts go into ``codes`` (one-dimensional) from ``to`` on, for a NaN ``of_nan`` (uint8).
-    There are 1 to 255 thresholds, ``thresholds[first:last]``.
+    The counts go into ``codes`` (one-dimensional) from ``to`` on; a NaN gets ``of_nan`` (uint8).
+    There must be 1 to 255 thresholds, ``thresholds[first:last]``.
     """
     signature = types.void(thresholds, *_as_int64(first, last), column, *_as_int64(lane),
                            of_nan, codes, *_as_int64(to))  # fmt: skip
@@ -65,11 +65,11 @@ def count_below(
 
 @intrinsic  # type: ignore[untyped-decorator]
 def scan_trees(_: Any, scan: Any, first: Any, last: Any, codes: Any, leaves: Any) -> Any:
-    """``leaves[SIDE_TREES, MANY_ROWS]`` of one group of trees: its steps ``first:last``.
+    """Fill ``leaves[SIDE_TREES, MANY_ROWS]`` for a group of trees, from its steps ``first:last``.
 
-    Every row starts at leaf 0 of each tree. A node moves the rows that stand on the first leaf
-    below it, and whose code exceeds its rank, to the first leaf below its right child. Nodes
-    come after their parents, so such rows are the ones that reach the node.
+    Every row starts at leaf 0 of each tree. A node moves the rows that are at the first leaf below
+    it, and whose code exceeds its rank, to the first leaf below its right child. Nodes come after
+    their parents, so these are exactly the rows that reach the node.
     """
     signature = types.void(scan, *_as_int64(first, last), codes, leaves)
     lanes = ir.VectorType(_i8, _BYTE_LANES)
@@ -103,7 +103,7 @@ def scan_trees(_: Any, scan: Any, first: Any, last: Any, codes: Any, leaves: Any
 
 
 class _Loop:
-    """``for index in range(first, last)`` with values carried on; runs once at least."""
+    """``for index in range(first, last)`` with carried values; it runs at least once."""
 
     def __init__(self, b: ir.IRBuilder, first: Any, last: Any, carried: Sequence[Any]) -> None:
         self._b, self._last = b, last
@@ -119,7 +119,7 @@ class _Loop:
             phi.add_incoming(value, before)
 
     def close(self, carried: Sequence[Any]) -> Sequence[Any]:
-        """End the body; what the last turn carried."""
+        """End the body; returns the values carried out of the last iteration."""
         following = self._b.add(self.index, _i64(1))
         self.index.add_incoming(following, self._body)
         for phi, value in zip(self.carried, carried, strict=True):
@@ -130,12 +130,12 @@ class _Loop:
 
 
 def _as_int64(*numbers: Any) -> list[Any]:
-    """The types to which numba converts arguments that are numbers."""
+    """int64 for each argument: numba converts the numbers."""
     return [types.int64] * len(numbers)
 
 
 def _pointer(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[Any], k: int) -> Any:
-    """To the first element of an array argument."""
+    """A pointer to the first element of an array argument."""
     return context.make_array(signature.args[k])(context, b, args[k]).data
 
 
@@ -147,7 +147,7 @@ def _splat(b: ir.IRBuilder, value: Any, lanes: int) -> Any:
 
 def _load(b: ir.IRBuilder, pointer: Any, vector: Any) -> Any:
     loaded = b.load(b.bitcast(pointer, vector.as_pointer()))
-    loaded.align = 1  # numpy promises no more for a part of an array
+    loaded.align = 1  # numpy guarantees no more for a slice of an array
     return loaded
 
 

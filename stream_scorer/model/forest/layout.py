@@ -1,4 +1,4 @@
-"""How a forest lies in memory for the loops of :mod:`stream_scorer.model.forest.kernel`."""
+"""The memory layout of a forest for the loops of :mod:`stream_scorer.model.forest.kernel`."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ MISSING_NONE: Final = 0
 MISSING_ZERO: Final = 1
 MISSING_NAN: Final = 2
 
-FEW_ROWS: Final = 16  # rows whose codes lie side by side where single rows walk down the trees
+FEW_ROWS: Final = 16  # rows per block when rows walk down the trees one by one
 
-_SLOT_THRESHOLDS: Final = 254  # so that a code and "missing, right" fit a byte
-_SCAN_LEAVES: Final = 256  # of one tree: a leaf's number is a byte
+_SLOT_THRESHOLDS: Final = 254  # so that the codes and "missing, right" fit a byte
+_SCAN_LEAVES: Final = 256  # per tree: a leaf's number is a byte
 _NEVER: Final = 255  # a rank that no code exceeds
-_MAX_SLOTS: Final = 1 << 20  # 24 bits hold FEW_ROWS times a slot's number
+_MAX_SLOTS: Final = 1 << 20  # FEW_ROWS times a slot's number must fit 24 bits
 _IN_EACH_BYTE: Final = 0x01010101
 
 
 class UnsupportedModel(ValueError):
-    """The compiled loops do not cover this model; the message says what it uses."""
+    """The compiled loops do not support this model; the message names the feature it uses."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """One tree as LightGBM numbers it: inner nodes from 0, leaves complemented."""
+    """One tree in LightGBM's numbering: inner nodes from 0, leaves as complements."""
 
     feature: NDArray[np.int64]
     threshold: NDArray[np.float64]
@@ -48,9 +48,9 @@ class Forest:
     """Trees over rank codes.
 
     A row becomes one byte for each *slot*: a feature with one way of treating missing values
-    and up to 254 of the thresholds it is compared with. ``code = number of the slot's
-    thresholds below the value``, so ``value <= threshold[j]`` exactly when ``code <= j``; a
-    missing value gets 0 (goes left everywhere) or 255 (right everywhere).
+    and up to 254 of the thresholds it is compared with. ``code`` is the number of the slot's
+    thresholds below the value, so ``value <= threshold[j]`` exactly when ``code <= j``. A missing
+    value gets 0 (goes left everywhere) or 255 (goes right everywhere).
 
     Attributes:
         n_features: columns of the feature matrix.
@@ -61,17 +61,17 @@ class Forest:
             order for the cache; the right child follows the left one, and a leaf points at
             itself with a rank no code exceeds.
         tree_start: uint32 ``[trees]``, first node of each tree.
-        leaf_of_node: uint32 by node, an inner node's without meaning.
+        leaf_of_node: uint32 by node; meaningless for an inner node.
         scan: uint32 ``[steps, SIDE_TREES, 4]`` for scanning, see ``lanes.scan_trees``: for
-            each inner node ``slot * MANY_ROWS``, then in each of four bytes: rank, number of the
-            first leaf below it, number of the first leaf below its right child. Empty where a
-            tree has more than 256 leaves.
+            each inner node ``slot * MANY_ROWS``, then, each repeated in four bytes: rank, number
+            of the first leaf below it, number of the first leaf below its right child. Empty if
+            any tree has more than 256 leaves.
         scan_start: int64 ``[groups + 1]``, first step of each group of ``SIDE_TREES`` trees.
         leaf_start: uint32 ``[trees]``, first leaf of each tree.
         leaf_values: float64, the trees' outputs, each tree's leaves from left to right.
         leaf_node, leaf_depth: uint32 by leaf; the depth is the number of splits above it.
         above: uint64 by node, packed ``feature | node << 32`` of its parent.
-        change: float64 by node: its expected output (a leaf's: its output) less its parent's.
+        change: float64 by node: its expected output (a leaf's: its output) minus its parent's.
         base: the raw score before any split: the sum of the roots' expected outputs, in tree
             order.
     """
@@ -108,11 +108,11 @@ class _Slots:
 
 
 def assemble(trees: Sequence[Tree], n_features: int) -> Forest:
-    """The layout of checked trees.
+    """Lay out checked trees.
 
     Raises:
-        UnsupportedModel: too many thresholds.
-        ValueError: the nodes of one do not form a tree.
+        UnsupportedModel: there are too many thresholds.
+        ValueError: the nodes of a tree do not form a tree.
     """
     slots = _slots(trees)
     shape = find_shape([t.left for t in trees], [t.right for t in trees])
@@ -164,9 +164,9 @@ def _slots(trees: Sequence[Tree]) -> _Slots:
     key, threshold = key[order], threshold[order]
     new_key = np.append(True, key[1:] != key[:-1])[: len(key)]
     new = new_key | np.append(True, threshold[1:] != threshold[:-1])[: len(key)]
-    place = np.cumsum(new) - 1  # of a node's threshold among all distinct ones
+    place = np.cumsum(new) - 1  # index of a node's threshold among the distinct ones
     distinct_key = key[new]
-    first = np.flatnonzero(new_key[new])  # of each key's
+    first = np.flatnonzero(new_key[new])  # the first threshold of each key
     rank = np.arange(len(distinct_key)) - np.repeat(first, np.diff(first, append=len(distinct_key)))
     start = np.flatnonzero(rank % _SLOT_THRESHOLDS == 0)
     if len(start) >= _MAX_SLOTS:
@@ -188,7 +188,7 @@ def _slots(trees: Sequence[Tree]) -> _Slots:
 
 
 def _leaf_numbers(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """For each node, counting its tree's leaves from the left: the first below it, how many."""
+    """For each node: the first leaf below it, counted from the left, and how many there are."""
     count = np.ones(len(shape.tree), np.int64)
     first = np.zeros(len(shape.tree), np.int64)
     inner = [level[level < len(shape.left)] for level in shape.levels]
@@ -202,14 +202,14 @@ def _leaf_numbers(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _positions(shape: Shape, count: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where each node lies: children side by side, and the pair below the likelier one next.
+    """The position of each node: siblings side by side, then the pair below the likelier one.
 
-    So most steps of a walk stay in the cache line they are in. Likelier is the child with more
+    So most steps of a walk stay in the same cache line. The likelier child is the one with more
     leaves, since trees grow where the records are.
     """
     splits = len(shape.left)
     position = np.empty(len(shape.tree), np.int64)
-    below = np.empty(splits, np.int64)  # where an inner node's children lie
+    below = np.empty(splits, np.int64)  # position of an inner node's children
     roots = shape.levels[0]
     sizes = 2 * count[roots] - 1
     position[roots] = np.cumsum(sizes) - sizes
@@ -248,7 +248,7 @@ def _scan(
     first: NDArray[np.int64],
     leaves: NDArray[np.int64],
 ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """``Forest.scan`` and ``Forest.scan_start`` of the inner nodes in an order, by tree."""
+    """``Forest.scan`` and ``Forest.scan_start`` for the inner nodes in ``order``, by tree."""
     if leaves.max() > _SCAN_LEAVES:
         return np.empty((0, SIDE_TREES, 4), np.uint32), np.zeros(1, np.int64)
     splits = leaves - 1
@@ -256,7 +256,7 @@ def _scan(
     steps = np.maximum(padded.reshape(-1, SIDE_TREES).max(axis=1), 1)
     start = np.concatenate([[0], np.cumsum(steps)])
     scan = np.zeros((int(start[-1]), SIDE_TREES, 4), np.uint32)
-    scan[..., 1] = _NEVER * _IN_EACH_BYTE  # where a tree has fewer nodes: a step in place
+    scan[..., 1] = _NEVER * _IN_EACH_BYTE  # padding for a tree with fewer nodes: moves no row
     tree = shape.tree[order]
     step = start[tree // SIDE_TREES] + np.arange(len(order)) - (np.cumsum(splits) - splits)[tree]
     fields = (slots.rank[order], first[order], first[shape.right[order]])

@@ -14,11 +14,11 @@ from stream_scorer.model.forest.explained import Choose, Explained, explain_afte
 from stream_scorer.model.forest.model_text import checked_text, read_model
 
 _ONE_THREAD = 1
-"""Threads beyond one gain little on small batches and fight over a container's CPU share."""
+"""More threads gain little on small batches and compete for a container's CPU share."""
 
 
 class LightGBMModel:
-    """A Booster made from its text when first used (the import alone takes a second)."""
+    """A Booster, built from its text on first use (the import alone takes a second)."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -27,30 +27,31 @@ class LightGBMModel:
     def booster(self) -> Any:
         """The Booster, with the numbers of the text and LightGBM's own feature names.
 
-        LightGBM's reader believes its text, so it gets one that was checked and written anew.
+        LightGBM's reader does not validate its input, so it gets a text rewritten from checked
+        values.
 
         Raises:
-            ArtifactCorrupt: the text is no sound model.
-            ArtifactIncompatible: it has linear trees, for which there are no attributions.
-            FatalError: the system lacks LightGBM's runtime library.
+            ArtifactCorrupt: the text is not a valid model.
+            ArtifactIncompatible: the model has linear trees, which have no attributions.
+            FatalError: LightGBM's runtime library is not installed.
         """
         try:
             model = read_model(self._text)
         except ValueError as error:
-            raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
+            raise ArtifactCorrupt(f"model.pkl is not a valid LightGBM model: {error}") from error
         if any(tree.is_linear for tree in model.trees):
-            raise ArtifactIncompatible("the model cannot be explained: it has linear trees")
+            raise ArtifactIncompatible("cannot explain the model: it has linear trees")
         require_openmp()
         import lightgbm
 
         try:
             return lightgbm.Booster(model_str=checked_text(model))
         except lightgbm.basic.LightGBMError as error:
-            raise ArtifactCorrupt(f"model.pkl holds no LightGBM model: {error}") from error
+            raise ArtifactCorrupt(f"model.pkl is not a valid LightGBM model: {error}") from error
 
     @cached_property
     def base(self) -> float:
-        """The expected raw score, as TreeSHAP has it."""
+        """The expected raw score, as TreeSHAP defines it."""
         return float(self._shap(np.zeros((1, self.booster.num_feature())))[0, -1])
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -61,11 +62,11 @@ class LightGBMModel:
         return np.asarray(out, np.float64)
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s a row."""
+        """Exact TreeSHAP ``[n, features]`` (Lundberg et al. 2018); slow: up to 0.4 s per row."""
         return self._shap(matrix)[:, :-1]
 
     def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
-        """Raw scores, and contributions of the chosen rows alone."""
+        """Raw scores, and the contributions of the chosen rows."""
         return explain_afterwards(self.raw, self.contributions, matrix, choose)
 
     def _shap(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -75,15 +76,15 @@ class LightGBMModel:
         try:
             out = booster.predict(matrix, pred_contrib=True, num_threads=_ONE_THREAD)
         except lightgbm.basic.LightGBMError as error:
-            raise ArtifactIncompatible(f"the model cannot be explained: {error}") from error
+            raise ArtifactIncompatible(f"cannot explain the model: {error}") from error
         return np.asarray(out, np.float64)
 
 
 def require_openmp() -> None:
-    """LightGBM needs GNU OpenMP, which slim systems lack.
+    """Check for GNU OpenMP, which LightGBM needs and slim images lack.
 
     Raises:
-        FatalError: it is not there; says how to get it.
+        FatalError: it is not installed; the message says how to install it.
     """
     import platform
 
@@ -93,6 +94,6 @@ def require_openmp() -> None:
         ctypes.CDLL("libgomp.so.1")
     except OSError:
         raise FatalError(
-            "LightGBM needs the library libgomp.so.1, which this system lacks: "
+            "LightGBM needs the library libgomp.so.1, which is not installed: "
             "install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora, Alpine)"
         ) from None

@@ -1,9 +1,9 @@
-"""A LightGBM model's text ("LightGBM model format v4"), read with care.
+"""A LightGBM model's text ("LightGBM model format v4"), read and validated.
 
-LightGBM's own reader believes what it reads: a wrong length, child or category makes it read
-memory that is not the model's, or walk for ever. So it never sees a text from outside. What is
-read and checked here is written anew for it (:func:`checked_text`), with the same numbers; the
-compiled loops get the same numbers as arrays.
+LightGBM's own reader does not validate its input: a wrong length, child or category makes it read
+out of bounds or loop forever. So it never sees a text from outside. The text is read and checked
+here, and rewritten for LightGBM (:func:`checked_text`) with the same numbers. The compiled loops
+get the same numbers as arrays.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from stream_scorer.model.forest.tree_shape import find_shape
 
 MAX_TREES: Final = 10_000
 MAX_LEAVES: Final = 1_000_000
-"""Of all trees: 160,000 are usual. Each costs about half a kilobyte while a model is built."""
+"""Of all trees; 160,000 are usual. Each costs about half a kilobyte while a model is built."""
 
 LOG_ODDS: Final = ("binary sigmoid:1", "cross_entropy")
 """Objectives for which the sigmoid of the raw score is the probability."""
 
-_HEADER_MAX_CHARS: Final = 1024 * 1024  # names of some hundred features
+_HEADER_MAX_CHARS: Final = 1024 * 1024  # it holds the names of a few hundred features
 _TREE_MAX_LINES: Final = 64  # LightGBM writes 22
-_NUMBER_MAX_CHARS: Final = 40  # with the space after it; LightGBM writes 25
+_NUMBER_MAX_CHARS: Final = 40  # including the space after it; LightGBM writes 25
 _IS_CATEGORY, _MAX_DECISION = 1, 11  # bits: is a category, default left, and two of 0, 1, 2
 _COUNT_MAX: Final = 2**31 - 1
 _BITS_MAX: Final = 2**32 - 1
@@ -36,7 +36,7 @@ _LAST: Final = "\nend of trees"
 
 @dataclass(frozen=True, slots=True)
 class TreeText:
-    """What the text says of one tree: inner nodes from 0, leaves complemented.
+    """The text's values for one tree: inner nodes from 0, leaves as complements.
 
     ``decision`` is LightGBM's decision_type. A split on a category has the index of its set in
     ``threshold``; set ``k`` is the bits ``bits[bit_start[k]:bit_start[k + 1]]``.
@@ -58,7 +58,7 @@ class TreeText:
 
 @dataclass(frozen=True, slots=True)
 class ModelText:
-    """A model's text, checked: its trees are trees, and split on features it has."""
+    """A model's text, checked: its nodes form trees, which split only on its features."""
 
     n_features: int
     classes: int
@@ -68,18 +68,18 @@ class ModelText:
 
 
 def read_model(text: str) -> ModelText:
-    """Read and check a model's text; costs memory in proportion to it, whatever it says.
+    """Read and check a model's text; memory use is proportional to the text, whatever it contains.
 
     Raises:
-        ValueError: not a LightGBM model, or not a sound one.
+        ValueError: the text is not a valid LightGBM model.
     """
     if len(header := _header(text)) > _HEADER_MAX_CHARS:
-        raise ValueError(f"a header of more than {_HEADER_MAX_CHARS} characters")
+        raise ValueError(f"the header has more than {_HEADER_MAX_CHARS} characters")
     facts = _pairs(header)
     n_features = _whole(facts, "max_feature_idx") + 1
     classes = _whole(facts, "num_class", "1")
     if len(facts.get("feature_names", "").split()) != n_features:
-        raise ValueError(f"there are not as many feature names as features ({n_features})")
+        raise ValueError(f"the number of feature names is not {n_features}")
     trees = []
     leaves = 0
     for block in _blocks(text):
@@ -92,20 +92,20 @@ def read_model(text: str) -> ModelText:
         raise ValueError("not a LightGBM model: it has no trees")
     per_round = _whole(facts, "num_tree_per_iteration", "1")
     if not classes == per_round > 0 or len(trees) % per_round:
-        raise ValueError("there are not as many trees for each class")
+        raise ValueError("the classes have different numbers of trees")
     find_shape([t.left for t in trees], [t.right for t in trees])
-    is_averaged = "average_output" in header.splitlines()  # a word alone: no pair
+    is_averaged = "average_output" in header.splitlines()  # a word without a value
     return ModelText(n_features, classes, facts.get("objective", ""), is_averaged, tuple(trees))
 
 
 def checked_text(model: ModelText) -> str:
-    """A text for LightGBM's reader that has nothing in it but what was checked.
+    """A text for LightGBM's reader that contains only checked values.
 
-    It gives the raw scores and attributions of the text that was read, to the bit. Features have
+    It gives the same raw scores and attributions as the original text, bit for bit. Features have
     LightGBM's own names.
     """
     if any(tree.is_linear for tree in model.trees):
-        raise ValueError("linear trees are not written")
+        raise ValueError("linear trees are not supported")
     lines = [
         "tree",
         "version=v4",
@@ -125,7 +125,7 @@ def checked_text(model: ModelText) -> str:
 
 
 def feature_names_in(text: str) -> tuple[str, ...]:
-    """The feature names a model's text carries."""
+    """The feature names in a model's text."""
     return tuple(_pairs(_header(text)).get("feature_names", "").split())
 
 
@@ -137,7 +137,7 @@ def gives_log_odds(text: str) -> bool:
 
 
 def _header(text: str) -> str:
-    """What stands before the first tree; of an endless one enough to tell that it is."""
+    """The text before the first tree, cut just beyond the limit so that the caller can check it."""
     end = text.find(_NEXT_TREE)
     return text[: min(len(text) if end < 0 else end, _HEADER_MAX_CHARS + 1)]
 
@@ -159,7 +159,7 @@ def _pairs(block: str) -> dict[str, str]:
 
 
 def _whole(facts: Mapping[str, str], name: str, default: str | None = None) -> int:
-    """A whole number that is not negative."""
+    """A non-negative integer."""
     value = facts.get(name, default)
     if value is None or len(value) > _NUMBER_MAX_CHARS or (number := int(value)) < 0:
         raise ValueError(f"{name} is not a number")
@@ -168,15 +168,15 @@ def _whole(facts: Mapping[str, str], name: str, default: str | None = None) -> i
 
 def _read_tree(block: str, n_features: int) -> TreeText:
     if block.count("\n") > _TREE_MAX_LINES:
-        raise ValueError(f"a tree of more than {_TREE_MAX_LINES} lines")
+        raise ValueError(f"a tree has more than {_TREE_MAX_LINES} lines")
     facts = _pairs(block)
     leaves = _whole(facts, "num_leaves")
     if not 1 <= leaves <= MAX_LEAVES:
-        raise ValueError(f"a tree of {leaves} leaves")
+        raise ValueError(f"a tree has {leaves} leaves, not 1 to {MAX_LEAVES}")
     splits = leaves - 1
     sets = _whole(facts, "num_cat", "0")
     if sets > splits:
-        raise ValueError("a tree has more sets of categories than splits")
+        raise ValueError("a tree has more category sets than splits")
     bit_start = _integers(facts, "cat_boundaries", sets + 1 if sets else 0)
     tree = TreeText(
         _integers(facts, "split_feature", splits),
@@ -197,11 +197,13 @@ def _read_tree(block: str, n_features: int) -> TreeText:
 
 
 def _values(facts: Mapping[str, str], name: str, count: int) -> list[str]:
-    """The values of a line, counted before they are made: each costs some sixty bytes."""
+    """The values of a line, counted before they are split: each costs about sixty bytes."""
     line = facts.get(name, "").strip() if count else ""
     found = line.count(" ") + 1 if line else 0
-    if found != count or len(line) > count * _NUMBER_MAX_CHARS:
-        raise ValueError(f"a tree's lists differ in length: {found} of {name}, not {count}")
+    if found != count:
+        raise ValueError(f"a tree's {name} has {found} values, not {count}")
+    if len(line) > count * _NUMBER_MAX_CHARS:
+        raise ValueError(f"a value of a tree's {name} is too long")
     return line.split(" ") if line else []
 
 
@@ -217,14 +219,14 @@ def _integers(
     try:
         return np.array(_values(facts, name, count), np.int64)
     except OverflowError as error:
-        raise ValueError(f"a number in {name} has more than 64 bits") from error
+        raise ValueError(f"a number in {name} does not fit 64 bits") from error
 
 
 def _check_tree(tree: TreeText, n_features: int) -> None:
-    """All that whoever follows a tree relies on, but that it is one.
+    """Check every value of a tree; :func:`find_shape` checks that its nodes form a tree.
 
     Raises:
-        ValueError: something is beyond its range.
+        ValueError: a value is out of range.
     """
     sets = max(0, len(tree.bit_start) - 1)
     is_category = (tree.decision & _IS_CATEGORY) != 0
@@ -232,17 +234,17 @@ def _check_tree(tree: TreeText, n_features: int) -> None:
     if not _within(tree.feature, 0, n_features - 1):
         raise ValueError("a tree splits on a feature that the model does not have")
     if not _within(tree.decision, 0, _MAX_DECISION):
-        raise ValueError("a tree has a kind of split that there is not")
+        raise ValueError("a tree has an unknown kind of split")
     if not (_within(chosen, 0, sets - 1) and np.array_equal(chosen, np.floor(chosen))):
-        raise ValueError("a tree splits by a set of categories that it does not have")
+        raise ValueError("a tree splits on a category set that it does not have")
     if sets and (tree.bit_start[0] != 0 or (np.diff(tree.bit_start) < 0).any()):
-        raise ValueError("a tree's sets of categories are not one behind the other")
+        raise ValueError("a tree's category sets are out of order")
     if not (_within(tree.leaf_count, 0, _COUNT_MAX) and _within(tree.inner_count, 0, _COUNT_MAX)):
-        raise ValueError("a tree's counts are none")
+        raise ValueError("a tree's counts are out of range")
     if not _within(tree.bits, 0, _BITS_MAX):
-        raise ValueError("a tree's sets of categories are no sets")
+        raise ValueError("a tree's category sets are out of range")
     if np.isnan(tree.threshold).any() or not np.isfinite(tree.leaf).all():
-        raise ValueError("a tree holds what is no number")
+        raise ValueError("a tree has a threshold or an output that is not a finite number")
 
 
 def _within(values: NDArray[Any], least: int, most: int) -> bool:
@@ -267,4 +269,4 @@ def _tree_lines(tree: TreeText) -> Iterator[str]:
 
 
 def _line(name: str, values: Iterable[float]) -> str:
-    return f"{name}={' '.join(map(repr, values))}"  # which gives the same double back
+    return f"{name}={' '.join(map(repr, values))}"  # repr restores the same double

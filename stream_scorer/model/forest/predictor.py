@@ -1,4 +1,4 @@
-"""Raw scores and attributions of one model: compiled where covered, LightGBM's own else."""
+"""Raw scores and attributions of a model: by compiled loops if supported, else by LightGBM."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ log = logging.getLogger(__name__)
 
 _NO_ROWS: Final = np.empty(0, np.int64)
 SCAN_FROM_ROWS: Final = 12
-"""Scanning costs the same for 1 to 128 rows; from here on less than walking (measured)."""
+"""Scanning costs the same for 1 to 128 rows; from this many on, less than walking (measured)."""
 
 
 class Predictor(Protocol):
-    """What scoring needs of a model."""
+    """What scoring needs from a model."""
 
     @property
     def base(self) -> float:
-        """Raw score before any feature counts."""
+        """The raw score before any feature's contribution."""
         ...
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -36,11 +36,11 @@ class Predictor(Protocol):
         ...
 
     def contributions(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Attribution ``[n, features]``; base + row sum = raw score."""
+        """Attributions ``[n, features]``; base + row sum = raw score."""
         ...
 
     def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
-        """Raw scores of all rows with the contributions of the chosen ones."""
+        """Raw scores of all rows, and the contributions of the chosen rows."""
         ...
 
 
@@ -56,7 +56,7 @@ class ForestPredictor:
         return self._forest.base
 
     def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Bit for bit what ``Booster.predict(raw_score=True)`` gives, for any batch size."""
+        """Bit for bit the result of ``Booster.predict(raw_score=True)``, for any batch size."""
         out = np.empty(len(matrix))
         for rows, exits in self._exits(matrix):
             kernel.sum_outputs(exits, self._forest.leaf_values, out[rows])
@@ -67,7 +67,7 @@ class ForestPredictor:
         return self.explained(matrix, lambda raw: np.ones(len(raw), np.bool_)).contributions
 
     def explained(self, matrix: NDArray[np.float64], choose: Choose) -> Explained:
-        """In one go: where a row went is known from scoring it."""
+        """Score and explain in one pass: scoring a row already finds its leaves."""
         f = self._forest
         raw = np.empty(len(matrix))
         kept = np.empty((len(matrix), len(f.tree_start)), np.uint32)
@@ -85,11 +85,11 @@ class ForestPredictor:
         return Explained(raw, np.concatenate([_NO_ROWS, *chosen]), out)
 
     def _exits(self, matrix: NDArray[np.float64]) -> Iterator[tuple[slice, NDArray[np.uint32]]]:
-        """Some rows and their exits ``[trees, at least so many]``, until the next are asked for."""
+        """Blocks of rows and their exits ``[trees, at least rows]``, valid until the next block."""
         f = self._forest
         scans = len(matrix) >= SCAN_FROM_ROWS and len(f.scan) > 0
         width = MANY_ROWS if scans else FEW_ROWS
-        slots = max(len(f.slot_feature), 1)  # leaves look at a code too, though at any
+        slots = max(len(f.slot_feature), 1)  # a leaf reads a code too, though any code will do
         codes = np.empty((slots, width), np.uint8)
         exits = np.empty((len(f.tree_start), width), np.uint32)
         for first in range(0, len(matrix), width):
@@ -116,5 +116,5 @@ def build_predictor(model_text: str) -> Predictor:
     try:
         return ForestPredictor(parse_forest(model_text))
     except UnsupportedModel as reason:
-        log.warning("model is scored by LightGBM itself, which is slower: it uses %s", reason)
+        log.warning("scoring with LightGBM itself, which is slower: the model uses %s", reason)
         return LightGBMModel(model_text)

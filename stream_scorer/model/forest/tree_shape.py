@@ -1,4 +1,4 @@
-"""That lists of children form trees, and the trees' levels."""
+"""Checks that lists of children form trees, and finds the trees' levels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_DEPTH: Final = 1000
-"""Splits above a leaf. LightGBM climbs down by recursion and its TreeSHAP keeps a path of this
-squared; trees of 200 leaves are some 30 deep."""
+"""Splits above a leaf. LightGBM recurses to this depth, and its TreeSHAP keeps a path of this
+length squared. Trees with 200 leaves are about 30 deep."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +25,12 @@ class Shape:
 
 
 def find_shape(lefts: Sequence[NDArray[np.int64]], rights: Sequence[NDArray[np.int64]]) -> Shape:
-    """The shape of trees given by their children, as LightGBM numbers them.
+    """The shape of trees given by their children, in LightGBM's numbering.
 
-    Whoever follows children of what this returns ends in a leaf, after ``MAX_DEPTH`` steps at
-    most.
+    Following the children in the result always ends in a leaf, after at most ``MAX_DEPTH`` steps.
 
     Raises:
-        ValueError: the lists are no trees, or one is too deep.
+        ValueError: the lists do not form trees, or a tree is too deep.
     """
     for left, right in zip(lefts, rights, strict=True):
         _check_children(left, right)
@@ -52,13 +51,13 @@ def find_shape(lefts: Sequence[NDArray[np.int64]], rights: Sequence[NDArray[np.i
         inner = level[level < len(all_left)]
         level = np.column_stack([all_left[inner], all_right[inner]]).ravel()
     tree = np.concatenate([of_inner, np.repeat(np.arange(len(splits)), splits + 1)])
-    if sum(map(len, levels)) != len(tree):  # a ring of nodes apart from the root
+    if sum(map(len, levels)) != len(tree):  # a cycle of nodes not connected to the root
         raise ValueError("a tree's nodes do not form a tree")
     return Shape(all_left, all_right, tree, levels)
 
 
 def _check_children(left: NDArray[np.int64], right: NDArray[np.int64]) -> None:
-    """That every node but the root is the child of exactly one other."""
+    """Check that every node except the root is the child of exactly one node."""
     splits = len(left)
     children = np.sort(np.concatenate([left, right]))
     every = np.concatenate([np.arange(-splits - 1, 0), np.arange(1, splits)])

@@ -1,4 +1,4 @@
-"""The last good bundles on this machine's disk, for a start while the store is down."""
+"""The last good bundles on the local disk, so that a process can start while the store is down."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from stream_scorer.model.store.names import REQUIRED_FILES, SIGNATURE, is_versio
 log = logging.getLogger(__name__)
 
 KEPT_VERSIONS: Final = 2
-"""The last good one, and the one before in case the last is damaged."""
+"""The last good version, and the previous one in case the last is damaged."""
 
 SAVE_ATTEMPTS: Final = 5
-"""Processes that share the folder may take the same sequence number at once."""
+"""Processes that share the folder may pick the same sequence number at the same time."""
 
 _UNFINISHED: Final = ".unfinished-"
 _ENTRY = re.compile(r"(\d{8})-(v\d+)")
 
 
 class BundleCache:
-    """Keeps bundles in ``folder``; a cache that cannot be used costs a warning, never more.
+    """Keeps bundles in ``folder``. A cache that cannot be used causes a warning, never an error.
 
-    An entry is a folder ``<sequence>-<version>`` that appears whole, by a rename. The sequence and
-    not the version says which is newest, because a rollback serves an older version again.
-    Whoever loads an entry verifies it like one from the store.
+    An entry is a folder ``<sequence>-<version>`` that appears complete, by a rename. The sequence,
+    not the version, orders the entries, because a rollback serves an older version again. The
+    caller verifies an entry like a bundle from the store.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def save(self, version: str, files: Mapping[str, bytes]) -> None:
-        """Make ``version`` the last good bundle; older ones but one are removed."""
+        """Store ``version`` as the last good bundle; keep one older version, remove the others."""
         try:
             entries = self._entries()
             if not entries or not _holds(entries[0], version, files):
@@ -45,39 +45,44 @@ class BundleCache:
             self._remove_old()
         except OSError as error:
             log.warning(
-                "bundle %s was not cached in %s: %s", version, self._folder, error.strerror or error
+                "could not cache bundle %s in %s: %s",
+                version,
+                self._folder,
+                error.strerror or error,
             )
 
     def forget(self, version: str) -> None:
-        """Remove ``version``: a start with the store down must not serve it."""
+        """Remove ``version``, so that a process started while the store is down cannot serve it."""
         try:
             for entry in self._entries():
                 if _version(entry) == version:
                     shutil.rmtree(entry)
         except OSError as error:
             log.warning(
-                "bundle %s stays in the cache %s: %s",
+                "could not remove bundle %s from the cache %s: %s",
                 version,
                 self._folder,
                 error.strerror or error,
             )
 
     def load(self) -> tuple[str, dict[str, bytes]] | None:
-        """The last good bundle's version and files, or None."""
+        """The version and files of the last good bundle, or None."""
         return next(self.candidates(), None)
 
     def candidates(self) -> Iterator[tuple[str, dict[str, bytes]]]:
-        """All cached bundles that can be read, newest first."""
+        """The cached bundles that can be read, newest first."""
         try:
             entries = self._entries()
         except OSError as error:
-            log.warning("bundle cache %s: %s", self._folder, error.strerror or error)
+            log.warning(
+                "cannot read the bundle cache %s: %s", self._folder, error.strerror or error
+            )
             return
         for entry in entries:
             try:
                 files = _read(entry)
             except OSError as error:
-                log.warning("cached bundle %s: %s", entry, error.strerror or error)
+                log.warning("cannot read the cached bundle %s: %s", entry, error.strerror or error)
                 continue
             yield _version(entry), files
 
@@ -111,14 +116,14 @@ class BundleCache:
             sequence = 1 + max((int(path.name.partition("-")[0]) for path in entries), default=0)
             try:
                 aside.rename(self._folder / f"{sequence:08d}-{version}")
-            except OSError:  # another process was there first: a folder with files in it stays
+            except OSError:  # another process took the name: a folder with files is not replaced
                 if attempt == SAVE_ATTEMPTS - 1:
                     raise
             else:
                 return
 
     def _remove_old(self) -> None:
-        """Keep the newest entry of each of the newest versions: processes may save one twice."""
+        """Keep the newest entry of each kept version: two processes may save the same version."""
         kept: set[str] = set()
         for entry in self._entries():
             if _version(entry) in kept or len(kept) == KEPT_VERSIONS:
@@ -134,7 +139,7 @@ def _read(entry: Path) -> dict[str, bytes]:
     """The files of an entry.
 
     Raises:
-        OSError: one is missing, too large or unreadable.
+        OSError: a file is missing, too large or unreadable.
     """
     files: dict[str, bytes] = {}
     for name in (*REQUIRED_FILES, SIGNATURE):

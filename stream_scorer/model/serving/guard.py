@@ -1,21 +1,21 @@
-"""Whether a new version behaves as its own metadata promised; pure arithmetic.
+"""Whether a new version behaves as its own metadata says it should; pure arithmetic.
 
-Three questions, each asked of the rows a version has scored since it took over:
+Three checks, each over the rows a version has scored since it took over:
 
-- **errors**: the share of rows whose scoring failed or gave no finite number.
+- **errors**: the share of rows whose scoring failed or did not give a finite number.
 - **distribution**: the population stability index of its scores against its own reference
   histogram, ``PSI = sum((a - e) * ln(a / e))`` over the histogram's bins, ``e`` being the bins'
   shares in the reference and ``a`` those of the live rows (Siddiqi, Credit Risk Scorecards, 2006,
   where 0.25 is a major shift). Shares are smoothed by half a row in each bin (Jeffreys), so an
-  empty bin is no infinity. Two samples of ``n`` and ``m`` rows of one distribution differ too:
-  their PSI is about ``(1/n + 1/m)`` times a chi-squared variable with one degree of freedom less
-  than there are bins (Yurdakul, Statistical Properties of Population Stability Index, 2018), and
-  a one in a million quantile of that is allowed on top.
-- **flag rate**: the share of rows at or above the review threshold against the share on the test
-  rows; too many bury the analysts, too few let fraud pass.
+  empty bin does not give infinity. Two samples of ``n`` and ``m`` rows from the same distribution
+  differ too: their PSI is about ``(1/n + 1/m)`` times a chi-squared variable with one degree of
+  freedom fewer than there are bins (Yurdakul, Statistical Properties of Population Stability
+  Index, 2018). Its one in a million quantile is added to the limit.
+- **flag rate**: the share of rows at or above the review threshold, compared with the share on the
+  test rows. Too many flags overload the analysts, too few let fraud pass.
 
-Shares are judged by their Wilson score interval (1927) at ``_Z``: only when all of it is beyond the
-limit, so a few rows never decide.
+Shares are judged by their Wilson score interval (1927) at ``_Z``. A share fails only when its whole
+interval is beyond the limit, so a few rows never decide.
 """
 
 from __future__ import annotations
@@ -35,17 +35,18 @@ CAUSES: Final[tuple[Cause, ...]] = ("errors", "distribution", "flag_rate")
 
 _Z: Final = 4.0  # about one in 30,000 for either side of an interval
 _Z_DISTRIBUTION: Final = 4.75  # one in a million
-_MIN_ERRORS: Final = 20  # one client's odd records are not the model's fault
-_LEAST_EXPECTED: Final = 0.001  # a smaller flag rate can hardly be seen to sink
-_LEAST_LIMIT: Final = 0.02  # up to this share of flagged rows nobody is buried
+_MIN_ERRORS: Final = 20  # a few unusual records from one client are not the model's fault
+_LEAST_EXPECTED: Final = 0.001  # a drop below a smaller flag rate is too hard to detect
+_LEAST_LIMIT: Final = 0.02  # this share of flagged rows never overloads the analysts
 
 
 @dataclass(frozen=True, slots=True)
 class GuardPolicy:
     """How a version on probation is judged.
 
-    It lasts for ``seconds`` from its first row, and until ``min_rows`` rows; distribution and flag
-    rate are judged from ``min_rows`` rows on. ``max_flag_ratio`` is allowed both ways.
+    Probation lasts at least ``seconds`` from the first row, and at least ``min_rows`` rows.
+    Distribution and flag rate are judged once there are ``min_rows`` rows. The flag rate may be up
+    to ``max_flag_ratio`` times higher or lower than expected.
     """
 
     seconds: float = 600.0
@@ -57,7 +58,7 @@ class GuardPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What a version has done so far; ``rows`` includes ``errors``."""
+    """What a version has scored so far; ``rows`` includes ``errors``."""
 
     rows: int
     errors: int
@@ -75,7 +76,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Trip:
-    """Why a version is rejected: for machines, for people, and the figures behind it."""
+    """Why a version is rejected: the failed check, the reason as text, and the figures."""
 
     cause: Cause
     reason: str
@@ -83,7 +84,7 @@ class Trip:
 
 
 def judge(sample: Sample, reference: Reference, policy: GuardPolicy) -> Trip | None:
-    """The first thing that is wrong beyond doubt, if anything is."""
+    """The first check that fails with statistical confidence, if any."""
     return (
         _judge_errors(sample, reference, policy)
         or _judge_distribution(sample, reference, policy)
@@ -92,7 +93,7 @@ def judge(sample: Sample, reference: Reference, policy: GuardPolicy) -> Trip | N
 
 
 def figures(sample: Sample, reference: Reference) -> dict[str, float]:
-    """The figures of a sample, as they are shown and stored."""
+    """The figures of a sample, as shown to people and stored in markers."""
     found: dict[str, float] = {
         "rows": sample.rows,
         "errors": sample.errors,
@@ -109,7 +110,7 @@ def figures(sample: Sample, reference: Reference) -> dict[str, float]:
 
 
 def psi_limit(rows: int, reference: Reference, policy: GuardPolicy) -> float:
-    """The index from which on ``rows`` scores are another distribution than the reference."""
+    """The PSI above which ``rows`` scores do not follow the reference distribution."""
     freedom = len(reference.edges)
     return policy.max_psi + _chi_squared(freedom) * (1 / rows + 1 / reference.rows)
 
@@ -136,7 +137,7 @@ def _judge_distribution(sample: Sample, reference: Reference, policy: GuardPolic
     if psi <= limit:
         return None
     reason = (
-        f"the scores of {scored} rows are distributed unlike its reference: stability index "
+        f"the scores of {scored} rows do not follow the reference distribution: stability index "
         f"{psi:.3f}, limit {limit:.3f}"
     )
     return Trip("distribution", reason, figures(sample, reference) | {"psi_limit": limit})
@@ -152,8 +153,8 @@ def _judge_flag_rate(sample: Sample, reference: Reference, policy: GuardPolicy) 
     if least <= high and low <= most:
         return None
     reason = (
-        f"{sample.flagged} of {scored} rows are flagged ({sample.flagged / scored:.2%}), expected "
-        f"are {expected:.2%}, allowed {least:.2%} to {most:.2%}"
+        f"{sample.flagged} of {scored} rows are flagged ({sample.flagged / scored:.2%}); expected "
+        f"{expected:.2%}, allowed {least:.2%} to {most:.2%}"
     )
     return Trip("flag_rate", reason, figures(sample, reference))
 
@@ -166,6 +167,6 @@ def _wilson(hits: int, trials: int) -> tuple[float, float]:
 
 
 def _chi_squared(freedom: int) -> float:
-    """The upper one in a million quantile, by Wilson and Hilferty's approximation (1931)."""
+    """The upper one in a million quantile, by the Wilson-Hilferty approximation (1931)."""
     part = 2 / (9 * freedom)
     return float(freedom * (1 - part + _Z_DISTRIBUTION * math.sqrt(part)) ** 3)

@@ -1,4 +1,4 @@
-"""Fetches and verifies versions, and remembers those that failed."""
+"""Fetches and verifies versions, and remembers the versions that failed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A verified version, its files as they were fetched, and what that took."""
+    """A verified version, its files as fetched, and the seconds that took."""
 
     bundle: Bundle
     files: Mapping[str, bytes]
@@ -24,9 +24,9 @@ class Loaded:
 
 
 class Loader:
-    """Loads versions from the store; one that is refused is tried again only after a while.
+    """Loads versions from the store; a refused version is retried after a delay.
 
-    A version never changes, but what was read of it may have been cut short on the way.
+    A version never changes, but a read of it may have been cut short.
     ``on_failure(version, reason)`` is called once for each version.
     """
 
@@ -43,13 +43,13 @@ class Loader:
         self._on_failure = on_failure
         self._refused_until: dict[str, float] = {}
         self.refused: dict[str, str] = {}
-        """The versions that failed, with the reason."""
+        """The versions that failed to load, with the reason."""
 
     def load(self, version: str) -> Loaded | None:
-        """The version; None where it is refused.
+        """The loaded version; None if it is refused.
 
         Raises:
-            StoreError: the store did not answer, or does not have it.
+            StoreError: the store did not answer, or does not have the version.
         """
         if time.monotonic() < self._refused_until.get(version, 0.0):
             return None

@@ -1,4 +1,4 @@
-"""A new version's first minutes: what it has done, and who takes over if it must go."""
+"""A new version's first minutes: its counts so far, and the version to fall back to."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_scorer.runtime.json_limits import shown
 
 
 class Probation:
-    """Counts what ``version`` does, batch by batch, and judges it.
+    """Counts the results of ``version``, batch by batch, and judges it.
 
-    A batch is looked at before it is committed (:meth:`check`) and counts once it is
-    (:meth:`accept`), so that one which comes again counts once. Both belong to the thread that
-    scores; :meth:`has_passed` and :meth:`figures` may be asked from any.
+    A batch is judged before its commit (:meth:`check`) and counted after it (:meth:`accept`), so
+    a redelivered batch counts once. Only the scoring thread may call these two. Any thread may
+    call :meth:`has_passed` and :meth:`figures`.
     """
 
     def __init__(
@@ -40,33 +40,33 @@ class Probation:
         self._began_at: float | None = None
 
     def check(self, scores: NDArray[np.float64], flagged: int, errors: int) -> Trip | None:
-        """Judge all rows so far and a batch: its finite scores, and rows that had none."""
+        """Judge all rows so far plus a batch: its finite scores, and the rows without one."""
         batch = Sample(len(scores) + errors, errors, flagged, self._reference.count(scores))
         self._next = self._sample + batch
         return judge(self._next, self._reference, self._policy)
 
     def accept(self) -> None:
-        """The batch looked at last was committed."""
+        """Count the batch checked last: it was committed."""
         self._sample = self._next
         if self._began_at is None:
             self._began_at = self._clock()
 
     def has_passed(self) -> bool:
-        """Whether there was time and work enough for anything wrong to show."""
+        """Whether the probation has lasted long enough, in seconds and in rows."""
         if self._began_at is None or self._sample.rows < self._policy.min_rows:
             return False
         return self._clock() - self._began_at >= self._policy.seconds
 
     def figures(self) -> dict[str, float]:
-        """The figures as they stand."""
+        """The figures of the committed batches."""
         return figures(self._sample, self._reference)
 
 
 def describe_rejection(marker: Mapping[str, Any]) -> str:
-    """A rejection marker in one line for people; markers are whatever somebody wrote."""
+    """A rejection marker as one line of text. Anyone may have written a marker: trust no field."""
     reason = marker.get("reason")
     text = shown(reason) if isinstance(reason, str) else shown(dict(marker))
     by = [f"by {shown(marker['host'])}"] if isinstance(marker.get("host"), str) else []
     at = [f"at {shown(marker['at'])}"] if isinstance(marker.get("at"), str) else []
-    said = " ".join([*by, *at])
-    return f"{text} ({said})" if said else text
+    source = " ".join([*by, *at])
+    return f"{text} ({source})" if source else text

@@ -1,4 +1,4 @@
-"""What scorers found out about versions: said in the store, so that all of them agree."""
+"""The scorers' verdicts on versions, shared through the store so that all scorers agree."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ log = logging.getLogger(__name__)
 
 
 class Verdicts:
-    """This process's verdicts, those of them the store has not heard yet, and what it says."""
+    """This process's verdicts, including those not yet written to the store."""
 
     def __init__(self, store: ArtifactStore) -> None:
         self._store = store
-        self._settled: set[str] = set()
+        self._decided: set[str] = set()
         self.pending: dict[str, dict[str, Any]] = {}
-        """Markers of versions that were found out here and are not marked in the store yet."""
+        """Markers of versions that this process rejected, not yet written to the store."""
 
-    def is_settled(self, version: str) -> bool:
-        """Whether there is nothing more to find out about a version here."""
-        return version in self._settled
+    def is_decided(self, version: str) -> bool:
+        """Whether this process no longer judges a version."""
+        return version in self._decided
 
-    def settle(self, version: str) -> None:
-        """Note that there is nothing more to find out."""
-        self._settled.add(version)
+    def mark_decided(self, version: str) -> None:
+        """Stop judging a version in this process."""
+        self._decided.add(version)
 
     def is_accepted(self, version: str) -> bool:
-        """Whether some scorer or person has said that a version is good, and no guard otherwise.
+        """Whether a scorer or a person accepted a version, and no guard rejected it.
 
         Raises:
             StoreError: the store did not answer.
@@ -41,15 +41,15 @@ class Verdicts:
         return version in self._store.accepted()
 
     def accept(self, version: str, figures: Mapping[str, float]) -> None:
-        """Say that a version is good.
+        """Mark a version as accepted in the store.
 
         Raises:
-            StoreError: the store did not take it.
+            StoreError: the marker could not be written.
         """
         self._store.accept(version, {"version": version, "figures": dict(figures), **_signed()})
 
     def reject(self, version: str, trip: Trip, fallback: str) -> None:
-        """Note that a version must go; :meth:`publish` tells the store."""
+        """Record that a version is rejected; :meth:`publish` writes it to the store."""
         self.pending[version] = {
             "version": version,
             "guard": trip.cause,
@@ -60,26 +60,26 @@ class Verdicts:
         }
 
     def added_to(self, rejected: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The store's markers and those it has not heard of yet."""
+        """The store's markers and the pending ones."""
         return {**self.pending, **rejected}
 
     def publish(self, forget: Callable[[str], None]) -> str | None:
-        """Write the markers that are not there yet; what is in the way, if anything.
+        """Write the pending markers to the store; returns what prevents it, if anything.
 
-        A version that somebody accepted before is not rejected: it has passed. Where both are
-        said at the same moment, the rejection counts for everybody. ``forget`` is told which
-        versions must not be served from a cache.
+        A version that was accepted before is not rejected: it has passed. If it is accepted and
+        rejected at the same time, the rejection wins for every scorer. ``forget`` is called with
+        each version that must not be served from a cache.
         """
         for version, marker in list(self.pending.items()):
             forget(version)
             try:
                 if self.is_accepted(version):
-                    log.warning("version %s was accepted elsewhere and is not rejected", version)
-                    self.settle(version)
+                    log.warning("not rejecting version %s: it was accepted elsewhere", version)
+                    self.mark_decided(version)
                 elif self._store.reject(version, marker):
-                    log.info("version %s is marked as rejected in the store", version)
+                    log.info("marked version %s as rejected in the store", version)
             except StoreError as error:
-                return f"version {version} cannot be marked as rejected: {error}"
+                return f"cannot mark version {version} as rejected in the store: {error}"
             del self.pending[version]
         return None
 

@@ -1,1 +1,1 @@
-"""The artifact store: its interface, and one on files, on S3 and in memory."""
+"""The artifact store: its interface, and implementations on files, on S3 and in memory."""

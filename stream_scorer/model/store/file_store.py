@@ -1,4 +1,4 @@
-"""The artifact store in a folder: for one machine, or a shared file system with POSIX locks."""
+"""The artifact store in a folder: on one machine, or on a shared file system with POSIX locks."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ from stream_scorer.model.store.names import KEYS_MAX
 from stream_scorer.model.store.objects import StoredObject
 
 LOCK_TIMEOUT_SECONDS: Final = 10.0
-"""The lock is held for one small write; whoever holds it this long is stuck."""
+"""The lock is held for one small write; a process that holds it this long hangs."""
 
 LOCK_POLL_SECONDS: Final = 0.005
 
 ABANDONED_SECONDS: Final = 24 * 3600
-"""A half-written file of this age belongs to a writer that was killed."""
+"""A partial file this old belongs to a writer that was killed."""
 
 _UNFINISHED: Final = ".unfinished"
 _LOCK: Final = ".lock"
 
 
 class FileStore(LayoutStore):
-    """The store in the folder ``root``, which is made by the first write."""
+    """The store in the folder ``root``, which the first write creates."""
 
     def __init__(self, root: Path) -> None:
         super().__init__(FileObjects(root))
 
 
 class FileObjects:
-    """Objects as files: written aside, synced, then linked or renamed into place whole.
+    """Objects as files: written to a temporary file, synced, then linked or renamed into place.
 
     Compare-and-set holds between all processes that see the same lock file (``flock``).
     """
@@ -60,7 +60,7 @@ class FileObjects:
         return known if known is not None and found == known else found
 
     def create(self, key: str, content: bytes) -> bool:
-        """See the port: a hard link fails where the name is taken, and shows a whole file."""
+        """See the port: a hard link fails if the name exists, and the file appears complete."""
         target = self._root / key
         with self._described(key), self._written_aside(content) as aside:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +76,7 @@ class FileObjects:
         with self._described(key), self._lock():
             found = _read_file(self._root / key, None)
             if (None if found is None else found.token) != expected:
-                raise StoreConflict(f"{key} in {self.where} was changed by somebody else")
+                raise StoreConflict(f"{key} in {self.where} was changed by another process")
             self._put(key, content)
             written = _read_file(self._root / key, None)
         if written is None:
@@ -94,7 +94,7 @@ class FileObjects:
             (self._root / key).unlink(missing_ok=True)
 
     def keys(self, prefix: str) -> list[str]:
-        """See the port; hidden files are no objects."""
+        """See the port; hidden files are not objects."""
         folder = self._root / prefix.rpartition("/")[0]
         found: list[str] = []
         with self._described(prefix):
@@ -117,7 +117,7 @@ class FileObjects:
             self._sync_folders(target)
 
     def _sync_folders(self, target: Path) -> None:
-        """Make the new entry durable, and those of the folders that were made for it."""
+        """Make the new directory entry durable, and the entries of its new parent folders."""
         for folder in target.parents:
             sync_folder(folder)
             if folder == self._root:
@@ -125,7 +125,7 @@ class FileObjects:
 
     @contextlib.contextmanager
     def _written_aside(self, content: bytes) -> Iterator[Path]:
-        """A synced file with ``content`` on the same file system, gone afterwards."""
+        """A synced temporary file with ``content``, on the same file system."""
         folder = self._root / _UNFINISHED
         folder.mkdir(parents=True, exist_ok=True)
         _remove_abandoned(folder)
@@ -141,7 +141,7 @@ class FileObjects:
         self._root.mkdir(parents=True, exist_ok=True)
         path = self._root / _LOCK
         deadline = time.monotonic() + LOCK_TIMEOUT_SECONDS
-        # flock, not lockf: it keeps the threads of one process apart too.
+        # flock, not lockf: flock also excludes other threads of this process.
         with path.open("ab") as file:
             while True:
                 try:
@@ -149,7 +149,7 @@ class FileObjects:
                     break
                 except BlockingIOError:
                     if time.monotonic() > deadline:
-                        raise StoreError(f"{path} is held by another process") from None
+                        raise StoreError(f"another process holds the lock {path}") from None
                     time.sleep(LOCK_POLL_SECONDS)
             yield
 
@@ -163,7 +163,7 @@ class FileObjects:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file and wait until it is on the disk; its mode follows the umask."""
+    """Write a new file and sync it to disk; its mode follows the umask."""
     with path.open("xb") as file:
         file.write(content)
         file.flush()
@@ -171,7 +171,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Wait until the folder's entries are on the disk."""
+    """Sync the folder's entries to disk."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -180,16 +180,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def _read_file(path: Path, max_bytes: int | None) -> StoredObject | None:
-    """The file and its token: content, inode and time, so that even a rewrite of the same shows."""
+    """The file and its token (digest, inode and time, so that a rewrite always changes it)."""
     try:
-        # Not blocking: a named pipe would wait for a writer.
+        # Non-blocking: opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise StoreError(f"{path} is no regular file (MODEL_STORE_URI)")
+                raise StoreError(f"{path} is not a regular file (MODEL_STORE_URI)")
             if max_bytes is not None and status.st_size > max_bytes:
-                raise StoreError(f"{path} has {status.st_size} bytes, the limit is {max_bytes}")
+                raise StoreError(f"{path} has {status.st_size} bytes; the limit is {max_bytes}")
             content = file.read(status.st_size)
     except FileNotFoundError:
         return None

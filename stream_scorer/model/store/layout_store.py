@@ -1,4 +1,4 @@
-"""The artifact store's meaning over any place that keeps objects."""
+"""The artifact store's rules, on top of any object storage."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ from stream_scorer.runtime.json_limits import parse_object
 log = logging.getLogger(__name__)
 
 CLAIM_ATTEMPTS: Final = 1000
-"""Each is a number somebody else took; more means a store that refuses every create."""
+"""Each failed attempt is a number another publisher took; a store that reaches this limit refuses
+every create."""
 
 COPY_ATTEMPTS: Final = 3
-"""How often the copy in models/latest/ follows a pointer that moves under it."""
+"""How often the copy in models/latest/ is repeated because the pointer moved meanwhile."""
 
 
 class LayoutStore:
@@ -101,17 +102,17 @@ class LayoutStore:
     def promote(
         self, version: str, expected: Pointer | None, *, is_rollback: bool = False
     ) -> Pointer:
-        """See the port; a failed copy to ``models/latest/`` is logged, the promotion stands."""
+        """See the port; if the copy to ``models/latest/`` fails, that is logged."""
         self._require_complete(version)
         token = self._move_pointer(version, expected, is_rollback)
         try:
             self._refresh_copy(version)
         except StoreError as error:
-            log.warning("models/latest/ could not be refreshed to %s: %s", version, error)
+            log.warning("could not copy %s to models/latest/: %s", version, error)
         return Pointer(version, token)
 
     def rejected(self) -> dict[str, dict[str, Any]]:
-        """See the port; a marker that cannot be read counts: the careful side is to keep away."""
+        """See the port; an unreadable marker counts as a rejection, to be on the safe side."""
         found: dict[str, dict[str, Any]] = {}
         for key in self._objects.keys(REJECTED):
             version = marked_version(key, REJECTED)
@@ -133,7 +134,7 @@ class LayoutStore:
         return self._objects.create(acceptance_key(version), _marker(version, reason))
 
     def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
-        """See the port; accepted first, so that no guard can reject it again in between."""
+        """See the port; accepts first, so that no guard can reject the version in between."""
         is_rejected = version in self._marked(REJECTED)
         self.accept(version, reason)
         self._objects.remove(rejection_key(version))
@@ -144,10 +145,10 @@ class LayoutStore:
         return self._history.read()
 
     def _move_pointer(self, version: str, expected: Pointer | None, is_rollback: bool) -> str:
-        """Record the move, then make it; the pointer's new token.
+        """Record the move, then move the pointer; returns the pointer's new token.
 
         Raises:
-            StoreConflict: the pointer is not, or no longer, the expected one.
+            StoreConflict: the pointer is not the expected one.
         """
         was = None if expected is None else expected.version
         record = None
@@ -158,7 +159,9 @@ class LayoutStore:
             return self._objects.replace(POINTER, version.encode(), token)
         except StoreConflict as error:
             if record is not None:
-                with contextlib.suppress(StoreError):  # nothing leads to it if it stays
+                with contextlib.suppress(
+                    StoreError
+                ):  # harmless if it stays: no record refers to it
                     self._history.remove(record)
             raise StoreConflict(
                 f"{version} was not promoted: the pointer in {self.where} no longer names "
@@ -170,7 +173,7 @@ class LayoutStore:
         return {version for version in marked if version is not None}
 
     def _files(self) -> dict[str, set[str]]:
-        """The names present in each version's folder, complete or not."""
+        """The file names in each version's folder, whether or not the version is complete."""
         files: defaultdict[str, set[str]] = defaultdict(set)
         for key in self._objects.keys(MODELS):
             version, _, name = key.removeprefix(MODELS).partition("/")
@@ -191,7 +194,7 @@ class LayoutStore:
         raise StoreError(f"{self.where} refused {CLAIM_ATTEMPTS} version numbers from v{first} on")
 
     def _highest_number(self) -> int:
-        """The highest number ever seen; one that was deleted but is still named is not reused."""
+        """The highest number in use or still referenced; a deleted version's is not reused."""
         named = set(self._files()) | self._marked(REJECTED) | self._marked(ACCEPTED)
         named |= {promotion.version for promotion in self._history.read()}
         pointer = self._objects.read(POINTER, SMALL_MAX_BYTES)
@@ -202,10 +205,10 @@ class LayoutStore:
     def _write_once(self, key: str, content: bytes) -> None:
         if self._objects.create(key, content):
             return
-        # A write whose answer was lost is repeated by the client and then finds itself.
+        # If the response to a write is lost, the client repeats it and finds its own object.
         found = self._objects.read(key, FILE_MAX_BYTES)
         if found is None or found.content != content:
-            raise StoreConflict(f"{key} in {self.where} was written by somebody else")
+            raise StoreConflict(f"{key} in {self.where} was written by another process")
 
     def _require_complete(self, version: str) -> None:
         version_number(version)
@@ -224,10 +227,10 @@ class LayoutStore:
             self._require_complete(version)
         except StoreError as error:
             return error
-        return StoreError(f"version {version} in {self.where} was completed just now: try again")
+        return StoreError(f"version {version} in {self.where} was just completed: try again")
 
     def _refresh_copy(self, version: str) -> None:
-        """Copy ``version``, and again if the pointer moved on: the last to finish is right."""
+        """Copy ``version``; copy again if the pointer moved, so that the last copy is current."""
         for _ in range(COPY_ATTEMPTS):
             files = self.fetch(version)
             if SIGNATURE not in files:
@@ -245,7 +248,7 @@ class LayoutStore:
             found = self._objects.read(rejection_key(version), SMALL_MAX_BYTES)
             if found is not None:
                 return parse_object(found.content)
-        except ValueError:  # includes bytes that are not UTF-8
+        except ValueError:  # also raised for bytes that are not UTF-8
             pass
         return {"reason": "the marker cannot be read"}
 
@@ -253,5 +256,7 @@ class LayoutStore:
 def _marker(version: str, reason: Mapping[str, Any]) -> bytes:
     content = json.dumps(dict(reason), indent=2, sort_keys=True).encode() + b"\n"
     if len(content) > SMALL_MAX_BYTES:
-        raise StoreError(f"the marker of {version} has {len(content)} bytes")
+        raise StoreError(
+            f"the marker of {version} has {len(content)} bytes; the limit is {SMALL_MAX_BYTES}"
+        )
     return content

@@ -1,4 +1,4 @@
-"""The artifact store in memory: the twin for tests, with faults on demand."""
+"""The artifact store in memory: a fake for tests that can inject faults."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from stream_scorer.model.store.objects import StoredObject
 
 @dataclass(frozen=True, slots=True)
 class StoreFault:
-    """Something that goes wrong with the next operations that match.
+    """A fault in the next operations that match.
 
-    Kinds: ``unavailable`` (StoreError, nothing happens), ``torn`` (a read returns half of the
-    bytes), ``lost`` (the write happens, its answer is a StoreError), ``slow`` (``wait`` is called
-    first: an event's wait, say).
+    Kinds: ``unavailable`` (raises StoreError and does nothing), ``torn`` (a read returns half of
+    the bytes), ``lost`` (the write happens but raises StoreError), ``slow`` (``wait`` is called
+    first, an event's wait for example).
     """
 
     kind: Literal["unavailable", "torn", "lost", "slow"]
@@ -31,19 +31,19 @@ class StoreFault:
 
 
 class MemoryStore(LayoutStore):
-    """A store that lives as long as the object; several may share one ``objects``."""
+    """A store that lives as long as the object; several stores may share one ``objects``."""
 
     def __init__(self, objects: MemoryObjects | None = None) -> None:
         self.objects = objects or MemoryObjects()
         super().__init__(self.objects)
 
     def script(self, *faults: StoreFault) -> None:
-        """Add faults; each is used up by as many matching operations as its ``times``."""
+        """Add faults; each applies to its next ``times`` matching operations."""
         self.objects.script(faults)
 
 
 class MemoryObjects:
-    """Objects in a dictionary. Tokens depend on the content alone, as S3's ETags do."""
+    """Objects in a dictionary. A token depends only on the content, like S3's ETags."""
 
     def __init__(self) -> None:
         self._contents: dict[str, bytes] = {}
@@ -52,7 +52,7 @@ class MemoryObjects:
 
     @property
     def where(self) -> str:
-        """A name for messages."""
+        """The name shown in messages."""
         return "memory://"
 
     def script(self, faults: Sequence[StoreFault]) -> None:
@@ -61,7 +61,7 @@ class MemoryObjects:
             self._faults += [(fault, [None] * fault.times) for fault in faults]
 
     def heal(self) -> None:
-        """Forget the faults that are left."""
+        """Remove the remaining faults."""
         with self._lock:
             self._faults.clear()
 
@@ -69,13 +69,13 @@ class MemoryObjects:
         self, key: str, max_bytes: int, known: StoredObject | None = None
     ) -> StoredObject | None:
         """See the port."""
-        fault = self._meet("read", key)
+        fault = self._apply_fault("read", key)
         with self._lock:
             content = self._contents.get(key)
         if content is None:
             return None
         if len(content) > max_bytes:
-            raise StoreError(f"{key} has {len(content)} bytes, the limit is {max_bytes}")
+            raise StoreError(f"{key} has {len(content)} bytes; the limit is {max_bytes}")
         if fault == "torn":
             content = content[: len(content) // 2]
         token = _token(content)
@@ -83,46 +83,46 @@ class MemoryObjects:
 
     def create(self, key: str, content: bytes) -> bool:
         """See the port."""
-        fault = self._meet("create", key)
+        fault = self._apply_fault("create", key)
         with self._lock:
             is_new = key not in self._contents
             if is_new:
                 self._contents[key] = content
-        _lose_answer(fault, key)
+        _lose_response(fault, key)
         return is_new
 
     def replace(self, key: str, content: bytes, expected: str | None) -> str:
         """See the port."""
-        fault = self._meet("replace", key)
+        fault = self._apply_fault("replace", key)
         with self._lock:
             found = self._contents.get(key)
             if (None if found is None else _token(found)) != expected:
-                raise StoreConflict(f"{key} was changed by somebody else")
+                raise StoreConflict(f"{key} was changed by another process")
             self._contents[key] = content
-        _lose_answer(fault, key)
+        _lose_response(fault, key)
         return _token(content)
 
     def overwrite(self, key: str, content: bytes) -> None:
         """See the port."""
-        fault = self._meet("overwrite", key)
+        fault = self._apply_fault("overwrite", key)
         with self._lock:
             self._contents[key] = content
-        _lose_answer(fault, key)
+        _lose_response(fault, key)
 
     def remove(self, key: str) -> None:
         """See the port."""
-        self._meet("remove", key)
+        self._apply_fault("remove", key)
         with self._lock:
             self._contents.pop(key, None)
 
     def keys(self, prefix: str) -> list[str]:
         """See the port."""
-        self._meet("keys", prefix)
+        self._apply_fault("keys", prefix)
         with self._lock:
             return [key for key in self._contents if key.startswith(prefix)]
 
-    def _meet(self, operation: str, key: str) -> str | None:
-        """Use up the first fault that matches; its kind where the operation itself must act."""
+    def _apply_fault(self, operation: str, key: str) -> str | None:
+        """Apply the first fault that matches; returns its kind if the caller must act on it."""
         with self._lock:
             fault = self._next_fault(f"{operation} {key}")
         if fault is None:
@@ -142,9 +142,9 @@ class MemoryObjects:
         return None
 
 
-def _lose_answer(fault: str | None, key: str) -> None:
+def _lose_response(fault: str | None, key: str) -> None:
     if fault == "lost":
-        raise StoreError(f"the answer to the write of {key} was lost")
+        raise StoreError(f"the response to the write of {key} was lost")
 
 
 def _token(content: bytes) -> str:

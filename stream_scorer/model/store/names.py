@@ -1,14 +1,14 @@
-"""Names inside the artifact store, and what may be said by them.
+"""The names of objects in the artifact store.
 
 ::
 
     models/v1/{model.pkl, preprocessor.pkl, metadata.json[, metadata.json.sig]}   immutable
     models/latest/{…}                                a copy for people; this project never reads it
     manifests/latest.txt                             the pointer, "v1"
-    manifests/rejected/v1.json                       a version every scorer keeps away from
-    manifests/accepted/v1.json                       a version that has passed its probation; not
-                                                     while it is rejected as well
-    manifests/history/000001.json                    who was promoted over whom, in order
+    manifests/rejected/v1.json                       a version that no scorer uses
+    manifests/accepted/v1.json                       a version that passed its probation; ignored
+                                                     while the version is also rejected
+    manifests/history/000001.json                    one promotion; the numbers give the order
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ METADATA: Final = "metadata.json"
 SIGNATURE: Final = "metadata.json.sig"
 
 REQUIRED_FILES: Final = (MODEL, PREPROCESSOR, METADATA)
-"""A version that lacks one of these is incomplete: never listed, fetched or promoted."""
+"""A version without one of these is incomplete: it is never listed, fetched or promoted."""
 
 WRITE_ORDER: Final = (PREPROCESSOR, SIGNATURE, METADATA)
-"""After the model has claimed the number; the metadata is last, so it completes the version."""
+"""After the model, which claims the number. The metadata is last: it completes the version."""
 
 MODELS: Final = "models/"
 LATEST_COPY: Final = "models/latest/"
@@ -38,20 +38,20 @@ ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
-"""800 trees of 200 leaves are about 30 MB as text; a hostile store must not fill the memory, of
-which reading a model takes about three times its size."""
+"""800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
+size in memory, and a hostile store must not exhaust the memory."""
 
 FILE_MAX_BYTES: Final = 64 * 1024 * 1024
-"""For the preprocessor: vocabularies are a few megabytes."""
+"""For the preprocessor: its vocabularies are a few megabytes."""
 
 METADATA_MAX_BYTES: Final = 8 * 1024 * 1024
-"""Golden rows, names and the report's plots are some hundred kilobytes."""
+"""Golden rows, names and the report's plots are a few hundred kilobytes."""
 
 SMALL_MAX_BYTES: Final = 64 * 1024
 """For the pointer, the markers, the history and the signature."""
 
 KEYS_MAX: Final = 100_000
-"""More names than this in one listing are no store of ours, and must not fill the memory."""
+"""A listing with more names is not one of this project's stores, and must not exhaust memory."""
 
 _LIMITS: Final = {METADATA: METADATA_MAX_BYTES, SIGNATURE: SMALL_MAX_BYTES}
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}")
@@ -60,10 +60,10 @@ _SHOWN_CHARACTERS: Final = 40
 
 
 def version_number(version: str) -> int:
-    """The number in ``v12``: the order of versions.
+    """The number in ``v12``, which orders the versions.
 
     Raises:
-        StoreError: it is no version, so it must not become part of a path either.
+        StoreError: it is not a version, so it must not become part of a path either.
     """
     if not is_version(version):
         raise StoreError(f"{version[:_SHOWN_CHARACTERS]!r} is not a version such as v3")
@@ -71,84 +71,84 @@ def version_number(version: str) -> int:
 
 
 def is_version(text: str) -> bool:
-    """Whether ``text`` is ``v`` and a positive number, and nothing else."""
+    """Whether ``text`` is exactly ``v`` and a positive number."""
     return _VERSION.fullmatch(text) is not None
 
 
 def parse_pointer(content: bytes) -> str:
-    """The version a pointer's content names; white space around it is forgiven (people edit it).
+    """The version that a pointer names; white space around it is ignored, since people edit it.
 
     Raises:
-        StoreError: it names none.
+        StoreError: it does not name a version.
     """
     text = content.decode("utf-8", errors="replace").strip()
     if not is_version(text):
         raise StoreError(
-            f"{POINTER} holds {text[:_SHOWN_CHARACTERS]!r} instead of a version such as v3; "
-            "write the version to serve into it, or delete it and promote one"
+            f"{POINTER} contains {text[:_SHOWN_CHARACTERS]!r} instead of a version such as v3: "
+            "write the version to serve into it, or delete it and promote a version"
         )
     return text
 
 
 def file_key(version: str, name: str) -> str:
-    """Where one file of a version lives."""
+    """The key of one file of a version."""
     version_number(version)
     return f"{MODELS}{version}/{name}"
 
 
 def rejection_key(version: str) -> str:
-    """Where the rejection marker of a version lives."""
+    """The key of a version's rejection marker."""
     version_number(version)
     return f"{REJECTED}{version}.json"
 
 
 def acceptance_key(version: str) -> str:
-    """Where the marker of a version that passed its probation lives."""
+    """The key of a version's acceptance marker."""
     version_number(version)
     return f"{ACCEPTED}{version}.json"
 
 
 def history_key(number: int) -> str:
-    """Where the promotion with this number lives."""
+    """The key of the promotion with this number."""
     return f"{HISTORY}{number:06d}.json"
 
 
 def history_number(key: str) -> int | None:
-    """The number in a key of the history; None for any other key."""
+    """The number in a promotion's key; None for any other key."""
     match = _PROMOTION.fullmatch(key.removeprefix(HISTORY))
     return int(match[1]) if match else None
 
 
 def marked_version(key: str, prefix: str) -> str | None:
-    """The version a marker under ``prefix`` is about; None for a key that is no marker."""
+    """The version in a marker's key under ``prefix``; None for a key that is not a marker."""
     version = key.removeprefix(prefix).removesuffix(".json")
     return version if key.endswith(".json") and is_version(version) else None
 
 
 def size_limit(name: str) -> int:
-    """The most bytes a file of a version may have."""
+    """The largest size of a version's file, in bytes."""
     return MODEL_MAX_BYTES if name == MODEL else _LIMITS.get(name, FILE_MAX_BYTES)
 
 
 def check_size(name: str, content: bytes) -> None:
-    """Refuse to publish what no reader would fetch.
+    """Refuse to publish a file that no reader would fetch.
 
     Raises:
-        StoreError: ``content`` is over the limit for ``name``.
+        StoreError: ``content`` exceeds the limit for ``name``.
     """
     if len(content) > size_limit(name):
-        raise StoreError(f"{name} has {len(content)} bytes, the limit is {size_limit(name)}")
+        raise StoreError(f"{name} has {len(content)} bytes; the limit is {size_limit(name)}")
 
 
 def check_rest(files: Mapping[str, bytes]) -> None:
-    """Check the files that follow the model.
+    """Check the files that are written after the model.
 
     Raises:
-        StoreError: one is missing, unknown or too large.
+        StoreError: a file is missing, unknown or too large.
     """
     missing = [name for name in REQUIRED_FILES if name != MODEL and name not in files]
     unknown = sorted(set(files) - set(WRITE_ORDER))
     if missing or unknown:
-        raise StoreError(f"a bundle's files: missing {missing}, unknown {unknown}")
+        raise StoreError(f"not a bundle's files: missing {missing}, unknown {unknown}")
     for name, content in files.items():
         check_size(name, content)

@@ -1,8 +1,8 @@
-"""The few operations an artifact store needs of the place its bytes are in.
+"""The operations an artifact store needs from its object storage.
 
-Each implementation says the same with other means: conditional requests on S3, hard links and a
-lock on a file system, a dictionary in tests. What versions, pointers and markers mean is written
-once, in :mod:`stream_scorer.model.store.layout_store`.
+Each implementation uses other means: conditional requests on S3, hard links and a lock on a file
+system, a dictionary in tests. The rules for versions, pointers and markers are written once, in
+:mod:`stream_scorer.model.store.layout_store`.
 """
 
 from __future__ import annotations
@@ -13,53 +13,53 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as it was read, and the token that a compare-and-set of it needs."""
+    """An object's content, and the token for a compare-and-set."""
 
     content: bytes
     token: str
 
 
 class Objects(Protocol):
-    """Named byte strings with atomic writes: a reader sees a whole object or none.
+    """Named byte strings with atomic writes: a reader sees a complete object or none.
 
-    Keys are relative, with ``/`` between parts, and made by :mod:`store_layout` alone. Every
-    method raises StoreError, with a message for people, where the place cannot be reached or
-    refuses.
+    Keys are relative, with ``/`` between parts; only :mod:`stream_scorer.model.store.names` builds
+    them. Every method raises StoreError, with a message for people, if the storage cannot be
+    reached or refuses the request.
     """
 
     @property
     def where(self) -> str:
-        """The place, as its URI."""
+        """The storage's URI."""
 
     def read(
         self, key: str, max_bytes: int, known: StoredObject | None = None
     ) -> StoredObject | None:
-        """The object, or None where there is none.
+        """The object, or None if it does not exist.
 
-        ``known`` itself is returned, without moving its bytes again, while its token still holds.
+        If the object still has the token of ``known``, returns ``known`` without reading again.
 
         Raises:
-            StoreError: it has more than ``max_bytes``; it is refused before it is read.
+            StoreError: the object has more than ``max_bytes``; this is checked before reading.
         """
 
     def create(self, key: str, content: bytes) -> bool:
-        """Write a new object; False, and nothing changed, where one is there already."""
+        """Write a new object; if it already exists, returns False and changes nothing."""
 
     def replace(self, key: str, content: bytes, expected: str | None) -> str:
-        """Write the object if its token still is ``expected`` (None: if there is none).
+        """Write the object if its token is still ``expected`` (None: if it does not exist).
 
         Returns:
             The new token.
 
         Raises:
-            StoreConflict: somebody else was first.
+            StoreConflict: another process wrote it first.
         """
 
     def overwrite(self, key: str, content: bytes) -> None:
-        """Write the object whatever was there."""
+        """Write the object unconditionally."""
 
     def remove(self, key: str) -> None:
-        """Delete the object if it is there."""
+        """Delete the object if it exists."""
 
     def keys(self, prefix: str) -> list[str]:
         """All keys that start with ``prefix``, in any order."""

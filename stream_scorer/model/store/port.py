@@ -11,18 +11,18 @@ from stream_scorer.model.store.promotions import Promotion
 
 @dataclass(frozen=True, slots=True)
 class Pointer:
-    """The promoted version, as it was when it was read."""
+    """The promoted version at the time it was read."""
 
     version: str
     token: str
-    """Opaque; hand the pointer back to :meth:`ArtifactStore.promote` for the compare-and-set."""
+    """Opaque; pass the pointer to :meth:`ArtifactStore.promote` for the compare-and-set."""
 
 
 class ArtifactStore(Protocol):
-    """Where bundles are published and found.
+    """Where bundles are published and fetched from.
 
-    Every method raises StoreError, with a message for people, where the store cannot be reached
-    or refuses. Safe for use from several threads and processes at once.
+    Every method raises StoreError, with a message for people, if the store cannot be reached or
+    refuses the request. Several threads and processes may use a store at the same time.
     """
 
     @property
@@ -30,28 +30,28 @@ class ArtifactStore(Protocol):
         """The store's URI."""
 
     def current(self) -> Pointer | None:
-        """The promoted version, or None before the first promotion. Cheap: made to be polled.
+        """The promoted version, or None before the first promotion. Cheap enough to poll.
 
         Raises:
-            StoreError: the pointer holds no version.
+            StoreError: the pointer does not name a version.
         """
 
     def versions(self) -> list[str]:
         """The complete versions, oldest first."""
 
     def fetch(self, version: str) -> dict[str, bytes]:
-        """The files of a version by name; only their sizes have been checked.
+        """The files of a version by name; only their sizes are checked.
 
         Raises:
             StoreError: the version is unknown or incomplete, or a file is too large.
         """
 
     def publish(self, model: bytes, rest: Callable[[str], Mapping[str, bytes]]) -> str:
-        """Write a new version; nothing that is there is ever changed.
+        """Write a new version; existing versions never change.
 
         ``model.pkl`` claims the number. ``rest`` is then called with the version and returns
-        preprocessor.pkl, metadata.json and perhaps metadata.json.sig. A publisher that dies half
-        way leaves an incomplete version, which is a gap and nothing more.
+        preprocessor.pkl, metadata.json and optionally metadata.json.sig. If a publisher dies
+        halfway, it leaves an incomplete version, which readers ignore.
 
         Returns:
             The new version.
@@ -60,34 +60,34 @@ class ArtifactStore(Protocol):
     def promote(
         self, version: str, expected: Pointer | None, *, is_rollback: bool = False
     ) -> Pointer:
-        """Point to ``version`` if the pointer still is ``expected`` (None: if there is none).
+        """Point to ``version`` if the pointer is still ``expected`` (None: if there is none).
 
-        The history says so before the pointer moves.
+        The promotion is recorded in the history before the pointer moves.
 
         Raises:
-            StoreConflict: somebody else moved the pointer in the meantime.
+            StoreConflict: the pointer was moved in the meantime.
             StoreError: the version is unknown or incomplete.
         """
 
     def rejected(self) -> dict[str, dict[str, Any]]:
-        """The versions marked as rejected, with the reasons."""
+        """The versions marked as rejected, with their markers."""
 
     def reject(self, version: str, reason: Mapping[str, Any]) -> bool:
-        """Mark a version; False if it was marked before (the first reason stays)."""
+        """Mark a version as rejected; False if it already was (the first reason is kept)."""
 
     def accepted(self) -> set[str]:
-        """The versions that have passed their probation, and are not rejected.
+        """The versions that passed their probation and are not rejected.
 
-        No guard rejects one of these. A guard that tripped in the moment another scorer said that
-        the version is good may mark it all the same; then there are both markers, and the
-        rejection counts, here as in :meth:`rejected`, until :meth:`readmit` lifts it.
+        No guard rejects one of these. If one scorer accepts a version while another's guard trips,
+        both markers are written. Then the rejection counts, here as in :meth:`rejected`, until
+        :meth:`readmit` lifts it.
         """
 
     def accept(self, version: str, reason: Mapping[str, Any]) -> bool:
-        """Say that a version has passed; False if that was known."""
+        """Mark a version as accepted; False if it already was."""
 
     def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
-        """Accept a version and lift its rejection; False if it was not rejected."""
+        """Accept a version and lift its rejection; returns whether it was rejected."""
 
     def history(self) -> list[Promotion]:
-        """The promotions there were, oldest first."""
+        """The recorded promotions, oldest first."""

@@ -1,4 +1,4 @@
-"""The history of promotions over any place that keeps objects."""
+"""The history of promotions, on top of any object storage."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from stream_scorer.model.store.promotions import Promotion, parse_promotion
 from stream_scorer.runtime.json_limits import parse_object
 
 READ_LAST: Final = 100
-"""Promotions that are read; nobody goes back further, and each is a request once."""
+"""Promotions that are read. No rollback goes back further, and each costs one request once."""
 
-UNSETTLED: Final = 5
-"""So many last records are read each time: whoever lost a race takes his record back, and its
-number may then be given to another promotion. More than so many do not promote at once."""
+REREAD_LAST: Final = 5
+"""The last records are read every time. A promoter that lost a race deletes its record, and another
+promotion may then take the number. More than five promoters never race at once."""
 
 CLAIM_ATTEMPTS: Final = 100
-"""Each is a number another promoter took; they are few."""
+"""Each failed attempt is a number another promoter took; they are few."""
 
 
 class PromotionLog:
@@ -32,24 +32,24 @@ class PromotionLog:
         self._known: dict[int, Promotion | None] = {}
 
     def read(self) -> list[Promotion]:
-        """The last promotions in order; a record that cannot be read is left out.
+        """The last promotions in order; unreadable records are left out.
 
         Raises:
             StoreError: the store did not answer.
         """
         numbers = self._numbers()[-READ_LAST:]
-        for number in numbers[:-UNSETTLED]:
+        for number in numbers[:-REREAD_LAST]:
             if number not in self._known:
                 self._known[number] = self._read(number)
-        settled = [self._known[number] for number in numbers[:-UNSETTLED]]
-        last = [self._read(number) for number in numbers[-UNSETTLED:]]
-        return [found for found in (*settled, *last) if found is not None]
+        stable = [self._known[number] for number in numbers[:-REREAD_LAST]]
+        last = [self._read(number) for number in numbers[-REREAD_LAST:]]
+        return [found for found in (*stable, *last) if found is not None]
 
     def append(self, version: str, previous: str | None, *, is_rollback: bool) -> str:
-        """Record a promotion that is about to happen; the record's key.
+        """Record a promotion that is about to happen; returns the record's key.
 
         Raises:
-            StoreConflict: others take every number.
+            StoreConflict: other promoters took every number tried.
             StoreError: the store cannot be written.
         """
         record = {
@@ -64,10 +64,12 @@ class PromotionLog:
         for number in range(first, first + CLAIM_ATTEMPTS):
             if self._objects.create(history_key(number), content):
                 return history_key(number)
-        raise StoreConflict(f"{self._objects.where}: others are promoting all the time")
+        raise StoreConflict(
+            f"{self._objects.where}: other promoters took {CLAIM_ATTEMPTS} numbers in a row"
+        )
 
     def remove(self, key: str) -> None:
-        """Take back the record of a promotion that did not happen."""
+        """Delete the record of a promotion that did not happen."""
         self._objects.remove(key)
 
     def _numbers(self) -> list[int]:

@@ -1,9 +1,9 @@
-"""Which version was promoted over which, and so which one to go back to.
+"""The history of promotions, and which version a rollback goes back to.
 
-Every promotion is recorded before the pointer moves, so that a version that served is always in
-the history; one whose pointer move failed leaves at most a record nothing leads to. The way back
-is found from the pointer: the last record of its version names the one before, and so on. A
-rollback takes what it left off the way, so that it never leads there again.
+Every promotion is recorded before the pointer moves, so every version that served is in the
+history. If the pointer's move then fails, at most a record remains that no other record refers to.
+The rollback path starts at the pointer: the last record of its version names the previous version,
+and so on. A rollback removes the version it left from the path, so the path never returns to it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Promotion:
 
 
 def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
-    """The promotion a record tells of; None if it tells of none."""
+    """The promotion in a record; None if the record is not valid."""
     version, previous = record.get("version"), record.get("previous")
     if not isinstance(version, str) or not is_version(version):
         return None
@@ -39,23 +39,23 @@ def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
 
 
 def predecessors(promotions: Sequence[Promotion], version: str) -> list[str]:
-    """The versions that were promoted before ``version`` was, the last one first.
+    """The versions that were promoted before ``version``, the last one first.
 
-    ``promotions`` are in order. Where ``version`` is not among them (somebody wrote the pointer by
-    hand), they begin with the one promoted last.
+    ``promotions`` are in order. If ``version`` is not among them (the pointer was written by
+    hand), the result starts with the version promoted last.
     """
     if not promotions:
         return []
-    way: list[str] = []
+    path: list[str] = []
     for promotion in reversed(_that_led_to(promotions, version)):
-        if promotion.previous is not None and not way:
-            way.append(promotion.previous)
-        if promotion.is_rollback and promotion.version in way:
-            while way[-1] != promotion.version:
-                way.pop()
+        if promotion.previous is not None and not path:
+            path.append(promotion.previous)
+        if promotion.is_rollback and promotion.version in path:
+            while path[-1] != promotion.version:
+                path.pop()
         else:
-            way.append(promotion.version)
-    return [found for found in _distinct(reversed(way)) if found != version]
+            path.append(promotion.version)
+    return [found for found in _distinct(reversed(path)) if found != version]
 
 
 def _that_led_to(promotions: Sequence[Promotion], version: str) -> list[Promotion]:

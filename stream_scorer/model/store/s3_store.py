@@ -1,4 +1,4 @@
-"""The artifact store in a bucket of any S3 API that honours conditional writes."""
+"""The artifact store in a bucket, on any S3 API that supports conditional writes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONFLICT_ATTEMPTS: Final = 5
-"""409 means that two conditional writes met, not who won: S3 asks for another try."""
+"""409 means that two conditional writes collided. S3 does not say which won and asks to retry."""
 
 CONFLICT_WAIT_SECONDS: Final = 0.1
-"""Doubled at each attempt, with jitter, so that the two do not meet again."""
+"""Doubled at each attempt, with jitter, so that the two writers do not collide again."""
 
 READ_BLOCK_BYTES: Final = 1024 * 1024
 READ_SECONDS: Final = 300.0
-"""For one object: a server that sends a byte now and then must not hold the watcher for ever."""
+"""Per object: a server that sends a byte now and then must not block the watcher forever."""
 
 _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
@@ -46,11 +46,11 @@ _CONFLICT: Final = 409
 _PRECONDITION_FAILED: Final = 412
 
 _HINTS: Final = {
-    "NoSuchBucket": "there is no bucket {bucket!r}: create it, or correct MODEL_STORE_URI",
-    "AccessDenied": "access denied; s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket "
-    "are needed (without the last, an absent object looks like this too)",
-    "InvalidAccessKeyId": "the access key is not known there: check AWS_ACCESS_KEY_ID",
-    "SignatureDoesNotMatch": "the secret is wrong: check AWS_SECRET_ACCESS_KEY",
+    "NoSuchBucket": "bucket {bucket!r} does not exist: create it, or correct MODEL_STORE_URI",
+    "AccessDenied": "access denied: s3:GetObject, s3:PutObject, s3:DeleteObject and s3:ListBucket "
+    "are required (without s3:ListBucket, a missing object gives this error too)",
+    "InvalidAccessKeyId": "the access key does not exist: check AWS_ACCESS_KEY_ID",
+    "SignatureDoesNotMatch": "the secret key is wrong: check AWS_SECRET_ACCESS_KEY",
     "ExpiredToken": "the credentials have expired",
     "PermanentRedirect": "the bucket is in another region: set AWS_REGION",
     "NotImplemented": "the server does not support conditional writes, which this store needs",
@@ -66,7 +66,7 @@ class S3Store(LayoutStore):
 
 
 class S3Objects:
-    """Objects of a bucket; tokens are ETags, which S3 compares and nobody interprets."""
+    """Objects of a bucket; tokens are ETags, which only S3 interprets."""
 
     def __init__(self, client: S3Client, bucket: str, prefix: str = "") -> None:
         self._client = client
@@ -81,12 +81,12 @@ class S3Objects:
     def read(
         self, key: str, max_bytes: int, known: StoredObject | None = None
     ) -> StoredObject | None:
-        """See the port; an unchanged object costs an empty answer (304)."""
+        """See the port; an unchanged object costs an empty response (304)."""
         target = {"Bucket": self._bucket, "Key": self._prefix + key}
         condition = {} if known is None else {"IfNoneMatch": known.token}
         with self._described(key):
             try:
-                answer = self._client.get_object(**target, **condition)  # type: ignore[arg-type]  # the stubs know no unpacked dict
+                answer = self._client.get_object(**target, **condition)  # type: ignore[arg-type]  # the stubs do not accept an unpacked dict
             except ClientError as error:
                 if known is not None and _status(error) == _NOT_MODIFIED:
                     return known
@@ -94,10 +94,10 @@ class S3Objects:
                     return None
                 raise
             with contextlib.closing(answer["Body"]) as body:
-                length = answer.get("ContentLength", 0)  # absent where the answer is chunked
+                length = answer.get("ContentLength", 0)  # absent in a chunked response
                 if length > max_bytes:
                     raise StoreError(
-                        f"{self.where}: {key} has {length} bytes, the limit is {max_bytes}"
+                        f"{self.where}: {key} has {length} bytes; the limit is {max_bytes}"
                     )
                 return StoredObject(self._body(key, body, max_bytes), answer["ETag"])
 
@@ -109,7 +109,7 @@ class S3Objects:
         """See the port: ``If-Match``, or ``If-None-Match: *`` for the first write."""
         token = self._put_if(key, content, expected)
         if token is None:
-            raise StoreConflict(f"{self.where}: {key} was changed by somebody else")
+            raise StoreConflict(f"{self.where}: {key} was changed by another process")
         return token
 
     def overwrite(self, key: str, content: bytes) -> None:
@@ -136,9 +136,9 @@ class S3Objects:
         return [key.removeprefix(self._prefix) for key in found]
 
     def _body(self, key: str, body: StreamingBody, max_bytes: int) -> bytes:
-        """The bytes of an answer, whatever it says of their number.
+        """The bytes of a response, whatever length it announces.
 
-        The body raises by itself where it ends before its announced length.
+        botocore itself raises if the body ends before its announced length.
         """
         content = bytearray()
         deadline = time.monotonic() + READ_SECONDS
@@ -147,11 +147,11 @@ class S3Objects:
             if len(content) > max_bytes:
                 raise StoreError(f"{self.where}: {key} has more than {max_bytes} bytes")
             if time.monotonic() > deadline:
-                raise StoreError(f"{self.where}: {key} takes more than {READ_SECONDS:g} s to read")
+                raise StoreError(f"{self.where}: reading {key} took more than {READ_SECONDS:g} s")
         return bytes(content)
 
     def _put_if(self, key: str, content: bytes, expected: str | None) -> str | None:
-        """Write if the ETag still is ``expected`` (None: absent); None where it is not."""
+        """Write if the ETag is still ``expected`` (None: absent); returns None if it is not."""
         request: PutObjectRequestTypeDef = {
             "Bucket": self._bucket,
             "Key": self._prefix + key,
@@ -169,16 +169,18 @@ class S3Objects:
                 except ClientError as error:
                     if _status(error) != _CONFLICT:
                         return self._own_or_lost(key, content, error)
-                    log.debug("conditional write of %s met another: %s", key, error)
+                    log.debug("conditional write of %s collided with another: %s", key, error)
             time.sleep(wait * random.uniform(0.5, 1.5))
             wait *= 2
-        raise StoreConflict(f"{self.where}: {key} is being written by others all the time")
+        raise StoreConflict(
+            f"{self.where}: {CONFLICT_ATTEMPTS} writes of {key} collided with other writers"
+        )
 
     def _own_or_lost(self, key: str, content: bytes, error: ClientError) -> str | None:
-        """What a refused conditional write means.
+        """Whether a refused conditional write was ours: its token if so, else None.
 
-        botocore repeats a request whose answer was lost; the repetition then fails on its own
-        first attempt. So after a repetition, an object with just this content is ours.
+        botocore retries a request whose response was lost, and the retry then collides with the
+        first attempt. So after a retry, an object with exactly this content is ours.
         """
         is_lost = _status(error) == _PRECONDITION_FAILED or _is_absent(error)
         if not is_lost:
@@ -190,7 +192,7 @@ class S3Objects:
 
     @contextlib.contextmanager
     def _described(self, key: str) -> Iterator[None]:
-        """Every failure of the driver becomes a StoreError that says what to do."""
+        """Turn every botocore error into a StoreError that says what to do."""
         try:
             yield
         except ClientError as error:
@@ -203,7 +205,7 @@ class S3Objects:
                 f"{self.where}: no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
             ) from error
         except (HTTPClientError, NoConnectionError) as error:
-            # The endpoint may come from where we do not look: AWS_ENDPOINT_URL, ~/.aws/config.
+            # The endpoint may come from sources we do not read: AWS_ENDPOINT_URL, ~/.aws/config.
             why = mask_userinfo(f"{self._client.meta.endpoint_url} is not reachable: {error}")
             raise StoreError(f"{self.where}: {why}") from error
         except BotoCoreError as error:

@@ -1,4 +1,4 @@
-"""Which version serves, and which one replaces it when it is rejected."""
+"""Which versions may replace the promoted one when it is rejected."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from stream_scorer.model.store.promotions import predecessors
 
 @dataclass(frozen=True, slots=True)
 class Succession:
-    """The versions to go back to from the pointer's, the last promoted first.
+    """The versions to fall back to from the pointer's version, the last promoted first.
 
-    A store that was filled before there was a history has none (``is_recorded`` is False); then
-    they are the older numbers, and some may never have been promoted.
+    A store from before the promotion history existed has no history (``is_recorded`` is False).
+    Then these are the versions with lower numbers, and some may never have been promoted.
     """
 
     versions: tuple[str, ...]
@@ -24,7 +24,7 @@ class Succession:
 
 
 def find_succession(store: ArtifactStore, pointer: str, rejected: Mapping[str, Any]) -> Succession:
-    """Where to go back to from version ``pointer``; rejected versions are left out.
+    """The versions to fall back to from version ``pointer``, without rejected ones.
 
     Raises:
         StoreError: the store did not answer.
@@ -40,6 +40,6 @@ def find_succession(store: ArtifactStore, pointer: str, rejected: Mapping[str, A
 
 
 def failed_its_gate(metadata: Mapping[str, Any]) -> bool:
-    """Whether the trainer published a version without promoting it, because it was worse."""
+    """Whether the gate refused a version, so that the trainer published but did not promote it."""
     gate = metadata.get("gate")
     return isinstance(gate, dict) and gate.get("passed") is False

@@ -20,7 +20,7 @@ from stream_scorer.runtime.settings import KafkaSettings, TopicSettings, load_se
 from tests.conftest import MakeTopics, StartBroker
 from tests.support.dashboard_kit import encode_score, make_score
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
-from tests.support.records import produce, wait_settled
+from tests.support.records import produce, wait_readable
 from tests.support.waiting import wait_until
 
 
@@ -87,7 +87,7 @@ def publish(settings: KafkaSettings, topic: str, scores: list[float], commit: bo
         producer.commit_transaction(60)
     else:
         producer.abort_transaction(60)
-    wait_settled(settings, topic)
+    wait_readable(settings, topic)
 
 
 def test_only_committed_scores_are_listed_and_a_restart_continues_from_stored_offsets(

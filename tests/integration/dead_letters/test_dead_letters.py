@@ -41,7 +41,7 @@ from tests.support.command_kit import (
 from tests.support.factories import publish
 from tests.support.kafka.dying_redrive import CALLS
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
-from tests.support.records import Seen, produce, read_all, wait_settled
+from tests.support.records import Seen, produce, read_all, wait_readable
 from tests.support.scorer_kit import scorer_settings
 from tests.support.waiting import wait_until
 
@@ -61,7 +61,7 @@ def fill_with_dead_letters(own: GroupSettings, number: int) -> None:
             producer.produce(own.dlq_topic, source.value, source.key, source.partition,
                              headers=headers)  # fmt: skip
         producer.commit_transaction(30)
-    wait_settled(own, own.dlq_topic)
+    wait_readable(own, own.dlq_topic)
 
 
 def origins(own: GroupSettings) -> Counter[tuple[bytes | None, bytes | None]]:
@@ -119,7 +119,7 @@ def test_redrive_that_is_killed_repeatedly_redrives_each_exactly_once(
     before = sum(origins(environment).values())
     with redriving() as process:
         assert process.wait(180) == 0
-    wait_settled(environment, environment.input_topic)
+    wait_readable(environment, environment.input_topic)
     found = origins(environment)
     written_to = {(b"%d" % x.partition, b"%d" % x.offset) for x in read_dead_letters(environment)}
     assert found.keys() == written_to
@@ -137,7 +137,7 @@ def test_redrive_that_dies_at_any_call_redrives_each_exactly_once(
         died = subprocess.run(command, check=False, timeout=180, capture_output=True)
         assert died.returncode == -signal.SIGKILL, (call, died.stderr)
     assert main(["dlq", "redrive"]) == 0
-    wait_settled(environment, environment.input_topic)
+    wait_readable(environment, environment.input_topic)
     found = origins(environment)
     assert len(found) == 3_000
     assert set(found.values()) == {1}
@@ -162,7 +162,7 @@ def test_concurrent_redrives_duplicate_nothing_and_the_loser_reports_why(
             assert "Traceback" not in printed
     with redriving() as rest:
         assert rest.wait(180) == 0
-    wait_settled(environment, environment.input_topic)
+    wait_readable(environment, environment.input_topic)
     found = origins(environment)
     assert len(found) == 2_000
     assert set(found.values()) == {1}
@@ -270,7 +270,7 @@ def test_scorer_restarted_after_too_many_rejections_writes_no_dead_letters_until
                 FatalError, match=r"more than the limit of 25 \(REJECTION_MAX_RUN\)"
             ):
                 ScorerProcess(scorer).run()
-        wait_settled(kafka.settings, names.dlq_topic)
+        wait_readable(kafka.settings, names.dlq_topic)
         return len(read_all(kafka.settings, names.dlq_topic))
 
     assert dead_letters_after(1) == 20
@@ -291,6 +291,6 @@ def test_redrive_can_be_limited_to_a_partition_and_a_time(
     future = int(time.time() * 1000) + 3_600_000
     assert redrive(settings, DeadLetterFilter(since=future)).redriven == 0
     assert redrive(settings, DeadLetterFilter(partition=1)).redriven == 3
-    wait_settled(settings, settings.input_topic)
+    wait_readable(settings, settings.input_topic)
     assert {partition for partition, _ in origins(settings)} == {b"1"}
     assert redrive(settings, DeadLetterFilter()).redriven == 6

@@ -26,7 +26,7 @@ from tests.support.command_kit import (
     send,
     with_inputs,
 )
-from tests.support.records import Seen, read_all, wait_settled
+from tests.support.records import Seen, read_all, wait_readable
 
 
 def test_dead_letters_are_counted_and_filtered(
@@ -72,7 +72,7 @@ def test_missing_dead_letter_is_a_clear_message(
 
 def redriven(settings: GroupSettings) -> list[Seen]:
     """The inputs that a finished redrive has written."""
-    wait_settled(settings, settings.input_topic)
+    wait_readable(settings, settings.input_topic)
     seen = read_all(settings, settings.input_topic)
     return [record for record in seen if "redrive.topic" in record.headers]
 
@@ -98,7 +98,7 @@ def test_each_dead_letter_is_redriven_once_with_its_origin(settings: GroupSettin
 def test_redriven_records_are_inputs_that_need_outcomes(settings: GroupSettings) -> None:
     give_outcomes(settings, with_inputs(settings, 6), ["decode"])
     redrive(settings, DeadLetterFilter())
-    wait_settled(settings, settings.input_topic)
+    wait_readable(settings, settings.input_topic)
     assert faults(verify_topics(settings)) == {Fault.MISSING: 6}
     give_outcomes(settings, redriven(settings))
     report = verify_topics(settings)

@@ -20,20 +20,20 @@ FOUND = {"id": "PYSEC-1", "aliases": ["CVE-1"], "fixed_in": ["2.2"], "withdrawn"
 
 @contextmanager
 def index(
-    releases: dict[str, Any], elsewhere: str = "", told: list[str | None] | None = None
+    releases: dict[str, Any], elsewhere: str = "", credentials: list[str | None] | None = None
 ) -> Iterator[tuple[str, list[str]]]:
-    """Its address, and the paths it was asked for; what it does not know is 404.
+    """The index's address, and the requested paths; an unknown path is a 404.
 
-    ``elsewhere`` is the origin it redirects to from ``/idx``; ``told`` gets the credentials of each
-    request.
+    ``elsewhere`` is the origin it redirects to from ``/idx``. ``credentials`` collects the
+    Authorization header of each request.
     """
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
-            if told is not None:
-                told.append(self.headers["Authorization"])
+            if credentials is not None:
+                credentials.append(self.headers["Authorization"])
             if elsewhere and self.path.startswith("/idx/"):
                 self.send_response(302)
                 there = "" if elsewhere == "here" else elsewhere
@@ -46,7 +46,7 @@ def index(
             self.wfile.write(json.dumps(releases.get(self.path)).encode() if known else b"")
 
         def log_message(self, *_: Any) -> None:
-            """Says nothing."""
+            """Suppress request logs."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
@@ -96,17 +96,17 @@ def test_vulnerability_fails_and_is_named(tmp_path: Path) -> None:
     with index(releases) as (address, _):
         code, said = audit(address, tmp_path)
     assert code == 1
-    assert "beta 2.1: PYSEC-1, mended in 2.2" in said
+    assert "beta 2.1: PYSEC-1, fixed in 2.2" in said
 
 
-def test_withdrawn_advisory_is_none(tmp_path: Path) -> None:
+def test_withdrawn_advisory_is_ignored(tmp_path: Path) -> None:
     releases = sound()
     releases["/idx/pypi/beta/2.1/json"]["vulnerabilities"] = [FOUND | {"withdrawn": "2020-01-01"}]
     with index(releases) as (address, _):
         assert audit(address, tmp_path)[0] == 0
 
 
-def test_index_without_advisories_is_said_and_asked_once(tmp_path: Path) -> None:
+def test_index_without_advisories_is_reported_and_queried_once(tmp_path: Path) -> None:
     with index({}) as (address, asked):
         code, said = audit(address, tmp_path)
         assert code == 0
@@ -116,7 +116,7 @@ def test_index_without_advisories_is_said_and_asked_once(tmp_path: Path) -> None
         assert audit(address, tmp_path, AUDIT_REQUIRED="1")[0] == 1
 
 
-def test_index_out_of_reach_is_no_failed_build(tmp_path: Path) -> None:
+def test_unreachable_index_does_not_fail_the_build(tmp_path: Path) -> None:
     with index({}) as (address, _):
         pass
     code, said = audit(address, tmp_path)
@@ -124,7 +124,7 @@ def test_index_out_of_reach_is_no_failed_build(tmp_path: Path) -> None:
     assert "NOT COMPLETE" in said
 
 
-def test_lock_without_pins_fails_and_nothing_is_asked(tmp_path: Path) -> None:
+def test_lock_without_pins_fails_without_a_request(tmp_path: Path) -> None:
     for text in ("", "# nothing yet\n", "alpha\nbeta>=2\n"):
         with index(sound()) as (address, asked):
             code, said = audit(address, tmp_path, text)
@@ -133,7 +133,7 @@ def test_lock_without_pins_fails_and_nothing_is_asked(tmp_path: Path) -> None:
         assert asked == []
 
 
-def test_requirement_that_is_no_pin_is_said_by_its_line_alone(tmp_path: Path) -> None:
+def test_unpinned_requirement_is_reported_by_its_line_only(tmp_path: Path) -> None:
     more = (
         "# a comment\n--no-binary :all:\n"
         "delta>=2 \\\n    --hash=sha256:00\n"
@@ -152,10 +152,10 @@ def test_requirement_that_is_no_pin_is_said_by_its_line_alone(tmp_path: Path) ->
 def test_redirect_to_another_host_gets_no_credentials(tmp_path: Path) -> None:
     releases = {path.removeprefix("/idx"): answer for path, answer in sound().items()}
     there: list[str | None] = []
-    with index(releases, told=there) as (other, _):
+    with index(releases, credentials=there) as (other, _):
         origin = other.replace("user:hush-hush@", "").removesuffix("/idx/simple/")
         here: list[str | None] = []
-        with index({}, elsewhere=origin, told=here) as (address, _):
+        with index({}, elsewhere=origin, credentials=here) as (address, _):
             code, said = audit(address, tmp_path, AUDIT_REQUIRED="1")
     assert code == 0, said
     assert there == [None] * 3
@@ -165,9 +165,9 @@ def test_redirect_to_another_host_gets_no_credentials(tmp_path: Path) -> None:
 
 def test_redirect_within_the_index_keeps_them(tmp_path: Path) -> None:
     releases = {path.removeprefix("/idx"): answer for path, answer in sound().items()}
-    told: list[str | None] = []
-    with index(releases, elsewhere="here", told=told) as (address, _):
+    credentials: list[str | None] = []
+    with index(releases, elsewhere="here", credentials=credentials) as (address, _):
         code, said = audit(address, tmp_path, AUDIT_REQUIRED="1")
     assert code == 0, said
-    assert len(told) == 6
-    assert None not in told
+    assert len(credentials) == 6
+    assert None not in credentials

@@ -31,7 +31,7 @@ from tests.support.kafka.secured_kafka import (
     secured_kafka,
 )
 from tests.support.processes import fleet
-from tests.support.records import produce, read_all, wait_settled
+from tests.support.records import produce, read_all, wait_readable
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse-battery"
@@ -147,7 +147,7 @@ def test_scorer_works_with_the_minimal_acls(
         assert scorer.terminate() == 0
         log = scorer.log.read_text()
     assert PASSWORD not in log
-    wait_settled(secured.inside, TOPICS.dlq_topic)
+    wait_readable(secured.inside, TOPICS.dlq_topic)
     assert len(read_all(secured.inside, TOPICS.dlq_topic)) >= 1
     code, output = run_command(store, more, "doctor")
     assert code == 0, output

@@ -34,7 +34,7 @@ def produce_in_txn(
     producer.begin_transaction()
     for value in values:
         producer.produce(topic, value)
-    producer.flush(TXN_TIMEOUT)  # an abort right after produce is fatal now and then
+    producer.flush(TXN_TIMEOUT)  # an abort right after produce is sometimes fatal
     if commit:
         producer.commit_transaction(TXN_TIMEOUT)
     else:
@@ -44,7 +44,7 @@ def produce_in_txn(
 def read_committed(
     settings: KafkaSettings, topic: str, count: int, group_id: str, **more: object
 ) -> list[bytes]:
-    """The first ``count`` committed values of a topic; fails when fewer arrive in time."""
+    """The first ``count`` committed values of a topic; fails if fewer arrive in time."""
     consumer = open_consumer(settings, group_id, **more)
     values: list[bytes] = []
 
@@ -95,7 +95,7 @@ def test_both_group_protocols_join_and_read(
     assert types[group_id] == protocol.upper()
 
 
-def test_topics_have_the_asked_partitions_and_limits(
+def test_topics_have_the_requested_partitions_and_limits(
     kafka: KafkaUnderTest, topics: MakeTopics
 ) -> None:
     made = topics(12)
@@ -111,7 +111,7 @@ def test_record_at_the_output_limit_goes_through(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str
 ) -> None:
     topic = topics().output_topic
-    value = bytes(OUTPUT_MAX_BYTES - 1000)  # the rest is for the batch's and the record's headers
+    value = bytes(OUTPUT_MAX_BYTES - 1000)  # the rest is for the headers of batch and record
     producer = open_producer(kafka.settings, **{"compression.type": "none"})
     outcome: list[KafkaError | None] = []
 
@@ -131,7 +131,7 @@ def test_started_broker_has_acknowledged_a_record(own_broker: StartBroker) -> No
     try:
         span = fetch_span(watermarks, PROBE_TOPIC, 0)
         assert span.low == 0
-        assert span.high >= 1  # more, where an answer was late and the probe was sent again
+        assert span.high >= 1  # more, if a response was late and the probe was sent again
     finally:
         watermarks.close()
 
@@ -161,10 +161,10 @@ def test_kill_and_restart_keep_port_and_committed_records(
     assert read_committed(broker.settings, topic, 500, group_id) == values
 
 
-def test_taken_port_is_refused_at_once(own_broker: StartBroker) -> None:
+def test_port_in_use_is_refused_at_once(own_broker: StartBroker) -> None:
     broker = own_broker()
 
-    with pytest.raises(UsageError, match=f"port {broker.port} on 127.0.0.1 is taken"):
+    with pytest.raises(UsageError, match=f"another process uses port {broker.port} on 127.0.0.1"):
         own_broker(port=broker.port)
     assert broker.is_alive
 
@@ -177,8 +177,10 @@ def test_folder_of_a_running_broker_is_refused(own_broker: StartBroker) -> None:
     assert broker.is_alive
 
 
-def test_failed_start_shows_the_brokers_own_words(own_broker: StartBroker) -> None:
-    with pytest.raises(FatalError, match=r"exit code 1(.|\n)*num\.io\.threads"):
+def test_failed_start_shows_the_brokers_own_errors(own_broker: StartBroker) -> None:
+    with pytest.raises(
+        FatalError, match=r"exited with code 1 while starting(.|\n)*num\.io\.threads"
+    ):
         own_broker(properties={"num.io.threads": "-3"})
 
 
@@ -197,7 +199,9 @@ def test_temporary_folder_is_removed_and_a_given_one_kept(
     assert not kept.is_alive
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells a child of its parent's end")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux signals a child when its parent ends"
+)
 def test_broker_ends_with_a_killed_parent(own_broker: StartBroker) -> None:
     script = (
         "from stream_scorer.local.broker import EmbeddedBroker\n"
@@ -217,7 +221,7 @@ def test_broker_ends_with_a_killed_parent(own_broker: StartBroker) -> None:
         parent.kill()
 
     wait_until(lambda: not is_running(int(pid)), 60, what="the end of the orphan")
-    shutil.rmtree(folder)  # nobody was left to do it
+    shutil.rmtree(folder)  # no process was left to do it
 
 
 def test_foreground_broker_stops_on_sigterm_with_exit_code_0(
@@ -246,9 +250,11 @@ def test_jars_without_a_network_say_what_to_do(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("HTTPS_PROXY", "https_proxy"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{pick_free_port()}")  # nobody listens there
+        monkeypatch.setenv(name, f"http://127.0.0.1:{pick_free_port()}")  # no server listens there
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
 
-    with pytest.raises(UsageError, match=r"cannot be fetched: no connection.*KAFKA_BOOTSTRAP"):
+    with pytest.raises(
+        UsageError, match=r"cannot download Kafka.s jars: no connection.*KAFKA_BOOTSTRAP"
+    ):
         fetch_with_jgo(LockedJar("org.slf4j", "slf4j-api", "1.7.36", "0" * 64), tmp_path)

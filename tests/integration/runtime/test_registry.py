@@ -58,7 +58,7 @@ def test_schema_is_found_by_id_and_guid(registry: HttpRegistry, resolver: Regist
     assert resolver.by_guid(guid) == SCHEMA
 
 
-def test_found_schema_is_never_asked_for_again(
+def test_found_schema_is_never_requested_again(
     registry: HttpRegistry, resolver: RegistryResolver, clock: Clock
 ) -> None:
     schema_id, _ = registry.add(SCHEMA)
@@ -69,7 +69,7 @@ def test_found_schema_is_never_asked_for_again(
     assert len(registry.requests) == 1
 
 
-def test_unknown_id_is_asked_for_again_after_a_while(
+def test_unknown_id_is_requested_again_after_a_while(
     registry: HttpRegistry, resolver: RegistryResolver, clock: Clock
 ) -> None:
     for _ in range(3):
@@ -90,7 +90,7 @@ def test_unknown_guid_is_unknown(resolver: RegistryResolver) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 503, 429])
-def test_failing_registry_is_retryable_and_not_remembered(
+def test_failing_registry_is_retryable_and_not_cached(
     status: int, registry: HttpRegistry, resolver: RegistryResolver
 ) -> None:
     registry.add(SCHEMA)
@@ -124,7 +124,7 @@ def test_refused_credentials_are_fatal(
     ("schema", "schema_type"),
     [("message T {}", "PROTOBUF"), ("not json", "AVRO"), ('{"type": "record"}', "AVRO")],
 )
-def test_what_is_no_avro_schema_is_unknown(
+def test_schema_that_is_not_avro_is_unknown(
     schema: str, schema_type: str, registry: HttpRegistry, resolver: RegistryResolver
 ) -> None:
     schema_id, _ = registry.add(schema, schema_type)
@@ -141,7 +141,7 @@ def test_registering_is_idempotent_and_guards_the_subject(
     assert resolver.by_id(schema_id) is SCHEMA
 
 
-def test_compatibility_that_is_set_is_left_alone(
+def test_existing_compatibility_level_is_not_changed(
     registry: HttpRegistry, resolver: RegistryResolver
 ) -> None:
     registry.levels["fraud-scores-value"] = "FULL"
@@ -155,7 +155,7 @@ def test_incompatible_schema_is_fatal(registry: HttpRegistry, resolver: Registry
         resolver.register("fraud-scores-value", load_schema("fraud_label"))
 
 
-def test_credentials_are_sent_and_never_told(registry: HttpRegistry) -> None:
+def test_credentials_are_sent_and_never_shown(registry: HttpRegistry) -> None:
     secret = settings(registry, "scorer:hush")
     assert register_schema(secret, "transactions", SCHEMA) == 1
     assert all(header and header.startswith("Basic ") for header in registry.authorizations)

@@ -1,4 +1,4 @@
-"""The Schema Registry over TLS with a password, by an authority the machine does not know."""
+"""The Schema Registry over TLS with a password and a certificate from an unknown authority."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def open_resolver(url: str, password: str = PASSWORD) -> RegistryResolver:
     return RegistryResolver(load_settings(RegistrySettings, given))
 
 
-def test_trusted_registry_gives_schemas_to_whom_it_knows(
+def test_trusted_registry_returns_schemas_to_authorized_clients(
     registry: HttpRegistry, authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     schema = load_schema("transaction")
@@ -60,7 +60,7 @@ def test_wrong_password_is_fatal_and_names_the_setting(
     assert "guessed-horse" not in str(caught.value)
 
 
-def test_unknown_authority_is_refused_and_the_mend_named(
+def test_unknown_authority_is_refused_and_the_fix_is_named(
     registry: HttpRegistry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SSL_CERT_FILE", raising=False)
@@ -70,7 +70,7 @@ def test_unknown_authority_is_refused_and_the_mend_named(
     ):
         resolver.ping()
     assert PASSWORD not in str(caught.value)
-    assert registry.authorizations == []  # nobody untrusted saw the password
+    assert registry.authorizations == []  # no untrusted server saw the password
     other = Authority(tmp_path / "other", "another authority")
     monkeypatch.setenv("SSL_CERT_FILE", str(other.path))
     with (
@@ -80,13 +80,13 @@ def test_unknown_authority_is_refused_and_the_mend_named(
         resolver.ping()
 
 
-def test_password_in_the_address_is_not_told(
+def test_password_in_the_address_is_not_shown(
     authority: Authority, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(authority.path))
     with running_registry() as gone:
         address = gone.url.removeprefix("http://")
-    # No setting lets it in; the client would take it.
+    # The settings refuse it; the client would accept it.
     settings = RegistrySettings.model_construct(
         schema_registry_url=f"http://scorer:{PASSWORD}@{address}",
         schema_registry_basic_auth_user_info=None,

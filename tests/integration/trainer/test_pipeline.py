@@ -1,4 +1,4 @@
-"""The whole trainer on a folder store, through its command line."""
+"""The whole trainer with a store in a folder, through its command line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROWS = 3000
 
 @dataclass(frozen=True, slots=True)
 class Trained:
-    """One trained and promoted version: its store, its CSVs, what ``--json`` said."""
+    """One trained and promoted version: its store, its CSVs, the output of ``--json``."""
 
     root: Path
     transactions: Path
@@ -63,7 +63,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 
 def run(argv: list[str]) -> Any:
-    """The JSON a successful command prints."""
+    """The JSON printed by a successful command."""
     with contextlib.redirect_stdout(io.StringIO()) as printed:
         assert main(argv) == 0
     return json.loads(printed.getvalue())
@@ -109,7 +109,7 @@ def test_reported_metrics_are_those_of_the_published_bundle_bit_for_bit(trained:
     assert reported["rows"] == int(test.sum())
 
 
-def test_metadata_says_what_it_was_made_of(trained: Trained) -> None:
+def test_metadata_describes_the_training_data(trained: Trained) -> None:
     metadata = metadata_of(trained.store, "v1")
     training = metadata["training"]
     assert training["source"] == str(trained.transactions)
@@ -175,7 +175,7 @@ def test_versions_are_promoted_and_rolled_back_one_step(
     assert json.loads(capsys.readouterr().out) == {"promoted": "v2"}
     assert empty_store.reject("v1", {"guard": "test"})
     assert main(["models", "rollback"]) == 1
-    assert "no version before v2" in capsys.readouterr().err
+    assert "cannot roll back from v2" in capsys.readouterr().err
     assert main(["models", "promote", "v1"]) == 1
     assert "rejected by a scorer" in capsys.readouterr().err
     assert main(["models", "promote", "v3"]) == 0
@@ -216,15 +216,15 @@ def test_a_signing_key_signs_the_metadata(
 @pytest.mark.parametrize(
     ("argv", "code", "message"),
     [
-        (["train"], 2, "nothing to train on"),
+        (["train"], 2, "no training data"),
         (["train", "--synthetic", "500", "--trees", "0"], 2, "--trees 0 must be"),
         (["train", "--transactions", "/nowhere.csv"], 1, "/nowhere.csv: No such file"),
-        (["train", "--synthetic", "3"], 1, "50 is the least"),
+        (["train", "--synthetic", "3"], 1, "the minimum is 50"),
         (["models", "show", "v1"], 1, "no version v1"),
-        (["models", "rollback"], 1, "nothing is promoted"),
+        (["models", "rollback"], 1, "no version is promoted"),
     ],
 )
-def test_a_mistake_is_one_line_and_an_exit_code(
+def test_a_user_error_is_one_line_and_an_exit_code(
     empty_store: FileStore,
     capsys: pytest.CaptureFixture[str],
     argv: list[str],

@@ -1,4 +1,4 @@
-"""Promoting: who wins when two do at once, and the way back from a rejection."""
+"""Promotions: which of two concurrent ones wins, and how to lift a rejection."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ TRAIN = ("--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FileStore:
-    """An empty store that the commands of this process use."""
+    """An empty store for the commands of this process."""
     monkeypatch.setenv("MODEL_STORE_URI", (tmp_path / "store").as_uri())
     return FileStore(tmp_path / "store")
 
 
-def test_of_two_trainers_at_once_one_wins_and_the_other_says_so(
+def test_of_two_trainers_at_once_one_wins_and_the_other_reports_it(
     tmp_path: Path, store: FileStore
 ) -> None:
     environment = os.environ | {"MODEL_STORE_URI": (tmp_path / "store").as_uri()}
     (tmp_path / "store").mkdir()
     with (tmp_path / "store" / ".lock").open("wb") as lock:
-        # No pointer moves until both have published, so both have seen that there was none.
+        # The pointer moves only after both have published, so both have seen no pointer.
         fcntl.flock(lock, fcntl.LOCK_EX)
         trainers = [
             subprocess.Popen(
@@ -67,14 +67,14 @@ def test_of_two_trainers_at_once_one_wins_and_the_other_says_so(
     assert pointer is not None
     assert f"{pointer.version} promoted" in won
     lost = {"v1": "v2", "v2": "v1"}[pointer.version]
-    assert f"{lost} is published but not promoted: another trainer or person promoted first" in told
+    assert f"{lost} is published but not promoted: another promotion happened" in told
     assert f"fraud-trainer models promote {lost}" in told
     assert "Traceback" not in told
     assert [p.version for p in store.history()] == [pointer.version]
 
 
 @pytest.mark.parametrize("kind", ["file", "s3"])
-def test_of_many_promotions_at_once_one_wins_and_the_others_are_users_errors(
+def test_of_many_promotions_at_once_one_wins_and_the_others_are_usage_errors(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     def open_store() -> ArtifactStore:
@@ -98,7 +98,7 @@ def test_of_many_promotions_at_once_one_wins_and_the_others_are_users_errors(
     with ThreadPoolExecutor(len(versions)) as pool:
         said = [text for text in pool.map(run, versions) if text is not None]
     assert len(said) == len(versions) - 1
-    assert all("another trainer or person promoted first" in text for text in said)
+    assert all("another promotion happened" in text for text in said)
     pointer = store.current()
     assert pointer is not None
     assert [p.version for p in store.history()] == ["v5", pointer.version]
@@ -112,7 +112,7 @@ def fill(store: FileStore) -> None:
     store.reject("v3", {"reason": "too many flagged", "host": "pod-7", "figures": {"psi": 3.5}})
 
 
-def test_rollback_goes_to_what_was_promoted_before_and_never_forth_again(
+def test_rollback_goes_to_the_previous_promotion_and_never_forward(
     store: FileStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(store)
@@ -120,7 +120,7 @@ def test_rollback_goes_to_what_was_promoted_before_and_never_forth_again(
     assert main(["models", "rollback"]) == 0
     assert "promoted v1 (rolled back from v4)" in capsys.readouterr().out
     assert main(["models", "rollback"]) == 1
-    assert "no version before v1 to roll back to" in capsys.readouterr().err
+    assert "cannot roll back from v1: every version promoted before it" in capsys.readouterr().err
 
 
 def test_rejected_version_is_shown_with_the_reason(
@@ -144,7 +144,7 @@ def test_rejected_version_is_promoted_only_by_force_and_then_serves(
     store: FileStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(store)
-    assert main(["models", "promote", "v3"]) == 1  # though the pointer is there already
+    assert main(["models", "promote", "v3"]) == 1  # although the pointer already names it
     said = capsys.readouterr().err
     assert "v3 was rejected by a scorer: too many flagged" in said
     assert "fraud-trainer models accept v3" in said
@@ -158,7 +158,7 @@ def test_accepting_lifts_the_rejection_for_good(
 ) -> None:
     fill(store)
     assert main(["models", "accept", "v3"]) == 0
-    assert "no longer rejected" in capsys.readouterr().out
+    assert "its rejection is lifted" in capsys.readouterr().out
     assert store.rejected() == {}
     assert store.accepted() == {"v3"}
     assert main(["models", "accept", "v3", "--json"]) == 0

@@ -1,4 +1,4 @@
-"""Where a run is reported: the Pushgateway's protocol, and MLflow that may not be there."""
+"""Reporting of runs: the Pushgateway's protocol, and MLflow, which may not be installed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ RUN = RunMeasures(
 
 
 class Gateway(ThreadingHTTPServer):
-    """Keeps what was pushed, by path; answers with ``status``."""
+    """Keeps pushed metrics by path; answers with ``status``."""
 
     def __init__(self, status: int) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -74,7 +74,7 @@ def test_metrics_are_pushed_under_the_trainers_job(gateway: Gateway) -> None:
     assert gateway.added == {}
 
 
-def test_failed_run_is_pushed_beside_the_last_good_ones_figures(
+def test_failed_run_keeps_the_metrics_of_the_last_good_run(
     gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{gateway.server_port}")
@@ -93,7 +93,7 @@ def test_a_failure_that_cannot_be_pushed_is_only_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         push_failure(f"http://user:hush-hush@127.0.0.1:{gateway.server_port}")
-    assert "the failure was not pushed" in caplog.text
+    assert "could not push the failure" in caplog.text
     assert "hush" not in caplog.text
 
 
@@ -103,7 +103,7 @@ def test_a_gateway_that_refuses_is_only_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         push_metrics(build_registry(RUN), f"http://user:hush-hush@127.0.0.1:{gateway.server_port}")
-    assert "metrics were not pushed" in caplog.text
+    assert "could not push metrics" in caplog.text
     assert "hush" not in caplog.text
 
 

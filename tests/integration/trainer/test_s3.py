@@ -1,4 +1,4 @@
-"""Training data in a bucket: streamed in ranges, and never a mixture of two objects."""
+"""Training data in a bucket: streamed in ranges, and never a mix of two objects."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ def test_an_object_replaced_while_it_is_read_is_an_error(
 
 
 @pytest.mark.parametrize("key", ["in/absent.csv", ""])
-def test_what_is_not_there_is_named(settings: StoreSettings, bucket: str, key: str) -> None:
+def test_missing_object_is_named(settings: StoreSettings, bucket: str, key: str) -> None:
     with pytest.raises(UsageError, match=f"s3://{bucket}/{key}"):
         s3.open_stream(f"s3://{bucket}/{key}", settings)

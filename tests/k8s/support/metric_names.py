@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from dashboard.feed.board import Board
 from dashboard.metrics import build_metrics
 from stream_scorer.drift.reference import read_reference
-from stream_scorer.model.serving.watcher import ReloadStatus
+from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled

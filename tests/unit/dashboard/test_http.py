@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.predicting import MAX_BODY_BYTES, MAX_ROWS
 from dashboard.web.tokens import make_token
-from stream_scorer.model.serving.watcher import FallBack
+from stream_scorer.model.serving.status import FallBack
 from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,

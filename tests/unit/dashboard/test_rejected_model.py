@@ -10,7 +10,8 @@ from fastapi.testclient import TestClient
 
 from dashboard.model_status import describe_model
 from stream_scorer.model.serving.cache import BundleCache
-from stream_scorer.model.serving.watcher import FallBack, ModelWatcher
+from stream_scorer.model.serving.status import FallBack
+from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.store.memory_store import MemoryStore
 from tests.support.dashboard_kit import StaticModel, make_app, tiny_bundle
 from tests.support.factories import publish

@@ -1,4 +1,4 @@
-"""Version, release notes and locks: what a release is made from."""
+"""Version, release notes and lock files: the inputs of a release."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _told(command: Callable[[list[str]], int]) -> int:
     ("name", "command"),
     [("stream-scorer", stream_scorer), ("fraud-trainer", trainer), ("fraud-dashboard", dashboard)],
 )
-def test_every_command_tells_the_installed_version(
+def test_every_command_prints_the_installed_version(
     name: str, command: Callable[[list[str]], int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert _told(command) == 0
@@ -94,7 +94,7 @@ def _git(folder: Path, *arguments: str) -> None:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> Path:
-    """Just enough of a source tree to ask for its version."""
+    """A minimal source tree that has a version."""
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     return tmp_path
@@ -104,7 +104,7 @@ def test_sources_without_history_can_be_installed_and_claim_no_release(sources: 
     assert Version(_version_of(sources)).is_devrelease
 
 
-def test_version_of_sources_without_history_can_be_told(sources: Path) -> None:
+def test_version_of_sources_without_history_can_be_set(sources: Path) -> None:
     told = {"SETUPTOOLS_SCM_PRETEND_VERSION_FOR_STREAM_SCORER": "7.8.9"}
     assert _version_of(sources, **told) == "7.8.9"
     assert _version_of(sources, SETUPTOOLS_SCM_PRETEND_VERSION="7.8.9") == "7.8.9"
@@ -165,7 +165,7 @@ def _locked(path: str) -> dict[str, Version]:
 
 
 def test_locks_satisfy_what_the_project_asks_for() -> None:
-    """A raised requirement without ``make lock`` fails here, not at a user's."""
+    """A raised requirement without ``make lock`` fails here, not in a user's installation."""
     project = PYPROJECT["project"]
     wanted = [*project["dependencies"], *PYPROJECT["build-system"]["requires"]]
     for extra in project["optional-dependencies"].values():

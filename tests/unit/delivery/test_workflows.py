@@ -1,4 +1,4 @@
-"""The workflows: pinned, of least rights, and calling what exists."""
+"""The workflows: actions are pinned, permissions are minimal, and every target exists."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_one_action_has_one_pin_everywhere() -> None:
 
 
 @every_workflow
-def test_rights_are_given_to_each_job_alone(path: Path) -> None:
+def test_permissions_are_granted_per_job(path: Path) -> None:
     assert _load(path)["permissions"] == {}
     for name, job in _jobs(path).items():
         assert "permissions" in job, name
@@ -84,7 +84,7 @@ def test_only_what_publishes_may_write() -> None:
 
 
 @every_workflow
-def test_nothing_runs_for_ever_or_twice_at_once(path: Path) -> None:
+def test_jobs_have_timeouts_and_do_not_run_twice_at_once(path: Path) -> None:
     assert "concurrency" in _load(path)
     for name, job in _jobs(path).items():
         assert "uses" in job or 0 < job["timeout-minutes"] <= 120, name
@@ -92,7 +92,7 @@ def test_nothing_runs_for_ever_or_twice_at_once(path: Path) -> None:
 
 @every_workflow
 def test_no_expression_is_pasted_into_a_script(path: Path) -> None:
-    """``${{ … }}`` there is how a branch's name becomes a command; the environment carries it."""
+    """``${{ … }}`` in a script could turn a branch's name into a command; use the environment."""
     for step in _steps(path):
         assert "${{" not in step.get("run", ""), step
 
@@ -106,7 +106,7 @@ def test_checkouts_leave_no_credentials_behind(path: Path) -> None:
 
 @every_workflow
 def test_secrets_and_tokens_are_given_to_single_steps(path: Path) -> None:
-    """In a job's environment every package that a step runs could read them."""
+    """In a job's environment, every package that any step runs could read them."""
     for holder in (_load(path), *_jobs(path).values()):
         for value in holder.get("env", {}).values():
             assert "secrets." not in str(value)

@@ -1,4 +1,4 @@
-"""Live scores by bin of the reference histogram of the version that scores."""
+"""Live scores by bin of the serving version's reference histogram."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def test_scores_are_counted_into_the_references_bins() -> None:
     assert shares[0] > shares[1] > shares[2]
 
 
-def test_another_version_begins_at_nothing_with_its_own_bins() -> None:
+def test_new_version_starts_with_empty_bins() -> None:
     bins = ScoreBins()
     bins.count("v1", reference_of(bundle_with("v1", [0.1, 0.5], [6, 3, 1])), np.array([0.2]))
     bins.count("v2", reference_of(bundle_with("v2", [0.3], [1, 1])), np.array([0.2, 0.4]))
     assert bins.figures() == ("v2", [1, 1], [0.5, 0.5])
 
 
-def test_batch_of_a_version_that_is_gone_counts_for_none() -> None:
+def test_batch_of_a_replaced_version_is_not_counted() -> None:
     bins = ScoreBins()
     bins.count("v1", None, np.array([0.2]))
     assert bins.figures() is None
@@ -71,14 +71,14 @@ def test_scrape_has_what_the_stability_index_needs() -> None:
     shares = [
         values[f'fraud_scorer_score_bin_expected{{bin="{n}",version="v1"}}'] for n in range(3)
     ]
-    # As the recording rules have it.
+    # As in the recording rules.
     actual = [(c + 0.5) / (sum(counts) + 1.5) for c in counts]
     psi = sum((a - e) * math.log(a / e) for a, e in zip(actual, shares, strict=True))
     assert psi == pytest.approx(stability_index(np.array([1, 2, 1]), np.array(shares)))
 
 
 @pytest.mark.parametrize("given", [None, 5, "yesterday", ""])
-def test_a_time_that_is_none_is_none(given: object) -> None:
+def test_invalid_creation_time_is_none(given: object) -> None:
     assert created_at({"created_at": given}) is None
 
 

@@ -1,4 +1,4 @@
-"""The features: what they mean, and that a row's features depend on that row alone."""
+"""The features: their values, and that a row's features depend only on that row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def same_bits(a: Any, b: Any) -> bool:
 
 
 def odd_rows() -> list[dict[str, Any]]:
-    """Rows that a decoder may well give: missing, empty, huge, of another script."""
+    """Unusual rows that a decoder may return: missing, empty, huge, non-Latin text."""
     return [
         make_transaction(1, 0.0, card1=-0.0, addr1=0.0),
         make_transaction(2, -0.0, card1=None, card4=None, ProductCD=None),
@@ -92,7 +92,7 @@ def test_codes_shares_and_means_equal_a_plain_recomputation() -> None:
 
 
 class PlainFeatures:
-    """The same definition once more, with dictionaries and exact sums."""
+    """An independent implementation of the definition, with dictionaries and exact sums."""
 
     def __init__(self, training: list[dict[str, Any]]) -> None:
         self.n = len(training)
@@ -191,7 +191,7 @@ def test_string_beyond_the_limit_is_never_a_level(length: int, code: int) -> Non
     assert feature(features, "card6", card6=level) == code
 
 
-def test_strings_that_share_a_beginning_are_told_apart() -> None:
+def test_strings_with_a_common_prefix_are_distinguished() -> None:
     levels = ["", "a", "aa", "a\0", "ab", "é", "e\u0301"]
     rows = [make_transaction(i, id_31=level) for i, level in enumerate(levels)]
     features = FeatureSet.fit(build_batch(rows), min_count=1)
@@ -200,7 +200,7 @@ def test_strings_that_share_a_beginning_are_told_apart() -> None:
     assert {features.level("id_31", code) for code in codes.values()} == set(levels)
 
 
-def test_level_gives_back_the_text_of_a_code_and_none_for_other_and_missing() -> None:
+def test_level_returns_the_text_of_a_code_and_none_for_other_and_missing() -> None:
     features = fitted()
     assert features.level("ProductCD", 0.0) == "W"
     assert features.level("ProductCD", -1.0) is None
@@ -310,7 +310,7 @@ def corruptions() -> dict[str, Any]:
 
 @pytest.mark.parametrize("what", list(corruptions()))
 def test_corrupt_state_is_a_value_error(what: str) -> None:
-    with pytest.raises(ValueError, match="not the state of a feature set"):
+    with pytest.raises(ValueError, match="not a valid state of a feature set"):
         FeatureSet.from_state(corruptions()[what])
 
 
@@ -320,7 +320,7 @@ def test_names_are_unique_and_start_with_the_columns() -> None:
 
 
 def test_small_whole_numbers_spread_over_a_hash_table() -> None:
-    """Their doubles differ in the high bits only: a weak hash puts all into a few slots."""
+    """Their doubles differ only in the high bits: a weak hash would put all into a few slots."""
     keys = np.arange(512, dtype=np.float64).view(np.uint64)
     zero = np.uint64(0)
     slots = {int(hash_bits(key, zero)) & 1023 for key in keys}
@@ -336,8 +336,8 @@ def test_batches_with_read_only_text_and_with_no_text_at_all() -> None:
     assert features.transform(plain)[0, NAMES.index("missing_count")] == 430
 
 
-def test_texts_of_every_length_are_told_apart_wherever_they_lie() -> None:
-    """Look-ups read eight bytes at once, which must not see what stands behind a string."""
+def test_texts_of_every_length_are_distinguished_at_any_offset() -> None:
+    """Look-ups read eight bytes at once, but must ignore the bytes after a string."""
     levels = ["abcdefghijklmnopqrstuvwxyz"[:k] for k in range(27)]
     levels += [level[:-1] + "#" for level in levels if level]
     rows = [make_transaction(i, card4=level) for i, level in enumerate(levels)]
@@ -345,7 +345,7 @@ def test_texts_of_every_length_are_told_apart_wherever_they_lie() -> None:
     column = NAMES.index("card4")
     codes = features.transform(build_batch(rows))[:, column]
     assert [features.level("card4", code) for code in codes] == levels
-    for row, code in zip(rows, codes, strict=True):  # alone: nothing stands behind it
+    for row, code in zip(rows, codes, strict=True):  # alone: no bytes follow it
         assert features.transform(build_batch([row]))[0, column] == code
     for level in levels:
         unseen = build_batch([make_transaction(card4=level + "!"), make_transaction(card4="!")])

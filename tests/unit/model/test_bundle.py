@@ -1,4 +1,4 @@
-"""The bundle: what was published loads, and nothing else does."""
+"""The bundle: only what was published loads."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def edited(edit: Callable[[Metadata], object], files: Files | None = None) -> Fi
 
 
 def with_file(name: str, content: bytes) -> Files:
-    """The files with another pickle, which the metadata vouches for."""
+    """The files with another pickle, whose digest is in the metadata."""
     digest = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}
     return edited(lambda m: m["files"].update({name: digest}), make_files() | {name: content})
 
@@ -61,7 +61,7 @@ def test_what_was_built_loads_and_scores_alike() -> None:
     assert np.array_equal(bundle.predictor.raw(matrix), LightGBMModel(draft.model_text).raw(matrix))
 
 
-def test_metadata_says_what_the_contract_promises() -> None:
+def test_metadata_has_the_documented_fields() -> None:
     metadata = json.loads(make_files("v7")["metadata.json"])
     assert metadata["version"] == "v7"
     files = make_files("v7")
@@ -88,7 +88,7 @@ def test_facts_add_to_the_thresholds_and_never_replace_them() -> None:
 
 
 @pytest.mark.parametrize("name", ["version", "golden", "files", "features"])
-def test_facts_must_not_name_what_the_bundle_says_itself(name: str) -> None:
+def test_facts_must_not_override_the_bundles_own_fields(name: str) -> None:
     _, rest = build_files(replace(make_draft(), facts={name: 1}))
     with pytest.raises(ValueError, match=name):
         rest("v1")
@@ -113,7 +113,7 @@ def test_flipped_bit_anywhere_in_the_metadata_is_refused_or_harmless(at: int, bi
         bundle = load_bundle(make_files() | {"metadata.json": bytes(content)}, "v1")
     except ArtifactError:
         return
-    # What is not checked (a metric, a name of a person) does not change a score either.
+    # Unchecked fields (a metric, a person's name) do not change a score either.
     matrix = bundle.features.transform(make_batch(20, 7))
     assert np.array_equal(bundle.predictor.raw(matrix), make_bundle().predictor.raw(matrix))
 
@@ -121,7 +121,7 @@ def test_flipped_bit_anywhere_in_the_metadata_is_refused_or_harmless(at: int, bi
 @pytest.mark.parametrize("name", ["model.pkl", "preprocessor.pkl", "metadata.json"])
 def test_missing_file_is_named(name: str) -> None:
     files = {k: v for k, v in make_files().items() if k != name}
-    with pytest.raises(ArtifactCorrupt, match=f"version v1 lacks {name}"):
+    with pytest.raises(ArtifactCorrupt, match=f"version v1 has no {name}"):
         load_bundle(files, "v1")
 
 
@@ -133,7 +133,7 @@ def test_file_replaced_by_something_else_is_corrupt(name: str, content: bytes) -
 
 
 def test_metadata_of_another_version_is_corrupt() -> None:
-    with pytest.raises(ArtifactCorrupt, match="not this version's"):
+    with pytest.raises(ArtifactCorrupt, match="belongs to another version"):
         load_bundle(make_files("v2"), "v1")
 
 
@@ -150,7 +150,7 @@ def test_pickles_of_another_version_are_corrupt() -> None:
         b'{"version": ' + b"9" * 5000 + b"}",
     ],
 )  # fmt: skip
-def test_metadata_that_is_no_object_is_corrupt(text: bytes) -> None:
+def test_metadata_that_is_not_an_object_is_corrupt(text: bytes) -> None:
     with pytest.raises(ArtifactCorrupt):
         load_bundle(make_files() | {"metadata.json": text}, "v1")
 
@@ -274,27 +274,27 @@ def test_malicious_pickle_is_inert(name: str, protocol: int, tmp_path: Path) -> 
         load_bundle(with_file(name, content), "v1")
     assert not trace.exists()
     pickle.loads(content)
-    assert trace.exists()  # so it would have worked
+    assert trace.exists()  # so the attack works with pickle
 
 
-def test_state_that_the_features_cannot_take_is_corrupt() -> None:
+def test_invalid_feature_state_is_corrupt() -> None:
     state = make_draft().features.state()
     broken: object
     for broken in ({}, None, [], state | {"rows": 0}, state | {"levels": {}}):
         content = pickle.dumps({"format": 1, "features": broken}, 5)
-        with pytest.raises(ArtifactCorrupt, match="not the state of a feature set"):
+        with pytest.raises(ArtifactCorrupt, match="not a valid state of a feature set"):
             load_bundle(with_file("preprocessor.pkl", content), "v1")
 
 
-def test_model_of_other_columns_is_incompatible() -> None:
+def test_model_with_other_columns_is_incompatible() -> None:
     text = make_draft().model_text.replace("TransactionAmt ", "Amount ", 1)
-    with pytest.raises(ArtifactIncompatible, match="name other columns"):
+    with pytest.raises(ArtifactIncompatible, match="different columns"):
         load_bundle(with_model(text), "v1")
 
 
 def test_model_whose_trees_are_fewer_fails_its_golden_rows() -> None:
     head, _, _ = make_draft().model_text.partition("\nTree=19")
-    with pytest.raises(ArtifactIncompatible, match="golden rows do not score"):
+    with pytest.raises(ArtifactIncompatible, match="golden rows do not get the scores"):
         load_bundle(with_model(head + "\nend of trees\n"), "v1")
 
 
@@ -306,7 +306,7 @@ def test_model_with_a_mangled_tree_is_corrupt() -> None:
 
 
 def other_draft(**params: Any) -> Draft:
-    """A draft of a model of another kind on the same features."""
+    """A draft of another kind of model on the same features."""
     draft, batch = make_draft(), make_batch(200)
     matrix = draft.features.transform(batch)
     label = (batch.numbers[:, 0] > np.median(batch.numbers[:, 0])).astype(int)
@@ -316,7 +316,7 @@ def other_draft(**params: Any) -> Draft:
     return replace(draft, model_text=lightgbm.train(options, data, 3).model_to_string())
 
 
-def test_model_that_the_compiled_loops_do_not_cover_is_served_by_lightgbm() -> None:
+def test_model_that_the_compiled_loops_do_not_support_is_served_by_lightgbm() -> None:
     draft = other_draft(boosting="rf", bagging_freq=1, bagging_fraction=0.5)
     model, rest = build_files(draft)
     bundle = load_bundle({"model.pkl": model, **rest("v1")}, "v1")
@@ -331,7 +331,7 @@ def test_model_that_the_compiled_loops_do_not_cover_is_served_by_lightgbm() -> N
         {"objective": "multiclass", "num_class": 2},
     ],
 )
-def test_model_whose_raw_score_is_no_log_odds_is_neither_built_nor_loaded(
+def test_model_whose_raw_score_is_not_log_odds_is_neither_built_nor_loaded(
     params: dict[str, Any],
 ) -> None:
     draft = other_draft(**params)
@@ -343,14 +343,16 @@ def test_model_whose_raw_score_is_no_log_odds_is_neither_built_nor_loaded(
 
 def test_model_that_cannot_give_reasons_is_incompatible() -> None:
     draft = other_draft(linear_tree=True)
-    with pytest.raises(ArtifactIncompatible, match="cannot be explained"):
+    with pytest.raises(ArtifactIncompatible, match="cannot explain"):
         build_files(draft)
-    with pytest.raises(ArtifactIncompatible, match="cannot be explained"):
+    with pytest.raises(ArtifactIncompatible, match="cannot explain"):
         load_bundle(with_model(draft.model_text), "v1")
 
 
 @pytest.mark.parametrize("thresholds", [(0.9, 0.5), (float("nan"), 0.9), (0.5, float("inf"))])
-def test_thresholds_no_loader_would_take_are_not_built(thresholds: tuple[float, float]) -> None:
+def test_thresholds_that_a_loader_would_refuse_are_not_built(
+    thresholds: tuple[float, float],
+) -> None:
     with pytest.raises(ValueError, match="thresholds"):
         build_files(replace(make_draft(), thresholds=Thresholds(*thresholds)))
 
@@ -360,7 +362,7 @@ Signed = Callable[[str], tuple[Files, tuple[bytes, ...]]]
 
 @pytest.fixture
 def signed(tmp_path: Path) -> Signed:
-    """Makes a version's files signed by a new key, and the key that trusts them."""
+    """A version's files signed with a new key, and the public key that trusts them."""
 
     def make(version: str) -> tuple[Files, tuple[bytes, ...]]:
         pair, path = generate_key_pair(), tmp_path / "key.pem"
@@ -380,7 +382,7 @@ def test_signed_bundle_loads_with_its_key_and_without_any(signed: Signed) -> Non
     assert load_bundle(files, "v1").version == "v1"
 
 
-def test_unsigned_or_wrongly_signed_bundle_is_refused_where_keys_are_set(signed: Signed) -> None:
+def test_unsigned_or_wrongly_signed_bundle_is_refused_if_keys_are_set(signed: Signed) -> None:
     files, keys = signed("v1")
     other = parse_trusted_keys(generate_key_pair().public_base64)
     flipped = bytes([files["metadata.json.sig"][0] ^ 1]) + files["metadata.json.sig"][1:]

@@ -1,4 +1,4 @@
-"""Artifacts made to harm: refused with a clear error, inert, and cheap in memory and time."""
+"""Malicious artifacts: refused with a clear error, inert, and cheap in memory and time."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PICKLES = ("model.pkl", "preprocessor.pkl")
 
 
 class Calls:
-    """Pickles into a call; that it never happens is what these tests are about."""
+    """Pickles into a call, which must never happen."""
 
     def __init__(self, function: Any, *arguments: object) -> None:
         self.call = (function, arguments)
@@ -95,7 +95,7 @@ ATTACKS: list[Any] = [
 
 
 def with_file(name: str, content: bytes) -> dict[str, bytes]:
-    """A version in which ``name`` is replaced and the digests say so, as its maker can."""
+    """A version in which ``name`` is replaced, with matching digests, as its author could do."""
     files = dict(make_files())
     metadata = json.loads(files["metadata.json"])
     metadata["files"][name]["sha256"] = hashlib.sha256(content).hexdigest()
@@ -140,7 +140,7 @@ def test_malicious_pickle_with_the_right_digest_is_inert(
     assert not proof.exists()
 
 
-def test_malicious_version_leaves_the_serving_one(tmp_path: Path) -> None:
+def test_malicious_version_does_not_replace_the_serving_one(tmp_path: Path) -> None:
     store = MemoryStore()
     publish(store)
     watcher = ModelWatcher(store, BundleCache(tmp_path / "cache"))
@@ -158,7 +158,7 @@ def test_malicious_version_leaves_the_serving_one(tmp_path: Path) -> None:
 
 
 def doubling(levels: int, opened: bytes, closed: bytes) -> bytes:
-    """Each level holds the one below twice: 2**levels values for who walks it."""
+    """Each level contains the one below twice: walking it visits 2**levels values."""
     body = opened + b"\x94"
     for level in range(levels):
         get = b"h" + bytes([level])
@@ -200,8 +200,8 @@ def test_memory_bomb_is_refused_and_bounded(bomb: bytes) -> None:
         pytest.param(doubling(30, b"]", b"}(K\x01%(get)bK\x02%(get)bu"), id="dicts"),
     ],
 )
-def test_what_unfolds_without_end_is_refused(bomb: bytes) -> None:
-    with cheap(megabytes=5), pytest.raises(ArtifactError, match="unfolds to more than"):
+def test_pickle_that_expands_without_bound_is_refused(bomb: bytes) -> None:
+    with cheap(megabytes=5), pytest.raises(ArtifactError, match="expands to more than"):
         load_pickle(bomb, {})
 
 
@@ -213,14 +213,14 @@ def with_text(change: Callable[[str], str]) -> dict[str, bytes]:
 
 
 def lengthened(text: str, name: str, more: str) -> str:
-    """The first list of that name with more values behind."""
+    """The first list of that name with more values appended."""
     start = text.index(f"\n{name}=") + 1
     end = text.index("\n", start)
     return text[:end] + more + text[end:]
 
 
 def test_model_of_more_features_than_the_matrix_has_is_refused() -> None:
-    """A split on one of them would read memory beyond the matrix."""
+    """A split on one of them would read beyond the matrix."""
     beyond = re.compile(r"(?m)^max_feature_idx=\d+$")
     refuse(with_text(lambda t: beyond.sub("max_feature_idx=2000000001", t)), "feature names")
     both = with_text(
@@ -228,21 +228,21 @@ def test_model_of_more_features_than_the_matrix_has_is_refused() -> None:
             "\nfeature_names=", "\nfeature_names=another ", 1
         )
     )
-    refuse(both, "name other columns")
+    refuse(both, "different columns")
 
 
-def test_sizes_that_lead_lightgbm_astray_are_not_looked_at() -> None:
+def test_sizes_that_would_mislead_lightgbm_are_ignored() -> None:
     sizes = re.compile(r"(?m)^tree_sizes=.*$")
     bundle = load_bundle(with_text(lambda t: sizes.sub("tree_sizes=99999999 5", t)), "v1")
     matrix = np.zeros((1, len(FEATURES)))
     assert np.array_equal(bundle.reference.raw(matrix), bundle.predictor.raw(matrix))
 
 
-def test_model_of_endless_values_is_refused_before_they_are_made() -> None:
-    """Each value costs some sixty bytes, and three of the text."""
+def test_model_with_too_many_values_is_refused_before_they_are_parsed() -> None:
+    """Each value costs about sixty bytes of memory, and three of text."""
     files = with_text(lambda t: lengthened(t, "leaf_value", " 12" * 4_000_000))
     with cheap(megabytes=80):
-        refuse(files, "differ in length")
+        refuse(files, "values, not")
 
 
 def with_state(**changes: object) -> dict[str, bytes]:
@@ -252,7 +252,7 @@ def with_state(**changes: object) -> dict[str, bytes]:
     return with_file("preprocessor.pkl", pickle.dumps(preprocessor, 5))
 
 
-def test_levels_that_all_columns_share_are_counted_for_each() -> None:
+def test_shared_levels_are_counted_for_each_column() -> None:
     long = {f"{i:05d}" + "a" * 4000: 100 for i in range(1000)}
     many = {f"{i}": 100 for i in range(40_000)}
     for levels, why in ((long, "characters"), (many, "levels and counts")):
@@ -261,24 +261,24 @@ def test_levels_that_all_columns_share_are_counted_for_each() -> None:
             refuse(files, why)
 
 
-def test_counts_that_all_tables_share_are_counted_for_each() -> None:
+def test_shared_counts_are_counted_for_each_table() -> None:
     values = [float(i) for i in range(120_000)]
     names = list(make_bundle().features.counts)
     with cheap(megabytes=30):
         refuse(with_state(counts=dict.fromkeys(names, [values] * 3)), "levels and counts")
 
 
-def test_what_is_shared_a_little_is_read() -> None:
+def test_moderately_shared_values_are_read() -> None:
     shared = {"levels": list(range(100))}
     value = [shared] * 1000
     assert load_pickle(pickle.dumps(value), {}) == value
-    with pytest.raises(ArtifactError, match="unfolds"):
+    with pytest.raises(ArtifactError, match="expands"):
         load_pickle(pickle.dumps(value), {}, PickleLimits(max_walk=50_000))
 
 
 def test_long_names_do_not_fill_the_log(tmp_path: Path) -> None:
     name = b"X" + struct.pack("<I", 5_000_000) + b"a" * 5_000_000
-    refuse(with_file("model.pkl", PROTO + name + name + b"\x93."), "which no bundle holds")
+    refuse(with_file("model.pkl", PROTO + name + name + b"\x93."), "which is not an allowed class")
     long = "x" * 1_000_000
     refuse(with_metadata(lambda m: m.update(format=long)))
     refuse(with_metadata(lambda m: m["files"]["model.pkl"].update(sha256=long)))
@@ -329,12 +329,12 @@ def test_json_up_to_the_limits_is_read() -> None:
         lambda g: g.update(scores=None),
     ],
 )
-def test_golden_rows_that_are_not_are_refused(change: Callable[[dict[str, Any]], object]) -> None:
+def test_invalid_golden_rows_are_refused(change: Callable[[dict[str, Any]], object]) -> None:
     refuse(with_metadata(lambda m: change(m["golden"])), "golden")
 
 
 @pytest.mark.parametrize("name", [*PICKLES, "metadata.json"])
-def test_every_cut_is_refused(name: str) -> None:
+def test_every_truncation_is_refused(name: str) -> None:
     files = dict(make_files())
     whole, chance = files[name], random.Random(5)
     for length in {0, 1, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(25))}:
@@ -342,7 +342,7 @@ def test_every_cut_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PICKLES)
-def test_every_cut_with_the_right_digest_is_refused_by_the_reader_itself(name: str) -> None:
+def test_every_truncation_with_a_valid_digest_is_refused_by_the_reader(name: str) -> None:
     whole, chance = make_files()[name], random.Random(6)
     for length in {0, 1, len(whole) - 1, *(chance.randrange(len(whole)) for _ in range(25))}:
         refuse(with_file(name, whole[:length]), "pickle")
@@ -357,7 +357,7 @@ def test_torn_version_of_two_publishers_is_refused() -> None:
 @pytest.mark.parametrize(
     ("name", "size"), [("metadata.json", 8 * 1024 * 1024), ("metadata.json.sig", 64 * 1024)]
 )
-def test_file_over_its_limit_is_refused_before_it_is_looked_at(name: str, size: int) -> None:
+def test_file_over_its_limit_is_refused_before_it_is_parsed(name: str, size: int) -> None:
     refuse(dict(make_files()) | {name: b" " * (size + 1)}, "the limit is")
 
 
@@ -380,7 +380,7 @@ def test_hostile_marker_rejects_and_does_not_stop_the_watcher(
 @pytest.mark.parametrize(
     "record", [b"[" * 60_000, b"{}", b'{"version": "../v1"}', b'{"version": "v1", "previous": 7}']
 )
-def test_hostile_history_is_left_out(tmp_path: Path, record: bytes) -> None:
+def test_hostile_history_is_ignored(tmp_path: Path, record: bytes) -> None:
     store = MemoryStore()
     publish(store)
     publish(store, seed=2)

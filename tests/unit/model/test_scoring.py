@@ -25,7 +25,7 @@ def everything_flagged() -> Bundle:
 
 
 def assert_same(a: Scores, b: Scores, rows: NDArray[np.int64]) -> None:
-    """``b`` has the rows of ``a`` in this order."""
+    """Check that ``b`` has the rows of ``a`` in this order."""
     assert np.array_equal(a.raw[rows], b.raw)
     assert np.array_equal(a.scores[rows], b.scores)
     assert np.array_equal(a.decisions[rows], b.decisions)
@@ -58,7 +58,7 @@ def test_decision_at_a_threshold_is_the_stricter_one() -> None:
     assert found.decisions.dtype == np.uint8
 
 
-def test_equal_thresholds_leave_no_review_and_one_above_every_score_leaves_no_block() -> None:
+def test_equal_thresholds_give_no_review_and_one_above_every_score_no_block() -> None:
     batch = make_batch(100, 5)
     middle = float(np.median(score(batch, make_bundle()).scores))
     assert set(score(batch, bundle_with(middle, middle)).decisions.tolist()) == {0, 2}
@@ -72,7 +72,7 @@ def test_exactly_the_flagged_rows_have_reasons() -> None:
     assert found.flagged.tolist() == [d != Decision.APPROVE for d in found.decisions.tolist()]
 
 
-def test_reasons_are_the_strongest_pushes_upward_first() -> None:
+def test_reasons_are_the_largest_positive_contributions_in_order() -> None:
     bundle, batch = everything_flagged(), make_batch(150, 5)
     contributions = bundle.predictor.contributions(bundle.features.transform(batch))
     found = score(batch, bundle)
@@ -104,7 +104,7 @@ def test_row_scores_alike_alone_among_others_and_in_any_order() -> None:
         assert_same(whole, score(batch.take(rows), bundle), rows)
 
 
-def test_no_rows_score_to_nothing() -> None:
+def test_no_rows_give_no_scores() -> None:
     found = score(build_batch([]), make_bundle())
     assert (len(found.scores), len(found.decisions), found.reasons) == (0, 0, {})
 
@@ -118,7 +118,7 @@ def test_shap_reasons_of_chosen_rows() -> None:
 
 
 def shown(name: str, **fields: Any) -> str | None:
-    """How a reason shows a feature of a transaction, whatever the model makes of it."""
+    """How a reason shows a feature of a transaction, whatever its contribution."""
     bundle = make_bundle()
     batch: TransactionBatch = build_batch([make_transaction(**fields)])
     pushing = replace(bundle, predictor=_Pushing(bundle.features.names.index(name)))
@@ -128,7 +128,7 @@ def shown(name: str, **fields: Any) -> str | None:
 
 
 class _Pushing:
-    """Gives one feature all the blame."""
+    """Attributes everything to one feature."""
 
     base = 0.0
 

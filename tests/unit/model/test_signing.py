@@ -89,12 +89,14 @@ def test_every_wrong_key_is_listed() -> None:
     with pytest.raises(SettingsError) as caught:
         parse_trusted_keys(f"{good},not base64!,{short}")
     first, second = str(caught.value).splitlines()
-    assert first.startswith("MODEL_TRUSTED_KEYS: key 2: not base64")
-    assert second.startswith("MODEL_TRUSTED_KEYS: key 3: 5 bytes instead of 32")
+    assert first.startswith("MODEL_TRUSTED_KEYS: key 2: not valid base64")
+    assert second.startswith(
+        "MODEL_TRUSTED_KEYS: key 3: a raw Ed25519 public key has 32 bytes, this has 5"
+    )
 
 
-def test_text_without_a_key_does_not_switch_the_check_off() -> None:
-    with pytest.raises(SettingsError, match="holds no key"):
+def test_text_without_a_key_does_not_disable_the_check() -> None:
+    with pytest.raises(SettingsError, match="contains no key"):
         parse_trusted_keys(" , ,")
 
 
@@ -103,10 +105,10 @@ def test_missing_key_file_is_a_settings_error(tmp_path: Path) -> None:
         load_signing_key(tmp_path / "none.pem")
 
 
-def test_file_that_is_no_key_is_not_quoted(tmp_path: Path) -> None:
+def test_file_that_is_not_a_key_is_not_quoted(tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_text("hunter2")
-    with pytest.raises(SettingsError, match="no private key in PEM") as caught:
+    with pytest.raises(SettingsError, match="not a PEM private key") as caught:
         load_signing_key(path)
     assert "hunter2" not in str(caught.value)
 
@@ -132,7 +134,7 @@ def test_key_of_another_kind_is_a_settings_error(tmp_path: Path) -> None:
             serialization.NoEncryption(),
         )
     )
-    with pytest.raises(SettingsError, match="not an Ed25519 one"):
+    with pytest.raises(SettingsError, match="not an Ed25519 key"):
         load_signing_key(path)
 
 

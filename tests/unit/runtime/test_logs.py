@@ -1,4 +1,4 @@
-"""Log lines: one JSON object a line with the promised fields, whatever is logged."""
+"""Log lines: one JSON object per line with the documented fields, whatever is logged."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVIL = 'a\nb\r"c"\\ {"level": "CRITICAL"} \x1b[31m \u2028 \ud800 ☃'
 
 
 class Lines:
-    """A logger whose lines are kept."""
+    """A logger that keeps its lines."""
 
     def __init__(self, formatter: logging.Formatter) -> None:
         self._stream = io.StringIO()
@@ -42,7 +42,7 @@ def lines() -> Lines:
     return Lines(JsonFormatter("stream-scorer"))
 
 
-def test_line_has_the_promised_fields(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_line_has_the_documented_fields(lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
     lines.log.info(
         "scored %d", 3, extra={"request_id": "r", "latency_ms": 1.5, "transaction_count": 3}
     )
@@ -72,7 +72,7 @@ def test_newlines_and_quotes_stay_within_their_line(lines: Lines) -> None:
     assert second["message"] == "next"
 
 
-def test_no_extra_replaces_a_promised_field(lines: Lines) -> None:
+def test_extra_does_not_replace_a_documented_field(lines: Lines) -> None:
     lines.log.warning("x", extra={"level": "DEBUG", "service": "s", "pod": "p", "timestamp": 0})
     (line,) = lines.json()
     assert line["level"] == "WARNING"
@@ -92,7 +92,7 @@ def test_exception_is_one_field_of_one_line(lines: Lines) -> None:
     assert line["message"] == "failed"
 
 
-def test_values_that_json_lacks_become_text(lines: Lines) -> None:
+def test_values_without_a_json_form_become_text(lines: Lines) -> None:
     loop: list[Any] = []
     loop.append(loop)
     for value in (float("nan"), float("inf"), np.float64(1), np.int64(3), {1}, b"x", loop):
@@ -127,7 +127,7 @@ def test_console_puts_the_traceback_below_the_line() -> None:
     assert lines.text()[-1] == "  ValueError: broken"
 
 
-def test_console_traceback_neither_begins_a_line_nor_steers_the_terminal() -> None:
+def test_console_traceback_neither_starts_a_line_nor_controls_the_terminal() -> None:
     lines = Lines(ConsoleFormatter("stream-scorer"))
     try:
         try:
@@ -148,7 +148,7 @@ def test_console_traceback_neither_begins_a_line_nor_steers_the_terminal() -> No
     assert not set(told) & set("\r\x1b\x85\u2028\u202e")
 
 
-def test_console_shows_what_turns_the_text_around_as_escapes() -> None:
+def test_console_escapes_direction_controls() -> None:
     lines = Lines(ConsoleFormatter("stream-scorer"))
     lines.log.info("got \u202eabc\u2028%s\u2029", "\u2066\u200f\ufeff", extra={"reason": "\u061c"})
     (line,) = lines.text()
@@ -158,7 +158,7 @@ def test_console_shows_what_turns_the_text_around_as_escapes() -> None:
 
 @pytest.fixture
 def root_logger() -> Iterator[logging.Logger]:
-    """The root logger, put back as it was."""
+    """The root logger, restored afterwards."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield root
@@ -168,7 +168,7 @@ def root_logger() -> Iterator[logging.Logger]:
 @pytest.mark.parametrize(
     ("chosen", "formatter"), [("json", JsonFormatter), ("console", ConsoleFormatter)]
 )
-def test_configured_format_and_level_hold_for_every_logger(
+def test_configured_format_and_level_apply_to_every_logger(
     root_logger: logging.Logger,
     capsys: pytest.CaptureFixture[str],
     chosen: str,
@@ -185,7 +185,7 @@ def test_configured_format_and_level_hold_for_every_logger(
     assert "shown" in captured.err
 
 
-def test_libraries_do_not_chatter(root_logger: logging.Logger) -> None:
+def test_libraries_log_only_warnings(root_logger: logging.Logger) -> None:
     configure_logging("stream-scorer", LogSettings.model_validate({"log_level": "DEBUG"}))
     assert not logging.getLogger("botocore.parsers").isEnabledFor(logging.INFO)
     assert not logging.getLogger("numba.core").isEnabledFor(logging.DEBUG)

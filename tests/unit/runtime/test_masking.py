@@ -1,4 +1,4 @@
-"""Credentials in an address: refused in settings, and masked wherever an address is told."""
+"""Credentials in an address: refused in settings, and masked wherever an address is shown."""
 
 from __future__ import annotations
 
@@ -45,12 +45,12 @@ WITH_SECRET = [
         ("", ""),
     ],
 )
-def test_what_stands_before_the_host_is_masked(text: str, masked: str) -> None:
+def test_everything_before_the_host_is_masked(text: str, masked: str) -> None:
     assert mask_userinfo(text) == masked
 
 
 @pytest.mark.parametrize("text", ["//" * 500_000 + "@", "a" * 1_000_000 + "@ ", "@" * 1_000_000])
-def test_masking_takes_time_in_proportion_to_the_text(text: str) -> None:
+def test_masking_time_is_proportional_to_the_text(text: str) -> None:
     started = time.process_time()
     mask_userinfo(text)
     assert time.process_time() - started < 1
@@ -65,7 +65,7 @@ def test_address_with_credentials_is_refused_and_not_shown(
     with pytest.raises(SettingsError) as caught:
         load_settings(settings, {name: value})
     (line,) = str(caught.value).splitlines()
-    assert line.startswith(f"{name.upper()}=****: an address takes no user and password")
+    assert line.startswith(f"{name.upper()}=****: an address must not contain credentials")
     assert SECRET not in line
     assert ("AWS_SECRET_ACCESS_KEY" in line) != ("BASIC_AUTH_USER_INFO" in line)
 
@@ -78,13 +78,13 @@ def test_store_uri_with_credentials_is_refused_and_not_shown(uri: str) -> None:
 
 
 @pytest.mark.parametrize("uri", ["s3://bucket/team@site", "file:///home/me@work/store"])
-def test_at_sign_in_a_path_is_no_user(uri: str) -> None:
+def test_at_sign_in_a_path_is_allowed(uri: str) -> None:
     assert store_settings(model_store_uri=uri).store_uri == uri
 
 
 @pytest.fixture
 def endpoint_of_boto3(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An endpoint that only boto3 itself reads."""
+    """An endpoint from a variable that only boto3 reads."""
     for name in ("AWS_ENDPOINT_URL_S3", "AWS_PROFILE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
@@ -112,7 +112,7 @@ def test_unreachable_store_is_named_without_its_credentials(
     assert SECRET not in str(unread.value)
 
 
-def test_endpoint_that_is_no_address_is_named_without_its_credentials(
+def test_invalid_endpoint_is_named_without_its_credentials(
     endpoint_of_boto3: pytest.MonkeyPatch,
 ) -> None:
     endpoint_of_boto3.setenv("AWS_ENDPOINT_URL", f"user:{SECRET}@bad url")
@@ -123,7 +123,7 @@ def test_endpoint_that_is_no_address_is_named_without_its_credentials(
 
 def test_registry_is_named_without_its_credentials() -> None:
     for url in (f"ftp://user:{SECRET}@host", f"user:{SECRET}@host"):
-        # No setting lets these in.
+        # The settings refuse these addresses.
         settings = RegistrySettings.model_construct(
             schema_registry_url=url, schema_registry_basic_auth_user_info=None
         )

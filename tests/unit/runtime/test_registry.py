@@ -1,4 +1,4 @@
-"""The registry's resolver, as far as no registry is asked."""
+"""The registry's resolver, without requests to a registry."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_without_a_registry_only_local_schemas_are_known() -> None:
 
 
 @pytest.mark.parametrize("schema_id", [-1, 2**31, 2**32 - 1])
-def test_id_that_no_registry_gives_is_unknown_without_asking(schema_id: int) -> None:
+def test_invalid_id_is_unknown_without_a_request(schema_id: int) -> None:
     with using_resolver(settings(NOBODY)) as resolver, pytest.raises(UnknownSchema):
         resolver.by_id(schema_id)
 
@@ -41,6 +41,6 @@ def test_fingerprints_are_local_with_a_registry_too() -> None:
 
 
 @pytest.mark.parametrize("url", ["registry:8081", "ftp://registry"])
-def test_url_that_is_none_is_a_wrong_setting(url: str) -> None:
+def test_invalid_url_is_a_settings_error(url: str) -> None:
     with pytest.raises(SettingsError, match="SCHEMA_REGISTRY_URL"):
         RegistryResolver(settings(url))

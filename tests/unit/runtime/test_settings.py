@@ -72,7 +72,7 @@ DEFAULTS = {
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    """An environment without any of our variables."""
+    """An environment without this project's variables."""
     for name in (*CONTRACT, *(field.upper() for field in ScorerSettings.model_fields)):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
@@ -88,7 +88,7 @@ def faults(environment: pytest.MonkeyPatch, **variables: str) -> list[str]:
     return str(caught.value).splitlines()
 
 
-def test_defaults_are_the_promised_ones() -> None:
+def test_defaults_are_the_documented_ones() -> None:
     settings = load_settings(ScorerSettings)
     assert {name: getattr(settings, name.lower()) for name in DEFAULTS} == DEFAULTS
 
@@ -136,7 +136,7 @@ def test_every_fault_is_listed_at_once(environment: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     "value", ["localhost", "localhost:", ":9092", "a:1,b", "a:0", "a:65536", "a:x", "a:1,,b:2"]
 )
-def test_bootstrap_servers_that_are_none(environment: pytest.MonkeyPatch, value: str) -> None:
+def test_invalid_bootstrap_servers_are_refused(environment: pytest.MonkeyPatch, value: str) -> None:
     (line,) = faults(environment, KAFKA_BOOTSTRAP_SERVERS=value)
     assert "is not host:port" in line
 
@@ -144,18 +144,18 @@ def test_bootstrap_servers_that_are_none(environment: pytest.MonkeyPatch, value:
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
-        ({"INPUT_TOPIC": "a", "OUTPUT_TOPIC": "a"}, ["OUTPUT_TOPIC='a': INPUT_TOPIC is the same"]),
-        ({"INPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': INPUT_TOPIC is the same"]),
-        ({"OUTPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': OUTPUT_TOPIC is the same"]),
-        ({"LABELS_TOPIC": "transactions"}, ["LABELS_TOPIC='transactions': INPUT_TOPIC is the"]),
-        ({"INPUT_TOPIC": "fraud-scores"}, ["OUTPUT_TOPIC='fraud-scores': INPUT_TOPIC is the"]),
+        ({"INPUT_TOPIC": "a", "OUTPUT_TOPIC": "a"}, ["OUTPUT_TOPIC='a': INPUT_TOPIC has the same"]),
+        ({"INPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': INPUT_TOPIC has the same"]),
+        ({"OUTPUT_TOPIC": "a", "DLQ_TOPIC": "a"}, ["DLQ_TOPIC='a': OUTPUT_TOPIC has the same"]),
+        ({"LABELS_TOPIC": "transactions"}, ["LABELS_TOPIC='transactions': INPUT_TOPIC has the"]),
+        ({"INPUT_TOPIC": "fraud-scores"}, ["OUTPUT_TOPIC='fraud-scores': INPUT_TOPIC has the"]),
         (
             {"OUTPUT_TOPIC": "transactions", "DLQ_TOPIC": "transactions"},
             ["OUTPUT_TOPIC='transactions': INPUT_", "DLQ_TOPIC='transactions': INPUT_"],
         ),
     ],
 )
-def test_topic_that_would_serve_twice_is_refused_with_both_names(
+def test_topic_used_twice_is_refused_with_both_names(
     environment: pytest.MonkeyPatch, variables: dict[str, str], expected: list[str]
 ) -> None:
     found = faults(environment, **variables)
@@ -171,12 +171,12 @@ def test_topics_may_be_named_like_other_settings(environment: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("value", ["a:1", "a:1,b:2", "a:1, b:2", "[::1]:9092", "k-0.k.ns.svc:9092"])
-def test_bootstrap_servers_that_are_some(environment: pytest.MonkeyPatch, value: str) -> None:
+def test_valid_bootstrap_servers_are_accepted(environment: pytest.MonkeyPatch, value: str) -> None:
     environment.setenv("KAFKA_BOOTSTRAP_SERVERS", value)
     assert load_settings(KafkaSettings).kafka_bootstrap_servers == value
 
 
-def test_sasl_needs_its_three_parts_unless_a_file_brings_them(
+def test_sasl_needs_its_three_settings_unless_a_file_has_them(
     environment: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     found = faults(environment, KAFKA_SECURITY_PROTOCOL="SASL_PLAINTEXT")
@@ -186,7 +186,7 @@ def test_sasl_needs_its_three_parts_unless_a_file_brings_them(
         "KAFKA_SASL_PASSWORD",
     ]
     (line,) = faults(environment, KAFKA_SASL_MECHANISM="PLAIN", KAFKA_SASL_USERNAME="me")
-    assert "KAFKA_SASL_PASSWORD: KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT needs it" in line
+    assert "KAFKA_SASL_PASSWORD: required with KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT" in line
     file = tmp_path / "client.properties"
     file.write_text("sasl.oauthbearer.config=x\n")
     environment.setenv("KAFKA_CONFIG_FILE", str(file))
@@ -275,7 +275,7 @@ def test_properties_file_is_read_and_wins_over_our_defaults(tmp_path: Path) -> N
     assert config["ssl.cipher.suites"] == "a=b"
 
 
-def test_line_that_is_no_property_is_named(tmp_path: Path) -> None:
+def test_line_that_is_not_a_property_is_named(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"client\.properties:2: expected key=value"):
         client_config(config_file(tmp_path, "a=b\nhello\n"))
 
@@ -324,7 +324,7 @@ def test_property_that_the_client_does_not_know_is_a_users_mistake(tmp_path: Pat
         "session.timeout.ms=400000",
     ],
 )
-def test_properties_of_members_are_not_for_consumers_that_join_no_group(
+def test_member_properties_do_not_apply_to_consumers_without_a_group(
     tmp_path: Path, line: str
 ) -> None:
     open_consumer(config_file(tmp_path, line), "group").close()
@@ -342,7 +342,7 @@ def test_properties_of_members_are_not_for_consumers_that_join_no_group(
         "session.timeout.ms",
     ],
 )
-def test_properties_of_members_stay_with_the_scorer(tmp_path: Path, name: str) -> None:
+def test_member_properties_apply_only_to_the_scorer(tmp_path: Path, name: str) -> None:
     settings = config_file(tmp_path, f"{name}=x\nfetch.min.bytes=2\n")
     assert consumer_config(settings, "group")[name] == "x"
     config = reader_config(settings, "group")

@@ -1,4 +1,4 @@
-"""Traces: spans with links when they are asked for, and nothing at all when not."""
+"""Traces: spans with links if enabled, nothing otherwise."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 class Traced:
-    """A tracing whose spans are kept."""
+    """Tracing that keeps its spans."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -86,7 +86,7 @@ def test_links_are_bounded(traced: Traced) -> None:
         f"00-{TRACE.upper()}-{SPAN}-01".encode(),
     ],
 )
-def test_what_is_no_trace_context_gives_no_link(traced: Traced, value: bytes | None) -> None:
+def test_invalid_trace_context_gives_no_link(traced: Traced, value: bytes | None) -> None:
     traced.tracing.batch("t", [[("traceparent", value)]], 0.1, {})
     (span,) = traced.spans()
     assert not span.links
@@ -112,7 +112,7 @@ def test_request_of_a_trace_that_is_not_sampled_is_not_exported(traced: Traced) 
     assert traced.spans() == []
 
 
-def test_without_an_endpoint_there_is_none() -> None:
+def test_without_an_endpoint_there_is_no_tracing() -> None:
     assert open_tracing("stream-scorer", None) is None
     assert open_tracing("stream-scorer", "") is None
 
@@ -121,11 +121,11 @@ def test_without_an_endpoint_there_is_none() -> None:
     ("process", "unwanted"),
     [
         ("stream_scorer.process.scorer", "opentelemetry"),
-        # FastAPI imports the API by itself.
+        # FastAPI itself imports the API.
         ("dashboard.app", ("opentelemetry.sdk", "opentelemetry.exporter")),
     ],
 )
-def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(
+def test_without_an_endpoint_opentelemetry_is_not_imported(
     process: str, unwanted: str | tuple[str, ...]
 ) -> None:
     code = (
@@ -140,7 +140,7 @@ def test_without_an_endpoint_nothing_of_opentelemetry_is_imported(
     assert done.stdout.strip() == "[]"
 
 
-def test_endpoint_without_the_extra_is_said_once_and_no_error(
+def test_endpoint_without_the_extra_logs_one_warning_and_no_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     name = "opentelemetry.exporter.otlp.proto.http.trace_exporter"
@@ -150,7 +150,7 @@ def test_endpoint_without_the_extra_is_said_once_and_no_error(
 
 
 class Deaf(InMemorySpanExporter):
-    """An exporter whose collector takes the connection and answers nothing."""
+    """An exporter whose collector accepts the connection and never answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -163,13 +163,13 @@ class Deaf(InMemorySpanExporter):
         return super().export(spans)
 
 
-def test_collector_that_does_not_answer_costs_the_end_no_more_than_its_share(
+def test_close_does_not_wait_longer_than_its_limit_for_a_collector(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tracing, "_CLOSE_SECONDS", 0.1)
     exporter = Deaf()
     traces = Tracing("stream-scorer", exporter)
     traces.batch("transactions", [None], 0.1, {})
-    traces.close()  # returns, though the collector has not answered until now
+    traces.close()  # returns although the collector has not answered
     assert exporter.is_asked.wait(60)
     exporter.answers.set()

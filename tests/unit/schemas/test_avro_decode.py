@@ -1,4 +1,4 @@
-"""Avro to columns: equal to the reference decoder, and unmoved by broken bytes."""
+"""Avro to columns: equal to the reference decoder, and robust against damaged bytes."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def decode(values: list[bytes | None]) -> Decoded:
 
 
 def fault(value: bytes | None) -> Rejection:
-    """The rejection of a record that stands between two good ones."""
+    """The rejection of a record between two valid ones."""
     good = encode_transactions(make_batch(2))
     decoded = decode([good[0], value, good[1]])
     assert decoded.kept.tolist() == [0, 2]
@@ -122,7 +122,7 @@ def test_nested_writer_gives_the_same_rows() -> None:
 
 
 def mutations(body: bytes, seed: int, count: int) -> list[bytes]:
-    """Bodies with one to four bytes flipped, put in or left out."""
+    """Bodies with one to four bytes flipped, inserted or removed."""
     rng = np.random.default_rng(seed)
     out = []
     for _ in range(count):
@@ -150,7 +150,7 @@ def by_reference(body: bytes, schema: Any) -> dict[str, Any] | None:
 
 
 def check_neighbours(decoded: Decoded, n: int) -> set[int]:
-    """Good records stand at the odd indices; the kept even ones are given back."""
+    """Checks the valid records at odd indices; returns the even indices that were kept."""
     refused = {r.index for r in decoded.rejections}
     assert len(refused) == len(decoded.rejections)
     kept = decoded.kept.tolist()
@@ -162,9 +162,7 @@ def check_neighbours(decoded: Decoded, n: int) -> set[int]:
 
 
 @pytest.mark.parametrize(("schema_id", "count"), [(1, 1500), (2, 300), (3, 1500)])
-def test_mutated_records_never_raise_nor_disturb_their_neighbours(
-    schema_id: int, count: int
-) -> None:
+def test_mutated_records_never_raise_and_do_not_affect_others(schema_id: int, count: int) -> None:
     schema = RESOLVER.ids[schema_id]
     row = SMALL_ROW if schema_id == 3 else make_batch(1).row(0) | {"lines": ["one", "two"]}
     mutated = mutations(write_body(schema, row), schema_id, count)
@@ -217,7 +215,7 @@ def small(**parts: bytes) -> bytes:
     return confluent(3, b"".join((fields | parts).values()))
 
 
-def test_the_record_the_next_tests_break_is_good() -> None:
+def test_record_broken_by_the_next_tests_is_valid() -> None:
     assert small() == confluent(3, write_body(SMALL, SMALL_ROW))
 
 
@@ -271,7 +269,7 @@ def test_integers_of_ten_bytes_are_read() -> None:
     assert (low, high) == (-(2**63), 2**63 - 1)
 
 
-def test_strings_that_are_skipped_may_hold_anything() -> None:
+def test_skipped_strings_may_contain_anything() -> None:
     schema = {**SMALL, "fields": [*SMALL["fields"], {"name": "note", "type": "string"}]}
     value = confluent(9, small()[5:] + b"\x04\xff\xff")
     decoded = TransactionDecoder(FixedResolver({9: schema})).decode([value], [None])
@@ -297,11 +295,11 @@ def test_nan_of_any_payload_is_missing() -> None:
         (confluent(99, b"x"), Stage.SCHEMA, "schema id 99"),
         (b"\xc3\x01" + bytes(8) + b"x", Stage.SCHEMA, "schema fingerprint 0000000000000000"),
         (confluent(1, b""), Stage.DECODE, "ends inside TransactionID"),
-        (confluent(2, b""), Stage.DECODE, "not readable by its schema: EOFError"),
+        (confluent(2, b""), Stage.DECODE, "cannot be read with its schema: EOFError"),
         (b"[]", Stage.DECODE, "expected a JSON object"),
     ],
 )
-def test_record_that_is_no_transaction_is_refused(
+def test_record_that_is_not_a_transaction_is_refused(
     value: bytes | None, stage: Stage, reason: str
 ) -> None:
     rejection = fault(value)
@@ -326,27 +324,27 @@ def test_every_kind_of_bad_record_at_once() -> None:
 
 
 def swapped(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema with every union the other way round, as some producers write theirs."""
-    turned = [
+    """The schema with every union reversed, as some producers write it."""
+    reversed_unions = [
         {**f, "type": f["type"][::-1] if isinstance(f["type"], list) else f["type"]}
         for f in schema["fields"]
     ]
-    return {**schema, "fields": turned}
+    return {**schema, "fields": reversed_unions}
 
 
 def test_unions_with_null_last_give_the_same_rows() -> None:
-    turned, batch = swapped(SCHEMA), make_batch(20)
-    bodies = [write_body(turned, batch.row(i)) for i in range(20)]
-    decoder = TransactionDecoder(FixedResolver({4: turned}))
+    reversed_unions, batch = swapped(SCHEMA), make_batch(20)
+    bodies = [write_body(reversed_unions, batch.row(i)) for i in range(20)]
+    decoder = TransactionDecoder(FixedResolver({4: reversed_unions}))
     decoded = decoder.decode([confluent(4, body) for body in bodies], [None] * 20)
     assert not decoded.rejections
     assert same(decoded.batch, batch)
 
 
 @pytest.mark.parametrize("length", [0, 1, 62, 63, 64, 65, 127, 8191, 8192])
-@pytest.mark.parametrize("letter", ["x", "é"])
-def test_strings_of_any_length_stand_among_short_ones(length: int, letter: str) -> None:
-    row = make_transaction(card4="visa", id_30=letter * length, id_31="chrome", V5=1.5)
+@pytest.mark.parametrize("char", ["x", "é"])
+def test_strings_of_any_length_stand_among_short_ones(length: int, char: str) -> None:
+    row = make_transaction(card4="visa", id_30=char * length, id_31="chrome", V5=1.5)
     decoded = decode([confluent(1, write_body(SCHEMA, row))] * 2)
     assert not decoded.rejections
     assert same(decoded.batch, build_batch([row, row]))
@@ -354,7 +352,7 @@ def test_strings_of_any_length_stand_among_short_ones(length: int, letter: str) 
 
 def test_fields_the_writer_lacks_are_missing_whatever_was_in_memory() -> None:
     full = make_batch(50)
-    for _ in range(3):  # memory of an earlier batch is likely to be taken again
+    for _ in range(3):  # the memory of an earlier batch is likely to be reused
         assert same(decode(list(encode_transactions(full, 1))).batch, full)
         decoded = decode([small()] * 50)
         expected = {f["name"]: SMALL_ROW[f["name"]] for f in SMALL["fields"][:6]}
@@ -397,7 +395,7 @@ def test_framings_may_be_mixed_among_many_records() -> None:
     assert decoded.batch.ids[decoded.kept == 30].tolist() == [5]
 
 
-def test_resolver_is_asked_once_for_records_of_one_writer() -> None:
+def test_resolver_is_called_once_for_records_of_one_writer() -> None:
     asked: list[int] = []
 
     class Counting(FixedResolver):
@@ -424,20 +422,20 @@ def test_header_that_names_the_schema_wins_over_the_first_bytes() -> None:
     assert same(decoded.batch, batch)
 
 
-def test_nothing_in_nothing_out() -> None:
+def test_no_records_give_an_empty_batch() -> None:
     decoded = decode([])
     assert (len(decoded.batch), decoded.kept.tolist(), decoded.rejections) == (0, [], [])
 
 
 class Copy(dict[str, Any]):
-    """A dictionary that can be watched."""
+    """A dictionary that allows weak references."""
 
 
-def test_resolver_that_copies_schemas_costs_neither_truth_nor_endless_memory() -> None:
+def test_resolver_that_copies_schemas_gives_correct_rows_in_bounded_memory() -> None:
     watched: list[weakref.ref[Copy]] = []
 
     class CopyingResolver(FixedResolver):
-        """A new copy of a schema each time, unlike what resolvers promise."""
+        """Returns a new copy of a schema each time, which resolvers must not do."""
 
         def by_guid(self, guid: bytes) -> object:
             copy = Copy(self.guids[guid])
@@ -454,6 +452,6 @@ def test_resolver_that_copies_schemas_costs_neither_truth_nor_endless_memory() -
     assert sum(ref() is not None for ref in watched) == 400
 
 
-def test_local_schemas_know_no_ids() -> None:
+def test_local_schemas_have_no_ids() -> None:
     decoded = TransactionDecoder(LocalSchemas()).decode([confluent(1, b"")], [None])
     assert "no schema registry is configured" in decoded.rejections[0].reason

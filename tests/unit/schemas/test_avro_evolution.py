@@ -1,4 +1,4 @@
-"""Writers whose schema is not ours: resolved by the Avro rules, or refused with a reason."""
+"""Writers with other schemas: resolved by the Avro rules, or refused with a reason."""
 
 from __future__ import annotations
 
@@ -225,7 +225,7 @@ def test_logical_types_and_wrong_defaults_of_the_writer_do_not_matter() -> None:
         ("card4", "double", Stage.DECODE, "card4 has a type that cannot be read as ours"),
     ],
 )
-def test_branch_that_is_not_readable_is_a_fault_of_its_record(
+def test_unreadable_branch_rejects_only_its_record(
     name: str, branch: str, stage: Stage, reason: str, nested: bool
 ) -> None:
     types = {"TransactionAmt": "double", "TransactionID": "long", "card1": "double"}
@@ -239,7 +239,7 @@ def test_branch_that_is_not_readable_is_a_fault_of_its_record(
     assert decoded.kept.tolist() == [0, 2]
     (rejection,) = decoded.rejections
     assert rejection.index == 1
-    if not nested:  # the reference has words of its own
+    if not nested:  # the reference has its own messages
         assert (rejection.stage, rejection.reason, rejection.field) == (stage, reason, name)
 
 
@@ -264,7 +264,7 @@ def fixed(size: object) -> dict[str, Any]:
 
 
 def doubling(levels: int, leaf: str = "null") -> dict[str, Any]:
-    """Each record holds the one before twice: 2**levels values."""
+    """Each record contains the previous one twice: 2**levels values."""
     found: dict[str, Any] = {"type": "record", "name": "D0", "fields": [plain("a", leaf)]}
     for level in range(1, levels + 1):
         twice = [plain("a", found), plain("b", f"D{level - 1}")]
@@ -311,25 +311,34 @@ CHAIN: Final = [
         (writer({"name": "x"}), "the writer's schema is not valid"),
         ({"type": "record", "fields": []}, "the writer's schema is not valid"),
         (17, "the writer's schema is not valid"),
-        (writer(x=NODE), "is recursive: Node holds itself"),
-        (writer(x=["null", "Payment"]), "is recursive: Payment holds itself"),
-        (writer(x={"type": "map", "values": NODE}), "is recursive: Node holds itself"),
-        (writer(x={"type": "array", "items": "null"}), "an array of items without bytes"),
-        (writer(x={"type": "array", "items": EMPTY}), "an array of items without bytes"),
-        (writer(y=EMPTY, x={"type": "array", "items": "Empty"}), "an array of items without bytes"),
+        (writer(x=NODE), "is recursive: Node contains itself"),
+        (writer(x=["null", "Payment"]), "is recursive: Payment contains itself"),
+        (writer(x={"type": "map", "values": NODE}), "is recursive: Node contains itself"),
+        (writer(x={"type": "array", "items": "null"}), "an array whose items have too few bytes"),
+        (writer(x={"type": "array", "items": EMPTY}), "an array whose items have too few bytes"),
+        (
+            writer(y=EMPTY, x={"type": "array", "items": "Empty"}),
+            "an array whose items have too few bytes",
+        ),
         (
             writer(x={"type": "array", "items": {"type": "fixed", "name": "F", "size": 0}}),
-            "an array of items without bytes",
+            "an array whose items have too few bytes",
         ),
-        (writer(x={"type": "array", "items": THIN}), "an array of items without bytes for their"),
-        (writer(x={"type": "map", "values": THIN}), "a map of items without bytes for their"),
-        (writer(x=doubling(40)), "unfolds to more than 10000 values"),
-        (writer(x=doubling(40, "long")), "unfolds to more than 10000 values"),
-        (writer(x={"type": "array", "items": doubling(40)}), "unfolds to more than 10000 values"),
-        (writer(x=["null", doubling(40)]), "unfolds to more than 10000 values"),
-        ({**writer(), "fields": writer()["fields"] + WIDE}, "unfolds to more than 10000 values"),
+        (
+            writer(x={"type": "array", "items": THIN}),
+            "an array whose items have too few bytes for their",
+        ),
+        (
+            writer(x={"type": "map", "values": THIN}),
+            "a map whose items have too few bytes for their",
+        ),
+        (writer(x=doubling(40)), "expands to more than 10000 values"),
+        (writer(x=doubling(40, "long")), "expands to more than 10000 values"),
+        (writer(x={"type": "array", "items": doubling(40)}), "expands to more than 10000 values"),
+        (writer(x=["null", doubling(40)]), "expands to more than 10000 values"),
+        ({**writer(), "fields": writer()["fields"] + WIDE}, "expands to more than 10000 values"),
         ({**writer(), "fields": writer()["fields"] + CHAIN}, "nests deeper than 200"),
-        (writer(x=ERROR), "is recursive: Problem holds itself"),
+        (writer(x=ERROR), "is recursive: Problem contains itself"),
         (writer(x=fixed(-1)), "a fixed of -1 bytes"),
         (writer(x=fixed(-4_000_000_000_000), y="long"), "a fixed of -4000000000000 bytes"),
         (writer(x=fixed(2**63 - 1), y="long"), "a fixed of 9223372036854775807 bytes"),
@@ -353,7 +362,7 @@ def test_writer_that_cannot_be_read_is_refused_by_schema(schema: Any, reason: st
         assert reason in rejection.reason
 
 
-def test_writer_of_wide_and_deep_records_within_reason_is_read() -> None:
+def test_writer_of_wide_and_deep_records_within_limits_is_read() -> None:
     option = {"type": "record", "name": "Wide", "fields": [plain(f"a{i}", ["null", "string"])
                                                            for i in range(300)]}  # fmt: skip
     schema = writer(
@@ -384,7 +393,7 @@ def nested(value: Any, levels: int) -> Any:
     return value
 
 
-def test_plan_of_a_writer_is_made_once_even_when_it_is_a_refusal(
+def test_plan_of_a_writer_is_built_once_even_if_it_is_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     planned: list[Any] = []
@@ -425,7 +434,7 @@ RECORDS: Final[dict[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("contract", list(RECORDS))
-def test_reader_of_today_reads_the_writer_of_tomorrow(contract: str) -> None:
+def test_current_reader_reads_a_newer_writer(contract: str) -> None:
     own = load_schema(contract)
     later = {**own, "fields": [NEW, *reversed(own["fields"])]}
     value = confluent(1, write_body(later, RECORDS[contract] | {"added": "more"}))
@@ -437,7 +446,7 @@ def test_reader_of_today_reads_the_writer_of_tomorrow(contract: str) -> None:
 
 
 @pytest.mark.parametrize("contract", list(RECORDS))
-def test_reader_of_today_reads_the_writer_of_yesterday(contract: str) -> None:
+def test_current_reader_reads_an_older_writer(contract: str) -> None:
     own = load_schema(contract)
     earlier = {**own, "fields": [f for f in own["fields"] if "default" not in f]}
     assert len(earlier["fields"]) < len(own["fields"])
@@ -451,8 +460,8 @@ def test_reader_of_today_reads_the_writer_of_yesterday(contract: str) -> None:
 
 
 @pytest.mark.parametrize("contract", list(RECORDS))
-def test_reader_of_tomorrow_reads_what_we_write(contract: str) -> None:
-    """BACKWARD compatibility: a new field with a default, read from bytes of today."""
+def test_newer_reader_reads_our_records(contract: str) -> None:
+    """BACKWARD compatibility: a new field with a default, read from current bytes."""
     own = load_schema(contract)
     later = fastavro.parse_schema({**own, "fields": [*own["fields"], NEW]})
     body = encode_record(contract, RECORDS[contract])[10:]

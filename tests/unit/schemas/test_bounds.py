@@ -16,9 +16,9 @@ def read(values: NDArray[Any], place: int) -> Any:
     return values[place]
 
 
-def test_bounds_are_checked_when_that_is_asked_for() -> None:
-    """Without this, a run whose checks are off would look like a clean one."""
-    values = np.zeros(4)[:3]  # the cell behind the end is there: to read it does no harm
+def test_bounds_are_checked_when_requested() -> None:
+    """Without this test, a run with disabled checks would look like a clean run."""
+    values = np.zeros(4)[:3]  # the cell after the end exists, so reading it is harmless
     try:
         read(values, 3)
     except IndexError:

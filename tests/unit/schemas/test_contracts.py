@@ -43,7 +43,7 @@ PUBLISHED = [
 
 
 def crc_64_avro(data: bytes) -> int:
-    """As the Avro specification writes it ("Schema Fingerprints")."""
+    """The algorithm of the Avro specification ("Schema Fingerprints")."""
     empty = 0xC15D213AA4D7A795
     table = []
     for i in range(256):

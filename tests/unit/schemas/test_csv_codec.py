@@ -1,4 +1,4 @@
-"""CSV files to batches: the good path bit for bit, and every fault with its file and line."""
+"""CSV files to batches: values bit for bit, and every fault with its file and line."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_unknown_columns_are_ignored_and_logged_once(caplog: pytest.LogCaptureFi
         (HEADER, "has a header but no rows"),
         ("a;b;c\n1;2;3\n", "line 1: no column TransactionID.*separated by commas"),
         ("TransactionID,TransactionDT\n1,2\n", "line 1: no column TransactionAmt"),
-        (HEADER.replace("C1", "card1"), "line 1: column card1 is there twice"),
+        (HEADER.replace("C1", "card1"), "line 1: column card1 occurs twice"),
         (b"\x00\x01\x02\x03PK\n", "not a CSV file"),
         (b"Transaction\xff\xfeID,a\n1,2\n", "line 1: not UTF-8"),
         (HEADER + ROWS + "3,0,1,2,W\n", "line 4: 5 cells where the header has 7"),
@@ -148,7 +148,7 @@ def test_a_fault_names_file_line_and_column(text: str | bytes, message: str) -> 
 @pytest.mark.parametrize(
     ("identity", "message"),
     [
-        ("TransactionID,id_01\n5,1\n6,2\n5,3\n", "TransactionID 5 is there more than once"),
+        ("TransactionID,id_01\n5,1\n6,2\n5,3\n", "TransactionID 5 occurs more than once"),
         ("TransactionID,id_01\n5,1\n6,inf\n", "line 3, column id_01"),
         ("id_01\n1\n", "no column TransactionID"),
         ("TransactionID,C1\n1,2\n", "column C1 is both in"),
@@ -163,25 +163,27 @@ def test_an_absent_file_is_named() -> None:
         list(read_transactions("/nowhere/at_all.csv"))
 
 
-def test_spoilt_gzip_is_a_fault_of_the_file() -> None:
+def test_damaged_gzip_makes_the_file_unusable() -> None:
     packed = bytearray(gzip.compress((HEADER + ROWS).encode()))
     packed[20:40] = bytes(20)
     assert fault(bytes(packed)).startswith("the CSV: cannot read: ")
 
 
-def test_header_beyond_any_length_is_no_csv() -> None:
+def test_header_that_is_too_long_is_refused() -> None:
     assert "line 1: not a CSV header" in fault(HEADER.replace("C1", "x" * 200_000))
 
 
-def test_header_of_a_hundred_thousand_columns_is_looked_through_once() -> None:
+def test_header_with_a_hundred_thousand_columns_is_scanned_once() -> None:
     names = ",".join(f"x{i:x}" for i in range(100_000))
     started = time.process_time()
     assert "no column TransactionID" in fault(names + "\n1\n")
-    assert "column x5 is there twice" in fault(names + ",x5\n")
-    assert time.process_time() - started < 10.0  # minutes, if each were compared with all before
+    assert "column x5 occurs twice" in fault(names + ",x5\n")
+    assert (
+        time.process_time() - started < 10.0
+    )  # minutes, if each were compared with all previous ones
 
 
-def test_ragged_row_that_is_no_text_is_told_by_its_line(
+def test_ragged_row_that_is_not_text_is_reported_with_its_line(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     spoilt = (HEADER + ROWS).encode() + b"\xff\xfe,1,2\n"

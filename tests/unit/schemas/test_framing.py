@@ -1,4 +1,4 @@
-"""What a record's first bytes and headers are taken for."""
+"""How a record's first bytes and headers are interpreted."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class BrokenResolver(FixedResolver):
         raise Unreachable(schema_id)
 
 
-def test_other_errors_of_the_resolver_go_through() -> None:
+def test_other_errors_of_the_resolver_propagate() -> None:
     values = [encode_transactions(make_batch(1))[0], b"\x00\x00\x00\x00\x07x"]
     with pytest.raises(Unreachable):
         TransactionDecoder(BrokenResolver()).decode(values, [None, None])

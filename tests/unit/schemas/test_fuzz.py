@@ -13,10 +13,10 @@ from tests.fuzz.decode import fuzz_decode
 from tests.fuzz.records import make_pool, make_resolver
 
 
-def test_decode_survives_what_is_thrown_at_it() -> None:
+def test_decode_survives_random_input() -> None:
     *_, last = fuzz_decode(20_000, seed=20_000)
     assert last["records"] == 20_000
-    assert last["decoded"] > 5_000  # good ones and spoilt ones that are still good
+    assert last["decoded"] > 5_000  # valid ones, and damaged ones that are still valid
     assert last["rejected"] > 10_000
 
 
@@ -37,7 +37,7 @@ def test_fuzzer_notices_a_neighbour_that_decodes_otherwise(
         list(fuzz_decode(200, seed=1, batch_records=200))
 
 
-def test_ingest_reads_a_csv_or_says_what_is_wrong_with_it() -> None:
+def test_ingest_reads_a_csv_or_reports_its_fault() -> None:
     *_, last = fuzz_csv(300, seed=300)
     assert last["read"] > 30
     assert last["refused"] > 100

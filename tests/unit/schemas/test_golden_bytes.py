@@ -1,4 +1,4 @@
-"""Bytes that never change: records written long ago stay readable, and others' readers work."""
+"""Bytes that never change: old records stay readable, and other readers keep working."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_batch_of_scores_has_the_scores_bytes(schema_id: int | None) -> None:
 
 
 def test_the_label_by_hand() -> None:
-    """Each byte of the smallest contract as the Avro specification has it, "Binary Encoding"."""
+    """Each byte of the smallest contract, by the Avro specification, "Binary Encoding"."""
     by_hand = [
         "f0cfec02",  # 2987000: zig-zag 5974000
         "02",  # LEGITIMATE, the second symbol: 1

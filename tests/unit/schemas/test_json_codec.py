@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,8 +15,9 @@ from hypothesis import strategies as st
 
 from schemas.batch import build_batch, concatenate, empty_batch
 from schemas.contracts import TRANSACTION_COLUMNS
+from schemas.json import number_kernel
 from schemas.json.codec import MAX_FAULTS, decode_objects, parse_json
-from schemas.json.kernel import build_names, decode_json
+from schemas.json.kernel import NUMBER_KERNEL_SHA256, build_names, decode_json
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import (
@@ -41,7 +44,7 @@ def row(more: str) -> dict[str, Any]:
 
 
 def fault(value: bytes | str) -> Rejection:
-    """The rejection of a record that stands between two good ones."""
+    """The rejection of a record between two valid ones."""
     good = "{" + BASE + "}"
     decoded = decode(good, value, good)
     assert decoded.kept.tolist() == [0, 2]
@@ -87,7 +90,7 @@ BLANK = st.sampled_from(["", "", "", " ", "\n\t", "\r", "\f"])
 
 @st.composite
 def objects(draw: st.DrawFn) -> bytes:
-    """Text that is a transaction's object, or nearly."""
+    """Text of a transaction's object, possibly damaged."""
     pairs = [("TransactionID", "1"), ("TransactionDT", "2"), ("TransactionAmt", "3.5")]
     pairs += draw(st.lists(st.tuples(NAME, VALUE), max_size=4))
     pairs = draw(st.permutations(pairs[draw(st.sampled_from([0, 0, 0, 0, 1])) :]))
@@ -100,7 +103,7 @@ def objects(draw: st.DrawFn) -> bytes:
 
 
 def read_alone(value: bytes) -> Decoded:
-    """One record by the parser and the reader that know everything."""
+    """One record read by the full parser and reader."""
     try:
         found = decode_objects([parse_json(value)], strict=False)
     except ValueError as error:
@@ -113,7 +116,7 @@ def read_alone(value: bytes) -> Decoded:
 
 @settings(FAST, max_examples=300)
 @given(st.lists(objects(), min_size=1, max_size=4))
-def test_compiled_reader_equals_the_one_that_knows_everything(values: list[bytes]) -> None:
+def test_compiled_reader_equals_the_full_reader(values: list[bytes]) -> None:
     alone = [read_alone(value) for value in values]
     decoded = decode(*values)
     expected = concatenate([one.batch for one in alone])
@@ -125,7 +128,7 @@ def test_compiled_reader_equals_the_one_that_knows_everything(values: list[bytes
     ]
 
 
-def test_usual_records_are_read_by_the_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ordinary_records_are_read_by_the_compiled_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(value: bytes) -> object:
         raise AssertionError(f"not read: {value!r}")
 
@@ -283,30 +286,32 @@ def test_wrong_values_are_refused_by_name(text: str, field: str, reason: str) ->
         (b'{"x": "\xff", "y": NaN}', "not JSON"),
         (b'{"x": "\xed\xa0\x80"}', "not JSON"),
         ('{"x":' * 3000 + "1" + "}" * 3000, "not JSON"),
-        ('{"y": NaN, "x":' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON: nested beyond reason"),
+        ('{"y": NaN, "x":' + "[" * 100_000 + "]" * 100_000 + "}", "not JSON: nested too deeply"),
         ('{"y": NaN, "x":' + '{"x":' * 50_000, "not JSON"),
         ('{"x": ' + "9" * 10_000 + "}", "not JSON"),
     ],
 )
-def test_what_is_no_json_object_is_refused_in_decoding(value: bytes | str, reason: str) -> None:
+def test_value_that_is_not_a_json_object_is_refused_in_decoding(
+    value: bytes | str, reason: str
+) -> None:
     rejection = fault(value)
     assert (rejection.stage, rejection.field) == (Stage.DECODE, None)
     assert rejection.reason.startswith(reason)
     assert len(rejection.reason) <= 300
 
 
-def test_nesting_in_ignored_fields_is_no_fault() -> None:
+def test_nesting_in_ignored_fields_is_allowed() -> None:
     assert row('"x": ' + "[" * 500 + "]" * 500 + ', "y": NaN, "card1": 5')["card1"] == 5
 
 
-def test_nan_among_many_rows_is_understood() -> None:
+def test_nan_among_many_rows_is_accepted() -> None:
     body = json.dumps({"transactions": [{"card1": float("nan")}] * 500}).encode()
     parsed = parse_json(body)
     assert isinstance(parsed, dict)
     assert len(parsed["transactions"]) == 500
 
 
-def test_one_fault_stands_for_a_record_on_the_topic() -> None:
+def test_record_on_the_topic_reports_only_its_first_fault() -> None:
     assert fault("{}").field == "TransactionID"
 
 
@@ -330,7 +335,7 @@ def test_strict_names_every_fault_of_every_row() -> None:
     ]
 
 
-def test_strict_refuses_unknown_fields_whatever_they_hold() -> None:
+def test_strict_refuses_unknown_fields_whatever_their_value() -> None:
     names = [
         f for _, f, _ in strict(make_transaction() | {"a": None, "b": 1, "id-99": 1, "id-": None})
     ]
@@ -339,7 +344,7 @@ def test_strict_refuses_unknown_fields_whatever_they_hold() -> None:
     assert long[1] == "x" * 40 + "…"
 
 
-def test_names_of_unknown_fields_can_be_sent_on() -> None:
+def test_names_of_unknown_fields_can_be_encoded() -> None:
     _, field, reason = strict(make_transaction(**{"bad\ud800name": 1}))[0]
     assert field == "bad?name"
     assert reason.encode("utf-8")
@@ -350,7 +355,7 @@ def test_strict_takes_the_label_aliases_and_nulls() -> None:
     assert strict(*rows) == []
 
 
-def test_rows_without_fault_are_kept_beside_the_others() -> None:
+def test_rows_without_fault_are_kept() -> None:
     rows = make_transactions(4)
     decoded = decode_objects([rows[0], {}, rows[2], {"card1": []}], strict=True)
     assert decoded.kept.tolist() == [0, 2]
@@ -358,7 +363,7 @@ def test_rows_without_fault_are_kept_beside_the_others() -> None:
     assert {r.index for r in decoded.rejections} == {1, 3}
 
 
-def test_all_bad_and_none_at_all() -> None:
+def test_all_records_invalid_and_no_records() -> None:
     assert len(decode("{}", None).batch) == 0
     empty = decode()
     assert (len(empty.batch), empty.kept.tolist(), empty.rejections) == (0, [], [])
@@ -366,7 +371,7 @@ def test_all_bad_and_none_at_all() -> None:
 
 
 class Watched(dict[str, Any]):
-    """A row that counts how many of its fields are looked at."""
+    """A row that counts how many of its fields are read."""
 
     looked = 0
 
@@ -376,7 +381,7 @@ class Watched(dict[str, Any]):
             yield pair
 
 
-def test_strict_reading_ends_at_the_most_faults_in_all() -> None:
+def test_strict_reading_stops_at_the_maximum_number_of_faults() -> None:
     rows = [Watched({f"x{i}": 0 for i in range(n)}) for n in (60, 100_000, 5)]
     decoded = decode_objects(rows, strict=True)
     assert len(decoded.rejections) == MAX_FAULTS
@@ -389,7 +394,7 @@ def test_strict_reading_ends_at_the_most_faults_in_all() -> None:
     assert decoded.kept.tolist() == [0]
 
 
-def test_faults_of_one_record_end_there_too_and_the_next_record_is_read() -> None:
+def test_reading_one_record_stops_there_too_and_the_next_record_is_read() -> None:
     good = make_transactions(1)[0]
     bad = Watched({f"V{i}": "x" for i in range(1, 300)})
     decoded = decode_objects([bad, good, bad], strict=False)
@@ -399,7 +404,7 @@ def test_faults_of_one_record_end_there_too_and_the_next_record_is_read() -> Non
 
 
 def kernel_row(record: bytes, behind: bytes) -> dict[str, Any]:
-    """What the compiled loop writes of a record it does not read, with others behind it."""
+    """What the compiled loop writes for a record that it does not read, with others after it."""
     batch, wholes = empty_batch(1), np.full((3, 1), -1, np.int64)
     is_read = np.ones(1, np.bool_)
     decode_json(
@@ -438,8 +443,8 @@ def kernel_row(record: bytes, behind: bytes) -> dict[str, Any]:
         b'{"C1":1, ',
     ],
 )
-def test_blanks_at_a_records_end_do_not_lead_into_the_ones_behind_it(record: bytes) -> None:
-    """Else a batch of blank records would be read through to its end, again for each."""
+def test_blanks_at_a_records_end_are_not_read_into_the_next_record(record: bytes) -> None:
+    """Otherwise each record of a batch of blank records would be read to the batch's end."""
     found = [
         kernel_row(record, b" " * 20 + rest)
         for rest in (b"", b'{"C1":7,"TransactionAmt":8,"card4":"x","TransactionID":9}',
@@ -455,4 +460,9 @@ def test_batch_of_blank_records_takes_no_longer_than_others() -> None:
     started = time.process_time()
     decoded = decode(*[b" " * 10_000] * 2000)
     assert len(decoded.rejections) == 2000
-    assert time.process_time() - started < 4.0  # many times that, if read through to its end
+    assert time.process_time() - started < 4.0  # many times longer, if read to its end
+
+
+def test_json_kernel_names_the_number_kernel_it_was_compiled_with() -> None:
+    digest = hashlib.sha256(Path(number_kernel.__file__).read_bytes()).hexdigest()
+    assert digest == NUMBER_KERNEL_SHA256, "put this digest into kernel.py, or stale code is used"

@@ -81,7 +81,7 @@ def test_record_cut_anywhere_is_undecodable_and_says_why() -> None:
         (VALUE + b"\x00", "bytes are left over after the last field"),
     ],
 )
-def test_what_is_no_record_is_undecodable(value: bytes | None, reason: str) -> None:
+def test_value_that_is_not_a_record_is_undecodable(value: bytes | None, reason: str) -> None:
     with pytest.raises(UndecodableRecord, match=reason):
         decode_record("fraud_label", value)
 
@@ -90,18 +90,18 @@ def test_record_of_another_contract_is_undecodable() -> None:
     with pytest.raises(UndecodableRecord, match="is unknown"):
         decode_record("fraud_score", VALUE)
     framed = encode_record("fraud_label", LABEL, 3)
-    with pytest.raises(UndecodableRecord, match="not readable by its schema"):
+    with pytest.raises(UndecodableRecord, match="cannot be read with its schema"):
         decode_record("fraud_score", framed, FixedResolver({3: load_schema("fraud_label")}))
 
 
 @pytest.mark.parametrize("schema", [17, {"type": "record"}, {"type": "nonsense"}])
-def test_registered_nonsense_makes_a_record_undecodable(schema: Any) -> None:
+def test_invalid_registered_schema_makes_a_record_undecodable(schema: Any) -> None:
     with pytest.raises(UndecodableRecord, match="not valid"):
         decode_record("fraud_label", b"\x00\x00\x00\x00\x03x", FixedResolver({3: schema}))
 
 
 def test_known_fingerprints_need_no_resolver() -> None:
-    # This resolver knows the fingerprints of transactions alone.
+    # This resolver knows only the fingerprints of transactions.
     assert present(decode_record("fraud_label", VALUE, FixedResolver())) == LABEL
 
 
@@ -114,6 +114,6 @@ class BrokenResolver(FixedResolver):
         raise Unreachable(schema_id)
 
 
-def test_registry_that_does_not_answer_decides_nothing_about_the_record() -> None:
+def test_registry_outage_does_not_reject_the_record() -> None:
     with pytest.raises(Unreachable):
         decode_record("fraud_label", encode_record("fraud_label", LABEL, 3), BrokenResolver())

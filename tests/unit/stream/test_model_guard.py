@@ -15,6 +15,7 @@ from stream_scorer.model.forest.explained import Choose, Explained, explain_afte
 from stream_scorer.model.forest.predictor import Predictor
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
+from stream_scorer.model.serving.options import WatcherOptions
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
@@ -131,7 +132,9 @@ def test_version_that_fails_its_guard_commits_nothing_more_and_no_batch_mixes_ve
 ) -> None:
     store = MemoryStore()
     publish(store)
-    watcher = ModelWatcher(store, BundleCache(tmp_path), guard=GuardPolicy(seconds=0, min_rows=100))
+    watcher = ModelWatcher(
+        store, BundleCache(tmp_path), WatcherOptions(guard=GuardPolicy(seconds=0, min_rows=100))
+    )
     watcher.tick()
     cluster = make_cluster(400)
     guard = ModelGuard(watcher)
@@ -161,7 +164,7 @@ def test_rows_a_new_version_cannot_score_are_scored_by_the_previous_version(
 ) -> None:
     store = MemoryStore()
     publish(store)
-    watcher = ModelWatcher(store, BundleCache(tmp_path), guard=GuardPolicy())
+    watcher = ModelWatcher(store, BundleCache(tmp_path), WatcherOptions(guard=GuardPolicy()))
     watcher.tick()
     publish_promising(store, {})
     watcher.tick()

@@ -1,4 +1,4 @@
-"""Measures against scikit-learn, thresholds against their promises, the gate against its rules."""
+"""Measures compared with scikit-learn; thresholds and the gate against their rules."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_log_loss_equals_the_reference() -> None:
     assert log_loss(scores, labels) == pytest.approx(sklearn_log_loss(labels, scores))
 
 
-def test_interval_holds_the_estimate_and_is_repeatable() -> None:
+def test_interval_contains_the_estimate_and_is_repeatable() -> None:
     ranking = rank(*make_scores(1000))
     found = intervals(ranking, seed=5)
     low, high = found["average_precision"]
@@ -93,7 +93,7 @@ def test_review_threshold_uses_the_budget_and_never_exceeds_it() -> None:
         assert np.mean(scores >= lower.max()) > 0.03
 
 
-def test_block_threshold_is_the_smallest_that_is_surely_precise() -> None:
+def test_block_threshold_is_the_lowest_with_confident_precision() -> None:
     scores, labels = make_scores(20_000)
     thresholds, chosen = choose_thresholds(scores, labels, DecisionPlan(block_precision=0.8))
     assert thresholds.review <= thresholds.block < NEVER
@@ -133,12 +133,14 @@ def test_gate_passes_a_good_candidate_without_a_champion() -> None:
     ("changes", "reason"),
     [
         ({"average_precision": float("nan")}, "average_precision is not a finite number"),
-        ({"average_precision": 0.06}, "2 times what chance gives"),
+        ({"average_precision": 0.06}, "2 times chance"),
         ({"roc_auc": 0.55}, "ROC AUC 0.5500 is below 0.6"),
         ({"roc_auc_interval": (0.49, 1.0)}, "ROC AUC may be luck"),
     ],
 )
-def test_gate_refuses_what_is_no_better_than_chance(changes: dict[str, Any], reason: str) -> None:
+def test_gate_refuses_a_candidate_no_better_than_chance(
+    changes: dict[str, Any], reason: str
+) -> None:
     verdict = judge_candidate(make_measures(**changes), None, GatePlan())
     assert any(reason in refusal for refusal in verdict.refusals)
 
@@ -146,7 +148,7 @@ def test_gate_refuses_what_is_no_better_than_chance(changes: dict[str, Any], rea
 def test_gate_says_when_the_champion_could_not_be_compared_with() -> None:
     verdict = judge_candidate(make_measures(), None, GatePlan(), "v4")
     assert verdict.has_passed
-    assert verdict.notes == ("v4 cannot be loaded by this code, so nothing was compared",)
+    assert verdict.notes == ("not compared with v4: this code cannot load it",)
 
 
 def test_gate_compares_with_the_champion_beyond_a_tolerance() -> None:

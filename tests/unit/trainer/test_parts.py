@@ -82,7 +82,7 @@ def test_data_that_cannot_be_split_is_refused() -> None:
         (Plan(split=SplitPlan(test_share=0.95)), "--validation-share and --test-share"),
     ],
 )
-def test_a_senseless_plan_names_the_flag(plan: Plan, flag: str) -> None:
+def test_an_invalid_plan_names_the_flag(plan: Plan, flag: str) -> None:
     with pytest.raises(WrongUsageError, match=flag):
         plan.check()
 
@@ -134,9 +134,7 @@ def test_csv_source_digests_and_counts_what_it_reads(tmp_path: Path) -> None:
         (HEADER + "1,0,1,x\n", "line 2, column TransactionAmt: 'x' is not a number"),
     ],
 )
-def test_a_table_nothing_can_be_learned_from_is_named(
-    tmp_path: Path, content: str, message: str
-) -> None:
+def test_a_table_without_usable_labels_is_named(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "t.csv"
     path.write_text(content)
     with pytest.raises((UsageError, UnusableFileError), match=message) as error:
@@ -155,7 +153,7 @@ def make_run() -> RunMeasures:
     return RunMeasures(12.5, 3.25, 1000, test, is_promoted=True)
 
 
-def test_metrics_carry_the_promised_names(tmp_path: Path) -> None:
+def test_metrics_have_the_documented_names(tmp_path: Path) -> None:
     path = tmp_path / "trainer.prom"
     write_metrics(build_registry(make_run()), path)
     lines = path.read_text().splitlines()
@@ -179,4 +177,4 @@ def test_a_pushgateway_that_cannot_be_used_is_only_a_warning(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         push_metrics(build_registry(make_run()), "nonsense://nowhere")
-    assert "metrics were not pushed to nonsense://nowhere" in caplog.text
+    assert "could not push metrics to nonsense://nowhere" in caplog.text

@@ -1,4 +1,4 @@
-"""The generator: shapes and names of the real tables, its promises, and its honesty."""
+"""The generator: shapes and names of the real tables, reproducibility, and no label leaks."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def test_any_size_is_exact_and_has_both_classes(n: int) -> None:
     assert 0 < made["isFraud"].sum() < n
 
 
-def test_too_few_rows_are_refused_with_the_least() -> None:
-    with pytest.raises(UsageError, match="cannot make 10 synthetic rows: 50 is the least"):
+def test_too_few_rows_are_refused_with_the_minimum() -> None:
+    with pytest.raises(UsageError, match="cannot generate 10 synthetic rows: the minimum is 50"):
         generate(10)
 
 

@@ -1,4 +1,4 @@
-"""The compiled predictor: LightGBM's raw scores bit for bit, whatever the model and the row."""
+"""The compiled predictor gives LightGBM's raw scores bit for bit, for any model and row."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def hard_rows() -> Matrix:
 
 
 def on_thresholds(text: str) -> Matrix:
-    """Rows that lie exactly on thresholds, and one step beside them."""
+    """Rows exactly on thresholds, and one step next to them."""
     thresholds = parse_forest(text).thresholds
     around = np.concatenate([np.nextafter(thresholds, -np.inf), thresholds,
                              np.nextafter(thresholds, np.inf)])  # fmt: skip
@@ -328,7 +328,7 @@ def test_attributions_add_up_to_the_raw_score(variant: str) -> None:
         assert np.abs(total - predictor.raw(matrix)).max() < 1e-9
 
 
-def test_attribution_goes_to_the_features_on_the_path_alone() -> None:
+def test_only_features_on_the_path_get_an_attribution() -> None:
     booster = train(4, trees=1, num_leaves=3)
     used = {f for f, n in enumerate(booster.feature_importance()) if n}
     found = build_predictor(booster.model_to_string()).contributions(hard_rows())
@@ -349,7 +349,7 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("variant", list(UNSUPPORTED))
-def test_unsupported_model_is_scored_by_lightgbm_and_said_to_be(
+def test_unsupported_model_is_scored_by_lightgbm_with_a_warning(
     variant: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     params, why = UNSUPPORTED[variant]
@@ -373,7 +373,7 @@ def test_linear_trees_cannot_be_explained_and_lightgbm_never_reads_them() -> Non
     booster = train(2, linear_tree=True)
     with pytest.raises(UnsupportedModel, match="linear trees"):
         parse_forest(booster.model_to_string())
-    with pytest.raises(ArtifactIncompatible, match="cannot be explained"):
+    with pytest.raises(ArtifactIncompatible, match="cannot explain"):
         _ = reference(booster).booster
 
 
@@ -426,15 +426,15 @@ MANGLED: dict[str, Callable[[str], str]] = {
 
 
 @pytest.mark.parametrize("how", list(MANGLED))
-def test_mangled_model_is_a_value_error_and_never_an_endless_walk(how: str) -> None:
+def test_mangled_model_is_a_value_error_and_never_an_endless_loop(how: str) -> None:
     text = MANGLED[how](train().model_to_string())
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - any text will do, but see below
         parse_forest(text)
     assert not isinstance(caught.value, UnsupportedModel)
 
 
-def test_text_that_is_no_model_is_corrupt_to_lightgbm_too() -> None:
-    with pytest.raises(ArtifactCorrupt, match="holds no LightGBM model"):
+def test_text_that_is_not_a_model_is_corrupt_for_lightgbm_too() -> None:
+    with pytest.raises(ArtifactCorrupt, match="not a valid LightGBM model"):
         LightGBMModel("hello").raw(hard_rows())
 
 

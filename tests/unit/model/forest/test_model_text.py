@@ -1,4 +1,4 @@
-"""Models made to harm who follows them: refused while they are text, before LightGBM reads them."""
+"""Malicious models: refused while they are text, before LightGBM reads them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FEATURES = 3
 
 
 def tree(**facts: Any) -> str:
-    """A stump, or what is given: lists become lines, None takes a line away."""
+    """A stump with the given changes: lists become lines, None removes a line."""
     usual: dict[str, Any] = {
         "num_leaves": 2,
         "num_cat": 0,
@@ -55,7 +55,7 @@ def tree(**facts: Any) -> str:
 
 
 def nodes(left: Sequence[int], right: Sequence[int], **facts: Any) -> str:
-    """A tree of these children."""
+    """A tree with these children."""
     n = len(left)
     lists: dict[str, Any] = {
         "num_leaves": n + 1,
@@ -110,11 +110,11 @@ BY_SETS: dict[str, Any] = {
 
 
 def by_sets(**facts: Any) -> str:
-    """A tree that splits by two sets of categories; of the kind only LightGBM scores."""
+    """A tree that splits by two category sets; only LightGBM scores such trees."""
     return model(tree(**(BY_SETS | facts)))
 
 
-RING = ([-1, 2, 1], [-2, -3, -4])  # nodes 1 and 2 hold each other, and nothing leads to them
+RING = ([-1, 2, 1], [-2, -3, -4])  # nodes 1 and 2 form a cycle that the root does not reach
 
 HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "more features than names": (lambda: model(max_feature_idx=600), "feature names"),
@@ -122,8 +122,8 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "fewer features than names": (lambda: model(max_feature_idx=1), "feature names"),
     "no number of features": (lambda: model(max_feature_idx="x"), "invalid literal"),
     "an endless number": (lambda: model(max_feature_idx="9" * 10_000), "is not a number"),
-    "an endless header": (lambda: model(header="x" * 2_000_000), "a header of more than"),
-    "an endless header of lines": (lambda: model(header="x\n" * 2_000_000), "a header of more"),
+    "an endless header": (lambda: model(header="x" * 2_000_000), "header has more than"),
+    "an endless header of lines": (lambda: model(header="x\n" * 2_000_000), "header has more"),
     "a feature it does not have": (lambda: model(tree(split_feature=[3])), "does not have"),
     "a negative feature": (lambda: model(tree(split_feature=[-1])), "does not have"),
     "a ring": (lambda: model(nodes(*RING)), "do not form a tree"),
@@ -131,34 +131,43 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     "a ring at the root": (lambda: model(nodes([1, 0], [-1, -2])), "do not form a tree"),
     "a child beyond": (lambda: model(tree(left_child=[1_000_000])), "do not form a tree"),
     "a tree too deep": (lambda: model(chain(MAX_DEPTH + 1)), "splits deep"),
-    "leaves that are not there": (lambda: model(tree(num_leaves=2_000)), "differ in length"),
+    "leaves that are not there": (lambda: model(tree(num_leaves=2_000)), "values, not"),
     "endless leaves": (lambda: model(tree(num_leaves=2**31)), "leaves"),
     "no leaves": (lambda: model(tree(num_leaves=0)), "leaves"),
     "negative leaves": (lambda: model(tree(num_leaves=-1)), "is not a number"),
     "no number of leaves": (lambda: model(tree(num_leaves=None)), "is not a number"),
-    "too many values": (lambda: model(tree(leaf_value=[1] * 999)), "differ in length"),
-    "values in one word": (lambda: model(tree(threshold="1" * 999)), "differ in length"),
-    "too few counts": (lambda: model(tree(leaf_count=[1])), "differ in length"),
-    "too few inner counts": (lambda: model(tree(internal_count=[])), "differ in length"),
+    "too many values": (lambda: model(tree(leaf_value=[1] * 999)), "values, not"),
+    "values in one word": (lambda: model(tree(threshold="1" * 999)), "values, not"),
+    "too few counts": (lambda: model(tree(leaf_count=[1])), "values, not"),
+    "too few inner counts": (lambda: model(tree(internal_count=[])), "values, not"),
     "a count beyond 32 bits": (lambda: model(tree(leaf_count=[1, 2**31])), "counts"),
     "a child beyond 64 bits": (lambda: model(tree(left_child=[2**70])), "64 bits"),
     "a kind of split that is none": (lambda: model(tree(decision_type=[12])), "kind of split"),
     "a negative kind of split": (lambda: model(tree(decision_type=[-1])), "kind of split"),
-    "a category without sets": (lambda: model(tree(decision_type=[1])), "set of categories"),
-    "a threshold that is none": (lambda: model(tree(threshold=["nan"])), "no number"),
-    "an infinite leaf": (lambda: model(tree(leaf_value=["inf", 0])), "no number"),
+    "a category without sets": (lambda: model(tree(decision_type=[1])), "category set that"),
+    "a threshold that is none": (lambda: model(tree(threshold=["nan"])), "not a finite number"),
+    "an infinite leaf": (lambda: model(tree(leaf_value=["inf", 0])), "not a finite number"),
     "many lines": (lambda: model(tree() + "\nx=1" * 99), "lines"),
     "many trees": (lambda: model(*["num_leaves=1\nleaf_value=0"] * (MAX_TREES + 1)), "more than"),
-    "more sets than splits": (lambda: by_sets(num_cat=3), "more sets"),
-    "a set it does not have": (lambda: by_sets(threshold=[0, 2]), "set of categories"),
-    "a negative set": (lambda: by_sets(threshold=[0, -1]), "set of categories"),
-    "half a set": (lambda: by_sets(threshold=[0, 0.5]), "set of categories"),
-    "sets beyond the end": (lambda: by_sets(cat_boundaries=[0, 1, 2_000_000_000]), "length"),
-    "sets in disorder": (lambda: by_sets(cat_boundaries=[0, 9, 3]), "one behind the other"),
-    "sets before the start": (lambda: by_sets(cat_boundaries=[-5, 1, 3]), "one behind the other"),
-    "sets of negative length": (lambda: by_sets(cat_boundaries=[0, 1, -3]), "differ in length"),
-    "no boundaries": (lambda: by_sets(cat_boundaries=None), "differ in length"),
-    "bits beyond 32": (lambda: by_sets(cat_threshold=[6, 1, 2**32]), "no sets"),
+    "more sets than splits": (lambda: by_sets(num_cat=3), "more category sets"),
+    "a set it does not have": (lambda: by_sets(threshold=[0, 2]), "category set that"),
+    "a negative set": (lambda: by_sets(threshold=[0, -1]), "category set that"),
+    "half a set": (lambda: by_sets(threshold=[0, 0.5]), "category set that"),
+    "sets beyond the end": (lambda: by_sets(cat_boundaries=[0, 1, 2_000_000_000]), "values, not"),
+    "sets in disorder": (
+        lambda: by_sets(cat_boundaries=[0, 9, 3]),
+        "category sets are out of order",
+    ),
+    "sets before the start": (
+        lambda: by_sets(cat_boundaries=[-5, 1, 3]),
+        "category sets are out of order",
+    ),
+    "sets of negative length": (lambda: by_sets(cat_boundaries=[0, 1, -3]), "values, not"),
+    "no boundaries": (lambda: by_sets(cat_boundaries=None), "values, not"),
+    "bits beyond 32": (
+        lambda: by_sets(cat_threshold=[6, 1, 2**32]),
+        "category sets are out of range",
+    ),
     "categories, and a ring": (
         lambda: model(tree(**BY_SETS), nodes(*RING)),
         "do not form a tree",
@@ -173,15 +182,18 @@ HOSTILE: dict[str, tuple[Callable[[], str], str]] = {
     ),
     "classes without trees": (
         lambda: model(num_class=3, num_tree_per_iteration=3),
-        "trees for each class",
+        "different numbers of trees",
     ),
-    "no classes": (lambda: model(num_class=0, num_tree_per_iteration=0), "trees for each class"),
-    "classes that differ": (lambda: model(num_class=1_000_000), "trees for each class"),
+    "no classes": (
+        lambda: model(num_class=0, num_tree_per_iteration=0),
+        "different numbers of trees",
+    ),
+    "classes that differ": (lambda: model(num_class=1_000_000), "different numbers of trees"),
 }
 
 
 @pytest.mark.parametrize("what", list(HOSTILE))
-def test_model_that_would_lead_astray_is_refused_before_anybody_follows_it(what: str) -> None:
+def test_malformed_model_is_refused_before_it_is_used(what: str) -> None:
     make, why = HOSTILE[what]
     text = make()
     with pytest.raises(ValueError, match=why) as caught:
@@ -191,7 +203,7 @@ def test_model_that_would_lead_astray_is_refused_before_anybody_follows_it(what:
         _ = LightGBMModel(text).booster
 
 
-def test_more_leaves_than_a_scorer_has_memory_for_are_refused() -> None:
+def test_too_many_leaves_for_the_memory_are_refused() -> None:
     n = MAX_LEAVES // 100
     line = nodes([*range(1, n), -1], [-k - 2 for k in range(n)])
     with pytest.raises(ValueError, match=f"{MAX_LEAVES} leaves"):
@@ -208,7 +220,7 @@ def test_trees_as_deep_as_allowed_are_scored_and_explained() -> None:
     assert reference.contributions(rows[:1]).shape == (1, FEATURES)
 
 
-def test_sound_trees_of_every_kind_are_read() -> None:
+def test_valid_trees_of_every_kind_are_read() -> None:
     for text in (model(), by_sets(), model(nodes([], [])), model(tree(leaf_count=None))):
         assert LightGBMModel(text).raw(np.zeros((2, FEATURES))).shape == (2,)
     assert LightGBMModel(by_sets()).raw(np.array([[1, 0, 0], [1, 1, 0], [5, 0, 0]])).tolist() == [
@@ -219,12 +231,12 @@ def test_sound_trees_of_every_kind_are_read() -> None:
 
 
 @pytest.mark.parametrize("sizes", ["99999999 5", "-1", "", "1 2 3", "x"])
-def test_sizes_of_trees_in_the_text_are_not_believed(sizes: str) -> None:
+def test_tree_sizes_in_the_text_are_ignored(sizes: str) -> None:
     text = model(tree(), tree(), header=f"tree_sizes={sizes}")
     assert LightGBMModel(text).raw(np.zeros((1, FEATURES))).tolist() == [-3.0]
 
 
-def test_lightgbm_reads_nothing_but_what_was_checked() -> None:
+def test_lightgbm_reads_only_checked_values() -> None:
     trap = "\ntree_sizes=9\nmonotone_constraints=1\nsplit_gain=7 \xa0\x00\nparameters:\n[x: y]"
     text = checked_text(read_model(model(tree(cat_boundaries=[7]) + trap, header=trap)))
     keys = {line.partition("=")[0] for line in text.splitlines() if line}
@@ -253,7 +265,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_text_written_anew_scores_and_explains_to_the_bit(kind: str) -> None:
+def test_rewritten_text_scores_and_explains_bit_for_bit(kind: str) -> None:
     rng = np.random.default_rng(7)
     matrix = rng.normal(size=(600, 4)) * [1, 1e-30, 20, 1e9]
     matrix[:, 2] = np.abs(np.rint(matrix[:, 2]))
@@ -275,7 +287,7 @@ def test_text_written_anew_scores_and_explains_to_the_bit(kind: str) -> None:
         assert np.array_equal(expected, actual, equal_nan=True), how
 
 
-def test_facts_of_the_header_come_without_reading_the_trees() -> None:
+def test_header_is_read_without_reading_the_trees() -> None:
     assert feature_names_in(model()) == ("f0", "f1", "f2")
     assert gives_log_odds(model())
     assert gives_log_odds(model(objective="cross_entropy"))

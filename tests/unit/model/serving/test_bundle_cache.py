@@ -22,7 +22,7 @@ def entries(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_empty_cache_has_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_empty_cache_returns_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     assert BundleCache(tmp_path / "absent").load() is None
     assert BundleCache(tmp_path).load() is None
     assert caplog.records == []
@@ -42,14 +42,14 @@ def test_last_saved_wins_even_if_its_version_is_older(tmp_path: Path) -> None:
     assert [version for version, _ in bundles.candidates()] == ["v2", "v10"]
 
 
-def test_only_two_are_kept_and_nothing_unfinished(tmp_path: Path) -> None:
+def test_only_two_versions_are_kept_and_no_partial_ones(tmp_path: Path) -> None:
     bundles = BundleCache(tmp_path)
     for number in range(1, 6):
         bundles.save(f"v{number}", make_files(str(number)))
     assert entries(tmp_path) == ["00000004-v4", "00000005-v5"]
 
 
-def test_saving_the_same_again_writes_nothing(tmp_path: Path) -> None:
+def test_saving_the_same_bundle_again_writes_nothing(tmp_path: Path) -> None:
     bundles = BundleCache(tmp_path)
     bundles.save("v1", make_files("1"))
     bundles.save("v2", make_files("2"))
@@ -65,7 +65,7 @@ def test_damaged_entry_is_replaced_by_the_next_save(tmp_path: Path) -> None:
     assert bundles.load() == ("v1", make_files("1"))
 
 
-def test_unreadable_entry_gives_way_to_the_one_before(
+def test_unreadable_entry_falls_back_to_the_previous_one(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     bundles = BundleCache(tmp_path)
@@ -91,7 +91,7 @@ def test_foreign_names_are_ignored(tmp_path: Path) -> None:
     assert bundles.load() == ("v1", make_files("1"))
 
 
-def test_folder_that_cannot_be_made_costs_a_warning(
+def test_folder_that_cannot_be_created_causes_a_warning(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").write_text("in the way")
@@ -99,10 +99,10 @@ def test_folder_that_cannot_be_made_costs_a_warning(
     bundles.save("v1", make_files("1"))
     assert bundles.load() is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
-    assert "bundle v1 was not cached" in caplog.text
+    assert "could not cache bundle v1" in caplog.text
 
 
-def test_full_disk_costs_a_warning_and_keeps_the_last_good(
+def test_full_disk_causes_a_warning_and_keeps_the_last_good_bundle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fill_up(path: Path, content: bytes) -> None:

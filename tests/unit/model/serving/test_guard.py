@@ -1,4 +1,4 @@
-"""The guard's arithmetic: what trips it, and what must not."""
+"""The guard's arithmetic: what trips it and what must not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ POLICY = GuardPolicy(min_rows=1000)
 
 
 def fraud_scores(n: int, seed: int = 1) -> NDArray[np.float64]:
-    """Skewed as a fraud model's scores are: about 2.4 % from 0.5 up."""
+    """Skewed like a fraud model's scores: about 2.4 % are 0.5 or more."""
     return np.random.default_rng(seed).beta(0.35, 4.0, n)
 
 
@@ -76,27 +76,27 @@ def test_index_is_the_formula_by_hand() -> None:
     assert stability_index(np.array([10, 30, 60]), expected) == pytest.approx(by_hand)
 
 
-def test_empty_bins_are_no_infinity() -> None:
+def test_empty_bins_give_a_finite_index() -> None:
     assert np.isfinite(stability_index(np.array([0, 0, 1000]), np.array([1e-4, 1e-4, 0.9998])))
 
 
 def test_limit_allows_for_chance_where_samples_are_small() -> None:
     few, many = psi_limit(1000, REFERENCE, POLICY), psi_limit(10**6, REFERENCE, POLICY)
-    # The chi-squared quantile for 9 degrees of freedom and one in a million is 44.81 by tables;
-    # the approximation is up to 3 % above.
+    # The one in a million chi-squared quantile for 9 degrees of freedom is 44.81 (tables); the
+    # approximation is up to 3 % higher.
     assert few - 0.5 == pytest.approx(44.81 * (1 / 1000 + 1 / 20_000), rel=0.03)
     assert 0.5 < many < few
 
 
-def test_errors_trip_when_beyond_doubt_only() -> None:
+def test_errors_trip_only_with_statistical_confidence() -> None:
     some = fraud_scores(980)
-    assert judged(some, errors=19) is None  # too few to say
-    assert judged(some, errors=20) is None  # about the limit: it may be chance
+    assert judged(some, errors=19) is None  # too few to decide
+    assert judged(some, errors=20) is None  # close to the limit: it may be chance
     trip = judged(some, errors=100)
     assert trip is not None
     assert trip.cause == "errors"
     assert "100 of 1080 rows could not be scored" in trip.reason
-    assert judged(np.empty(0), errors=19) is None  # one client's odd records
+    assert judged(np.empty(0), errors=19) is None  # one client's unusual records
     alone = judged(np.empty(0), errors=20)
     assert alone is not None
     assert alone.cause == "errors"
@@ -114,7 +114,7 @@ def test_flag_rate_trips_when_many_times_more_or_less_are_flagged(
     assert (trip is not None) == trips
     if trip is not None:
         assert trip.cause == "flag_rate"
-        assert "expected are 2.40%" in trip.reason
+        assert "expected 2.40%" in trip.reason
 
 
 def test_flag_rate_of_a_model_that_flags_nothing_may_rise_a_little() -> None:
@@ -123,7 +123,7 @@ def test_flag_rate_of_a_model_that_flags_nothing_may_rise_a_little() -> None:
     assert judge(Sample(5000, 0, 300, np.array([5000])), reference, POLICY) is not None
 
 
-def test_share_on_test_rows_goes_before_the_one_thresholds_were_chosen_on() -> None:
+def test_flag_rate_on_test_rows_takes_precedence_over_validation() -> None:
     metadata = {
         "metrics": {"test": {"review": {"share": 0.03}}},
         "thresholds": {"flagged_share": 0.02},
@@ -148,7 +148,7 @@ def test_share_on_test_rows_goes_before_the_one_thresholds_were_chosen_on() -> N
         {"edges": [i / 2000 for i in range(1500)], "counts": [1] * 1501},
     ],
 )
-def test_reference_that_makes_no_sense_is_not_held_against_a_model(scores: Any) -> None:
+def test_invalid_reference_does_not_reject_a_model(scores: Any) -> None:
     metadata = {"reference": {"scores": scores}, "thresholds": {"flagged_share": "many"}}
     reference = read_reference(metadata)
     assert reference.rows == 0

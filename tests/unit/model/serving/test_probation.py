@@ -1,4 +1,4 @@
-"""New versions on probation: found out, left behind, and marked for everybody; or passed."""
+"""New versions on probation: rejected, rolled back and marked for all scorers; or passed."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy, Trip
+from stream_scorer.model.serving.options import WatcherOptions
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
 from stream_scorer.model.store.port import ArtifactStore
@@ -32,6 +33,7 @@ class Scorer:
     store: ArtifactStore
     folder: Path
     policy: GuardPolicy | None = POLICY
+    poll_seconds: float = 15.0
     trips: list[tuple[str, Trip]] = field(default_factory=list)
     watcher: ModelWatcher = field(init=False)
 
@@ -39,7 +41,7 @@ class Scorer:
         self.watcher = ModelWatcher(
             self.store,
             BundleCache(self.folder),
-            guard=self.policy,
+            WatcherOptions(poll_seconds=self.poll_seconds, guard=self.policy),
             on_trip=lambda version, trip: self.trips.append((version, trip)),
         )
         self.watcher.tick()
@@ -52,7 +54,7 @@ class Scorer:
         return self.watcher.probation is not None
 
     def score(self, scores: Any = GOOD, errors: int = 0) -> bool:
-        """Score a batch as the loop would; whether it may be committed."""
+        """Score a batch as the loop does; returns whether it may be committed."""
         probation = self.watcher.probation
         if probation is None:
             return True
@@ -72,7 +74,7 @@ def store() -> MemoryStore:
 
 
 def scorer_with(store: MemoryStore, folder: Path, facts: dict[str, Any]) -> Scorer:
-    """A scorer that has just taken over v2, published with these facts."""
+    """A scorer that has just started to serve v2, published with these facts."""
     scorer = Scorer(store, folder)
     publish_promising(store, facts)
     scorer.watcher.tick()
@@ -84,14 +86,14 @@ def another(store: MemoryStore) -> MemoryStore:
     return MemoryStore(store.objects)
 
 
-def test_version_that_lies_is_left_marked_and_reported_once(
+def test_version_that_fails_its_guard_is_rolled_back_marked_and_reported_once(
     store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
     assert scorer.serving == "v2"
     with caplog.at_level(logging.WARNING):
         assert not scorer.score()
-        assert scorer.serving == "v1"  # at once, whatever the store does
+        assert scorer.serving == "v1"  # at once, even if the store is down
         for _ in range(3):
             scorer.watcher.tick()
     assert scorer.serving == "v1"
@@ -111,7 +113,7 @@ def test_version_that_lies_is_left_marked_and_reported_once(
     assert "stability index" in rolled_back.reason
 
 
-def test_all_other_scorers_agree_at_their_next_look(store: MemoryStore, tmp_path: Path) -> None:
+def test_other_scorers_roll_back_at_their_next_check(store: MemoryStore, tmp_path: Path) -> None:
     first, second = Scorer(store, tmp_path / "a"), Scorer(another(store), tmp_path / "b")
     publish_promising(store, lying_facts())
     for scorer in (first, second):
@@ -126,7 +128,7 @@ def test_all_other_scorers_agree_at_their_next_look(store: MemoryStore, tmp_path
     assert second.trips == []
 
 
-def test_version_that_keeps_its_word_passes_and_is_never_judged_again(
+def test_version_that_behaves_as_promised_passes_and_is_never_judged_again(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = Scorer(store, tmp_path / "a")
@@ -137,13 +139,13 @@ def test_version_that_keeps_its_word_passes_and_is_never_judged_again(
     scorer.watcher.tick()
     assert store.accepted() == {"v2"}
     assert not scorer.is_on_probation()
-    # Neither by a scorer that starts later, whatever its data are like by then.
+    # Also not by a scorer that starts later, whatever its data are.
     later = Scorer(another(store), tmp_path / "b")
     assert later.serving == "v2"
     assert not later.is_on_probation()
 
 
-def test_version_passes_though_the_scorer_may_not_write_to_the_store(
+def test_version_passes_on_a_scorer_with_a_read_only_store(
     store: MemoryStore, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     scorer = scorer_with(store, tmp_path, honest_facts())
@@ -154,10 +156,10 @@ def test_version_passes_though_the_scorer_may_not_write_to_the_store(
     assert not scorer.is_on_probation()
     assert scorer.serving == "v2"
     assert scorer.watcher.status.problem is None
-    assert sum("was not told that v2 is good" in r.message for r in caplog.records) == 1
+    assert sum("could not mark v2 as accepted" in r.message for r in caplog.records) == 1
 
 
-def test_probation_ends_when_another_scorer_has_let_it_pass(
+def test_probation_ends_when_another_scorer_accepts_the_version(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
@@ -166,7 +168,7 @@ def test_probation_ends_when_another_scorer_has_let_it_pass(
     assert not scorer.is_on_probation()
 
 
-def test_version_accepted_elsewhere_meanwhile_is_not_rejected(
+def test_version_accepted_elsewhere_in_the_meantime_is_not_rejected(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
@@ -178,7 +180,7 @@ def test_version_accepted_elsewhere_meanwhile_is_not_rejected(
     assert store.rejected() == {}
 
 
-def test_version_let_pass_elsewhere_in_the_moment_it_trips_is_rejected_for_all(
+def test_version_accepted_elsewhere_while_it_trips_is_rejected_everywhere(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     trips, passes = Scorer(another(store), tmp_path / "a"), Scorer(another(store), tmp_path / "b")
@@ -212,7 +214,7 @@ def test_quiet_topic_neither_passes_nor_trips(store: MemoryStore, tmp_path: Path
     assert not scorer.score(GOOD[:100])  # the thousandth row
 
 
-def test_batch_that_comes_again_counts_once(store: MemoryStore, tmp_path: Path) -> None:
+def test_redelivered_batch_counts_once(store: MemoryStore, tmp_path: Path) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
     probation = scorer.watcher.probation
     assert probation is not None
@@ -222,7 +224,7 @@ def test_batch_that_comes_again_counts_once(store: MemoryStore, tmp_path: Path) 
     assert probation.figures()["rows"] == 300
 
 
-def test_probation_lasts_for_its_time_too(store: MemoryStore, tmp_path: Path) -> None:
+def test_probation_lasts_for_its_minimum_time_too(store: MemoryStore, tmp_path: Path) -> None:
     scorer = Scorer(store, tmp_path, GuardPolicy(seconds=3600, min_rows=1000))
     publish_promising(store, honest_facts())
     scorer.watcher.tick()
@@ -233,7 +235,7 @@ def test_probation_lasts_for_its_time_too(store: MemoryStore, tmp_path: Path) ->
     assert store.accepted() == set()
 
 
-def test_store_that_is_down_delays_the_marker_and_not_the_fall_back(
+def test_store_outage_delays_the_marker_but_not_the_rollback(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = Scorer(store, tmp_path / "a")
@@ -250,7 +252,7 @@ def test_store_that_is_down_delays_the_marker_and_not_the_fall_back(
     rolled_back = scorer.watcher.status.rolled_back
     assert rolled_back is not None
     assert rolled_back.serving == "v1"
-    # A restart while the store is down finds the version before in the cache.
+    # A restart while the store is down finds the previous version in the cache.
     assert Scorer(down(), tmp_path / "a").serving == "v1"
     store.objects.heal()
     scorer.watcher.tick()
@@ -265,7 +267,7 @@ def down() -> MemoryStore:
     return store
 
 
-def test_scorer_that_may_only_read_the_store_falls_back_and_follows_all_the_same(
+def test_scorer_with_a_read_only_store_rolls_back_and_follows_the_pointer(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
@@ -277,13 +279,13 @@ def test_scorer_that_may_only_read_the_store_falls_back_and_follows_all_the_same
     rolled_back = scorer.watcher.status.rolled_back
     assert rolled_back is not None
     assert (rolled_back.rejected, rolled_back.serving) == ("v2", "v1")
-    assert "v2 cannot be marked as rejected" in (scorer.watcher.status.problem or "")
+    assert "cannot mark version v2 as rejected" in (scorer.watcher.status.problem or "")
     publish_promising(store, honest_facts())
     scorer.watcher.tick()
     assert scorer.serving == "v3"
 
 
-def test_drift_that_trips_every_new_version_never_reaches_an_old_one(
+def test_drift_that_trips_every_new_version_never_trips_an_old_one(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = Scorer(store, tmp_path)
@@ -303,7 +305,7 @@ def test_drift_that_trips_every_new_version_never_reaches_an_old_one(
     assert sorted(store.rejected()) == ["v3", "v4", "v5"]
 
 
-def test_fall_back_is_to_what_was_promoted_before_not_to_what_was_only_published(
+def test_rollback_goes_to_a_promoted_version_not_to_one_only_published(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = Scorer(store, tmp_path)
@@ -329,7 +331,7 @@ def publish_only(store: MemoryStore) -> None:
     store.publish(*build_files(make_draft(2)))
 
 
-def test_start_with_a_new_version_promoted_meanwhile_puts_it_on_probation(
+def test_version_promoted_while_the_scorer_was_down_is_put_on_probation(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     publish_promising(store, lying_facts())
@@ -354,10 +356,12 @@ def test_start_from_the_cache_puts_the_version_on_probation_once_the_store_is_ba
 
 
 @pytest.mark.parametrize("history", ["none", "first version"])
-def test_version_with_none_to_fall_back_to_is_not_judged(
+def test_version_without_a_fallback_is_not_judged(
     store: MemoryStore, tmp_path: Path, history: str
 ) -> None:
-    if history == "none":  # a store of before there was one: what is promoted has served
+    if (
+        history == "none"
+    ):  # a store from before there was a history: its promoted version has served
         publish_promising(store, lying_facts())
         for key in store.objects.keys("manifests/history/"):
             store.objects.remove(key)
@@ -366,7 +370,7 @@ def test_version_with_none_to_fall_back_to_is_not_judged(
     assert not scorer.is_on_probation()
 
 
-def test_version_put_up_by_hand_in_a_store_without_history_is_judged_all_the_same(
+def test_version_promoted_by_hand_in_a_store_without_history_is_judged(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = Scorer(store, tmp_path)
@@ -380,7 +384,7 @@ def test_version_put_up_by_hand_in_a_store_without_history_is_judged_all_the_sam
     assert scorer.serving == "v1"
 
 
-def test_guard_that_is_switched_off_judges_nothing(store: MemoryStore, tmp_path: Path) -> None:
+def test_disabled_guard_judges_nothing(store: MemoryStore, tmp_path: Path) -> None:
     scorer = Scorer(store, tmp_path, policy=None)
     publish_promising(store, lying_facts())
     scorer.watcher.tick()
@@ -403,7 +407,7 @@ def test_readmitted_version_serves_again_and_is_not_judged(
 
 
 class Meanwhile(UserDict[str, Any]):
-    """Markers; something happens just as they are looked at."""
+    """Markers; an event happens exactly while they are read."""
 
     def __init__(self, happen: Callable[[], object]) -> None:
         super().__init__()
@@ -414,7 +418,7 @@ class Meanwhile(UserDict[str, Any]):
         return super().keys()
 
 
-def test_version_found_out_after_the_look_at_the_markers_does_not_come_back(
+def test_version_that_trips_after_the_markers_were_read_does_not_return(
     store: MemoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
@@ -424,7 +428,7 @@ def test_version_found_out_after_the_look_at_the_markers_does_not_come_back(
     assert scorer.serving == "v1"
 
 
-def test_verdict_on_a_version_that_was_replaced_meanwhile_changes_nothing(
+def test_verdict_on_a_version_already_replaced_changes_nothing(
     store: MemoryStore, tmp_path: Path
 ) -> None:
     scorer = scorer_with(store, tmp_path, lying_facts())
@@ -440,12 +444,11 @@ def test_verdict_on_a_version_that_was_replaced_meanwhile_changes_nothing(
     assert scorer.trips == []
 
 
-def test_trip_wakes_the_watcher_so_that_others_hear_of_it_soon(
+def test_trip_wakes_the_watcher_to_publish_the_marker_soon(
     store: MemoryStore, tmp_path: Path
 ) -> None:
-    scorer = Scorer(store, tmp_path)
+    scorer = Scorer(store, tmp_path, poll_seconds=3600)
     publish_promising(store, lying_facts())
-    scorer.watcher._poll_seconds = 3600
     scorer.watcher.start()
     try:
         wait_until(lambda: scorer.watcher.probation is not None, what="the probation")

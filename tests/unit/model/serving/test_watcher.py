@@ -1,4 +1,4 @@
-"""Hot reload on the store's twin: the newest good version serves, whatever the store does."""
+"""Hot reload with the in-memory store: the newest good version serves, whatever the store does."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from stream_scorer.model.bundle import build_files
 from stream_scorer.model.serving.cache import BundleCache
+from stream_scorer.model.serving.options import WatcherOptions
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.signing import generate_key_pair, parse_trusted_keys
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
@@ -34,9 +35,9 @@ class Watched:
         return ModelWatcher(
             store or self.store,
             BundleCache(self.folder),
+            WatcherOptions(**how),
             on_load=lambda version, _: self.loads.append(version),
             on_failure=lambda version, reason: self.failures.append((version, reason)),
-            **how,
         )
 
 
@@ -60,7 +61,7 @@ def corrupt(store: MemoryStore, version: str, name: str = "model.pkl") -> None:
 
 
 def publish_with(store: MemoryStore, facts: Mapping[str, Any]) -> str:
-    """Publish a version, and leave the pointer where it is."""
+    """Publish a version without moving the pointer."""
     return store.publish(*build_files(replace(make_draft(), facts=facts)))
 
 
@@ -83,7 +84,7 @@ def test_nothing_is_served_before_the_first_promotion(watched: Watched) -> None:
     assert watcher.status.load_seconds is not None
 
 
-def test_promoted_version_takes_over_at_the_next_look_and_is_loaded_once(watched: Watched) -> None:
+def test_promoted_version_takes_over_at_the_next_check_and_is_loaded_once(watched: Watched) -> None:
     publish(watched.store)
     watcher = watched.watcher()
     for _ in range(3):
@@ -105,7 +106,7 @@ def test_published_but_not_promoted_version_is_not_served(watched: Watched) -> N
 
 
 @pytest.mark.parametrize("name", ["model.pkl", "preprocessor.pkl", "metadata.json"])
-def test_corrupt_version_leaves_the_old_one_and_is_reported_once(
+def test_corrupt_version_does_not_replace_the_old_one_and_is_reported_once(
     watched: Watched, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(watched.store)
@@ -122,7 +123,7 @@ def test_corrupt_version_leaves_the_old_one_and_is_reported_once(
     assert [r.message for r in caplog.records if r.levelno == logging.ERROR] == ["model refused"]
     assert len(caplog.records) <= 2
     assert set(watcher.status.refused or {}) == {"v3"}
-    # It is still wrong at the last look, not only at the first one.
+    # The problem is still reported at the last check.
     assert "version v3 is refused" in (watcher.status.problem or "")
 
 
@@ -139,7 +140,7 @@ def test_version_after_a_corrupt_one_takes_over(watched: Watched) -> None:
     assert watcher.status.problem is None
 
 
-def test_version_that_was_read_cut_short_gets_another_try(watched: Watched) -> None:
+def test_version_whose_read_was_truncated_is_retried(watched: Watched) -> None:
     publish(watched.store)
     watched.store.script(StoreFault("torn", "read models/v1/model.pkl"))
     watcher = watched.watcher(retry_refused_seconds=0.0)
@@ -150,7 +151,7 @@ def test_version_that_was_read_cut_short_gets_another_try(watched: Watched) -> N
     assert serving(watcher) == "v1"
 
 
-def test_refused_version_is_reported_once_however_often_it_is_tried(watched: Watched) -> None:
+def test_refused_version_is_reported_once_however_often_it_is_retried(watched: Watched) -> None:
     publish(watched.store)
     corrupt(watched.store, "v1")
     watcher = watched.watcher(retry_refused_seconds=0.0)
@@ -159,7 +160,7 @@ def test_refused_version_is_reported_once_however_often_it_is_tried(watched: Wat
     assert [version for version, _ in watched.failures] == ["v1"]
 
 
-def test_unsigned_version_is_refused_where_keys_are_set(watched: Watched) -> None:
+def test_unsigned_version_is_refused_if_keys_are_set(watched: Watched) -> None:
     publish(watched.store)
     keys = parse_trusted_keys(generate_key_pair().public_base64)
     watcher = watched.watcher(trusted_keys=keys)
@@ -168,9 +169,7 @@ def test_unsigned_version_is_refused_where_keys_are_set(watched: Watched) -> Non
     assert "not signed" in watched.failures[0][1]
 
 
-def test_store_that_goes_away_and_comes_back(
-    watched: Watched, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_store_outage_and_recovery(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     publish(watched.store)
     watcher = watched.watcher()
     watcher.tick()
@@ -181,13 +180,13 @@ def test_store_that_goes_away_and_comes_back(
             watcher.tick()
     assert serving(watcher) == "v1"
     assert "artifact store: the store is unavailable" in (watcher.status.problem or "")
-    assert len(caplog.records) == 1  # one outage is worth one line
+    assert len(caplog.records) == 1  # one outage, one log line
     watcher.tick()
     assert serving(watcher) == "v2"
     assert watcher.status.problem is None
 
 
-def test_store_that_fails_half_way_through_a_version(
+def test_store_that_fails_halfway_through_a_version(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(watched.store)
@@ -221,7 +220,7 @@ def test_start_with_the_store_down_and_no_cache_serves_nothing(watched: Watched)
     assert serving(watcher) is None
 
 
-def test_cached_bundle_gives_way_once_the_store_is_back(watched: Watched) -> None:
+def test_cached_bundle_is_replaced_once_the_store_is_back(watched: Watched) -> None:
     publish(watched.store)
     watched.watcher().tick()
     publish(watched.store, seed=2)
@@ -238,7 +237,7 @@ def damage_cache(folder: Path, version: str) -> None:
         (entry / "model.pkl").write_bytes(b"rotten")
 
 
-def test_damaged_cache_entry_falls_to_the_one_before(watched: Watched) -> None:
+def test_damaged_cache_entry_falls_back_to_the_previous_one(watched: Watched) -> None:
     publish(watched.store)
     first = watched.watcher()
     first.tick()
@@ -250,7 +249,7 @@ def test_damaged_cache_entry_falls_to_the_one_before(watched: Watched) -> None:
     assert serving(watcher) == "v1"
 
 
-def test_damaged_cache_is_not_held_against_the_stores_version(
+def test_damaged_cache_does_not_affect_the_stores_version(
     watched: Watched, caplog: pytest.LogCaptureFixture
 ) -> None:
     publish(watched.store)
@@ -262,13 +261,13 @@ def test_damaged_cache_is_not_held_against_the_stores_version(
         for _ in range(3):
             watcher.tick()
     assert serving(watcher) is None
-    assert sum("is of no use" in r.message for r in caplog.records) == 1
+    assert sum("cannot load the cached model" in r.message for r in caplog.records) == 1
     watcher.tick()
     assert serving(watcher) == "v1"
     assert watched.failures == []
 
 
-def test_corrupt_version_at_the_start_leaves_the_cached_one(watched: Watched) -> None:
+def test_corrupt_version_at_start_leaves_the_cached_one_serving(watched: Watched) -> None:
     publish(watched.store)
     watched.watcher().tick()
     publish(watched.store, seed=2)
@@ -279,7 +278,7 @@ def test_corrupt_version_at_the_start_leaves_the_cached_one(watched: Watched) ->
     assert "version v2 is refused" in (watcher.status.problem or "")
 
 
-def test_rejected_pointer_falls_to_the_version_before(watched: Watched) -> None:
+def test_rejected_pointer_falls_back_to_the_previous_version(watched: Watched) -> None:
     for seed in (1, 2, 3):
         publish(watched.store, seed=seed)
     watched.store.reject("v3", {"why": "test"})
@@ -290,7 +289,7 @@ def test_rejected_pointer_falls_to_the_version_before(watched: Watched) -> None:
     assert watcher.status.problem is None
 
 
-def test_version_that_is_rejected_while_it_serves_gives_way(watched: Watched) -> None:
+def test_version_rejected_while_it_serves_is_rolled_back(watched: Watched) -> None:
     publish(watched.store)
     publish(watched.store, seed=2)
     watcher = watched.watcher()
@@ -305,7 +304,7 @@ def test_version_that_is_rejected_while_it_serves_gives_way(watched: Watched) ->
     assert watched.loads == ["v2", "v1", "v3"]
 
 
-def test_rejected_pointer_does_not_fall_to_a_version_that_failed_its_gate(
+def test_rejected_pointer_does_not_fall_back_to_a_version_that_failed_its_gate(
     watched: Watched,
 ) -> None:
     publish(watched.store)
@@ -319,7 +318,7 @@ def test_rejected_pointer_does_not_fall_to_a_version_that_failed_its_gate(
     assert watched.failures == []
 
 
-def test_version_that_failed_its_gate_is_served_when_somebody_promotes_it(
+def test_version_that_failed_its_gate_is_served_once_promoted(
     watched: Watched,
 ) -> None:
     publish(watched.store)
@@ -333,7 +332,7 @@ def test_version_that_failed_its_gate_is_served_when_somebody_promotes_it(
     assert serving(watcher) == "v2"
 
 
-def test_rejected_pointer_falls_past_a_corrupt_version(watched: Watched) -> None:
+def test_rejected_pointer_falls_back_past_a_corrupt_version(watched: Watched) -> None:
     for seed in (1, 2, 3):
         publish(watched.store, seed=seed)
     corrupt(watched.store, "v2")
@@ -343,7 +342,7 @@ def test_rejected_pointer_falls_past_a_corrupt_version(watched: Watched) -> None
     assert serving(watcher) == "v1"
 
 
-def test_rejected_version_with_none_before_it_goes_on_serving_and_says_so(
+def test_rejected_version_without_a_previous_one_keeps_serving_with_a_problem(
     watched: Watched,
 ) -> None:
     publish(watched.store)
@@ -352,7 +351,7 @@ def test_rejected_version_with_none_before_it_goes_on_serving_and_says_so(
     watched.store.reject("v1", {"why": "test"})
     watcher.tick()
     assert serving(watcher) == "v1"
-    assert "version v1 is rejected, and no version before it" in (watcher.status.problem or "")
+    assert "version v1 is rejected, and no previous version" in (watcher.status.problem or "")
 
 
 def test_rejected_version_is_not_taken_from_the_cache(watched: Watched) -> None:
@@ -372,14 +371,14 @@ def test_pointer_moved_back_is_followed(watched: Watched) -> None:
     watched.store.promote("v1", watched.store.current())
     watcher.tick()
     assert serving(watcher) == "v1"
-    # A start with the store down serves what served last, not the highest number.
+    # A start with the store down serves the version that served last, not the highest number.
     again = watched.watcher(down())
     again.tick()
     assert serving(again) == "v1"
 
 
 @pytest.mark.parametrize("content", [b"", b"latest", b"v0", b"../v1", b"\xff"])
-def test_pointer_that_names_no_version_changes_nothing(watched: Watched, content: bytes) -> None:
+def test_invalid_pointer_changes_nothing(watched: Watched, content: bytes) -> None:
     publish(watched.store)
     watcher = watched.watcher()
     watcher.tick()
@@ -389,7 +388,7 @@ def test_pointer_that_names_no_version_changes_nothing(watched: Watched, content
     assert "artifact store" in (watcher.status.problem or "")
 
 
-def test_pointer_to_a_version_that_is_not_there_changes_nothing(watched: Watched) -> None:
+def test_pointer_to_a_missing_version_changes_nothing(watched: Watched) -> None:
     publish(watched.store)
     watcher = watched.watcher()
     watcher.tick()
@@ -413,7 +412,7 @@ def test_watching_thread_loads_swaps_and_ends(watched: Watched) -> None:
     assert serving(watcher) == "v2"
 
 
-def test_wait_gives_up_after_its_time(watched: Watched) -> None:
+def test_wait_times_out(watched: Watched) -> None:
     assert watched.watcher().wait(0.0) is None
 
 

@@ -1,4 +1,4 @@
-"""The faults of the in-memory twin, and what the store's meaning makes of them."""
+"""The in-memory store's faults, and how the store's rules handle them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stream_scorer.model.store.memory_store import MemoryObjects, MemoryStore, S
 from tests.support.stores import latest_copy, rest
 
 
-def test_lost_answer_to_the_claim_leaves_a_gap() -> None:
+def test_lost_response_to_the_claim_leaves_a_gap() -> None:
     store = MemoryStore()
     store.script(StoreFault("lost", "create models/v1/model.pkl"))
     with pytest.raises(StoreError, match="lost"):
@@ -21,15 +21,15 @@ def test_lost_answer_to_the_claim_leaves_a_gap() -> None:
     assert store.versions() == ["v2"]
 
 
-def test_promotion_stands_although_the_copy_failed(caplog: pytest.LogCaptureFixture) -> None:
+def test_promotion_succeeds_even_if_the_copy_fails(caplog: pytest.LogCaptureFixture) -> None:
     store = MemoryStore()
     store.publish(b"m", rest)
     store.script(StoreFault("unavailable", "overwrite models/latest/*"))
     assert store.promote("v1", None) == store.current()
-    assert "models/latest/ could not be refreshed to v1" in caplog.text
+    assert "could not copy v1 to models/latest/" in caplog.text
 
 
-def test_fault_is_used_up_and_others_are_untouched() -> None:
+def test_fault_applies_once_and_only_to_matching_operations() -> None:
     store = MemoryStore()
     store.publish(b"model", rest)
     store.script(

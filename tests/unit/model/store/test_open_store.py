@@ -1,4 +1,4 @@
-"""Which store a URI opens."""
+"""Which store each URI opens."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from tests.support.stores import store_settings
 @pytest.mark.parametrize(
     "uri", ["s3:///prefix", "file:///", "file:///dir?x=1", "file:///dir#fragment"]
 )
-def test_uri_that_names_no_place_is_refused(uri: str) -> None:
+def test_invalid_uri_is_refused(uri: str) -> None:
     with pytest.raises(SettingsError, match="MODEL_STORE_URI"):
         open_store(store_settings(model_store_uri=uri))
 
 
-def test_store_is_opened_where_the_uri_says(tmp_path: Path) -> None:
+def test_store_is_opened_at_the_uri(tmp_path: Path) -> None:
     folder = tmp_path / "with space"
     store = open_store(store_settings(model_store_uri=folder.as_uri()))
     assert store.where == folder.as_uri()

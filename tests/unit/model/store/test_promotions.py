@@ -1,4 +1,4 @@
-"""The way back through the history of promotions."""
+"""Rollback paths through the history of promotions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
 from stream_scorer.model.store.port import Pointer
-from stream_scorer.model.store.promotion_log import UNSETTLED
+from stream_scorer.model.store.promotion_log import REREAD_LAST
 from stream_scorer.model.store.promotions import Promotion, parse_promotion, predecessors
 from stream_scorer.model.store.succession import find_succession
 from tests.support.stores import rest
@@ -31,23 +31,23 @@ def history(*moves: str) -> list[Promotion]:
         ([], "v3", []),
         ([">v1"], "v1", []),
         ([">v1", "v1>v2", "v2>v3"], "v3", ["v2", "v1"]),
-        # Numbers say nothing: v1 was promoted last before v4.
+        # Numbers do not matter: v1 was the last promotion before v4.
         ([">v1", "v1>v3", "v3>v1", "v1>v4"], "v4", ["v1", "v3"]),
-        # The history begins when there were versions already.
+        # The history starts when versions already exist.
         (["v7>v8"], "v8", ["v7"]),
-        # What was rolled back from is no way back any more.
+        # A version that was rolled back is no longer on the path.
         ([">v1", "v1>v2", "v2>v3", "v3<v2"], "v2", ["v1"]),
         ([">v1", "v1>v2", "v2>v3", "v3<v2", "v2<v1"], "v1", []),
         ([">v1", "v1>v2", "v2>v3", "v3<v2", "v2>v4"], "v4", ["v2", "v1"]),
         (["v5<v4"], "v4", ["v5"]),
-        # Records of promotions that lost are on nobody's way.
+        # Records of promotions that lost the race are not on the path.
         ([">v1", "v1>v2", "v1>v3", "v2>v4"], "v4", ["v2", "v1"]),
         ([">v1", "v1>v9", "v1>v2"], "v2", ["v1"]),
-        # Somebody wrote the pointer by hand.
+        # The pointer was written by hand.
         ([">v1", "v1>v2"], "v5", ["v2", "v1"]),
     ],
 )
-def test_predecessors_are_what_was_promoted_before(
+def test_predecessors_are_the_versions_promoted_before(
     moves: list[str], pointer: str, expected: list[str]
 ) -> None:
     assert predecessors(history(*moves), pointer) == expected
@@ -73,7 +73,7 @@ def test_any_history_gives_distinct_other_versions(
 @pytest.mark.parametrize(
     "record", [{}, {"version": 1}, {"version": "../v1"}, {"version": "v1", "previous": "latest"}]
 )
-def test_record_that_tells_of_no_promotion_is_none(record: dict[str, object]) -> None:
+def test_record_without_a_promotion_is_none(record: dict[str, object]) -> None:
     assert parse_promotion(record) is None
 
 
@@ -84,7 +84,7 @@ def filled(n: int) -> MemoryStore:
     return store
 
 
-def test_promotion_that_lost_takes_its_record_back() -> None:
+def test_promotion_that_lost_the_race_deletes_its_record() -> None:
     store = filled(3)
     first = store.promote("v1", None)
     MemoryStore(store.objects).promote("v2", first)
@@ -93,7 +93,7 @@ def test_promotion_that_lost_takes_its_record_back() -> None:
     assert [p.version for p in store.history()] == ["v1", "v2"]
 
 
-def test_promoter_that_dies_before_the_pointer_moves_leaves_nobody_astray() -> None:
+def test_record_of_a_promoter_that_died_before_moving_the_pointer_is_harmless() -> None:
     store = filled(3)
     first = store.promote("v1", None)
     store.script(StoreFault("unavailable", "replace manifests/latest.txt"))
@@ -123,7 +123,7 @@ def test_rejected_and_deleted_versions_are_left_out() -> None:
 
 
 def with_a_record_to_take_back() -> tuple[MemoryStore, MemoryStore, Pointer]:
-    """Four versions; v1 is promoted, v2's promotion broke off behind its record, and was read."""
+    """Four versions; v1 is promoted; v2's promotion stopped after its record, which was read."""
     store = filled(4)
     reader = MemoryStore(store.objects)
     first = store.promote("v1", None)
@@ -134,7 +134,7 @@ def with_a_record_to_take_back() -> tuple[MemoryStore, MemoryStore, Pointer]:
     return store, reader, first
 
 
-def test_record_taken_back_and_written_anew_by_another_is_read_anew() -> None:
+def test_record_deleted_and_rewritten_by_another_promoter_is_read_again() -> None:
     store, reader, first = with_a_record_to_take_back()
     store.objects.remove("manifests/history/000002.json")
     store.promote("v3", first)
@@ -142,7 +142,7 @@ def test_record_taken_back_and_written_anew_by_another_is_read_anew() -> None:
     assert find_succession(reader, "v3", {}).versions == ("v1",)
 
 
-def test_number_of_a_version_that_was_deleted_is_not_given_again() -> None:
+def test_number_of_a_deleted_version_is_not_reused() -> None:
     store = filled(2)
     store.promote("v2", store.promote("v1", None))
     store.accept("v3", {})
@@ -151,11 +151,11 @@ def test_number_of_a_version_that_was_deleted_is_not_given_again() -> None:
     assert store.publish(b"m", rest) == "v4"
 
 
-def test_record_that_was_no_longer_the_last_when_it_was_taken_back_is_read_anew() -> None:
+def test_deleted_record_that_was_not_the_last_is_read_again() -> None:
     store = filled(4)
     reader = MemoryStore(store.objects)
     first = store.promote("v1", None)
-    for version in ("v2", "v3"):  # two that lose: their records stand until they know
+    for version in ("v2", "v3"):  # both lose the race: their records exist until they notice
         store.script(StoreFault("unavailable", "replace manifests/latest.txt"))
         with pytest.raises(Exception, match="unavailable"):
             store.promote(version, first)
@@ -166,7 +166,7 @@ def test_record_that_was_no_longer_the_last_when_it_was_taken_back_is_read_anew(
     assert [p.version for p in reader.history()] == ["v1", "v4", "v3"]
 
 
-def test_last_record_is_read_anew_though_others_came_behind_it_meanwhile() -> None:
+def test_last_record_is_read_again_even_if_others_follow_it() -> None:
     store, reader, first = with_a_record_to_take_back()
     store.objects.remove("manifests/history/000002.json")
     store.promote("v4", store.promote("v3", first))
@@ -177,7 +177,7 @@ def test_last_record_is_read_anew_though_others_came_behind_it_meanwhile() -> No
 def test_records_before_the_last_few_are_read_once() -> None:
     store = filled(2)
     reader = MemoryStore(store.objects)
-    for number in range(UNSETTLED + 4):
+    for number in range(REREAD_LAST + 4):
         store.promote(("v1", "v2")[number % 2], store.current())
     before = reader.history()
     reader.script(StoreFault("torn", "read manifests/history/00000[1-4].json"))

@@ -1,0 +1,36 @@
+"""How a watcher polls and guards, and the callbacks it reports to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from stream_scorer.model.serving.guard import GuardPolicy, Trip
+
+OnLoad = Callable[[str, float], None]
+"""Called with a version and the seconds its load took."""
+
+OnFailure = Callable[[str, str], None]
+"""Called with a version that failed to load, and the reason."""
+
+OnTrip = Callable[[str, Trip], None]
+"""Called with a version that failed its guard, and the finding."""
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherOptions:
+    """How a :class:`~stream_scorer.model.serving.watcher.ModelWatcher` behaves.
+
+    Attributes:
+        trusted_keys: public keys, one of which must have signed a bundle; empty accepts unsigned
+            bundles.
+        poll_seconds: seconds between two checks of the pointer.
+        retry_refused_seconds: seconds before a version that failed to load is fetched again. A
+            version never changes, but a read of it may have been cut short.
+        guard: how new versions on probation are judged; None: there is no probation.
+    """
+
+    trusted_keys: Sequence[bytes] = ()
+    poll_seconds: float = 15.0
+    retry_refused_seconds: float = 300.0
+    guard: GuardPolicy | None = None
