@@ -55,7 +55,7 @@ def test_topic_that_does_not_fit_its_input_is_warned_about(
     create_topics(open_admin(other), {other.output_topic: {}}, PARTITIONS + 1, -1)
     output = next(s for s in ensure_topics(other) if s.name == other.output_topic)
     assert not output.made
-    assert "4 partitions, the input 3" in output.warnings[0]
+    assert "has 4 partitions, but the input has 3" in output.warnings[0]
 
 
 def test_missing_outputs_get_the_inputs_partition_count(
