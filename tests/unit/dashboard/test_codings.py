@@ -99,8 +99,8 @@ def test_content_is_limited_to_the_byte() -> None:
 
 
 def test_decompression_bomb_costs_no_more_memory_than_the_limit(client: TestClient) -> None:
-    bomb = gzip.compress(b" " * (40 * MAX_BODY_BYTES))
-    assert len(bomb) * MAX_RATIO >= 40 * MAX_BODY_BYTES
+    bomb = gzip.compress(b" " * (8 * MAX_BODY_BYTES), 1)
+    assert len(bomb) * MAX_RATIO >= 8 * MAX_BODY_BYTES
     tracemalloc.start()
     try:
         answer = client.post("/predict", content=bomb, headers={"Content-Encoding": "gzip"})
