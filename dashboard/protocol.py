@@ -1,10 +1,14 @@
-"""uvicorn's HTTP/1.1 protocol with a timeout for request headers and a connection limit."""
+"""uvicorn's HTTP/1.1 protocol with a timeout for request headers and a connection limit.
+
+A client that is refused while it is still sending can read the response.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import http
-from typing import Final
+from collections.abc import Callable
+from typing import Any, ClassVar, Final
 
 import h11
 import orjson
@@ -21,6 +25,99 @@ Without this timeout one client can occupy every connection by sending a byte no
 MAX_CONNECTIONS: Final = 900
 """Further connections get a 503. Below 1,024, the usual limit of open files per process."""
 
+LINGER_SECONDS: Final = 10.0
+LINGER_BYTES: Final = 64 * 1024 * 1024
+"""What is read and discarded after a response, at most. Most clients write a whole body before they
+read. If the server closed with unread bytes, the kernel would reset the connection, and the client
+would see the reset instead of the response."""
+
+MAX_LINGERING: Final = 50
+"""Connections that linger at a time. Any more are closed at once. Together with the other
+connections this stays below 1,024, the usual limit of open files per process."""
+
+
+class LingeringTransport(asyncio.Transport):
+    """Wraps the transport of one connection.
+
+    Args:
+        transport: the transport of the socket.
+        is_receiving: whether the client may still be sending. If not, ``close`` closes at once.
+    """
+
+    linger_seconds = LINGER_SECONDS
+    linger_bytes = LINGER_BYTES
+    max_lingering = MAX_LINGERING
+    _lingering: ClassVar[set[LingeringTransport]] = set()
+
+    def __init__(self, transport: asyncio.Transport, is_receiving: Callable[[], bool]) -> None:
+        super().__init__()
+        self._transport = transport
+        self._is_receiving = is_receiving
+        self._discarded = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def close(self) -> None:
+        """Close, after what the client is still sending. A second call closes at once."""
+        if self._timer is None and self._is_receiving():
+            self.linger()
+        else:
+            self.close_now()
+
+    def linger(self) -> None:
+        """End the response, then discard what the client sends until it closes or a limit."""
+        if self._timer is not None or self._transport.is_closing():
+            return
+        if len(self._lingering) >= self.max_lingering or not self._transport.can_write_eof():
+            self.close_now()
+            return
+        self._lingering.add(self)
+        loop = asyncio.get_running_loop()
+        self._timer = loop.call_later(self.linger_seconds, self._transport.abort)
+        self._transport.resume_reading()  # a large body pauses it
+        self._transport.write_eof()
+
+    def discard(self, data: bytes) -> None:
+        """Count bytes that arrived after ``close``."""
+        self._discarded += len(data)
+        if self._discarded > self.linger_bytes:
+            self._transport.abort()
+
+    def close_now(self) -> None:
+        """Close without waiting for the client."""
+        self.forget()
+        self._transport.close()
+
+    def forget(self) -> None:
+        """Cancel the timer. The connection is closed or about to be."""
+        self._lingering.discard(self)
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def is_closing(self) -> bool:
+        """Whether ``close`` was called, or the connection is lost."""
+        return self._timer is not None or self._transport.is_closing()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Information about the socket."""
+        return self._transport.get_extra_info(name, default)
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Send bytes."""
+        self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        """Stop reading from the socket."""
+        self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Continue to read from the socket."""
+        self._transport.resume_reading()
+
+    def abort(self) -> None:
+        """Close without sending what is buffered."""
+        self.forget()
+        self._transport.abort()
+
 
 class TimeoutProtocol(H11Protocol):
     """Closes a connection whose headers do not arrive in time.
@@ -30,11 +127,12 @@ class TimeoutProtocol(H11Protocol):
 
     head_seconds = HEAD_SECONDS
     max_connections = MAX_CONNECTIONS
+    transport: LingeringTransport
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Start the timeout for the first request, or refuse the connection."""
-        super().connection_made(transport)
+        super().connection_made(LingeringTransport(transport, self._is_receiving_body))
         if len(self.connections) > self.max_connections:
             self._refuse(503, "too many open connections")
             return
@@ -43,6 +141,7 @@ class TimeoutProtocol(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Feed the parser. The timeout ends when the headers are complete."""
         if self.transport.is_closing():
+            self.transport.discard(data)
             return
         super().data_received(data)
         if not self._is_awaiting_request():
@@ -53,6 +152,7 @@ class TimeoutProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timeout."""
         self._cancel_timeout()
+        self.transport.forget()
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
@@ -76,7 +176,8 @@ class TimeoutProtocol(H11Protocol):
             response = h11.Response(status_code=status, headers=headers, reason=title.encode())
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
-        self.transport.close()
+        self._cancel_timeout()
+        self.transport.linger()
 
     def _start_timeout(self) -> None:
         self._head_timer = self.loop.call_later(self.head_seconds, self._on_timeout)
@@ -89,7 +190,10 @@ class TimeoutProtocol(H11Protocol):
     def _on_timeout(self) -> None:
         self._head_timer = None
         if not self.transport.is_closing() and self._is_awaiting_request():
-            self.transport.close()
+            self.transport.close_now()
+
+    def _is_receiving_body(self) -> bool:
+        return self.conn.their_state is h11.SEND_BODY
 
     def _is_awaiting_request(self) -> bool:
         """Whether headers are due, or the rest of a body that no handler reads any more."""

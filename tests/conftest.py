@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
@@ -80,11 +81,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
-    """Compile the loops once, where a scorer will be started.
+    """Exclude what was imported from garbage collections, and compile the loops once.
 
-    On a new machine that takes longer than a scorer may hang, or a test wait; and several that
-    start at once would each do it.
+    Modules and tests live until the end, and every full collection would visit them all.
+
+    The loops are compiled only where a scorer will be started. On a new machine that takes longer
+    than a scorer may hang, or a test wait; and several that start at once would each do it.
     """
+    gc.freeze()
     folders = {Path(__file__).with_name(name) for name in _STARTING_SCORERS}
     if session.config.getoption("--collect-only") or not any(
         item.get_closest_marker("prometheus") or not folders.isdisjoint(item.path.parents)

@@ -1,8 +1,12 @@
-"""Reads request bodies with limits on size, time, and the memory of all bodies together."""
+"""Reads request bodies with limits on size, time, and the memory of all bodies together.
+
+Gzip is decompressed within the same limits.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -18,6 +22,17 @@ byte now and then could keep a connection open forever."""
 BODIES_BYTES: Final = 128 * 1024 * 1024
 """Limit of all bodies that one process holds at a time: 12 of the largest, thousands of typical
 ones. Without it, all allowed connections could send the largest body at once and exhaust memory."""
+
+GZIP: Final = "gzip"
+MAX_MEMBERS: Final = 64
+"""Members of one gzip body. Most clients send one. Each costs a decompressor, and a body of the
+largest size could contain half a million empty ones."""
+
+MAX_RATIO: Final = 1032
+"""No gzip body decompresses to more than this many times its size."""
+
+_WINDOW_BITS: Final = 16 + zlib.MAX_WBITS  # gzip, not zlib
+_ALIASES: Final = {"x-gzip": GZIP, "identity": ""}
 
 
 class BodyBudget:
@@ -98,3 +113,57 @@ async def read_body(
             headers={"Connection": "close"},
         ) from None
     return bytes(body)
+
+
+def content_coding(request: Request, accepted: tuple[str, ...] = ()) -> str:
+    """The content coding of the body: one of ``accepted``, or an empty string for none.
+
+    Raises:
+        Problem: 415 for any other coding. It names the accepted ones.
+    """
+    value = ", ".join(request.headers.getlist("content-encoding")).strip().lower()
+    coding = _ALIASES.get(value, value)
+    if not coding or coding in accepted:
+        return coding
+    ways = "".join(f"{name}, or " for name in accepted)
+    raise Problem(
+        415,
+        f"Content-Encoding {value[:40]!r} is not supported: send {ways}no Content-Encoding",
+        kind="unsupported-content-encoding",
+        headers={
+            "Accept-Encoding": ", ".join(accepted) or "identity",
+            "Connection": "close",  # the body is not read
+        },
+    )
+
+
+def inflate(body: bytes, max_bytes: int) -> bytes:
+    """Decompress a gzip body. Never produces more than ``max_bytes`` + 1 bytes.
+
+    Raises:
+        Problem: 413 if the content is larger than ``max_bytes``, 400 if the body is not gzip, is
+            damaged or ends early.
+    """
+    content = bytearray()
+    rest = body
+    for _ in range(MAX_MEMBERS):
+        member = zlib.decompressobj(_WINDOW_BITS)
+        try:
+            content += member.decompress(rest, max_bytes + 1 - len(content))
+        except zlib.error as error:
+            raise _damaged(str(error)) from None
+        if len(content) > max_bytes:
+            raise Problem(
+                413,
+                f"the decompressed body is larger than {max_bytes:,} bytes: "
+                "send fewer rows per request",
+            )
+        if not member.eof:
+            raise _damaged("the body ends early")
+        if not (rest := member.unused_data):
+            return bytes(content)
+    raise _damaged(f"it has more than {MAX_MEMBERS} members")
+
+
+def _damaged(reason: str) -> Problem:
+    return Problem(400, f"the body is not valid gzip: {reason}", kind="invalid-content-encoding")

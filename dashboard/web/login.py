@@ -15,7 +15,7 @@ from dashboard.web.auth import (
     TokenAuth,
     local_path,
 )
-from dashboard.web.body import read_body
+from dashboard.web.body import content_coding, read_body
 from dashboard.web.limits import too_many_requests
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
@@ -39,6 +39,7 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
     auth = _token_auth(parts)
     if wait := auth.wait_seconds(request):
         return _form(request, parts, "/", wait=too_many_requests(TOO_MANY_WRONG_TOKENS, wait))
+    content_coding(request)
     text = (await read_body(request, _MAX_FORM_BYTES)).decode("utf-8", "replace")
     fields = parse_qs(text, max_num_fields=10)
     wanted = local_path(fields.get("next", ["/"])[0])

@@ -19,7 +19,7 @@ from dashboard.predicting import (
     predict,
 )
 from dashboard.web.auth import LOCAL, identity_of
-from dashboard.web.body import read_body
+from dashboard.web.body import GZIP, MAX_RATIO, content_coding, inflate, read_body
 from dashboard.web.limits import client_key, too_many_requests
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, PredictionModel, problem_responses, request_body
@@ -42,7 +42,9 @@ ROW_BYTES: Final = 8192
         **problem_responses(
             s403="cross-site request from a browser",
             s408="the body did not arrive in time",
-            s413="the body is too large or holds too many transactions",
+            s400="the body is not valid gzip",
+            s413="the body is too large, also once decompressed, or holds too many transactions",
+            s415="a Content-Encoding other than gzip",
             s422="some rows are not valid; errors lists the row and field of each fault",
             s429="rate limit DASHBOARD_PREDICT_ROWS_PER_SECOND exceeded; see Retry-After",
             s503="no model is loaded, or the bodies of concurrent requests reached their limit; "
@@ -71,16 +73,32 @@ async def predict_transactions(
             f"={parts.settings.dashboard_predict_rows_per_second}",
             wait,
         )
+    coding = content_coding(request, accepted=(GZIP,))
     with parts.bodies.track() as add:  # until it is scored: scoring may have to wait for a CPU
         body = await read_body(request, MAX_BODY_BYTES, add)
         charged = max(1, len(body) // ROW_BYTES)  # an invalid request costs work too
         parts.predict_rate.charge(key, charged)
+        if coding:
+            body = await _inflate(body, key, parts)
+            add(len(body))
+            charged += len(body) // ROW_BYTES
         prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
     count = len(prediction.predictions)
     parts.predict_rate.charge(key, max(0, count - charged))
     request.scope["state"]["transaction_count"] = count
     parts.metrics.prediction_count.inc(count)
     return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
+
+
+async def _inflate(body: bytes, key: str, parts: Parts) -> bytes:
+    """Decompress a body and charge for its content. If it is refused, charge for the most."""
+    produced = min(MAX_BODY_BYTES, len(body) * MAX_RATIO)
+    try:
+        content = await run_sync(inflate, body, MAX_BODY_BYTES, limiter=parts.scoring)
+        produced = len(content)
+        return content
+    finally:
+        parts.predict_rate.charge(key, produced // ROW_BYTES)
 
 
 def _rate_limit_key(request: Request) -> str:

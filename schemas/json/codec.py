@@ -236,10 +236,23 @@ def parse_json(value: bytes) -> object:
     try:
         return orjson.loads(value)
     except orjson.JSONDecodeError as error:
+        _require_utf8(value)  # orjson reports such a byte at the start of the text
         # orjson follows RFC 8259; NaN literals and integers beyond 64 bits take this path.
         if b"NaN" not in value and b"Infinity" not in value and "number" not in str(error):
             raise ValueError(str(error)) from None
         return _parse_leniently(value)
+
+
+def _require_utf8(value: bytes) -> None:
+    try:
+        value.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = error.start
+        line = value.count(b"\n", 0, at) + 1
+        column = len(value[value.rfind(b"\n", 0, at) + 1 : at].decode("utf-8")) + 1
+        raise ValueError(
+            f"byte 0x{value[at]:02x} is not valid UTF-8: line {line} column {column} (byte {at})"
+        ) from None
 
 
 def _parse_leniently(value: bytes) -> object:

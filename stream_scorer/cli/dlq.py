@@ -78,7 +78,7 @@ def _say_more(number: int, noun: str) -> None:
 
 
 def run_show(args: argparse.Namespace) -> int:
-    """``dlq show PARTITION-OFFSET``: all details of one dead dead_letter."""
+    """``dlq show PARTITION-OFFSET``: all details of one dead letter."""
     settings = load_settings(GroupSettings)
     partition, offset = args.place
     dead_letter = find_dead_letter(settings, partition, offset)

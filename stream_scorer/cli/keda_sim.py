@@ -145,8 +145,8 @@ def _facts(summary: Summary, autoscaler: Autoscaler) -> Iterator[tuple[str, str]
         f"{summary.seconds_above_threshold * TICK_SECONDS:,.0f} s",
     )
     yield "replicas", f"{summary.min_replicas} to {summary.max_replicas}"
-    yield "time to the most replicas", _seconds(summary.seconds_to_max_replicas)
-    yield "time back to the first number", _seconds(summary.seconds_back_to_first_replicas)
+    yield "time to peak replicas", _seconds(summary.seconds_to_max_replicas)
+    yield "time back to initial replicas", _seconds(summary.seconds_back_to_first_replicas)
     yield "rebalances", str(summary.changes_of_replicas)
     yield "pod-seconds", f"{summary.pod_seconds:,} ({summary.pod_seconds / 3600:,.1f} pod-hours)"
     yield "lag at the end", f"{summary.lag_at_end:,} records"

@@ -303,7 +303,7 @@ def _add_keda_sim(commands: Any) -> None:
     ):
         sim.add_argument(flag, type=kind, default=default, metavar="N", help=text)
     sim.add_argument(
-        "--outage", metavar="BEGIN:SECONDS", help="time in which the lag cannot be read"
+        "--outage", metavar="BEGIN:SECONDS", help="period during which the lag cannot be read"
     )
     sim.add_argument(
         "--picture", type=Path, metavar="FILE.svg", help="write a chart of lag and replicas"

@@ -62,7 +62,7 @@ class DeadLetterCounts:
         return self.by_stage.total()
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count one dead dead_letter."""
+        """Count one dead letter."""
         self.by_stage[dead_letter.stage] += 1
         kind = (dead_letter.stage, similar(dead_letter.reason))
         if kind not in self._examples and len(self._examples) >= _MOST_REASONS:

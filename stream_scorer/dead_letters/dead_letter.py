@@ -29,8 +29,8 @@ class DeadLetter:
     """One record of the dead letter topic.
 
     Attributes:
-        partition: partition of the dead dead_letter.
-        offset: offset of the dead dead_letter.
+        partition: partition of the dead letter.
+        offset: offset of the dead letter.
         time: when the dead letter was written, epoch milliseconds.
         errors: the ``__connect.errors.*`` headers, without that prefix.
         headers: the input's own headers.
@@ -71,7 +71,7 @@ class DeadLetter:
 
     @property
     def place(self) -> str:
-        """``partition-offset`` of the dead dead_letter, the argument of ``dlq show``."""
+        """``partition-offset`` of the dead letter, the argument of ``dlq show``."""
         return f"{self.partition}-{self.offset}"
 
     def as_json(self) -> dict[str, Any]:
@@ -102,7 +102,7 @@ class DeadLetterFilter:
         reason: text contained in the reason or the error class, case-insensitive.
         since: written at this time or later, epoch milliseconds.
         until: written before this time, epoch milliseconds.
-        partition: partition of the dead dead_letter.
+        partition: partition of the dead letter.
     """
 
     stage: str | None = None

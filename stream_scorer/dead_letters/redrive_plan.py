@@ -62,7 +62,7 @@ class RedrivePlan:
 
 
 class Planner:
-    """Decides about each dead dead_letter, and keeps the progress of each partition."""
+    """Decides about each dead letter, and keeps the progress of each partition."""
 
     def __init__(
         self,

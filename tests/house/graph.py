@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGES = ("schemas", "stream_scorer", "trainer", "dashboard")
 ROOT = Path(__file__).parents[2]
@@ -32,25 +34,54 @@ def find_modules(root: Path = ROOT) -> dict[str, Path]:
 
 def read_imports(path: Path, modules: Mapping[str, Path]) -> Iterator[tuple[int, str]]:
     """(line, dotted name) of everything a file imports, also inside functions."""
+    stat = path.stat()
+    for reference in _references(path, stat.st_mtime_ns, stat.st_size):
+        if (name := reference.name_in(modules)) is not None:
+            yield reference.line, name
+
+
+class _Reference(NamedTuple):
+    """Something in a file that may import a module."""
+
+    line: int
+    name: str
+    parent: str | None = None
+    """Where ``name`` was imported from, if it may be no module itself."""
+    is_text: bool = False
+    """A string, which counts only if it names one of our modules."""
+
+    def name_in(self, modules: Mapping[str, Path]) -> str | None:
+        if self.is_text:
+            return self.name if self.name in modules else None
+        # ``from package import module`` imports the module.
+        return self.name if self.parent is None or self.name in modules else self.parent
+
+
+@cache
+def _references(path: Path, *_version: int) -> tuple[_Reference, ...]:
+    """All references of one version of a file: many tests read the same files."""
+    return tuple(_find_references(path))
+
+
+def _find_references(path: Path) -> Iterator[_Reference]:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((node.lineno, alias.name) for alias in node.names)
+            yield from (_Reference(node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             if node.level:
                 raise AssertionError(f"{path}:{node.lineno}: a relative import")
             base = node.module or ""
-            # ``from package import module`` imports the module.
-            names = [f"{base}.{alias.name}" for alias in node.names]
-            yield from ((node.lineno, n if n in modules else base) for n in names)
+            for alias in node.names:
+                yield _Reference(node.lineno, f"{base}.{alias.name}", base)
         elif isinstance(node, ast.Call) and "import_module" in ast.unparse(node.func):
             for argument in node.args[:1]:
                 if isinstance(argument, ast.Constant):
-                    yield node.lineno, str(argument.value)
+                    yield _Reference(node.lineno, str(argument.value))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             # ``module:attribute`` names a command's handler, which is imported when it runs.
             module, colon, _ = node.value.partition(":")
-            if colon and module in modules:
-                yield node.lineno, module
+            if colon:
+                yield _Reference(node.lineno, module, is_text=True)
 
 
 def room_of(module: str, modules: Mapping[str, Path]) -> str:

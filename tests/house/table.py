@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,22 +18,22 @@ def build_table(root: Path = ROOT) -> str:
     """Each room with the first sentence of its docstring, and where it lies."""
     modules = find_modules(root)
     rows = ["", "| room | concern |", "| --- | --- |"]
+    all_rooms = room_graph(root)
     for package in PACKAGES:
-        rooms = {room for room in room_graph(root) if room.partition(".")[0] == package}
+        rooms = {room for room in all_rooms if room.partition(".")[0] == package}
         for room in sorted(rooms - set(_EMPTY)):
             text = modules[room].read_text(encoding="utf-8")
             concern = (ast.get_docstring(ast.parse(text)) or "").partition("\n")[0]
-            link = f"[`{room}`](../{_place(room, root)})"
+            link = f"[`{room}`](../{_place(room, modules).relative_to(root)})"
             rows.append(f"| {link} | {concern.replace('``', '`').replace('|', '&#124;')} |")
     return "\n".join(rows) + "\n\n"
 
 
-def _place(room: str, root: Path) -> str:
+def _place(room: str, modules: Mapping[str, Path]) -> Path:
     """The folder or file of a room."""
-    modules = find_modules(root)
     path = modules[room]
     is_folder = path.name == "__init__.py" and room_of(room, modules) == room
-    return str((path.parent if is_folder else path).relative_to(root))
+    return path.parent if is_folder else path
 
 
 def read_table(page: Path) -> str:

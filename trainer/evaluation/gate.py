@@ -78,5 +78,7 @@ def _against_chance(candidate: Mapping[str, Any], plan: GatePlan) -> list[str]:
         refusals.append(f"ROC AUC {candidate['roc_auc']:.4f} is below {plan.min_roc_auc:g}")
     low = candidate["roc_auc_interval"][0]
     if not low > 0.5:  # with few frauds, noise can look good; its interval's lower end does not
-        refusals.append(f"ROC AUC may be luck: its 95 % interval starts at {low:.4f}")
+        refusals.append(
+            f"ROC AUC may be no better than chance: its 95 % interval starts at {low:.4f}"
+        )
     return refusals

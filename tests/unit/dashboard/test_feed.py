@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import orjson
+import pytest
 
 from dashboard.cache.flag_table import FlagWriter, read_page
 from dashboard.cache.selection import Selection
@@ -16,6 +17,13 @@ from dashboard.feed.reading import FlagReader
 from schemas.resolver import LocalSchemas
 from tests.support.dashboard_kit import MemoryTopic, encode_score, make_score
 from tests.support.waiting import wait_until
+
+
+@pytest.fixture(autouse=True)
+def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What takes seconds in production takes a moment here."""
+    for name in ("_POLL_SECONDS", "_SAVE_SECONDS", "_REFRESH_SECONDS", "_RETRY_SECONDS"):
+        monkeypatch.setattr(f"dashboard.feed.loop.{name}", 0.02)
 
 
 @contextmanager

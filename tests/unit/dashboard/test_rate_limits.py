@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import ipaddress
 import logging
 from collections.abc import Iterator
@@ -144,6 +145,25 @@ def test_invalid_requests_are_charged_by_their_size(tmp_path: Path) -> None:
     app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
     with TestClient(app, "http://127.0.0.1") as client:
         assert client.post("/predict", content=b"[" * 8192 * 30).status_code == 422
+        assert client.post("/predict", content=body(1)).status_code == 429
+
+
+def test_compressed_body_is_charged_by_what_it_decompresses_to(tmp_path: Path) -> None:
+    app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
+    headers = {"Content-Encoding": "gzip"}
+    with TestClient(app, "http://127.0.0.1") as client:
+        content = gzip.compress(b"[" * 8192 * 30)
+        assert len(content) < 8192
+        assert client.post("/predict", content=content, headers=headers).status_code == 422
+        assert client.post("/predict", content=body(1)).status_code == 429
+
+
+def test_damaged_compressed_body_is_charged_too(tmp_path: Path) -> None:
+    app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
+    headers = {"Content-Encoding": "gzip"}
+    with TestClient(app, "http://127.0.0.1") as client:
+        content = gzip.compress(b" " * 8192 * 1000)[:-1]
+        assert client.post("/predict", content=content, headers=headers).status_code == 400
         assert client.post("/predict", content=body(1)).status_code == 429
 
 

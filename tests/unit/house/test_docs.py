@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -146,6 +147,56 @@ def test_links_resolve(path: Path) -> None:
         assert file.exists(), target
         if anchor:
             assert anchor in _anchors(file), target
+
+
+SOURCES = ("stream_scorer", "schemas", "trainer", "dashboard")
+LOG_SEARCH = re.compile(r"logs\b[^|`\n]*\| grep (?:-E )?(?:'([^']+)'|(\w+))")
+LOG_BULLET = re.compile(r"^- (`[a-z][^`]*`(?:(?:, | or )`[a-z][^`]*`)*)", re.MULTILINE)
+BUILT = {
+    "/predict 5": "method, route and status of a request",
+    '"level": "INFO"': "a field of each line in JSON",
+}
+"""What no single string of the sources contains, with what it is."""
+
+
+@cache
+def _texts() -> str:
+    """Every string of the sources, one a line; {} stands for a value."""
+    found = []
+    for path in (path for source in SOURCES for path in (ROOT / source).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (p.value if isinstance(p, ast.Constant) else "{}" for p in node.values)
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return "\n".join(found)
+
+
+def _alternatives(pattern: str) -> list[str]:
+    """``model (refused|loaded)`` → model refused, model loaded."""
+    if group := re.fullmatch(r"(.*)\((.*)\)(.*)", pattern):
+        return [f"{group[1]}{choice}{group[3]}" for choice in group[2].split("|")]
+    return pattern.split("|")
+
+
+def _quoted_log_texts() -> list[str]:
+    text = (ROOT / "docs/runbooks.md").read_text("utf-8").partition("## Scorers")[2]
+    found = [p for a, b in LOG_SEARCH.findall(text) for p in _alternatives(a or b)]
+    for bullet in LOG_BULLET.findall(text):
+        found += [phrase for phrase in re.findall(r"`([^`]+)`", bullet) if " " in phrase]
+    return sorted({phrase.removeprefix("waiting for ").rstrip(" …") for phrase in found})
+
+
+def test_searches_and_quotations_of_logs_are_found() -> None:
+    assert {"guard tripped", "model refused", "a model", "records were rejected"} <= set(
+        _quoted_log_texts()
+    )
+
+
+@pytest.mark.parametrize("phrase", _quoted_log_texts())
+def test_log_text_of_the_runbooks_is_in_the_sources(phrase: str) -> None:
+    assert phrase in BUILT or phrase in _texts()
 
 
 def test_every_page_is_linked_from_the_readme_or_the_guide() -> None:

@@ -19,6 +19,7 @@ from tests.house.graph import (
     room_of,
 )
 from tests.house.sizes import (
+    Function,
     count_lines,
     folder_sizes,
     functions,
@@ -143,8 +144,14 @@ def _full(name: str) -> str:
     return name if name.partition(".")[0] in PACKAGES else f"stream_scorer.{name}"
 
 
+@cache
 def imports(path: Path) -> list[tuple[int, str]]:
     return list(read_imports(path, modules()))
+
+
+@cache
+def all_functions() -> list[Function]:
+    return [function for path in python_files() for function in functions(path)]
 
 
 def is_within(name: str, parts: tuple[str, ...]) -> bool:
@@ -259,10 +266,10 @@ def test_no_file_is_a_hub() -> None:
 
 def test_no_function_is_longer_than_a_screen() -> None:
     """Compiled kernels are exempt: a loop that is split is a slower loop."""
-    found = [f for path in python_files() for f in functions(path) if not f.is_compiled]
+    found = [f for f in all_functions() if not f.is_compiled]
     assert [f for f in found if f.lines > MOST_FUNCTION_LINES] == []
 
 
 def test_no_constructor_takes_more_than_a_few_parameters() -> None:
-    found = [f for path in python_files() for f in functions(path) if f.name == "__init__"]
+    found = [f for f in all_functions() if f.name == "__init__"]
     assert [f for f in found if f.parameters > MOST_PARAMETERS] == []

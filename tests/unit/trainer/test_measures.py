@@ -135,7 +135,7 @@ def test_gate_passes_a_good_candidate_without_a_champion() -> None:
         ({"average_precision": float("nan")}, "average_precision is not a finite number"),
         ({"average_precision": 0.06}, "2 times chance"),
         ({"roc_auc": 0.55}, "ROC AUC 0.5500 is below 0.6"),
-        ({"roc_auc_interval": (0.49, 1.0)}, "ROC AUC may be luck"),
+        ({"roc_auc_interval": (0.49, 1.0)}, "ROC AUC may be no better than chance"),
     ],
 )
 def test_gate_refuses_a_candidate_no_better_than_chance(
