@@ -141,7 +141,10 @@ class TransactionDecoder:
             try:
                 group = self._frame(values[i], headers[i])
             except _Refused as refused:
-                rejections.append(Rejection(i, refused.stage, str(refused)))
+                is_tombstone = values[i] is None
+                rejections.append(
+                    Rejection(i, refused.stage, str(refused), is_tombstone=is_tombstone)
+                )
             else:
                 (json_rows if group is None else groups.setdefault(group, [])).append(i)
         return groups, json_rows

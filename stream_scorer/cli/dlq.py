@@ -107,6 +107,10 @@ def show_lines(topic: str, dead_letter: DeadLetter, inspection: Inspection) -> l
         f"key         {as_text(dead_letter.key) if dead_letter.key is not None else '(none)'}",
         *(f"header      {name}: {as_text(content)}" for name, content in dead_letter.headers),
     ]
+    if dead_letter.omitted is not None:
+        lines.append(f"the input's headers were left out: {dead_letter.omitted}")
+    if dead_letter.fault is not None:
+        lines.append(f"this dead letter cannot be redriven: {dead_letter.fault}")
     if dead_letter.is_cut:
         lines.append("the value was too large and was truncated: it cannot be redriven")
     lines += ["", _verdict(fault)]
@@ -144,7 +148,10 @@ def run_redrive(args: argparse.Namespace) -> int:
     for count, text in (
         (done.left, "left out by the filter; a later redrive can send them"),
         (done.earlier, "redriven earlier"),
-        (done.impossible, "cannot be redriven: truncated, or too large for the input topic"),
+        (
+            done.impossible,
+            "cannot be redriven: truncated, unreadable, or too large for the input topic",
+        ),
         (
             done.too_old,
             "skipped: too old to know whether they were redriven before (use --again to send them)",

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import build_client
 from stream_scorer.kafka.driver import (
@@ -20,7 +18,7 @@ from stream_scorer.kafka.driver import (
     TopicPartition,
 )
 from stream_scorer.kafka.errors import driver_error, translate
-from stream_scorer.kafka.messages import headers_of
+from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
@@ -162,14 +160,16 @@ class KafkaBroker:
         return kept
 
     def _polled(self, messages: Sequence[Message], fence: Any) -> Polled:
+        records = Records(messages)
         polled = Polled(
             self._topic,
-            [m.value() for m in messages],
-            [m.key() for m in messages],
-            [headers_of(m) or None for m in messages],
-            np.array([m.partition() for m in messages], np.int32),
-            np.array([m.offset() for m in messages], np.int64),
+            records.values,
+            records.keys,
+            records.headers,
+            records.partitions,
+            records.offsets,
             fence,
+            records.faults(),
         )
         self._positions.update(polled.next_offsets())
         return polled

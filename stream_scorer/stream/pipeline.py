@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
-from schemas.rejections import CUT_HEADER, Rejection, Stage
+from schemas.rejections import CUT_HEADER, OMITTED_HEADER, Rejection, Stage
 from schemas.scores.writer import encode_scores
-from schemas.transactions.codec import TransactionDecoder
+from schemas.transactions.codec import Decoded, TransactionDecoder
 from stream_scorer.dead_letters.headers import dead_letter_headers
 from stream_scorer.errors import ScorerError
 from stream_scorer.kafka.sizes import headers_size
@@ -40,8 +40,7 @@ class Pipeline:
 
         ``now_ms`` (epoch milliseconds) is used only for the scores' ``scored_at``.
         """
-        decoded = self._decoder.decode(polled.values, polled.headers)
-        rejections = list(decoded.rejections)
+        decoded, rejections = self._decode(polled)
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
@@ -66,6 +65,18 @@ class Pipeline:
             bundle.version,
             np.concatenate([np.empty(0), *found]),
         )
+
+    def _decode(self, polled: Polled) -> tuple[Decoded, list[Rejection]]:
+        """Decode what could be looked at; all other records become rejections."""
+        faults = polled.faults
+        if not faults:
+            decoded = self._decoder.decode(polled.values, polled.headers)
+            return decoded, list(decoded.rejections)
+        values = [None if row in faults else value for row, value in enumerate(polled.values)]
+        decoded = self._decoder.decode(values, polled.headers)
+        rejections = [r for r in decoded.rejections if r.index not in faults]
+        rejections += [Rejection(row, Stage.FRAMING, reason) for row, reason in faults.items()]
+        return decoded, rejections
 
     def _score(
         self,
@@ -153,16 +164,23 @@ class Pipeline:
         own = dead_letter_headers(
             polled.topic, int(polled.partitions[row]), int(polled.offsets[row]), rejection
         )
+        if row in polled.faults:
+            own.append(_omitted(polled.faults[row]))
         headers: list[Header] = [*(polled.headers[row] or []), *own]
         room = self._to.limit(self._to.dlq) - headers_size(headers) - len(key or b"")
         if room < 0:  # headers of megabytes: keep the source coordinates and drop them
-            headers, room = own, self._to.limit(self._to.dlq) - headers_size(own)
+            headers = own if row in polled.faults else [*own, _omitted("they are too large")]
+            room = self._to.limit(self._to.dlq) - headers_size(headers)
             key = None if key and len(key) > room else key
             room -= len(key or b"")
         if value is not None and len(value) > room:
             headers.append((CUT_HEADER, str(len(value)).encode()))
             value = value[: max(0, room - 64)]
         return Outgoing(self._to.dlq, int(polled.partitions[row]), key, value, headers)
+
+
+def _omitted(reason: str) -> Header:
+    return OMITTED_HEADER, reason.encode("utf-8", "backslashreplace")
 
 
 def _retain_freed_memory() -> None:
