@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Final
 
@@ -123,13 +124,19 @@ class Telemetry:
                 "model_version": outcome.model_version,
             },
         )
-        for rejection in outcome.rejections[:1]:
+        if outcome.rejections:
+            stages = Counter(rejection.stage.value for rejection in outcome.rejections)
+            commonest = stages.most_common(1)[0][0]
             log.warning(
                 "dead letters",
                 extra={
                     "dead_letters": len(outcome.rejections),
-                    "stage": rejection.stage.value,
-                    "reason": rejection.reason,
+                    "stages": dict(stages.most_common()),
+                    "sample_reason": next(
+                        f"{commonest}: {rejection.reason}"
+                        for rejection in outcome.rejections
+                        if rejection.stage.value == commonest
+                    ),
                 },
             )
 
