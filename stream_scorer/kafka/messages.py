@@ -9,10 +9,9 @@ nowhere else.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import groupby
-from operator import methodcaller
 from typing import Final, TypeVar
 
 import numpy as np
@@ -26,13 +25,6 @@ MAX_HEADERS: Final = 1_000
 which are two megabytes on the wire, would take 50 MB."""
 
 _NO_TIME: Final = (0, -1)
-
-_read_headers: Final[Callable[[Message], Headers]] = methodcaller("headers")
-"""Not a plain ``message.headers()``: the driver returns its broken list *and* sets an exception.
-Python checks for that in general, but not where the interpreter has specialized a call that runs
-often (PEP 659, ``CALL_METHOD_DESCRIPTOR_NOARGS``): there the exception is lost and the broken list
-returned. ``methodcaller`` always checks."""
-
 _T = TypeVar("_T")
 
 
@@ -64,33 +56,27 @@ class Records:
     @cached_property
     def headers(self) -> list[Headers]:
         """The headers in order, including repeated names; None: none, or not readable."""
-        found: list[Headers] = []
-        for row, message in enumerate(self._messages):
-            try:
-                headers = _read_headers(message)
-            except MemoryError:  # not the record's fault
-                raise
-            except Exception as error:
-                self._add_fault(row, _headers_fault(error))
-                headers = None
-            if headers and len(headers) > MAX_HEADERS:
-                self._add_fault(
-                    row,
-                    f"the record has {len(headers)} headers, more than the {MAX_HEADERS} allowed",
-                )
-                headers = None
-            found.append(headers or None)
+        found: list[Headers] = self._column("headers", None)
+        if max(map(len, filter(None, found)), default=0) > MAX_HEADERS:
+            for row, headers in enumerate(found):
+                if headers and len(headers) > MAX_HEADERS:
+                    self._add_fault(
+                        row,
+                        f"the record has {len(headers)} headers, more than the {MAX_HEADERS} "
+                        "allowed",
+                    )
+                    found[row] = None
         return found
 
     @cached_property
     def partitions(self) -> NDArray[np.int32]:
         """The partitions, int32 ``[n]``."""
-        return np.array(list(map(methodcaller("partition"), self._messages)), np.int32)
+        return np.array(self._column("partition", 0), np.int32)
 
     @cached_property
     def offsets(self) -> NDArray[np.int64]:
         """The offsets, int64 ``[n]``."""
-        return np.array(list(map(methodcaller("offset"), self._messages)), np.int64)
+        return np.array(self._column("offset", -1), np.int64)
 
     @cached_property
     def times(self) -> NDArray[np.int64]:
@@ -103,37 +89,35 @@ class Records:
         return self._faults
 
     def _column(self, name: str, otherwise: _T) -> list[_T]:
-        read: Callable[[Message], _T] = methodcaller(name)
-        try:
-            return list(map(read, self._messages))
-        except MemoryError:
-            raise
-        except Exception:  # one of them; these accessors can be called again
-            return [
-                self._read_one(row, name, read, otherwise) for row in range(len(self._messages))
-            ]
+        """One part of every record; each accessor is called once.
 
-    def _read_one(self, row: int, name: str, read: Callable[[Message], _T], otherwise: _T) -> _T:
-        try:
-            return read(self._messages[row])
-        except MemoryError:
-            raise
-        except Exception as error:
-            self._add_fault(row, f"the {name} cannot be read: {_describe(error)}")
-            return otherwise
+        ``map`` calls the accessors, and not a loop of ours: after a bad header name the driver
+        returns a broken list *and* sets an exception. Python checks for that in general, but not
+        where the interpreter has specialized a method call that runs often (PEP 659,
+        ``CALL_METHOD_DESCRIPTOR_NOARGS``). There the exception is lost, and the list is used.
+        """
+        messages, found = self._messages, list[_T]()
+        if not messages:
+            return found
+        reading = map(getattr(type(messages[0]), name), messages)
+        while len(found) < len(messages):
+            try:
+                found.extend(reading)
+            except MemoryError:  # not the record's fault
+                raise
+            except Exception as error:  # what was read before stays, and the next one follows
+                self._add_fault(len(found), _fault(name, error))
+                found.append(otherwise)
+        return found
 
     def _add_fault(self, row: int, reason: str) -> None:
         self._faults.setdefault(row, reason)
 
 
-def _headers_fault(error: Exception) -> str:
+def _fault(part: str, error: Exception) -> str:
     if isinstance(error, UnicodeDecodeError) or isinstance(error.__cause__, UnicodeDecodeError):
         return "the name of a header is not UTF-8"
-    return f"the headers cannot be read: {_describe(error)}"
-
-
-def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
+    return f"the {part} cannot be read: {type(error).__name__}: {error}"
 
 
 def by_partition(messages: Iterable[Message]) -> Iterator[tuple[int, Records]]:
