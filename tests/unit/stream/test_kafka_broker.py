@@ -23,6 +23,13 @@ LOADING = KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
 class Record:
     of: int
     at: int
+    size: int = 10
+
+    def __len__(self) -> int:
+        return self.size
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
 
     def partition(self) -> int:
         return self.of
@@ -52,6 +59,8 @@ class Group:
         self.events: list[Callable[[], None]] = []
         self.sought: list[TopicPartition] = []
         self.next = 0
+        self.waiting: list[Record] | None = None
+        self.taken: list[int] = []
 
     def subscribe(self, _: Any, *, on_assign: Any, on_lost: Any, **_more: Any) -> None:
         both = [TopicPartition("t", 0), TopicPartition("t", 1)]
@@ -66,8 +75,12 @@ class Group:
         self.next += 1
         return Record(0, self.next - 1)
 
-    def consume(self, *_: Any) -> list[Record]:
-        return [Record(1, self.next - 1)]
+    def consume(self, wanted: int, _: float) -> list[Record]:
+        self.taken.append(wanted)
+        if self.waiting is None:
+            return [Record(1, self.next - 1)]
+        taken, self.waiting = self.waiting[:wanted], self.waiting[wanted:]
+        return taken
 
     def memberid(self) -> str:
         return self.members.pop(0) if self.members else "member"
@@ -204,3 +217,57 @@ def test_error_in_our_own_callback_is_not_mistaken_for_the_drivers(
     monkeypatch.setattr(sink, "flush", flush)
     with pytest.raises(SystemError):
         broker.begin().publish([])
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        (2_300, 2_000),  # usual ones: the batch is full by records
+        (MIB, 32 + 1),
+        (30 * MIB, 1 + 8),  # the first step, whose size is not known before
+    ],
+)
+def test_batch_is_bounded_in_records_and_bytes_and_nothing_is_skipped(
+    broker: KafkaBroker, group: Group, size: int, most: int
+) -> None:
+    group.waiting = [Record(1, i, size) for i in range(5_000)]
+    polled = broker.poll(2_000, 0.0)
+    assert polled is not None
+    assert len(polled) == min(2_000, most)
+    of_1 = polled.offsets[polled.partitions == 1].tolist()
+    assert of_1 == list(range(len(of_1)))
+    following = broker.poll(2_000, 0.0)
+    assert following is not None
+    assert following.offsets[following.partitions == 1][0] == len(of_1)
+
+
+def test_large_record_makes_the_steps_after_it_smaller(broker: KafkaBroker, group: Group) -> None:
+    group.waiting = [Record(1, 0, 4 * MIB), *(Record(1, i, 4 * MIB) for i in range(1, 50))]
+    broker.poll(2_000, 0.0)
+    assert group.taken == [8]
+    group.taken.clear()
+    group.waiting = [Record(1, i, 1000 if i < 8 else MIB) for i in range(100)]
+    broker.poll(2_000, 0.0)
+    assert group.taken == [8, 16, 16]
+
+
+def test_usual_batch_takes_a_few_calls_of_the_client(broker: KafkaBroker, group: Group) -> None:
+    group.waiting = [Record(1, i, 2_300) for i in range(5_000)]
+    broker.poll(2_000, 0.0)
+    assert len(group.taken) <= 8
+
+
+def test_client_that_fails_in_the_middle_of_a_batch_ends_the_process(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its position is past the records that were taken: going on would skip them."""
+
+    def consume(*_: Any) -> list[Record]:
+        raise LOADING
+
+    monkeypatch.setattr(group, "consume", consume)
+    with pytest.raises(FatalError, match="cannot poll the rest of a batch"):
+        broker.poll(10, 0.0)
