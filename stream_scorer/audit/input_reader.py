@@ -11,6 +11,7 @@ from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs
 from stream_scorer.audit.outcome_reader import are_offsets, key_hashes
 from stream_scorer.kafka.messages import Records
+from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.runtime.text import as_text
 
 _REDRIVEN: Final = "redrive."  # as stream_scorer.dead_letters.redrive writes its origin headers
@@ -43,6 +44,20 @@ class InputReader:
             records.times,
             self._transactions(records),
             _origins(records, self._dlq_topic),
+        )
+
+    def passed(self, partition: int, batch: PassedBatch) -> Inputs:
+        """Columns for the offsets of a batch that cannot be read: each counts as an input.
+
+        Their dead letters, written by ``dlq skip``, have no key either.
+        """
+        offsets = np.arange(batch.begin, batch.next_offset, dtype=np.int64)
+        return Inputs(
+            partition,
+            offsets,
+            key_hashes([None] * len(offsets)),
+            np.full(len(offsets), batch.time, np.int64),
+            np.full(len(offsets), NOT_SAMPLED, np.int64),
         )
 
     def _transactions(self, records: Records) -> NDArray[np.int64]:

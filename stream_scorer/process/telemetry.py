@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -164,9 +164,11 @@ class Telemetry:
 def report_progress(
     metrics: ScorerMetrics,
     health: Health,
+    unreadable: Callable[[], Mapping[int, str]],
     seconds: Mapping[int, float],
     stuck: Mapping[int, Standstill],
 ) -> None:
     """Pass the partition watch's findings on to metrics and readiness; called in its thread."""
     metrics.partitions.set_progress(seconds, stuck)
-    health.stuck = {p: stall_advice(p, still) for p, still in stuck.items()}
+    causes = unreadable()
+    health.stuck = {p: stall_advice(p, still, causes.get(p)) for p, still in stuck.items()}

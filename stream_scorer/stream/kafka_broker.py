@@ -17,9 +17,10 @@ from stream_scorer.kafka.driver import (
     Message,
     TopicPartition,
 )
-from stream_scorer.kafka.errors import driver_error, translate
+from stream_scorer.kafka.errors import driver_error, is_unreadable_batch, translate
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
+from stream_scorer.kafka.unreadable import UnreadableBatch, describe_unreadable
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
@@ -52,6 +53,7 @@ class KafkaBroker:
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
+        self._unreadable: dict[int, UnreadableBatch] = {}
         self._calls = TransactionCalls(self._timeout)
         self._last_producer = 0
         self._producers = [
@@ -84,7 +86,8 @@ class KafkaBroker:
             cause = driver_error(error)
             raise translate(cause) from cause
         good = [m for m in messages if m.error() is None]
-        self._raise_or_log([e for m in messages if (e := m.error()) is not None], bool(good))
+        failed = [m for m in messages if m.error() is not None] if len(good) < len(messages) else []
+        self._raise_or_log(self._without_unreadable(failed), bool(good))
         if self._revoked:
             good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
@@ -144,6 +147,16 @@ class KafkaBroker:
             found[partition] = max(0, high - self._positions[partition])
         return found
 
+    def unreadable(self) -> Mapping[int, str]:
+        """Assigned partitions that wait at a batch that cannot be read, each with what to do.
+
+        Safe to call from any thread.
+        """
+        return {
+            partition: describe_unreadable(self._topic, partition, batch)
+            for partition, batch in self._unreadable.copy().items()
+        }
+
     def call_seconds(self) -> float:
         """Seconds since the current transaction call began; safe to call from any thread.
 
@@ -179,6 +192,27 @@ class KafkaBroker:
                 raise translated
             log.warning("%s", translated)
 
+    def _without_unreadable(self, failed: Iterable[Message]) -> list[KafkaError]:
+        """The errors, without those of single batches: they are noted, and logged once each."""
+        errors = []
+        for message in failed:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is None:
+                continue
+            if partition is None or partition < 0 or not is_unreadable_batch(error):
+                errors.append(error)
+                continue
+            batch = UnreadableBatch(offset or 0, error.str())
+            known = self._unreadable.get(partition)
+            self._unreadable[partition] = batch
+            if known is None or known.offset != batch.offset:
+                log.error(
+                    "%s",
+                    describe_unreadable(self._topic, partition, batch),
+                    extra={"partition": partition, "offset": batch.offset},
+                )
+        return errors
+
     def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
         """Drop records of partitions that a rebalance during this poll revoked.
 
@@ -203,7 +237,11 @@ class KafkaBroker:
             fence,
             records.faults(),
         )
-        self._positions.update(polled.next_offsets())
+        for partition, offset in polled.next_offsets().items():
+            self._positions[partition] = offset
+            batch = self._unreadable.get(partition)
+            if batch is not None and offset > batch.offset:
+                del self._unreadable[partition]
         return polled
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -216,6 +254,7 @@ class KafkaBroker:
         self._revoked |= revoked
         for partition in revoked:
             self._positions.pop(partition, None)
+            self._unreadable.pop(partition, None)
         log.info("revoked", extra={"partitions": sorted(revoked)})
 
     def _begin(self) -> OutcomeProducer:

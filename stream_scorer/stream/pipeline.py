@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
-from schemas.rejections import CUT_HEADER, OMITTED_HEADER, Rejection, Stage
+from schemas.rejections import Rejection, Stage
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
-from stream_scorer.dead_letters.headers import dead_letter_headers
+from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
 from stream_scorer.errors import ScorerError
-from stream_scorer.kafka.sizes import headers_size
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Scores, score
 from stream_scorer.stream.outcome import Destinations, Outcome
@@ -160,27 +159,18 @@ class Pipeline:
 
     def _dead_letter(self, polled: Polled, rejection: Rejection) -> Outgoing:
         row = rejection.index
-        key, value = polled.keys[row], polled.values[row]
-        own = dead_letter_headers(
-            polled.topic, int(polled.partitions[row]), int(polled.offsets[row]), rejection
+        partition = int(polled.partitions[row])
+        rejected = RejectedInput(
+            polled.topic,
+            partition,
+            int(polled.offsets[row]),
+            polled.keys[row],
+            polled.values[row],
+            polled.headers[row],
+            polled.faults.get(row),
         )
-        if row in polled.faults:
-            own.append(_omitted(polled.faults[row]))
-        headers: list[Header] = [*(polled.headers[row] or []), *own]
-        room = self._to.limit(self._to.dlq) - headers_size(headers) - len(key or b"")
-        if room < 0:  # headers of megabytes: keep the source coordinates and drop them
-            headers = own if row in polled.faults else [*own, _omitted("they are too large")]
-            room = self._to.limit(self._to.dlq) - headers_size(headers)
-            key = None if key and len(key) > room else key
-            room -= len(key or b"")
-        if value is not None and len(value) > room:
-            headers.append((CUT_HEADER, str(len(value)).encode()))
-            value = value[: max(0, room - 64)]
-        return Outgoing(self._to.dlq, int(polled.partitions[row]), key, value, headers)
-
-
-def _omitted(reason: str) -> Header:
-    return OMITTED_HEADER, reason.encode("utf-8", "backslashreplace")
+        dead_letter = build_dead_letter(rejected, rejection, self._to.limit(self._to.dlq))
+        return Outgoing(self._to.dlq, partition, *dead_letter)
 
 
 def _retain_freed_memory() -> None:

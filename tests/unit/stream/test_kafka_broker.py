@@ -46,8 +46,18 @@ class Record:
     def headers(self) -> None:
         return None
 
-    def error(self) -> None:
+    def error(self) -> KafkaError | None:
         return None
+
+
+@dataclass
+class Failed(Record):
+    """An error that names a partition and the offset that was fetched."""
+
+    code: int = KafkaError._BAD_COMPRESSION
+
+    def error(self) -> KafkaError | None:
+        return KafkaError(self.code)
 
 
 class Group:
@@ -270,4 +280,51 @@ def test_client_that_fails_in_the_middle_of_a_batch_ends_the_process(
 
     monkeypatch.setattr(group, "consume", consume)
     with pytest.raises(FatalError, match="cannot poll the rest of a batch"):
+        broker.poll(10, 0.0)
+
+
+@pytest.mark.parametrize("code", [KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,
+                                  KafkaError.INVALID_MSG])  # fmt: skip
+def test_unreadable_batch_of_one_partition_neither_stops_nor_slows_the_others(
+    broker: KafkaBroker, group: Group, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    for _ in range(3):  # the client reports it about twice a second
+        group.waiting = [Failed(1, 17, code=code)]
+        assert poll(broker).partitions.tolist() == [0]
+    assert list(broker.unreadable()) == [1]
+    assert "stream-scorer dlq skip 1-17" in broker.unreadable()[1]
+    assert [r.levelname for r in caplog.records if "dlq skip 1-17" in r.getMessage()] == ["ERROR"]
+
+
+def test_unreadable_batch_alone_is_no_error_of_the_poll(broker: KafkaBroker, group: Group) -> None:
+    poll(broker)
+    group.waiting = []
+    original, group.poll = group.poll, lambda _: Failed(1, 17)  # type: ignore[method-assign]
+    assert broker.poll(10, 0.0) is None
+    group.poll = original  # type: ignore[method-assign]
+
+
+def test_unreadable_batch_is_forgotten_once_it_is_passed_or_revoked(
+    broker: KafkaBroker, group: Group
+) -> None:
+    group.waiting = [Failed(1, 17)]
+    poll(broker)
+    group.waiting = [Record(1, 16)]  # an earlier one that was read again
+    poll(broker)
+    assert list(broker.unreadable()) == [1]
+    group.waiting = [Record(1, 18)]
+    poll(broker)
+    assert broker.unreadable() == {}
+    group.waiting = [Failed(1, 19)]
+    poll(broker)
+    group.waiting, group.events = [], [group.take_away]
+    poll(broker)
+    assert broker.unreadable() == {}
+
+
+def test_other_errors_of_a_partition_are_still_errors(broker: KafkaBroker, group: Group) -> None:
+    poll(broker)
+    group.waiting = []
+    group.poll = lambda _: Failed(1, 17, code=KafkaError._TRANSPORT)  # type: ignore[method-assign]
+    with pytest.raises(RetryableError):
         broker.poll(10, 0.0)
