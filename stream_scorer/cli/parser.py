@@ -263,6 +263,11 @@ def _add_dlq(commands: Any) -> None:
         help="include dead letters too old to know whether they were redriven before",
     )
     add_json(redrive)
+    _add_scorer_decisions(dlq)
+
+
+def _add_scorer_decisions(dlq: Any) -> None:
+    """Commands that let scorers continue where only an operator can decide."""
     skip = add_command(
         dlq,
         "skip",

@@ -123,9 +123,8 @@ def read_spans(
         on_lost: called with a partition and its first offset when records were removed before they
             were read. All earlier records were yielded before the call; reading continues at that
             offset.
-        on_unreadable: called with a partition and the offsets of a batch whose records cannot be
-            read at all; reading continues after them. The records of a batch that only unpacks to
-            more than the limit are read with a larger one.
+        on_unreadable: called with a batch whose records cannot be read at all; reading continues
+            after it. One that only unpacks to too much is read with a larger limit.
 
     Raises:
         RetryableError: no record arrived for ``stall_seconds`` (the message has the partition), or
@@ -134,7 +133,37 @@ def read_spans(
     """
     left = {p: span for p, span in spans.items() if span.high > span.low}
     reached = {p: span.low for p, span in left.items()}
-    consumer = open_consumer(
+    consumer = _open_reader(settings, group_id)
+    try:
+        consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])
+        last_record_at = time.monotonic()
+        while left:
+            batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
+            lost, unreadable = list[int](), dict[int, UnreadableBatch]()
+            if records := _within(consumer, topic, batch, left, reached, lost, unreadable):
+                yield records
+            for partition in lost:
+                on_lost(partition, _resume(consumer, topic, partition, left, reached))
+            for partition, failed in unreadable.items():
+                passed = _pass(
+                    consumer, settings, group_id, topic, partition, failed, left, reached
+                )
+                if passed and passed.records is None:
+                    on_unreadable(partition, passed)
+                elif passed and (found := passed.before(spans[partition].high)):
+                    yield found
+            if batch:
+                last_record_at = time.monotonic()
+            elif time.monotonic() - last_record_at > stall_seconds:
+                raise RetryableError(_stalled(topic, left, stall_seconds))
+    except KafkaException as error:
+        raise translate(error) from error
+    finally:
+        consumer.close()
+
+
+def _open_reader(settings: KafkaSettings, group_id: str) -> Consumer:
+    return open_consumer(
         settings,
         group_id,
         **{
@@ -145,36 +174,6 @@ def read_spans(
             "fetch.message.max.bytes": _FETCH_BYTES,
         },
     )
-    try:
-        consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])
-        last_record_at = time.monotonic()
-        while left:
-            batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
-            lost: list[int] = []
-            unreadable: dict[int, UnreadableBatch] = {}
-            if records := _within(consumer, topic, batch, left, reached, lost, unreadable):
-                yield records
-            for partition in lost:
-                on_lost(partition, _resume(consumer, topic, partition, left, reached))
-            for partition, failed in unreadable.items():
-                passed = _pass(
-                    consumer, settings, group_id, topic, partition, failed, left, reached
-                )
-                high = spans[partition].high
-                if passed is None:
-                    continue
-                if passed.records is None:
-                    on_unreadable(partition, passed)
-                elif found := [m for m in passed.records if (m.offset() or 0) < high]:
-                    yield found
-            if batch:
-                last_record_at = time.monotonic()
-            elif time.monotonic() - last_record_at > stall_seconds:
-                raise RetryableError(_stalled(topic, left, stall_seconds))
-    except KafkaException as error:
-        raise translate(error) from error
-    finally:
-        consumer.close()
 
 
 def _within(

@@ -56,6 +56,10 @@ class PassedBatch:
     records: list[Message] | None
     time: int
 
+    def before(self, end: int) -> list[Message]:
+        """The records before an offset."""
+        return [m for m in self.records or () if (m.offset() or 0) < end]
+
 
 def describe_unreadable(topic: str, partition: int, batch: UnreadableBatch) -> str:
     """What is wrong with a partition, and the command that passes the batch."""
