@@ -13,6 +13,10 @@ CUT_HEADER: Final = "dlq.value.original.bytes"
 """The original length of a dead letter's value that was too large and was truncated."""
 
 
+OMITTED_HEADER: Final = ERROR_HEADERS + "headers.omitted"
+"""On a dead letter without the input's own headers: why they were left out."""
+
+
 class Stage(StrEnum):
     """Where a record failed; its dead letter has this in the ``__connect.errors.stage`` header."""
 
@@ -30,9 +34,11 @@ class Rejection:
 
     ``index`` is the record's position in its polled batch. ``reason`` names the field, if there
     is one, and never quotes more of the payload than that field's value.
+    ``is_tombstone``: the value is null, as for a deletion upstream.
     """
 
     index: int
     stage: Stage
     reason: str
     field: str | None = None
+    is_tombstone: bool = False

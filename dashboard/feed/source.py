@@ -9,8 +9,15 @@ from typing import Final, Protocol
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.admin import topic_partitions
 from stream_scorer.kafka.clients import open_admin, open_consumer
-from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
+from stream_scorer.kafka.driver import (
+    Consumer,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
 from stream_scorer.kafka.errors import is_non_retriable, translate
+from stream_scorer.kafka.messages import Records
 from stream_scorer.runtime.settings import KafkaSettings
 
 _GROUP: Final = "fraud-dashboard"  # librdkafka requires a group id; no offsets are committed
@@ -114,7 +121,7 @@ class KafkaScores:
 
     def poll(self, max_records: int, seconds: float) -> FeedBatch:
         """Poll the consumer. Raises a partition's error unless it is retriable."""
-        records: list[tuple[int, int, bytes | None]] = []
+        found: list[Message] = []
         ends: dict[int, int] = {}
         try:
             messages = self._consumer.consume(max_records, seconds)
@@ -125,14 +132,16 @@ class KafkaScores:
             partition, offset = message.partition() or 0, message.offset() or 0
             problem = message.error()
             if problem is None:
-                records.append((partition, offset, message.value()))
+                found.append(message)
             elif problem.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
                 continue  # librdkafka looks up a group coordinator that this consumer does not use
             elif problem.code() == KafkaError._PARTITION_EOF:
                 ends[partition] = offset
             elif not problem.retriable():
                 raise translate(KafkaException(problem))
-        return FeedBatch(records, ends)
+        records = Records(found)
+        partitions, offsets = records.partitions.tolist(), records.offsets.tolist()
+        return FeedBatch(list(zip(partitions, offsets, records.values, strict=True)), ends)
 
     def close(self) -> None:
         """Close the consumer."""

@@ -94,8 +94,12 @@ class TransactionDecoder:
         if len(self._writers) > _MAX_WRITERS:
             self._writers.clear()
         size = np.array([len(v) if v else 0 for v in values], np.int64)
+        joinable = values
+        if (size > MAX_RECORD_BYTES).any():  # they are rejected below, and never copied
+            joinable = [v if v and len(v) <= MAX_RECORD_BYTES else b"" for v in values]
+            size[size > MAX_RECORD_BYTES] = 0
         spans = Spans(np.cumsum(size) - size, size)
-        joined = b"".join([*(v or b"" for v in values), _PADDING])
+        joined = b"".join([*(v or b"" for v in joinable), _PADDING])
         rejections: list[Rejection] = []
         groups, json_rows = self._groups(values, headers, joined, spans, rejections)
         ways = {group: self._writers[group.writer].way for group in groups}
@@ -141,7 +145,10 @@ class TransactionDecoder:
             try:
                 group = self._frame(values[i], headers[i])
             except _Refused as refused:
-                rejections.append(Rejection(i, refused.stage, str(refused)))
+                is_tombstone = values[i] is None
+                rejections.append(
+                    Rejection(i, refused.stage, str(refused), is_tombstone=is_tombstone)
+                )
             else:
                 (json_rows if group is None else groups.setdefault(group, [])).append(i)
         return groups, json_rows

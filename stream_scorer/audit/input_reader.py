@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs
-from stream_scorer.audit.outcome_reader import are_offsets, key_hashes_of, offsets_of, times_of
-from stream_scorer.kafka.driver import Message
-from stream_scorer.kafka.messages import headers_of
+from stream_scorer.audit.outcome_reader import are_offsets, key_hashes
+from stream_scorer.kafka.messages import Records
+from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.runtime.text import as_text
 
 _REDRIVEN: Final = "redrive."  # as stream_scorer.dead_letters.redrive writes its origin headers
@@ -31,35 +31,46 @@ class InputReader:
         self._decoder = decoder
         self._sample = sample
 
-    def read(self, partition: int, records: list[Message]) -> Inputs:
+    def read(self, partition: int, records: Records) -> Inputs:
         """Read records of one partition into columns.
 
         Raises:
             RetryableError: the registry does not answer.
         """
-        offsets = offsets_of(records)
         return Inputs(
             partition,
-            offsets,
-            key_hashes_of(records),
-            times_of(records),
-            self._transactions(records, offsets),
+            records.offsets,
+            key_hashes(records.keys),
+            records.times,
+            self._transactions(records),
             _origins(records, self._dlq_topic),
         )
 
-    def _transactions(
-        self, records: list[Message], offsets: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
+    def passed(self, partition: int, batch: PassedBatch) -> Inputs:
+        """Columns for the offsets of a batch that cannot be read: each counts as an input.
+
+        Their dead letters, written by ``dlq skip``, have no key either.
+        """
+        offsets = np.arange(batch.begin, batch.next_offset, dtype=np.int64)
+        return Inputs(
+            partition,
+            offsets,
+            key_hashes([None] * len(offsets)),
+            np.full(len(offsets), batch.time, np.int64),
+            np.full(len(offsets), NOT_SAMPLED, np.int64),
+        )
+
+    def _transactions(self, records: Records) -> NDArray[np.int64]:
         found = np.full(len(records), NOT_SAMPLED, np.int64)
-        rows = np.flatnonzero(is_sampled(offsets, self._sample))
+        rows = np.flatnonzero(is_sampled(records.offsets, self._sample))
         if not len(rows):
             return found
-        chosen = [records[row] for row in rows.tolist()]
-        decoded = self._decoder.decode(
-            [message.value() for message in chosen],
-            [headers_of(message) or None for message in chosen],
-        )
         found[rows] = NOT_DECODED
+        if faults := records.faults():  # scorers do not decode these records either
+            rows = rows[~np.isin(rows, list(faults))]
+        values, headers = records.values, records.headers
+        chosen = rows.tolist()
+        decoded = self._decoder.decode([values[r] for r in chosen], [headers[r] for r in chosen])
         found[rows[decoded.kept]] = decoded.batch.ids
         return found
 
@@ -77,14 +88,13 @@ def is_sampled(offsets: NDArray[np.int64], sample: int) -> NDArray[np.bool_]:
     return found
 
 
-def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
+def _origins(records: Records, dlq_topic: str) -> NDArray[np.int64]:
     """The redriven inputs: offset, then partition and offset of the dead letter."""
     rows = []
-    for message in records:
-        headers = message.headers()
+    for row, headers in enumerate(records.headers):
         if not headers:
             continue
-        found = {n: as_text(v) for n, v in headers_of(message) if n.startswith(_REDRIVEN)}
+        found = {n: as_text(v) for n, v in headers if n.startswith(_REDRIVEN)}
         if found.get(_REDRIVEN + "topic") != dlq_topic:
             continue
         try:
@@ -92,5 +102,5 @@ def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:
         except (KeyError, ValueError):  # anybody can write such headers; ours are complete
             continue
         if are_offsets(origin):
-            rows.append([message.offset(), *origin])
+            rows.append([int(records.offsets[row]), *origin])
     return np.array(rows, np.int64).reshape(-1, 3)

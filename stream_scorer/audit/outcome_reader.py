@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.framing import Headers
 from schemas.records import UndecodableRecord
 from schemas.rejections import ERROR_HEADERS
 from stream_scorer.audit.columns import Coordinates, OutcomeKind, Outcomes
@@ -20,17 +21,16 @@ from stream_scorer.audit.score_reader import (
     unattributed,
 )
 from stream_scorer.dead_letters.headers import error_headers
-from stream_scorer.kafka.driver import Message
-from stream_scorer.kafka.messages import headers_of
+from stream_scorer.kafka.messages import Records
 
 
-def dead_letter_source(message: Message) -> SourceCoordinates:
+def dead_letter_source(headers: Headers) -> SourceCoordinates:
     """Coordinates of a dead letter's input.
 
     Raises:
         UndecodableRecord: a header with the coordinates is missing or not a number.
     """
-    found = error_headers(headers_of(message))
+    found = error_headers(headers)
     try:
         return SourceCoordinates(found["topic"], int(found["partition"]), int(found["offset"]))
     except KeyError as error:
@@ -54,10 +54,9 @@ class OutcomeReader:
         self._input_topic = input_topic
         self._scores = scores
 
-    def read(self, partition: int, records: list[Message]) -> tuple[Outcomes, list[Coordinates]]:
+    def read(self, partition: int, records: Records) -> tuple[Outcomes, list[Coordinates]]:
         """Read records of one partition into columns; also the coordinates of unreadable ones."""
-        offsets = offsets_of(records)
-        values = [message.value() for message in records]
+        offsets, values = records.offsets, records.values
         is_score = self._kind is OutcomeKind.SCORE
         found = self._scores.sources(values) if is_score else self._dead_letters(records)
         places = np.stack([offsets, found.partitions, found.offsets], axis=1)
@@ -67,8 +66,8 @@ class OutcomeReader:
             offsets,
             found.partitions,
             found.offsets,
-            key_hashes_of(records),
-            times_of(records),
+            key_hashes(records.keys),
+            records.times,
             leaves(places, values),
             found.versions,
             found.transactions,
@@ -80,11 +79,11 @@ class OutcomeReader:
         unreadable = [Coordinates(partition, o) for o in offsets[~found.is_readable].tolist()]
         return outcomes.take(found.is_readable), unreadable
 
-    def _dead_letters(self, records: list[Message]) -> SourceColumns:
+    def _dead_letters(self, records: Records) -> SourceColumns:
         found = unattributed(len(records))
-        for row, message in enumerate(records):
+        for row, headers in enumerate(records.headers):
             try:
-                source = dead_letter_source(message)
+                source = dead_letter_source(headers)
             except UndecodableRecord:
                 found.is_readable[row] = False
                 continue
@@ -98,16 +97,6 @@ def are_offsets(numbers: Iterable[Any]) -> bool:
     return all(0 <= number < 2**62 for number in numbers)
 
 
-def offsets_of(records: list[Message]) -> NDArray[np.int64]:
-    """Offsets of records, int64 ``[n]``."""
-    return np.array([message.offset() for message in records], np.int64)
-
-
-def key_hashes_of(records: list[Message]) -> NDArray[np.uint32]:
+def key_hashes(keys: Sequence[bytes | None]) -> NDArray[np.uint32]:
     """Hashes of the keys of records, uint32 ``[n]``."""
-    return np.array([key_hash(message.key()) for message in records], np.uint32)
-
-
-def times_of(records: list[Message]) -> NDArray[np.int64]:
-    """Timestamps of records, epoch milliseconds, int64 ``[n]``."""
-    return np.array([message.timestamp()[1] for message in records], np.int64)
+    return np.array([key_hash(key) for key in keys], np.uint32)

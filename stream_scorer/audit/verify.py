@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +24,7 @@ from stream_scorer.errors import UsageError
 from stream_scorer.kafka.messages import by_partition
 from stream_scorer.kafka.reader import read_spans
 from stream_scorer.kafka.spans import Spans
+from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 
@@ -136,9 +137,26 @@ class _Topics:
     def inputs(self, spans: Spans) -> Iterator[Inputs]:
         settings = self.scope.settings
         group = self.scope.group
-        for batch in read_spans(settings, group, settings.input_topic, spans, self.stall_seconds):
+        passed: list[tuple[int, PassedBatch]] = []
+        for batch in read_spans(
+            settings,
+            group,
+            settings.input_topic,
+            spans,
+            self.stall_seconds,
+            on_unreadable=lambda partition, unread: passed.append((partition, unread)),
+        ):
+            yield from self._passed(passed, spans)
             for partition, records in by_partition(batch):
                 yield self.reader.read(partition, records)
+        yield from self._passed(passed, spans)
+
+    def _passed(self, passed: list[tuple[int, PassedBatch]], spans: Spans) -> Iterator[Inputs]:
+        """The inputs of batches that cannot be read, before the records that follow them."""
+        for partition, batch in passed:
+            end = min(batch.next_offset, spans[partition].high)
+            yield self.reader.passed(partition, replace(batch, next_offset=end))
+        passed.clear()
 
     def outcomes(
         self, kind: OutcomeKind, spans: Spans, on_lost: OnLost

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from stream_scorer.dead_letters.dead_letter import (
 from stream_scorer.dead_letters.inspection import Inspection, RecordFault, inspect_value, plain
 from stream_scorer.dead_letters.redrive import redrive
 from stream_scorer.dead_letters.redrive_plan import Redriven
+from stream_scorer.dead_letters.skip import skip
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.runtime.registry import using_resolver
@@ -107,6 +109,10 @@ def show_lines(topic: str, dead_letter: DeadLetter, inspection: Inspection) -> l
         f"key         {as_text(dead_letter.key) if dead_letter.key is not None else '(none)'}",
         *(f"header      {name}: {as_text(content)}" for name, content in dead_letter.headers),
     ]
+    if dead_letter.omitted is not None:
+        lines.append(f"the input's headers were left out: {dead_letter.omitted}")
+    if dead_letter.fault is not None:
+        lines.append(f"this dead letter cannot be redriven: {dead_letter.fault}")
     if dead_letter.is_cut:
         lines.append("the value was too large and was truncated: it cannot be redriven")
     lines += ["", _verdict(fault)]
@@ -144,7 +150,10 @@ def run_redrive(args: argparse.Namespace) -> int:
     for count, text in (
         (done.left, "left out by the filter; a later redrive can send them"),
         (done.earlier, "redriven earlier"),
-        (done.impossible, "cannot be redriven: truncated, or too large for the input topic"),
+        (
+            done.impossible,
+            "cannot be redriven: truncated, unreadable, or too large for the input topic",
+        ),
         (
             done.too_old,
             "skipped: too old to know whether they were redriven before (use --again to send them)",
@@ -152,6 +161,22 @@ def run_redrive(args: argparse.Namespace) -> int:
     ):
         if count:
             say(f"{count:,} {text}")
+    return 0
+
+
+def run_skip(args: argparse.Namespace) -> int:
+    """``dlq skip PARTITION-OFFSET``: passes a batch of the input that scorers cannot read."""
+    settings = load_settings(GroupSettings)
+    done = skip(settings, *args.place)
+    if args.json:
+        _say_json(asdict(done))
+        return 0
+    how = "" if done.has_values else ", without key and value: they cannot be read at all"
+    say(f"{count_noun(done.dead_letters, 'dead letter')} written to {settings.dlq_topic}{how}")
+    say(
+        f"group {settings.kafka_group_id} continues at offset {done.next_offset} of "
+        f"{settings.input_topic} partition {done.partition}: start the scorers again"
+    )
     return 0
 
 

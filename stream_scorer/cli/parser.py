@@ -263,6 +263,27 @@ def _add_dlq(commands: Any) -> None:
         help="include dead letters too old to know whether they were redriven before",
     )
     add_json(redrive)
+    _add_scorer_decisions(dlq)
+
+
+def _add_scorer_decisions(dlq: Any) -> None:
+    """Commands that let scorers continue where only an operator can decide."""
+    skip = add_command(
+        dlq,
+        "skip",
+        "passes a batch of the input topic that scorers cannot read",
+        "stream_scorer.cli.dlq:run_skip",
+        _GROUP,
+        "A batch that unpacks to more than receive.message.max.bytes, or is damaged, holds up its\n"
+        "partition for good. Scorers report its place. Stop all of them first. This command\n"
+        "writes its records to the dead letters and moves the group past them, in one Kafka\n"
+        "transaction.\n"
+        "Records that cannot be read at all become dead letters without key and value.",
+    )
+    skip.add_argument(
+        "place", type=coordinates, metavar="PARTITION-OFFSET", help="as reported by a scorer"
+    )
+    add_json(skip)
     allow = add_command(
         dlq,
         "allow",

@@ -12,6 +12,7 @@ from stream_scorer.cli.console import note, say, say_json
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.runtime.registry import using_resolver
@@ -63,11 +64,12 @@ def _scores(
     consumer.assign([_begin(consumer, topic, p, from_start) for p in range(partitions)])
     with using_resolver(settings, "fraud_score") as resolver:
         while True:
-            for message in consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS):
-                if (failure := message.error()) is not None:
-                    raise KafkaException(failure)
+            messages = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
+            if failure := next((e for m in messages if (e := m.error()) is not None), None):
+                raise KafkaException(failure)
+            for message, value in zip(messages, Records(messages).values, strict=True):
                 try:
-                    yield decode_record("fraud_score", message.value(), resolver)
+                    yield decode_record("fraud_score", value, resolver)
                 except UndecodableRecord as error:
                     note(f"{topic} {_place(message)} is not a score: {error}")
 

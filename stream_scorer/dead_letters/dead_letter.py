@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from schemas.rejections import CUT_HEADER, ERROR_HEADERS
+from schemas.rejections import CUT_HEADER, ERROR_HEADERS, OMITTED_HEADER
 from stream_scorer.dead_letters.headers import error_headers
-from stream_scorer.kafka.driver import Message
-from stream_scorer.kafka.messages import by_partition, headers_of
+from stream_scorer.kafka.messages import Records, by_partition
 from stream_scorer.kafka.reader import committed_spans, read_spans, time_offsets
 from stream_scorer.kafka.spans import Span
 from stream_scorer.kafka.topics import require_topics
@@ -37,6 +36,7 @@ class DeadLetter:
         key: the input's key.
         value: the input's value; only its beginning if ``is_cut``.
         is_cut: the value was too large and was truncated.
+        fault: why this record of the dead letter topic cannot be read; None if it can.
     """
 
     partition: int
@@ -47,6 +47,7 @@ class DeadLetter:
     key: bytes | None
     value: bytes | None
     is_cut: bool
+    fault: str | None = None
 
     @property
     def stage(self) -> str:
@@ -57,6 +58,11 @@ class DeadLetter:
     def reason(self) -> str:
         """Why the record failed."""
         return self.errors.get("exception.message", "")
+
+    @property
+    def omitted(self) -> str | None:
+        """Why the input's own headers were left out; None if they were kept."""
+        return self.errors.get(OMITTED_HEADER.removeprefix(ERROR_HEADERS))
 
     @property
     def exception_class(self) -> str:
@@ -90,6 +96,7 @@ class DeadLetter:
             },
             "value_bytes": None if self.value is None else len(self.value),
             "is_cut": self.is_cut,
+            "headers_omitted": self.omitted,
         }
 
 
@@ -128,23 +135,26 @@ class DeadLetterFilter:
 EVERYTHING: Final = DeadLetterFilter()
 
 
-def parse_dead_letter(message: Message) -> DeadLetter:
-    """Parse a record of the dead letter topic; fields without a header stay empty."""
-    headers = headers_of(message)
-    return DeadLetter(
-        partition=message.partition() or 0,
-        offset=message.offset() or 0,
-        time=message.timestamp()[1],
-        errors=error_headers(headers),
-        headers=tuple(
-            (name, value)
-            for name, value in headers
-            if not name.startswith(ERROR_HEADERS) and name != CUT_HEADER
-        ),
-        key=_as_bytes(message.key()),
-        value=_as_bytes(message.value()),
-        is_cut=any(name == CUT_HEADER for name, _ in headers),
-    )
+def parse_dead_letters(records: Records) -> Iterator[DeadLetter]:
+    """Parse records of the dead letter topic; fields without a header stay empty."""
+    faults, offsets, times = records.faults(), records.offsets.tolist(), records.times.tolist()
+    for row, partition in enumerate(records.partitions.tolist()):
+        headers = records.headers[row] or ()
+        yield DeadLetter(
+            partition=partition,
+            offset=offsets[row],
+            time=times[row],
+            errors=error_headers(headers),
+            headers=tuple(
+                (name, _as_bytes(value))
+                for name, value in headers
+                if not name.startswith(ERROR_HEADERS) and name != CUT_HEADER
+            ),
+            key=records.keys[row],
+            value=records.values[row],
+            is_cut=any(name == CUT_HEADER for name, _ in headers),
+            fault=faults.get(row),
+        )
 
 
 def read_dead_letters(
@@ -169,7 +179,7 @@ def read_dead_letters(
         spans = {p: Span(max(spans[p].low, at), spans[p].high) for p, at in starts.items()}
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
-            yield from (x for x in map(parse_dead_letter, own) if x in selection)
+            yield from (x for x in parse_dead_letters(own) if x in selection)
 
 
 def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:
@@ -186,7 +196,7 @@ def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> De
         return None
     wanted = {partition: Span(offset, offset + 1)}
     for records in read_spans(settings, group, topic, wanted, STALL_SECONDS):
-        return parse_dead_letter(records[0])
+        return next(parse_dead_letters(Records(records)))
     return None
 
 

@@ -34,7 +34,7 @@ _ERROR_CLASSES: Final = {
 
 
 def dead_letter_headers(
-    topic: str, partition: int, offset: int, rejection: Rejection
+    topic: str, partition: int, offset: int, rejection: Rejection, error_class: str | None = None
 ) -> list[Header]:
     """The headers in the format of Kafka Connect (KIP-298); numbers as decimal text."""
     start = ERROR_HEADERS
@@ -43,6 +43,9 @@ def dead_letter_headers(
         (start + "partition", str(partition).encode()),
         (start + "offset", str(offset).encode()),
         (start + "stage", rejection.stage.value.encode()),
-        (start + "exception.class.name", _ERROR_CLASSES[rejection.stage].encode()),
+        (
+            start + "exception.class.name",
+            (error_class or _ERROR_CLASSES[rejection.stage]).encode(),
+        ),
         (start + "exception.message", rejection.reason[:_REASON_CHARS].encode()),
     ]

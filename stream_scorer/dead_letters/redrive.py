@@ -25,7 +25,7 @@ from stream_scorer.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterFilter,
     Header,
-    parse_dead_letter,
+    parse_dead_letters,
     parse_number,
 )
 from stream_scorer.dead_letters.redrive_plan import Planner, Redriven, RedrivePlan
@@ -253,7 +253,7 @@ def _read(settings: GroupSettings, spans: Spans) -> Iterator[list[DeadLetter]]:
     topic, group = settings.dlq_topic, settings.kafka_group_id + READER_GROUP
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
-            yield from _chunks(map(parse_dead_letter, own))
+            yield from _chunks(parse_dead_letters(own))
 
 
 def _chunks(dead_letters: Iterable[DeadLetter]) -> Iterator[list[DeadLetter]]:

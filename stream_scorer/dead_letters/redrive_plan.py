@@ -19,8 +19,8 @@ class Redriven:
         redriven: number of dead letters sent to the input.
         left: number of dead letters left out by the filter; a later redrive can send them.
         earlier: number of dead letters read that were redriven before.
-        impossible: number of dead letters that are truncated or too large for the input; they are
-            skipped permanently.
+        impossible: number of dead letters that are truncated, too large for the input or cannot be
+            read; they are skipped permanently.
         too_old: number of dead letters skipped because it is unknown whether they were redriven
             before.
         by_stage: redriven dead letters by stage.
@@ -108,7 +108,7 @@ class Planner:
             + len(dead_letter.key or b"")
             + headers_size(dead_letter.headers)
         )
-        if dead_letter.is_cut or size > self._max_bytes - OVERHEAD_BYTES:
+        if dead_letter.is_cut or dead_letter.fault or size > self._max_bytes - OVERHEAD_BYTES:
             return "impossible"
         if dead_letter.time < before.known_since and not self._again:
             return "too_old"

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.errors import ErrorCallback
-from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
+from stream_scorer.kafka.sizes import (
+    FETCH_MAX_BYTES,
+    OUTPUT_MAX_BYTES,
+    PARTITION_FETCH_BYTES,
+    RECEIVE_MAX_BYTES,
+)
 from stream_scorer.runtime.settings import KafkaSettings
 
 _FIXED: Final = frozenset(
@@ -27,6 +33,22 @@ _FIXED: Final = frozenset(
 )
 """Settings that a properties file must not change; ``group.id`` has its own variable."""
 
+_LEAST: Final = {
+    "message.max.bytes": (OUTPUT_MAX_BYTES, "every score and dead letter must fit into a record"),
+    "queue.buffering.max.kbytes": (
+        OUTPUT_MAX_BYTES // 1024,
+        "the largest dead letter must fit into the producer's queue",
+    ),
+    "receive.message.max.bytes": (
+        RECEIVE_MAX_BYTES,
+        "a scorer must be able to unpack every batch of the input topic",
+    ),
+}
+"""Sizes that a properties file may raise but not lower, each with the least value and its reason.
+
+Below them a record that the topics accept would stop the scorers again after each restart.
+"""
+
 _MEMBERSHIP: Final = (
     "group.instance.id",
     "group.protocol",
@@ -43,7 +65,8 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
     """Settings that all clients share; ``KAFKA_CONFIG_FILE`` overrides our defaults.
 
     Raises:
-        UsageError: the file cannot be read, or changes a setting that exactly-once depends on.
+        UsageError: the file cannot be read, changes a setting that exactly-once depends on, or has
+            a size limit that is too small.
     """
     config: dict[str, Any] = {
         "bootstrap.servers": settings.kafka_bootstrap_servers,
@@ -71,8 +94,20 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
                 f"{settings.kafka_config_file}: {', '.join(fixed)} cannot be set there, because "
                 "exactly-once scoring depends on it"
             )
+        _check_sizes(settings.kafka_config_file, properties)
         config |= properties
     return config
+
+
+def _check_sizes(path: Path, properties: Mapping[str, str]) -> None:
+    faults = [
+        f"{name}={properties[name]} is too small: {reason}, which takes at least {least}"
+        for name, (least, reason) in _LEAST.items()
+        # what is no number is rejected by the client itself
+        if properties.get(name, "").isdecimal() and int(properties[name]) < least
+    ]
+    if faults:
+        raise UsageError(f"{path}: {'; '.join(faults)} (without a line here, it is at least that)")
 
 
 def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict[str, Any]:
@@ -85,7 +120,9 @@ def consumer_config(settings: KafkaSettings, group_id: str, **more: Any) -> dict
             "enable.auto.offset.store": False,
             "isolation.level": "read_committed",
             "auto.offset.reset": "earliest",
-            "fetch.message.max.bytes": INPUT_MAX_BYTES,
+            "fetch.message.max.bytes": PARTITION_FETCH_BYTES,
+            "fetch.max.bytes": FETCH_MAX_BYTES,
+            "receive.message.max.bytes": RECEIVE_MAX_BYTES,
             # the default of 1000 ms causes stalls of about a second with small queues
             "fetch.queue.backoff.ms": 5,
             "fetch.wait.max.ms": 50,

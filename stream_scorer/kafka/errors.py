@@ -25,6 +25,14 @@ _NON_RETRIABLE: Final = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
 
+_UNREADABLE: Final = (
+    KafkaError._BAD_COMPRESSION,
+    KafkaError._BAD_MSG,
+    KafkaError._NOT_IMPLEMENTED,  # an unknown codec
+    KafkaError.INVALID_MSG,  # a wrong checksum
+)
+"""Errors of one batch: the client reports them again and again, and never moves on."""
+
 _DURATION: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # differs in each attempt
 
 _LOG_INTERVAL_SECONDS: Final = 60.0  # a client that cannot connect retries several times a second
@@ -93,6 +101,11 @@ def driver_error(error: KafkaException | SystemError) -> KafkaException:
         raise error
     text = f"the client is unusable, most likely fenced by another with its id ({error})"
     return KafkaException(KafkaError(KafkaError._FATAL, text, fatal=True))
+
+
+def is_unreadable_batch(error: KafkaError) -> bool:
+    """Whether the client cannot read one batch of one partition; other partitions continue."""
+    return error.code() in _UNREADABLE
 
 
 def is_non_retriable(error: KafkaError) -> bool:

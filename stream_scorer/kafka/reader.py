@@ -9,8 +9,9 @@ from typing import Final
 from stream_scorer.errors import RetryableError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
-from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.errors import is_unreadable_batch, translate
 from stream_scorer.kafka.spans import Span, Spans
+from stream_scorer.kafka.unreadable import PassedBatch, UnreadableBatch, pass_batch
 from stream_scorer.runtime.settings import KafkaSettings
 
 QUERY_SECONDS: Final = 10.0  # timeout of one query to the broker
@@ -106,6 +107,7 @@ def read_spans(
     spans: Spans,
     stall_seconds: float,
     on_lost: Callable[[int, int], None] = lambda _partition, _low: None,
+    on_unreadable: Callable[[int, PassedBatch], None] = lambda _partition, _passed: None,
 ) -> Iterator[list[Message]]:
     """The committed data records of the spans, in batches; each partition in offset order.
 
@@ -121,6 +123,8 @@ def read_spans(
         on_lost: called with a partition and its first offset when records were removed before they
             were read. All earlier records were yielded before the call; reading continues at that
             offset.
+        on_unreadable: called with a batch whose records cannot be read at all; reading continues
+            after it. One that only unpacks to too much is read with a larger limit.
 
     Raises:
         RetryableError: no record arrived for ``stall_seconds`` (the message has the partition), or
@@ -129,27 +133,25 @@ def read_spans(
     """
     left = {p: span for p, span in spans.items() if span.high > span.low}
     reached = {p: span.low for p, span in left.items()}
-    consumer = open_consumer(
-        settings,
-        group_id,
-        **{
-            "enable.partition.eof": True,
-            "auto.offset.reset": "error",  # do not skip records silently
-            "queued.min.messages": _BATCH_RECORDS * 4,
-            "queued.max.messages.kbytes": _QUEUE_KBYTES,
-            "fetch.message.max.bytes": _FETCH_BYTES,
-        },
-    )
+    consumer = _open_reader(settings, group_id)
     try:
         consumer.assign([TopicPartition(topic, p, span.low) for p, span in left.items()])
         last_record_at = time.monotonic()
         while left:
             batch = consumer.consume(_BATCH_RECORDS, _BATCH_SECONDS)
-            lost: list[int] = []
-            if records := _within(consumer, topic, batch, left, reached, lost):
+            lost, unreadable = list[int](), dict[int, UnreadableBatch]()
+            if records := _within(consumer, topic, batch, left, reached, lost, unreadable):
                 yield records
             for partition in lost:
                 on_lost(partition, _resume(consumer, topic, partition, left, reached))
+            for partition, failed in unreadable.items():
+                passed = _pass(
+                    consumer, settings, group_id, topic, partition, failed, left, reached
+                )
+                if passed and passed.records is None:
+                    on_unreadable(partition, passed)
+                elif passed and (found := passed.before(spans[partition].high)):
+                    yield found
             if batch:
                 last_record_at = time.monotonic()
             elif time.monotonic() - last_record_at > stall_seconds:
@@ -160,6 +162,20 @@ def read_spans(
         consumer.close()
 
 
+def _open_reader(settings: KafkaSettings, group_id: str) -> Consumer:
+    return open_consumer(
+        settings,
+        group_id,
+        **{
+            "enable.partition.eof": True,
+            "auto.offset.reset": "error",  # do not skip records silently
+            "queued.min.messages": _BATCH_RECORDS * 4,
+            "queued.max.messages.kbytes": _QUEUE_KBYTES,
+            "fetch.message.max.bytes": _FETCH_BYTES,
+        },
+    )
+
+
 def _within(
     consumer: Consumer,
     topic: str,
@@ -167,11 +183,12 @@ def _within(
     left: dict[int, Span],
     reached: dict[int, int],
     lost: list[int],
+    unreadable: dict[int, UnreadableBatch],
 ) -> list[Message]:
     """The records inside their spans; partitions that reached their end are unassigned.
 
     ``reached`` is updated with what was read. Partitions whose next record was removed are added to
-    ``lost``.
+    ``lost``, those whose next batch cannot be read to ``unreadable``.
     """
     records = []
     for message in batch:
@@ -182,6 +199,9 @@ def _within(
         error = message.error()
         if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
             lost += [partition] if span else []
+            continue
+        if error is not None and is_unreadable_batch(error):
+            unreadable[partition] = UnreadableBatch(offset, error.str())
             continue
         if error is not None and error.code() != KafkaError._PARTITION_EOF:
             raise KafkaException(error)
@@ -202,7 +222,7 @@ def _resume(
     topic: str,
     partition: int,
     left: dict[int, Span],
-    reached: Mapping[int, int],
+    reached: dict[int, int],
 ) -> int:
     """Continue at the first record of a partition after earlier ones were removed; its offset.
 
@@ -215,12 +235,44 @@ def _resume(
             f"{topic} partition {partition} ends before offset {reached[partition]}: it was "
             "truncated or restored"
         )
+    _continue_at(consumer, topic, partition, low, left, reached)
+    return low
+
+
+def _continue_at(
+    consumer: Consumer,
+    topic: str,
+    partition: int,
+    offset: int,
+    left: dict[int, Span],
+    reached: dict[int, int],
+) -> None:
+    """Continue reading a partition at another offset."""
+    reached[partition] = offset
     consumer.incremental_unassign([TopicPartition(topic, partition)])
-    if low < left[partition].high:
-        consumer.incremental_assign([TopicPartition(topic, partition, low)])
+    if offset < left[partition].high:
+        consumer.incremental_assign([TopicPartition(topic, partition, offset)])
     else:
         del left[partition]
-    return low
+
+
+def _pass(
+    consumer: Consumer,
+    settings: KafkaSettings,
+    group_id: str,
+    topic: str,
+    partition: int,
+    failed: UnreadableBatch,
+    left: dict[int, Span],
+    reached: dict[int, int],
+) -> PassedBatch | None:
+    """Continue after a batch that cannot be read; None if that has been done before."""
+    if partition not in left or failed.offset < reached[partition]:
+        return None
+    high = fetch_span(consumer, topic, partition).high
+    passed = pass_batch(settings, group_id, topic, partition, failed.offset, high)
+    _continue_at(consumer, topic, partition, passed.next_offset, left, reached)
+    return passed
 
 
 def _stalled(topic: str, left: Mapping[int, Span], seconds: float) -> str:

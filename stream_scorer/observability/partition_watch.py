@@ -15,7 +15,7 @@ from typing import Final
 from stream_scorer.errors import ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
-from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.errors import is_unreadable_batch, translate
 from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.retry import fetch_committed
 from stream_scorer.observability.progress import Backlog, BacklogSource, ProgressWatch, Standstill
@@ -107,6 +107,8 @@ class KafkaBacklog:
                 if error is not None and error.code() == KafkaError._PARTITION_EOF:
                     self._empty_up_to[partition] = end
                     return end
+                if error is not None and is_unreadable_batch(error):
+                    return start
             return start
         finally:
             self._consumer.unassign()
@@ -120,6 +122,7 @@ class PartitionWatch:
         assigned: the partitions owned now; called in the watch's thread.
         source: opens the backlog; called in the watch's thread.
         report: receives the seconds without progress by partition, and the stuck partitions.
+        unreadable: partitions that wait at a batch that cannot be read, each with what to do.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class PartitionWatch:
         assigned: Callable[[], frozenset[int]],
         source: Callable[[], BacklogSource],
         report: Callable[[Mapping[int, float], Mapping[int, Standstill]], None],
+        unreadable: Callable[[], Mapping[int, str]] = dict,
     ) -> None:
         self._interval_seconds = min(_MAX_INTERVAL_SECONDS, limit_seconds / _CHECKS)
         self.progress = ProgressWatch(limit_seconds, self._interval_seconds)
@@ -135,6 +139,7 @@ class PartitionWatch:
         self._open = source
         self._source: BacklogSource | None = None
         self._report = report
+        self._unreadable = unreadable
         self._logged: set[int] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="partitions", daemon=True)
@@ -159,10 +164,10 @@ class PartitionWatch:
             log.debug("cannot check which partitions have records to read: %s", error)
         stuck = self.progress.stuck()
         self._report(self.progress.seconds(), stuck)
+        causes = self._unreadable()
         for partition in stuck.keys() - self._logged:
-            log.error(
-                "%s", stall_advice(partition, stuck[partition]), extra={"partition": partition}
-            )
+            text = stall_advice(partition, stuck[partition], causes.get(partition))
+            log.error("%s", text, extra={"partition": partition})
         for partition in self._logged - stuck.keys():
             log.info("partition %d is no longer stuck", partition)
         self._logged = set(stuck)
@@ -177,9 +182,14 @@ class PartitionWatch:
             self._source.close()
 
 
-def stall_advice(partition: int, still: Standstill) -> str:
+def stall_advice(partition: int, still: Standstill, unreadable: str | None = None) -> str:
     """What is wrong with a stuck partition, and what to do."""
     backlog = still.backlog
+    if unreadable is not None:
+        return (
+            f"partition {partition} is stuck, and nothing was committed for {still.seconds:.0f} s: "
+            f"{unreadable}"
+        )
     text = (
         f"partition {partition} is stuck: the next record is at offset {backlog.next_offset}, the "
         f"log ends at {backlog.end}, and nothing was committed for {still.seconds:.0f} s, although "

@@ -110,7 +110,8 @@ class ScorerProcess:
             settings.partition_stuck_seconds,
             broker.assigned,
             lambda: KafkaBacklog(settings, group, topic),
-            partial(report_progress, self._metrics, self._health),
+            partial(report_progress, self._metrics, self._health, broker.unreadable),
+            broker.unreadable,
         )
         guard = ModelGuard(self._watcher)
         policy = RejectionPolicy(settings.rejection_max_run, settings.rejection_max_share)

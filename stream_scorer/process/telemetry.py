@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import numpy as np
@@ -123,13 +124,19 @@ class Telemetry:
                 "model_version": outcome.model_version,
             },
         )
-        for rejection in outcome.rejections[:1]:
+        if outcome.rejections:
+            stages = Counter(rejection.stage.value for rejection in outcome.rejections)
+            commonest = stages.most_common(1)[0][0]
             log.warning(
                 "dead letters",
                 extra={
                     "dead_letters": len(outcome.rejections),
-                    "stage": rejection.stage.value,
-                    "reason": rejection.reason,
+                    "stages": dict(stages.most_common()),
+                    "sample_reason": next(
+                        f"{commonest}: {rejection.reason}"
+                        for rejection in outcome.rejections
+                        if rejection.stage.value == commonest
+                    ),
                 },
             )
 
@@ -157,9 +164,11 @@ class Telemetry:
 def report_progress(
     metrics: ScorerMetrics,
     health: Health,
+    unreadable: Callable[[], Mapping[int, str]],
     seconds: Mapping[int, float],
     stuck: Mapping[int, Standstill],
 ) -> None:
     """Pass the partition watch's findings on to metrics and readiness; called in its thread."""
     metrics.partitions.set_progress(seconds, stuck)
-    health.stuck = {p: stall_advice(p, still) for p, still in stuck.items()}
+    causes = unreadable()
+    health.stuck = {p: stall_advice(p, still, causes.get(p)) for p, still in stuck.items()}

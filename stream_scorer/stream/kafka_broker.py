@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
-import numpy as np
-
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import build_client
 from stream_scorer.kafka.driver import (
@@ -19,9 +17,10 @@ from stream_scorer.kafka.driver import (
     Message,
     TopicPartition,
 )
-from stream_scorer.kafka.errors import driver_error, translate
-from stream_scorer.kafka.messages import headers_of
+from stream_scorer.kafka.errors import driver_error, is_unreadable_batch, translate
+from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
+from stream_scorer.kafka.unreadable import UnreadableBatch, describe_unreadable
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
@@ -32,6 +31,15 @@ from stream_scorer.stream.ports import Polled
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 5.0
+
+BATCH_MAX_BYTES: Final = 32 * 1024 * 1024
+"""Bytes of values in a batch; the step that reaches it can exceed it. It bounds the memory of a
+batch: decoding, scores and dead letters take a few times its size. 2,000 usual records have 5 MB as
+Avro and 16 MB as JSON, so only unusual ones make a batch smaller."""
+
+_FIRST_STEP_RECORDS: Final = 8
+"""Records taken from the client before the first look at their size; each step takes twice as many
+as the one before. So a batch holds few records that are much larger than those before them."""
 
 
 class KafkaBroker:
@@ -45,6 +53,7 @@ class KafkaBroker:
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
+        self._unreadable: dict[int, UnreadableBatch] = {}
         self._calls = TransactionCalls(self._timeout)
         self._last_producer = 0
         self._producers = [
@@ -69,18 +78,42 @@ class KafkaBroker:
         try:
             first = self._consumer.poll(timeout)
             messages = [] if first is None else [first]
-            if messages and max_records > 1:
-                messages += self._consumer.consume(max_records - 1, 0)
+            if messages:
+                self._fill(messages, max_records)
             # Taken before the next poll can change it: this is the fence.
             fence = self._fence() if messages else None
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
         good = [m for m in messages if m.error() is None]
-        self._raise_or_log([e for m in messages if (e := m.error()) is not None], bool(good))
+        failed = [m for m in messages if m.error() is not None] if len(good) < len(messages) else []
+        self._raise_or_log(self._without_unreadable(failed), bool(good))
         if self._revoked:
             good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
+
+    def _fill(self, messages: list[Message], max_records: int) -> None:
+        """Add what has arrived, until the batch is full by records or by bytes.
+
+        Raises:
+            FatalError: the client failed. Its position is past the records taken before, so
+                continuing would skip them. A new process reads them again.
+        """
+        step_records, largest = _FIRST_STEP_RECORDS, len(messages[0])
+        room = BATCH_MAX_BYTES - largest
+        try:
+            while (left := max_records - len(messages)) > 0 and room > 0:
+                wanted = min(left, step_records, 1 + room // max(largest, 1))
+                step_records *= 2
+                step = self._consumer.consume(wanted, 0)
+                messages += step
+                if len(step) < wanted:
+                    return
+                sizes = list(map(len, step))
+                room, largest = room - sum(sizes), max(largest, *sizes)
+        except (KafkaException, SystemError) as error:
+            cause = driver_error(error)
+            raise FatalError(f"cannot poll the rest of a batch: {translate(cause)}") from cause
 
     def _fence(self) -> Any:
         """The group's metadata; None if it does not identify a member.
@@ -113,6 +146,16 @@ class KafkaBroker:
                 continue
             found[partition] = max(0, high - self._positions[partition])
         return found
+
+    def unreadable(self) -> Mapping[int, str]:
+        """Assigned partitions that wait at a batch that cannot be read, each with what to do.
+
+        Safe to call from any thread.
+        """
+        return {
+            partition: describe_unreadable(self._topic, partition, batch)
+            for partition, batch in self._unreadable.copy().items()
+        }
 
     def call_seconds(self) -> float:
         """Seconds since the current transaction call began; safe to call from any thread.
@@ -149,6 +192,27 @@ class KafkaBroker:
                 raise translated
             log.warning("%s", translated)
 
+    def _without_unreadable(self, failed: Iterable[Message]) -> list[KafkaError]:
+        """The errors, without those of single batches: they are noted, and logged once each."""
+        errors = []
+        for message in failed:
+            error, partition, offset = message.error(), message.partition(), message.offset()
+            if error is None:
+                continue
+            if partition is None or partition < 0 or not is_unreadable_batch(error):
+                errors.append(error)
+                continue
+            batch = UnreadableBatch(offset or 0, error.str())
+            known = self._unreadable.get(partition)
+            self._unreadable[partition] = batch
+            if known is None or known.offset != batch.offset:
+                log.error(
+                    "%s",
+                    describe_unreadable(self._topic, partition, batch),
+                    extra={"partition": partition, "offset": batch.offset},
+                )
+        return errors
+
     def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
         """Drop records of partitions that a rebalance during this poll revoked.
 
@@ -162,16 +226,22 @@ class KafkaBroker:
         return kept
 
     def _polled(self, messages: Sequence[Message], fence: Any) -> Polled:
+        records = Records(messages)
         polled = Polled(
             self._topic,
-            [m.value() for m in messages],
-            [m.key() for m in messages],
-            [headers_of(m) or None for m in messages],
-            np.array([m.partition() for m in messages], np.int32),
-            np.array([m.offset() for m in messages], np.int64),
+            records.values,
+            records.keys,
+            records.headers,
+            records.partitions,
+            records.offsets,
             fence,
+            records.faults(),
         )
-        self._positions.update(polled.next_offsets())
+        for partition, offset in polled.next_offsets().items():
+            self._positions[partition] = offset
+            batch = self._unreadable.get(partition)
+            if batch is not None and offset > batch.offset:
+                del self._unreadable[partition]
         return polled
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -184,6 +254,7 @@ class KafkaBroker:
         self._revoked |= revoked
         for partition in revoked:
             self._positions.pop(partition, None)
+            self._unreadable.pop(partition, None)
         log.info("revoked", extra={"partitions": sorted(revoked)})
 
     def _begin(self) -> OutcomeProducer:

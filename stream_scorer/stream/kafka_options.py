@@ -65,8 +65,12 @@ def txn_producer_config(
     options: GroupOptions,
     on_delivery: Callable[[KafkaError | None, Message], None],
 ) -> dict[str, Any]:
-    """The configuration of a transactional producer."""
-    return producer_config(
+    """The configuration of a transactional producer.
+
+    A smaller ``batch.size`` in ``KAFKA_CONFIG_FILE`` holds; a larger one would exceed a topic's
+    limit.
+    """
+    config = producer_config(
         settings,
         **{
             # Unique for each live process, with a prefix that an ACL can match.
@@ -80,3 +84,6 @@ def txn_producer_config(
             "delivery.report.only.error": True,
         },
     )
+    if str(given := config["batch.size"]).isdecimal():
+        config["batch.size"] = min(int(given), options.max_batch_bytes)
+    return config

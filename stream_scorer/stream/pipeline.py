@@ -10,12 +10,11 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
-from schemas.rejections import CUT_HEADER, Rejection, Stage
+from schemas.rejections import Rejection, Stage
 from schemas.scores.writer import encode_scores
-from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.dead_letters.headers import dead_letter_headers
+from schemas.transactions.codec import Decoded, TransactionDecoder
+from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
 from stream_scorer.errors import ScorerError
-from stream_scorer.kafka.sizes import headers_size
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Scores, score
 from stream_scorer.stream.outcome import Destinations, Outcome
@@ -40,8 +39,7 @@ class Pipeline:
 
         ``now_ms`` (epoch milliseconds) is used only for the scores' ``scored_at``.
         """
-        decoded = self._decoder.decode(polled.values, polled.headers)
-        rejections = list(decoded.rejections)
+        decoded, rejections = self._decode(polled)
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
@@ -66,6 +64,18 @@ class Pipeline:
             bundle.version,
             np.concatenate([np.empty(0), *found]),
         )
+
+    def _decode(self, polled: Polled) -> tuple[Decoded, list[Rejection]]:
+        """Decode what could be looked at; all other records become rejections."""
+        faults = polled.faults
+        if not faults:
+            decoded = self._decoder.decode(polled.values, polled.headers)
+            return decoded, list(decoded.rejections)
+        values = [None if row in faults else value for row, value in enumerate(polled.values)]
+        decoded = self._decoder.decode(values, polled.headers)
+        rejections = [r for r in decoded.rejections if r.index not in faults]
+        rejections += [Rejection(row, Stage.FRAMING, reason) for row, reason in faults.items()]
+        return decoded, rejections
 
     def _score(
         self,
@@ -149,20 +159,18 @@ class Pipeline:
 
     def _dead_letter(self, polled: Polled, rejection: Rejection) -> Outgoing:
         row = rejection.index
-        key, value = polled.keys[row], polled.values[row]
-        own = dead_letter_headers(
-            polled.topic, int(polled.partitions[row]), int(polled.offsets[row]), rejection
+        partition = int(polled.partitions[row])
+        rejected = RejectedInput(
+            polled.topic,
+            partition,
+            int(polled.offsets[row]),
+            polled.keys[row],
+            polled.values[row],
+            polled.headers[row],
+            polled.faults.get(row),
         )
-        headers: list[Header] = [*(polled.headers[row] or []), *own]
-        room = self._to.limit(self._to.dlq) - headers_size(headers) - len(key or b"")
-        if room < 0:  # headers of megabytes: keep the source coordinates and drop them
-            headers, room = own, self._to.limit(self._to.dlq) - headers_size(own)
-            key = None if key and len(key) > room else key
-            room -= len(key or b"")
-        if value is not None and len(value) > room:
-            headers.append((CUT_HEADER, str(len(value)).encode()))
-            value = value[: max(0, room - 64)]
-        return Outgoing(self._to.dlq, int(polled.partitions[row]), key, value, headers)
+        dead_letter = build_dead_letter(rejected, rejection, self._to.limit(self._to.dlq))
+        return Outgoing(self._to.dlq, partition, *dead_letter)
 
 
 def _retain_freed_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +19,9 @@ class Polled:
     ``fence`` is the group's metadata at the time of this poll. The broker refuses offsets committed
     with it once a rebalance may have given the partitions to another member (KIP-447). Metadata
     fetched later would be accepted for records of partitions that are no longer ours.
+
+    ``faults`` has the rows of records that could not be looked at, each with the reason: their
+    headers, key or value are None here.
     """
 
     topic: str
@@ -28,6 +31,7 @@ class Polled:
     partitions: NDArray[np.int32]
     offsets: NDArray[np.int64]
     fence: Any
+    faults: Mapping[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)

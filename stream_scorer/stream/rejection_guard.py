@@ -4,24 +4,24 @@ A bad deploy of a producer must not drain the topic into the dead letters, and n
 scorer in a restart loop. So the counts of rejections are saved before the dead letters they count
 are committed, and the next process continues from them. All restarts together write no more dead
 letters than a single process may.
+
+Tombstones are dead letters too, but deletions upstream are no bad deployment. They are left out of
+all counts: they neither continue a run of rejections nor end it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Final, Protocol
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple, Protocol
 
 from schemas.rejections import Rejection
-from stream_scorer.dead_letters.reasons import similar
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.runtime.text import printable
+from stream_scorer.stream.rejection_reasons import ReasonCounts
 
 _SUSPICIOUS: Final = 0.1
 """If a batch uses more than this part of the allowed share, the counts are saved before its commit.
 Batches that stay below never get near a limit, and cost no call to the broker."""
-
-_REASONS_NAMED: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ class RejectionGuard:
         )  # partitions whose stored tally is included in ours
         self._is_written = False  # the ledger holds a tally that matters
         self._tally = self._next = RejectionTally()
-        self._reasons: dict[str, str] = {}  # pattern of similar reasons → the first one
+        self._reasons = self._next_reasons = _Reasons()
 
     def check(self, size: int, rejections: Sequence[Rejection]) -> None:
         """Check a batch of ``size`` records. It counts once :meth:`accept` is called.
@@ -123,35 +123,38 @@ class RejectionGuard:
             FatalError: a limit is exceeded; nothing of this batch may be committed.
         """
         self._read_ledger(is_urgent=bool(rejections))
+        size, found = _without_tombstones(size, rejections)
         before = self._tally
-        counted = sorted(r.index for r in rejections)[before.allowance :]
-        left = before.allowance - (len(rejections) - len(counted))
-        run, longest = _runs(before.run, size, counted)
-        after = RejectionTally(run, before.seen + size, before.bad + len(counted), left)
-        is_suspicious = self._is_suspicious(size, len(rejections))
-        self._remember(rejections, is_suspicious)
-        self._judge(longest, after)
+        counted = found[before.allowance :]
+        left = before.allowance - (len(found) - len(counted))
+        runs = _runs(before.run, size, [index for index, _ in counted])
+        after = RejectionTally(runs.at_end, before.seen + size, before.bad + len(counted), left)
+        is_suspicious = self._is_suspicious(size, len(found))
+        reasons = self._reasons.after([rejection for _, rejection in counted], runs)
+        self._judge(runs.longest, after, reasons, len(found))
         if after.seen >= 2 * self._policy.window:  # halve the weight of older batches
             after = replace(after, seen=after.seen // 2, bad=after.bad // 2)
-        self._next = after
+            reasons.recent.halve()
+        self._next, self._next_reasons = after, reasons
         if is_suspicious or self._is_written:
             self._write(after)
 
     def accept(self) -> None:
         """The batch checked last was committed."""
-        self._tally = self._next
+        self._tally, self._reasons = self._next, self._next_reasons
 
-    def _judge(self, longest: int, after: RejectionTally) -> None:
+    def _judge(self, longest: int, after: RejectionTally, reasons: _Reasons, in_batch: int) -> None:
         policy = self._policy
         if longest > policy.max_run:
             raise FatalError(
                 f"{longest:,} records in a row were rejected, more than the limit of "
-                f"{policy.max_run:,} (REJECTION_MAX_RUN)" + self._advice()
+                f"{policy.max_run:,} (REJECTION_MAX_RUN)" + _advice(reasons.longest, in_batch)
             )
         if after.seen >= policy.minimum and after.bad > after.seen * policy.max_share:
             raise FatalError(
                 f"{after.bad:,} of the last {after.seen:,} records were rejected, more than the "
-                f"limit of {policy.max_share:.0%} (REJECTION_MAX_SHARE)" + self._advice()
+                f"limit of {policy.max_share:.0%} (REJECTION_MAX_SHARE)"
+                + _advice(reasons.recent, in_batch)
             )
 
     def _is_suspicious(self, size: int, rejections: int) -> bool:
@@ -186,30 +189,91 @@ class RejectionGuard:
                 tally.run > 0 or tally.allowance > 0 or self._is_suspicious(tally.seen, tally.bad)
             )
 
-    def _remember(self, rejections: Sequence[Rejection], is_suspicious: bool) -> None:
-        if not is_suspicious:
-            self._reasons.clear()
-        for rejection in rejections:
-            if len(self._reasons) >= _REASONS_NAMED:
-                return
-            reason = f"{rejection.stage.value}: {rejection.reason}"
-            self._reasons.setdefault(similar(reason), reason)
 
-    def _advice(self) -> str:
-        first = "; ".join(map(printable, self._reasons.values()))
-        return (
-            f". First reasons: {first}. This batch was not committed, and a restarted scorer will "
-            "stop here again. To see the earlier dead letters, run: stream-scorer dlq list "
-            "--since 1h. If the producer is at fault, fix it first. To continue, allow the next N "
-            "rejections with: stream-scorer dlq allow N, and restart; or raise REJECTION_MAX_RUN "
-            "or REJECTION_MAX_SHARE permanently"
+@dataclass(slots=True)
+class _Reasons:
+    """The reasons behind the counts of a tally; those of an earlier process are not known.
+
+    Attributes:
+        run: of the run that the last record belongs to.
+        recent: of the recent records.
+        longest: of the longest run in the batch added last.
+    """
+
+    run: ReasonCounts = field(default_factory=ReasonCounts)
+    recent: ReasonCounts = field(default_factory=ReasonCounts)
+    longest: ReasonCounts = field(default_factory=ReasonCounts)
+
+    def after(self, rejections: Sequence[Rejection], runs: _Runs) -> _Reasons:
+        """The reasons after one more batch; ``runs`` are rows of ``rejections``."""
+        if not rejections:
+            return _Reasons(self.run if runs.at_end else ReasonCounts(), self.recent)
+        recent = self.recent.copy()
+        recent.add(rejections)
+        return _Reasons(
+            self._of(runs.last, rejections) if runs.at_end else ReasonCounts(),
+            recent,
+            self._of(runs.where_longest, rejections),
         )
 
+    def _of(self, part: _Run, rejections: Sequence[Rejection]) -> ReasonCounts:
+        found = self.run.copy() if part.is_continued else ReasonCounts()
+        found.add(rejections[part.begin : part.end])
+        return found
 
-def _runs(run: int, size: int, indices: Sequence[int]) -> tuple[int, int]:
-    """The run at the end of a batch and the longest one in it, given the run before it."""
+
+class _Run(NamedTuple):
+    """Rows of the counted rejections of a batch that are one run."""
+
+    begin: int = 0
+    end: int = 0
+    is_continued: bool = True  # it began in an earlier batch
+
+
+class _Runs(NamedTuple):
+    """The runs of rejections in a batch: lengths, and the rows of the longest and the last one."""
+
+    at_end: int
+    longest: int
+    where_longest: _Run
+    last: _Run
+
+
+def _without_tombstones(
+    size: int, rejections: Sequence[Rejection]
+) -> tuple[int, list[tuple[int, Rejection]]]:
+    """The batch as if it had no tombstones: its size, and the other rejections with their rows."""
+    ordered = sorted(rejections, key=lambda r: r.index)
+    found, tombstones = [], 0
+    for rejection in ordered:
+        if rejection.is_tombstone:
+            tombstones += 1
+        else:
+            found.append((rejection.index - tombstones, rejection))
+    return size - tombstones, found
+
+
+def _runs(run: int, size: int, indices: Sequence[int]) -> _Runs:
+    """The runs of rejections at ``indices`` of a batch, given the length of the run before it."""
     longest, last = run, -1
-    for index in indices:
-        run = run + 1 if index == last + 1 else 1
-        longest, last = max(longest, run), index
-    return (run if last == size - 1 else 0), longest
+    part = where = _Run()
+    for row, index in enumerate(indices):
+        if index == last + 1:
+            run, part = run + 1, part._replace(end=row + 1)
+        else:
+            run, part = 1, _Run(row, row + 1, is_continued=False)
+        if run > longest:
+            longest, where = run, part
+        last = index
+    return _Runs(run if last == size - 1 else 0, longest, where, part)
+
+
+def _advice(reasons: ReasonCounts, in_batch: int) -> str:
+    return (
+        f". Commonest reasons: {reasons.describe()}. This batch was not committed, and a restarted "
+        "scorer will stop here again. To see the earlier dead letters, run: stream-scorer dlq list "
+        f"--since 1h. If the producer is at fault, fix it first. To let the {in_batch:,} rejected "
+        f"records of this batch pass, run: stream-scorer dlq allow {in_batch} (a larger number "
+        "also allows later ones), and restart; or raise REJECTION_MAX_RUN or REJECTION_MAX_SHARE "
+        "permanently"
+    )

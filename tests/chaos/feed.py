@@ -15,10 +15,14 @@ from stream_scorer.kafka.clients import open_producer
 from stream_scorer.kafka.driver import KafkaError, Message
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.support.factories import make_transactions
+from tests.support.kafka.raw_producer import RawHeader, RawProducer, raw_producer
 
 BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and batch boundary
+NOT_UTF8_EVERY: Final = 509
+"""A prime. These records have a header whose name is not UTF-8; Python's client raises for it."""
 CARDS: Final = 7
 BAD_BYTES: Final = 30_000  # more than the dead letter topic accepts while its limit is lowered
+_NOT_UTF8: Final[tuple[RawHeader, ...]] = ((b"traceparent", b"00-1"), (b"caf\xe9", b"x"))
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
 _POLL_SECONDS: Final = 0.1
@@ -58,6 +62,7 @@ class Feed:
         self._gate = gate
         self._values = make_values()
         self._producer = open_producer(settings)
+        self._servers = settings.kafka_bootstrap_servers
         self._hurry = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed")
@@ -97,6 +102,12 @@ class Feed:
             self._thread.join()
 
     def _run(self) -> None:
+        with raw_producer(self._servers) as raw:
+            self._feed(raw)
+            raw_records = self.begun // NOT_UTF8_EVERY
+        self.delivered += raw_records  # it was flushed
+
+    def _feed(self, raw: RawProducer) -> None:
         pacer = Pacer(self._rate, wait=self._producer.poll)
         for number in range(self._total):
             if self._stop.is_set():
@@ -109,7 +120,16 @@ class Feed:
             while not self._gate() and not self._stop.is_set():
                 self._producer.poll(0.01)
             self.begun += 1
-            self._send(number)
+            if self.begun % NOT_UTF8_EVERY:
+                self._send(number)
+            else:
+                raw.produce(
+                    self._topic,
+                    self._values[number % len(self._values)],
+                    self._key(number),
+                    _NOT_UTF8,
+                    number % self._partitions,
+                )
         self._producer.flush(_FLUSH_SECONDS)
 
     def _wait(self, seconds: float) -> None:
@@ -120,13 +140,17 @@ class Feed:
                 return
             self._producer.poll(min(left, _POLL_SECONDS))
 
+    @staticmethod
+    def _key(number: int) -> bytes:
+        return str(1000 + number % CARDS).encode()
+
     def _send(self, number: int) -> None:
         while not self._stop.is_set():
             try:
                 self._producer.produce(
                     self._topic,
                     self._values[number % len(self._values)],
-                    str(1000 + number % CARDS).encode(),
+                    self._key(number),
                     number % self._partitions,
                     on_delivery=self._on_delivery,
                 )

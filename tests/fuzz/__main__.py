@@ -20,10 +20,10 @@ from typing import IO, Any, Final
 
 from tests.fuzz.child import run_child
 
-COUNTS: Final = {"decode": 1_000_000, "csv": 5_000, "http": 500}
+COUNTS: Final = {"decode": 1_000_000, "messages": 100_000, "csv": 5_000, "http": 500}
 """Records, files, and examples for each operation."""
 
-HANG_SECONDS: Final = {"decode": 60.0, "csv": 60.0, "http": 1800.0}
+HANG_SECONDS: Final = {"decode": 60.0, "messages": 60.0, "csv": 60.0, "http": 1800.0}
 """Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""
 
 MAX_GROWTH_MIB: Final = 64.0

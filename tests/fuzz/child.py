@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.messages import fuzz_messages
 
 
 def run_child(target: str, count: int, seed: int) -> int:
@@ -30,6 +31,8 @@ def run_child(target: str, count: int, seed: int) -> int:
 def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
     if target == "decode":
         yield from fuzz_decode(count, seed)
+    elif target == "messages":
+        yield from fuzz_messages(count, seed)
     elif target == "csv":
         yield from fuzz_csv(count, seed)
     else:

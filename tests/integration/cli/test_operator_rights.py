@@ -10,11 +10,14 @@ import pytest
 from stream_scorer.__main__ import main
 from stream_scorer.dead_letters.dead_letter import read_dead_letters
 from stream_scorer.kafka.admin import create_topics
-from stream_scorer.kafka.clients import open_admin
+from stream_scorer.kafka.clients import open_admin, open_consumer
+from stream_scorer.kafka.driver import TopicPartition
+from stream_scorer.kafka.reader import committed_spans
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings, load_settings
 from stream_scorer.settings import GroupSettings
 from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
+from tests.support.kafka.bomb import produce_bomb
 from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
 
 TOPICS = TopicSettings(
@@ -83,3 +86,19 @@ def test_redrive_without_write_access_to_the_input_is_refused(
     give_outcomes(as_operator, with_inputs(as_operator, 3), ["schema"])
     assert main(["dlq", "list"]) == 0
     assert main(["dlq", "redrive", "--stage", "schema"]) == 1
+
+
+def test_skip_works_with_the_operators_acls(
+    as_operator: GroupSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with_inputs(as_operator, 3)
+    topic = as_operator.input_topic
+    end = committed_spans(as_operator, "reader", topic, PARTITIONS)[0].high
+    produce_bomb(as_operator, 0)  # the last test here: others cannot read past it
+    scorers = open_consumer(as_operator, GROUP)
+    scorers.commit(offsets=[TopicPartition(topic, 0, end)], asynchronous=False)
+    scorers.close()
+    code = main(["dlq", "skip", f"0-{end}"])
+    printed = capsys.readouterr()
+    assert code == 0, (printed.out, printed.err)
+    assert f"continues at offset {end + 1} of in partition 0" in printed.out

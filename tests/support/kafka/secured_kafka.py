@@ -21,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 )
 
 from stream_scorer.dead_letters.redrive import GROUP_SUFFIX as REDRIVE_SUFFIX
+from stream_scorer.dead_letters.skip import TRANSACTIONAL_SUFFIX
 from stream_scorer.kafka.clients import open_admin
 from stream_scorer.kafka.driver import KafkaException
 from stream_scorer.local.broker import EmbeddedBroker
@@ -135,6 +136,11 @@ def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
         "input": (ResourceType.TOPIC, topics.input_topic, literal, AclOperation.WRITE),
         "txn": (
             ResourceType.TRANSACTIONAL_ID, group_id + REDRIVE_SUFFIX, literal, AclOperation.WRITE,
+        ),
+        "dead letters": (ResourceType.TOPIC, topics.dlq_topic, literal, AclOperation.WRITE),
+        "skip": (
+            ResourceType.TRANSACTIONAL_ID, group_id + TRANSACTIONAL_SUFFIX, literal,
+            AclOperation.WRITE,
         ),
         "brokers": (
             ResourceType.BROKER, "kafka-cluster", literal, AclOperation.DESCRIBE_CONFIGS,

@@ -191,3 +191,11 @@ def test_advice_names_a_committed_offset_that_retention_has_removed() -> None:
     text = stall_advice(4, Standstill(Backlog(500, 900, expired_from=120), 130.0))
     for part in ("partition 4", "offset 500", "120 is outside the topic", "verify"):
         assert part in text
+
+
+def test_advice_names_the_batch_that_cannot_be_read_and_the_command() -> None:
+    cause = "the batch at offset 17 cannot be read; run: stream-scorer dlq skip 4-17"
+    text = stall_advice(4, Standstill(Backlog(17, 900), 130.0), cause)
+    assert "partition 4 is stuck" in text
+    assert cause in text
+    assert "Restart" not in text  # which would not help

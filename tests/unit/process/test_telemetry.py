@@ -171,3 +171,15 @@ def test_committed_batch_is_one_span_linked_to_its_records(tmp_path: Path) -> No
 def test_counters_start_at_zero_so_that_the_first_event_is_an_increase(stage: str) -> None:
     text = ScorerMetrics().render().decode()
     assert f'fraud_scorer_dead_letters_total{{stage="{stage}"}} 0.0' in text
+
+
+def test_log_line_of_dead_letters_counts_them_by_stage(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    process = Process(tmp_path)
+    for value in (None, b"{", b"{", make_value()):
+        process.cluster.produce(0, Record(b"key", value))
+    assert process.step() is Step.COMMITTED
+    (line,) = [vars(r) for r in caplog.records if r.getMessage() == "dead letters"]
+    assert (line["dead_letters"], line["stages"]) == (3, {"decode": 2, "framing": 1})
+    assert line["sample_reason"].startswith("decode: not JSON")

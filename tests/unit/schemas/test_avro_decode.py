@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.batch import build_batch
 from schemas.contracts import load_schema
-from schemas.framing import Headers
+from schemas.framing import MAX_RECORD_BYTES, Headers
 from schemas.records import encode_record
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import LocalSchemas
@@ -455,3 +455,15 @@ def test_resolver_that_copies_schemas_gives_correct_rows_in_bounded_memory() -> 
 def test_local_schemas_have_no_ids() -> None:
     decoded = TransactionDecoder(LocalSchemas()).decode([confluent(1, b"")], [None])
     assert "no schema registry is configured" in decoded.rejections[0].reason
+
+
+def test_value_that_is_too_long_is_rejected_without_a_copy_of_it() -> None:
+    long = b"{" + b" " * (8 * MAX_RECORD_BYTES) + b"}"
+    values: list[bytes | None] = [*encode_transactions(make_batch(20))]
+    decoder = TransactionDecoder(LocalSchemas())
+    decoded = decoder.decode([long, *values, long], [None] * 22)
+    assert [r.index for r in decoded.rejections] == [0, 21]
+    reason = f"the value has {len(long)} bytes, more than the {MAX_RECORD_BYTES} allowed"
+    assert {(r.stage, r.reason) for r in decoded.rejections} == {(Stage.FRAMING, reason)}
+    assert decoded.batch.ids.tolist() == list(range(1, 21))
+    assert len(decoded.batch.text) < MAX_RECORD_BYTES

@@ -7,9 +7,11 @@ import sys
 import pytest
 
 from schemas.transactions.codec import TransactionDecoder
+from stream_scorer.kafka.messages import Records
 from tests.fuzz.__main__ import HANG_SECONDS, fuzz
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.messages import fuzz_messages
 from tests.fuzz.records import make_pool, make_resolver
 
 
@@ -18,6 +20,25 @@ def test_decode_survives_random_input() -> None:
     assert last["records"] == 20_000
     assert last["decoded"] > 5_000  # valid ones, and damaged ones that are still valid
     assert last["rejected"] > 10_000
+
+
+def test_scoring_survives_headers_and_sizes_that_are_thrown_at_it() -> None:
+    *_, last = fuzz_messages(2_000, seed=3)
+    assert last["records"] == 2_000
+    assert last["scored"] > 600
+    assert last["rejected"] > 600
+
+
+def test_fuzzer_notices_headers_that_are_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    column = Records._column
+
+    def careless(self: Records, name: str, otherwise: object) -> object:
+        column(self, name, otherwise)
+        return column(self, name, otherwise)
+
+    monkeypatch.setattr(Records, "_column", careless)
+    with pytest.raises(AssertionError, match="seed 1, batch 0"):
+        list(fuzz_messages(200, seed=1))
 
 
 def test_fuzzer_notices_a_neighbour_that_decodes_otherwise(

@@ -23,6 +23,13 @@ LOADING = KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
 class Record:
     of: int
     at: int
+    size: int = 10
+
+    def __len__(self) -> int:
+        return self.size
+
+    def timestamp(self) -> tuple[int, int]:
+        return 1, 0
 
     def partition(self) -> int:
         return self.of
@@ -39,8 +46,18 @@ class Record:
     def headers(self) -> None:
         return None
 
-    def error(self) -> None:
+    def error(self) -> KafkaError | None:
         return None
+
+
+@dataclass
+class Failed(Record):
+    """An error that names a partition and the offset that was fetched."""
+
+    code: int = KafkaError._BAD_COMPRESSION
+
+    def error(self) -> KafkaError | None:
+        return KafkaError(self.code)
 
 
 class Group:
@@ -52,6 +69,8 @@ class Group:
         self.events: list[Callable[[], None]] = []
         self.sought: list[TopicPartition] = []
         self.next = 0
+        self.waiting: list[Record] | None = None
+        self.taken: list[int] = []
 
     def subscribe(self, _: Any, *, on_assign: Any, on_lost: Any, **_more: Any) -> None:
         both = [TopicPartition("t", 0), TopicPartition("t", 1)]
@@ -66,8 +85,12 @@ class Group:
         self.next += 1
         return Record(0, self.next - 1)
 
-    def consume(self, *_: Any) -> list[Record]:
-        return [Record(1, self.next - 1)]
+    def consume(self, wanted: int, _: float) -> list[Record]:
+        self.taken.append(wanted)
+        if self.waiting is None:
+            return [Record(1, self.next - 1)]
+        taken, self.waiting = self.waiting[:wanted], self.waiting[wanted:]
+        return taken
 
     def memberid(self) -> str:
         return self.members.pop(0) if self.members else "member"
@@ -204,3 +227,104 @@ def test_error_in_our_own_callback_is_not_mistaken_for_the_drivers(
     monkeypatch.setattr(sink, "flush", flush)
     with pytest.raises(SystemError):
         broker.begin().publish([])
+
+
+MIB = 2**20
+
+
+@pytest.mark.parametrize(
+    ("size", "most"),
+    [
+        (2_300, 2_000),  # usual ones: the batch is full by records
+        (MIB, 32 + 1),
+        (30 * MIB, 1 + 8),  # the first step, whose size is not known before
+    ],
+)
+def test_batch_is_bounded_in_records_and_bytes_and_nothing_is_skipped(
+    broker: KafkaBroker, group: Group, size: int, most: int
+) -> None:
+    group.waiting = [Record(1, i, size) for i in range(5_000)]
+    polled = broker.poll(2_000, 0.0)
+    assert polled is not None
+    assert len(polled) == min(2_000, most)
+    of_1 = polled.offsets[polled.partitions == 1].tolist()
+    assert of_1 == list(range(len(of_1)))
+    following = broker.poll(2_000, 0.0)
+    assert following is not None
+    assert following.offsets[following.partitions == 1][0] == len(of_1)
+
+
+def test_large_record_makes_the_steps_after_it_smaller(broker: KafkaBroker, group: Group) -> None:
+    group.waiting = [Record(1, 0, 4 * MIB), *(Record(1, i, 4 * MIB) for i in range(1, 50))]
+    broker.poll(2_000, 0.0)
+    assert group.taken == [8]
+    group.taken.clear()
+    group.waiting = [Record(1, i, 1000 if i < 8 else MIB) for i in range(100)]
+    broker.poll(2_000, 0.0)
+    assert group.taken == [8, 16, 16]
+
+
+def test_usual_batch_takes_a_few_calls_of_the_client(broker: KafkaBroker, group: Group) -> None:
+    group.waiting = [Record(1, i, 2_300) for i in range(5_000)]
+    broker.poll(2_000, 0.0)
+    assert len(group.taken) <= 8
+
+
+def test_client_that_fails_in_the_middle_of_a_batch_ends_the_process(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its position is past the records that were taken: going on would skip them."""
+
+    def consume(*_: Any) -> list[Record]:
+        raise LOADING
+
+    monkeypatch.setattr(group, "consume", consume)
+    with pytest.raises(FatalError, match="cannot poll the rest of a batch"):
+        broker.poll(10, 0.0)
+
+
+@pytest.mark.parametrize("code", [KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,
+                                  KafkaError.INVALID_MSG])  # fmt: skip
+def test_unreadable_batch_of_one_partition_neither_stops_nor_slows_the_others(
+    broker: KafkaBroker, group: Group, caplog: pytest.LogCaptureFixture, code: int
+) -> None:
+    for _ in range(3):  # the client reports it about twice a second
+        group.waiting = [Failed(1, 17, code=code)]
+        assert poll(broker).partitions.tolist() == [0]
+    assert list(broker.unreadable()) == [1]
+    assert "stream-scorer dlq skip 1-17" in broker.unreadable()[1]
+    assert [r.levelname for r in caplog.records if "dlq skip 1-17" in r.getMessage()] == ["ERROR"]
+
+
+def test_unreadable_batch_alone_is_no_error_of_the_poll(broker: KafkaBroker, group: Group) -> None:
+    poll(broker)
+    group.waiting = []
+    original, group.poll = group.poll, lambda _: Failed(1, 17)  # type: ignore[method-assign]
+    assert broker.poll(10, 0.0) is None
+    group.poll = original  # type: ignore[method-assign]
+
+
+def test_unreadable_batch_is_forgotten_once_it_is_passed_or_revoked(
+    broker: KafkaBroker, group: Group
+) -> None:
+    group.waiting = [Failed(1, 17)]
+    poll(broker)
+    group.waiting = [Record(1, 16)]  # an earlier one that was read again
+    poll(broker)
+    assert list(broker.unreadable()) == [1]
+    group.waiting = [Record(1, 18)]
+    poll(broker)
+    assert broker.unreadable() == {}
+    group.waiting = [Failed(1, 19)]
+    poll(broker)
+    group.waiting, group.events = [], [group.take_away]
+    poll(broker)
+    assert broker.unreadable() == {}
+
+
+def test_other_errors_of_a_partition_are_still_errors(broker: KafkaBroker, group: Group) -> None:
+    poll(broker)
+    group.waiting = []
+    group.poll = lambda _: Failed(1, 17, code=KafkaError._TRANSPORT)  # type: ignore[method-assign]
+    with pytest.raises(RetryableError):
+        broker.poll(10, 0.0)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from schemas.framing import Header, Headers
-from schemas.rejections import CUT_HEADER, Stage
+from schemas.rejections import CUT_HEADER, OMITTED_HEADER, Stage
 from schemas.transactions.codec import encode_transactions_json
 from stream_scorer.errors import ArtifactCorrupt, RetryableError
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
@@ -289,3 +289,41 @@ def test_any_bytes_have_exactly_one_outcome(drawn: list[bytes | int | None]) -> 
             assert record.topic == OUTPUT
         elif record.topic == DLQ:
             assert record.value == value
+
+
+def test_record_that_could_not_be_looked_at_is_dead_lettered_and_its_neighbours_are_scored() -> (
+    None
+):
+    parent: Header = ("traceparent", b"00-1")
+    polled = replace(
+        make_polled([make_value(1), make_value(2), None], headers=[[parent], None, None]),
+        faults={1: "the name of a header is not UTF-8", 2: "the value cannot be read"},
+    )
+    found = make_pipeline().process(polled, make_bundle(), NOW_MS)
+    scored, dead, empty = found.records
+    assert read_score(scored.value)["transaction_id"] == 1
+    assert (dead.topic, dead.key, dead.value) == (DLQ, b"1001", make_value(2))
+    headers = text_headers(dead)
+    assert headers["__connect.errors.stage"] == "framing"
+    assert headers["__connect.errors.exception.message"] == "the name of a header is not UTF-8"
+    assert (headers["__connect.errors.partition"], headers["__connect.errors.offset"]) == (
+        "1",
+        "100",
+    )
+    assert headers[OMITTED_HEADER] == "the name of a header is not UTF-8"
+    assert text_headers(empty)[OMITTED_HEADER] == "the value cannot be read"
+    assert found.scored == 1
+    assert [r.reason for r in found.rejections] == list(polled.faults.values())
+    assert not any(r.is_tombstone for r in found.rejections)
+
+
+def test_dead_letter_whose_headers_do_not_fit_says_that_they_were_left_out() -> None:
+    large: list[Header] = [("a", b"x" * OUTPUT_MAX_BYTES)]
+    record = process([b"bad"], headers=[large]).records[0]
+    assert "a" not in text_headers(record)
+    assert text_headers(record)[OMITTED_HEADER] == "they are too large"
+
+
+def test_only_a_null_value_is_a_tombstone() -> None:
+    found = process([None, b"", b"bad", make_value()])
+    assert [r.is_tombstone for r in found.rejections] == [True, False, False]

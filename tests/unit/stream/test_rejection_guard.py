@@ -92,18 +92,21 @@ def test_share_of_one_never_stops_the_guard() -> None:
         take(guard, 10, range(10))
 
 
-def test_message_names_the_setting_counts_first_reasons_and_how_to_continue() -> None:
+def test_message_names_the_setting_counts_commonest_reasons_and_the_command_to_type() -> None:
     guard = RejectionGuard(RejectionPolicy(max_run=3))
     guard.check(3, [Rejection(0, Stage.DECODE, "not JSON at 17"), *bad([1, 2])])
     guard.accept()
     with pytest.raises(FatalError) as caught:
-        guard.check(1, [Rejection(0, Stage.SCHEMA, "id 9\x1b[2J")])
+        guard.check(3, [Rejection(i, Stage.SCHEMA, "id 9\x1b[2J") for i in range(3)])
     for part in (
-        "4 records in a row were rejected, more than the limit of 3 (REJECTION_MAX_RUN)",
-        "First reasons: decode: not JSON at 17; decode: record 1; schema: id 9\\x1b[2J.",
+        "6 records in a row were rejected, more than the limit of 3 (REJECTION_MAX_RUN)",
+        (
+            "Commonest reasons: schema: id 9\\x1b[2J (3 times); decode: record 1 (2 times); "
+            "decode: not JSON at 17 (1 times)."
+        ),
         "This batch was not committed",
         "stream-scorer dlq list",
-        "stream-scorer dlq allow N",
+        "run: stream-scorer dlq allow 3 (",
         "REJECTION_MAX_SHARE",
     ):
         assert part in str(caught.value)
@@ -250,3 +253,84 @@ def test_tally_survives_a_round_trip_through_metadata(tally: RejectionTally) -> 
 )
 def test_metadata_without_a_tally_is_none(text: str | None) -> None:
     assert parse_tally(text) is None
+
+
+def tombstones(indices: Iterable[int]) -> list[Rejection]:
+    return [Rejection(i, Stage.FRAMING, "null", is_tombstone=True) for i in indices]
+
+
+def test_tombstones_count_towards_no_limit() -> None:
+    policy = RejectionPolicy(max_run=3, max_share=0.5, window=10, minimum=10)
+    ledger = MemoryLedger()
+    guard = restarted(ledger, policy)
+    for _ in range(50):
+        guard.check(20, tombstones(range(20)))
+        guard.accept()
+    assert ledger.writes == 0
+    ledger.write([0, 1], RejectionTally(allowance=4))
+    guard = restarted(ledger, policy)
+    guard.check(20, tombstones(range(20)))
+    guard.accept()
+    take(guard, 6, range(6))  # the allowance is still there
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_tombstones_between_bad_records_neither_end_a_run_nor_count(every: int) -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=4))
+    rows = [i for i in range(20) if i % (every + 1) != every]
+    deletions = tombstones(i for i in range(20) if i % (every + 1) == every)
+    size = rows[3] + 1
+    guard.check(size, [r for r in [*bad(rows[:4]), *deletions] if r.index < size])
+    guard.accept()
+    with pytest.raises(FatalError, match="5 records in a row"):
+        guard.check(2, [*tombstones([0]), *bad([1])])
+
+
+def reasons_named(guard: RejectionGuard, size: int, rejections: list[Rejection]) -> str:
+    with pytest.raises(FatalError) as caught:
+        guard.check(size, rejections)
+    return str(caught.value).partition("Commonest reasons: ")[2].partition(". This batch")[0]
+
+
+def test_message_names_only_the_reasons_of_this_run() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=5, max_share=0.9))
+    for _ in range(10):  # suspicious, each ended by a good record: not of the run that follows
+        guard.check(5, [Rejection(i, Stage.SCHEMA, "earlier") for i in range(4)])
+        guard.accept()
+    guard.check(5, [Rejection(0, Stage.SCHEMA, "earlier"), *bad([3, 4])])
+    guard.accept()
+    named = reasons_named(guard, 9, [*bad([0, 1, 2, 3]), Rejection(8, Stage.DECODE, "after")])
+    assert named == "decode: record 3 (6 times)"
+
+
+def test_message_names_the_reasons_of_the_longest_run_of_the_batch() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=3))
+    take(guard, 2, [1])
+    long = [Rejection(i, Stage.SCHEMA, "long") for i in range(4, 8)]
+    assert reasons_named(guard, 9, [*bad([0, 1]), *long]) == "schema: long (4 times)"
+
+
+def test_message_about_the_share_names_the_commonest_reasons_of_recent_records() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=100, window=10, minimum=10))
+    for _ in range(20):
+        guard.check(5, [Rejection(0, Stage.SCHEMA, "rare")])
+        guard.accept()
+    named = reasons_named(guard, 40, bad(range(0, 40, 1)))
+    assert named.startswith("decode: record 0 (40 times); schema: rare (")
+
+
+def test_reasons_beyond_the_limit_are_counted_together() -> None:
+    guard = RejectionGuard(RejectionPolicy(max_run=300))
+    words = [f"{a}{b}{c}" for a in "abcdefgh" for b in "abcdefgh" for c in "abcdefgh"]
+    rejections = [Rejection(i, Stage.DECODE, word) for i, word in enumerate(words)]
+    assert reasons_named(guard, len(words), rejections).endswith("other reasons (509 times)")
+
+
+def test_the_command_that_the_message_names_lets_the_batch_pass() -> None:
+    policy, ledger = RejectionPolicy(max_run=3), MemoryLedger()
+    batch = bad(range(50))
+    with pytest.raises(FatalError) as caught:
+        restarted(ledger, policy).check(50, batch)
+    number = int(str(caught.value).partition("dlq allow ")[2].split()[0])
+    ledger.write([0, 1], RejectionTally(allowance=number))
+    restarted(ledger, policy).check(50, batch)
