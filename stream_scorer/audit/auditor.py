@@ -19,11 +19,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Coordinates, Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.digest import combine
 from stream_scorer.audit.expiry import Cuts, LogKey
 from stream_scorer.audit.ledger import Ledger
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.records.columns import Coordinates, Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.records.digest import combine
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.verdict import Fault, Offender, PartitionRange, Verdict

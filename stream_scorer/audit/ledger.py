@@ -13,8 +13,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs, Outcomes
 from stream_scorer.audit.completed_offsets import CompletedOffsets
+from stream_scorer.audit.records.columns import NOT_DECODED, NOT_SAMPLED, Inputs, Outcomes
 
 _ABSENT: Final = 2  # no data record: a txn marker, an aborted record, a compacted record
 _UNANSWERED: Final = 0

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Outcomes
-from stream_scorer.audit.digest import EMPTY_CHAIN, extend_chain
+from stream_scorer.audit.records.columns import Outcomes
+from stream_scorer.audit.records.digest import EMPTY_CHAIN, extend_chain
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class OutcomeLog:
         first_source: the first input offset seen after the removed outcomes; None if there is none.
         count: number of outcomes read in this run.
         chained: number of outcomes in the chain.
-        chain: see :mod:`stream_scorer.audit.digest`.
+        chain: see :mod:`stream_scorer.audit.records.digest`.
     """
 
     position: int = 0

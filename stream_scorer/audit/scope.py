@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from stream_scorer.audit.columns import OutcomeKind
 from stream_scorer.audit.expiry import Cuts, find_cuts
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.state_file import AuditIdentity
 from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.kafka.admin import topic_config, topic_ids

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stream_scorer.audit.columns import Inputs, Outcomes
 from stream_scorer.audit.expiry import Expiry, LogKey
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.records.columns import Inputs, Outcomes
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 

@@ -17,10 +17,10 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind, Outcomes
 from stream_scorer.audit.expiry import Expiry
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.records.columns import LEAF_BYTES, OutcomeKind, Outcomes
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind, Outcomes
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind, Outcomes
 from stream_scorer.audit.verdict import Fault, Offender
 
 

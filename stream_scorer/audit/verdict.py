@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
 
 
 class Fault(StrEnum):

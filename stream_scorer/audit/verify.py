@@ -10,13 +10,13 @@ from typing import Final
 
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.input_reader import InputReader
-from stream_scorer.audit.outcome_reader import OutcomeReader
+from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.records.input_reader import InputReader
+from stream_scorer.audit.records.outcome_reader import OutcomeReader
+from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.audit.report import Report
 from stream_scorer.audit.run import STRIPE_OFFSETS, AuditRun, OnLost, OnProgress
 from stream_scorer.audit.scope import AuditRange, Scope, open_scope
-from stream_scorer.audit.score_reader import ScoreReader
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import load_state, save_state
 from stream_scorer.audit.tally import AuditTally

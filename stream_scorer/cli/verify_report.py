@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.report import NOT_FAULTS, Report, conclude
 from stream_scorer.audit.verdict import Fault, Offender, Verdict
 from stream_scorer.audit.versions import affected

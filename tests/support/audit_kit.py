@@ -10,10 +10,16 @@ import numpy as np
 import pytest
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.digest import leaves
 from stream_scorer.audit.expiry import Cuts
-from stream_scorer.audit.outcome_reader import key_hash
+from stream_scorer.audit.records.columns import (
+    NOT_DECODED,
+    NOT_SAMPLED,
+    Inputs,
+    OutcomeKind,
+    Outcomes,
+)
+from stream_scorer.audit.records.digest import leaves
+from stream_scorer.audit.records.outcome_reader import key_hash
 from stream_scorer.audit.run import AuditRun, OnLost
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import AuditIdentity, dump_state, parse_state

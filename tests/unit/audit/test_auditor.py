@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
-from stream_scorer.audit.outcome_reader import key_hash
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
+from stream_scorer.audit.records.outcome_reader import key_hash
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.audit.versions import MOST_INTERVALS, affected

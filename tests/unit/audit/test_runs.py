@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.run import plan_stripes
 from stream_scorer.audit.state_file import dump_state
 from stream_scorer.audit.verdict import Fault, Verdict

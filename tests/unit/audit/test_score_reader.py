@@ -16,8 +16,8 @@ from schemas.records import UndecodableRecord, encode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.scores.program import build_program
 from schemas.writer_schema import parse_writer
-from stream_scorer.audit.columns import NOT_SAMPLED
-from stream_scorer.audit.score_reader import ScoreReader, SourceColumns, SourceCoordinates
+from stream_scorer.audit.records.columns import NOT_SAMPLED
+from stream_scorer.audit.records.score_reader import ScoreReader, SourceColumns, SourceCoordinates
 from tests.support.factories import make_score
 
 TOPIC = "transactions"

@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import AuditIdentity, load_state, save_state
 from stream_scorer.audit.verdict import Fault

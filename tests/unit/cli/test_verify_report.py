@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.report import Report, conclude
 from stream_scorer.cli.verify_progress import log_lines
 from stream_scorer.cli.verify_report import print_report

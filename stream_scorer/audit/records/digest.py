@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind
+from stream_scorer.audit.records.columns import LEAF_BYTES, OutcomeKind
 
 EMPTY_CHAIN: Final = bytes(LEAF_BYTES)
 

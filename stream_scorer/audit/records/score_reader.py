@@ -23,7 +23,7 @@ from schemas.scores.kernel import (
 )
 from schemas.scores.program import DECISIONS, SLOTS, Slot, build_program
 from schemas.writer_schema import UnreadableSchema, parse_writer
-from stream_scorer.audit.columns import NOT_SAMPLED
+from stream_scorer.audit.records.columns import NOT_SAMPLED
 
 _STACK_DEPTH: Final = 16
 

@@ -8,8 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs
-from stream_scorer.audit.outcome_reader import are_offsets, key_hashes_of, offsets_of, times_of
+from stream_scorer.audit.records.columns import NOT_DECODED, NOT_SAMPLED, Inputs
+from stream_scorer.audit.records.outcome_reader import (
+    are_offsets,
+    key_hashes_of,
+    offsets_of,
+    times_of,
+)
 from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import headers_of
 from stream_scorer.runtime.text import as_text

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from schemas.records import UndecodableRecord
 from schemas.rejections import ERROR_HEADERS
-from stream_scorer.audit.columns import Coordinates, OutcomeKind, Outcomes
-from stream_scorer.audit.digest import leaves
-from stream_scorer.audit.score_reader import (
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind, Outcomes
+from stream_scorer.audit.records.digest import leaves
+from stream_scorer.audit.records.score_reader import (
     ScoreReader,
     SourceColumns,
     SourceCoordinates,

@@ -72,7 +72,7 @@ class Outcomes:
         source_offsets: int64 ``[n]``.
         key_hashes: CRC-32 of the keys, uint32 ``[n]``.
         times: record timestamps, epoch milliseconds, int64 ``[n]``.
-        leaves: a SHA-256 of each outcome (:func:`stream_scorer.audit.digest.leaf`), uint8
+        leaves: a SHA-256 of each outcome (:func:`stream_scorer.audit.records.digest.leaf`), uint8
             ``[n, 32]``.
         versions: index into ``version_names`` of a score's model version, int32 ``[n]``; -1 for
             dead letters.
