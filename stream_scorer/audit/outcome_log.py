@@ -76,14 +76,17 @@ class OutcomeLog:
         """Everything before ``offset`` has been read."""
         self.position = max(self.position, offset)
 
+    def append(self, outcomes: Outcomes) -> None:
+        """Add outcomes of audited inputs to the chain."""
+        self.chain = extend_chain(self.chain, outcomes.leaves)
+        self.chained += len(outcomes)
+
     def advance(self, outcomes: Outcomes) -> NDArray[np.bool_]:
-        """Add outcomes of audited inputs to the chain.
+        """Advance the frontier by outcomes of audited inputs.
 
         Returns:
             True for each outcome that comes after the outcome of a later input.
         """
-        self.chain = extend_chain(self.chain, outcomes.leaves)
-        self.chained += len(outcomes)
         own = outcomes.source_partitions == outcomes.partition
         late = np.zeros(len(outcomes), np.bool_)
         sources = outcomes.source_offsets[own]

@@ -1,4 +1,8 @@
-"""Reads records of the input topic into columns, and decodes a sample of them."""
+"""Reads records of the input topic into columns, and decodes some of them.
+
+A sample is decoded, and each record that looks as if it cannot be decoded: a null value, or one
+that is too long or begins as no format does.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.framing import MAX_RECORD_BYTES, SCHEMA_ID_HEADER
+from schemas.rejections import Stage
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.audit.records.columns import NOT_DECODED, NOT_SAMPLED, Inputs
+from stream_scorer.audit.records.columns import NOT_HASHED, Content, Inputs
+from stream_scorer.audit.records.digest import value_hash
 from stream_scorer.audit.records.outcome_reader import (
     are_offsets,
+    is_sampled,
     key_hashes_of,
     offsets_of,
     times_of,
@@ -18,6 +26,9 @@ from stream_scorer.audit.records.outcome_reader import (
 from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import headers_of
 from stream_scorer.runtime.text import as_text
+
+_FIRST_BYTES: Final = frozenset(b"\x00\xc3{ \t\r\n")
+"""What a value that can be decoded begins with, unless a header names its schema."""
 
 _REDRIVEN: Final = "redrive."  # as stream_scorer.dead_letters.redrive writes its origin headers
 
@@ -28,7 +39,7 @@ class InputReader:
     Args:
         dlq_topic: the dead letter topic that redriven inputs come from.
         decoder: the decoder that scorers use.
-        sample: decode one input in ``sample``, the same ones in each audit; 0 decodes none.
+        sample: decode one input in ``sample``, the same ones in each audit.
     """
 
     def __init__(self, dlq_topic: str, decoder: TransactionDecoder, sample: int) -> None:
@@ -48,38 +59,47 @@ class InputReader:
             offsets,
             key_hashes_of(records),
             times_of(records),
-            self._transactions(records, offsets),
+            *self._contents(records, offsets),
             _origins(records, self._dlq_topic),
         )
 
-    def _transactions(
+    def _contents(
         self, records: list[Message], offsets: NDArray[np.int64]
-    ) -> NDArray[np.int64]:
-        found = np.full(len(records), NOT_SAMPLED, np.int64)
-        rows = np.flatnonzero(is_sampled(offsets, self._sample))
-        if not len(rows):
-            return found
-        chosen = [records[row] for row in rows.tolist()]
-        decoded = self._decoder.decode(
-            [message.value() for message in chosen],
-            [headers_of(message) or None for message in chosen],
-        )
-        found[rows] = NOT_DECODED
-        found[rows[decoded.kept]] = decoded.batch.ids
-        return found
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The columns ``contents``, ``transactions``, ``event_times`` and ``value_hashes``."""
+        size = len(records)
+        contents = np.full(size, Content.NOT_SAMPLED, np.uint8)
+        transactions, event_times = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        hashes = np.full(size, NOT_HASHED, np.int64)
+        values = [message.value() for message in records]
+        wanted = is_sampled(offsets, self._sample)
+        wanted[[row for row in _odd_looking(values) if not _names_schema(records[row])]] = True
+        rows = np.flatnonzero(wanted)
+        if len(rows):
+            chosen = [values[row] for row in rows.tolist()]
+            headers = [headers_of(records[row]) or None for row in rows.tolist()]
+            decoded = self._decoder.decode(chosen, headers)
+            contents[rows] = Content.REJECTED
+            unknown = [r.index for r in decoded.rejections if r.stage is Stage.SCHEMA]
+            contents[rows[unknown]] = Content.UNKNOWN
+            contents[rows[decoded.kept]] = Content.DECODED
+            transactions[rows[decoded.kept]] = decoded.batch.ids
+            event_times[rows[decoded.kept]] = decoded.batch.event_times
+            hashes[rows] = [value_hash(value) for value in chosen]
+        return contents, transactions, event_times, hashes
 
 
-def is_sampled(offsets: NDArray[np.int64], sample: int) -> NDArray[np.bool_]:
-    """Which offsets belong to the sample of one in ``sample``.
+def _odd_looking(values: list[bytes | None]) -> list[int]:
+    """Rows of values that cannot be decoded, unless a header names their schema."""
+    return [
+        row
+        for row, value in enumerate(values)
+        if not value or value[0] not in _FIRST_BYTES or len(value) > MAX_RECORD_BYTES
+    ]
 
-    A hash of the offset decides, because every tenth offset may be a txn marker.
-    """
-    if sample <= 0:
-        return np.zeros(len(offsets), np.bool_)
-    # Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): evenly spread over 64 bits.
-    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    found: NDArray[np.bool_] = mixed <= np.uint64((2**64 - 1) // sample)
-    return found
+
+def _names_schema(message: Message) -> bool:
+    return bool(message.value()) and any(n == SCHEMA_ID_HEADER for n, _ in headers_of(message))
 
 
 def _origins(records: list[Message], dlq_topic: str) -> NDArray[np.int64]:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.framing import Headers
 from schemas.records import UndecodableRecord
-from schemas.rejections import ERROR_HEADERS
-from stream_scorer.audit.records.columns import Coordinates, OutcomeKind, Outcomes
-from stream_scorer.audit.records.digest import leaves
+from schemas.rejections import CUT_HEADER, ERROR_HEADERS, Stage
+from stream_scorer.audit.records.columns import (
+    NOT_HASHED,
+    Coordinates,
+    Mark,
+    OutcomeKind,
+    Outcomes,
+)
+from stream_scorer.audit.records.digest import leaves, value_hash
 from stream_scorer.audit.records.score_reader import (
     ScoreReader,
     SourceColumns,
@@ -22,6 +30,13 @@ from stream_scorer.audit.records.score_reader import (
 from stream_scorer.dead_letters.headers import error_headers
 from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import headers_of
+from stream_scorer.runtime.text import as_text
+
+_NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
+_VERSION_HEADER: Final = "model-version"
+_STAGES: Final = frozenset(Stage)
+_RECORD_STAGES: Final = (Stage.FRAMING, Stage.DECODE, Stage.VALIDATE)
+"""Stages that depend on the record alone. What failed at another one may succeed today."""
 
 
 def dead_letter_source(message: Message) -> SourceCoordinates:
@@ -30,13 +45,27 @@ def dead_letter_source(message: Message) -> SourceCoordinates:
     Raises:
         UndecodableRecord: a header with the coordinates is missing or not a number.
     """
-    found = error_headers(headers_of(message))
+    return _source_of(error_headers(headers_of(message)))
+
+
+def _source_of(errors: Mapping[str, str]) -> SourceCoordinates:
     try:
-        return SourceCoordinates(found["topic"], int(found["partition"]), int(found["offset"]))
+        numbers = [errors[name] for name in ("partition", "offset")]
+        topic = errors["topic"]
     except KeyError as error:
         raise UndecodableRecord(f"header {ERROR_HEADERS}{error.args[0]} is missing") from None
-    except ValueError as error:
-        raise UndecodableRecord(f"a header is not a number: {error}") from None
+    for text in numbers:
+        if _NUMBER.fullmatch(text) is None:
+            raise UndecodableRecord(f"a header is not a number: {text!r}")
+    return SourceCoordinates(topic, *map(int, numbers))
+
+
+def _marks_of(errors: Mapping[str, str]) -> Mark:
+    """What a dead letter's headers say about why it is one."""
+    stage = errors.get("stage")
+    if stage not in _STAGES or not errors.get("exception.message", "").strip():
+        return Mark.UNEXPLAINED
+    return Mark.BLAMES_RECORD if stage in _RECORD_STAGES else Mark(0)
 
 
 def key_hash(key: bytes | str | None) -> int:
@@ -46,20 +75,41 @@ def key_hash(key: bytes | str | None) -> int:
     return zlib.crc32(key.encode() if isinstance(key, str) else key)
 
 
-class OutcomeReader:
-    """Reads outcomes of one kind; those without readable source coordinates are set apart."""
+def _is_cut(headers: Headers, value: bytes | None) -> bool:
+    """Whether a dead letter says that its value is only the beginning of its input's."""
+    sizes = [as_text(size) for name, size in headers or () if name == CUT_HEADER]
+    return any(_NUMBER.fullmatch(size) and int(size) > len(value or b"") for size in sizes)
 
-    def __init__(self, kind: OutcomeKind, input_topic: str, scores: ScoreReader) -> None:
+
+class OutcomeReader:
+    """Reads outcomes of one kind; those without readable source coordinates are set apart.
+
+    Args:
+        kind: scores or dead letters.
+        input_topic: the topic whose records are the inputs.
+        scores: reads scores.
+        sample: compare the headers of one score in ``sample`` with the score; 0 compares none.
+    """
+
+    def __init__(
+        self, kind: OutcomeKind, input_topic: str, scores: ScoreReader, sample: int = 1
+    ) -> None:
         self._kind = kind
         self._input_topic = input_topic
         self._scores = scores
+        self._sample = sample
 
     def read(self, partition: int, records: list[Message]) -> tuple[Outcomes, list[Coordinates]]:
         """Read records of one partition into columns; also the coordinates of unreadable ones."""
         offsets = offsets_of(records)
         values = [message.value() for message in records]
         is_score = self._kind is OutcomeKind.SCORE
-        found = self._scores.sources(values) if is_score else self._dead_letters(records)
+        hashes = np.full(len(records), NOT_HASHED, np.int64)
+        if is_score:
+            found = self._scores.sources(values)
+            self._check_headers(records, offsets, found)
+        else:
+            found = self._dead_letters(records, hashes)
         places = np.stack([offsets, found.partitions, found.offsets], axis=1)
         outcomes = Outcomes(
             self._kind,
@@ -72,7 +122,9 @@ class OutcomeReader:
             leaves(places, values),
             found.versions,
             found.transactions,
-            found.is_plausible,
+            found.event_times,
+            hashes,
+            found.marks,
             self._scores.version_names if is_score else (),
         )
         if found.is_readable.all():
@@ -80,17 +132,46 @@ class OutcomeReader:
         unreadable = [Coordinates(partition, o) for o in offsets[~found.is_readable].tolist()]
         return outcomes.take(found.is_readable), unreadable
 
-    def _dead_letters(self, records: list[Message]) -> SourceColumns:
+    def _dead_letters(self, records: list[Message], hashes: NDArray[np.int64]) -> SourceColumns:
         found = unattributed(len(records))
         for row, message in enumerate(records):
+            headers = headers_of(message)
+            errors = error_headers(headers)
             try:
-                source = dead_letter_source(message)
+                source = _source_of(errors)
             except UndecodableRecord:
                 found.is_readable[row] = False
                 continue
             if source.topic == self._input_topic and are_offsets(source[1:]):
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
+            found.marks[row] = _marks_of(errors)
+            if not _is_cut(headers, message.value()):
+                hashes[row] = value_hash(message.value())
         return found
+
+    def _check_headers(
+        self, records: list[Message], offsets: NDArray[np.int64], found: SourceColumns
+    ) -> None:
+        """Mark scores of the sample whose header names another model version than they do."""
+        names = self._scores.version_names
+        for row in np.flatnonzero(found.is_readable & is_sampled(offsets, self._sample)).tolist():
+            name = names[found.versions[row]]
+            for header, value in headers_of(records[row]):
+                if header == _VERSION_HEADER and as_text(value) != name:
+                    found.marks[row] |= np.uint8(Mark.WRONG_VERSION)
+
+
+def is_sampled(offsets: NDArray[np.int64], sample: int) -> NDArray[np.bool_]:
+    """Which offsets belong to the sample of one in ``sample``.
+
+    A hash of the offset decides, because every tenth offset may be a txn marker.
+    """
+    if sample <= 0:
+        return np.zeros(len(offsets), np.bool_)
+    # Fibonacci hashing (Knuth, The Art of Computer Programming 3, 6.4): evenly spread over 64 bits.
+    mixed = offsets.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    found: NDArray[np.bool_] = mixed <= np.uint64((2**64 - 1) // sample)
+    return found
 
 
 def are_offsets(numbers: Iterable[Any]) -> bool:
