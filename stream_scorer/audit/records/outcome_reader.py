@@ -32,6 +32,9 @@ from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import headers_of
 from stream_scorer.runtime.text import as_text
 
+NO_KEY: Final = 0xFFFFFFFF
+"""In place of the hash of a key, for a record without one."""
+
 _NUMBER: Final = re.compile(r"-?[0-9]{1,19}")
 _VERSION_HEADER: Final = "model-version"
 _STAGES: Final = frozenset(Stage)
@@ -71,7 +74,7 @@ def _marks_of(errors: Mapping[str, str]) -> Mark:
 def key_hash(key: bytes | str | None) -> int:
     """CRC-32 of a key; a missing key differs from an empty one."""
     if key is None:
-        return 0xFFFFFFFF
+        return NO_KEY
     return zlib.crc32(key.encode() if isinstance(key, str) else key)
 
 
@@ -186,7 +189,12 @@ def offsets_of(records: list[Message]) -> NDArray[np.int64]:
 
 def key_hashes_of(records: list[Message]) -> NDArray[np.uint32]:
     """Hashes of the keys of records, uint32 ``[n]``."""
-    return np.array([key_hash(message.key()) for message in records], np.uint32)
+    crc32 = zlib.crc32
+    try:  # the same as key_hash, without a call for each record
+        hashes = [NO_KEY if (k := message.key()) is None else crc32(k) for message in records]
+    except TypeError:  # a key that is text
+        hashes = [key_hash(message.key()) for message in records]
+    return np.array(hashes, np.uint32)
 
 
 def times_of(records: list[Message]) -> NDArray[np.int64]:
