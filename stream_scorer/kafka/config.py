@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
+from stream_scorer.kafka.driver_log import driver_logger
 from stream_scorer.kafka.errors import ErrorCallback
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from stream_scorer.runtime.settings import KafkaSettings
@@ -53,7 +53,7 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
         "client.id": "stream-scorer",
         "error_cb": ErrorCallback(),
         "log_level": 4,
-        "logger": logging.getLogger("librdkafka"),
+        "logger": driver_logger(),
     }
     if settings.kafka_sasl_mechanism:
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism
