@@ -240,6 +240,8 @@ class Auditor:
 
     def _see_removed(self, outcomes: Outcomes) -> None:
         lows = self._known_lows
+        if not lows.any():
+            return
         places = outcomes.source_partitions.clip(-1, len(lows) - 1)
         removed = outcomes.source_offsets < lows[places]
         if removed.any():
@@ -263,9 +265,9 @@ class Auditor:
         if elsewhere.any():
             self._tally.add_faults(Fault.WRONG_PARTITION, outcomes, elsewhere)
             self.state.strays.append(outcomes.take(elsewhere))
-        self._route(_some(outcomes, ~elsewhere))
+        self._route(_some(outcomes, ~elsewhere), is_newer=True)
 
-    def _route(self, outcomes: Outcomes) -> None:
+    def _route(self, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         """Match outcomes in their own partition, or hold them until their inputs are read."""
         if not len(outcomes):
             return
@@ -273,12 +275,13 @@ class Auditor:
         ready = outcomes.source_offsets < ledger.head
         if not ready.all():
             self.state.early.append(outcomes.take(~ready))
-        self._match(outcomes.partition, _some(outcomes, ready))
+        self._match(outcomes.partition, _some(outcomes, ready), is_newer=is_newer)
 
-    def _match(self, partition: int, outcomes: Outcomes) -> None:
+    def _match(self, partition: int, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         if not len(outcomes):
             return
-        absent = match_outcomes(self._tally, self.state.ledgers[partition], outcomes)
+        ledger = self.state.ledgers[partition]
+        absent = match_outcomes(self._tally, ledger, outcomes, is_newer=is_newer)
         if absent is not None:
             self.state.gaps.append(absent)
 

@@ -170,15 +170,19 @@ class Ledger:
             )
         return found
 
-    def match(self, outcomes: Outcomes) -> Matches:
-        """Match outcomes whose source offsets are in ``[low, head)`` with their inputs."""
+    def match(self, outcomes: Outcomes, *, is_newer: bool = False) -> Matches:
+        """Match outcomes whose source offsets are in ``[low, head)`` with their inputs.
+
+        With ``is_newer``, none of them is older than its input.
+        """
         offsets = outcomes.source_offsets
         found = Matches(*(np.zeros(len(offsets), np.bool_) for _ in Matches._fields))
         here = offsets >= self._base
         rows = np.flatnonzero(here)
         if len(rows):
-            found.older[:] = self.older(outcomes)
-            rows = np.flatnonzero(here & ~found.older)
+            if not is_newer:
+                found.older[:] = self.older(outcomes)
+                rows = np.flatnonzero(here & ~found.older)
             cells = offsets[rows] - self._base
             marks = self._marks[cells]
             found.absent[rows] = marks == _ABSENT

@@ -44,17 +44,25 @@ def count_marks(tally: AuditTally, outcomes: Outcomes) -> None:
         tally.add_faults(fault, outcomes, outcomes.have(mark))
 
 
-def match_outcomes(tally: AuditTally, ledger: Ledger, outcomes: Outcomes) -> Outcomes | None:
+def match_outcomes(
+    tally: AuditTally, ledger: Ledger, outcomes: Outcomes, *, is_newer: bool
+) -> Outcomes | None:
     """Match outcomes with the inputs of one partition, and count the faults.
+
+    Args:
+        tally: counts them.
+        ledger: the inputs.
+        outcomes: outcomes of these inputs.
+        is_newer: none of them is older than its input.
 
     Returns:
         The outcomes whose input does not exist; None if there are none.
     """
-    found = ledger.match(outcomes)
+    found = ledger.match(outcomes, is_newer=is_newer)
     for name, fault in _MATCHED.items():
         tally.add_faults(fault, outcomes, getattr(found, name))
     for name, counter in _COUNTED.items():
-        tally.count(counter, np.count_nonzero(getattr(found, name)))
+        tally.count(counter, int(np.count_nonzero(getattr(found, name))))
     earlier = outcomes.source_offsets < ledger.run_start
     if earlier.any():
         settled = earlier & ~(found.absent | found.older | found.duplicate)
