@@ -12,6 +12,7 @@ from dashboard.web.tokens import ROLES, make_token
 from stream_scorer.errors import ScorerError
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.settings import describe_settings, load_settings
+from stream_scorer.runtime.text import printable_lines
 from stream_scorer.runtime.version import add_version
 
 log = logging.getLogger("dashboard")
@@ -25,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _print_token(arguments.name, arguments.role)
         return _serve(arguments)
     except ScorerError as error:
-        print(f"fraud-dashboard: {error}", file=sys.stderr)
+        print(f"fraud-dashboard: {printable_lines(str(error))}", file=sys.stderr)
         return 1
 
 

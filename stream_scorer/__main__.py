@@ -18,13 +18,27 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 
+_QUIET_SECONDS: Final = 30.0
+"""Longer than a command looks for a broker (METADATA_SECONDS) before it says that none answers."""
+
+
 def _configure_logging() -> None:
+    from stream_scorer.kafka.driver_log import quiet_driver
     from stream_scorer.runtime.logs import configure_logging
     from stream_scorer.runtime.settings import LogSettings, load_settings
 
-    configure_logging("stream-scorer", load_settings(LogSettings))
-    # A command reports its own errors; librdkafka's retries are not of interest there.
-    logging.getLogger("librdkafka").setLevel(logging.ERROR)
+    settings = load_settings(LogSettings)
+    configure_logging("stream-scorer", settings)
+    if settings.log_level != "DEBUG":
+        # A command reports its own errors; librdkafka's retries are not of interest there.
+        (handler,) = logging.getLogger().handlers
+        handler.addFilter(quiet_driver(_QUIET_SECONDS))
+
+
+def _printable(error: Exception) -> str:
+    from stream_scorer.runtime.text import printable_lines
+
+    return printable_lines(str(error))
 
 
 def _execute(args: argparse.Namespace) -> int:
@@ -44,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except (ScorerError, UnusableFileError) as error:
-        print(f"stream-scorer: {error}", file=sys.stderr)
+        print(f"stream-scorer: {_printable(error)}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED

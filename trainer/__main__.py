@@ -16,6 +16,7 @@ from stream_scorer.errors import ScorerError, SettingsError
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.settings import describe_settings, load_settings
+from stream_scorer.runtime.text import printable_lines
 from stream_scorer.runtime.version import add_version
 from trainer.fitting.plan import Plan, WrongUsageError
 from trainer.settings import TrainerSettings
@@ -37,10 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         command: Command = arguments.run
         return command(arguments, settings)
     except (SettingsError, WrongUsageError) as error:
-        print(f"fraud-trainer: {error}", file=sys.stderr)
+        print(f"fraud-trainer: {printable_lines(str(error))}", file=sys.stderr)
         return WRONG_USAGE
     except (ScorerError, UnusableFileError) as error:
-        print(f"fraud-trainer: {error}", file=sys.stderr)
+        print(f"fraud-trainer: {printable_lines(str(error))}", file=sys.stderr)
         return FAILED
     except KeyboardInterrupt:
         return INTERRUPTED

@@ -12,10 +12,11 @@ from schemas.compiled import compiled, inlined
 READ: Final = 0
 OTHER_HEAD: Final = 1  # its framing or schema is not the program's
 UNREADABLE: Final = 2  # by this program; the reference decoder decides
+TRAILING: Final = 3  # read, but bytes are left over after the last field
 
 # Copies of program.Op and Slot: the compiler needs plain integers.
 _END, _VARINT, _FIXED, _BYTES, _UNION, _JUMP, _BLOCK, _AGAIN = 0, 1, 2, 3, 4, 5, 6, 7
-_TAKE_VARINT, _TAKE_FIXED = 8, 10
+_TAKE_VARINT, _TAKE_FIXED, _PEEK, _SET = 8, 10, 11, 12
 _MOST_NESTED: Final = 16  # nested arrays and maps; our schema has one level
 
 
@@ -28,6 +29,8 @@ def _read_varint(buf: Any, p: int, end: int) -> Any:
             return 0, -1
         byte = int(buf[p])
         p += 1
+        if shift == 63 and byte > 1:  # more than 64 bits
+            return 0, -1
         value |= (byte & 0x7F) << shift
         if byte < 0x80:
             # Bit 63 may be set by now, so the mask makes the right shift unsigned.
@@ -74,7 +77,19 @@ def find_sources(  # noqa: C901 - one compiled loop: a call for each field would
             op, a = program[pc, 0], program[pc, 1]
             pc += 1
             if op == _END:
+                if p != end:
+                    states[i] = TRAILING
                 break
+            if op == _SET:
+                places[i, a] = program[pc - 1, 2]
+                continue
+            if op == _PEEK:
+                value, after = _read_varint(buf, p, end)
+                if after < 0:
+                    states[i] = UNREADABLE
+                    break
+                places[i, a] = value
+                continue
             if op == _JUMP:
                 pc = a
                 continue

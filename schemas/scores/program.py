@@ -1,9 +1,10 @@
 """Turns a score's schema into a short program that extracts the values an audit needs. Pure.
 
 An audit needs a score's source topic, partition and offset, the model version, the transaction,
-score, decision and thresholds. The program describes how to skip everything else, so that the
-compiled loop does not decode it. A schema with a different layout from ours has no program; the
-reference decoder reads its records.
+score, decision and thresholds; and, if the schema has them, the event time and whether there are
+reasons and a context. The program describes how to skip everything else, so that the compiled loop
+does not decode it. A schema with a different layout from ours has no program; the reference decoder
+reads its records.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ class Op(IntEnum):
     TAKE_VARINT = 8  # store a varint in slot ``a``
     TAKE_BYTES = 9  # store the start in slot ``a``, the length in ``a`` + 1
     TAKE_FIXED = 10  # store ``b`` bytes, little-endian, in slot ``a``
+    PEEK = 11  # read a number into slot ``a``, and stay before it
+    SET = 12  # store ``b`` in slot ``a``
 
 
 class Slot(IntEnum):
@@ -46,9 +49,13 @@ class Slot(IntEnum):
     IS_FLAGGED = 9
     REVIEW = 10
     BLOCK = 11
+    EVENT_TIME = 12
+    EVENT_STATED = 13  # 0 if the schema has no event time, 1 if there is one, 2 if it is null
+    REASONS = 14  # 0 if there are none
+    CONTEXT = 15  # 0 if it is null
 
 
-SLOTS: Final = 12
+SLOTS: Final = 16
 
 DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
 """In the order of the schema's enum."""
@@ -77,6 +84,9 @@ _WANTED: Final = {
     ("block_threshold",): (Slot.BLOCK, Op.TAKE_FIXED, ("double",)),
 }
 _FIXED_BYTES: Final = {"double": 8, "boolean": 1}
+_EVENT_TIME: Final = ("event_time",)
+_REASONS: Final = ("reasons",)
+_CONTEXT: Final = ("context",)
 
 
 class _Unusual(Exception):
@@ -107,13 +117,16 @@ class _Assembler:
                 raise _Unusual
             self.taken.add(path)
             self.emit(op, slot, _FIXED_BYTES.get(kind, 0))
+        elif path == _EVENT_TIME and kind in ("int", "long"):
+            self.emit(Op.SET, Slot.EVENT_STATED, 1)
+            self.emit(Op.TAKE_VARINT, Slot.EVENT_TIME)
         elif isinstance(avro_type, list):
-            self._union(avro_type)
+            self._union(avro_type, path)
         elif kind == "record":
             for inner in avro_type["fields"]:
                 self.add(inner["type"], (*path, inner["name"]) if path is not _DEEP else _DEEP)
         elif kind in ("array", "map"):
-            self._blocks(avro_type, is_map=kind == "map")
+            self._blocks(avro_type, path, is_map=kind == "map")
         elif kind == "fixed":
             self.emit(Op.FIXED, int(avro_type["size"]))
         elif kind in _SIMPLE:
@@ -121,7 +134,9 @@ class _Assembler:
         else:
             raise _Unusual
 
-    def _blocks(self, avro_type: Any, *, is_map: bool) -> None:
+    def _blocks(self, avro_type: Any, path: tuple[str, ...], *, is_map: bool) -> None:
+        if path == _REASONS:
+            self.emit(Op.PEEK, Slot.REASONS)
         block = self.emit(Op.BLOCK)
         if is_map:
             self.emit(Op.BYTES)
@@ -129,13 +144,18 @@ class _Assembler:
         self.emit(Op.AGAIN, block)
         self.rows[block][1] = len(self.rows)
 
-    def _union(self, branches: list[Any]) -> None:
+    def _union(self, branches: list[Any], path: tuple[str, ...]) -> None:
         first = self.emit(Op.UNION, 0, len(branches))
         jumps = [self.emit(Op.JUMP) for _ in branches]  # one per branch, right after the UNION
         ends = []
         for jump, branch in zip(jumps, branches, strict=True):
             self.rows[jump][1] = len(self.rows)
-            self.add(branch, _DEEP)
+            is_null = branch in ("null", {"type": "null"})
+            if path == _CONTEXT and not is_null:
+                self.emit(Op.SET, Slot.CONTEXT, 1)
+            if path == _EVENT_TIME and is_null:
+                self.emit(Op.SET, Slot.EVENT_STATED, 2)
+            self.add(branch, _EVENT_TIME if path == _EVENT_TIME and not is_null else _DEEP)
             ends.append(self.emit(Op.JUMP))
         for end in ends:
             self.rows[end][1] = len(self.rows)

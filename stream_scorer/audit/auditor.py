@@ -19,14 +19,15 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Coordinates, Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.digest import combine
 from stream_scorer.audit.expiry import Cuts, LogKey
-from stream_scorer.audit.ledger import Ledger
-from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.judging import judge_missing
+from stream_scorer.audit.ledger import Clocks, Ledger
+from stream_scorer.audit.matching import count_marks, match_outcomes
+from stream_scorer.audit.records.columns import Coordinates, Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.records.digest import combine
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
-from stream_scorer.audit.verdict import Fault, Offender, PartitionRange, Verdict
+from stream_scorer.audit.verdict import Fault, Offender, Verdict
 from stream_scorer.kafka.spans import Spans
 
 MOST_STRAYS: Final = 1_000_000
@@ -51,12 +52,14 @@ class Auditor:
         self._is_compacted = is_compacted
         self._stripe: list[int] = []
         self._known: Spans = {}
+        self._known_lows = np.zeros(1, np.int64)
 
     # --- the calls of a run
 
     def begin_run(self, inputs: Spans, edges: Mapping[int, int], log_lows: Mapping[LogKey, int],
-                  *, lows: Mapping[int, int] | None = None,
-                  cuts: Cuts | None = None) -> None:  # fmt: skip
+                  *, lows: Mapping[int, int] | None = None, cuts: Cuts | None = None,
+                  committed: Mapping[int, int] | None = None,
+                  clocks: Clocks | None = None) -> None:  # fmt: skip
         """Set what this run judges.
 
         Args:
@@ -66,12 +69,25 @@ class Auditor:
             lows: where to begin in partitions that were never audited; by default at their first
                 record.
             cuts: what retention can have removed; by default it may have removed anything.
+            committed: the offsets that the scorers' group has committed, by partition.
+            clocks: what to make of timestamps.
         """
         state = self.state
         self._known = inputs
+        self._known_lows = np.zeros(max(inputs, default=-1) + 2, np.int64)  # the last: unknown
         for partition, span in inputs.items():
             low = max(span.low, (lows or {}).get(partition, span.low))
+            self._known_lows[partition] = span.low
+            known = state.ledgers.get(partition)
+            state.lost.begin_run(
+                partition,
+                span.low,
+                audited=known.head if known else None,
+                committed=(committed or {}).get(partition),
+                is_resumed=state.is_open,
+            )
             ledger = state.ledgers.setdefault(partition, Ledger(low, low))
+            ledger.clocks = clocks or Clocks()
             state.tally.count("unaudited", ledger.skip_to(span.low))
             ledger.begin_run(edges[partition], is_resumed=state.is_open)
         lost = [
@@ -97,6 +113,7 @@ class Auditor:
             return
         self.state.ledgers[inputs.partition].add(inputs)
         self.state.expiry.see(inputs.partition, inputs.offsets, inputs.times)
+        self.state.lost.see_inputs(inputs)
         self.state.count_inputs(inputs)
         if len(inputs.origins):
             self._check_redriven(inputs)
@@ -174,7 +191,9 @@ class Auditor:
         """The verdict of this run; ``now`` as for :meth:`resolve`."""
         state = self.state
         self.resolve(now)
-        ranges = [self._judge_missing(partition) for partition in sorted(state.ledgers)]
+        ranges = [
+            judge_missing(state, p, is_compacted=self._is_compacted) for p in sorted(state.ledgers)
+        ]
         if self._has_next_run:
             state.tally.count("waiting", self.waiting)
         state.add_totals()
@@ -213,27 +232,42 @@ class Auditor:
         self._tally.add_faults(Fault.ORPHAN, outcomes, unknown)
         removed = ~unknown & (sources < low)
         self._tally.count("expired", np.count_nonzero(removed))
+        self._see_removed(outcomes)
         beyond = ~unknown & (sources >= edge) & ~removed
         if beyond.any():
             self._hold(outcomes.take(beyond))
         self._accept(_some(outcomes, ~(unknown | removed | beyond)))
 
+    def _see_removed(self, outcomes: Outcomes) -> None:
+        lows = self._known_lows
+        if not lows.any():
+            return
+        places = outcomes.source_partitions.clip(-1, len(lows) - 1)
+        removed = outcomes.source_offsets < lows[places]
+        if removed.any():
+            self.state.lost.see_outcomes(places[removed], outcomes.source_offsets[removed])
+
     def _accept(self, outcomes: Outcomes) -> None:
         """Check outcomes of audited inputs, and pass them on to their inputs."""
         if not len(outcomes):
             return
-        late = self.state.logs[outcomes.kind, outcomes.partition].advance(outcomes)
+        log = self.state.logs[outcomes.kind, outcomes.partition]
+        log.append(outcomes)
+        outcomes = self._without_older(outcomes)
+        if not len(outcomes):
+            return
+        late = log.advance(outcomes)
         if outcomes.kind is OutcomeKind.SCORE:
             self._tally.add_faults(Fault.OUT_OF_ORDER, outcomes, late)
-        self._tally.add_faults(Fault.IMPLAUSIBLE, outcomes, ~outcomes.is_plausible)
+        count_marks(self._tally, outcomes)
         self.state.versions.add(outcomes)
         elsewhere = outcomes.source_partitions != outcomes.partition
         if elsewhere.any():
             self._tally.add_faults(Fault.WRONG_PARTITION, outcomes, elsewhere)
             self.state.strays.append(outcomes.take(elsewhere))
-        self._route(_some(outcomes, ~elsewhere))
+        self._route(_some(outcomes, ~elsewhere), is_newer=True)
 
-    def _route(self, outcomes: Outcomes) -> None:
+    def _route(self, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         """Match outcomes in their own partition, or hold them until their inputs are read."""
         if not len(outcomes):
             return
@@ -241,23 +275,24 @@ class Auditor:
         ready = outcomes.source_offsets < ledger.head
         if not ready.all():
             self.state.early.append(outcomes.take(~ready))
-        self._match(outcomes.partition, _some(outcomes, ready))
+        self._match(outcomes.partition, _some(outcomes, ready), is_newer=is_newer)
 
-    def _match(self, partition: int, outcomes: Outcomes) -> None:
+    def _match(self, partition: int, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         if not len(outcomes):
             return
-        ledger, tally = self.state.ledgers[partition], self._tally
-        found = ledger.match(outcomes)
-        tally.add_faults(Fault.DUPLICATE, outcomes, found.duplicate)
-        tally.add_faults(Fault.WRONG_KEY, outcomes, found.wrong_key)
-        tally.add_faults(Fault.WRONG_TRANSACTION, outcomes, found.wrong_transaction)
-        tally.count("transactions_compared", np.count_nonzero(found.compared))
-        tally.count("inputs_unread", np.count_nonzero(found.undecodable))
-        tally.count("keys_not_compared", np.count_nonzero(found.late))
-        earlier = outcomes.source_offsets < ledger.run_start
-        tally.count("settled_late", np.count_nonzero(earlier & ~found.absent & ~found.duplicate))
-        if found.absent.any():
-            self.state.gaps.append(outcomes.take(found.absent))
+        ledger = self.state.ledgers[partition]
+        absent = match_outcomes(self._tally, ledger, outcomes, is_newer=is_newer)
+        if absent is not None:
+            self.state.gaps.append(absent)
+
+    def _without_older(self, outcomes: Outcomes) -> Outcomes:
+        """Leave out outcomes that are older than their inputs; later stripes' are found later."""
+        ledger = self.state.ledgers.get(outcomes.partition)
+        if ledger is None:
+            return outcomes
+        older = ledger.older(outcomes) & (outcomes.source_partitions == outcomes.partition)
+        self._tally.count("older", np.count_nonzero(older))
+        return _some(outcomes, ~older)
 
     def _hold(self, outcomes: Outcomes) -> None:
         """Hold outcomes of inputs at or after the edge.
@@ -302,35 +337,6 @@ class Auditor:
                     Coordinates(inputs.partition, offset),
                 )
             )
-
-    def _judge_missing(self, partition: int) -> PartitionRange:
-        """Count the inputs of one partition that have no outcome, unless it may have expired."""
-        state, ledger = self.state, self.state.ledgers[partition]
-        logs = {kind: state.logs.get((kind, partition), OutcomeLog()) for kind in OutcomeKind}
-        starts = {kind: log.judged_from(ledger.edge) for kind, log in logs.items()}
-        judged_from = max(
-            min(start, state.expiry.judged_from(kind, partition, ledger.edge))
-            for kind, start in starts.items()
-        )
-        missing = ledger.count_missing(judged_from)
-        not_judged = ledger.count_missing(0) - missing
-        removed_early = missing - ledger.count_missing(max(judged_from, *starts.values()))
-        state.tally.count("removed_early", removed_early)
-        room = state.tally.room(Fault.MISSING)
-        state.tally.add_missing(partition, missing, ledger.missing(judged_from, room))
-        state.tally.count("not_judged", not_judged)
-        first, last, count = state.ranges.get(partition, (None, None, 0))
-        return PartitionRange(
-            partition=partition,
-            first=first,
-            last=last,
-            inputs=count,
-            scores=logs[OutcomeKind.SCORE].count,
-            dead_letters=logs[OutcomeKind.DEAD_LETTER].count,
-            missing=missing,
-            not_judged=not_judged,
-            next_input=ledger.head,
-        )
 
 
 def _some(outcomes: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:

@@ -40,6 +40,26 @@ class CompletedOffsets:
                 _keep(kept, block, bits)
             self._recount(block)
 
+    def mark_present(self, offsets: NDArray[np.int64]) -> None:
+        """Record that these offsets held inputs."""
+        for block, rows in _by_block(offsets):
+            bits = _unpack(self._present.get(block))
+            bits[offsets[rows] - block * BLOCK_OFFSETS] = True
+            _keep(self._present, block, bits)
+
+    def gaps(self, low: int, high: int) -> list[int]:
+        """Lengths of the runs of offsets from ``low`` to ``high`` that held no input."""
+        found, reached = [], low
+        for block in sorted(b for b in self._present if low < (b + 1) * BLOCK_OFFSETS):
+            start = block * BLOCK_OFFSETS
+            held = np.flatnonzero(_unpack(self._present[block])) + start
+            held = held[(held >= low) & (held < high)]
+            if len(held):
+                before = np.diff(held, prepend=reached - 1) - 1
+                found += before[before > 0].tolist()
+                reached = int(held[-1]) + 1
+        return [*found, high - reached] if high > reached else found
+
     def lookup(self, offsets: NDArray[np.int64]) -> tuple[_Bits, _Bits]:
         """For each offset: whether it held an input, and whether that input lacks an outcome."""
         present = np.zeros(len(offsets), np.bool_)

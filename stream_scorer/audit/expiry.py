@@ -20,7 +20,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import OutcomeKind, Outcomes
+from stream_scorer.audit.records.columns import OutcomeKind, Outcomes
 
 LogKey = tuple[OutcomeKind, int]
 

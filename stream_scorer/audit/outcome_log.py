@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Outcomes
-from stream_scorer.audit.digest import EMPTY_CHAIN, extend_chain
+from stream_scorer.audit.records.columns import Outcomes
+from stream_scorer.audit.records.digest import EMPTY_CHAIN, extend_chain
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class OutcomeLog:
         first_source: the first input offset seen after the removed outcomes; None if there is none.
         count: number of outcomes read in this run.
         chained: number of outcomes in the chain.
-        chain: see :mod:`stream_scorer.audit.digest`.
+        chain: see :mod:`stream_scorer.audit.records.digest`.
     """
 
     position: int = 0
@@ -76,14 +76,17 @@ class OutcomeLog:
         """Everything before ``offset`` has been read."""
         self.position = max(self.position, offset)
 
+    def append(self, outcomes: Outcomes) -> None:
+        """Add outcomes of audited inputs to the chain."""
+        self.chain = extend_chain(self.chain, outcomes.leaves)
+        self.chained += len(outcomes)
+
     def advance(self, outcomes: Outcomes) -> NDArray[np.bool_]:
-        """Add outcomes of audited inputs to the chain.
+        """Advance the frontier by outcomes of audited inputs.
 
         Returns:
             True for each outcome that comes after the outcome of a later input.
         """
-        self.chain = extend_chain(self.chain, outcomes.leaves)
-        self.chained += len(outcomes)
         own = outcomes.source_partitions == outcomes.partition
         late = np.zeros(len(outcomes), np.bool_)
         sources = outcomes.source_offsets[own]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from stream_scorer.audit.versions import affected
 
 NOT_FAULTS: Final = (
     "expired",
+    "older",
     "compacted",
     "later",
     "waiting",
@@ -42,6 +43,9 @@ class Report:
         state: path of the state file; None without one.
         is_continued: the audit continued from an earlier one.
         seconds: duration of the audit.
+        problems: faults that no single input has, a sentence each.
+        allowed_lost: number of lost inputs that are known and therefore no fault.
+        outside: number of offsets before or after the requested range of times.
     """
 
     verdict: Verdict
@@ -54,14 +58,35 @@ class Report:
     state: str | None
     is_continued: bool
     seconds: float
+    problems: tuple[str, ...] = ()
+    allowed_lost: int = 0
+    outside: int = 0
 
     @property
     def is_verified(self) -> bool:
         """Whether each input has exactly one outcome and there is no other fault.
 
-        False if there are inputs but none of them could be judged.
+        False if nothing was judged. An audit that continues from a state file and finds no new
+        input is verified by what its earlier runs judged.
         """
-        return self.verdict.is_clean and (self.verdict.judged > 0 or not self.verdict.inputs)
+        return self.is_clean and (self.verdict.judged > 0 or self.has_nothing_new)
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no fault was found, which is less than verified."""
+        return self.verdict.is_clean and not self.problems and not self.has_lost
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether more inputs were deleted before they were scored than is allowed."""
+        return self.verdict.inputs_lost > self.allowed_lost
+
+    @property
+    def has_nothing_new(self) -> bool:
+        """Whether earlier runs with the state file judged inputs and there are none since."""
+        verdict = self.verdict
+        is_nothing = not verdict.inputs and not verdict.counts.get("unaudited", 0)
+        return self.is_continued and is_nothing and verdict.judged_ever > 0
 
     @property
     def topics(self) -> Mapping[str, str]:
@@ -98,6 +123,9 @@ class Report:
             "model_versions": dict(verdict.versions),
             "faults": {str(fault): count for fault, count in verdict.faults.items()},
             "offenders": [offender.as_json() for offender in verdict.offenders],
+            "problems": list(self.problems),
+            "inputs_lost": verdict.inputs_lost,
+            "allowed_lost": self.allowed_lost,
             "expired_inputs": verdict.expired,
             "later_inputs": verdict.later,
             **{
@@ -137,6 +165,7 @@ def _partition(part: PartitionRange) -> dict[str, Any]:
         "dead_letters": part.dead_letters,
         "missing": part.missing,
         "not_judged": part.not_judged,
+        "inputs_lost": part.inputs_lost,
         "next_offset": part.next_input,
     }
 
@@ -144,11 +173,19 @@ def _partition(part: PartitionRange) -> dict[str, Any]:
 def conclude(report: Report) -> str:
     """What was proved, in one sentence that claims no more than that."""
     verdict = report.verdict
-    if not verdict.is_clean:
-        return "NOT VERIFIED"
+    if not report.is_clean:
+        return "; ".join(_refusal(report))
     which = _judged_inputs(report)
+    if report.has_nothing_new:
+        return f"nothing new to judge: no {which.format('inputs')} since the last audit"
     if not verdict.inputs:
-        return f"nothing to judge: no {which.format('inputs')}"
+        hint = (
+            f"; {report.outside:,} offsets are outside the range: check --since and --until, and "
+            "that the producers set record times in milliseconds"
+            if report.outside
+            else ""
+        )
+        return f"NOT VERIFIED: nothing to judge: no {which.format('inputs')}{hint}"
     if not verdict.judged:
         return f"NOT VERIFIED: none of {verdict.inputs:,} inputs could be judged"
     which = which.format("input")
@@ -160,6 +197,19 @@ def conclude(report: Report) -> str:
     if verdict.counts.get("unaudited", 0):
         return f"verified: every {which} that could be judged has exactly one outcome"
     return f"verified: every {which} has exactly one outcome"
+
+
+def _refusal(report: Report) -> Iterator[str]:
+    verdict = report.verdict
+    reasons = list(report.problems)
+    if report.has_lost:
+        reasons.append(
+            f"up to {verdict.inputs_lost:,} inputs were deleted before they were scored"
+            + (f", {report.allowed_lost:,} are allowed" if report.allowed_lost else "")
+            + (" (once this is known: --allow-lost N)")
+        )
+    yield "NOT VERIFIED" + (": " if reasons else "") + (reasons[0] if reasons else "")
+    yield from reasons[1:]
 
 
 def _judged_inputs(report: Report) -> str:

@@ -8,8 +8,8 @@ from functools import partial
 from typing import Final, Protocol
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.verdict import Verdict
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.spans import Span, Spans

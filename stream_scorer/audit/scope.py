@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.committed import count_uncommitted, fetch_marks, find_problems
 from stream_scorer.audit.expiry import Cuts, find_cuts
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.state_file import AuditIdentity
-from stream_scorer.errors import RetryableError, UsageError
+from stream_scorer.errors import UsageError
 from stream_scorer.kafka.admin import topic_config, topic_ids
-from stream_scorer.kafka.clients import open_admin, open_consumer
-from stream_scorer.kafka.driver import KafkaException, TopicPartition
-from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.clients import open_admin
 from stream_scorer.kafka.reader import QUERY_SECONDS, committed_spans, time_offsets, written_spans
 from stream_scorer.kafka.spans import Spans
 from stream_scorer.kafka.topics import require_topics
@@ -50,7 +49,10 @@ class Scope:
         lows: the first offset to judge, by partition.
         edges: the offset to stop before, by partition.
         ends: the outcome topics up to their high watermarks, so open txns are waited for.
+        committed: the group's committed offsets, by partition.
         uncommitted: number of offsets the group has not committed; None if it never committed.
+        outside: number of offsets before or after the requested range of times.
+        problems: what is wrong with the group's committed offsets, a sentence each.
         is_compacted: the input topic is compacted.
         cuts: which outcomes retention can have removed.
     """
@@ -62,7 +64,10 @@ class Scope:
     lows: Mapping[int, int]
     edges: Mapping[int, int]
     ends: Mapping[OutcomeKind, Spans]
+    committed: Mapping[int, int]
     uncommitted: int | None
+    outside: int
+    problems: tuple[str, ...]
     is_compacted: bool
     cuts: Cuts
 
@@ -94,34 +99,42 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
     configs = _fetch_configs(settings)
     is_compacted = _check_cleanup(settings, configs)
     inputs = committed_spans(settings, group, topics[0], counts[topics[0]])
-    committed = _committed_offsets(settings, inputs)
+    marks = fetch_marks(settings, inputs)
+    committed = {p: mark.offset for p, mark in marks.items()}
     if wanted.committed_only and not committed:
         raise UsageError(
             f"group {settings.kafka_group_id} has committed nothing on topic {topics[0]}, "
             "so there is nothing to judge; check KAFKA_GROUP_ID"
         )
+    identity = _identify(settings)
+    problems = find_problems(settings, group, marks, inputs, identity.topics["input"][1])
     lows = {p: span.low for p, span in inputs.items()}
     edges = {p: span.high for p, span in inputs.items()}
     if wanted.committed_only:
         edges = {p: min(edge, committed.get(p, lows[p])) for p, edge in edges.items()}
+    most = sum(max(0, edge - lows[p]) for p, edge in edges.items())
     if wanted.until is not None:
         until = time_offsets(settings, group, topics[0], inputs, wanted.until)
         edges = {p: min(edge, until[p]) for p, edge in edges.items()}
     if wanted.since is not None:
         since = time_offsets(settings, group, topics[0], inputs, wanted.since)
         lows = {p: max(low, since[p]) for p, low in lows.items()}
+    edges = {p: max(lows[p], edge) for p, edge in edges.items()}
     return Scope(
         settings=settings,
         group=group,
-        identity=_identify(settings),
+        identity=identity,
         inputs=inputs,
         lows=lows,
-        edges={p: max(lows[p], edge) for p, edge in edges.items()},
+        edges=edges,
         ends={
             OutcomeKind.SCORE: written_spans(settings, group, topics[1], counts[topics[1]]),
             OutcomeKind.DEAD_LETTER: written_spans(settings, group, topics[2], counts[topics[2]]),
         },
-        uncommitted=_uncommitted(inputs, committed),
+        committed=committed,
+        uncommitted=count_uncommitted(inputs, committed),
+        outside=most - sum(edge - lows[p] for p, edge in edges.items()),
+        problems=problems,
         is_compacted=is_compacted,
         cuts=find_cuts(
             {
@@ -162,28 +175,3 @@ def _identify(settings: GroupSettings) -> AuditIdentity:
     cluster, ids = topic_ids(admin, sorted(set(roles.values())), QUERY_SECONDS)
     named = {role: (name, ids[name]) for role, name in roles.items()}
     return AuditIdentity(cluster, named, settings.kafka_group_id)
-
-
-def _committed_offsets(settings: GroupSettings, spans: Spans) -> dict[int, int]:
-    """The committed offsets of the scorers' group; partitions it never committed are absent."""
-    consumer = open_consumer(settings, settings.kafka_group_id)
-    try:
-        found = consumer.committed(
-            [TopicPartition(settings.input_topic, p) for p in spans], QUERY_SECONDS
-        )
-    except KafkaException as error:
-        raise translate(error) from error
-    finally:
-        consumer.close()
-    if failed := next((part.error for part in found if part.error), None):
-        raise RetryableError(
-            f"kafka: committed offsets of group {settings.kafka_group_id}: {failed.str()}"
-        )
-    return {part.partition: part.offset for part in found if part.offset >= 0}
-
-
-def _uncommitted(spans: Spans, offsets: Mapping[int, int]) -> int | None:
-    """Offsets after the committed ones; an upper bound for inputs, as txn markers count too."""
-    if not offsets:
-        return None
-    return sum(span.high - max(span.low, offsets.get(p, 0)) for p, span in spans.items())

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from stream_scorer.audit.columns import Inputs, Outcomes
 from stream_scorer.audit.expiry import Expiry, LogKey
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
+from stream_scorer.audit.lost_inputs import LostInputs
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.records.columns import Inputs, Outcomes
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 
@@ -28,6 +29,7 @@ class AuditState:
         versions: what each model version scored.
         redriven: the dead letters that inputs were redriven from.
         expiry: the first inputs whose outcomes cannot have expired.
+        lost: what shows that inputs were deleted before they were scored.
         held: outcomes of inputs at or after the edge.
         strays: outcomes in a different partition from their input, which may not have been read
             yet.
@@ -45,6 +47,7 @@ class AuditState:
     versions: VersionRanges = field(default_factory=VersionRanges)
     redriven: RedrivenOnce = field(default_factory=RedrivenOnce)
     expiry: Expiry = field(default_factory=Expiry)
+    lost: LostInputs = field(default_factory=LostInputs)
     held: list[Outcomes] = field(default_factory=list)
     strays: list[Outcomes] = field(default_factory=list)
     gaps: list[Outcomes] = field(default_factory=list)

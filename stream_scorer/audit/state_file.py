@@ -17,17 +17,27 @@ from typing import Any, Final
 import numpy as np
 import orjson
 
-from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind, Outcomes
 from stream_scorer.audit.expiry import Expiry
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
+from stream_scorer.audit.lost_inputs import LostInputs
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.records.columns import (
+    LEAF_BYTES,
+    NOT_HASHED,
+    NOT_STATED,
+    Mark,
+    OutcomeKind,
+    Outcomes,
+)
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 from stream_scorer.errors import UsageError
 
-FORMAT: Final = 2
-"""Format version of the file; files of other versions are refused."""
+FORMAT: Final = 3
+"""Format version of the file. Version 2 is read too; files of other versions are refused."""
+
+_READABLE: Final = (2, FORMAT)
 
 _COLUMNS: Final = {
     "offsets": "<i8",
@@ -38,7 +48,9 @@ _COLUMNS: Final = {
     "leaves": "u1",
     "versions": "<i4",
     "transactions": "<i8",
-    "is_plausible": "?",
+    "event_times": "<i8",
+    "value_hashes": "<i8",
+    "marks": "u1",
 }
 
 
@@ -85,10 +97,10 @@ def load_state(path: Path, identity: AuditIdentity, limit: int) -> AuditState | 
         raise UsageError(f"cannot read the state file {path}: {error.strerror}") from error
     try:
         outer = orjson.loads(raw)
-        if outer["format"] != FORMAT:
+        if outer["format"] not in _READABLE:
             raise UsageError(
                 f"the state file {path} has format {outer['format']}, but this version reads "
-                f"format {FORMAT}: start a new state file"
+                f"formats up to {FORMAT}: start a new state file"
             )
         body = orjson.dumps(outer["audit"])
         if hashlib.sha256(body).hexdigest() != outer["sha256"]:
@@ -133,6 +145,7 @@ def dump_state(state: AuditState) -> dict[str, Any]:
         "versions": state.versions.as_state(),
         "redriven": state.redriven.as_state(),
         "expiry": state.expiry.as_state(),
+        "lost": state.lost.as_state(),
         "held": [_dump_outcomes(outcomes) for outcomes in state.held],
         "strays": [_dump_outcomes(outcomes) for outcomes in state.strays],
         "gaps": [_dump_outcomes(outcomes) for outcomes in state.gaps],
@@ -154,6 +167,7 @@ def parse_state(body: Mapping[str, Any], limit: int) -> AuditState:
         versions=VersionRanges.from_state(body["versions"]),
         redriven=RedrivenOnce.from_state(body["redriven"]),
         expiry=Expiry.from_state(body["expiry"]),
+        lost=LostInputs.from_state(body["lost"]) if "lost" in body else LostInputs(),
         held=[_parse_outcomes(row) for row in body["held"]],
         strays=[_parse_outcomes(row) for row in body["strays"]],
         gaps=[_parse_outcomes(row) for row in body["gaps"]],
@@ -202,8 +216,16 @@ def _dump_outcomes(outcomes: Outcomes) -> dict[str, Any]:
 
 def _parse_outcomes(state: Mapping[str, Any]) -> Outcomes:
     columns: dict[str, Any] = {
-        name: np.frombuffer(base64.b64decode(state[name]), of) for name, of in _COLUMNS.items()
+        name: np.frombuffer(base64.b64decode(state[name]), of)
+        for name, of in _COLUMNS.items()
+        if name in state
     }
     columns["leaves"] = columns["leaves"].reshape(-1, LEAF_BYTES)
+    if "is_plausible" in state:  # format 2
+        is_plausible = np.frombuffer(base64.b64decode(state["is_plausible"]), "?")
+        size = len(is_plausible)
+        columns["event_times"] = np.full(size, NOT_STATED, np.int64)
+        columns["value_hashes"] = np.full(size, NOT_HASHED, np.int64)
+        columns["marks"] = np.where(is_plausible, 0, Mark.IMPLAUSIBLE).astype(np.uint8)
     names = tuple(state["version_names"])
     return Outcomes(OutcomeKind(state["kind"]), state["partition"], **columns, version_names=names)

@@ -5,6 +5,9 @@ Counters by name:
 - ``inputs``, ``scores``, ``dead_letters``: records read.
 - ``redriven``: inputs redriven from dead letters.
 - ``expired``: outcomes whose inputs retention has removed, or whose inputs lie before the range.
+- ``older``: outcomes that are older than the input with their coordinates, which therefore belong
+  to an earlier topic of that name; they are no outcomes of that input.
+- ``inputs_lost``: inputs that were deleted before they had an outcome, an upper bound.
 - ``compacted``: outcomes of inputs that compaction may have removed.
 - ``later``: outcomes of inputs after the audited range.
 - ``waiting``: the same, kept for the next run.
@@ -15,8 +18,8 @@ Counters by name:
 - ``unplaced``: outcomes in a different partition from their input, too many to keep; their inputs
   count as missing too.
 - ``transactions_compared``: outcomes whose transaction was compared with that of their input.
-- ``inputs_unread``: scores whose transaction could not be compared, because the input cannot be
-  decoded.
+- ``inputs_unread``: scores whose transaction could not be compared, because the schema of the
+  input is unknown now.
 - ``keys_not_compared``: outcomes that came so late that neither key nor transaction was compared.
 - each :class:`Fault`.
 """
@@ -31,7 +34,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind, Outcomes
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind, Outcomes
 from stream_scorer.audit.verdict import Fault, Offender
 
 

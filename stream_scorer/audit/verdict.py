@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
 
 
 class Fault(StrEnum):
@@ -23,6 +23,13 @@ class Fault(StrEnum):
     IMPLAUSIBLE = "implausible"  # a score outside 0 to 1, or one that contradicts its own decision
     UNREADABLE = "unreadable"  # an outcome without readable source coordinates
     REDRIVEN_TWICE = "redriven_twice"  # an input from a dead letter that was redriven before
+    MALFORMED = "malformed"  # a score with bytes after its end
+    WRONG_VERSION = "wrong_version"  # a score of a model version that cannot exist
+    OTHER_THRESHOLDS = "other_thresholds"  # thresholds that other scores of the version don't have
+    UNSCORABLE = "unscorable"  # a score of an input that no scorer can score
+    WRONG_REJECTION = "wrong_rejection"  # a dead letter that calls a good input undecodable
+    WRONG_VALUE = "wrong_value"  # a dead letter whose value differs from its input's
+    UNEXPLAINED = "unexplained"  # a dead letter without a known stage or without a reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,7 @@ class PartitionRange:
         dead_letters: dead letters read from the partition with the same number.
         missing: inputs without an outcome.
         not_judged: inputs whose outcomes may have expired.
+        inputs_lost: inputs that were deleted before they had an outcome, an upper bound.
         next_input: offset at which the next run continues.
     """
 
@@ -68,6 +76,7 @@ class PartitionRange:
     dead_letters: int
     missing: int
     not_judged: int
+    inputs_lost: int
     next_input: int
 
 
@@ -137,6 +146,16 @@ class Verdict:
     def judged(self) -> int:
         """Inputs for which it is known whether they have an outcome."""
         return self.inputs - self.counts.get("not_judged", 0)
+
+    @property
+    def judged_ever(self) -> int:
+        """The same over all runs of a state file."""
+        return self.totals.get("inputs", 0) - self.totals.get("not_judged", 0)
+
+    @property
+    def inputs_lost(self) -> int:
+        """Inputs that were deleted before they had an outcome, an upper bound."""
+        return self.counts.get("inputs_lost", 0)
 
     @property
     def expired(self) -> int:

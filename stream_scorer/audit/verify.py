@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.input_reader import InputReader
-from stream_scorer.audit.outcome_reader import OutcomeReader
+from stream_scorer.audit.expiry import MOST_SKEW_MS
+from stream_scorer.audit.ledger import Clocks
+from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.records.input_reader import InputReader
+from stream_scorer.audit.records.outcome_reader import OutcomeReader
+from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.audit.report import Report
 from stream_scorer.audit.run import STRIPE_OFFSETS, AuditRun, OnLost, OnProgress
 from stream_scorer.audit.scope import AuditRange, Scope, open_scope
-from stream_scorer.audit.score_reader import ScoreReader
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import load_state, save_state
 from stream_scorer.audit.tally import AuditTally
@@ -31,6 +33,10 @@ from stream_scorer.settings import GroupSettings
 STALL_SECONDS: Final = 60.0
 """Longer than the open txn of a killed scorer can block readers (15 s and the broker's sweep)."""
 
+CLOCK_SKEW_MS: Final = 1000
+"""Clocks that a time service keeps differ by less. An input is scored milliseconds after it was
+written, so the producers' clocks must not be ahead of the scorers' by more."""
+
 SAMPLE: Final = 10
 """One input in ``SAMPLE`` is decoded; a batch with mixed-up rows holds many sampled inputs."""
 
@@ -44,6 +50,9 @@ def verify_topics(
     state: Path | None = None,
     limit: int = 20,
     sample: int = SAMPLE,
+    allowed_lost: int = 0,
+    clock_skew_ms: int = CLOCK_SKEW_MS,
+    versions: Collection[str] | None = None,
     stall_seconds: float = STALL_SECONDS,
     on_progress: OnProgress = lambda _done, _total: None,
     stripe_offsets: int = STRIPE_OFFSETS,
@@ -62,8 +71,11 @@ def verify_topics(
         state: continue from the audit in this file, and save this one to it. Only committed inputs
             are judged then; outcomes of later inputs wait in the file.
         limit: number of offenders to list.
-        sample: compare the transaction of one input in ``sample`` with its score's; 1 compares all,
+        sample: compare the content of one input in ``sample`` with its outcome's; 1 compares all,
             0 none.
+        allowed_lost: number of inputs that are known to have been deleted unscored.
+        clock_skew_ms: how much the producers' clocks may be ahead of the scorers'.
+        versions: the model versions that exist; by default every possible name is accepted.
         stall_seconds: give up when no record arrives for this long.
         on_progress: called with the number of offsets read and the number of offsets to read.
         stripe_offsets: inputs between two checkpoints.
@@ -90,6 +102,8 @@ def verify_topics(
         {(kind, p): span.low for kind, spans in scope.ends.items() for p, span in spans.items()},
         lows=scope.lows,
         cuts=scope.cuts,
+        committed=scope.committed,
+        clocks=Clocks(clock_skew_ms, scope.cuts.latest - MOST_SKEW_MS),
     )
 
     def checkpoint() -> None:
@@ -104,7 +118,8 @@ def verify_topics(
         source = _Topics(
             scope,
             InputReader(settings.dlq_topic, TransactionDecoder(of_inputs), sample),
-            ScoreReader(of_scores, settings.input_topic),
+            ScoreReader(of_scores, settings.input_topic, versions),
+            sample,
             stall_seconds,
         )
         run = AuditRun(auditor, source, scope.ends, checkpoint, on_progress, stripe_offsets)
@@ -116,6 +131,9 @@ def verify_topics(
         identity=scope.identity,
         is_committed_only=committed_only or state is not None,
         uncommitted=scope.uncommitted,
+        problems=(*scope.problems, *_registry_problem(settings, source.scores)),
+        allowed_lost=allowed_lost,
+        outside=scope.outside,
         since=since,
         until=until,
         sample=sample,
@@ -132,6 +150,7 @@ class _Topics:
     scope: Scope
     reader: InputReader
     scores: ScoreReader
+    sample: int
     stall_seconds: float
 
     def inputs(self, spans: Spans) -> Iterator[Inputs]:
@@ -162,7 +181,7 @@ class _Topics:
         self, kind: OutcomeKind, spans: Spans, on_lost: OnLost
     ) -> Iterator[tuple[Outcomes, list[int]]]:
         settings, group = self.scope.settings, self.scope.group
-        reader = OutcomeReader(kind, settings.input_topic, self.scores)
+        reader = OutcomeReader(kind, settings.input_topic, self.scores, self.sample)
         topic = self.scope.topic(kind)
         for batch in read_spans(settings, group, topic, spans, self.stall_seconds, on_lost):
             for partition, records in by_partition(batch):
@@ -171,6 +190,16 @@ class _Topics:
 
     def inputs_now(self) -> Spans:
         return self.scope.inputs_now()
+
+
+def _registry_problem(settings: GroupSettings, scores: ScoreReader) -> list[str]:
+    if settings.schema_registry_url or not scores.needs_registry:
+        return []
+    problem = (
+        f"{settings.output_topic} holds scores with schema ids of a Schema Registry, which cannot "
+        "be read without it: set SCHEMA_REGISTRY_URL"
+    )
+    return [problem]
 
 
 def _check_positions(state: AuditState, scope: Scope, path: Path | None) -> None:

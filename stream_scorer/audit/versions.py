@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from stream_scorer.audit.columns import Outcomes
+from stream_scorer.audit.records.columns import Outcomes
 from stream_scorer.audit.verdict import Interval
 
 MOST_INTERVALS: Final = 1000

@@ -1,4 +1,8 @@
-"""Output functions that the commands share."""
+"""Output functions that the commands share.
+
+What came with a record (a name, a reason, a text column) may hold anything. It is made harmless for
+terminals here, in one place, so that no command can forget it.
+"""
 
 from __future__ import annotations
 
@@ -8,21 +12,29 @@ from typing import Any
 
 import orjson
 
+from stream_scorer.runtime.text import printable, printable_json
+
 
 def say(line: str = "") -> None:
-    """Print one line of a command's result on standard output, flushed for readers of a pipe."""
-    sys.stdout.write(line + "\n")
+    """Print one line of a command's result on standard output, flushed for readers of a pipe.
+
+    Control characters are escaped, line ends among them.
+    """
+    sys.stdout.write(printable(line) + "\n")
     sys.stdout.flush()
 
 
 def say_json(value: Any) -> None:
-    """Print a JSON value on one line of standard output."""
-    say(orjson.dumps(value).decode())
+    """Print a JSON value on one line of standard output, with control characters escaped."""
+    say(printable_json(orjson.dumps(value).decode()))
 
 
 def note(line: str) -> None:
-    """Print a message for the user on standard error; it is not part of the result."""
-    sys.stderr.write(line + "\n")
+    """Print a message for the user on standard error; it is not part of the result.
+
+    Control characters are escaped, line ends among them.
+    """
+    sys.stderr.write(printable(line) + "\n")
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> list[str]:

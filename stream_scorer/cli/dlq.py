@@ -6,10 +6,10 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from stream_scorer.cli.console import aligned, count_noun, plural, say
+from stream_scorer.cli.times import format_time
 from stream_scorer.dead_letters.counts import DeadLetterCounts
 from stream_scorer.dead_letters.dead_letter import (
     DeadLetter,
@@ -280,7 +280,7 @@ def _say_json(value: Any) -> None:
 
 
 def _when(millis: int) -> str:
-    return datetime.fromtimestamp(millis / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return format_time(millis, "%Y-%m-%d %H:%M:%SZ")
 
 
 def _short(text: str) -> str:

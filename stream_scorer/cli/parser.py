@@ -137,7 +137,7 @@ def _add_readers(commands: Any) -> None:
         _GROUP,
         "Reads all committed inputs, scores and dead letters that exist now. Exit code 1 if an\n"
         "outcome is missing, duplicated, out of order, without an input, or inconsistent with\n"
-        "itself or its input, and if there are inputs but none of them could be judged.",
+        "itself or its input, if inputs were deleted unscored, and if nothing could be judged.",
     )
     verify.add_argument(
         "--from-beginning", action="store_true", help="the default without --state and --since"
@@ -174,8 +174,26 @@ def _add_readers(commands: Any) -> None:
         type=whole,
         default=10,
         metavar="N",
-        help="compare the transaction of one input in N with its score's (10; 1: all, 0: none)",
+        help="compare the content of one input in N with its outcome (10; 1: all, 0: none)",
     )
+    verify.add_argument(
+        "--allow-lost",
+        type=whole,
+        default=0,
+        metavar="N",
+        help="accept that up to N inputs were deleted before they were scored (0)",
+    )
+    verify.add_argument(
+        "--clock-skew",
+        type=rate,
+        default=1.0,
+        metavar="S",
+        help="the producers' clocks may be S seconds ahead of the scorers' (1)",
+    )
+    verify.add_argument(
+        "--check-versions", action="store_true",
+        help="also check that each score's model version is in the artifact store",
+    )  # fmt: skip
     verify.add_argument(
         "--timeout",
         type=rate,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from schemas.records import UndecodableRecord, decode_record
 from stream_scorer.cli.console import note, say, say_json
+from stream_scorer.cli.times import format_time
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
@@ -83,7 +83,7 @@ def _begin(consumer: Consumer, topic: str, partition: int, from_start: bool) -> 
 
 def score_line(score: Mapping[str, Any]) -> str:
     """One score as a line with aligned columns; only flagged scores have amount and product."""
-    when = datetime.fromtimestamp(score["scored_at"] / 1000, UTC)
+    when = format_time(score["scored_at"], f"%H:%M:%S.{score['scored_at'] % 1000:03d}")
     context = score.get("context") or {}
     amount = context.get("TransactionAmt")
     reasons = "; ".join(
@@ -92,7 +92,7 @@ def score_line(score: Mapping[str, Any]) -> str:
         for reason in score.get("reasons") or ()
     )
     return (
-        f"{when:%H:%M:%S}.{when.microsecond // 1000:03d} {score['transaction_id']:>12} "
+        f"{when:<12} {score['transaction_id']:>12} "
         f"{score['score']:>7.4f}  {score['decision']:<8} {score['model_version']:<6} "
         f"{'' if amount is None else f'{amount:,.2f}':>10}  "
         f"{context.get('ProductCD') or '':<7}  {reasons}"

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AGO: Final = re.compile(r"(\d{1,9})([smhdw])")
 _UNITS: Final = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -32,11 +33,18 @@ def parse_time(text: str, now: datetime | None = None) -> int:
         ) from None
 
 
-def format_time(milliseconds: int) -> str:
-    """ISO 8601 in UTC, to the second; ``no time`` for a record without a timestamp."""
+def format_time(milliseconds: int, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
+    """A time in UTC, by default ISO 8601 to the second; never fails.
+
+    ``no time`` for a record without a timestamp. A number beyond year 9999 was probably meant in
+    other units, so it is shown as it is.
+    """
     if milliseconds < 0:
         return "no time"
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    try:
+        return (_EPOCH + timedelta(milliseconds=milliseconds)).strftime(form)
+    except OverflowError:
+        return f"{milliseconds} ms (after year 9999)"
 
 
 def _milliseconds(time: datetime) -> int:

@@ -8,13 +8,15 @@ from stream_scorer.audit.verify import verify_topics
 from stream_scorer.cli.console import note, say_json
 from stream_scorer.cli.verify_progress import showing_progress
 from stream_scorer.cli.verify_report import print_report
-from stream_scorer.runtime.settings import load_settings
+from stream_scorer.errors import UsageError
+from stream_scorer.runtime.settings import StoreSettings, load_settings
 from stream_scorer.settings import GroupSettings
 
 
 def run_verify(args: argparse.Namespace) -> int:
     """``verify``: exit code 0 only if there is no fault and at least one input was judged."""
     settings = load_settings(GroupSettings)
+    versions = _existing_versions() if args.check_versions else None
     with showing_progress(quiet=args.json) as on_progress:
         try:
             report = verify_topics(
@@ -25,6 +27,9 @@ def run_verify(args: argparse.Namespace) -> int:
                 state=args.state,
                 limit=args.max_findings,
                 sample=args.sample,
+                allowed_lost=args.allow_lost,
+                clock_skew_ms=round(args.clock_skew * 1000),
+                versions=versions,
                 stall_seconds=args.timeout,
                 on_progress=on_progress,
             )
@@ -37,3 +42,18 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         print_report(report, args.model)
     return 0 if report.is_verified else 1
+
+
+def _existing_versions() -> list[str]:
+    """The model versions in the artifact store.
+
+    Raises:
+        UsageError: there are none, so it cannot be the scorers' store.
+        StoreError: the store does not answer.
+    """
+    from stream_scorer.model.store.opening import open_store
+
+    store = open_store(load_settings(StoreSettings))
+    if not (found := store.versions()):
+        raise UsageError(f"no model version in {store.where}: set MODEL_STORE_URI")
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.report import NOT_FAULTS, Report, conclude
 from stream_scorer.audit.verdict import Fault, Offender, Verdict
 from stream_scorer.audit.versions import affected
@@ -19,20 +19,29 @@ _FAULT_TEXTS: Final = {
     Fault.ORPHAN: "does not exist, but has this outcome",
     Fault.WRONG_PARTITION: "has its outcome in another partition",
     Fault.WRONG_KEY: "has a different key from this outcome",
-    Fault.WRONG_TRANSACTION: "has a different transaction id from this score",
+    Fault.WRONG_TRANSACTION: "has a different transaction id or event time from this score",
     Fault.IMPLAUSIBLE: "has a score that is not a probability or contradicts its decision",
     Fault.UNREADABLE: "cannot be determined from this outcome",
     Fault.REDRIVEN_TWICE: "comes from a dead letter that was redriven before",
+    Fault.MALFORMED: "has a score with bytes after its end",
+    Fault.WRONG_VERSION: "has a score of a model version that cannot exist",
+    Fault.OTHER_THRESHOLDS: "has a score with other thresholds than those of its model version",
+    Fault.UNSCORABLE: "cannot be scored, but has this score",
+    Fault.WRONG_REJECTION: "can be decoded, but this dead letter says that it cannot",
+    Fault.WRONG_VALUE: "has a different value from this dead letter",
+    Fault.UNEXPLAINED: "has a dead letter without a known stage or without a reason",
 }
 
 _NOT_FAULT_TEXTS: Final = {
     "expired": "outcomes of inputs that were removed by retention or are before the range",
+    "older": "outcomes that are older than their input, so of an earlier topic: not counted as its "
+    "outcome (if the producers' clocks are ahead of the scorers', use --clock-skew)",
     "compacted": "outcomes of inputs that compaction may have removed",
     "later": "outcomes of inputs after the judged range",
     "waiting": "outcomes of inputs that are not committed yet, kept for the next run",
     "not_judged": "inputs whose outcomes may have expired",
     "keys_not_compared": "outcomes that came too late to compare keys and transactions",
-    "inputs_unread": "scores of inputs that cannot be decoded now: transactions not compared",
+    "inputs_unread": "scores of inputs whose schema is unknown now: transactions not compared",
     "removed_early": "of the missing outcomes were probably deleted by hand: other outcomes of "
     "their partition were removed, and these are too recent for retention",
     "unaudited": "offsets that retention removed before this audit read them",
@@ -41,6 +50,7 @@ _NOT_FAULT_TEXTS: Final = {
 }
 
 _JUDGED: Final = (
+    "older",
     "unplaced",
     "settled_late",
     "keys_not_compared",
@@ -90,6 +100,13 @@ def _notes(report: Report) -> Iterator[str]:
     if report.is_committed_only and report.uncommitted:
         group = report.identity.group
         yield f"up to {report.uncommitted:,} inputs not committed by the group {group}: not judged"
+    if verdict.inputs_lost:
+        where = ", ".join(
+            f"partition {part.partition}: {part.inputs_lost:,}"
+            for part in verdict.partitions
+            if part.inputs_lost
+        )
+        yield f"up to {verdict.inputs_lost:,} inputs were deleted before they were scored ({where})"
     if compared := verdict.counts.get("transactions_compared", 0):
         yield f"{compared:,} scores compared with the transaction of their input"
     if verdict.times:

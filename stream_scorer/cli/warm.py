@@ -13,7 +13,7 @@ import numpy as np
 
 from schemas.batch import build_batch
 from schemas.resolver import LocalSchemas
-from stream_scorer.audit.score_reader import ScoreReader
+from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.cli.console import say
 from stream_scorer.process.warm import TOPIC, encode_sample_scores, warm
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from schemas.rejections import CUT_HEADER, ERROR_HEADERS, OMITTED_HEADER
 from stream_scorer.dead_letters.headers import error_headers
+from stream_scorer.errors import UsageError
 from stream_scorer.kafka.messages import Records, by_partition
 from stream_scorer.kafka.reader import committed_spans, read_spans, time_offsets
 from stream_scorer.kafka.spans import Span
@@ -165,7 +166,7 @@ def read_dead_letters(
     Other partitions, and records from before ``since``, are not read.
 
     Raises:
-        UsageError: no broker answers, or the topic is missing.
+        UsageError: no broker answers, or the topic or the selected partition is missing.
         RetryableError: the topic could not be read to its end.
     """
     topic = settings.dlq_topic
@@ -173,6 +174,7 @@ def read_dead_letters(
     partitions = require_topics(settings, [topic])[topic]
     spans = committed_spans(settings, group, topic, partitions)
     if selection.partition is not None:
+        check_partition(topic, selection.partition, partitions)
         spans = {p: span for p, span in spans.items() if p == selection.partition}
     if selection.since is not None:
         starts = time_offsets(settings, group, topic, spans, selection.since) if spans else {}
@@ -180,6 +182,18 @@ def read_dead_letters(
     for records in read_spans(settings, group, topic, spans, STALL_SECONDS):
         for _, own in by_partition(records):
             yield from (x for x in parse_dead_letters(own) if x in selection)
+
+
+def check_partition(topic: str, partition: int, partitions: int) -> None:
+    """Refuse a partition that the topic does not have.
+
+    Raises:
+        UsageError: always then; the message has the partitions there are.
+    """
+    if partition >= partitions:
+        raise UsageError(
+            f"{topic} has no partition {partition}: its partitions are 0 to {partitions - 1}"
+        )
 
 
 def find_dead_letter(settings: GroupSettings, partition: int, offset: int) -> DeadLetter | None:

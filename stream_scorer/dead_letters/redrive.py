@@ -25,6 +25,7 @@ from stream_scorer.dead_letters.dead_letter import (
     DeadLetter,
     DeadLetterFilter,
     Header,
+    check_partition,
     parse_dead_letters,
     parse_number,
 )
@@ -91,6 +92,8 @@ def redrive(
     group = settings.kafka_group_id + GROUP_SUFFIX
     limit = topic_config(open_admin(settings), settings.input_topic).get("max.message.bytes")
     dlq, partitions = settings.dlq_topic, counts[settings.dlq_topic]
+    if selection.partition is not None:
+        check_partition(dlq, selection.partition, partitions)
     sender = None if dry_run else _Sender(settings, counts[settings.input_topic])
     consumer = open_consumer(settings, group)
     try:

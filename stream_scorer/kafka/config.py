@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
+from stream_scorer.kafka.driver_log import driver_logger
 from stream_scorer.kafka.errors import ErrorCallback
 from stream_scorer.kafka.sizes import (
     FETCH_MAX_BYTES,
@@ -76,7 +76,7 @@ def client_config(settings: KafkaSettings, **more: Any) -> dict[str, Any]:
         "client.id": "stream-scorer",
         "error_cb": ErrorCallback(),
         "log_level": 4,
-        "logger": logging.getLogger("librdkafka"),
+        "logger": driver_logger(),
     }
     if settings.kafka_sasl_mechanism:
         config["sasl.mechanism"] = settings.kafka_sasl_mechanism

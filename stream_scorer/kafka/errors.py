@@ -35,6 +35,8 @@ _UNREADABLE: Final = (
 
 _DURATION: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # differs in each attempt
 
+_BROKERS_DOWN: Final = re.compile(r"\d+/\d+ brokers")  # the numbers change all the time
+
 _LOG_INTERVAL_SECONDS: Final = 60.0  # a client that cannot connect retries several times a second
 
 _MAX_LOGGED: Final = 100
@@ -58,6 +60,7 @@ class ErrorCallback:
             is_non_retriable(error) or self.last is None or not is_non_retriable(self.last)
         ):
             self.last = error
+        text = _BROKERS_DOWN.sub("all brokers", text)
         now = time.monotonic()
         if now - self._logged_at.get(text, -_LOG_INTERVAL_SECONDS) < _LOG_INTERVAL_SECONDS:
             return

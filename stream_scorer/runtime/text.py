@@ -21,6 +21,23 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else _escaped(c) for c in text)
 
 
+def printable_lines(text: str) -> str:
+    """:func:`printable` for our own text of several lines: its line ends stay."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
+def printable_json(text: str) -> str:
+    """JSON whose strings hold nothing that a terminal would act on; it has the same value."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _json_escaped(c) for c in text)
+
+
+def _json_escaped(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
+
+
 def _escaped(char: str) -> str:
     code = ord(char)
     if code <= 0xFF:

@@ -50,12 +50,17 @@ def zigzag(number: int) -> bytes:
     return bytes(found)
 
 
-def inputs(count: int, partitions: int) -> Iterator[tuple[int, bytes, Any]]:
-    """Transactions whose id is their offset, for each partition in turn."""
+def input_around_id() -> tuple[bytes, bytes]:
+    """The bytes of an input before and after its id: everything else is the same in all."""
     (sample,) = encode_transactions(
         build_batch([{"TransactionID": 0, "TransactionDT": 86400, "TransactionAmt": 1.0}])
     )
-    head, tail = sample[:_ID_AT], sample[_ID_AT + 1 :]  # everything but the id is the same
+    return sample[:_ID_AT], sample[_ID_AT + 1 :]
+
+
+def inputs(count: int, partitions: int) -> Iterator[tuple[int, bytes, Any]]:
+    """Transactions whose id is their offset, for each partition in turn."""
+    head, tail = input_around_id()
     for offset in range(count // partitions):
         value = head + zigzag(offset) + tail
         for partition in range(partitions):
@@ -77,6 +82,7 @@ def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any
     # Everything but the id and the source is the same, so only these three numbers are encoded.
     sample = score(0, 0)
     place = sample.rindex(TOPICS[0].encode()) + len(TOPICS[0])
+    head_of_input, tail_of_input = input_around_id()
     start, between, tail = sample[:_ID_AT], sample[_ID_AT + 1 : place], sample[place + 2 :]
     for offset in range(count // partitions):
         middle = zigzag(offset)
@@ -87,11 +93,13 @@ def outcomes(count: int, partitions: int) -> Iterator[tuple[str, int, bytes, Any
                 yield (
                     TOPICS[2],
                     partition,
-                    b"x",
+                    head_of_input + zigzag(offset) + tail_of_input,
                     [
                         (name + "topic", TOPICS[0].encode()),
                         (name + "partition", str(partition).encode()),
                         (name + "offset", str(offset).encode()),
+                        (name + "stage", b"score"),
+                        (name + "exception.message", b"made to fail"),
                     ],
                 )
             else:

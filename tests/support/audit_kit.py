@@ -9,11 +9,19 @@ from typing import Any, TypeVar
 import numpy as np
 import pytest
 
+from schemas.batch import NO_EVENT_TIME
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import NOT_DECODED, NOT_SAMPLED, Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.digest import leaves
 from stream_scorer.audit.expiry import Cuts
-from stream_scorer.audit.outcome_reader import key_hash
+from stream_scorer.audit.ledger import Clocks
+from stream_scorer.audit.records.columns import (
+    Content,
+    Inputs,
+    Mark,
+    OutcomeKind,
+    Outcomes,
+)
+from stream_scorer.audit.records.digest import leaves, value_hash
+from stream_scorer.audit.records.outcome_reader import key_hash
 from stream_scorer.audit.run import AuditRun, OnLost
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import AuditIdentity, dump_state, parse_state
@@ -34,6 +42,8 @@ STRIPES = pytest.mark.parametrize("stripe", [1, 2, 3, 1000])
 T = TypeVar("T")
 
 KEY = key_hash(b"13926")
+NO_MARK = Mark(0)
+VALUE_HASH = value_hash(b"an input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +56,10 @@ class Row:
     value: bytes = b"score"
     transaction: int | None = None
     """Id of the transaction; by default the input's, which equals its offset."""
-    is_plausible: bool = True
+    event_time: int = NO_EVENT_TIME
+    value_hash: int = VALUE_HASH
+    """Of a dead letter; an input has ``VALUE_HASH``."""
+    marks: Mark = NO_MARK
     time: int | None = None
     """Timestamp; by default 2000 plus the offset. An input has 1000 plus its offset."""
 
@@ -65,8 +78,8 @@ class MemoryTopics:
     now: dict[int, Span] | None = None
     batch: int = 4
     reads: int = 0
-    unreadable: set[int] = field(default_factory=set)
-    """Offsets of inputs that cannot be decoded."""
+    contents: dict[int, Content] = field(default_factory=dict)
+    """What is known of inputs by offset, where it is not ``DECODED``."""
     input_times: dict[int, int] = field(default_factory=dict)
     """Timestamps by offset, where they are not 1000 plus the offset."""
     removed: dict[tuple[OutcomeKind, int], int] = field(default_factory=dict)
@@ -117,9 +130,10 @@ class MemoryTopics:
                     np.array([o for o, _ in part], np.int64),
                     np.full(len(part), KEY, np.uint32),
                     np.array([self.input_times.get(o, 1000 + o) for o, _ in part], np.int64),
-                    np.array(
-                        [NOT_DECODED if o in self.unreadable else o for o, _ in part], np.int64
-                    ),
+                    np.array([self.contents.get(o, Content.DECODED) for o, _ in part], np.uint8),
+                    np.array([o for o, _ in part], np.int64),
+                    np.full(len(part), NO_EVENT_TIME, np.int64),
+                    np.full(len(part), VALUE_HASH, np.int64),
                     np.array(origins, np.int64).reshape(-1, 3),
                 )
 
@@ -166,8 +180,10 @@ def make_outcomes(kind: OutcomeKind, partition: int, rows: Sequence[tuple[int, R
         else np.full(len(rows), -1, np.int32),
         np.array([o if t is None else t for t, o in zip(given, table[:, 1], strict=True)], np.int64)
         if kind is OutcomeKind.SCORE
-        else np.full(len(rows), NOT_SAMPLED, np.int64),
-        np.array([row.is_plausible for _, row in rows], np.bool_),
+        else np.zeros(len(rows), np.int64),
+        np.array([row.event_time for _, row in rows], np.int64),
+        np.array([row.value_hash for _, row in rows], np.int64),
+        np.array([row.marks for _, row in rows], np.uint8),
         names,
     )
 
@@ -185,12 +201,15 @@ def begin(
     lows: Mapping[int, int] | None = None,
     stripe: int = 1000,
     cuts: Cuts | None = None,
+    committed: Mapping[int, int] | None = None,
+    clocks: Clocks | None = None,
 ) -> AuditRun:
     """Begin a run over what the topics hold now."""
     ends = topics.ends()
     log_lows = {(kind, p): span.low for kind, spans in ends.items() for p, span in spans.items()}
     highs = {p: span.high for p, span in topics.spans.items()}
-    auditor.begin_run(topics.spans, edges or highs, log_lows, lows=lows, cuts=cuts)
+    auditor.begin_run(topics.spans, edges or highs, log_lows, lows=lows, cuts=cuts,
+                      committed=committed, clocks=clocks)  # fmt: skip
     return AuditRun(auditor, topics, ends, stripe_offsets=stripe)
 
 
@@ -212,11 +231,11 @@ def judge(
     lows: Mapping[int, int] | None = None,
     stripe: int = 1000,
     limit: int = 20,
-    cuts: Cuts | None = None,
+    **more: Any,
 ) -> Verdict:
     """Audit the topics."""
     auditor = auditor or new_auditor(limit)
-    verdict = begin(auditor, topics, edges=edges, lows=lows, stripe=stripe, cuts=cuts).run()
+    verdict = begin(auditor, topics, edges=edges, lows=lows, stripe=stripe, **more).run()
     auditor.end_run()
     return verdict
 

@@ -10,7 +10,7 @@ from typing import Final
 from dashboard.predicting import predict
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import encode_transactions_json
-from stream_scorer.audit.score_reader import ScoreReader
+from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.outcome import Outcome
 from tests.support.factories import make_batch, make_bundle, make_transactions

@@ -40,7 +40,7 @@ from tests.support.waiting import wait_until
 
 def test_every_input_with_its_outcome_is_verified(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 30)
-    give_outcomes(settings, inputs, [None, None, "decode"])
+    give_outcomes(settings, inputs, [None, None, "score"])
     report = verify_topics(settings)
     assert report.is_verified, faults(report)
     verdict = report.verdict
@@ -65,7 +65,9 @@ def test_scores_with_a_registry_schema_id_are_verified(settings: GroupSettings) 
         registry.fail_with = 503
         with pytest.raises(RetryableError, match="schema registry"):
             verify_topics(with_registry)
-    assert faults(verify_topics(settings)) == {Fault.MISSING: 3, Fault.UNREADABLE: 3}
+    report = verify_topics(settings)
+    assert faults(report) == {Fault.MISSING: 3, Fault.UNREADABLE: 3}
+    assert "set SCHEMA_REGISTRY_URL" in conclude(report)
 
 
 def test_aborted_outcomes_and_inputs_do_not_count(settings: GroupSettings) -> None:
@@ -118,6 +120,13 @@ def test_each_kind_of_fault_is_found_and_listed(
         "implausible": 1,
         "unreadable": 1,
         "redriven_twice": 0,
+        "malformed": 0,
+        "wrong_version": 0,
+        "other_thresholds": 0,
+        "unscorable": 0,
+        "wrong_rejection": 0,
+        "wrong_value": 0,
+        "unexplained": 0,
     }
     place = {"partition": 0, "offset": inputs[4].offset}
     named = {o["fault"] for o in printed["offenders"] if o["input"] == place}
@@ -212,10 +221,11 @@ def test_missing_scores_are_found_though_every_dead_letter_expired(
 ) -> None:
     now = time_ns() // 1_000_000
     month_ago = now - 30 * 86_400_000
+    (value,) = encode_transactions(make_batch(1))
     producer = open_producer(settings)
     for offset in range(20):
         stamp = month_ago + offset if offset < 10 else now
-        producer.produce(settings.input_topic, b"{}", b"1", 0, timestamp=stamp)
+        producer.produce(settings.input_topic, value, b"1", 0, timestamp=stamp)
     assert producer.flush(30) == 0
     inputs = read_all(settings, settings.input_topic)
     for record in inputs[:10]:
@@ -223,7 +233,7 @@ def test_missing_scores_are_found_though_every_dead_letter_expired(
             score = score_of(record, settings.input_topic)
             send(producer, settings.output_topic, record, score, timestamp=month_ago)
         else:
-            headers = error_headers(record, settings.input_topic)
+            headers = error_headers(record, settings.input_topic, "score")
             send(producer, settings.dlq_topic, record, record.value, headers=headers)
     assert producer.flush(30) == 0
     delete_before(settings, settings.dlq_topic, {0: 5})  # as retention would
@@ -240,7 +250,7 @@ def test_deleted_dead_letters_are_missing_and_reported_as_deleted(
     environment: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = with_inputs(environment, 30)
-    give_outcomes(environment, inputs, [None, None, "decode"])
+    give_outcomes(environment, inputs, [None, None, "score"])
     delete_before(environment, environment.dlq_topic, dict.fromkeys(range(PARTITIONS), -1))
     assert main(["verify"]) == 1
     printed = capsys.readouterr().out
@@ -277,7 +287,7 @@ def test_audit_continues_from_its_state_file(
     environment: GroupSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, state = environment, str(tmp_path / "audit.state")
-    give_outcomes(settings, with_inputs(settings, 30), [None, None, "decode"])
+    give_outcomes(settings, with_inputs(settings, 30), [None, None, "score"])
     commit(settings, dict.fromkeys(range(PARTITIONS), 10))
     code, printed = run_json(settings, capsys, "verify", "--state", state)
     assert (code, printed["inputs"], printed["state"]["continued"]) == (0, 30, False)
@@ -354,9 +364,10 @@ def test_state_of_another_group_or_of_recreated_topics_is_refused(
 
 def test_only_inputs_of_the_requested_time_are_judged(settings: GroupSettings) -> None:
     producer = open_producer(settings)
+    (value,) = encode_transactions(make_batch(1))
     hours = [1_700_000_000_000 + hour * 3_600_000 for hour in range(10)]
     for time in hours:
-        producer.produce(settings.input_topic, b"{}", b"1", 0, timestamp=time)
+        producer.produce(settings.input_topic, value, b"1", 0, timestamp=time)
     assert producer.flush(30) == 0
     inputs = read_all(settings, settings.input_topic)
     give_outcomes(settings, inputs[:2] + inputs[3:7])
@@ -365,7 +376,74 @@ def test_only_inputs_of_the_requested_time_are_judged(settings: GroupSettings) -
     assert report.verdict.inputs == 4
     assert (report.first_time, report.last_time) == (hours[3], hours[6])
     assert faults(verify_topics(settings, since=hours[2], until=hours[8])) == {Fault.MISSING: 2}
-    assert verify_topics(settings, since=hours[9] + 1).verdict.inputs == 0
+    report = verify_topics(settings, since=hours[9] + 1)
+    assert (report.verdict.inputs, report.is_verified, report.outside) == (0, False, 10)
+    assert "nothing to judge: no inputs of the range; 10 offsets are outside" in conclude(report)
+
+
+def test_inputs_deleted_before_they_were_scored_are_lost(
+    environment: GroupSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = environment
+    inputs = with_inputs(settings, 30)
+    give_outcomes(settings, [record for record in inputs if record.offset < 2])
+    commit(settings, dict.fromkeys(range(PARTITIONS), 2))
+    delete_before(settings, settings.input_topic, {0: 5})
+    give_outcomes(settings, [r for r in inputs if r.offset >= (5 if r.partition == 0 else 2)])
+    code, printed = run_json(settings, capsys, "verify")
+    assert (code, printed["verified"], printed["inputs_lost"]) == (1, False, 3)
+    assert printed["partitions"][0]["inputs_lost"] == 3
+    assert not any(printed["faults"].values())
+    commit(settings, dict.fromkeys(range(PARTITIONS), 10))  # the scorers have gone on
+    code, printed = run_json(settings, capsys, "verify")
+    assert (code, printed["inputs_lost"]) == (1, 3)
+    assert "up to 3 inputs were deleted before they were scored" in printed["conclusion"]
+    code, printed = run_json(settings, capsys, "verify", "--allow-lost", "3")
+    assert (code, printed["verified"], printed["inputs_lost"]) == (0, True, 3)
+
+
+def test_committed_offset_beyond_the_end_is_named(settings: GroupSettings) -> None:
+    give_outcomes(settings, with_inputs(settings, 30))
+    commit(settings, {0: 10, 1: 5000, 2: 10})
+    report = verify_topics(settings)
+    assert not report.is_verified
+    assert report.uncommitted == 0
+    (problem,) = report.problems
+    assert f"has committed offset 5000 of {settings.input_topic} partition 1" in problem
+    assert "which ends at 10" in problem
+
+
+def test_outcomes_older_than_their_inputs_are_those_of_an_earlier_topic(
+    settings: GroupSettings,
+) -> None:
+    inputs, producer = with_inputs(settings, 30), open_producer(settings)
+    before = time_ns() // 1_000_000 - 10_000
+    for record in inputs:
+        score = score_of(record, settings.input_topic)
+        send(producer, settings.output_topic, record, score, timestamp=before)
+    assert producer.flush(30) == 0
+    report = verify_topics(settings, sample=0)
+    assert report.verdict.counts["older"] == 30
+    assert faults(report) == {Fault.MISSING: 30}
+    give_outcomes(settings, inputs)  # as scorers do once they read the new topic
+    report = verify_topics(settings)
+    assert report.is_verified, faults(report)
+    assert verify_topics(settings, clock_skew_ms=60_000).verdict.faults[Fault.DUPLICATE] == 30
+
+
+def test_committed_offsets_of_an_earlier_topic_of_that_name_are_named(
+    settings: GroupSettings,
+) -> None:
+    give_outcomes(settings, with_inputs(settings, 30))
+    consumer = open_consumer(settings, settings.kafka_group_id)
+    try:
+        place = TopicPartition(settings.input_topic, 0, 10, metadata="era=3;t=earlier")
+        consumer.commit(offsets=[place], asynchronous=False)
+    finally:
+        consumer.close()
+    report = verify_topics(settings)
+    assert not report.is_verified
+    assert f"an earlier topic {settings.input_topic} (id earlier" in conclude(report)
 
 
 def test_compacted_outcomes_prove_nothing(settings: GroupSettings, group_id: str) -> None:

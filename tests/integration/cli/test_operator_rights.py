@@ -31,8 +31,8 @@ COMMANDS = [
     ("tail", "--from-beginning", "--limit", "1"),
     ("dlq", "list"),
     ("dlq", "allow", "5"),
-    ("dlq", "redrive", "--stage", "decode", "--dry-run"),
-    ("dlq", "redrive", "--stage", "decode"),
+    ("dlq", "redrive", "--stage", "score", "--dry-run"),
+    ("dlq", "redrive", "--stage", "score"),
 ]
 
 
@@ -67,7 +67,7 @@ def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Itera
 def test_commands_of_the_runbooks_work_with_the_operators_acls(
     as_operator: GroupSettings, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    give_outcomes(as_operator, with_inputs(as_operator, 9), ["decode", None])
+    give_outcomes(as_operator, with_inputs(as_operator, 9), ["score", None])
     (dead_letter, *_) = read_dead_letters(as_operator)
     for command in [*COMMANDS, ("dlq", "show", dead_letter.place)]:
         code = main(list(command))

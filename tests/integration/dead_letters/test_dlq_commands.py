@@ -96,7 +96,7 @@ def test_each_dead_letter_is_redriven_once_with_its_origin(settings: GroupSettin
 
 
 def test_redriven_records_are_inputs_that_need_outcomes(settings: GroupSettings) -> None:
-    give_outcomes(settings, with_inputs(settings, 6), ["decode"])
+    give_outcomes(settings, with_inputs(settings, 6), ["score"])
     redrive(settings, DeadLetterFilter())
     wait_readable(settings, settings.input_topic)
     assert faults(verify_topics(settings)) == {Fault.MISSING: 6}

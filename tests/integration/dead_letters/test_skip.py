@@ -16,7 +16,7 @@ from tests.support.command_kit import PARTITIONS, run_json
 from tests.support.factories import publish
 from tests.support.kafka.bomb import BOMB_BYTES, produce_bomb
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
-from tests.support.records import produce, read_all, wait_settled
+from tests.support.records import produce, read_all, wait_readable
 from tests.support.scorer_kit import running, scorer_settings
 from tests.support.scoring_kit import make_value
 from tests.support.waiting import wait_until
@@ -59,7 +59,7 @@ def test_batch_beyond_the_clients_limit_is_named_and_skipped_with_a_dead_letter(
     named = [r for r in caplog.records if "cannot be read" in r.getMessage()]
     assert [r.getMessage().startswith("the batch at offset 1 of") for r in named].count(True) == 1
 
-    wait_settled(own, own.output_topic, own.dlq_topic)
+    wait_readable(own, own.output_topic, own.dlq_topic)
     code, audit = run_json(own, capsys, "verify", "--timeout", "20")
     assert (code, audit["inputs"], audit["faults"]["missing"]) == (1, 10, 3)
     for place, why in (
@@ -72,7 +72,7 @@ def test_batch_beyond_the_clients_limit_is_named_and_skipped_with_a_dead_letter(
         assert why in capsys.readouterr().err
     code, done = run_json(own, capsys, "dlq", "skip", PLACE)
     assert (code, done["next_offset"], done["dead_letters"], done["has_values"]) == (0, 2, 1, True)
-    wait_settled(own, own.dlq_topic)
+    wait_readable(own, own.dlq_topic)
     (dead,) = read_all(own, own.dlq_topic)
     assert (dead.partition, dead.key) == (1, b"bomb")
     assert dead.headers["__connect.errors.offset"] == b"1"
@@ -81,6 +81,6 @@ def test_batch_beyond_the_clients_limit_is_named_and_skipped_with_a_dead_letter(
     assert dead.headers[CUT_HEADER] == str(BOMB_BYTES + 2).encode()
     with running(settings):
         wait_until(lambda: len(read_all(own, own.output_topic)) == 9, what="the records after it")
-    wait_settled(own, own.output_topic, own.dlq_topic)
+    wait_readable(own, own.output_topic, own.dlq_topic)
     code, audit = run_json(own, capsys, "verify", "--sample", "1")
     assert (code, audit["verified"], audit["inputs"]) == (0, True, 10)

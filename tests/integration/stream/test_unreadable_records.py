@@ -17,7 +17,7 @@ from tests.support.command_kit import run_json
 from tests.support.factories import publish
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
 from tests.support.kafka.raw_producer import raw_producer
-from tests.support.records import produce, read_all, wait_settled
+from tests.support.records import produce, read_all, wait_readable
 from tests.support.scorer_kit import running, scorer_settings
 from tests.support.scoring_kit import make_value, read_score
 from tests.support.waiting import wait_until
@@ -64,7 +64,7 @@ def test_header_names_that_are_not_utf8_get_one_dead_letter_each_and_stop_no_rea
             lambda: len(read_all(own, own.output_topic)) == 2 * NEIGHBOURS, what="the neighbours"
         )
         wait_until(lambda: len(read_all(own, own.dlq_topic)) == 2, what="the dead letters")
-    wait_settled(own, own.output_topic, own.dlq_topic)
+    wait_readable(own, own.output_topic, own.dlq_topic)
     scored = [
         read_score(record.value)["transaction_id"] for record in read_all(own, own.output_topic)
     ]
@@ -88,7 +88,7 @@ def test_header_names_that_are_not_utf8_get_one_dead_letter_each_and_stop_no_rea
             what="the redriven one",
         )
         wait_until(lambda: len(read_all(own, own.dlq_topic)) == 3, what="the bad one again")
-    wait_settled(own, own.input_topic, own.output_topic, own.dlq_topic)
+    wait_readable(own, own.input_topic, own.output_topic, own.dlq_topic)
     code, report = run_json(own, capsys, "verify", "--sample", "1")
     assert (code, report["verified"], report["redriven"]) == (0, True, 2)
 

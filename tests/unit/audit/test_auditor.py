@@ -8,8 +8,8 @@ import struct
 import pytest
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
-from stream_scorer.audit.outcome_reader import key_hash
+from stream_scorer.audit.records.columns import Content, Coordinates, Mark, OutcomeKind
+from stream_scorer.audit.records.outcome_reader import key_hash
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.audit.versions import MOST_INTERVALS, affected
@@ -157,9 +157,9 @@ def test_score_of_another_transaction_than_its_inputs_is_a_fault(stripe: int) ->
     assert verdict.counts["transactions_compared"] == 3
 
 
-def test_score_of_an_undecodable_input_is_counted_but_not_a_fault() -> None:
+def test_score_of_an_input_of_unknown_schema_is_counted_but_not_a_fault() -> None:
     topics = five().write([(0, i) for i in range(4)]).write([(0, 4)], OutcomeKind.DEAD_LETTER)
-    topics.unreadable = {2, 4}
+    topics.contents = {2: Content.UNKNOWN, 4: Content.UNKNOWN}
     verdict = judge(topics)
     assert verdict.is_clean
     assert (verdict.counts["inputs_unread"], verdict.counts["transactions_compared"]) == (1, 3)
@@ -167,7 +167,7 @@ def test_score_of_an_undecodable_input_is_counted_but_not_a_fault() -> None:
 
 @STRIPES
 def test_score_that_contradicts_itself_is_a_fault(stripe: int) -> None:
-    topics = five().write([(0, 0), Row((0, 1), is_plausible=False), (0, 2), (0, 3), (0, 4)])
+    topics = five().write([(0, 0), Row((0, 1), marks=Mark.IMPLAUSIBLE), (0, 2), (0, 3), (0, 4)])
     verdict = judge(topics, stripe=stripe)
     assert faults(verdict) == {Fault.IMPLAUSIBLE: 1}
     assert verdict.offenders[0].outcome == Coordinates(0, 1)

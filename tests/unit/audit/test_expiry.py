@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.expiry import Cuts, find_cuts
+from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.state_file import dump_state
 from stream_scorer.audit.verdict import Fault
 from tests.support.audit_kit import (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stream_scorer.audit.input_reader import is_sampled
+from stream_scorer.audit.records.outcome_reader import is_sampled
 
 
 @pytest.mark.parametrize("sample", [2, 10, 1000])

@@ -7,8 +7,8 @@ from collections import Counter
 
 import pytest
 
-from stream_scorer.audit.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.records.columns import Coordinates, Mark, OutcomeKind
 from stream_scorer.audit.run import plan_stripes
 from stream_scorer.audit.state_file import dump_state
 from stream_scorer.audit.verdict import Fault, Verdict
@@ -64,7 +64,7 @@ def test_progress_ends_at_the_total() -> None:
 
 def test_content_of_a_waiting_score_is_judged_with_its_input() -> None:
     topics = MemoryTopics().with_inputs(range(4)).write([(0, 0), (0, 1)])
-    topics.write([Row((0, 2), transaction=9), Row((0, 3), is_plausible=False)])
+    topics.write([Row((0, 2), transaction=9), Row((0, 3), marks=Mark.IMPLAUSIBLE)])
     auditor = new_auditor(has_next_run=True)
     assert judge(topics, auditor=auditor, edges={0: 2, 1: 0}).is_clean
     verdict = judge(topics, auditor=reloaded(auditor))

@@ -16,8 +16,8 @@ from schemas.records import UndecodableRecord, encode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.scores.program import build_program
 from schemas.writer_schema import parse_writer
-from stream_scorer.audit.columns import NOT_SAMPLED
-from stream_scorer.audit.score_reader import ScoreReader, SourceColumns, SourceCoordinates
+from stream_scorer.audit.records.columns import Mark
+from stream_scorer.audit.records.score_reader import ScoreReader, SourceColumns, SourceCoordinates
 from tests.support.factories import make_score
 
 TOPIC = "transactions"
@@ -211,7 +211,8 @@ def test_scores_of_several_writers_are_read_each_by_its_own_schema() -> None:
 
 def content(values: list[bytes], *schemas: AvroSchema) -> list[tuple[int, bool]]:
     found = ScoreReader(Registry(*schemas), TOPIC).sources(values)
-    return list(zip(found.transactions.tolist(), found.is_plausible.tolist(), strict=True))
+    is_plausible = found.marks & Mark.IMPLAUSIBLE == 0
+    return list(zip(found.transactions.tolist(), is_plausible.tolist(), strict=True))
 
 
 OWN = load_schema("fraud_score")
@@ -229,7 +230,14 @@ REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
         ({"score": 1.0, **BLOCKED}, True),
         ({"score": 0.5, **FLAGGED}, True),
         ({"score": 0.9, **BLOCKED}, True),
-        ({"score": 0.8, "review_threshold": 0.9, "block_threshold": 0.7, **BLOCKED}, True),
+        ({"review_threshold": 1.5, "block_threshold": 2.0}, True),  # never
+        ({"score": 0.5, "review_threshold": 0.0, "block_threshold": 0.0, **BLOCKED}, True),
+        ({"score": 0.8, "review_threshold": 0.9, "block_threshold": 0.7, **BLOCKED}, False),
+        ({"review_threshold": float("nan")}, False),
+        ({"block_threshold": float("nan")}, False),
+        ({"block_threshold": float("inf")}, False),
+        ({"review_threshold": 7.5, "block_threshold": 9.0}, False),
+        ({"review_threshold": -1.0, **FLAGGED}, False),
         ({"score": 7.5, **BLOCKED}, False),
         ({"score": -1e-9}, False),
         ({"score": float("nan")}, False),
@@ -256,7 +264,7 @@ def test_score_has_to_be_consistent_with_its_own_decision(
 def test_score_without_a_decision_is_not_plausible() -> None:
     place = {"topic": TOPIC, "partition": 1, "offset": 8}
     value = framed(0, UNUSUAL, {"source": place, "model_version": "v6"})
-    assert content([value], UNUSUAL) == [(NOT_SAMPLED, False)]
+    assert content([value], UNUSUAL) == [(0, False)]
 
 
 def test_score_truncated_anywhere_is_not_read() -> None:

@@ -10,9 +10,9 @@ import orjson
 import pytest
 
 from stream_scorer.audit.auditor import Auditor
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.state import AuditState
-from stream_scorer.audit.state_file import AuditIdentity, load_state, save_state
+from stream_scorer.audit.state_file import AuditIdentity, dump_state, load_state, save_state
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.spans import Span
@@ -72,7 +72,7 @@ def changed(raw: bytes) -> bytes:
         (lambda raw: raw[:-10], "is not an audit state file"),
         (lambda _: b"", "is not an audit state file"),
         (lambda _: b"[]", "is not an audit state file"),
-        (lambda raw: raw.replace(b'"format":2', b'"format":1'), "has format 1"),
+        (lambda raw: raw.replace(b'"format":3', b'"format":1'), "has format 1"),
     ],
 )
 def test_damaged_state_is_refused(tmp_path: Path, damage: Any, message: str) -> None:
@@ -93,6 +93,8 @@ def test_unwritable_or_unreadable_state_file_is_a_clear_message(tmp_path: Path) 
 # --- a file of release 0.1.0, saved at the fifth checkpoint of a run over `golden_topics`
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "audit_state_2.json"
+GOLDEN_NOW = GOLDEN.with_name("audit_state_3.json")
+"""The same run, saved in the present format."""
 GOLDEN_DIGEST = "331b0ceda8920551b9562c9b8886478050e24ec61311a4642443e393aa869924"
 """The digest that release 0.1.0 computed at the end of that run."""
 
@@ -131,8 +133,17 @@ def test_state_file_of_the_first_release_is_loaded_and_continued() -> None:
     assert verdict.digest == GOLDEN_DIGEST
 
 
-def test_state_file_is_written_as_the_first_release_wrote_it(tmp_path: Path) -> None:
+def test_state_of_the_first_release_is_written_in_the_present_format(tmp_path: Path) -> None:
     state = load_state(GOLDEN, HERE, 20)
     assert state is not None
     save_state(tmp_path / "state", HERE, state)
-    assert (tmp_path / "state").read_bytes() == GOLDEN.read_bytes()
+    again = load_state(tmp_path / "state", HERE, 20)
+    assert again is not None
+    assert dump_state(again) == dump_state(state)
+
+
+def test_state_file_is_written_as_before(tmp_path: Path) -> None:
+    state = load_state(GOLDEN_NOW, HERE, 20)
+    assert state is not None
+    save_state(tmp_path / "state", HERE, state)
+    assert (tmp_path / "state").read_bytes() == GOLDEN_NOW.read_bytes()

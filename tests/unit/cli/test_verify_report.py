@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from stream_scorer.audit.columns import OutcomeKind
+from stream_scorer.audit.records.columns import Content, OutcomeKind
 from stream_scorer.audit.report import Report, conclude
 from stream_scorer.cli.verify_progress import log_lines
 from stream_scorer.cli.verify_report import print_report
@@ -68,8 +68,8 @@ def test_report_states_that_only_committed_inputs_were_judged(
 
 def test_report_without_inputs_claims_nothing() -> None:
     report = report_of(MemoryTopics(), uncommitted=None)
-    assert report.is_verified
-    assert conclude(report) == "nothing to judge: no inputs"
+    assert not report.is_verified
+    assert conclude(report) == "NOT VERIFIED: nothing to judge: no inputs"
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,8 @@ def test_report_without_inputs_claims_nothing() -> None:
 def test_report_states_which_inputs_were_judged(given: dict[str, Any], claim: str) -> None:
     topics = MemoryTopics().with_inputs([0])
     nothing = claim.removeprefix("every ").replace("input", "inputs")
-    assert conclude(report_of(MemoryTopics(), **given)) == f"nothing to judge: no {nothing}"
+    claimed = conclude(report_of(MemoryTopics(), **given))
+    assert claimed == f"NOT VERIFIED: nothing to judge: no {nothing}"
     report = report_of(topics.write([(0, 0)]), **given)
     assert conclude(report) == f"verified: {claim} has exactly one outcome"
 
@@ -99,10 +100,14 @@ def test_audit_that_could_judge_none_of_its_inputs_is_not_verified() -> None:
 
 
 def test_report_states_what_was_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
-    topics = MemoryTopics(unreadable={1}).with_inputs(range(3)).write([(0, 0), (0, 1), (0, 2)])
+    topics = (
+        MemoryTopics(contents={1: Content.UNKNOWN})
+        .with_inputs(range(3))
+        .write([(0, 0), (0, 1), (0, 2)])
+    )
     print_report(report_of(topics))
     lines = capsys.readouterr().out.splitlines()
-    assert "1 scores of inputs that cannot be decoded now: transactions not compared" in lines
+    assert "1 scores of inputs whose schema is unknown now: transactions not compared" in lines
     assert "2 scores compared with the transaction of their input" in lines
 
 

@@ -7,8 +7,8 @@ import pytest
 from schemas.rejections import OMITTED_HEADER
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.audit.input_reader import InputReader
-from stream_scorer.audit.outcome_reader import key_hashes
+from stream_scorer.audit.records.input_reader import InputReader
+from stream_scorer.audit.records.outcome_reader import key_hashes
 from stream_scorer.dead_letters import skip
 from stream_scorer.dead_letters.headers import error_headers
 from stream_scorer.kafka.driver import Message, TopicPartition

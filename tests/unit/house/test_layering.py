@@ -44,7 +44,8 @@ model.forest: schemas errors
 model: schemas schemas.json errors runtime features model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-audit: schemas schemas.scores schemas.transactions errors runtime settings kafka dead_letters
+audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
+audit: schemas.transactions errors runtime settings kafka audit.records
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
@@ -53,7 +54,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit stream process autoscaling local
+    dead_letters audit.records audit stream process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors

@@ -24,7 +24,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.audit.columns import LEAF_BYTES, OutcomeKind
+from stream_scorer.audit.records.columns import LEAF_BYTES, NOT_HASHED, OutcomeKind
 
 EMPTY_CHAIN: Final = bytes(LEAF_BYTES)
 
@@ -33,6 +33,14 @@ def leaf(offset: int, source_partition: int, source_offset: int, value: bytes | 
     """The leaf of one outcome."""
     place = np.array([offset, source_partition, source_offset], "<i8").tobytes()
     return hashlib.sha256(place + (value or b"")).digest()
+
+
+def value_hash(value: bytes | None) -> int:
+    """The first 8 bytes of SHA-256 of a value, never ``NOT_HASHED``; null and empty differ."""
+    if value is None:
+        return -1
+    found = int.from_bytes(hashlib.sha256(value).digest()[:8], "little", signed=True)
+    return 1 if found in (NOT_HASHED, -1) else found
 
 
 def leaves(places: NDArray[np.int64], values: list[bytes | None]) -> NDArray[np.uint8]:

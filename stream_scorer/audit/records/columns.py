@@ -3,20 +3,56 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
+from enum import IntEnum, IntFlag, StrEnum
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import NO_EVENT_TIME
+
 LEAF_BYTES: Final = 32
 """A SHA-256."""
 
-NOT_SAMPLED: Final = np.iinfo(np.int64).min
-"""In place of a transaction id: the record is not in the sample. No known id is that low."""
+NOT_STATED: Final = NO_EVENT_TIME + 1
+"""In place of an event time: the score's schema has none."""
 
-NOT_DECODED: Final = NOT_SAMPLED + 1
-"""In place of a transaction id: the input is in the sample but cannot be decoded."""
+EARLIEST_TIME: Final = NOT_STATED + 1
+"""A score that states an earlier event time, which none can have, counts as stating this one."""
+
+NOT_HASHED: Final = 0
+"""In place of the hash of a value: it was not computed, or the value was cut."""
+
+
+class Content(IntEnum):
+    """What an audit knows about the content of an input."""
+
+    NOT_SAMPLED = 0
+    """It was not decoded."""
+
+    UNKNOWN = 1
+    """It cannot be decoded now, for want of its schema; it may have been possible before."""
+
+    REJECTED = 2
+    """No scorer of this release can score it."""
+
+    DECODED = 3
+    """It was decoded."""
+
+
+class Mark(IntFlag):
+    """What is wrong with an outcome by itself, whatever its input; a bit each."""
+
+    IMPLAUSIBLE = 1
+    TRAILING = 2
+    """Bytes are left over after its last field."""
+    WRONG_VERSION = 4
+    OTHER_THRESHOLDS = 8
+    """Its thresholds differ from those of other scores of its model version."""
+    UNEXPLAINED = 16
+    """A dead letter without a known stage or without a reason."""
+    BLAMES_RECORD = 32
+    """Not a fault by itself: a dead letter that says that the record cannot be decoded."""
 
 
 class OutcomeKind(StrEnum):
@@ -46,8 +82,11 @@ class Inputs:
         offsets: int64 ``[n]``.
         key_hashes: CRC-32 of the keys, uint32 ``[n]``.
         times: record timestamps, epoch milliseconds, int64 ``[n]``.
-        transactions: transaction ids, int64 ``[n]``; ``NOT_SAMPLED`` or ``NOT_DECODED`` where there
-            is no id.
+        contents: a :class:`Content` each, uint8 ``[n]``; the next three columns have meaningless
+            values where it is ``NOT_SAMPLED``, the next two where it is not ``DECODED``.
+        transactions: transaction ids, int64 ``[n]``.
+        event_times: epoch milliseconds, int64 ``[n]``; ``NO_EVENT_TIME`` where there is none.
+        value_hashes: hashes of the values (:func:`value_hash`), int64 ``[n]``.
         origins: the redriven inputs, int64 ``[k, 3]``: offset of the input, then partition and
             offset of the dead letter it was redriven from.
     """
@@ -56,7 +95,10 @@ class Inputs:
     offsets: NDArray[np.int64]
     key_hashes: NDArray[np.uint32]
     times: NDArray[np.int64]
+    contents: NDArray[np.uint8]
     transactions: NDArray[np.int64]
+    event_times: NDArray[np.int64]
+    value_hashes: NDArray[np.int64]
     origins: NDArray[np.int64] = field(default_factory=_no_origins)
 
 
@@ -72,13 +114,16 @@ class Outcomes:
         source_offsets: int64 ``[n]``.
         key_hashes: CRC-32 of the keys, uint32 ``[n]``.
         times: record timestamps, epoch milliseconds, int64 ``[n]``.
-        leaves: a SHA-256 of each outcome (:func:`stream_scorer.audit.digest.leaf`), uint8
+        leaves: a SHA-256 of each outcome (:func:`stream_scorer.audit.records.digest.leaf`), uint8
             ``[n, 32]``.
         versions: index into ``version_names`` of a score's model version, int32 ``[n]``; -1 for
             dead letters.
-        transactions: transaction ids stored in the scores, int64 ``[n]``; ``NOT_SAMPLED`` for dead
-            letters.
-        is_plausible: False for a score that contradicts itself, bool ``[n]``.
+        transactions: transaction ids stored in the scores, int64 ``[n]``; 0 for dead letters.
+        event_times: event times stored in the scores, int64 ``[n]``: epoch milliseconds,
+            ``NO_EVENT_TIME`` or ``NOT_STATED``.
+        value_hashes: hashes of the values of dead letters, int64 ``[n]``; ``NOT_HASHED`` for scores
+            and for values that were cut.
+        marks: :class:`Mark` bits, uint8 ``[n]``.
         version_names: model versions, such as ``v3``.
     """
 
@@ -92,7 +137,9 @@ class Outcomes:
     leaves: NDArray[np.uint8]
     versions: NDArray[np.int32]
     transactions: NDArray[np.int64]
-    is_plausible: NDArray[np.bool_]
+    event_times: NDArray[np.int64]
+    value_hashes: NDArray[np.int64]
+    marks: NDArray[np.uint8]
     version_names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -112,9 +159,16 @@ class Outcomes:
             self.leaves[rows],
             self.versions[rows],
             self.transactions[rows],
-            self.is_plausible[rows],
+            self.event_times[rows],
+            self.value_hashes[rows],
+            self.marks[rows],
             self.version_names,
         )
+
+    def have(self, mark: Mark) -> NDArray[np.bool_]:
+        """Which outcomes have a mark."""
+        found: NDArray[np.bool_] = (self.marks & mark) != 0
+        return found
 
     def source(self, row: int) -> Coordinates | None:
         """Coordinates of an outcome's input; None if it names no input of the input topic."""

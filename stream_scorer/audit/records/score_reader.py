@@ -1,21 +1,22 @@
-"""Reads the source coordinates, model version and transaction id of scores."""
+"""Reads the source coordinates and the content of scores."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final, NamedTuple
 
 import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import NO_EVENT_TIME
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.records import UndecodableRecord
 from schemas.resolver import SchemaResolver, UnknownSchema
 from schemas.scores.kernel import (
     OTHER_HEAD,
-    READ,
+    TRAILING,
     UNREADABLE,
     changed_texts,
     equal_texts,
@@ -23,9 +24,11 @@ from schemas.scores.kernel import (
 )
 from schemas.scores.program import DECISIONS, SLOTS, Slot, build_program
 from schemas.writer_schema import UnreadableSchema, parse_writer
-from stream_scorer.audit.columns import NOT_SAMPLED
+from stream_scorer.audit.records.columns import EARLIEST_TIME, NOT_STATED, Mark
+from stream_scorer.audit.records.score_checks import VersionBook, are_plausible
 
 _STACK_DEPTH: Final = 16
+_LARGEST: Final = 2**63 - 1  # of an Avro long; the reference decoder reads larger ones too
 
 
 class SourceCoordinates(NamedTuple):
@@ -44,8 +47,9 @@ class SourceColumns(NamedTuple):
         offsets: int64 ``[n]``.
         versions: index into the reader's ``version_names``, int32 ``[n]``.
         is_readable: bool ``[n]``; where it is False, the other columns are meaningless.
-        transactions: transaction ids, int64 ``[n]``; ``NOT_SAMPLED`` where there is none.
-        is_plausible: see :func:`are_plausible`, bool ``[n]``.
+        transactions: transaction ids, int64 ``[n]``; 0 where there is none.
+        event_times: int64 ``[n]``; ``NOT_STATED`` where there is none.
+        marks: :class:`Mark` bits, uint8 ``[n]``.
     """
 
     partitions: NDArray[np.int64]
@@ -53,7 +57,8 @@ class SourceColumns(NamedTuple):
     versions: NDArray[np.int32]
     is_readable: NDArray[np.bool_]
     transactions: NDArray[np.int64]
-    is_plausible: NDArray[np.bool_]
+    event_times: NDArray[np.int64]
+    marks: NDArray[np.uint8]
 
 
 class ScoreFacts(NamedTuple):
@@ -62,39 +67,22 @@ class ScoreFacts(NamedTuple):
     source: SourceCoordinates
     version: str
     transaction: int
-    is_plausible: bool
+    event_time: int
+    thresholds: tuple[float, float]
+    marks: Mark
 
 
 def unattributed(size: int) -> SourceColumns:
-    """Columns for ``size`` readable, plausible outcomes that are not attributed to any input."""
+    """Columns for ``size`` readable outcomes without marks and without a known input."""
     return SourceColumns(
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int64),
         np.full(size, -1, np.int32),
         np.ones(size, np.bool_),
-        np.full(size, NOT_SAMPLED, np.int64),
-        np.ones(size, np.bool_),
+        np.zeros(size, np.int64),
+        np.full(size, NOT_STATED, np.int64),
+        np.zeros(size, np.uint8),
     )
-
-
-def are_plausible(
-    scores: NDArray[np.float64],
-    decisions: NDArray[np.int64],
-    is_flagged: NDArray[np.int64],
-    review: NDArray[np.float64],
-    block: NDArray[np.float64],
-) -> NDArray[np.bool_]:
-    """Whether scores are probabilities and consistent with their own decision.
-
-    How the decision follows from score and thresholds is specified in the schema's documentation.
-    """
-    expected = (scores >= review).astype(np.int64)
-    expected[scores >= block] = DECISIONS.index("BLOCK")
-    is_probability = (scores >= 0) & (scores <= 1)  # False for NaN
-    found: NDArray[np.bool_] = (
-        is_probability & (decisions == expected) & (is_flagged == (expected > 0))
-    )
-    return found
 
 
 class _Writer(NamedTuple):
@@ -107,20 +95,32 @@ class ScoreReader:
 
     Schemas are parsed once per framing prefix. A compiled loop reads well-formed scores; the
     reference decoder decides on all others.
+
+    Args:
+        resolver: finds the writers' schemas.
+        input_topic: the topic whose records are the inputs.
+        versions: the model versions that exist, if that is known.
     """
 
-    def __init__(self, resolver: SchemaResolver, input_topic: str = "") -> None:
+    def __init__(
+        self,
+        resolver: SchemaResolver,
+        input_topic: str = "",
+        versions: Collection[str] | None = None,
+    ) -> None:
         self._resolver = resolver
         self._topic = input_topic
         self._topic_bytes = np.frombuffer(input_topic.encode(), np.uint8)
         self._writers: dict[bytes, _Writer] = {}
-        self._versions: dict[str, int] = {}
+        self._book = VersionBook(versions)
+        self.needs_registry = False
+        """There are scores that only a Schema Registry has the schema of."""
         self._stack = np.zeros(_STACK_DEPTH, np.int64)
 
     @property
     def version_names(self) -> tuple[str, ...]:
         """The model versions seen so far."""
-        return tuple(self._versions)
+        return self._book.names
 
     def source(self, value: bytes | None) -> SourceCoordinates:
         """Coordinates of a score's input.
@@ -173,10 +173,12 @@ class ScoreReader:
             buf, starts, np.frombuffer(head, np.uint8), program, self._stack, places, states
         )
         self._one_by_one(values, rows[states == UNREADABLE], found)
-        if (states == READ).all():
+        is_read = (states != UNREADABLE) & (states != OTHER_HEAD)
+        if is_read.all():
             self._keep(joined, buf, places, rows, found)
-        elif (states == READ).any():
-            self._keep(joined, buf, places[states == READ], rows[states == READ], found)
+        elif is_read.any():
+            self._keep(joined, buf, places[is_read], rows[is_read], found)
+        found.marks[rows[states == TRAILING]] |= np.uint8(Mark.TRAILING)
         done: NDArray[np.int64] = rows[states != OTHER_HEAD]
         return done
 
@@ -190,21 +192,39 @@ class ScoreReader:
         found.partitions[rows] = np.where(is_ours, partitions, -1)
         found.offsets[rows] = np.where(is_ours, offsets, -1)
         found.transactions[rows] = places[:, Slot.TRANSACTION]
-        found.is_plausible[rows] = are_plausible(
+        found.event_times[rows] = np.choose(
+            places[:, Slot.EVENT_STATED],
+            [NOT_STATED, np.maximum(places[:, Slot.EVENT_TIME], EARLIEST_TIME), NO_EVENT_TIME],
+        )
+        review, block = _doubles(places, Slot.REVIEW), _doubles(places, Slot.BLOCK)
+        is_plausible = are_plausible(
             _doubles(places, Slot.SCORE),
             places[:, Slot.DECISION],
             places[:, Slot.IS_FLAGGED],
-            _doubles(places, Slot.REVIEW),
-            _doubles(places, Slot.BLOCK),
+            (review, block),
+            (places[:, Slot.REASONS] != 0) | (places[:, Slot.CONTEXT] != 0),
         )
+        marks = np.where(is_plausible, 0, Mark.IMPLAUSIBLE).astype(np.uint8)
         begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
         changed_texts(buf, begins, lengths, flags)
+        thresholds = places[:, Slot.REVIEW : Slot.BLOCK + 1]
+        flags[1:] |= (thresholds[1:] != thresholds[:-1]).any(axis=1)
         starts = np.flatnonzero(flags)
-        codes = [
-            self._version(joined[begin : begin + length].decode("utf-8", "backslashreplace"))
-            for begin, length in zip(begins[starts].tolist(), lengths[starts].tolist(), strict=True)
+        lengths_of_runs = np.diff(starts, append=len(rows))
+        judged = [
+            self._book.judge(joined[begin : begin + length], low, high)
+            for begin, length, low, high in zip(
+                begins[starts].tolist(),
+                lengths[starts].tolist(),
+                review[starts].tolist(),
+                block[starts].tolist(),
+                strict=True,
+            )
         ]
-        found.versions[rows] = np.repeat(codes, np.diff(starts, append=len(rows)))
+        found.versions[rows] = np.repeat([code for code, _ in judged], lengths_of_runs)
+        found.marks[rows] = marks | np.repeat(
+            np.array([mark for _, mark in judged], np.uint8), lengths_of_runs
+        )
 
     def _one_by_one(
         self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: SourceColumns
@@ -218,12 +238,10 @@ class ScoreReader:
             source = facts.source
             if source.topic == self._topic and source.offset >= 0 and source.partition >= 0:
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
-            found.versions[row] = self._version(facts.version)
-            found.transactions[row] = facts.transaction
-            found.is_plausible[row] = facts.is_plausible
-
-    def _version(self, name: str) -> int:
-        return self._versions.setdefault(name, len(self._versions))
+            found.transactions[row], found.event_times[row] = facts.transaction, facts.event_time
+            version = facts.version.encode("utf-8", "surrogatepass")
+            found.versions[row], mark = self._book.judge(version, *facts.thresholds)
+            found.marks[row] = facts.marks | mark
 
     def _program(self, head: bytes) -> NDArray[np.int64] | None:
         try:
@@ -237,12 +255,9 @@ class ScoreReader:
         head = _head(value)
         writer = self._writer(head)
         try:
-            score = fastavro.schemaless_reader(io.BytesIO(value[len(head) :]), writer.schema)
-            source = score["source"]
-            found = SourceCoordinates(
-                str(source["topic"]), int(source["partition"]), int(source["offset"])
-            )
-            return ScoreFacts(found, str(score["model_version"]), *_content(score))
+            body = io.BytesIO(value[len(head) :])
+            score = fastavro.schemaless_reader(body, writer.schema)
+            return _facts(score, has_more=bool(body.read(1)))
         except Exception as error:  # untrusted bytes can raise anything
             raise UndecodableRecord(f"not readable by its schema: {error}") from error
 
@@ -258,6 +273,8 @@ class ScoreReader:
                 raise UndecodableRecord(f"no known framing starts with {head[:4].hex(' ')}")
             parsed = parse_writer(schema)
         except (UnknownSchema, UnreadableSchema) as error:
+            if head.startswith(CONFLUENT_MAGIC) and isinstance(error, UnknownSchema):
+                self.needs_registry = True
             raise UndecodableRecord(str(error)) from error
         return self._writers.setdefault(head, _Writer(parsed, build_program(parsed)))
 
@@ -267,21 +284,43 @@ def _doubles(places: NDArray[np.int64], slot: Slot) -> NDArray[np.float64]:
     return places[:, slot].copy().view(np.float64)
 
 
-def _content(score: Any) -> tuple[int, bool]:
-    """The transaction id, and whether the score is plausible; False if a field is missing."""
+def _facts(score: Any, *, has_more: bool) -> ScoreFacts:
+    """What a decoded score states; anything may be raised if it is not one."""
+    source = score["source"]
+    place = SourceCoordinates(
+        str(source["topic"]), _as_long(source["partition"]), _as_long(source["offset"])
+    )
+    transaction = _as_long(score.get("transaction_id", 0))
+    stated = score.get("event_time", NOT_STATED)
+    event_time = NO_EVENT_TIME if stated is None else _as_long(stated)
+    if stated is not None and "event_time" in score:
+        event_time = max(event_time, EARLIEST_TIME)
     names = ("score", "decision", "is_flagged", "review_threshold", "block_threshold")
-    if not {"transaction_id", *names} <= score.keys() or score["decision"] not in DECISIONS:
-        return score.get("transaction_id", NOT_SAMPLED), False
-    value, decision, is_flagged, review, block = (score[name] for name in names)
-    return score["transaction_id"], bool(
-        are_plausible(
+    thresholds = (float("nan"), float("nan"))
+    marks = Mark.TRAILING if has_more else Mark(0)
+    is_plausible = False
+    if {"transaction_id", *names} <= score.keys() and score["decision"] in DECISIONS:
+        value, decision, is_flagged, review, block = (score[name] for name in names)
+        thresholds = (float(review), float(block))
+        found = are_plausible(
             np.array([value], np.float64),
             np.array([DECISIONS.index(decision)], np.int64),
             np.array([is_flagged], np.int64),
-            np.array([review], np.float64),
-            np.array([block], np.float64),
-        )[0]
+            (np.array([review], np.float64), np.array([block], np.float64)),
+            np.array([bool(score.get("reasons")) or score.get("context") is not None]),
+        )
+        is_plausible = bool(found[0])
+    marks |= Mark(0) if is_plausible else Mark.IMPLAUSIBLE
+    return ScoreFacts(
+        place, str(score["model_version"]), transaction, event_time, thresholds, marks
     )
+
+
+def _as_long(number: Any) -> int:
+    found = int(number)
+    if not -_LARGEST - 1 <= found <= _LARGEST:
+        raise UndecodableRecord(f"{found} is no 64-bit number")
+    return found
 
 
 def _head(value: bytes | None) -> bytes:

@@ -1,0 +1,1 @@
+"""Inputs and outcomes as an audit reads them: records to columns, and their digest."""
