@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -18,23 +17,6 @@ EXIT_USAGE: Final = 2
 EXIT_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
 
 
-_QUIET_SECONDS: Final = 30.0
-"""Longer than a command looks for a broker (METADATA_SECONDS) before it says that none answers."""
-
-
-def _configure_logging() -> None:
-    from stream_scorer.kafka.driver_log import quiet_driver
-    from stream_scorer.runtime.logs import configure_logging
-    from stream_scorer.runtime.settings import LogSettings, load_settings
-
-    settings = load_settings(LogSettings)
-    configure_logging("stream-scorer", settings)
-    if settings.log_level != "DEBUG":
-        # A command reports its own errors; librdkafka's retries are not of interest there.
-        (handler,) = logging.getLogger().handlers
-        handler.addFilter(quiet_driver(_QUIET_SECONDS))
-
-
 def _printable(error: Exception) -> str:
     from stream_scorer.runtime.text import printable_lines
 
@@ -43,7 +25,9 @@ def _printable(error: Exception) -> str:
 
 def _execute(args: argparse.Namespace) -> int:
     if args.handler != RUN:  # the scorer configures logging itself
-        _configure_logging()
+        from stream_scorer.cli.command_log import configure_command_log
+
+        configure_command_log()
     return int(load_object(args.handler)(args))
 
 

@@ -232,7 +232,8 @@ class Auditor:
         self._tally.add_faults(Fault.ORPHAN, outcomes, unknown)
         removed = ~unknown & (sources < low)
         self._tally.count("expired", np.count_nonzero(removed))
-        self._see_removed(outcomes)
+        if self._known_lows.any():
+            self._see_removed(outcomes)
         beyond = ~unknown & (sources >= edge) & ~removed
         if beyond.any():
             self._hold(outcomes.take(beyond))
@@ -240,11 +241,8 @@ class Auditor:
 
     def _see_removed(self, outcomes: Outcomes) -> None:
         lows = self._known_lows
-        if not lows.any():
-            return
         places = outcomes.source_partitions.clip(-1, len(lows) - 1)
-        removed = outcomes.source_offsets < lows[places]
-        if removed.any():
+        if (removed := outcomes.source_offsets < lows[places]).any():
             self.state.lost.see_outcomes(places[removed], outcomes.source_offsets[removed])
 
     def _accept(self, outcomes: Outcomes) -> None:

@@ -65,6 +65,6 @@ def match_outcomes(
         tally.count(counter, int(np.count_nonzero(getattr(found, name))))
     earlier = outcomes.source_offsets < ledger.run_start
     if earlier.any():
-        settled = earlier & ~(found.absent | found.older | found.duplicate)
-        tally.count("settled_late", np.count_nonzero(settled))
+        is_first = earlier & ~(found.absent | found.older | found.duplicate)
+        tally.count("settled_late", np.count_nonzero(is_first))
     return outcomes.take(found.absent) if found.absent.any() else None
