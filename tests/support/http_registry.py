@@ -16,7 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 
 class HttpRegistry:
-    """Schemas by id and GUID; if ``fail_with`` is set, every request gets that status."""
+    """Schemas by id and GUID.
+
+    If ``fail_with`` is set, every request gets that status. ``answers`` gives the status and the
+    body, byte for byte, of single paths.
+    """
 
     def __init__(self) -> None:
         self.schemas: list[dict[str, Any]] = []
@@ -26,6 +30,7 @@ class HttpRegistry:
         self.requests: list[str] = []
         self.authorizations: list[str | None] = []
         self.fail_with: int | None = None
+        self.answers: dict[str, tuple[int, bytes]] = {}
         self.url = ""
 
     def add(self, schema: Any, schema_type: str = "AVRO") -> tuple[int, bytes]:
@@ -103,6 +108,7 @@ def running_registry(
             if wanted and self.headers.get("Authorization") != wanted:
                 status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
             data = json.dumps(answer).encode()
+            status, data = registry.answers.get(urlsplit(self.path).path, (status, data))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -402,7 +402,7 @@ def test_plan_of_a_writer_is_built_once_even_if_it_is_refused(
         planned.append(schema)
         return build_plan(schema)
 
-    monkeypatch.setattr("schemas.transactions.codec.build_plan", count)
+    monkeypatch.setattr("schemas.transactions.writers.build_plan", count)
     bad, nested = writer(card4="long"), writer(a={"type": "array", "items": "int"})
     decoder = TransactionDecoder(FixedResolver({1: bad, 2: nested}))
     body = write_body(nested, make_transaction(a=[1, 2]))
