@@ -14,7 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
-from schemas.contracts import AMOUNT, ID, NUMBER_COLUMNS, NUMBER_INDEX, TIME
+from schemas.contracts import (
+    AMOUNT,
+    ID,
+    MAX_TIME_SECONDS,
+    NUMBER_COLUMNS,
+    NUMBER_INDEX,
+    TIME,
+    time_fault,
+)
 from schemas.csv.columns import first_null, numbers, to_batch
 from schemas.csv.source import LABEL, CsvRows, Input, read_rows, source_name
 from schemas.errors import UnusableFileError
@@ -140,6 +148,7 @@ def _chunks(
         labels = _labels(piece, name)
         batch = piece.batch if joined is None else joined.join(piece.batch, name)
         out = to_batch(batch)
+        _refuse_implausible_times(out.times, piece, name)
         _refuse_infinite(out.numbers, piece.first_line, name)
         yield CsvChunk(out, labels, piece.first_line)
 
@@ -162,6 +171,15 @@ def _refuse_null(rows: CsvRows, column: str, name: str) -> None:
     row = first_null(rows.batch.column(column))
     if row is not None:
         raise UnusableFileError(f"{name}, line {rows.first_line + row}, column {column}: no value")
+
+
+def _refuse_implausible_times(times: NDArray[np.int64], rows: CsvRows, name: str) -> None:
+    wrong = (times < 0) | (times > MAX_TIME_SECONDS)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UnusableFileError(
+            f"{name}, line {rows.line(row)}, column {TIME}: {time_fault(int(times[row]))}"
+        )
 
 
 def _refuse_infinite(values: NDArray[np.float64], first_line: int, name: str) -> None:

@@ -55,6 +55,10 @@ class CsvRows:
     batch: Any
     first_line: int
 
+    def line(self, row: int) -> int:
+        """The line number that a row begins at."""
+        return self.first_line + row
+
 
 def read_rows(
     source: Input, required: Sequence[str], block_bytes: int = BLOCK_BYTES

@@ -11,16 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.avro import kernel as avro_kernel
-from schemas.avro.messages import MESSAGES
 from schemas.avro.plan import DecodePlan
 from schemas.avro.writer import encode_avro
 from schemas.batch import TransactionBatch, blank_batch, empty_batch, with_text
+from schemas.body_faults import BAD_TIME, INFINITE, MESSAGES, MISSING
 from schemas.contracts import (
     AMOUNT,
     NUMBER_INDEX,
     TEXT_COLUMNS,
+    TIME,
     load_schema,
     schema_fingerprint,
+    time_fault,
 )
 from schemas.framing import (
     MAX_RECORD_BYTES,
@@ -38,7 +40,7 @@ from schemas.transactions.reference import Reference, decode_by_reference, first
 from schemas.transactions.writers import Writers
 from schemas.writer_schema import UnreadableSchema, plain_types
 
-_INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
+_INVALID: Final = (MISSING, INFINITE)
 _PADDING: Final = bytes(4096)  # so that the last records are read in runs too
 _AMOUNT_FIELD: Final = -2  # the kernel's code for "the amount, whichever field it is"
 
@@ -83,9 +85,8 @@ class TransactionDecoder:
             begin, end = spans.begin[where] + group.body_start, spans.begin[where] + size[where]
             if isinstance(way, DecodePlan):
                 rejections += _decode_by_plan(joined, where, begin, end, way, batch)
-            elif isinstance(way, Reference):
-                bodies = zip(rows, begin.tolist(), end.tolist(), strict=True)
-                rejections += decode_by_reference(joined, bodies, way, reader)
+            else:
+                rejections += decode_by_reference(joined, where, begin, end, way, reader)
         if json_rows:
             where = np.array(json_rows, np.int64)
             begin, end = spans.begin[where], spans.begin[where] + size[where]
@@ -189,6 +190,10 @@ def _decode_by_plan(
         not_ascii,
     )
     for row in np.flatnonzero(error):
+        if error[row] == BAD_TIME:
+            reason = time_fault(int(batch.times[row])) or ""
+            yield Rejection(int(row), Stage.VALIDATE, reason, TIME)
+            continue
         yield _explain(int(row), int(error[row]), int(where[row]), plan.names)
     for row in np.flatnonzero(not_ascii & (error == 0)):
         if (bad := _not_utf8(joined, batch, int(row))) is not None:

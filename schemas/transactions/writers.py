@@ -10,7 +10,7 @@ from schemas.contracts import AvroSchema
 from schemas.recent import RecentlyUsed
 from schemas.resolver import SchemaKey, SchemaResolver, resolve_all
 from schemas.transactions.reference import Reference, build_reference
-from schemas.writer_schema import UnreadableSchema, parse_writer
+from schemas.writer_schema import UnreadableSchema
 
 Way = DecodePlan | Reference | UnreadableSchema
 """How records of one writer's schema are decoded: a plan, the reference decoder, or not at all."""
@@ -55,6 +55,6 @@ class Writers:
 def _way(schema: AvroSchema) -> Way:
     try:
         plan = build_plan(schema)
-        return plan if plan is not None else build_reference(parse_writer(schema))
+        return plan if isinstance(plan, DecodePlan) else build_reference(plan)
     except UnreadableSchema as error:
         return error.with_traceback(None)

@@ -296,7 +296,7 @@ def test_nan_of_any_payload_is_missing() -> None:
         (confluent(99, b"x"), Stage.SCHEMA, "schema id 99"),
         (b"\xc3\x01" + bytes(8) + b"x", Stage.SCHEMA, "schema fingerprint 0000000000000000"),
         (confluent(1, b""), Stage.DECODE, "ends inside TransactionID"),
-        (confluent(2, b""), Stage.DECODE, "cannot be read with its schema: EOFError"),
+        (confluent(2, b""), Stage.DECODE, "ends inside TransactionID"),
         (b"[]", Stage.DECODE, "expected a JSON object"),
     ],
 )
