@@ -10,6 +10,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from schemas.lookalikes import describe_bytes
 from schemas.resolver import SchemaKey
 
 Header = tuple[str, bytes | str | None]
@@ -80,7 +81,8 @@ def read_frame(value: bytes, headers: Headers) -> Frame:
         return Frame(Format.AVRO, value[2:10], 10)
     if value[0] in _JSON_OBJECT or _is_json(value):
         return Frame(Format.JSON, None, 0)
-    raise FramingError(f"no known framing starts with the bytes {value[:4].hex(' ')}")
+    shown = value[:4].hex(" ")
+    raise FramingError(f"no known framing starts with the bytes {shown}{describe_bytes(value)}")
 
 
 def alike_frames(

@@ -24,6 +24,7 @@ from schemas.contracts import (
     TIME,
     AvroSchema,
 )
+from schemas.lookalikes import describe_object
 from schemas.writer_schema import UnreadableSchema, parse_writer
 
 
@@ -141,7 +142,8 @@ def build_plan(schema: AvroSchema) -> DecodePlan | ReferencePlan:
     fields = parsed["fields"]
     names = [f["name"] for f in fields]
     if missing := [n for n in (ID, TIME, AMOUNT) if n not in names]:
-        raise UnreadableSchema(f"the writer's schema has no {', '.join(missing)}")
+        hint = describe_object({f["name"]: _inner_names(f["type"]) for f in fields})
+        raise UnreadableSchema(f"the writer's schema has no {', '.join(missing)}{hint}")
     named: dict[str, Any] = {}
     resolved = [_resolve(field, named, scales) for field in fields]
     if not all(field.is_flat for field in resolved):
@@ -169,6 +171,14 @@ def build_plan(schema: AvroSchema) -> DecodePlan | ReferencePlan:
         _absent(NUMBER_INDEX, names),
         _absent(TEXT_INDEX, names),
     )
+
+
+def _inner_names(avro_type: Any) -> dict[str, None] | None:
+    """The names of the fields of a record, or of a nullable one; None for another type."""
+    for branch in avro_type if isinstance(avro_type, list) else [avro_type]:
+        if isinstance(branch, dict) and branch.get("type") == "record":
+            return dict.fromkeys(field["name"] for field in branch["fields"])
+    return None
 
 
 class _Field(NamedTuple):

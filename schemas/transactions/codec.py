@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -34,6 +35,7 @@ from schemas.framing import (
     read_frame,
 )
 from schemas.json.codec import Decoded, RowReader, encode_json, finish, parse_json, read_plain
+from schemas.lookalikes import describe_bytes, describe_confluent, describe_object
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import SchemaKey, SchemaResolver
 from schemas.transactions.reference import Reference, decode_by_reference, first_fault
@@ -126,7 +128,10 @@ class TransactionDecoder:
             way = found.get(group.key)
             if way is None or isinstance(way, UnreadableSchema):
                 reason = unknown[group.key] if way is None else str(way)
-                rejections += [Rejection(row, Stage.SCHEMA, reason) for row in rows]
+                rejections += [
+                    Rejection(row, Stage.SCHEMA, reason + describe_confluent(values[row] or b""))
+                    for row in rows
+                ]
             else:
                 ways[group] = way
         return _Rows(ways, {group: groups[group] for group in ways}, json_rows)
@@ -224,9 +229,12 @@ def _decode_json(
         try:
             parsed = parse_json(values[row] or b"")
         except ValueError as error:
-            yield Rejection(row, Stage.DECODE, f"not JSON: {error}"[:300])
+            hint = describe_bytes(values[row] or b"")
+            yield Rejection(row, Stage.DECODE, f"not JSON: {error}"[:300] + hint)
             continue
-        yield from first_fault(row, reader.read(row, parsed))
+        for found in first_fault(row, reader.read(row, parsed)):
+            hint = describe_object(parsed)
+            yield replace(found, reason=found.reason + hint) if hint else found
 
 
 def encode_transactions(batch: TransactionBatch, schema_id: int | None = None) -> list[bytes]:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from schemas.contracts import AvroSchema, canonical_form
+from schemas.references import compose
 from schemas.resolver import SchemaKey, UnknownSchema
 from schemas.text import encodable
 from stream_scorer.errors import FatalError, RetryableError, SettingsError
@@ -28,6 +29,7 @@ REQUEST_SECONDS: Final = 5.0
 
 _MAX_ID: Final = 2**31 - 1  # a registry's ids are Java ints; on the wire they are 4 bytes
 _MAX_SCHEMA_CHARS: Final = 1024 * 1024  # a transaction's schema has 40,000
+_MAX_REFERENCES: Final = 50
 _SHOWN_CHARS: Final = 200  # of a registry's message; a dead letter's reason has 500
 _UNAUTHORISED: Final = (401, 403)
 _UNKNOWN: Final = (400, 404, 422)
@@ -62,10 +64,39 @@ class RegistryClient:
             name = f"schema id {key}"
             if not 0 <= key <= _MAX_ID:
                 raise UnknownSchema(f"{name} is not a valid registry id")
-            return _parse(name, _request(name, lambda: client.get_schema(key)))
+            return self._compose(name, _request(name, lambda: client.get_schema(key)))
         text = str(uuid.UUID(bytes=key))
         name = f"schema GUID {text}"
-        return _parse(name, _request(name, lambda: client.get_schema_by_guid(text)))
+        return self._compose(name, _request(name, lambda: client.get_schema_by_guid(text)))
+
+    def _compose(self, name: str, schema: Schema) -> AvroSchema:
+        """A schema with those it refers to, directly or through others.
+
+        Those are read by subject and version, which never change.
+        """
+        referred: dict[str, AvroSchema] = {}
+        todo = list(schema.references or ())
+        seen: set[tuple[object, object]] = set()
+        while todo:
+            reference = todo.pop()
+            subject, version = reference.subject, reference.version
+            if (subject, version) in seen:
+                continue
+            seen.add((subject, version))
+            if len(seen) > _MAX_REFERENCES:
+                raise UnknownSchema(f"{name} has more than {_MAX_REFERENCES} references")
+            what = f"{name}, reference {_shown(reference.name)} ({_shown(subject)} {version})"
+            found = self._referred(what, subject, version)
+            referred[str(reference.name)] = _parse(what, found, None)
+            todo += found.references or ()
+        return _parse(name, schema, referred)
+
+    def _referred(self, what: str, subject: object, version: object) -> Schema:
+        if not isinstance(subject, str) or type(version) is not int:
+            raise UnknownSchema(f"{what} names no subject and version")
+        # Deleted versions too: those that refer to them can still be in use.
+        found = _request(what, lambda: self._client.get_version(subject, version, deleted=True))
+        return found.schema
 
     def ping(self) -> None:
         """Check that the registry answers and accepts our credentials; errors as :meth:`fetch`."""
@@ -166,17 +197,19 @@ def _shown(message: object) -> str:
     return text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
 
 
-def _parse(name: str, schema: Schema) -> AvroSchema:
-    """The Avro schema in a registry's response, checked to be valid.
+def _parse(name: str, schema: Schema, referred: Mapping[str, AvroSchema] | None) -> AvroSchema:
+    """The Avro schema in a registry's response, composed with those it refers to, and valid.
+
+    Without ``referred`` it is one of those, which are valid only together.
 
     Raises:
-        UnknownSchema: it is not an Avro schema, or refers to other subjects.
+        UnknownSchema: it is not an Avro schema.
         RetryableError: the response is not a schema.
     """
     if (schema.schema_type or "AVRO") != "AVRO":
-        raise UnknownSchema(f"{name} is of type {_shown(schema.schema_type)}, not Avro")
-    if schema.references:
-        raise UnknownSchema(f"{name} refers to other subjects, which is not supported")
+        raise UnknownSchema(
+            f"{name} is of type {_shown(schema.schema_type)}, not Avro: write Avro or JSON"
+        )
     text = schema.schema_str
     if not isinstance(text, str):
         raise RetryableError(f"schema registry, {name}: the answer has no schema")
@@ -184,7 +217,9 @@ def _parse(name: str, schema: Schema) -> AvroSchema:
         raise UnknownSchema(f"{name} has {len(text)} characters, more than {_MAX_SCHEMA_CHARS}")
     try:
         parsed = json.loads(text)
-        canonical_form(parsed)
+        if referred is not None:
+            parsed = compose(parsed, referred) if referred else parsed
+            canonical_form(parsed)
     except Exception as error:
         raise UnknownSchema(f"{name} is not a valid Avro schema: {_shown(error)}") from error
     return parsed

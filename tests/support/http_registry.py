@@ -33,11 +33,20 @@ class HttpRegistry:
         self.answers: dict[str, tuple[int, bytes]] = {}
         self.url = ""
 
-    def add(self, schema: Any, schema_type: str = "AVRO") -> tuple[int, bytes]:
-        """Add a schema without a subject; returns its id and GUID."""
+    def add(
+        self, schema: Any, schema_type: str = "AVRO", references: tuple[tuple[str, str], ...] = ()
+    ) -> tuple[int, bytes]:
+        """Add a schema without a subject; returns its id and GUID.
+
+        ``references`` are (full name, subject), in version 1.
+        """
         guid = uuid.uuid4()
         text = schema if isinstance(schema, str) else json.dumps(schema)
         self.schemas.append({"schema": text, "schemaType": schema_type, "guid": str(guid)})
+        if references:
+            self.schemas[-1]["references"] = [
+                {"name": name, "subject": subject, "version": 1} for name, subject in references
+            ]
         return len(self.schemas), guid.bytes
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -52,6 +61,10 @@ class HttpRegistry:
         if parts[:2] == ["schemas", "guids"]:
             found = [i for i, s in enumerate(self.schemas, 1) if s["guid"] == parts[2]]
             return self._schema(found[0] if found else 0)
+        if parts[0] == "subjects" and parts[2:] == ["versions", "1"]:
+            known_id = self.subjects.get(parts[1], [0])[0]
+            status, known = self._schema(known_id)
+            return status, {**known, "subject": parts[1], "version": 1, "id": known_id}
         if parts[0] == "subjects" and method == "POST":
             return self._register(parts[1], body)
         if parts[0] == "config":

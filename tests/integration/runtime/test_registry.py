@@ -202,6 +202,55 @@ def test_flood_of_unknown_ids_and_valid_schemas_decodes_in_one_attempt_each(
     assert len(registry.requests) == asked
 
 
+def test_schema_is_composed_with_those_it_refers_to(
+    registry: HttpRegistry, resolver: RegistryResolver
+) -> None:
+    product = {"type": "enum", "name": "Product", "namespace": "shop", "symbols": ["W", "C"]}
+    basket = [{"name": "again", "type": "shop.Product"}]
+    basket_type = {"type": "record", "name": "Basket", "namespace": "shop", "fields": basket}
+    registry.subjects["product"] = [registry.add(product)[0]]
+    uses = (("shop.Product", "product"),)
+    registry.subjects["basket"] = [registry.add(basket_type, references=uses)[0]]
+    fields = [
+        *SCHEMA["fields"][:3],
+        {"name": "ProductCD", "type": ["null", "shop.Product"]},
+        {"name": "basket", "type": "shop.Basket"},
+    ]
+    payment = {"type": "record", "name": "Payment", "namespace": "pay", "fields": fields}
+    schema_id, _ = registry.add(
+        payment, references=(("shop.Basket", "basket"), ("shop.Product", "product"))
+    )
+    body = encode_transactions(make_batch(1), 1)[0][5:]
+    start = _after_fields(body, 3)
+    value = confluent(schema_id, body[:start] + b"\x02\x02" + b"\x00")
+    decoded = TransactionDecoder(resolver).decode([value], [None])
+    assert not decoded.rejections
+    assert decoded.batch.row(0)["ProductCD"] == "C"
+
+
+def _after_fields(body: bytes, fields: int) -> int:
+    """The position after the id, the time and the amount: two varints and a double."""
+    at = 0
+    for _ in range(fields - 1):
+        while body[at] & 0x80:
+            at += 1
+        at += 1
+    return at + 8
+
+
+@pytest.mark.parametrize("subject", ["gone", "loop"])
+def test_reference_that_cannot_be_read_is_named(
+    subject: str, registry: HttpRegistry, resolver: RegistryResolver
+) -> None:
+    itself = {"type": "record", "name": "Loop", "fields": [{"name": "next", "type": "Loop2"}]}
+    registry.subjects["loop"] = [registry.add(itself, references=(("Loop2", "loop"),))[0]]
+    fields = [*SCHEMA["fields"][:3], {"name": "x", "type": "Other"}]
+    payment = {"type": "record", "name": "Payment", "fields": fields}
+    schema_id, _ = registry.add(payment, references=(("Other", subject),))
+    with pytest.raises(UnknownSchema, match=f"schema id {schema_id}"):
+        resolver.by_id(schema_id)
+
+
 def test_registry_that_fails_for_every_schema_and_lists_its_types_is_down(
     registry: HttpRegistry, resolver: RegistryResolver
 ) -> None:
