@@ -17,6 +17,22 @@ AMOUNT: Final = "TransactionAmt"
 EVENT_TIME: Final = "event_time"
 
 
+MAX_TIME_SECONDS: Final = 100 * 31_557_600
+"""The largest plausible ``TransactionDT``: 100 years of 365.25 days. Seconds since 1970 stay below
+it until 2070, and milliseconds since 1970 have been above it since February of that year."""
+
+
+def time_fault(seconds: int) -> str | None:
+    """Why a ``TransactionDT`` is implausible; None if it is not. Zero is the data set's origin."""
+    if 0 <= seconds <= MAX_TIME_SECONDS:
+        return None
+    hint = "; write a date as event_time" if seconds < 0 else "; is it in milliseconds?"
+    return (
+        f"{TIME} is {seconds}, but it must be whole seconds since the data set's origin, "
+        f"from 0 to {MAX_TIME_SECONDS} (100 years){hint}"
+    )
+
+
 @cache
 def load_schema(name: str) -> AvroSchema:
     """The contract ``name``: ``transaction``, ``fraud_score`` or ``fraud_label``."""

@@ -10,8 +10,8 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from schemas.contracts import AvroSchema
-from schemas.resolver import SchemaResolver, UnknownSchema
+from schemas.lookalikes import describe_bytes
+from schemas.resolver import SchemaKey
 
 Header = tuple[str, bytes | str | None]
 Headers = Sequence[Header] | None
@@ -39,10 +39,10 @@ class Format(Enum):
 
 
 class Frame(NamedTuple):
-    """A record's framing: the format, the writer's schema, where the body starts."""
+    """A record's framing: the format, the key of the writer's schema, where the body starts."""
 
     format: Format
-    schema: AvroSchema | None
+    key: SchemaKey | None
     body_start: int
 
 
@@ -57,7 +57,7 @@ class FramingError(ValueError):
     """The value has no known framing."""
 
 
-def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Frame:
+def read_frame(value: bytes, headers: Headers) -> Frame:
     """Recognise one record's framing.
 
     The ``__value_schema_id`` header takes precedence; then Confluent framing (magic 0, 4-byte
@@ -66,24 +66,23 @@ def read_frame(value: bytes, headers: Headers, resolver: SchemaResolver) -> Fram
 
     Raises:
         FramingError: the framing is none of these.
-        UnknownSchema: the resolver does not know the schema.
     """
     if headers and (guid := _guid(headers)) is not None:
-        return Frame(Format.AVRO, resolver.by_guid(guid), 0)
+        return Frame(Format.AVRO, guid, 0)
     if not value:
         raise FramingError("the value is empty")
     if value[0] == 0:
         if len(value) < 5:
             raise FramingError(f"Confluent framing needs 5 bytes, the value has {len(value)}")
-        schema_id = int.from_bytes(value[1:5], "big")
-        return Frame(Format.AVRO, resolver.by_id(schema_id), 5)
+        return Frame(Format.AVRO, int.from_bytes(value[1:5], "big"), 5)
     if value[:2] == SINGLE_OBJECT_MAGIC:
         if len(value) < 10:
             raise FramingError(f"single-object encoding needs 10 bytes, there are {len(value)}")
-        return Frame(Format.AVRO, resolver.by_fingerprint(value[2:10]), 10)
+        return Frame(Format.AVRO, value[2:10], 10)
     if value[0] in _JSON_OBJECT or _is_json(value):
         return Frame(Format.JSON, None, 0)
-    raise FramingError(f"no known framing starts with the bytes {value[:4].hex(' ')}")
+    shown = value[:4].hex(" ")
+    raise FramingError(f"no known framing starts with the bytes {shown}{describe_bytes(value)}")
 
 
 def alike_frames(
@@ -152,7 +151,6 @@ __all__ = [
     "FramingError",
     "Headers",
     "Spans",
-    "UnknownSchema",
     "alike_frames",
     "prefix",
     "read_frame",

@@ -12,6 +12,8 @@ from typing import Any
 
 import fastavro
 
+from schemas.body_check import CheckProgram, build_check, find_fault
+from schemas.body_faults import MESSAGES
 from schemas.contracts import AvroSchema, known_schemas, load_schema, schema_fingerprint
 from schemas.framing import SINGLE_OBJECT_MAGIC, prefix
 from schemas.resolver import LocalSchemas, SchemaResolver, UnknownSchema
@@ -33,8 +35,10 @@ def _fingerprint(contract: str) -> bytes:
 
 
 @lru_cache(maxsize=64)  # versions of three contracts; parsing again for each record is slow
-def _parsed(schema_text: str) -> Any:
-    return parse_writer(json.loads(schema_text))
+def _parsed(schema_text: str) -> tuple[Any, CheckProgram | None]:
+    parsed = parse_writer(json.loads(schema_text))
+    is_record = isinstance(parsed, dict) and parsed.get("type") == "record"
+    return parsed, build_check(parsed) if is_record else None
 
 
 @cache
@@ -72,17 +76,20 @@ def decode_record(
         raise UndecodableRecord("the value is empty")
     try:
         schema, start = _find_writer(contract, value, resolver or _local(contract))
-        writer = _parsed(json.dumps(schema))
+        writer, check = _parsed(json.dumps(schema))
     except (UnknownSchema, UnreadableSchema) as error:
         raise UndecodableRecord(str(error)) from error
+    if check is None:
+        raise UndecodableRecord("not a record")
+    code, where = find_fault(check, value[start:])
+    if code:
+        raise UndecodableRecord(MESSAGES[code].format(where))
     body = io.BytesIO(value[start:])
     try:
         record = fastavro.schemaless_reader(body, writer, _own(contract))
     except Exception as error:  # fastavro raises any exception type for untrusted bytes
         why = str(error) or type(error).__name__
         raise UndecodableRecord(f"cannot be read with its schema: {why}") from error
-    if body.read(1):
-        raise UndecodableRecord("bytes are left over after the last field")
     if not isinstance(record, dict):
         raise UndecodableRecord("not a record")
     return record

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from schemas.text import encodable
+
 ERROR_HEADERS: Final = "__connect.errors."
 """The prefix of dead-letter header names, as in Kafka Connect."""
 
@@ -33,8 +35,9 @@ class Rejection:
     """One record that gets a dead letter instead of a score.
 
     ``index`` is the record's position in its polled batch. ``reason`` names the field, if there
-    is one, and never quotes more of the payload than that field's value.
-    ``is_tombstone``: the value is null, as for a deletion upstream.
+    is one, and never quotes more of the payload than that field's value. Lone surrogates in it are
+    escaped, because it goes into headers, logs and pages. ``is_tombstone``: the value is null, as
+    for a deletion upstream.
     """
 
     index: int
@@ -42,3 +45,9 @@ class Rejection:
     reason: str
     field: str | None = None
     is_tombstone: bool = False
+
+    def __post_init__(self) -> None:
+        """Make the reason and the field's name encodable, wherever they came from."""
+        object.__setattr__(self, "reason", encodable(self.reason))
+        if self.field is not None:
+            object.__setattr__(self, "field", encodable(self.field))

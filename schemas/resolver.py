@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Protocol, runtime_checkable
 
 from schemas.contracts import AvroSchema, known_schemas
 
 
 class UnknownSchema(LookupError):
     """A record names a schema that cannot be found; the message says which one and why."""
+
+
+SchemaKey = int | bytes
+"""What identifies a writer's schema on the wire: a Confluent schema id, a 16-byte GUID, or an
+8-byte fingerprint."""
+
+GUID_BYTES = 16
 
 
 class SchemaResolver(Protocol):
@@ -37,6 +45,49 @@ class SchemaResolver(Protocol):
             UnknownSchema: there is no such schema.
         """
         ...
+
+
+@runtime_checkable
+class BatchResolver(SchemaResolver, Protocol):
+    """A resolver that looks up all schemas of a batch at once."""
+
+    def resolve_all(
+        self, keys: Iterable[SchemaKey], use: Callable[[SchemaKey, AvroSchema], None]
+    ) -> dict[SchemaKey, str]:
+        """Pass each schema that is found to ``use``; return why the others are unknown.
+
+        ``use`` may be called in another thread. Any error other than an unknown schema (such as a
+        registry that does not answer) propagates.
+        """
+        ...
+
+
+def resolve_all(
+    resolver: SchemaResolver,
+    keys: Iterable[SchemaKey],
+    use: Callable[[SchemaKey, AvroSchema], None],
+) -> dict[SchemaKey, str]:
+    """:meth:`BatchResolver.resolve_all` by any resolver: one after another where it cannot."""
+    if isinstance(resolver, BatchResolver):
+        return resolver.resolve_all(keys, use)
+    unknown: dict[SchemaKey, str] = {}
+    for key in keys:
+        try:
+            use(key, resolve(resolver, key))
+        except UnknownSchema as error:
+            unknown[key] = str(error)
+    return unknown
+
+
+def resolve(resolver: SchemaResolver, key: SchemaKey) -> AvroSchema:
+    """The schema of a key.
+
+    Raises:
+        UnknownSchema: there is no such schema.
+    """
+    if isinstance(key, int):
+        return resolver.by_id(key)
+    return resolver.by_guid(key) if len(key) == GUID_BYTES else resolver.by_fingerprint(key)
 
 
 class LocalSchemas:

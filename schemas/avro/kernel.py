@@ -16,16 +16,11 @@ from numpy.typing import NDArray
 
 from schemas.compiled import compiled, inlined
 
-# Error codes of a row; 0 means no error.
-TRUNCATED: Final = 1
-TRAILING: Final = 2
-BAD_BRANCH: Final = 3
-BAD_VARINT: Final = 4
-BAD_LENGTH: Final = 5
-BAD_BOOLEAN: Final = 6
-INCOMPATIBLE: Final = 7
-MISSING: Final = 8
-INFINITE: Final = 9
+# Copies of schemas.body_faults and of contracts.MAX_TIME_SECONDS: machine code is cached by this
+# file's time alone.
+TRUNCATED, TRAILING, BAD_BRANCH, BAD_VARINT, BAD_LENGTH, BAD_BOOLEAN = 1, 2, 3, 4, 5, 6
+INCOMPATIBLE, MISSING, INFINITE, BAD_TIME, BAD_SYMBOL = 7, 8, 9, 10, 11
+MAX_TIME_SECONDS: Final = 3_155_760_000
 
 # Copies of plan.FieldKind, Target and Run: the compiler needs plain integers.
 _NULL, _BOOLEAN, _VARINT, _FLOAT, _DOUBLE, _BYTES = 0, 1, 2, 3, 4, 5
@@ -271,6 +266,8 @@ def decode_avro(  # noqa: C901 - one compiled loop: a call for each field would 
                     p += length
                 elif what == _VARINT:
                     whole, p, code = _varint(buf, p, stop)
+                    if code == 0 and size[b] > 0 and (whole < 0 or whole >= size[b]):
+                        code = BAD_SYMBOL
                     if code != 0:
                         at = f
                         break
@@ -315,5 +312,7 @@ def decode_avro(  # noqa: C901 - one compiled loop: a call for each field would 
         if code == 0 and np.isnan(numbers[row, amount]):
             code = MISSING
             at = -2
+        if code == 0 and (times[row] < 0 or times[row] > MAX_TIME_SECONDS):
+            code = BAD_TIME
         error[row] = code
         where[row] = at

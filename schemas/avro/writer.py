@@ -18,7 +18,11 @@ _MAX_FIELD_BYTES: Final = 11  # a union index and the longest varint; a double n
 @cache
 def _own_plan() -> DecodePlan:
     plan = build_plan(load_schema("transaction"))
-    if plan is None or (plan.kind == FieldKind.FIXED).any() or (plan.target == Target.SKIP).any():
+    if (
+        not isinstance(plan, DecodePlan)
+        or (plan.kind == FieldKind.FIXED).any()
+        or (plan.target == Target.SKIP).any()
+    ):
         raise AssertionError("the transaction schema must be flat, with a column for every field")
     return plan
 

@@ -14,7 +14,15 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
-from schemas.contracts import AMOUNT, ID, NUMBER_COLUMNS, NUMBER_INDEX, TIME
+from schemas.contracts import (
+    AMOUNT,
+    ID,
+    MAX_TIME_SECONDS,
+    NUMBER_COLUMNS,
+    NUMBER_INDEX,
+    TIME,
+    time_fault,
+)
 from schemas.csv.columns import first_null, numbers, to_batch
 from schemas.csv.source import LABEL, CsvRows, Input, read_rows, source_name
 from schemas.errors import UnusableFileError
@@ -31,7 +39,7 @@ class CsvChunk:
     Attributes:
         batch: the transactions.
         labels: ``isFraud``, int8 ``[n]``; None if the file has no such column.
-        first_line: the line number of the first row, not counting blank lines.
+        first_line: the line number of the first row.
     """
 
     batch: TransactionBatch
@@ -40,13 +48,17 @@ class CsvChunk:
 
 
 def read_transactions(
-    transactions: Input, identity: Input | None = None, chunk_rows: int = CHUNK_ROWS
+    transactions: Input,
+    identity: Input | None = None,
+    chunk_rows: int = CHUNK_ROWS,
+    *,
+    has_labels: bool = True,
 ) -> Iterator[CsvChunk]:
     """Read transactions, at most ``chunk_rows`` at a time, left-joined with their identities.
 
     Sources are paths or binary streams, plain or gzipped. Columns may come in any order, and
-    ``id-01`` means ``id_01``. Empty cells and NaN are missing. The identity table is held in
-    memory; the transactions are not.
+    ``id-01`` means ``id_01``. What a cell means: :mod:`schemas.csv.cells`. The identity table is
+    held in memory; the transactions are not. Without ``has_labels``, ``isFraud`` is ignored.
 
     Raises:
         UnusableFileError: the file is invalid; the message gives file, line and fault.
@@ -54,7 +66,7 @@ def read_transactions(
     name = source_name(transactions)
     joined = read_identity(identity) if identity is not None else None
     is_empty = True
-    for rows in read_rows(transactions, REQUIRED):
+    for rows in read_rows(transactions, REQUIRED, without=() if has_labels else (LABEL,)):
         is_empty = False
         yield from _chunks(rows, joined, name, chunk_rows)
     if is_empty:
@@ -69,13 +81,11 @@ def table_chunks(
     Raises:
         UnusableFileError: as :func:`read_transactions`.
     """
-    joined = (
-        None if identity is None else IdentityTable([CsvRows(identity, 2)], "the identity table")
-    )
-    line = 2
+    joined = None if identity is None else IdentityTable([CsvRows(identity)], "the identity table")
+    row = 0
     for batch in transactions.to_batches(max_chunksize=chunk_rows):
-        yield from _chunks(CsvRows(batch, line), joined, IN_MEMORY, chunk_rows)
-        line += len(batch)
+        yield from _chunks(CsvRows(batch, row), joined, IN_MEMORY, chunk_rows)
+        row += len(batch)
 
 
 def read_identity(source: Input) -> IdentityTable:
@@ -134,14 +144,15 @@ def _chunks(
     rows: CsvRows, joined: IdentityTable | None, name: str, chunk_rows: int
 ) -> Iterator[CsvChunk]:
     for start in range(0, len(rows.batch), chunk_rows):
-        piece = CsvRows(rows.batch.slice(start, chunk_rows), rows.first_line + start)
+        piece = rows.slice(start, chunk_rows)
         for column in REQUIRED:
             _refuse_null(piece, column, name)
         labels = _labels(piece, name)
         batch = piece.batch if joined is None else joined.join(piece.batch, name)
         out = to_batch(batch)
-        _refuse_infinite(out.numbers, piece.first_line, name)
-        yield CsvChunk(out, labels, piece.first_line)
+        _refuse_implausible_times(out.times, piece, name)
+        _refuse_infinite(out.numbers, piece, name)
+        yield CsvChunk(out, labels, piece.line(0))
 
 
 def _labels(rows: CsvRows, name: str) -> NDArray[np.int8] | None:
@@ -153,7 +164,7 @@ def _labels(rows: CsvRows, name: str) -> NDArray[np.int8] | None:
     if wrong.any():
         row = int(np.argmax(wrong))
         raise UnusableFileError(
-            f"{name}, line {rows.first_line + row}, column {LABEL}: {values[row]:g} is not 0 or 1"
+            f"{name}, line {rows.line(row)}, column {LABEL}: {values[row]:g} is not 0 or 1"
         )
     return values.astype(np.int8)
 
@@ -161,15 +172,24 @@ def _labels(rows: CsvRows, name: str) -> NDArray[np.int8] | None:
 def _refuse_null(rows: CsvRows, column: str, name: str) -> None:
     row = first_null(rows.batch.column(column))
     if row is not None:
-        raise UnusableFileError(f"{name}, line {rows.first_line + row}, column {column}: no value")
+        raise UnusableFileError(f"{name}, line {rows.line(row)}, column {column}: no value")
 
 
-def _refuse_infinite(values: NDArray[np.float64], first_line: int, name: str) -> None:
+def _refuse_implausible_times(times: NDArray[np.int64], rows: CsvRows, name: str) -> None:
+    wrong = (times < 0) | (times > MAX_TIME_SECONDS)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise UnusableFileError(
+            f"{name}, line {rows.line(row)}, column {TIME}: {time_fault(int(times[row]))}"
+        )
+
+
+def _refuse_infinite(values: NDArray[np.float64], rows: CsvRows, name: str) -> None:
     infinite = np.isinf(values)
     if infinite.any():
         row, column = (int(i[0]) for i in np.nonzero(infinite))
         raise UnusableFileError(
-            f"{name}, line {first_line + row}, column {NUMBER_COLUMNS[column]}: "
+            f"{name}, line {rows.line(row)}, column {NUMBER_COLUMNS[column]}: "
             f"{values[row, column]} is not finite"
         )
 
@@ -180,7 +200,7 @@ def _refuse_infinite_identity(rows: CsvRows, name: str) -> None:
             infinite = np.isinf(numbers(rows.batch.column(column)))
             if infinite.any():
                 raise UnusableFileError(
-                    f"{name}, line {rows.first_line + int(np.argmax(infinite))}, "
+                    f"{name}, line {rows.line(int(np.argmax(infinite)))}, "
                     f"column {column}: infinity is not a finite number"
                 )
 

@@ -21,12 +21,14 @@ from schemas.contracts import (
     AMOUNT,
     EVENT_TIME,
     ID,
+    MAX_TIME_SECONDS,
     NUMBER_COLUMNS,
     NUMBER_INDEX,
     TEXT_COLUMNS,
     TEXT_INDEX,
     TIME,
     column_name,
+    time_fault,
 )
 from schemas.json.kernel import NameTable, build_names, decode_json
 from schemas.rejections import Rejection, Stage
@@ -134,6 +136,8 @@ class RowReader:
             return _Fault(name, f"{name} does not fit a 64-bit integer")
         if type(cell) is not int:
             return _wrong(name, "an integer", cell)
+        if name == TIME and (reason := time_fault(cell)) is not None:
+            return _Fault(name, reason)
         columns = {ID: self._batch.ids, TIME: self._batch.times}
         columns.get(name, self._batch.event_times)[row] = cell
         return None
@@ -193,6 +197,7 @@ def read_plain(
     numbers = np.array([float(joined[a:b]) for a, b in odd[:, 2:].tolist()], np.float64)
     batch.numbers[odd[:, 0], odd[:, 1]] = numbers
     is_read &= ~np.isin(rows, odd[np.isinf(numbers), 0])
+    is_read &= (wholes[1, rows] >= 0) & (wholes[1, rows] <= MAX_TIME_SECONDS)
     for column, cells in zip((batch.ids, batch.times, batch.event_times), wholes, strict=True):
         column[rows[is_read]] = cells[rows[is_read]]
     left = rows[~is_read]

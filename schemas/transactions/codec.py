@@ -2,88 +2,71 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final, NamedTuple
 
-import fastavro
 import numpy as np
 from numpy.typing import NDArray
 
 from schemas.avro import kernel as avro_kernel
-from schemas.avro.plan import DecodePlan, build_plan
+from schemas.avro.plan import DecodePlan
 from schemas.avro.writer import encode_avro
 from schemas.batch import TransactionBatch, blank_batch, empty_batch, with_text
+from schemas.body_faults import BAD_TIME, INFINITE, MESSAGES, MISSING
 from schemas.contracts import (
     AMOUNT,
     NUMBER_INDEX,
     TEXT_COLUMNS,
-    AvroSchema,
+    TIME,
     load_schema,
     schema_fingerprint,
+    time_fault,
 )
 from schemas.framing import (
     MAX_RECORD_BYTES,
-    Format,
     FramingError,
     Headers,
     Spans,
-    UnknownSchema,
     alike_frames,
     prefix,
     read_frame,
 )
 from schemas.json.codec import Decoded, RowReader, encode_json, finish, parse_json, read_plain
+from schemas.lookalikes import describe_bytes, describe_confluent, describe_object
 from schemas.rejections import Rejection, Stage
-from schemas.resolver import SchemaResolver
-from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
+from schemas.resolver import SchemaKey, SchemaResolver
+from schemas.transactions.reference import Reference, decode_by_reference, first_fault
+from schemas.transactions.writers import Writers
+from schemas.writer_schema import UnreadableSchema, plain_types
 
-_MESSAGES: Final = {
-    avro_kernel.TRUNCATED: "the body ends inside {}",
-    avro_kernel.TRAILING: "bytes are left over after the last field",
-    avro_kernel.BAD_BRANCH: "{} has a union index its schema does not have",
-    avro_kernel.BAD_VARINT: "{} has an integer of more than 64 bits",
-    avro_kernel.BAD_LENGTH: "{} has a length beyond the body",
-    avro_kernel.BAD_BOOLEAN: "{} has a boolean that is neither 0 nor 1",
-    avro_kernel.INCOMPATIBLE: "{} has a type that cannot be read as ours",
-    avro_kernel.MISSING: "{} is missing",
-    avro_kernel.INFINITE: "{} is infinite",
-}
-_INVALID: Final = (avro_kernel.MISSING, avro_kernel.INFINITE)
+_INVALID: Final = (MISSING, INFINITE)
 _PADDING: Final = bytes(4096)  # so that the last records are read in runs too
-_MAX_WRITERS: Final = 1000  # a registry has far fewer; a resolver that copies schemas has no limit
 _AMOUNT_FIELD: Final = -2  # the kernel's code for "the amount, whichever field it is"
 
 
 class _Group(NamedTuple):
     """The records of a batch that share a writer's schema and a framing length."""
 
-    writer: int
+    key: SchemaKey
     body_start: int
 
 
-class _Reference(NamedTuple):
-    """Writer's and reader's schema for the reference decoder."""
+class _Rows(NamedTuple):
+    """A batch's records by how they are decoded."""
 
-    writer: AvroSchema
-    reader: AvroSchema
-
-
-class _Writer(NamedTuple):
-    """How records of one writer's schema are decoded: a plan, the reference decoder, or not."""
-
-    schema: AvroSchema  # kept alive, so that its id is not reused
-    way: DecodePlan | _Reference | UnreadableSchema
+    ways: dict[_Group, DecodePlan | Reference]
+    rows: dict[_Group, list[int]]
+    json: list[int]
 
 
 class TransactionDecoder:
-    """Decodes whole batches of records; keeps the plans of the writers seen so far."""
+    """Decodes whole batches of records; keeps the plans of the writers seen last."""
 
     def __init__(self, resolver: SchemaResolver) -> None:
-        self._resolver = resolver
-        self._writers: dict[int, _Writer] = {}
+        self._writers = Writers(resolver)
 
     def decode(self, values: Sequence[bytes | None], headers: Sequence[Headers]) -> Decoded:
         """Decode records to columns; an invalid record becomes a rejection.
@@ -91,8 +74,6 @@ class TransactionDecoder:
         Any error of the resolver other than ``UnknownSchema`` (such as a registry that does not
         answer) propagates: it says nothing about the records.
         """
-        if len(self._writers) > _MAX_WRITERS:
-            self._writers.clear()
         size = np.array([len(v) if v else 0 for v in values], np.int64)
         joinable = values
         if (size > MAX_RECORD_BYTES).any():  # they are rejected below, and never copied
@@ -101,8 +82,7 @@ class TransactionDecoder:
         spans = Spans(np.cumsum(size) - size, size)
         joined = b"".join([*(v or b"" for v in joinable), _PADDING])
         rejections: list[Rejection] = []
-        groups, json_rows = self._groups(values, headers, joined, spans, rejections)
-        ways = {group: self._writers[group.writer].way for group in groups}
+        ways, groups, json_rows = self._group(values, headers, joined, spans, rejections)
         is_all_planned = not json_rows and all(isinstance(w, DecodePlan) for w in ways.values())
         batch = blank_batch(len(values)) if is_all_planned else empty_batch(len(values))
         reader = RowReader(batch, strict=False, text_start=len(joined))
@@ -111,9 +91,8 @@ class TransactionDecoder:
             begin, end = spans.begin[where] + group.body_start, spans.begin[where] + size[where]
             if isinstance(way, DecodePlan):
                 rejections += _decode_by_plan(joined, where, begin, end, way, batch)
-            elif isinstance(way, _Reference):
-                bodies = zip(rows, begin.tolist(), end.tolist(), strict=True)
-                rejections += _decode_by_reference(joined, bodies, way, reader)
+            else:
+                rejections += decode_by_reference(joined, where, begin, end, way, reader)
         if json_rows:
             where = np.array(json_rows, np.int64)
             begin, end = spans.begin[where], spans.begin[where] + size[where]
@@ -123,85 +102,62 @@ class TransactionDecoder:
         text = joined + reader.text if reader.text else joined
         return finish(with_text(batch, text), rejections)
 
-    def _groups(
+    def _group(
         self,
         values: Sequence[bytes | None],
         headers: Sequence[Headers],
         joined: bytes,
         spans: Spans,
         rejections: list[Rejection],
-    ) -> tuple[dict[_Group, list[int]], list[int]]:
-        """Rows by group, and the JSON rows; a record without known framing becomes a rejection."""
+    ) -> _Rows:
+        """The records by writer; one without known framing or schema becomes a rejection."""
         groups: dict[_Group, list[int]] = {}
         json_rows: list[int] = []
         todo = np.ones(len(values), np.bool_)
         for alike in alike_frames(headers, joined, spans):
-            with suppress(_Refused):  # each record of the group is rejected below
-                group = self._frame(values[alike[0]], None)
-                if group is not None:
+            with suppress(FramingError):  # each record of the group is rejected below
+                if (group := _frame(values[alike[0]], None)) is not None:
                     groups.setdefault(group, []).extend(alike.tolist())
                     todo[alike] = False
         for i in np.flatnonzero(todo).tolist():
             try:
-                group = self._frame(values[i], headers[i])
-            except _Refused as refused:
+                group = _frame(values[i], headers[i])
+            except FramingError as error:
                 is_tombstone = values[i] is None
                 rejections.append(
-                    Rejection(i, refused.stage, str(refused), is_tombstone=is_tombstone)
+                    Rejection(i, Stage.FRAMING, str(error), is_tombstone=is_tombstone)
                 )
             else:
                 (json_rows if group is None else groups.setdefault(group, [])).append(i)
-        return groups, json_rows
-
-    def _frame(self, value: bytes | None, headers: Headers) -> _Group | None:
-        """The group of a record; None for JSON."""
-        if value is None:
-            raise _Refused(Stage.FRAMING, "the value is null (a tombstone)")
-        if len(value) > MAX_RECORD_BYTES:
-            raise _Refused(
-                Stage.FRAMING,
-                f"the value has {len(value)} bytes, more than the {MAX_RECORD_BYTES} allowed",
-            )
-        try:
-            found = read_frame(value, headers, self._resolver)
-        except FramingError as error:
-            raise _Refused(Stage.FRAMING, str(error)) from None
-        except UnknownSchema as error:
-            raise _Refused(Stage.SCHEMA, str(error)) from None
-        if found.format is Format.JSON:
-            return None
-        return _Group(self._writer_key(found.schema), found.body_start)
-
-    def _writer_key(self, schema: AvroSchema) -> int:
-        # Resolvers return the same object for the same schema, and it is kept alive here, so its
-        # id identifies it. A refusal is kept too: planning again for each record is slow.
-        key = id(schema)
-        if key not in self._writers:
-            self._writers[key] = _Writer(schema, _way(schema))
-        if isinstance(way := self._writers[key].way, UnreadableSchema):
-            raise _Refused(Stage.SCHEMA, str(way))
-        return key
+        found, unknown = self._writers.find(dict.fromkeys(group.key for group in groups))
+        ways: dict[_Group, DecodePlan | Reference] = {}
+        for group, rows in groups.items():
+            way = found.get(group.key)
+            if way is None or isinstance(way, UnreadableSchema):
+                reason = unknown[group.key] if way is None else str(way)
+                rejections += [
+                    Rejection(row, Stage.SCHEMA, reason + describe_confluent(values[row] or b""))
+                    for row in rows
+                ]
+            else:
+                ways[group] = way
+        return _Rows(ways, {group: groups[group] for group in ways}, json_rows)
 
 
-def _way(schema: AvroSchema) -> DecodePlan | _Reference | UnreadableSchema:
-    try:
-        plan = build_plan(schema)
-        return plan if plan is not None else _reference(parse_writer(schema))
-    except UnreadableSchema as error:
-        return error.with_traceback(None)
+def _frame(value: bytes | None, headers: Headers) -> _Group | None:
+    """The group of a record; None for JSON.
 
-
-def _reference(writer: AvroSchema) -> _Reference:
-    # With the writer's name: the reference decoder compares names, and the name cannot change the
-    # meaning of the fields.
-    ours = {**plain_types(load_schema("transaction")), "name": writer["name"], "namespace": ""}
-    return _Reference(writer, fastavro.parse_schema(ours))
-
-
-class _Refused(Exception):
-    def __init__(self, stage: Stage, reason: str) -> None:
-        super().__init__(reason)
-        self.stage = stage
+    Raises:
+        FramingError: the value has no known framing, or is too long.
+    """
+    if value is None:
+        raise FramingError("the value is null (a tombstone)")
+    if len(value) > MAX_RECORD_BYTES:
+        raise FramingError(
+            f"the value has {len(value)} bytes, more than the {MAX_RECORD_BYTES} allowed"
+        )
+    frame = read_frame(value, headers)
+    return None if frame.key is None else _Group(frame.key, frame.body_start)
 
 
 def _decode_by_plan(
@@ -246,6 +202,10 @@ def _decode_by_plan(
         not_ascii,
     )
     for row in np.flatnonzero(error):
+        if error[row] == BAD_TIME:
+            reason = time_fault(int(batch.times[row])) or ""
+            yield Rejection(int(row), Stage.VALIDATE, reason, TIME)
+            continue
         yield _explain(int(row), int(error[row]), int(where[row]), plan.names)
     for row in np.flatnonzero(not_ascii & (error == 0)):
         if (bad := _not_utf8(joined, batch, int(row))) is not None:
@@ -255,7 +215,7 @@ def _decode_by_plan(
 def _explain(row: int, code: int, where: int, names: Sequence[str]) -> Rejection:
     name = AMOUNT if where == _AMOUNT_FIELD else names[where] if where >= 0 else None
     stage = Stage.VALIDATE if code in _INVALID else Stage.DECODE
-    return Rejection(row, stage, _MESSAGES[code].format(name), name)
+    return Rejection(row, stage, MESSAGES[code].format(name), name)
 
 
 def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
@@ -269,24 +229,6 @@ def _not_utf8(joined: bytes, batch: TransactionBatch, row: int) -> str | None:
     return None
 
 
-def _decode_by_reference(
-    joined: bytes, bodies: Iterable[tuple[int, int, int]], by: _Reference, reader: RowReader
-) -> Iterable[Rejection]:
-    """Decode record by record (row, begin, end) with fastavro, for nested writers' schemas."""
-    for row, begin, end in bodies:
-        body = io.BytesIO(joined[begin:end])
-        try:
-            record = fastavro.schemaless_reader(body, by.writer, by.reader)
-        except Exception as error:  # fastavro raises any exception type for untrusted bytes
-            why = str(error).partition(" from <_io.")[0] or type(error).__name__  # no addresses
-            yield Rejection(row, Stage.DECODE, f"cannot be read with its schema: {why}"[:300])
-            continue
-        if body.read(1):
-            yield Rejection(row, Stage.DECODE, _MESSAGES[avro_kernel.TRAILING])
-            continue
-        yield from _first_fault(row, reader.read(row, record))
-
-
 def _decode_json(
     values: Sequence[bytes | None], rows: list[int], reader: RowReader
 ) -> Iterable[Rejection]:
@@ -294,15 +236,12 @@ def _decode_json(
         try:
             parsed = parse_json(values[row] or b"")
         except ValueError as error:
-            yield Rejection(row, Stage.DECODE, f"not JSON: {error}"[:300])
+            hint = describe_bytes(values[row] or b"")
+            yield Rejection(row, Stage.DECODE, f"not JSON: {error}"[:300] + hint)
             continue
-        yield from _first_fault(row, reader.read(row, parsed))
-
-
-def _first_fault(row: int, faults: Sequence[tuple[str | None, str, Stage]]) -> Iterable[Rejection]:
-    if faults:
-        name, reason, stage = faults[0]
-        yield Rejection(row, stage, reason, name)
+        for found in first_fault(row, reader.read(row, parsed)):
+            hint = describe_object(parsed)
+            yield replace(found, reason=found.reason + hint) if hint else found
 
 
 def encode_transactions(batch: TransactionBatch, schema_id: int | None = None) -> list[bytes]:

@@ -173,7 +173,9 @@ def run_produce(args: argparse.Namespace) -> int:
     settings = load_settings(GroupSettings, {"input_topic": args.topic})
     topic = settings.input_topic
     for path in (args.file, args.identity):
-        if path is not None and not path.is_file():
+        if path is not None and path.is_dir():
+            raise UsageError(f"{path} is a directory; name a CSV file in it")
+        if path is not None and not path.exists():
             raise UsageError(f"no such file: {path}")
     batches = first_rows(_read(args.file, args.identity, loop=args.loop), args.limit)
     require_topics(settings, [topic])
@@ -210,7 +212,7 @@ def _read(file: Path, identity: Path | None, *, loop: bool) -> Iterator[Transact
         ) from error
 
     for _ in itertools.count() if loop else range(1):
-        for chunk in read_transactions(file, identity):
+        for chunk in read_transactions(file, identity, has_labels=False):
             yield chunk.batch
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from schemas.framing import Header, Headers
 from schemas.rejections import ERROR_HEADERS, Rejection, Stage
-from stream_scorer.runtime.text import as_text
+from stream_scorer.runtime.text import as_bytes, as_text
 
 
 def error_headers(headers: Headers) -> dict[str, str]:
@@ -47,5 +47,5 @@ def dead_letter_headers(
             start + "exception.class.name",
             (error_class or _ERROR_CLASSES[rejection.stage]).encode(),
         ),
-        (start + "exception.message", rejection.reason[:_REASON_CHARS].encode()),
+        (start + "exception.message", as_bytes(rejection.reason[:_REASON_CHARS])),
     ]

@@ -12,10 +12,10 @@ from typing import Any, Final
 import fastavro
 
 from schemas.contracts import AvroSchema
-from schemas.framing import Format, FramingError, Header, read_frame
+from schemas.framing import FramingError, Header, read_frame
 from schemas.json.codec import parse_json
 from schemas.rejections import Rejection
-from schemas.resolver import SchemaResolver, UnknownSchema
+from schemas.resolver import SchemaResolver, UnknownSchema, resolve
 from schemas.transactions.codec import TransactionDecoder
 from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
 from stream_scorer.errors import RetryableError
@@ -71,16 +71,17 @@ def inspect_value(
     """Inspect the value of one input."""
     try:
         fault = _fault(TransactionDecoder(resolver).decode([value], [headers]).rejections)
-        frame = read_frame(value or b"", headers, resolver)
+        frame = read_frame(value or b"", headers)
+        schema = None if frame.key is None else resolve(resolver, frame.key)
     except RetryableError as error:
         return Inspection(None, {}, RecordFault(None, str(error)))
     except FramingError:
         return Inspection(None, {}, fault and replace(fault, byte=0 if value else None))
     except UnknownSchema:
         return Inspection(None, {}, fault)
-    if frame.format is Format.JSON or frame.schema is None:
+    if schema is None:
         return _with_place("json", _walk_json(value or b""), fault)
-    return _with_place("avro", _walk_avro(value or b"", frame.body_start, frame.schema), fault)
+    return _with_place("avro", _walk_avro(value or b"", frame.body_start, schema), fault)
 
 
 def _fault(rejections: Sequence[Rejection]) -> RecordFault | None:

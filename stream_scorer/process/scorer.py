@@ -141,6 +141,8 @@ class ScorerProcess:
             calls.stop()
             broker.close()
             ledger.close()
+            if started.registry is not None:
+                started.registry.close()
 
     def _pause(self, seconds: float) -> None:
         """Wait ``seconds``, or less if the process is stopping."""

@@ -15,7 +15,7 @@ from typing import Final, TypeVar
 
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
-from schemas.resolver import LocalSchemas, SchemaResolver
+from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.errors import RetryableError
 from stream_scorer.model.bundle import Bundle
@@ -38,10 +38,11 @@ _WAIT_STEP_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A member of the group, and the pipeline for its batches."""
+    """A member of the group, the pipeline for its batches, and the registry that this asks."""
 
     broker: KafkaBroker
     pipeline: Pipeline
+    registry: RegistryResolver | None
 
 
 class Startup:
@@ -84,10 +85,10 @@ class Startup:
         # no partition waits for us meanwhile.
         if self._wait_for("compiled kernels", partial(_require_end, warming)) is None:
             return None
-        pipeline, max_batch_bytes = path
+        pipeline, max_batch_bytes, registry = path
         join = partial(_join_group, self._settings, max_batch_bytes)
         broker = self._wait_for("the broker", join)
-        return None if broker is None else Started(broker, pipeline)
+        return None if broker is None else Started(broker, pipeline, registry)
 
     def _wait_for(self, what: str, build: Callable[[], _T]) -> _T | None:
         """Call ``build`` until it succeeds; None if the process is stopping."""
@@ -112,21 +113,21 @@ class Startup:
         return bundle
 
 
-def _build_pipeline(settings: ScorerSettings) -> tuple[Pipeline, int]:
-    """The pipeline, and the largest produce batch that the topics accept, in bytes."""
+def _build_pipeline(
+    settings: ScorerSettings,
+) -> tuple[Pipeline, int, RegistryResolver | None]:
+    """The pipeline, the largest produce batch that the topics accept in bytes, and the registry."""
     max_bytes = check_topics(settings)
-    resolver: SchemaResolver = LocalSchemas()
-    schema_id = None
+    registry, schema_id = None, None
     if settings.schema_registry_url:
         registry = RegistryResolver(settings)
-        resolver = registry
         schema_id = registry.register(f"{settings.output_topic}-value", load_schema("fraud_score"))
     head = prefix(schema_fingerprint(load_schema("fraud_score")), schema_id)
     pipeline = Pipeline(
-        TransactionDecoder(resolver),
+        TransactionDecoder(registry or LocalSchemas()),
         Destinations(settings.output_topic, settings.dlq_topic, head, max_bytes),
     )
-    return pipeline, min([MAX_BATCH_BYTES, *max_bytes.values()])
+    return pipeline, min([MAX_BATCH_BYTES, *max_bytes.values()]), registry
 
 
 def _require_end(thread: threading.Thread) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, build_batch
-from schemas.contracts import load_schema, schema_fingerprint
+from schemas.contracts import AvroSchema, load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
 from schemas.scores.writer import encode_scores
@@ -32,6 +32,16 @@ from stream_scorer.model.scoring import REASONS
 TOPIC: Final = "transactions"
 
 
+class _NestedWriter(LocalSchemas):
+    """A registry with one schema, ours and a nested field without bytes."""
+
+    def by_id(self, _: int) -> AvroSchema:
+        """A schema for the reference decoder, whatever the id is."""
+        nothing = {"type": "record", "name": "Nothing", "fields": []}
+        ours = load_schema("transaction")
+        return {**ours, "fields": [*ours["fields"], {"name": "nested", "type": nothing}]}
+
+
 def warm() -> float:
     """Run each kernel of the scorer process once on one row; the seconds this took."""
     started = time.monotonic()
@@ -39,6 +49,9 @@ def warm() -> float:
     batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
     values = [*encode_transactions(batch), *encode_transactions_json(batch)]
     decoded = TransactionDecoder(LocalSchemas()).decode(values, [None, None])
+    nested = TransactionDecoder(_NestedWriter()).decode(encode_transactions(batch, 1), [None])
+    if nested.rejections:
+        raise AssertionError(nested.rejections)
     matrix = FeatureSet.fit(batch, min_count=1).transform(decoded.batch)
     predictor = ForestPredictor(_stump(matrix.shape[1]))
     raw = predictor.raw(matrix)

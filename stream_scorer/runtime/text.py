@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from schemas.text import encodable
+
 
 def as_text(value: bytes | str | None) -> str:
     """A header's value as text; bytes that are not UTF-8 are escaped."""
     if value is None or isinstance(value, str):
         return value or ""
     return value.decode("utf-8", "backslashreplace")
+
+
+def as_bytes(text: str) -> bytes:
+    """A text as a header's value; lone surrogates, which UTF-8 cannot hold, are escaped."""
+    return encodable(text).encode()
 
 
 def printable(text: str) -> str:

@@ -23,6 +23,11 @@ from trainer.data.source import CsvSource
 _ROWS: Final = 30
 _MAX_MESSAGE_CHARS: Final = 2000
 _CELLS: Final = (
+    "NA",
+    " <NA> ",
+    "2987000.0",
+    "1796000000000",
+    '"a\nb"',
     "",
     "NaN",
     "nan",

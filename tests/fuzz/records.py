@@ -93,6 +93,13 @@ class RecordMaker:
             b'{"',
             b'{"TransactionID":1,',
             b" \t\n{",
+            b'{"schema": {}, "payload": {"before": null, "after": ',
+            b'{"data": {"TransactionID": 1',
+            b"Obj\x01",
+            b"\x1f\x8b\x08",
+            b"\xef\xbb\xbf{",
+            b"\x00{\x00",
+            b"\x08\x96\x01\x12",
         )
 
     def batch(self, size: int) -> Mixed:
@@ -126,7 +133,7 @@ class RecordMaker:
         if drawn < 0.4:
             return body
         if drawn < 0.7:
-            known = rng.choice((1, 2, 3, 4, 5, 6, 20, 21, 22, 23, rng.getrandbits(32)))
+            known = rng.choice((*range(1, 8), *range(20, 33), rng.getrandbits(32)))
             return confluent(known, body)
         return rng.choice(self._starts) + body
 

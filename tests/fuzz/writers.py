@@ -12,6 +12,9 @@ from schemas.writer_schema import plain_types
 _FEW: Final = ("TransactionID", "TransactionDT", "TransactionAmt", "card1", "card4", "V45", "C1")
 
 
+_MICROS: Final = {"type": "long", "logicalType": "timestamp-micros"}
+
+
 def _fields() -> list[dict[str, Any]]:
     fields: list[dict[str, Any]] = plain_types(load_schema("transaction"))["fields"]
     return fields
@@ -52,6 +55,14 @@ def evolved_writers() -> dict[int, AvroSchema]:
         _plain("items", {"type": "array", "items": items}),
         _plain("tags", {"type": "map", "values": ["null", "string"]}),
     ]
+    symbols = {"type": "enum", "name": "Product", "symbols": ["W", "C", "H", "R", "S"]}
+    money = {"type": "bytes", "logicalType": "decimal", "precision": 18, "scale": 2}
+    converted = [
+        *(field for field in _few() if field["name"] != "TransactionAmt"),
+        _plain("ProductCD", ["null", symbols]),
+        _plain("TransactionAmt", money),
+        _plain("event_time", {"type": "long", "logicalType": "timestamp-millis"}),
+    ]
     return {
         1: load_schema("transaction"),
         2: _record(list(reversed(_fields()))),
@@ -59,6 +70,7 @@ def evolved_writers() -> dict[int, AvroSchema]:
         4: _record(narrow),
         5: _record(extras),
         6: _record(nested),
+        7: _record(converted),
     }
 
 
@@ -74,6 +86,11 @@ def unusable_writers() -> dict[int, AvroSchema]:
         24: _record([*_few(), _plain("twice", _doubling(40))]),
         25: _record([*_few(), _plain("many", {"type": "array", "items": _doubling(12)})]),
         26: _record([_plain("gap", _fixed(2**63 - 1)), *_few()]),
+        28: _record([*_few()[1:], _plain("TransactionDT", _MICROS)]),
+        29: _record([*_few(), _plain("ProductCD", {"type": "array", "items": "string"})]),
+        30: _record([*_few(), _plain("\ud800", "\ud800")], "\ud800"),
+        31: _record([*_few(), _plain("D1", {"type": "int", "logicalType": "date"})]),
+        32: _record([_plain("before", ["null", "long"]), _plain("after", "long")]),
         27: _record([_plain("back", _fixed(-(2**40))), *_few()]),
     }
 
@@ -101,6 +118,14 @@ def fill(schema_id: int, row: Mapping[str, Any]) -> dict[str, Any]:
             "card1": int(row["card1"]),
             "card4": row.get("card4") or "visa",
             "V45": row.get("V45"),
+        }
+    if schema_id == 7:
+        cents = round(row["TransactionAmt"] * 100)
+        row = {
+            **row,
+            "ProductCD": row.get("ProductCD"),
+            "TransactionAmt": cents.to_bytes(8, "big", signed=True),
+            "event_time": 1_512_173_640_456,
         }
     return {
         **row,

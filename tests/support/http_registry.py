@@ -16,7 +16,11 @@ from urllib.parse import unquote, urlsplit
 
 
 class HttpRegistry:
-    """Schemas by id and GUID; if ``fail_with`` is set, every request gets that status."""
+    """Schemas by id and GUID.
+
+    If ``fail_with`` is set, every request gets that status. ``answers`` gives the status and the
+    body, byte for byte, of single paths.
+    """
 
     def __init__(self) -> None:
         self.schemas: list[dict[str, Any]] = []
@@ -26,13 +30,23 @@ class HttpRegistry:
         self.requests: list[str] = []
         self.authorizations: list[str | None] = []
         self.fail_with: int | None = None
+        self.answers: dict[str, tuple[int, bytes]] = {}
         self.url = ""
 
-    def add(self, schema: Any, schema_type: str = "AVRO") -> tuple[int, bytes]:
-        """Add a schema without a subject; returns its id and GUID."""
+    def add(
+        self, schema: Any, schema_type: str = "AVRO", references: tuple[tuple[str, str], ...] = ()
+    ) -> tuple[int, bytes]:
+        """Add a schema without a subject; returns its id and GUID.
+
+        ``references`` are (full name, subject), in version 1.
+        """
         guid = uuid.uuid4()
         text = schema if isinstance(schema, str) else json.dumps(schema)
         self.schemas.append({"schema": text, "schemaType": schema_type, "guid": str(guid)})
+        if references:
+            self.schemas[-1]["references"] = [
+                {"name": name, "subject": subject, "version": 1} for name, subject in references
+            ]
         return len(self.schemas), guid.bytes
 
     def answer(self, method: str, path: str, body: Any) -> tuple[int, Any]:
@@ -47,6 +61,10 @@ class HttpRegistry:
         if parts[:2] == ["schemas", "guids"]:
             found = [i for i, s in enumerate(self.schemas, 1) if s["guid"] == parts[2]]
             return self._schema(found[0] if found else 0)
+        if parts[0] == "subjects" and parts[2:] == ["versions", "1"]:
+            known_id = self.subjects.get(parts[1], [0])[0]
+            status, known = self._schema(known_id)
+            return status, {**known, "subject": parts[1], "version": 1, "id": known_id}
         if parts[0] == "subjects" and method == "POST":
             return self._register(parts[1], body)
         if parts[0] == "config":
@@ -103,6 +121,7 @@ def running_registry(
             if wanted and self.headers.get("Authorization") != wanted:
                 status, answer = 401, {"error_code": 401, "message": "Unauthorized"}
             data = json.dumps(answer).encode()
+            status, data = registry.answers.get(urlsplit(self.path).path, (status, data))
             self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(data)))

@@ -14,7 +14,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from schemas.batch import TransactionBatch, build_batch
-from schemas.contracts import AMOUNT, NUMBER_COLUMNS, TEXT_COLUMNS, AvroSchema, load_schema
+from schemas.contracts import (
+    AMOUNT,
+    MAX_TIME_SECONDS,
+    NUMBER_COLUMNS,
+    TEXT_COLUMNS,
+    AvroSchema,
+    load_schema,
+)
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.writer_schema import plain_types
 
@@ -115,7 +122,7 @@ def transactions(draw: st.DrawFn, max_columns: int = 6) -> dict[str, Any]:
     )
     return {
         "TransactionID": draw(INT64),
-        "TransactionDT": draw(INT64),
+        "TransactionDT": draw(st.integers(0, MAX_TIME_SECONDS)),
         "TransactionAmt": draw(FINITE),
         "event_time": draw(st.none() | st.integers(-(2**63) + 1, 2**63 - 1)),
         **draw(numbers),

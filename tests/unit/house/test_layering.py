@@ -96,7 +96,7 @@ not even by way of another room)."""
 
 OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     # The Schema Registry's client is HTTP alone, and the settings it needs are the registry's.
-    "confluent_kafka": re.compile(r"stream_scorer\.(kafka\..*|runtime\.registry)"),
+    "confluent_kafka": re.compile(r"stream_scorer\.(kafka\..*|runtime\.schema_requests)"),
     "boto3": {"stream_scorer.runtime.s3"},
     "botocore": {"stream_scorer.runtime.s3", "stream_scorer.model.store.s3_store"},
     "lightgbm": {

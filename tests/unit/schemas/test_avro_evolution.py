@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from schemas.avro.plan import build_plan
 from schemas.batch import build_batch
-from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS, load_schema
+from schemas.contracts import MAX_TIME_SECONDS, NUMBER_COLUMNS, TEXT_COLUMNS, load_schema
 from schemas.records import UndecodableRecord, decode_record, encode_record
 from schemas.rejections import Stage
 from schemas.scores.writer import varint
@@ -51,6 +51,7 @@ PRIMITIVES: Final[dict[str, Encoded]] = {
 }
 READABLE: Final = {
     "TransactionID": ["int", "long"],
+    "TransactionDT": ["seconds"],
     "TransactionAmt": ["int", "long", "double"],
     "event_time": ["null", "int", "long"],
     "number": ["null", "int", "long", "float", "double"],
@@ -67,9 +68,11 @@ class Field(NamedTuple):
 @st.composite
 def fields(draw: st.DrawFn, kind: str) -> Field:
     """A type that ``kind`` can be read from, alone or among others in a union, and a value."""
-    readable = READABLE[kind]
-    chosen = draw(st.sampled_from(readable))
-    value = draw(PRIMITIVES[chosen])
+    chosen = draw(st.sampled_from(READABLE[kind]))
+    if chosen == "seconds":
+        chosen, value = "long", draw(st.integers(0, MAX_TIME_SECONDS).map(varint))
+    else:
+        value = draw(PRIMITIVES[chosen])
     if draw(st.booleans()):
         return Field(
             draw(st.sampled_from([chosen, {"type": chosen, "avro.java.string": "x"}])), value
@@ -110,7 +113,7 @@ def writers(draw: st.DrawFn, *, nested: bool) -> tuple[dict[str, Any], bytes]:
     kinds = dict.fromkeys(draw(st.sets(st.sampled_from(NUMBER_COLUMNS), max_size=5)), "number")
     kinds |= dict.fromkeys(draw(st.sets(st.sampled_from(TEXT_COLUMNS), max_size=4)), "text")
     kinds |= {"event_time": "event_time"} if draw(st.booleans()) else {}
-    kinds |= dict.fromkeys(REQUIRED[:2], "TransactionID") | {"TransactionAmt": "TransactionAmt"}
+    kinds |= {name: name for name in REQUIRED}
     found = {name: draw(fields(kind)) for name, kind in kinds.items()}
     for i in range(draw(st.integers(0, 3))):
         found[f"extra_{i}"] = draw(extras(i, nested=False))
@@ -306,7 +309,7 @@ CHAIN: Final = [
             writer(a={"type": "array", "items": "string"}, card4="long"),
             "card4 cannot be read from long",
         ),
-        (writer(card4={"type": "enum", "name": "E", "symbols": ["A"]}), "cannot be read from enum"),
+        (writer(card1={"type": "enum", "name": "E", "symbols": ["A"]}), "cannot be read from enum"),
         (writer(x="Nowhere"), "the writer's schema is not valid"),
         (writer({"name": "x"}), "the writer's schema is not valid"),
         ({"type": "record", "fields": []}, "the writer's schema is not valid"),
@@ -402,7 +405,7 @@ def test_plan_of_a_writer_is_built_once_even_if_it_is_refused(
         planned.append(schema)
         return build_plan(schema)
 
-    monkeypatch.setattr("schemas.transactions.codec.build_plan", count)
+    monkeypatch.setattr("schemas.transactions.writers.build_plan", count)
     bad, nested = writer(card4="long"), writer(a={"type": "array", "items": "int"})
     decoder = TransactionDecoder(FixedResolver({1: bad, 2: nested}))
     body = write_body(nested, make_transaction(a=[1, 2]))

@@ -21,10 +21,10 @@ HEADER = "TransactionID,isFraud,TransactionDT,TransactionAmt,ProductCD,card1,C1\
 ROWS = "1,0,86400,68.5,W,13926,1\n2,1,86401,29.125,C,,2\n"
 
 
-def read(text: str | bytes, identity: str | None = None, **options: int) -> list[CsvChunk]:
+def read(text: str | bytes, identity: str | None = None, chunk_rows: int = 8192) -> list[CsvChunk]:
     content = text.encode() if isinstance(text, str) else text
     other = None if identity is None else io.BytesIO(identity.encode())
-    return list(read_transactions(io.BytesIO(content), other, **options))
+    return list(read_transactions(io.BytesIO(content), other, chunk_rows))
 
 
 def whole(chunks: list[CsvChunk]) -> TransactionBatch:

@@ -15,7 +15,7 @@ from schemas.framing import (
     read_frame,
 )
 from schemas.rejections import Stage
-from schemas.resolver import LocalSchemas, UnknownSchema
+from schemas.resolver import LocalSchemas, resolve
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from tests.support.factories import make_batch
 from tests.support.wire import FixedResolver, same
@@ -46,9 +46,11 @@ HEADER: Header = (NAME, b"\x01" + GUID)
     ],
 )
 def test_framing_is_recognised(value: bytes, headers: Headers, kind: Format, start: int) -> None:
-    frame = read_frame(value, headers, RESOLVER)
+    frame = read_frame(value, headers)
     assert (frame.format, frame.body_start) == (kind, start)
-    assert frame.schema == (SCHEMA if kind is Format.AVRO else None)
+    assert (frame.key is None) == (kind is Format.JSON)
+    if frame.key is not None and frame.key != 0x63:
+        assert resolve(RESOLVER, frame.key) == SCHEMA
 
 
 @pytest.mark.parametrize(
@@ -68,7 +70,7 @@ def test_framing_is_recognised(value: bytes, headers: Headers, kind: Format, sta
 )
 def test_unknown_framing_is_refused(value: bytes, reason: str) -> None:
     with pytest.raises(FramingError, match=reason):
-        read_frame(value, None, RESOLVER)
+        read_frame(value, None)
 
 
 @pytest.mark.parametrize(
@@ -86,30 +88,29 @@ def test_unknown_framing_is_refused(value: bytes, reason: str) -> None:
 )
 def test_malformed_schema_header_is_refused_whatever_the_value(data: bytes | str | None) -> None:
     with pytest.raises(FramingError, match="is not 0x01 and a 16-byte GUID"):
-        read_frame(b"{}", [(NAME, data)], RESOLVER)
+        read_frame(b"{}", [(NAME, data)])
 
 
 def test_first_of_repeated_schema_headers_counts() -> None:
     other: Header = (NAME, b"\x01" + bytes(16))
-    assert read_frame(b"x", [HEADER, other], RESOLVER).schema is SCHEMA
-    with pytest.raises(UnknownSchema):
-        read_frame(b"x", [other, HEADER], RESOLVER)
+    assert read_frame(b"x", [HEADER, other]).key == GUID
+    assert read_frame(b"x", [other, HEADER]).key == bytes(16)
 
 
 def test_unknown_schemas_are_named() -> None:
-    with pytest.raises(UnknownSchema, match="schema id 4294967295"):
-        read_frame(b"\x00\xff\xff\xff\xff", None, LocalSchemas())
-    with pytest.raises(UnknownSchema, match="0000000000000000"):
-        read_frame(b"\xc3\x01" + bytes(8), None, LocalSchemas())
-    with pytest.raises(UnknownSchema, match=GUID.hex()):
-        read_frame(b"", [HEADER], LocalSchemas())
+    values = [b"\x00\xff\xff\xff\xff", b"\xc3\x01" + bytes(8), b""]
+    headers: list[Headers] = [None, None, [HEADER]]
+    found = TransactionDecoder(LocalSchemas()).decode(values, headers).rejections
+    assert [r.stage for r in found] == [Stage.SCHEMA] * 3
+    named = ("schema id 4294967295", "0000000000000000", GUID.hex())
+    assert all(name in r.reason for name, r in zip(named, found, strict=True))
 
 
 def test_prefix_is_what_read_frame_reads() -> None:
     assert prefix(MARK, None) == b"\xc3\x01" + MARK
     assert prefix(MARK, 7) == b"\x00\x00\x00\x00\x07"
-    assert read_frame(prefix(MARK, 7), None, RESOLVER).body_start == 5
-    assert read_frame(prefix(MARK, None), None, RESOLVER).body_start == 10
+    assert read_frame(prefix(MARK, 7), None).body_start == 5
+    assert read_frame(prefix(MARK, None), None).body_start == 10
 
 
 def test_all_framings_of_a_batch_decode_to_the_same_rows() -> None:
