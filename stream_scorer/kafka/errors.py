@@ -25,6 +25,15 @@ _NON_RETRIABLE: Final = (
     KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
 )
 
+_FENCED: Final = (
+    KafkaError._FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+)
+
+_DISCONNECTED: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+
 _DURATION: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # differs in each attempt
 
 _LOG_INTERVAL_SECONDS: Final = 60.0  # a client that cannot connect retries several times a second
@@ -41,11 +50,14 @@ class ErrorCallback:
 
     def __init__(self) -> None:
         self.last: KafkaError | None = None
+        self.has_disconnected = False
+        """Whether a connection was lost or could not be made; reset it to learn of the next one."""
         self._logged_at: dict[str, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         """Called by the client, from its ``poll``."""
         text = _DURATION.sub("", error.str())
+        self.has_disconnected |= error.code() in _DISCONNECTED
         if error.code() != KafkaError._ALL_BROKERS_DOWN and (
             is_non_retriable(error) or self.last is None or not is_non_retriable(self.last)
         ):
@@ -93,6 +105,16 @@ def driver_error(error: KafkaException | SystemError) -> KafkaException:
         raise error
     text = f"the client is unusable, most likely fenced by another with its id ({error})"
     return KafkaException(KafkaError(KafkaError._FATAL, text, fatal=True))
+
+
+def is_fenced(error: BaseException | None) -> bool:
+    """Whether the broker refused a producer because another, or a timeout, took its epoch away."""
+    while error is not None:
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if isinstance(cause, KafkaError) and cause.code() in _FENCED:
+            return True
+        error = error.__cause__
+    return False
 
 
 def is_non_retriable(error: KafkaError) -> bool:
