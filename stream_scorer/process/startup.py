@@ -25,7 +25,7 @@ from stream_scorer.observability.probes import Health
 from stream_scorer.process.earlier_outcomes import EarlierOutcomes
 from stream_scorer.process.topic_check import CheckedTopics, check_topics
 from stream_scorer.process.warm import warm
-from stream_scorer.runtime.registry import RegistryResolver
+from stream_scorer.runtime.registry import RegistryResolver, open_resolver
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_broker import KafkaBroker
@@ -155,7 +155,7 @@ def _build_pipeline(settings: ScorerSettings) -> _Path:
         settings.kafka_group_id,
         settings.input_topic,
         topics.summaries[settings.input_topic].topic_id,
-        EarlierOutcomes(settings, resolver),
+        EarlierOutcomes(settings, open_resolver(settings, "fraud_score")),
     )
     return _Path(pipeline, topics, offsets)
 

@@ -85,6 +85,23 @@ class GroupOffsets:
         finally:
             consumer.close()
 
+    def lag(self, partitions: Iterable[int]) -> dict[int, int | None]:
+        """By partition, the offsets from the committed one to the end; None: nothing committed.
+
+        Raises:
+            RetryableError, FatalError: a request failed.
+        """
+        consumer = open_consumer(self._settings, self._group)
+        try:
+            committed = self._committed(consumer, partitions)
+        finally:
+            consumer.close()
+        spans = log_spans(open_admin(self._settings), self._topic, committed, _QUERY_SECONDS)
+        return {
+            p: None if place.offset is None else max(0, spans[p].high - place.offset)
+            for p, place in committed.items()
+        }
+
     def require_usable(self, partitions: Iterable[int]) -> None:
         """Check the committed offsets of all partitions.
 

@@ -84,7 +84,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.sent: list[int] = []
-        self.marks: set[str] = set()
+        self.marks: set[str | None] = set()
 
     def poll(self, _: float) -> int:
         return 0
