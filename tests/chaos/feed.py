@@ -12,12 +12,15 @@ from schemas.batch import build_batch
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.cli.pacing import Pacer
 from stream_scorer.kafka.clients import open_producer
-from stream_scorer.kafka.driver import KafkaError, Message
+from stream_scorer.kafka.driver import KafkaError, KafkaException, Message
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.support.factories import make_transactions
 
 BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and batch boundary
 CARDS: Final = 7
+METADATA: Final = {"topic.metadata.refresh.interval.ms": 1_000, "metadata.max.age.ms": 3_000}
+"""So that the campaign's own clients soon know of an added partition."""
+
 BAD_BYTES: Final = 30_000  # more than the dead letter topic accepts while its limit is lowered
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
@@ -57,7 +60,7 @@ class Feed:
         self._rate = rate
         self._gate = gate
         self._values = make_values()
-        self._producer = open_producer(settings)
+        self._producer = open_producer(settings, **METADATA)
         self._hurry = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed")
@@ -69,6 +72,10 @@ class Feed:
     def start(self) -> None:
         """Start feeding."""
         self._thread.start()
+
+    def add_partition(self) -> None:
+        """Send to one more partition from now on."""
+        self._partitions += 1
 
     @property
     def is_done(self) -> bool:
@@ -135,6 +142,10 @@ class Feed:
                 return
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                    raise
+                self._producer.poll(0.1)  # it was added a moment ago
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is None:

@@ -183,9 +183,7 @@ def test_scorer_waits_after_the_input_is_extended_until_outcome_topics_are_too(
         produce(kafka.settings, names.input_topic, values, PARTITIONS + 1)
         second = scorers.start()  # one that starts meanwhile waits for the same
         for scorer in (first, second):
-            wait_until(
-                partial(is_short, scorer), 90, what="the scorer to report what it waits for"
-            )
+            wait_until(partial(is_short, scorer), 90, what="the scorer to report what it waits for")
             assert not scorer.readiness()["ready"]
 
         output = command(kafka, names, group_id, "topics", "create")
