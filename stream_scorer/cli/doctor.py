@@ -54,6 +54,10 @@ def examine(settings: ScorerSettings) -> Iterator[Check]:
     yield from broker
     if broker[0].level is Level.OK:  # otherwise there is no broker to query
         yield from _guarded("rights", lambda: check_rights(settings))
+        if not any(
+            c.name == f"topic {settings.input_topic}" and c.level is Level.FAIL for c in broker
+        ):
+            yield from _guarded("group", lambda: check_group(settings))
     if settings.schema_registry_url:
         yield from _guarded("schema registry", lambda: check_registry(settings))
     yield from _guarded("store", lambda: check_store(settings))
@@ -172,6 +176,23 @@ def check_rights(settings: ScorerSettings) -> Iterator[Check]:
         yield Check("rights", Level.FAIL, f"this user lacks {what}", "add these ACLs")
     else:
         yield Check("rights", Level.OK, "this user is authorized for everything a scorer does")
+
+
+def check_group(settings: ScorerSettings) -> Iterator[Check]:
+    """Check that a scorer would start at the group's offsets, and count what is unread."""
+    from stream_scorer.process.group_report import report_group
+
+    report = report_group(settings)
+    name = f"group {settings.kafka_group_id}"
+    if report.problem is not None:
+        problem, _, advice = report.problem.partition(". ")
+        yield Check(name, Level.FAIL, problem, advice)
+        return
+    found = f"{report.committed} of {report.partitions} partitions committed, "
+    found += f"{report.unread:,} records to read"
+    if report.markers:
+        found += f" (a lag of {report.markers:,} more is only transaction markers: no records)"
+    yield Check(name, Level.OK, found)
 
 
 def check_registry(settings: ScorerSettings) -> Iterator[Check]:

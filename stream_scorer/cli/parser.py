@@ -51,6 +51,12 @@ def _add_processes(commands: Any) -> None:
     run.add_argument(
         "--workers", type=positive, default=1, metavar="N", help="number of processes (1)"
     )
+    run.add_argument(
+        "--from-start",
+        action="store_true",
+        help="where the group has no usable offset (its offsets were lost, or the topic was "
+        "recreated or truncated), score everything that the topic still holds",
+    )
     broker = add_command(
         commands,
         "broker",

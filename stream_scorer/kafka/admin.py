@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
-from confluent_kafka import KafkaError, KafkaException, TopicCollection
+from confluent_kafka import KafkaError, KafkaException, TopicCollection, TopicPartition
 
 # The names are documented, though the module does not list them as its exports.
 from confluent_kafka.admin import (  # type: ignore[attr-defined]
@@ -16,17 +16,29 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ConfigResource,
     NewPartitions,
     NewTopic,
+    OffsetSpec,
     ResourceType,
 )
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import Admin
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.spans import Span
 
 _T = TypeVar("_T")
 
 _FIRST_TIMEOUT_SECONDS: Final = 1.0
 _RESULT_MARGIN_SECONDS: Final = 1.0  # the client's own timeout comes first: it has a reason
+
+
+_NO_ID: Final = "A" * 22  # zero, from brokers before 2.8, which have no topic ids
+
+
+class TopicSummary(NamedTuple):
+    """A topic's id (None: the broker has no topic ids) and its number of partitions."""
+
+    topic_id: str | None
+    partitions: int
 
 
 def explain(error: KafkaException, admin: AdminClient) -> RetryableError | FatalError:
@@ -82,6 +94,49 @@ def topic_ids(
         return cluster, {n: str(wait_for(f, timeout).topic_id) for n, f in futures.items()}
     except KafkaException as error:
         raise translate(error) from error
+
+
+def describe_topics(
+    admin: AdminClient, topics: Sequence[str], timeout: float
+) -> dict[str, TopicSummary]:
+    """Those of ``topics`` that exist.
+
+    Raises:
+        RetryableError, FatalError: the request failed.
+    """
+    found = {}
+    futures = admin.describe_topics(TopicCollection(list(topics)), request_timeout=timeout)
+    for name, future in futures.items():
+        try:
+            topic = wait_for(future, timeout)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                continue
+            raise explain(error, admin) from error
+        topic_id = str(topic.topic_id)
+        found[name] = TopicSummary(None if topic_id == _NO_ID else topic_id, len(topic.partitions))
+    return found
+
+
+def log_spans(
+    admin: AdminClient, topic: str, partitions: Iterable[int], timeout: float
+) -> dict[int, Span]:
+    """By partition, the first offset of the log and its end, which includes open transactions.
+
+    Raises:
+        RetryableError, FatalError: the request failed.
+    """
+    places = [TopicPartition(topic, p) for p in partitions]
+    bounds: list[dict[int, int]] = []
+    specs = (OffsetSpec.earliest(), OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    for spec in specs:
+        futures = admin.list_offsets(dict.fromkeys(places, spec), request_timeout=timeout)
+        try:
+            bounds.append({p.partition: wait_for(f, timeout).offset for p, f in futures.items()})
+        except KafkaException as error:
+            raise explain(error, admin) from error
+    low, high = bounds
+    return {p: Span(low[p], high[p]) for p in low}
 
 
 def _fetch_metadata(admin: AdminClient, timeout: float) -> ClusterMetadata:

@@ -33,6 +33,15 @@ _UNREADABLE: Final = (
 )
 """Errors of one batch: the client reports them again and again, and never moves on."""
 
+_FENCED: Final = (
+    KafkaError._FENCED,
+    KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED,
+    KafkaError.INVALID_PRODUCER_ID_MAPPING,
+)
+
+_DISCONNECTED: Final = (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN)
+
 _DURATION: Final = re.compile(r" \(after \d+ms in state \w+[^)]*\)")  # differs in each attempt
 
 _BROKERS_DOWN: Final = re.compile(r"\d+/\d+ brokers")  # the numbers change all the time
@@ -51,11 +60,14 @@ class ErrorCallback:
 
     def __init__(self) -> None:
         self.last: KafkaError | None = None
+        self.has_disconnected = False
+        """Whether a connection was lost or could not be made; reset it to learn of the next one."""
         self._logged_at: dict[str, float] = {}
 
     def __call__(self, error: KafkaError) -> None:
         """Called by the client, from its ``poll``."""
         text = _DURATION.sub("", error.str())
+        self.has_disconnected |= error.code() in _DISCONNECTED
         if error.code() != KafkaError._ALL_BROKERS_DOWN and (
             is_non_retriable(error) or self.last is None or not is_non_retriable(self.last)
         ):
@@ -109,6 +121,16 @@ def driver_error(error: KafkaException | SystemError) -> KafkaException:
 def is_unreadable_batch(error: KafkaError) -> bool:
     """Whether the client cannot read one batch of one partition; other partitions continue."""
     return error.code() in _UNREADABLE
+
+
+def is_fenced(error: BaseException | None) -> bool:
+    """Whether the broker refused a producer because another, or a timeout, took its epoch away."""
+    while error is not None:
+        cause = error.args[0] if isinstance(error, KafkaException) else None
+        if isinstance(cause, KafkaError) and cause.code() in _FENCED:
+            return True
+        error = error.__cause__
+    return False
 
 
 def is_non_retriable(error: KafkaError) -> bool:

@@ -246,6 +246,20 @@ class PartitionMetrics:
             registry=registry,
         )
 
+        self._lost = Counter(
+            "fraud_scorer_inputs_lost_total",
+            "Inputs that were removed before they were read, by input partition.",
+            ["partition"],
+            registry=registry,
+        )
+        self._counted_lost: dict[int, int] = {}
+
+    def set_lost(self, lost: Mapping[int, int]) -> None:
+        """Count lost inputs up to these numbers since the start, by partition."""
+        for partition, records in lost.items():
+            self._lost.labels(str(partition)).inc(records - self._counted_lost.get(partition, 0))
+        self._counted_lost = dict(lost)
+
     def rebalanced(self) -> None:
         """Count a change of the assigned partitions."""
         self._rebalances.inc()

@@ -28,6 +28,8 @@ class Health:
         self._heartbeat_at = time.monotonic()
         self._joined = False
         self.problem: str | None = None
+        self.outage: str | None = None
+        """Why Kafka or one of its topics cannot be used now."""
         self.stuck: Mapping[int, str] = {}
         """Assigned partitions that make no progress, each with a description for the operator."""
 
@@ -50,13 +52,20 @@ class Health:
     def report(self) -> dict[str, Any]:
         """Readiness, and the conditions it depends on."""
         stuck = {str(partition): why for partition, why in sorted(self.stuck.items())}
-        ready = self.is_live() and self._joined and self._is_model_loaded() and not stuck
+        outage = self.outage
+        ready = (
+            self.is_live()
+            and self._joined
+            and self._is_model_loaded()
+            and not stuck
+            and outage is None
+        )
         return {
             "ready": ready,
             "model_loaded": self._is_model_loaded(),
             "joined_group": self._joined,
             "seconds_since_heartbeat": round(self.seconds_since_heartbeat(), 1),
-            "problem": self.problem,
+            "problem": outage or self.problem,
             "stuck_partitions": stuck,
         }
 

@@ -16,6 +16,7 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.observability.partition_watch import KafkaBacklog, PartitionWatch
 from stream_scorer.observability.probes import Health, HealthServer
+from stream_scorer.observability.topic_watch import TopicWatch
 from stream_scorer.observability.watchdog import Watchdog
 from stream_scorer.process.startup import Started, Startup
 from stream_scorer.process.telemetry import Telemetry, report_progress
@@ -38,10 +39,16 @@ _GRACE_SECONDS: Final = 25.0
 
 
 class ScorerProcess:
-    """One scorer, from waiting for its dependencies to leaving the group."""
+    """One scorer, from waiting for its dependencies to leaving the group.
 
-    def __init__(self, settings: ScorerSettings) -> None:
+    Args:
+        settings: everything it needs to know.
+        is_from_start: where the group has no usable offset, score everything that is retained.
+    """
+
+    def __init__(self, settings: ScorerSettings, *, is_from_start: bool = False) -> None:
         self._settings = settings
+        self._is_from_start = is_from_start
         self._is_stopping = False
         self._metrics = ScorerMetrics()
         self._metrics.identify(settings.kafka_group_id, settings.input_topic)
@@ -86,7 +93,12 @@ class ScorerProcess:
         tracing = open_tracing("stream-scorer", self._settings.otel_exporter_otlp_endpoint)
         log.info("started", extra={"metrics_port": self._server.port})
         startup = Startup(
-            self._settings, self._watcher, self._health, lambda: self._is_stopping, self._pause
+            self._settings,
+            self._watcher,
+            self._health,
+            lambda: self._is_stopping,
+            self._pause,
+            is_from_start=self._is_from_start,
         )
         try:
             started = startup.run()
@@ -132,12 +144,25 @@ class ScorerProcess:
             settings.kafka_transaction_timeout_ms / 1000 + _CALL_MARGIN_SECONDS,
             "a transaction call",
         )
+        topics = TopicWatch(
+            settings,
+            (topic, settings.output_topic, settings.dlq_topic),
+            started.topics,
+            partial(setattr, self._health, "outage"),
+        )
+
+        def after_each() -> None:
+            ledger.serve()
+            topics.raise_fatal()
+
         watch.start()
+        topics.start()
         calls.start()
         try:
-            loop.run(lambda: self._is_stopping, self._pause, ledger.serve)
+            loop.run(lambda: self._is_stopping, self._pause, after_each)
         finally:
             watch.stop()
+            topics.stop()
             calls.stop()
             broker.close()
             ledger.close()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Final, TypeVar
@@ -18,13 +18,16 @@ from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.errors import RetryableError
+from stream_scorer.kafka.admin import TopicSummary
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.observability.probes import Health
-from stream_scorer.process.topic_check import check_topics
+from stream_scorer.process.earlier_outcomes import EarlierOutcomes
+from stream_scorer.process.topic_check import CheckedTopics, check_topics
 from stream_scorer.process.warm import warm
-from stream_scorer.runtime.registry import RegistryResolver
+from stream_scorer.runtime.registry import RegistryResolver, open_resolver
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import MAX_BATCH_BYTES, GroupOptions
 from stream_scorer.stream.outcome import Destinations
@@ -38,15 +41,26 @@ _WAIT_STEP_SECONDS: Final = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A member of the group, the pipeline for its batches, and the registry that this asks."""
+    """A member of the group with what its batches need, and its topics as they were found."""
 
     broker: KafkaBroker
     pipeline: Pipeline
     registry: RegistryResolver | None
+    topics: Mapping[str, TopicSummary]
+
+
+@dataclass(frozen=True, slots=True)
+class _Path:
+    """What a batch goes through, and the topics it comes from and goes to."""
+
+    pipeline: Pipeline
+    registry: RegistryResolver | None
+    topics: CheckedTopics
+    offsets: GroupOffsets
 
 
 class Startup:
-    """Waits for topics, model, compiled kernels and broker, in this order.
+    """Waits for topics, model, compiled kernels, offsets and broker, in this order.
 
     Args:
         settings: the process's.
@@ -54,6 +68,7 @@ class Startup:
         health: gets a heartbeat at each attempt, and the reason for waiting.
         is_stopping: ends the wait.
         pause: waits for a number of seconds, or less if the process is stopping.
+        is_from_start: where the group has no usable offset, score everything that is retained.
     """
 
     def __init__(
@@ -63,7 +78,10 @@ class Startup:
         health: Health,
         is_stopping: Callable[[], bool],
         pause: Callable[[float], None],
+        *,
+        is_from_start: bool = False,
     ) -> None:
+        self._is_from_start = is_from_start
         self._settings = settings
         self._watcher = watcher
         self._health = health
@@ -85,10 +103,13 @@ class Startup:
         # no partition waits for us meanwhile.
         if self._wait_for("compiled kernels", partial(_require_end, warming)) is None:
             return None
-        pipeline, max_batch_bytes, registry = path
-        join = partial(_join_group, self._settings, max_batch_bytes)
-        broker = self._wait_for("the broker", join)
-        return None if broker is None else Started(broker, pipeline, registry)
+        # Last, and before the group is joined: nothing is read from an offset that is not checked.
+        if self._wait_for("the group's offsets", partial(self._check_offsets, path)) is None:
+            return None
+        broker = self._wait_for("the broker", partial(_join_group, self._settings, path))
+        if broker is None:
+            return None
+        return Started(broker, path.pipeline, path.registry, path.topics.summaries)
 
     def _wait_for(self, what: str, build: Callable[[], _T]) -> _T | None:
         """Call ``build`` until it succeeds; None if the process is stopping."""
@@ -112,12 +133,16 @@ class Startup:
         self._health.problem = None
         return bundle
 
+    def _check_offsets(self, path: _Path) -> bool:
+        partitions = range(path.topics.summaries[self._settings.input_topic].partitions)
+        if self._is_from_start:
+            path.offsets.start_over(partitions)
+        path.offsets.require_usable(partitions)
+        return True
 
-def _build_pipeline(
-    settings: ScorerSettings,
-) -> tuple[Pipeline, int, RegistryResolver | None]:
-    """The pipeline, the largest produce batch that the topics accept in bytes, and the registry."""
-    max_bytes = check_topics(settings)
+
+def _build_pipeline(settings: ScorerSettings) -> _Path:
+    topics = check_topics(settings)
     registry, schema_id = None, None
     if settings.schema_registry_url:
         registry = RegistryResolver(settings)
@@ -125,9 +150,16 @@ def _build_pipeline(
     head = prefix(schema_fingerprint(load_schema("fraud_score")), schema_id)
     pipeline = Pipeline(
         TransactionDecoder(registry or LocalSchemas()),
-        Destinations(settings.output_topic, settings.dlq_topic, head, max_bytes),
+        Destinations(settings.output_topic, settings.dlq_topic, head, topics.max_bytes),
     )
-    return pipeline, min([MAX_BATCH_BYTES, *max_bytes.values()]), registry
+    offsets = GroupOffsets(
+        settings,
+        settings.kafka_group_id,
+        settings.input_topic,
+        topics.summaries[settings.input_topic].topic_id,
+        EarlierOutcomes(settings, open_resolver(settings, "fraud_score")),
+    )
+    return _Path(pipeline, registry, topics, offsets)
 
 
 def _require_end(thread: threading.Thread) -> bool:
@@ -137,7 +169,7 @@ def _require_end(thread: threading.Thread) -> bool:
     return True
 
 
-def _join_group(settings: ScorerSettings, max_batch_bytes: int) -> KafkaBroker:
+def _join_group(settings: ScorerSettings, path: _Path) -> KafkaBroker:
     return KafkaBroker(
         settings,
         GroupOptions(
@@ -147,6 +179,8 @@ def _join_group(settings: ScorerSettings, max_batch_bytes: int) -> KafkaBroker:
             settings.kafka_session_timeout_ms,
             settings.kafka_max_poll_interval_ms,
             settings.kafka_transaction_timeout_ms,
-            max_batch_bytes=max_batch_bytes,
+            max_batch_bytes=min([MAX_BATCH_BYTES, *path.topics.max_bytes.values()]),
+            topic_id=path.topics.summaries[settings.input_topic].topic_id,
         ),
+        path.offsets,
     )

@@ -76,6 +76,7 @@ class Telemetry:
         if now - self._updated_at > _UPDATE_SECONDS:
             self._updated_at = now
             self._metrics.partitions.set_lag(self._broker.lag(), len(owned))
+            self._metrics.partitions.set_lost(self._broker.lost())
             self._update_model(now)
             if now - self._aborted_at > _PROBLEM_SECONDS:
                 self._health.problem = None  # resolved, though no commit has shown it yet

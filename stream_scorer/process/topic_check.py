@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.kafka.admin import topic_config, topic_partitions
+from stream_scorer.kafka.admin import (
+    TopicSummary,
+    describe_topics,
+    topic_config,
+    topic_partitions,
+)
 from stream_scorer.kafka.clients import open_admin
 from stream_scorer.kafka.rights import refused_topics
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES
@@ -17,11 +24,21 @@ log = logging.getLogger(__name__)
 _ADMIN_SECONDS: Final = 5.0
 
 
-def check_topics(settings: ScorerSettings) -> dict[str, int]:
-    """Check that the three topics exist and match each other.
+@dataclass(frozen=True, slots=True)
+class CheckedTopics:
+    """The three topics as they were found.
 
-    Returns:
-        ``max.message.bytes`` of the output and dead letter topics, where it can be read.
+    Attributes:
+        summaries: id and partition count by topic.
+        max_bytes: ``max.message.bytes`` of the output and dead letter topics, where it can be read.
+    """
+
+    summaries: Mapping[str, TopicSummary]
+    max_bytes: Mapping[str, int]
+
+
+def check_topics(settings: ScorerSettings) -> CheckedTopics:
+    """Check that the three topics exist and match each other.
 
     Raises:
         RetryableError: the broker or a topic is not available yet, or a topic has fewer partitions
@@ -41,14 +58,9 @@ def check_topics(settings: ScorerSettings) -> dict[str, int]:
         raise RetryableError(
             f"no topic {', '.join(missing)} (create them with: stream-scorer topics create)"
         )
-    wanted = found[settings.input_topic]
-    for name in names[1:]:
-        if found[name] < wanted:
-            raise RetryableError(
-                f"topic {name} has {found[name]} partitions, but {settings.input_topic} has "
-                f"{wanted}: an outcome is written to the same partition number as its input "
-                "(add the missing partitions with: stream-scorer topics create)"
-            )
+    summaries = describe_topics(admin, names, _ADMIN_SECONDS)
+    if short := short_topics(names, {n: s.partitions for n, s in summaries.items()}):
+        raise RetryableError(short)
     limits = {}
     for name in names[1:]:
         try:
@@ -62,4 +74,23 @@ def check_topics(settings: ScorerSettings) -> dict[str, int]:
             settings.dlq_topic,
             limits[settings.dlq_topic],
         )
-    return limits
+    return CheckedTopics(summaries, limits)
+
+
+def short_topics(names: Sequence[str], counts: Mapping[str, int]) -> str | None:
+    """Which of the other topics has fewer partitions than the first, the input; None if none has.
+
+    Raises:
+        RetryableError: a topic has just disappeared.
+    """
+    if missing := [name for name in names if name not in counts]:
+        raise RetryableError(f"no topic {', '.join(missing)}")
+    wanted = counts[names[0]]
+    for name in names[1:]:
+        if counts[name] < wanted:
+            return (
+                f"topic {name} has {counts[name]} partitions, but {names[0]} has "
+                f"{wanted}: an outcome is written to the same partition number as its input "
+                "(add the missing partitions with: stream-scorer topics create)"
+            )
+    return None

@@ -100,3 +100,8 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def logs_json() -> bool:
+    """Whether this process was configured to log JSON."""
+    return any(isinstance(h.formatter, JsonFormatter) for h in logging.getLogger().handlers)

@@ -22,10 +22,12 @@ from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.kafka.unreadable import UnreadableBatch, describe_unreadable
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
 from stream_scorer.stream.kafka_producer import OutcomeProducer
 from stream_scorer.stream.kafka_transaction import KafkaTransaction
+from stream_scorer.stream.partition_starts import PartitionStarts
 from stream_scorer.stream.ports import Polled
 
 log = logging.getLogger(__name__)
@@ -43,12 +45,30 @@ as the one before. So a batch holds few records that are much larger than those 
 
 
 class KafkaBroker:
-    """A member of a consumer group on Kafka. One thread owns it."""
+    """A member of a consumer group on Kafka. One thread owns it.
+
+    Args:
+        settings: how to connect to the broker.
+        options: how the member joins its group.
+        offsets: checks where partitions are read from; None: without comparing outcomes.
+        is_transactional: False only for comparisons: such a member can duplicate records.
+    """
 
     def __init__(
-        self, settings: KafkaSettings, options: GroupOptions, *, is_transactional: bool = True
+        self,
+        settings: KafkaSettings,
+        options: GroupOptions,
+        offsets: GroupOffsets | None = None,
+        *,
+        is_transactional: bool = True,
     ) -> None:
         self._topic = options.topic
+        self._starts = PartitionStarts(
+            offsets or GroupOffsets(settings, options.group_id, options.topic, options.topic_id),
+            has_marks=options.topic_id is not None,
+        )
+        self._held: list[Message] = []
+        self._unsought: dict[int, int] = {}  # to be read again from their committed offsets
         self._timeout = options.txn_timeout_ms / 1000
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
@@ -72,48 +92,56 @@ class KafkaBroker:
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """Records of the assigned partitions, with the fence that is valid for them."""
-        self._revoked.clear()
+        if not self._held:
+            self._revoked.clear()
         for producer in self._producers:
+            producer.finish_abort()
             producer.serve()
         try:
-            first = self._consumer.poll(timeout)
-            messages = [] if first is None else [first]
-            if messages:
-                self._fill(messages, max_records)
+            self._seek_to_committed({})
+            self._starts.start(self._consumer)
+            self._receive(max_records, timeout)
             # Taken before the next poll can change it: this is the fence.
-            fence = self._fence() if messages else None
+            fence = self._fence() if self._held else None
+            if self._held:
+                self._starts.check_marks(self._committed_now)
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
+        self._drop_revoked()
+        messages, self._held = self._held, []
         good = [m for m in messages if m.error() is None]
         failed = [m for m in messages if m.error() is not None] if len(good) < len(messages) else []
         self._raise_or_log(self._without_unreadable(failed), bool(good))
-        if self._revoked:
-            good = self._without_revoked(good)
         return self._polled(good, fence) if good else None
 
-    def _fill(self, messages: list[Message], max_records: int) -> None:
-        """Add what has arrived, until the batch is full by records or by bytes.
+    def _receive(self, max_records: int, timeout: float) -> None:
+        """Add what arrives to the messages held.
 
-        Raises:
-            FatalError: the client failed. Its position is past the records taken before, so
-                continuing would skip them. A new process reads them again.
+        They are held until they can be returned with a fence. The client's position is already past
+        them, so losing one to an error in between would skip it.
         """
-        step_records, largest = _FIRST_STEP_RECORDS, len(messages[0])
-        room = BATCH_MAX_BYTES - largest
-        try:
-            while (left := max_records - len(messages)) > 0 and room > 0:
-                wanted = min(left, step_records, 1 + room // max(largest, 1))
-                step_records *= 2
-                step = self._consumer.consume(wanted, 0)
-                messages += step
-                if len(step) < wanted:
-                    return
-                sizes = list(map(len, step))
-                room, largest = room - sum(sizes), max(largest, *sizes)
-        except (KafkaException, SystemError) as error:
-            cause = driver_error(error)
-            raise FatalError(f"cannot poll the rest of a batch: {translate(cause)}") from cause
+        first = self._consumer.poll(0 if self._held else timeout)
+        if first is not None:
+            self._held.append(first)
+        if self._held:
+            self._fill(max_records)
+        if any(m.error() is not None for m in self._held):
+            self._held = [m for m in self._held if not self._starts.takes(m)]
+
+    def _fill(self, max_records: int) -> None:
+        """Add what has arrived, until the batch is full by records or by bytes."""
+        sizes = list(map(len, self._held))
+        step_records, largest, room = _FIRST_STEP_RECORDS, max(sizes), BATCH_MAX_BYTES - sum(sizes)
+        while (left := max_records - len(self._held)) > 0 and room > 0:
+            wanted = min(left, step_records, 1 + room // max(largest, 1))
+            step_records *= 2
+            step = self._consumer.consume(wanted, 0)
+            self._held += step
+            if len(step) < wanted:
+                return
+            sizes = list(map(len, step))
+            room, largest = room - sum(sizes), max(largest, *sizes)
 
     def _fence(self) -> Any:
         """The group's metadata; None if it does not identify a member.
@@ -128,11 +156,15 @@ class KafkaBroker:
 
     def begin(self) -> KafkaTransaction:
         """Begin a transaction on the producer that has been idle longest."""
-        return KafkaTransaction(self._begin(), self.assigned, self._rewind)
+        return KafkaTransaction(self._begin(), self.assigned, self.rewind)
 
     def assigned(self) -> frozenset[int]:
         """The partitions of the last assignment."""
         return self._assigned
+
+    def lost(self) -> Mapping[int, int]:
+        """Records that were removed before they were read, by partition, since the start."""
+        return self._starts.lost
 
     def lag(self) -> Mapping[int, int]:
         """Lag by the high watermarks of the last fetches."""
@@ -213,17 +245,17 @@ class KafkaBroker:
                 )
         return errors
 
-    def _without_revoked(self, messages: Iterable[Message]) -> list[Message]:
-        """Drop records of partitions that a rebalance during this poll revoked.
+    def _drop_revoked(self) -> None:
+        """Drop records of partitions that a rebalance since they arrived has revoked.
 
         A partition that was assigned again at once is read again from its committed offset, since
         another member may have owned it in between.
         """
-        kept = [m for m in messages if m.partition() not in self._revoked]
-        back = self._revoked & self._assigned
-        if back:
+        if self._revoked:
+            self._held = [m for m in self._held if m.partition() not in self._revoked]
+            back = self._revoked & self._assigned
+            self._revoked.clear()
             self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
-        return kept
 
     def _polled(self, messages: Sequence[Message], fence: Any) -> Polled:
         records = Records(messages)
@@ -246,12 +278,14 @@ class KafkaBroker:
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned |= {p.partition for p in partitions}
+        self._starts.assigned(p.partition for p in partitions)
         log.info("assigned", extra={"partitions": sorted(self._assigned)})
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {p.partition for p in partitions}
         self._assigned -= revoked
         self._revoked |= revoked
+        self._starts.revoked(revoked)
         for partition in revoked:
             self._positions.pop(partition, None)
             self._unreadable.pop(partition, None)
@@ -264,38 +298,48 @@ class KafkaBroker:
         producer.begin()
         return producer
 
-    def _rewind(self, batches: Sequence[Polled]) -> None:
-        """Read the batches again."""
+    def rewind(self, *batches: Polled) -> None:
+        """Read the batches again; if no broker answers now, the next poll seeks first."""
         first: dict[int, int] = {}
         for polled in reversed(batches):  # of a partition in several, the earliest offset wins
             first |= polled.first_offsets()
-        self._seek_to_committed(first)
+        try:
+            self._seek_to_committed(first)
+        except RetryableError as error:
+            log.warning("cannot rewind yet, will be retried: %s", error)
 
     def _seek_to_committed(self, otherwise: Mapping[int, int]) -> None:
-        """Read partitions again from their committed offsets; without one, from ``otherwise``."""
-        mine = [TopicPartition(self._topic, p) for p in otherwise if p in self._assigned]
-        if not mine:
+        """Read partitions again from their committed offsets; without one, from ``otherwise``.
+
+        Raises:
+            RetryableError: the offsets cannot be read. The consumer is past records that were not
+                committed, so nothing may be read before another call has succeeded.
+        """
+        self._unsought = {p: o for p, o in {**otherwise, **self._unsought}.items()
+                          if p in self._assigned}  # fmt: skip
+        if not self._unsought:
             return
-        for found in self._committed(mine):
-            offset = found.offset if found.offset >= 0 else otherwise[found.partition]
+        self._held = [m for m in self._held if m.partition() not in self._unsought]
+        for found in self._committed_now(self._unsought):
+            offset = found.offset if found.offset >= 0 else self._unsought[found.partition]
             target = TopicPartition(self._topic, found.partition, offset)
             try:
                 self._consumer.seek(target)
                 self._positions[found.partition] = offset
             except KafkaException as error:
+                if self._starts.restarts_at(found.partition, offset):
+                    continue
                 # Revoked in the meantime: its next owner starts at the committed offset.
                 log.info("cannot seek: %s", error, extra={"partition": found.partition})
+        self._unsought.clear()
 
-    def _committed(self, places: list[TopicPartition]) -> list[TopicPartition]:
+    def _committed_now(self, partitions: Iterable[int]) -> list[TopicPartition]:
         """The group's committed offsets.
 
         Raises:
-            FatalError: they cannot be read. The consumer's position is past records that were not
-                committed, so continuing would skip them. A new process starts at the right offset.
+            RetryableError, FatalError: they cannot be read.
         """
-        try:
-            return self._calls.make(
-                lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
-            )
-        except RetryableError as error:
-            raise FatalError(f"cannot rewind to the committed offsets: {error}") from error
+        places = [TopicPartition(self._topic, p) for p in partitions]
+        return self._calls.make(
+            lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
+        )

@@ -10,8 +10,17 @@ from typing import Any, Final
 from stream_scorer.kafka.config import consumer_config, producer_config
 from stream_scorer.kafka.driver import KafkaError, Message
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.mark import TOPIC_ID, format_mark
 
 MAX_BATCH_BYTES: Final = 1_000_000  # librdkafka's default, below the broker's own limit
+
+METADATA_SECONDS: Final = 10
+"""How soon clients notice added partitions; the driver's default is five minutes."""
+
+_METADATA: Final = {
+    "topic.metadata.refresh.interval.ms": METADATA_SECONDS * 1000,
+    "metadata.max.age.ms": METADATA_SECONDS * 3000,  # of what the refresh does not renew
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,13 @@ class GroupOptions:
     """
     max_batch_bytes: int = MAX_BATCH_BYTES
     """The largest produce batch: a topic's ``max.message.bytes`` limits whole batches."""
+    topic_id: str | None = None
+    """The id of the input topic when the process started; None: not known, and not compared."""
+
+    @property
+    def mark(self) -> str:
+        """The text to store beside committed offsets."""
+        return format_mark({TOPIC_ID: self.topic_id or ""})
 
 
 def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:
@@ -43,6 +59,9 @@ def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, A
         options.group_id,
         **{
             "max.poll.interval.ms": options.max_poll_interval_ms,
+            # Reported to us instead of decided by the driver: see stream/offset_check.py.
+            "auto.offset.reset": "error",
+            **_METADATA,
             # About ten batches ahead: enough to keep the loop busy, with bounded memory.
             "queued.min.messages": 20_000,
             "queued.max.messages.kbytes": 65_536,
@@ -80,6 +99,7 @@ def txn_producer_config(
             "batch.num.messages": 10_000,
             "batch.size": options.max_batch_bytes,
             "queue.buffering.max.messages": 1_000_000,
+            **_METADATA,
             "on_delivery": on_delivery,
             "delivery.report.only.error": True,
         },

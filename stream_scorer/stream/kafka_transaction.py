@@ -35,7 +35,7 @@ class KafkaTransaction:
         self,
         producer: OutcomeProducer,
         owned: Callable[[], frozenset[int]],
-        rewind: Callable[[Sequence[Polled]], None],
+        rewind: Callable[..., None],
     ) -> None:
         self._producer = producer
         self._owned = owned
@@ -66,9 +66,6 @@ class KafkaTransaction:
             raise FatalError(f"the commit's outcome is unknown: {error}") from error
 
     def abort(self, *polled: Polled) -> None:
-        """Abort, and rewind to the committed offsets."""
-        try:
-            self._producer.abort()
-        except RetryableError as error:
-            raise FatalError(f"cannot abort: {error}") from error
-        self._rewind(polled)
+        """Abort, and rewind to the committed offsets; what fails is completed by the next poll."""
+        self._producer.abort()
+        self._rewind(*polled)

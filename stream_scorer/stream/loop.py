@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
@@ -169,10 +170,13 @@ class ScorerLoop:
             batch = scored
         refusal = self._refusal(batch.outcome)
         if refusal is not None:  # before the guard counts its rejections: the model caused them
-            self._rewind(batch.polled)
-            self.in_flight = 0
+            self._broker.rewind(batch.polled)
             return self._failed(refusal)
-        self._guard.check(len(batch.polled), batch.outcome.rejections)
+        try:
+            self._guard.check(len(batch.polled), batch.outcome.rejections)
+        except RetryableError as error:  # the stored counts cannot be read or written now
+            self._broker.rewind(batch.polled)
+            return self._failed(str(error))
         following = self._poll_ahead(batch.polled)
         self.in_flight = len(batch.polled) + (len(following) if following else 0)
         step = self._commit(batch, following)
@@ -183,8 +187,9 @@ class ScorerLoop:
         """Commit the batch that was scored ahead, without polling again."""
         batch, self._ahead = self._ahead, None
         if batch is not None and self._refusal(batch.outcome) is None:
-            self._guard.check(len(batch.polled), batch.outcome.rejections)
-            self._commit(batch, None)
+            with suppress(RetryableError):  # not committed: its next owner reads it again
+                self._guard.check(len(batch.polled), batch.outcome.rejections)
+                self._commit(batch, None)
         self._committer.shutdown()
 
     def _poll(self, timeout: float) -> Polled | Step:
@@ -219,14 +224,18 @@ class ScorerLoop:
             outcome = self._pipeline.process(polled, bundle, int(self._clock() * 1000))
         except RetryableError as error:  # the schema registry does not answer
             if uncommitted is None:
-                self._rewind(polled)
+                self._broker.rewind(polled)
             return self._failed(str(error))
         self._observer.timed("score", time.monotonic() - started)
         return _Scored(polled, outcome, started)
 
     def _commit(self, batch: _Scored, following: Polled | None) -> Step:
         """Publish and commit ``batch`` while scoring ``following`` for the next iteration."""
-        txn = self._begin()
+        try:
+            txn = self._broker.begin()
+        except RetryableError as error:
+            self._broker.rewind(batch.polled, *([following] if following else []))
+            return self._failed(f"cannot begin a transaction: {error}")
         if following is None:
             problem = self._publish(txn, batch)
             if problem is None:
@@ -246,7 +255,7 @@ class ScorerLoop:
         if isinstance(ahead, _Scored):
             self._ahead = ahead
         else:
-            self._rewind(following)
+            self._broker.rewind(following)
             step = ahead
         return step
 
@@ -255,18 +264,6 @@ class ScorerLoop:
         self._aborts = 0
         self._observer.committed(batch.polled, batch.outcome, time.monotonic() - batch.started)
         return Step.COMMITTED
-
-    def _rewind(self, polled: Polled) -> None:
-        # Aborting an empty transaction is the only way back to the committed offsets.
-        self._begin().abort(polled)
-
-    def _begin(self) -> Txn:
-        try:
-            return self._broker.begin()
-        except RetryableError as error:
-            # Without a transaction there is no abort to rewind the batch with, and continuing
-            # would skip it. A new process reads it again.
-            raise FatalError(f"cannot begin a transaction: {error}") from error
 
     def _publish(self, txn: Txn, batch: _Scored) -> str | None:
         """Publish and commit; the reason to abort the batch, or None if it was committed."""

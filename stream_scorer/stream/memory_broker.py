@@ -137,11 +137,16 @@ class MemoryBroker:
             self._positions[partition] = self._cluster.committed.get(partition, 0)
         self._assigned = partitions
 
-    def rewind(self, polled: Polled) -> None:
-        """Read the batch's partitions again from their committed offsets."""
-        for partition in polled.first_offsets():
-            if partition in self._assigned:
-                self._positions[partition] = self._cluster.committed.get(partition, 0)
+    def lost(self) -> Mapping[int, int]:
+        """Nothing is removed from this cluster."""
+        return {}
+
+    def rewind(self, *batches: Polled) -> None:
+        """Read the batches' partitions again from their committed offsets."""
+        for polled in batches:
+            for partition in polled.first_offsets():
+                if partition in self._assigned:
+                    self._positions[partition] = self._cluster.committed.get(partition, 0)
 
 
 class MemoryTxn:
@@ -169,5 +174,4 @@ class MemoryTxn:
     def abort(self, *polled: Polled) -> None:
         """Discard the records and rewind."""
         self._pending.clear()
-        for batch in polled:
-            self._broker.rewind(batch)
+        self._broker.rewind(*polled)

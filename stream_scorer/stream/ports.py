@@ -84,6 +84,8 @@ class Txn(Protocol):
     def abort(self, *polled: Polled) -> None:
         """Discard the published records; these batches are read again from the committed offsets.
 
+        If that is not possible now, the next poll does it before it returns records.
+
         Raises:
             FatalError: this process cannot abort the transaction.
         """
@@ -100,6 +102,13 @@ class Broker(Protocol):
         """
         ...
 
+    def rewind(self, *batches: Polled) -> None:
+        """Read these batches again from the committed offsets, for which no transaction is open.
+
+        If that is not possible now, the next poll does it before it returns records.
+        """
+        ...
+
     def begin(self) -> Txn:
         """Begin a transaction."""
         ...
@@ -110,6 +119,10 @@ class Broker(Protocol):
 
     def lag(self) -> Mapping[int, int]:
         """Records not yet read, by assigned partition, as far as known without a request."""
+        ...
+
+    def lost(self) -> Mapping[int, int]:
+        """Records that were removed before they were read, by partition, since the start."""
         ...
 
     def close(self) -> None:

@@ -121,6 +121,7 @@ class RejectionGuard:
 
         Raises:
             FatalError: a limit is exceeded; nothing of this batch may be committed.
+            RetryableError: the stored counts cannot be read or written now.
         """
         self._read_ledger(is_urgent=bool(rejections))
         size, found = _without_tombstones(size, rejections)
@@ -169,7 +170,7 @@ class RejectionGuard:
                 found = self._ledger.read(new)
             except RetryableError as error:
                 if is_urgent:
-                    raise FatalError(
+                    raise RetryableError(
                         f"cannot read the stored counts of rejected records: {error}"
                     ) from error
                 self._known &= assigned  # no rejections here: try again with the next batch
@@ -184,7 +185,9 @@ class RejectionGuard:
             try:
                 self._ledger.write(self._assigned(), tally)
             except RetryableError as error:
-                raise FatalError(f"cannot store the counts of rejected records: {error}") from error
+                raise RetryableError(
+                    f"cannot store the counts of rejected records: {error}"
+                ) from error
             self._is_written = (
                 tally.run > 0 or tally.allowance > 0 or self._is_suspicious(tally.seen, tally.bad)
             )

@@ -59,6 +59,11 @@ class ClusterAdmin:
             lambda: self.partitions(topic)[topic] == partitions, what=f"{topic} to be extended"
         )
 
+    def delete_group(self, group: str) -> None:
+        """Delete a group without members, with all its offsets."""
+        for future in self._admin.delete_consumer_groups([group]).values():
+            future.result(_SECONDS)
+
     def set_config(self, topic: str, name: str, value: str | None) -> None:
         """Set one setting of a topic; None restores the broker's default."""
         kind = AlterConfigOpType.DELETE if value is None else AlterConfigOpType.SET

@@ -12,7 +12,7 @@ from schemas.batch import build_batch
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.cli.pacing import Pacer
 from stream_scorer.kafka.clients import open_producer
-from stream_scorer.kafka.driver import KafkaError, Message
+from stream_scorer.kafka.driver import KafkaError, KafkaException, Message
 from stream_scorer.runtime.settings import KafkaSettings
 from tests.support.factories import make_transactions
 from tests.support.kafka.raw_producer import RawHeader, RawProducer, raw_producer
@@ -21,6 +21,9 @@ BAD_EVERY: Final = 211  # a prime, so that bad records meet every partition and 
 NOT_UTF8_EVERY: Final = 509
 """A prime. These records have a header whose name is not UTF-8; Python's client raises for it."""
 CARDS: Final = 7
+METADATA: Final = {"topic.metadata.refresh.interval.ms": 1_000, "metadata.max.age.ms": 3_000}
+"""So that the campaign's own clients soon know of an added partition."""
+
 BAD_BYTES: Final = 30_000  # more than the dead letter topic accepts while its limit is lowered
 _NOT_UTF8: Final[tuple[RawHeader, ...]] = ((b"traceparent", b"00-1"), (b"caf\xe9", b"x"))
 _DISTINCT: Final = 2_000
@@ -61,7 +64,7 @@ class Feed:
         self._rate = rate
         self._gate = gate
         self._values = make_values()
-        self._producer = open_producer(settings)
+        self._producer = open_producer(settings, **METADATA)
         self._servers = settings.kafka_bootstrap_servers
         self._hurry = threading.Event()
         self._stop = threading.Event()
@@ -74,6 +77,10 @@ class Feed:
     def start(self) -> None:
         """Start feeding."""
         self._thread.start()
+
+    def add_partition(self) -> None:
+        """Send to one more partition from now on."""
+        self._partitions += 1
 
     @property
     def is_done(self) -> bool:
@@ -159,6 +166,10 @@ class Feed:
                 return
             except BufferError:
                 self._producer.poll(0.1)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._UNKNOWN_PARTITION:
+                    raise
+                self._producer.poll(0.1)  # it was added a moment ago
 
     def _on_delivery(self, error: KafkaError | None, _: Message) -> None:
         if error is None:

@@ -15,6 +15,7 @@ from tests.chaos.faults import (
     expire_txn,
 )
 from tests.chaos.faulty_proxy import Mode
+from tests.chaos.offset_faults import AddPartition, How, WrongOffsets
 from tests.chaos.store_faults import CacheFull, ClockStep, StoreFault
 from tests.chaos.topic_faults import ReadOnly, SmallMessages
 
@@ -38,6 +39,8 @@ def other_faults() -> list[Fault]:
         SmallMessages("output", 6_000),
         SmallMessages("dlq", 20_000),
         *(StoreFault(mode) for mode in Mode if mode is not Mode.OK),
+        *(WrongOffsets(how, MEMBERS) for how in How),
+        AddPartition(),
         CacheFull(),
         ClockStep(3_600.0),
         ClockStep(-86_400.0),

@@ -26,6 +26,7 @@ from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
 from stream_scorer.process import scorer, startup
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.kafka_producer import OutcomeProducer
@@ -59,8 +60,10 @@ class SlowTxn:
 class UnsafeBroker(KafkaBroker):
     """A member that can duplicate records, like most consumers."""
 
-    def __init__(self, settings: KafkaSettings, options: GroupOptions) -> None:
-        super().__init__(settings, options, is_transactional=False)
+    def __init__(
+        self, settings: KafkaSettings, options: GroupOptions, offsets: GroupOffsets | None = None
+    ) -> None:
+        super().__init__(settings, options, offsets, is_transactional=False)
 
     def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it has none of the guarantees
         return UnsafeTxn(self._begin(), self._consumer)

@@ -10,6 +10,7 @@ from typing import Final
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import KafkaException, TopicPartition
 from stream_scorer.runtime.settings import KafkaSettings
+from tests.chaos.feed import METADATA
 
 _EVERY_SECONDS: Final = 0.5
 _ANSWER_SECONDS: Final = (
@@ -39,7 +40,7 @@ class Watch:
         # This consumer never joins. With read_committed the answer would wait until no transaction
         # is open, and on a slow machine one always is.
         self._consumer = open_consumer(
-            settings, group_id, **{"isolation.level": "read_uncommitted"}
+            settings, group_id, **{"isolation.level": "read_uncommitted", **METADATA}
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="watch")
@@ -58,6 +59,11 @@ class Watch:
             self._thread.join()
         self._consumer.close()
 
+    def add_partition(self) -> None:
+        """Sample one more partition from now on."""
+        topic, count = self._places[0].topic, len(self._places)
+        self._places = [*self._places, TopicPartition(topic, count)]
+
     def committed(self) -> int:
         """Records that the group had committed at the last sample."""
         return self.samples[-1].committed if self.samples else 0
@@ -65,18 +71,20 @@ class Watch:
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
             try:
-                self.samples.append(self._ask())
+                sample = self._ask()
             except KafkaException:
                 continue
+            if sample.lag >= 0:  # else a fault has moved the offsets beyond the log
+                self.samples.append(sample)
 
     def _ask(self) -> Progress:
         # Read the committed offsets first, so that the lag is never understated.
+        places = self._places
         done = sum(
-            max(found.offset, 0)
-            for found in self._consumer.committed(self._places, _ANSWER_SECONDS)
+            max(found.offset, 0) for found in self._consumer.committed(places, _ANSWER_SECONDS)
         )
         written = 0
-        for place in self._places:
+        for place in places:
             _, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
             written += high
         return Progress(time.monotonic(), written, done)

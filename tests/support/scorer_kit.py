@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from stream_scorer.errors import FatalError
 from stream_scorer.process.scorer import ScorerProcess
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import ScorerSettings
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
 from tests.support.records import Seen, read_all
+from tests.support.waiting import wait_until
 
 
 def scorer_settings(
@@ -31,8 +33,8 @@ def scorer_settings(
 
 
 @contextmanager
-def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
-    process = ScorerProcess(settings)
+def running(settings: ScorerSettings, *, is_from_start: bool = False) -> Iterator[ScorerProcess]:
+    process = ScorerProcess(settings, is_from_start=is_from_start)
     thread = threading.Thread(target=process.run, name="scorer")
     thread.start()
     try:
@@ -41,6 +43,43 @@ def running(settings: ScorerSettings) -> Iterator[ScorerProcess]:
         process.stop()
         thread.join(timeout=90)
         assert not thread.is_alive()
+
+
+class Reasons(list[FatalError]):
+    """Why a scorer ended by itself, and its report."""
+
+    def __init__(self, process: ScorerProcess) -> None:
+        super().__init__()
+        self.report = process.report
+
+
+@contextmanager
+def running_until_fatal(settings: ScorerSettings) -> Iterator[Reasons]:
+    """A scorer that may end by itself; the list receives the reason."""
+    process = ScorerProcess(settings)
+    reasons = Reasons(process)
+
+    def run() -> None:
+        try:
+            process.run()
+        except FatalError as error:
+            reasons.append(error)
+
+    thread = threading.Thread(target=run, name="scorer")
+    thread.start()
+    try:
+        yield reasons
+    finally:
+        process.stop()
+        thread.join(timeout=90)
+        assert not thread.is_alive()
+
+
+def reason_to_end(settings: ScorerSettings) -> str:
+    """Why a scorer with these settings ends by itself."""
+    with running_until_fatal(settings) as reasons:
+        wait_until(lambda: reasons, what="the scorer to end by itself")
+    return str(reasons[0])
 
 
 def outcomes(kafka: KafkaUnderTest, topics: TopicSettings) -> tuple[list[Seen], list[Seen]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from stream_scorer.cli import run
 from stream_scorer.errors import FatalError
 
 class Process:
-    def __init__(self, settings):
+    def __init__(self, settings, *, is_from_start):
         pass
     def run(self):
         atexit.register(print, "interpreter shutdown", flush=True)
@@ -53,3 +54,46 @@ def test_scorer_exits_with_its_message_and_code(
     assert "logged" in ended.stderr
     assert ended.stderr.rstrip().endswith(last_line)
     assert ("Traceback" in ended.stderr) == ("RuntimeError" in ends)
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ("raise FatalError('cannot continue')", "cannot continue"),
+        ("raise RuntimeError('a defect')", "unexpected error"),
+    ],
+)
+def test_reason_of_an_exit_is_a_json_line_where_logs_are_json(
+    ends: str, message: str, tmp_path: Path
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", _PROGRAM.format(ends=ends)],
+        env={"MODEL_STORE_URI": tmp_path.as_uri(), "LOG_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1, ended.stderr
+    lines = [json.loads(line) for line in ended.stderr.splitlines()]
+    assert lines[-1]["message"].startswith(message)
+    assert lines[-1]["level"] == "CRITICAL"
+    assert ("a defect" in ended.stderr) == ("RuntimeError" in ends)
+
+
+def test_invalid_setting_is_a_json_line_too(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "stream_scorer", "run"],
+        env={
+            "MODEL_STORE_URI": tmp_path.as_uri(),
+            "LOG_FORMAT": "json",
+            "BATCH_MAX_RECORDS": "none",
+        },
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "BATCH_MAX_RECORDS" in json.loads(line)["message"]

@@ -10,42 +10,20 @@ import pytest
 
 from schemas.batch import build_batch
 from schemas.transactions.codec import encode_transactions
-from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
+from stream_scorer.kafka.clients import open_admin
 from stream_scorer.kafka.driver import TopicPartition
-from stream_scorer.kafka.reader import committed_spans
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.observability.partition_watch import KafkaBacklog
 from stream_scorer.observability.progress import Backlog
-from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.ports import Polled
 from tests.conftest import MakeTopics
 from tests.support.factories import make_transactions, publish
+from tests.support.group_kit import commit_offset, in_txn
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
 from tests.support.records import produce
 from tests.support.scorer_kit import outcomes, running, scorer_settings
 from tests.support.waiting import wait_until
-
-
-def in_txn(
-    settings: KafkaSettings, topic: str, records: int, end: int, *, commit: bool = True
-) -> None:
-    """Write one transaction, after which the topic ends at ``end``."""
-    producer = open_producer(settings, **{"transactional.id": f"writer-{topic}"})
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    for _ in range(records):
-        producer.produce(topic, b"x", partition=0)
-    producer.flush(30)
-    producer.commit_transaction(30) if commit else producer.abort_transaction(30)
-    # The marker is written after the call has returned.
-    wait_until(lambda: committed_spans(settings, "reader", topic, 1)[0].high == end)
-
-
-def commit_offset(settings: KafkaSettings, group: str, topic: str, offset: int) -> None:
-    consumer = open_consumer(settings, group)
-    consumer.commit(offsets=[TopicPartition(topic, 0, offset)], asynchronous=False)
-    consumer.close()
 
 
 def test_markers_and_aborted_records_are_not_a_backlog(

@@ -80,7 +80,7 @@ def test_batch_over_a_lowered_topic_limit_is_fatal_and_the_next_member_sends_sma
     assert len(found) == 200
 
 
-def test_missing_output_partition_is_fatal_and_named(
+def test_missing_output_partition_is_named_and_can_be_retried(
     kafka: KafkaUnderTest, names: TopicSettings, join: Join
 ) -> None:
     produce(kafka.settings, names.input_topic, [b"a"], 1)
@@ -89,7 +89,7 @@ def test_missing_output_partition_is_fatal_and_named(
     txn = broker.begin()
     txn.publish(noise(names.output_topic, 0, 1))  # now the topic's metadata is known
     txn.commit(polled)
-    with pytest.raises(FatalError, match=rf"{names.output_topic} has no partition 1.*topics creat"):
+    with pytest.raises(RetryableError, match=rf"{names.output_topic} has no partition 1.*creat"):
         broker.begin().publish(noise(names.output_topic, 1, 1))
 
 

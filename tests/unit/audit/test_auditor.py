@@ -14,7 +14,7 @@ from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.audit.versions import MOST_INTERVALS, affected
 from stream_scorer.kafka.spans import Span
-from tests.support.audit_kit import (
+from tests.support.audit.audit_kit import (
     STRIPES,
     MemoryTopics,
     Row,

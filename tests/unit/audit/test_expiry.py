@@ -8,7 +8,7 @@ from stream_scorer.audit.expiry import Cuts, find_cuts
 from stream_scorer.audit.records.columns import Coordinates, OutcomeKind
 from stream_scorer.audit.state_file import dump_state
 from stream_scorer.audit.verdict import Fault
-from tests.support.audit_kit import (
+from tests.support.audit.audit_kit import (
     STRIPES,
     MemoryTopics,
     begin,

@@ -12,8 +12,8 @@ import pytest
 from schemas.records import decode_record
 from schemas.scores.writer import varint
 from stream_scorer.audit.verdict import Fault
-from tests.support.audit_kit import faults
-from tests.support.forged_topics import PARTITIONS, Sent, Topics, edit_score, make_topics
+from tests.support.audit.audit_kit import faults
+from tests.support.audit.forged_topics import PARTITIONS, Sent, Topics, edit_score, make_topics
 from tests.support.scoring_kit import DLQ, INPUT, NOW_MS
 
 Forge = Callable[[Topics, random.Random], None]

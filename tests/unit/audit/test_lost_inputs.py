@@ -15,7 +15,15 @@ from stream_scorer.audit.records.columns import OutcomeKind
 from stream_scorer.audit.report import Report, conclude
 from stream_scorer.audit.verdict import Fault, Verdict
 from stream_scorer.kafka.spans import Span
-from tests.support.audit_kit import HERE, MemoryTopics, Row, faults, judge, new_auditor, reloaded
+from tests.support.audit.audit_kit import (
+    HERE,
+    MemoryTopics,
+    Row,
+    faults,
+    judge,
+    new_auditor,
+    reloaded,
+)
 
 
 def removed(low: int, high: int = 10) -> MemoryTopics:

@@ -15,7 +15,7 @@ from stream_scorer.audit.verdict import Fault, Verdict
 from stream_scorer.audit.versions import affected
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.spans import Span
-from tests.support.audit_kit import (
+from tests.support.audit.audit_kit import (
     MemoryTopics,
     Row,
     begin,

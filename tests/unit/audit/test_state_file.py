@@ -16,7 +16,7 @@ from stream_scorer.audit.state_file import AuditIdentity, dump_state, load_state
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.spans import Span
-from tests.support.audit_kit import HERE, MemoryTopics, Row, faults, judge, new_auditor
+from tests.support.audit.audit_kit import HERE, MemoryTopics, Row, faults, judge, new_auditor
 
 
 def audited() -> tuple[Auditor, MemoryTopics]:

@@ -13,7 +13,7 @@ from stream_scorer.audit.report import Report, conclude
 from stream_scorer.cli.verify_progress import log_lines
 from stream_scorer.cli.verify_report import print_report
 from stream_scorer.kafka.spans import Span
-from tests.support.audit_kit import HERE, MemoryTopics, Row, judge
+from tests.support.audit.audit_kit import HERE, MemoryTopics, Row, judge
 
 
 def report_of(

@@ -50,7 +50,7 @@ stream: schemas schemas.scores schemas.transactions errors runtime kafka model m
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving stream observability
+    kafka model.store model.forest model model.serving dead_letters stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model

@@ -123,3 +123,15 @@ def test_buckets_agree_with_counting_values_individually() -> None:
 
 def test_histogram_without_values_is_all_zero() -> None:
     assert set(counts([]).values()) == {0.0}
+
+
+def test_lost_inputs_are_counted_by_their_growth() -> None:
+    metrics = ScorerMetrics()
+    metrics.partitions.set_lost({})
+    for lost in ({0: 4}, {0: 4}, {0: 6, 1: 3}):
+        metrics.partitions.set_lost(lost)
+    found = {k: v for k, v in samples(metrics).items() if k[0] == "fraud_scorer_inputs_lost_total"}
+    assert found == {
+        ("fraud_scorer_inputs_lost_total", "0"): 6,
+        ("fraud_scorer_inputs_lost_total", "1"): 3,
+    }

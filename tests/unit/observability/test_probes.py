@@ -34,6 +34,19 @@ def test_problem_with_kafka_is_reported_and_changes_neither_liveness_nor_readine
     assert health.report()["problem"] == "kafka: all brokers are down"
 
 
+def test_outage_is_the_problem_and_ends_readiness_but_never_liveness() -> None:
+    health = Health(lambda: True)
+    health.joined()
+    health.problem = "batch aborted"
+    health.outage = "no Kafka broker answers"
+    assert health.is_live()
+    assert not health.report()["ready"]
+    assert health.report()["problem"] == "no Kafka broker answers"
+    health.outage = None
+    assert health.report()["ready"]
+    assert health.report()["problem"] == "batch aborted"
+
+
 def test_process_without_heartbeats_is_neither_live_nor_ready(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -46,6 +46,9 @@ class Record:
     def headers(self) -> None:
         return None
 
+    def topic(self) -> str:
+        return "t"
+
     def error(self) -> KafkaError | None:
         return None
 
@@ -107,6 +110,7 @@ class Sink:
 
     def __init__(self) -> None:
         self.sent: list[int] = []
+        self.marks: set[str | None] = set()
 
     def poll(self, _: float) -> int:
         return 0
@@ -116,6 +120,7 @@ class Sink:
 
     def send_offsets_to_transaction(self, offsets: list[TopicPartition], *_: Any) -> None:
         self.sent += [place.offset for place in offsets]
+        self.marks |= {place.metadata for place in offsets}
 
     def __getattr__(self, _: str) -> Callable[..., None]:
         return lambda *_: None
@@ -158,26 +163,117 @@ def refuse_each(places: list[TopicPartition], _: float) -> list[TopicPartition]:
 
 
 @pytest.mark.parametrize("refusal", [refuse, refuse_each])
-def test_poll_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
+def test_nothing_is_returned_until_a_partition_assigned_again_was_rewound(
     broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
 ) -> None:
     poll(broker)
     group.committed = refusal
     group.events = [group.take_away, group.give_back]  # so the offset of partition 1 is read
-    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
-        broker.poll(10, 0.0)
+    for _ in range(2):
+        with pytest.raises(RetryableError, match="Coordinator load in progress"):
+            broker.poll(10, 0.0)
     assert group.sought == []
+    group.committed = lambda places, _: [TopicPartition("t", p.partition, 7) for p in places]
+    assert poll(broker).partitions.tolist()[0] == 0  # what arrived with the rebalance is not lost
+    assert [(place.partition, place.offset) for place in group.sought] == [(1, 7)]
 
 
 @pytest.mark.parametrize("refusal", [refuse, refuse_each])
-def test_abort_is_fatal_if_it_cannot_rewind_to_the_committed_offsets(
+def test_nothing_is_returned_until_an_aborted_batch_was_rewound(
     broker: KafkaBroker, group: Group, refusal: Callable[..., Any]
 ) -> None:
     polled = poll(broker)
     group.committed = refusal
-    with pytest.raises(FatalError, match="cannot rewind to the committed offsets"):
-        broker.begin().abort(polled)
+    broker.begin().abort(polled)
+    next_record = group.next
+    for _ in range(2):
+        with pytest.raises(RetryableError, match="Coordinator load in progress"):
+            broker.poll(10, 0.0)
     assert group.sought == []
+    assert group.next == next_record  # the client was not polled
+    group.committed = lambda places, _: [TopicPartition("t", p.partition, 3) for p in places]
+    poll(broker)
+    assert [(p.partition, p.offset) for p in group.sought] == [(0, 3), (1, 3)]
+
+
+def test_first_record_is_kept_if_consume_raises_after_the_poll_that_gave_it(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consume", refuse)
+        with pytest.raises(RetryableError, match="Coordinator load in progress"):
+            broker.poll(10, 0.0)
+    polled = poll(broker)
+    assert list(zip(polled.partitions.tolist(), polled.offsets.tolist(), strict=True)) == [
+        (0, 0), (0, 1), (1, 1),
+    ]  # fmt: skip
+
+
+def test_record_is_kept_if_the_fence_cannot_be_taken(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consumer_group_metadata", refuse)
+        with pytest.raises(RetryableError):
+            broker.poll(1, 0.0)
+    assert poll(broker).offsets.tolist()[0] == 0
+
+
+def test_record_kept_for_the_next_poll_is_dropped_if_its_partition_is_revoked_by_then(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll(broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consumer_group_metadata", refuse)
+        with pytest.raises(RetryableError):
+            broker.poll(10, 0.0)  # holds a record of each partition
+    group.events = [group.take_away]
+    polled = poll(broker)
+    assert polled.partitions.tolist() == [0, 0]
+
+
+def test_record_kept_for_the_next_poll_is_not_returned_twice_after_a_rewind(
+    broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = poll(broker)
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consumer_group_metadata", refuse)
+        with pytest.raises(RetryableError):
+            broker.poll(10, 0.0)
+    group.committed = lambda places, _: [TopicPartition("t", p.partition, 0) for p in places]
+    broker.begin().abort(first)  # from offset 0 on, everything will be delivered again
+    assert poll(broker).offsets.tolist() == [2, 2]
+
+
+def test_committed_offsets_carry_the_mark_and_none_without_a_topic_id(
+    broker: KafkaBroker, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker.begin().commit(poll(broker))
+    assert sink.marks == {""}
+    options = GroupOptions("g", "t", txn_timeout_ms=1, producers=1, topic_id="abc")
+    marked = KafkaBroker(KafkaSettings(), options)
+    marked.begin().commit(poll(marked))
+    assert sink.marks == {"", "t=abc"}
+
+
+def test_mark_of_another_topic_id_ends_the_process_before_its_records_are_used(
+    group: Group, sink: Sink, broker: KafkaBroker
+) -> None:
+    del broker
+    options = GroupOptions("g", "t", txn_timeout_ms=1, producers=1, topic_id="new")
+    marked = KafkaBroker(KafkaSettings(), options)
+    group.committed = refuse
+    with pytest.raises(RetryableError):  # the marks cannot be read: the records wait
+        marked.poll(10, 0.0)
+    group.committed = lambda places, _: [
+        TopicPartition("t", p.partition, 5, "t=old;era=1") for p in places
+    ]
+    with pytest.raises(FatalError, match=r"recreated.*id old.*id new.*--from-start"):
+        marked.poll(10, 0.0)
+    group.committed = lambda places, _: [
+        TopicPartition("t", p.partition, 5, "t=new") for p in places
+    ]
+    assert poll(marked).offsets.tolist()[0] == 0
 
 
 def test_partition_assigned_again_is_read_from_its_committed_offset(
@@ -270,17 +366,21 @@ def test_usual_batch_takes_a_few_calls_of_the_client(broker: KafkaBroker, group:
     assert len(group.taken) <= 8
 
 
-def test_client_that_fails_in_the_middle_of_a_batch_ends_the_process(
+def test_client_that_fails_in_the_middle_of_a_batch_loses_none_of_its_records(
     broker: KafkaBroker, group: Group, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its position is past the records that were taken: going on would skip them."""
+    """Its position is past the records that were taken: the next poll must return them."""
+    taken = group.consume
 
     def consume(*_: Any) -> list[Record]:
         raise LOADING
 
     monkeypatch.setattr(group, "consume", consume)
-    with pytest.raises(FatalError, match="cannot poll the rest of a batch"):
+    with pytest.raises(RetryableError, match="COORDINATOR_LOAD_IN_PROGRESS"):
         broker.poll(10, 0.0)
+    monkeypatch.setattr(group, "consume", taken)
+    polled = poll(broker)
+    assert (polled.partitions[0], polled.offsets[0]) == (0, 0)
 
 
 @pytest.mark.parametrize("code", [KafkaError._BAD_COMPRESSION, KafkaError._BAD_MSG,

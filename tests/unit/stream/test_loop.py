@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +15,7 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
+from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy, RejectionTally
 from tests.support.factories import make_bundle
 from tests.support.scoring_kit import (
     ALWAYS,
@@ -158,14 +158,43 @@ def test_fatal_fault_ends_the_loop_and_a_new_process_continues(operation: str) -
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 
-def test_transaction_that_cannot_begin_ends_the_process_and_skips_no_record() -> None:
+@pytest.mark.parametrize("ahead_from", [NEVER, ALWAYS])
+def test_transaction_that_cannot_begin_is_retried_and_skips_no_record(ahead_from: int) -> None:
     cluster = make_cluster(12)
-    cluster.faults["begin"] = [RetryableError("not now")]
-    first = join(cluster)
-    with pytest.raises(FatalError, match="cannot begin a transaction: not now"):
-        first.loop.run_once()
-    first.broker.close()
-    drain(join(cluster))
+    cluster.faults["begin"] = [RetryableError("not now")] * 2
+    member = join(cluster, ahead_from=ahead_from)
+    assert [member.loop.run_once(), member.loop.run_once()] == [Step.ABORTED] * 2
+    assert set(member.seen.reasons) == {"cannot begin a transaction: not now"}
+    drain(member)
+    assert outcomes_by_source(cluster) == inputs(cluster)
+
+
+class SilentLedger:
+    """A ledger that does not answer at first."""
+
+    def __init__(self, silent: int) -> None:
+        self.silent = silent
+
+    def read(self, _: Iterable[int]) -> Mapping[int, RejectionTally]:
+        self.silent -= 1
+        if self.silent >= 0:
+            raise RetryableError("no answer")
+        return {}
+
+    def write(self, *_: object) -> None:
+        """Nothing is stored."""
+
+
+def test_rejections_wait_for_a_ledger_that_does_not_answer_and_no_record_is_skipped() -> None:
+    cluster = MemoryCluster(INPUT, 1)
+    fill(cluster, [b"bad", *make_values(3)])
+    member = join(cluster)
+    guard = RejectionGuard(RejectionPolicy(), SilentLedger(3), lambda: frozenset([0]))
+    vars(member.loop)["_guard"] = guard
+    assert [member.loop.run_once() for _ in range(3)] == [Step.ABORTED] * 3
+    assert "stored counts of rejected records: no answer" in member.seen.reasons[0]
+    assert cluster.read(DLQ) == []
+    drain(member)
     assert outcomes_by_source(cluster) == inputs(cluster)
 
 

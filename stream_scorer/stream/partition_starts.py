@@ -1,0 +1,117 @@
+"""Partitions of a group member that cannot be read where the driver would read them.
+
+The member's consumer has ``auto.offset.reset=error``. If nothing is committed for a partition, or
+its next offset is outside the log, the driver stops fetching the partition and reports it with the
+records. Then the right offset is looked up, outside of the rebalance callback, and the partition is
+assigned again at that offset. On the usual path nothing of this costs a request.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable
+
+from stream_scorer.kafka.driver import Consumer, KafkaError, Message, TopicPartition
+from stream_scorer.kafka.spans import Span
+from stream_scorer.stream.group_offsets import GroupOffsets
+
+log = logging.getLogger(__name__)
+
+
+class PartitionStarts:
+    """The partitions that wait for a start, and the records lost so far. One thread owns it.
+
+    Args:
+        offsets: finds the start.
+        has_marks: whether the committed offsets of newly assigned partitions are compared with the
+            topic's id.
+    """
+
+    def __init__(self, offsets: GroupOffsets, *, has_marks: bool) -> None:
+        self._offsets = offsets
+        self._has_marks = has_marks
+        self._topics: dict[int, str] = {}
+        self._waiting: dict[int, int | None] = {}
+        self._unmarked: set[int] = set()
+        self._reported: dict[int, Span] = {}
+        self.lost: dict[int, int] = {}
+        """Records that were removed before they were read, by partition."""
+
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """These partitions were assigned."""
+        if self._has_marks:
+            self._unmarked.update(partitions)
+
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """These partitions belong to another member now."""
+        for partition in partitions:
+            self._unmarked.discard(partition)
+            self._waiting.pop(partition, None)
+
+    def takes(self, message: Message) -> bool:
+        """Whether this is an event that a partition cannot be read; if so, remember it."""
+        error, partition, topic = message.error(), message.partition(), message.topic()
+        if error is None or error.code() != KafkaError._AUTO_OFFSET_RESET:
+            return False
+        if partition is None or topic is None:
+            return False
+        self._topics[partition] = topic
+        self._waiting[partition] = message.offset()
+        return True
+
+    def restarts_at(self, partition: int, offset: int) -> bool:
+        """Read a partition from this offset, if it is waiting for a start."""
+        if partition not in self._waiting:
+            return False
+        self._waiting[partition] = offset if offset >= 0 else None
+        return True
+
+    def start(self, consumer: Consumer) -> None:
+        """Start the waiting partitions.
+
+        Raises:
+            FatalError: an operator has to decide where; the message says how.
+            RetryableError: no broker answers; they keep waiting.
+        """
+        for partition, offset in list(self._waiting.items()):
+            start = self._offsets.resolve(partition, offset)
+            topic = self._topics[partition]
+            if start.lost is not None:
+                self._report(topic, partition, start.lost)
+            else:
+                log.info("starting a partition", extra={"partition": partition,
+                                                        "offset": start.offset})  # fmt: skip
+            place = TopicPartition(topic, partition, start.offset)
+            consumer.incremental_unassign([TopicPartition(topic, partition)])
+            consumer.incremental_assign([place])
+            del self._waiting[partition]
+
+    def check_marks(self, committed: Callable[[Iterable[int]], list[TopicPartition]]) -> None:
+        """Check the marks of newly assigned partitions, before their first records are used.
+
+        Raises:
+            FatalError: a committed offset belongs to a topic of this name that was deleted.
+            RetryableError: the offsets cannot be read now; call this again.
+        """
+        if self._unmarked:
+            self._offsets.require_same_marks(committed(sorted(self._unmarked)))
+            self._unmarked.clear()
+
+    def _report(self, topic: str, partition: int, lost: Span) -> None:
+        known = self._reported.get(partition, Span(lost.low, lost.low))
+        count = lost.high - lost.low
+        count -= max(0, min(lost.high, known.high) - max(lost.low, known.low))
+        self._reported[partition] = lost
+        self.lost[partition] = self.lost.get(partition, 0) + count
+        log.error(
+            "inputs were deleted before they were read, and have no outcome: %s partition %d, "
+            "offsets %d to %d, up to %d records (retention or DeleteRecords removed them); reading "
+            "continues at offset %d",
+            topic,
+            partition,
+            lost.low,
+            lost.high - 1,
+            count,
+            lost.high,
+            extra={"partition": partition},
+        )

@@ -1,0 +1,1 @@
+"""Topics of an audit, made by hand or forged."""
