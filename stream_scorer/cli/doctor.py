@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.cli.console import aligned, say, say_json
-from stream_scorer.errors import ScorerError
+from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.kafka.topics import existing_topics
+from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.openmp import LIBRARY, load_openmp
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import ScorerSettings
@@ -192,8 +193,10 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
             f"{settings.store_uri} has no promoted version",
             "train a model: fraud-trainer train --transactions FILE.csv, or --synthetic 50000",
         )
+        yield check_conditional_writes(store)
         return
     yield Check("store", Level.OK, f"{settings.store_uri} points to {pointer.version}")
+    yield check_conditional_writes(store)
     from stream_scorer.model.bundle import load_bundle
     from stream_scorer.model.signing import parse_trusted_keys
 
@@ -202,6 +205,22 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
     yield Check(
         "model", Level.OK, f"{bundle.version} verified; its golden rows have the expected scores"
     )
+
+
+def check_conditional_writes(store: ArtifactStore) -> Check:
+    """Check that the storage obeys the conditions of writes; writes and deletes a small object."""
+    try:
+        ignored = store.find_ignored_condition()
+    except StoreError as error:
+        return Check(
+            "store writes",
+            Level.WARN,
+            f"not checked, because a write failed: {error}",
+            "run doctor once with the trainer's credentials",
+        )
+    if ignored is not None:
+        return Check("store writes", Level.FAIL, ignored, "use another object store")
+    return Check("store writes", Level.OK, "conditional writes are obeyed")
 
 
 def check_cache(folder: Path) -> Check:
