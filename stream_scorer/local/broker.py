@@ -241,7 +241,7 @@ class EmbeddedBroker:
         flags = [f"-XX:AOTCache={aot}"] if self._use_aot_cache and aot.exists() else []
         command = kafka_command(java, jars, self.folder, self._heap_mib, [*flags, *self._jvm_flags])
         with (self.folder / "java.log").open("wb") as stderr:
-            # Java names files as the locale says: in C, as in many containers, letters of other
+            # Java names files as the locale says: in C, as in many containers, characters of other
             # languages would become question marks.
             self._process = start_child(command, stderr, os.environ | {"LC_ALL": "C.UTF-8"})
         try:

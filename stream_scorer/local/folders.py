@@ -16,7 +16,7 @@ _FULL_BYTES: Final = 12 * 2**20
 
 
 def check_path(folder: Path) -> None:
-    """Check that Kafka's settings can name ``folder``; letters of any language are allowed.
+    """Check that Kafka's settings can name ``folder``; any language is allowed.
 
     Raises:
         UsageError: they cannot; the message names the character.

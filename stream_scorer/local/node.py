@@ -143,7 +143,7 @@ def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def _escape(value: str) -> str:
-    """A value of a properties file: Java reads it as Latin-1, with other letters as UTF-16."""
+    """A value of a properties file: Java reads it as Latin-1, with other characters as UTF-16."""
     units = value.replace("\\", "\\\\").encode("utf-16-be")
     codes = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
     return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)

@@ -8,7 +8,7 @@ QUICK_SECONDS: Final = 30.0
 """A process that ends sooner than this after its start is unlikely to work the next time."""
 
 QUICK_ENDS: Final = 3
-"""So many quick ends in a row are the last: the cause will not go away by itself."""
+"""After this number of quick ends in a row, the cause will not go away by itself."""
 
 
 class Restarts:

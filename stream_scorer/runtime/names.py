@@ -23,7 +23,7 @@ def check_topic(name: str) -> str:
     """
     if not _TOPIC.fullmatch(name) or name in (".", ".."):
         raise ValueError(
-            "not a topic name: only the letters a-z and A-Z, digits, '.', '_' and '-' are allowed, "
+            "not a topic name: only a-z, A-Z, digits, '.', '_' and '-' are allowed, "
             "at most 249 of them, and not '.' or '..' alone"
         )
     return name
@@ -38,7 +38,7 @@ def check_bucket(name: str) -> str:
     if not _BUCKET.fullmatch(name):
         shown = f"{name!r} is" if name else "the bucket is missing, and an empty name is"
         raise ValueError(
-            f"{shown} not a bucket name: only the letters a-z and A-Z, digits, '.', '_' and '-' "
+            f"{shown} not a bucket name: only a-z, A-Z, digits, '.', '_' and '-' "
             "are allowed, 3 to 255 of them"
         )
     return name

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 _LIKENESS: Final = 0.85
-"""Of two names: one letter too many, too few or changed gives more, another word gives less."""
+"""Of two names: one character too many, too few or changed gives more, another word gives less."""
 
 _OF_SERVICES: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_.*)")
 """Kubernetes sets these for each Service of a namespace: ``KAFKA_BOOTSTRAP_SERVICE_PORT``."""

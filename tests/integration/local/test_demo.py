@@ -97,7 +97,7 @@ def test_dashboard_takes_the_next_free_port_and_says_which(run: Run) -> None:
 
 def test_progress_in_a_file_is_a_line_every_ten_seconds_at_most(run: Run) -> None:
     progress = [line for line in run.log.splitlines() if line.startswith("  scored ")]
-    assert progress, run.log  # the last one tells the result
+    assert progress, run.log  # the last line is the result
     assert len(progress) <= 2 + run.summary["seconds"] / 10
     jars = [line for line in run.log.splitlines() if " of 46 " in line]
     assert len(jars) <= 1 + run.summary["seconds"] / 10

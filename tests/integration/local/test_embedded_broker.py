@@ -177,7 +177,7 @@ def test_folder_of_a_running_broker_is_refused(own_broker: StartBroker) -> None:
     assert broker.is_alive
 
 
-def test_folder_may_have_letters_of_any_language(own_broker: StartBroker, tmp_path: Path) -> None:
+def test_folder_may_be_named_in_any_language(own_broker: StartBroker, tmp_path: Path) -> None:
     folder = tmp_path / "brökär 中🦊"
     broker = own_broker(folder)
     assert (folder / "broker.log").stat().st_size

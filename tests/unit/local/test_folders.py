@@ -20,7 +20,7 @@ Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil's
 
 
 @pytest.mark.parametrize("name", ["bröker", "中文", "🦊", "with space", "#=:!\\ $"])
-def test_letters_of_any_language_may_be_in_the_path(name: str) -> None:
+def test_path_may_be_in_any_language(name: str) -> None:
     check_path(Path("/data") / name)
 
 
