@@ -19,6 +19,7 @@ from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.process.topics import wanted_topics
+from stream_scorer.runtime.openmp import load_openmp
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from tests.support.kafka.kafka_under_test import KINDS, KafkaUnderTest, open_kafka
 from tests.support.names import random_topics
@@ -59,6 +60,7 @@ class MakeTopics(Protocol):
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(TierTimes())
+    load_openmp()  # tests import LightGBM themselves
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -9,11 +9,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
+from stream_scorer.autoscaling.fields import (
+    as_mapping,
+    check_names,
+    choice,
+    fault,
+    flag,
+    mapping,
+    number,
+    quantity,
+    shown,
+    whole,
+)
 from stream_scorer.errors import UsageError
 
 PolicyType = Literal["Pods", "Percent"]
+Select = Literal["Max", "Min", "Disabled"]
 FALLBACKS: Final = (
     "static",
     "currentReplicas",
@@ -46,7 +59,7 @@ class ScalingRules:
     """
 
     stabilization_seconds: int | None
-    select: Literal["Max", "Min", "Disabled"]
+    select: Select
     policies: tuple[Policy, ...]
     tolerance: float
 
@@ -113,30 +126,33 @@ def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
     """Parse a ScaledObject.
 
     Raises:
-        UsageError: a field is unknown, invalid or not simulated; the message names it.
+        UsageError: a field is unknown, invalid, missing or not simulated; the message names it.
     """
-    name = str(_mapping(document, "metadata").get("name", "(unnamed)"))
-    for note in _mapping(document, "metadata", {}).get("annotations") or {}:
+    name = str(mapping(document, "metadata").get("name", "(unnamed)"))
+    for note in mapping(document, "metadata", {}).get("annotations") or {}:
         if str(note).startswith("autoscaling.keda.sh/paused"):
             raise UsageError(
                 f"{name}: the ScaledObject is paused ({note}), so it makes no decisions"
             )
-    spec = _mapping(document, "spec")
-    _only(
+    spec = mapping(document, "spec")
+    check_names(
         spec,
         "spec",
         "scaleTargetRef pollingInterval initialCooldownPeriod cooldownPeriod idleReplicaCount "
         "minReplicaCount maxReplicaCount advanced fallback triggers",
     )
     trigger = _trigger(spec)
-    low, high = _whole(spec, "spec.minReplicaCount", 0), _whole(spec, "spec.maxReplicaCount", 100)
-    idle = _whole(spec, "spec.idleReplicaCount", None)
+    low, high = whole(spec, "spec.minReplicaCount", 0), whole(spec, "spec.maxReplicaCount", 100)
+    idle = whole(spec, "spec.idleReplicaCount", None)
+    whole(spec, "spec.initialCooldownPeriod", 0)  # matters only after the object was created
     if low > high or high < 1:
-        raise UsageError(f"spec.minReplicaCount is {low}, spec.maxReplicaCount {high}")
+        raise fault(spec, "spec.minReplicaCount", f"is {low}, spec.maxReplicaCount {high}")
     if idle is not None and (idle or not low):
-        raise UsageError(
-            f"spec.idleReplicaCount is {idle}: only 0 with a minReplicaCount of 1 or more works, "
-            "because the HPA raises any other value to minReplicaCount"
+        raise fault(
+            spec,
+            "spec.idleReplicaCount",
+            f"is {idle}: only 0 with a minReplicaCount of 1 or more works, because the HPA raises "
+            "any other value to minReplicaCount",
         )
     notes = []
     if low >= 1 and idle is None and {"pollingInterval", "cooldownPeriod"} & spec.keys():
@@ -149,8 +165,8 @@ def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
         low,
         high,
         idle,
-        _whole(spec, "spec.pollingInterval", 30) or 30,
-        _whole(spec, "spec.cooldownPeriod", 300),
+        whole(spec, "spec.pollingInterval", 30) or 30,
+        whole(spec, "spec.cooldownPeriod", 300),
         _fallback(spec),
         _behavior(spec),
         tuple(notes),
@@ -160,18 +176,19 @@ def parse_scaled_object(document: Mapping[str, Any]) -> Autoscaler:
 def _trigger(spec: Mapping[str, Any]) -> KafkaTrigger:
     triggers = spec.get("triggers")
     if not isinstance(triggers, list) or len(triggers) != 1:
-        raise UsageError("spec.triggers must be a list of one trigger: more are not simulated")
+        raise fault(spec, "spec.triggers", "must be a list of one trigger: more are not simulated")
     where = "spec.triggers[0]"
-    trigger = _as_mapping(triggers[0], where)
-    _only(trigger, where, "type name metadata authenticationRef metricType useCachedMetrics")
+    trigger = as_mapping(spec, where, triggers[0])
+    check_names(trigger, where, "type name metadata authenticationRef metricType useCachedMetrics")
     if trigger.get("type") != "kafka":
-        raise UsageError(f"{where}.type is {trigger.get('type')!r}; only kafka is simulated")
+        raise fault(
+            trigger, f"{where}.type", f"is {shown(trigger.get('type'))}; only kafka is simulated"
+        )
     if trigger.get("metricType", "AverageValue") != "AverageValue":
-        raise UsageError(f"{where}.metricType: only AverageValue is simulated")
+        raise fault(trigger, f"{where}.metricType", "must be AverageValue: no other is simulated")
     if trigger.get("useCachedMetrics"):
-        raise UsageError(f"{where}.useCachedMetrics is not simulated")
-    metadata = _as_mapping(trigger.get("metadata"), f"{where}.metadata")
-    return _kafka(metadata, f"{where}.metadata")
+        raise fault(trigger, f"{where}.useCachedMetrics", "is not simulated")
+    return _kafka(mapping(trigger, f"{where}.metadata"), f"{where}.metadata")
 
 
 def _kafka(metadata: Mapping[str, Any], where: str) -> KafkaTrigger:
@@ -180,141 +197,116 @@ def _kafka(metadata: Mapping[str, Any], where: str) -> KafkaTrigger:
         "limitToPartitionsWithLag ensureEvenDistributionOfPartitions"
     )
     if metadata.get("partitionLimitation"):
-        raise UsageError(f"{where}.partitionLimitation is not simulated")
-    _only(metadata, where, f"{ours} {_IRRELEVANT} partitionLimitation")
+        raise fault(metadata, f"{where}.partitionLimitation", "is not simulated")
+    check_names(metadata, where, f"{ours} {_IRRELEVANT} partitionLimitation")
     for key, value in metadata.items():
         if not isinstance(value, str):
-            raise UsageError(
-                f"{where}.{key} must be a string (in quotes), as the API server requires"
+            raise fault(
+                metadata,
+                f"{where}.{key}",
+                "must be a string (in quotes), as the API server requires",
             )
+    _check_connection(metadata, where)
     trigger = KafkaTrigger(
-        _number(metadata, where, "lagThreshold", 10),
-        _number(metadata, where, "activationLagThreshold", 0),
-        _flag(metadata, where, "allowIdleConsumers"),
-        _flag(metadata, where, "excludePersistentLag"),
-        _flag(metadata, where, "limitToPartitionsWithLag"),
-        _flag(metadata, where, "ensureEvenDistributionOfPartitions"),
+        number(metadata, f"{where}.lagThreshold", 10),
+        number(metadata, f"{where}.activationLagThreshold", 0),
+        flag(metadata, f"{where}.allowIdleConsumers"),
+        flag(metadata, f"{where}.excludePersistentLag"),
+        flag(metadata, f"{where}.limitToPartitionsWithLag"),
+        flag(metadata, f"{where}.ensureEvenDistributionOfPartitions"),
     )
     if trigger.lag_threshold < 1:
-        raise UsageError(f"{where}.lagThreshold must be 1 or more")
+        raise fault(metadata, f"{where}.lagThreshold", "must be 1 or more")
     if trigger.limit_to_partitions_with_lag:
         for other, is_set in (
             ("allowIdleConsumers", trigger.allow_idle_consumers),
             ("ensureEvenDistributionOfPartitions", trigger.ensure_even_distribution),
         ):
             if is_set:
-                raise UsageError(
-                    f"{where}: limitToPartitionsWithLag and {other} exclude each other"
+                raise fault(
+                    metadata,
+                    f"{where}.limitToPartitionsWithLag",
+                    f"and {other} exclude each other",
                 )
     return trigger
+
+
+def _check_connection(metadata: Mapping[str, Any], where: str) -> None:
+    """Check the fields that decide nothing here, but without which KEDA refuses the trigger."""
+    for key in ("bootstrapServers", "consumerGroup"):
+        if not metadata.get(key) and not metadata.get(f"{key}FromEnv"):
+            raise fault(metadata, f"{where}.{key}", "is missing: KEDA requires it")
+    choice(metadata, f"{where}.offsetResetPolicy", "latest", ("latest", "earliest"))
+    for key in ("scaleToZeroOnInvalidOffset", "unsafeSsl", "fullMetadata"):
+        flag(metadata, f"{where}.{key}")
 
 
 def _fallback(spec: Mapping[str, Any]) -> Fallback | None:
     if "fallback" not in spec:
         return None
-    fallback = _mapping(spec, "fallback")
-    _only(fallback, "spec.fallback", "failureThreshold replicas behavior")
-    behavior = fallback.get("behavior", "static")
-    if behavior not in FALLBACKS:
-        raise UsageError(
-            f"spec.fallback.behavior {behavior!r} is not one of {', '.join(FALLBACKS)}"
-        )
+    where = "spec.fallback"
+    fallback = mapping(spec, where)
+    check_names(fallback, where, "failureThreshold replicas behavior")
     return Fallback(
-        _whole(fallback, "spec.fallback.failureThreshold", 0),
-        _whole(fallback, "spec.fallback.replicas", 0),
-        behavior,
+        whole(fallback, f"{where}.failureThreshold", 0),
+        whole(fallback, f"{where}.replicas", 0),
+        choice(fallback, f"{where}.behavior", "static", FALLBACKS),
     )
 
 
 def _behavior(spec: Mapping[str, Any]) -> Behavior | None:
-    advanced = _mapping(spec, "advanced", {})
-    _only(advanced, "spec.advanced", "horizontalPodAutoscalerConfig restoreToOriginalReplicaCount")
-    config = _mapping(advanced, "horizontalPodAutoscalerConfig", {})
-    where = "spec.advanced.horizontalPodAutoscalerConfig"
-    _only(config, where, "behavior name")
+    where = "spec.advanced"
+    advanced = mapping(spec, where, {})
+    check_names(advanced, where, "horizontalPodAutoscalerConfig restoreToOriginalReplicaCount")
+    where = f"{where}.horizontalPodAutoscalerConfig"
+    config = mapping(advanced, where, {})
+    check_names(config, where, "behavior name")
     if config.get("behavior") is None:
         return None
-    behavior = _mapping(config, "behavior")
-    _only(behavior, f"{where}.behavior", "scaleUp scaleDown")
+    where = f"{where}.behavior"
+    behavior = mapping(config, where)
+    check_names(behavior, where, "scaleUp scaleDown")
     return Behavior(
-        _rules(behavior, "scaleUp", DEFAULT_UP), _rules(behavior, "scaleDown", DEFAULT_DOWN)
+        _rules(behavior, f"{where}.scaleUp", DEFAULT_UP),
+        _rules(behavior, f"{where}.scaleDown", DEFAULT_DOWN),
     )
 
 
-def _rules(behavior: Mapping[str, Any], name: str, default: ScalingRules) -> ScalingRules:
+def _rules(behavior: Mapping[str, Any], where: str, default: ScalingRules) -> ScalingRules:
     """Parse rules; unset fields have the API server's defaults (``copyHPAScalingRules``)."""
-    rules = _mapping(behavior, name, {})
-    _only(rules, name, "stabilizationWindowSeconds policies selectPolicy tolerance")
-    select = rules.get("selectPolicy", default.select)
-    if select not in ("Max", "Min", "Disabled"):
-        raise UsageError(f"{name}.selectPolicy {select!r} is not Max, Min or Disabled")
-    window = _whole(rules, f"{name}.stabilizationWindowSeconds", default.stabilization_seconds)
+    rules = mapping(behavior, where, {})
+    check_names(rules, where, "stabilizationWindowSeconds policies selectPolicy tolerance")
+    select = choice(rules, f"{where}.selectPolicy", default.select, ("Max", "Min", "Disabled"))
+    window = whole(rules, f"{where}.stabilizationWindowSeconds", default.stabilization_seconds)
     if window is not None and window > 3600:
-        raise UsageError(f"{name}.stabilizationWindowSeconds must be at most 3600")
-    policies = rules.get("policies")
-    try:
-        tolerance = float(rules.get("tolerance", default.tolerance))
-    except (TypeError, ValueError):
-        raise UsageError(f"{name}.tolerance {rules['tolerance']!r} is not a number") from None
+        raise fault(rules, f"{where}.stabilizationWindowSeconds", "must be at most 3600")
     return ScalingRules(
         window,
-        select,
-        default.policies if policies is None else tuple(_policy(p, name) for p in policies),
-        tolerance,
+        cast("Select", select),
+        _policies(rules, f"{where}.policies", default),
+        quantity(rules, f"{where}.tolerance", default.tolerance),
     )
 
 
-def _policy(item: Any, name: str) -> Policy:
-    where = f"{name}.policies"
-    policy = _as_mapping(item, where)
-    _only(policy, where, "type value periodSeconds")
-    kind = policy.get("type")
-    if kind not in ("Pods", "Percent"):
-        raise UsageError(f"{where}: type {kind!r} is not Pods or Percent")
-    value = _whole(policy, f"{where}.value", 0)
-    period = _whole(policy, f"{where}.periodSeconds", 0)
-    if value < 1 or not 1 <= period <= 1800:
-        raise UsageError(f"{where}: value must be above 0 and periodSeconds between 1 and 1800")
-    return Policy(kind, value, period)
+def _policies(rules: Mapping[str, Any], where: str, default: ScalingRules) -> tuple[Policy, ...]:
+    policies = rules.get("policies")
+    if policies is None:
+        return default.policies
+    if not isinstance(policies, list) or not policies:
+        raise fault(rules, where, "must be a list of at least one policy")
+    return tuple(
+        _policy(as_mapping(rules, f"{where}[{i}]", policy), f"{where}[{i}]")
+        for i, policy in enumerate(policies)
+    )
 
 
-def _only(mapping: Mapping[str, Any], where: str, known: str) -> None:
-    if odd := sorted(str(key) for key in mapping.keys() - set(known.split())):
-        raise UsageError(f"{where}: unknown to the simulator: {', '.join(odd)}")
-
-
-def _as_mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise UsageError(f"{where} must be a mapping")
-    return value
-
-
-def _mapping(
-    parent: Mapping[str, Any], key: str, default: Mapping[str, Any] | None = None
-) -> Mapping[str, Any]:
-    value = parent.get(key, default)
-    return _as_mapping(value, key)
-
-
-def _whole(parent: Mapping[str, Any], where: str, default: Any) -> Any:
-    """A whole number of 0 or more, or the default, which may be None, if unset."""
-    value = parent.get(where.rpartition(".")[2], default)
-    if value is default:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise UsageError(f"{where} is {value!r}, not a whole number of 0 or more")
-    return value
-
-
-def _number(metadata: Mapping[str, Any], where: str, key: str, default: int) -> int:
-    text = metadata.get(key, str(default))
-    if not text.isascii() or not text.isdecimal():
-        raise UsageError(f"{where}.{key} is {text!r}, not a whole number of 0 or more")
-    return int(text)
-
-
-def _flag(metadata: Mapping[str, Any], where: str, key: str) -> bool:
-    text = metadata.get(key, "false")
-    if text not in ("true", "false"):
-        raise UsageError(f'{where}.{key} is {text!r}, not "true" or "false"')
-    return bool(text == "true")
+def _policy(policy: Mapping[str, Any], where: str) -> Policy:
+    check_names(policy, where, "type value periodSeconds")
+    kind = choice(policy, f"{where}.type", "", ("Pods", "Percent"))
+    value = whole(policy, f"{where}.value", 0)
+    period = whole(policy, f"{where}.periodSeconds", 0)
+    if value < 1:
+        raise fault(policy, f"{where}.value", "must be above 0")
+    if not 1 <= period <= 1800:
+        raise fault(policy, f"{where}.periodSeconds", "must be between 1 and 1800")
+    return Policy(cast("PolicyType", kind), value, period)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+from stream_scorer.autoscaling.fields import Located
 from stream_scorer.autoscaling.manifest import Autoscaler, parse_scaled_object
 from stream_scorer.errors import UsageError
 
@@ -31,7 +33,10 @@ def load_scaled_object(path: Path, name: str | None = None) -> Autoscaler:
         raise UsageError(
             f"{path}: apiVersion {found[0].get('apiVersion')!r} is not keda.sh/v1alpha1"
         )
-    return parse_scaled_object(found[0])
+    try:
+        return parse_scaled_object(found[0])
+    except UsageError as error:
+        raise UsageError(f"{path}: {error}") from error
 
 
 def _parse_yaml(path: Path, text: str) -> list[Any]:
@@ -41,7 +46,16 @@ def _parse_yaml(path: Path, text: str) -> list[Any]:
         raise UsageError("keda-sim requires PyYAML to read YAML: pip install pyyaml") from error
 
     class StrictLoader(yaml.SafeLoader):
-        """Rejects duplicate keys in a mapping, as kubectl does."""
+        """Rejects duplicate keys in a mapping, as kubectl does, and keeps the lines of the rest."""
+
+        def construct_yaml_map(self, node: Any) -> Generator[dict[Any, Any], None, None]:
+            found = Located()
+            yield found
+            found.update(self.construct_mapping(node))
+            found.line = node.start_mark.line + 1
+            found.lines = {
+                self.construct_object(key): key.start_mark.line + 1 for key, _ in node.value
+            }
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
             keys = [self.construct_object(key, deep=True) for key, _ in node.value]
@@ -52,7 +66,10 @@ def _parse_yaml(path: Path, text: str) -> list[Any]:
                 )
             return super().construct_mapping(node, deep)
 
+    StrictLoader.add_constructor("tag:yaml.org,2002:map", StrictLoader.construct_yaml_map)
     try:
         return list(yaml.load_all(text, Loader=StrictLoader))
-    except yaml.YAMLError as error:
+    except RecursionError:
+        raise UsageError(f"{path} is not a manifest: it nests too deep") from None
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a number or date of YAML
         raise UsageError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from error

@@ -27,11 +27,18 @@ class KafkaScaler:
         self._trigger = trigger
         self._last_committed: dict[int, int] = {}
 
-    def read(self, lags: Sequence[int], committed: Sequence[int]) -> Reading:
-        """Compute the metric from the current lag and committed offset of each partition."""
+    def read(
+        self, lags: Sequence[int], committed: Sequence[int], uncommitted: float = 0.0
+    ) -> Reading:
+        """Compute the metric from the current lag and committed offset of each partition.
+
+        ``uncommitted`` are records that the pods have but did not commit yet. They keep the trigger
+        active, as does persistent lag.
+        """
         counted = self._without_persistent_lag(lags, committed)
         metric = bounded_lag(self._trigger, counted)
-        return Reading(metric, sum(lags) > self._trigger.activation_lag_threshold)
+        lag = max(sum(lags), uncommitted)
+        return Reading(metric, lag > self._trigger.activation_lag_threshold)
 
     def _without_persistent_lag(self, lags: Sequence[int], committed: Sequence[int]) -> list[int]:
         if not self._trigger.exclude_persistent_lag:

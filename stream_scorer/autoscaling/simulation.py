@@ -14,6 +14,10 @@ from stream_scorer.autoscaling.trace import Trace
 
 TICK_SECONDS: Final = 1.0
 
+UNCOMMITTED_SECONDS: Final = 0.3
+"""From a record's arrival to the commit of its offset, where the pods keep up. KEDA counts the
+records of this time as lag, which the fluid model alone would not have."""
+
 
 @dataclass(frozen=True, slots=True)
 class SimulationOptions:
@@ -133,9 +137,10 @@ class _Simulation:
         auto = self._autoscaler
         if (auto.min_replicas and auto.idle_replicas is None) or self._is_out(now):
             return
-        active = self._scaler.read(self._group.lags, self._group.committed).is_active
+        uncommitted = self._trace.rate_at(now) * UNCOMMITTED_SECONDS
+        reading = self._scaler.read(self._group.lags, self._group.committed, uncommitted)
         idle = auto.idle_replicas or 0
-        if active:
+        if reading.is_active:
             self._active_at = now
             if self._replicas <= idle:
                 self._scale(now, auto.min_replicas or 1)

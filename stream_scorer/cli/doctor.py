@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import ctypes
 import importlib.metadata
 import os
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,13 +13,12 @@ from pathlib import Path
 from typing import Final
 
 from stream_scorer.cli.console import aligned, say, say_json
-from stream_scorer.errors import ScorerError
+from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.kafka.topics import existing_topics
+from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.runtime.openmp import LIBRARY, load_openmp
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import ScorerSettings
-
-OPENMP: Final = "libgomp.so.1"
-"""A library that LightGBM's Linux wheels require and that slim images do not include."""
 
 _REQUEST_SECONDS: Final = 10.0
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
@@ -65,20 +62,17 @@ def examine(settings: ScorerSettings) -> Iterator[Check]:
     yield check_threads(os.environ.get("OMP_NUM_THREADS"), cpu_limit())
 
 
-def check_openmp(load: Callable[[str], object] = ctypes.CDLL) -> Check:
-    """Check that LightGBM's OpenMP runtime can be loaded."""
-    if sys.platform != "linux":
-        return Check("openmp", Level.OK, "not checked on this system")
+def check_openmp(load: Callable[[], str] = load_openmp) -> Check:
+    """Check that the OpenMP library of LightGBM can be loaded."""
     try:
-        load(OPENMP)
-    except OSError:
+        return Check("openmp", Level.OK, load())
+    except ScorerError:
         return Check(
             "openmp",
             Level.FAIL,
-            f"{OPENMP} is missing, so LightGBM cannot be loaded",
+            f"{LIBRARY} is missing, so LightGBM cannot be loaded",
             "apt-get install libgomp1 (Debian, Ubuntu), dnf install libgomp (Fedora, RHEL)",
         )
-    return Check("openmp", Level.OK, OPENMP)
 
 
 def check_lightgbm() -> Check:
@@ -220,8 +214,10 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
             f"{settings.store_uri} has no promoted version",
             "train a model: fraud-trainer train --transactions FILE.csv, or --synthetic 50000",
         )
+        yield check_conditional_writes(store)
         return
     yield Check("store", Level.OK, f"{settings.store_uri} points to {pointer.version}")
+    yield check_conditional_writes(store)
     from stream_scorer.model.bundle import load_bundle
     from stream_scorer.model.signing import parse_trusted_keys
 
@@ -230,6 +226,22 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
     yield Check(
         "model", Level.OK, f"{bundle.version} verified; its golden rows have the expected scores"
     )
+
+
+def check_conditional_writes(store: ArtifactStore) -> Check:
+    """Check that the storage obeys the conditions of writes; writes and deletes a small object."""
+    try:
+        ignored = store.find_ignored_condition()
+    except StoreError as error:
+        return Check(
+            "store writes",
+            Level.WARN,
+            f"not checked, because a write failed: {error}",
+            "run doctor once with the trainer's credentials",
+        )
+    if ignored is not None:
+        return Check("store writes", Level.FAIL, ignored, "use another object store")
+    return Check("store writes", Level.OK, "conditional writes are obeyed")
 
 
 def check_cache(folder: Path) -> Check:

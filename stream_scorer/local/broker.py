@@ -22,6 +22,7 @@ from typing import Final, Self
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker_log import last_errors, read_from, rotate
+from stream_scorer.local.folders import check_path, find_fullness, using_folder
 from stream_scorer.local.jars import Progress, cache_folder, ensure_jars
 from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command
 from stream_scorer.local.node import Listener, write_node
@@ -31,6 +32,7 @@ from stream_scorer.local.probe import (
     plain_settings,
     wait_until_ready,
 )
+from stream_scorer.local.progress_lines import ProgressLines
 from stream_scorer.runtime.processes import start_child
 from stream_scorer.runtime.settings import KafkaSettings
 
@@ -163,20 +165,26 @@ class EmbeddedBroker:
             on_progress: called for each jar if the jars must be downloaded first.
 
         Raises:
-            UsageError: Java or the jars are missing, or the port or the folder is in use.
+            UsageError: Java or the jars are missing, the port or the folder is in use, or the
+                folder cannot be used.
             FatalError: Kafka did not start; the message has the last errors of its log.
         """
         if self.is_alive:
             raise RuntimeError("the broker is already running")
-        java, jars = find_java(), ensure_jars(on_progress=on_progress)
+        if self._given_folder is not None:
+            check_path(self._given_folder)
+        java = find_java()
+        with using_folder(cache_folder(), "Kafka's jars"):
+            jars = ensure_jars(on_progress=on_progress)
         if self._port and not is_port_free(self._port):
             raise UsageError(_port_in_use(self._port))
-        if self._folder is None:
-            self._folder = Path(tempfile.mkdtemp(prefix="stream-scorer-kafka-"))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        for _ in range(_PORT_ATTEMPTS):
-            if self._start_once(java, jars):
-                return
+        with using_folder(self._folder or Path(tempfile.gettempdir()), "the broker's data"):
+            if self._folder is None:
+                self._folder = Path(tempfile.mkdtemp(prefix="stream-scorer-kafka-"))
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for _ in range(_PORT_ATTEMPTS):
+                if self._start_once(java, jars):
+                    return
         raise FatalError(f"kafka found no free port in {_PORT_ATTEMPTS} attempts")
 
     def stop(self, timeout: float = STOP_TIMEOUT_SECONDS) -> None:
@@ -233,7 +241,9 @@ class EmbeddedBroker:
         flags = [f"-XX:AOTCache={aot}"] if self._use_aot_cache and aot.exists() else []
         command = kafka_command(java, jars, self.folder, self._heap_mib, [*flags, *self._jvm_flags])
         with (self.folder / "java.log").open("wb") as stderr:
-            self._process = start_child(command, stderr)
+            # Java names files as the locale says: in C, as in many containers, characters of other
+            # languages would become question marks.
+            self._process = start_child(command, stderr, os.environ | {"LC_ALL": "C.UTF-8"})
         try:
             ready = wait_until_ready(
                 plain_settings(f"127.0.0.1:{port}"),
@@ -264,9 +274,12 @@ class EmbeddedBroker:
             if exit_code is None
             else f"kafka exited with code {exit_code} while starting"
         )
-        java_log = (self.folder / "java.log").read_text(encoding="utf-8", errors="replace")
-        errors = [*last_errors(written), *java_log.splitlines()[-3:]]
-        return FatalError("\n  ".join([f"{what} ({self.folder / 'broker.log'})", *errors]))
+        if full := find_fullness(self.folder):
+            return UsageError(f"{what}: {full}")
+        java_log = self.folder / "java.log"
+        errors = [*last_errors(written), *read_from(java_log, 0).splitlines()[-3:]]
+        where = self.folder / "broker.log" if written else java_log
+        return FatalError("\n  ".join([f"{what} ({where})", *errors]))
 
 
 def run_broker(folder: Path | None, port: int) -> int:
@@ -286,13 +299,20 @@ def run_broker(folder: Path | None, port: int) -> int:
     }
     broker = EmbeddedBroker(folder or cache_folder() / "broker", port=port)
     try:
-        broker.start(on_progress=_print_progress)
+        lines = ProgressLines(_write, sys.stdout.isatty())
+        broker.start(
+            lambda done, total: lines.show(
+                f"downloading Apache Kafka (only once): {done} of {total} jars"
+            )
+        )
+        lines.end()
         _print_line(f"Apache Kafka at {broker.bootstrap_servers}, data in {broker.folder}")
         _print_line(f"  export KAFKA_BOOTSTRAP_SERVERS={broker.bootstrap_servers}")
         _print_line("stop with Ctrl-C; the data is kept")
         while not stop_requested.wait(0.2):
             if not broker.is_alive:
-                _print_line(f"Kafka exited unexpectedly; see {broker.folder / 'broker.log'}")
+                why = find_fullness(broker.folder) or f"see {broker.folder / 'broker.log'}"
+                _print_line(f"Kafka exited unexpectedly; {why}")
                 return 1
         _print_line("stopping")
         return 0
@@ -303,13 +323,12 @@ def run_broker(folder: Path | None, port: int) -> int:
 
 
 def _print_line(line: str) -> None:
-    sys.stdout.write(line + "\n")
+    _write(line + "\n")
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
     sys.stdout.flush()
-
-
-def _print_progress(done: int, total: int) -> None:
-    if done % 10 == 0 or done == total:
-        _print_line(f"downloading Apache Kafka (only once): {done} of {total} jars")
 
 
 def _port_in_use(port: int) -> str:

@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +22,11 @@ from typing import Any, Final
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.local.probe import is_port_free, pick_free_port
-from stream_scorer.local.scrape import MetricSample, read_sample
+from stream_scorer.local.drain import Drain
+from stream_scorer.local.probe import next_free_port, pick_free_port
+from stream_scorer.local.progress_lines import ProgressLines
+from stream_scorer.local.restarts import Restarts
+from stream_scorer.local.scrape import MetricSample, Totals, answers
 from stream_scorer.runtime.processes import end_child, start_child
 
 TRAINING_ROWS: Final = 20_000
@@ -36,7 +37,6 @@ BLOCK_PRECISION: Final = 0.6  # a model trained for a few seconds never reaches 
 
 _START_SECONDS: Final = 60.0
 _STEP_SECONDS: Final = 300.0
-_DRAIN_SECONDS: Final = 60.0
 _END_SECONDS: Final = 15.0
 _TICK_SECONDS: Final = 0.5
 _LOG_LINES: Final = 15
@@ -112,6 +112,9 @@ class _Demo:
         self._broker: EmbeddedBroker | None = None
         self._environment = dict(os.environ)
         self._metrics_port = pick_free_port()
+        self._totals = Totals(self._url("/metrics"))
+        self._restarts = Restarts()
+        self._scorer_started = 0.0
         self.summary: dict[str, Any] | None = None
         (folder / "logs").mkdir()
 
@@ -134,9 +137,9 @@ class _Demo:
                   str(BLOCK_PRECISION))  # fmt: skip
         self._finish("synth-stream", more)
         self._step("starting scorer and dashboard")
-        scorer = self._start("scorer", "stream_scorer", "run")
+        scorer = self._start_scorer()
         address = self._start_dashboard()
-        self._wait("scorer", scorer, lambda: _answers(self._url("/readyz")))
+        self._wait("scorer", scorer, lambda: answers(self._url("/readyz")))
         self._step(f"streaming {self._options.rate:,.0f} transactions per second")
         producer = self._start("producer", "stream_scorer", "produce",
                                *_csv_arguments(stream, None), *self._limits())  # fmt: skip
@@ -162,9 +165,11 @@ class _Demo:
             return servers
         self._step("starting Apache Kafka")
         self._broker = EmbeddedBroker(self._folder / "kafka")
+        lines = ProgressLines()
         self._broker.start(
-            lambda done, total: _print_line(f"  downloaded {done} of {total} Kafka jars")
+            lambda done, total: lines.show(f"  downloaded {done} of {total} Kafka jars")
         )
+        lines.end()
         return self._broker.bootstrap_servers
 
     def _configure(self, servers: str) -> None:
@@ -186,14 +191,13 @@ class _Demo:
                 self._environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
 
     def _start_dashboard(self) -> str:
-        port = self._options.port
-        if not is_port_free(port):
-            port = pick_free_port()
+        port = next_free_port(self._options.port)
+        if port != self._options.port:
             _print_line(f"  port {self._options.port} is in use, using {port} instead")
         self._environment["DASHBOARD_PORT"] = str(port)
         address = f"http://127.0.0.1:{port}/"
         dashboard = self._start("dashboard", "dashboard")
-        self._wait("dashboard", dashboard, lambda: _answers(f"{address}livez"))
+        self._wait("dashboard", dashboard, lambda: answers(f"{address}livez"))
         return address
 
     def _limits(self) -> list[str]:
@@ -205,33 +209,55 @@ class _Demo:
 
     def _watch(self, producer: subprocess.Popen[bytes]) -> None:
         """Print the live line until the stream has ended and every transaction has an outcome."""
-        wanted = self._options.transactions
+        lines = ProgressLines()
         before: MetricSample | None = None
-        first = False
-        ended_at: float | None = None
+        drain = Drain(self._options.transactions)
         while True:
-            self._check(*(name for name, _ in self._children if name in ("scorer", "dashboard")))
+            self._check("dashboard")
+            self._keep_scorer(lines)
             with contextlib.suppress(OSError):
-                now = read_sample(self._url("/metrics"))
-                if now.scored and not first:
-                    first = True
+                now = self._totals.read()
+                if now.scored and (before is None or not before.scored):
+                    lines.end()
                     _print_line(f"  first score after {time.monotonic() - self._started:.1f} s")
-                _show(now, before)
+                lines.show("  " + now.describe(before))
                 before = now
-                if wanted is not None and now.outcomes >= wanted and self._options.exits:
-                    break
-            if producer.poll() is not None and self._options.exits:
-                if producer.returncode != 0:
-                    self._fail("producer")
-                ended_at = ended_at or time.monotonic()
-                if time.monotonic() - ended_at > _DRAIN_SECONDS:
-                    break
+            if producer.poll() not in (None, 0) and self._options.exits:
+                self._fail("producer")
+            is_over = drain.is_over(
+                self._totals.last,
+                time.monotonic(),
+                is_produced=producer.poll() is not None,
+                is_restarted=self._restarts.count > 0,
+            )
+            if self._options.exits and is_over:
+                break
             time.sleep(_TICK_SECONDS)
-        _print_line("")
+        lines.end()
+        _print_line("  " + self._totals.last.describe(None))
+
+    def _start_scorer(self) -> subprocess.Popen[bytes]:
+        self._scorer_started = time.monotonic()
+        return self._start("scorer", "stream_scorer", "run")
+
+    def _keep_scorer(self, lines: ProgressLines) -> None:
+        """Start the scorer again if it has ended by itself, as a cluster would."""
+        scorer = next(child for name, child in self._children if name == "scorer")
+        if scorer.poll() is None:
+            return
+        if not self._restarts.may_restart(time.monotonic() - self._scorer_started):
+            self._fail("scorer")
+        lines.end()
+        _print_line(
+            f"  the scorer ended by itself (exit code {scorer.returncode}); starting it again. "
+            f"Its log: {self._folder / 'logs' / 'scorer.log'}"
+        )
+        self._children.remove(("scorer", scorer))
+        self._totals.start_again()
+        self._start_scorer()
 
     def _conclude(self, address: str) -> int:
         self._step("auditing: does every transaction have exactly one outcome?")
-        sample = read_sample(self._url("/metrics"))
         output = self._folder / "audit.json"
         with output.open("wb") as report:
             audit = subprocess.run(
@@ -242,16 +268,21 @@ class _Demo:
                 check=False,
             )
         wanted = self._options.transactions
-        verified = audit.returncode == 0 and sample.outcomes == wanted
+        sample, found = self._totals.last, _loads(output.read_bytes()) or {}
+        scored, dead_letters = sample.scored, sample.dead_letters
+        if self._restarts.count:  # an ended scorer's last counts are lost
+            scored, dead_letters = found.get("scores", 0), found.get("dead_letters", 0)
+        verified = audit.returncode == 0 and scored + dead_letters == wanted
         self.summary = {
             "transactions": wanted,
-            "scored": sample.scored,
-            "dead_letters": sample.dead_letters,
+            "scored": scored,
+            "dead_letters": dead_letters,
             "flagged": sample.flagged,
+            "restarts": self._restarts.count,
             "verified": verified,
             "seconds": round(time.monotonic() - self._started, 1),
             "dashboard": address,
-            "audit": _loads(output.read_bytes()),
+            "audit": found or None,
         }
         return 0 if verified else 1
 
@@ -303,26 +334,6 @@ def _csv_arguments(folder: Path, option: str | None) -> list[str]:
     transactions = str(folder / "train_transaction.csv")
     given = [option, transactions] if option else [transactions]
     return [*given, "--identity", str(folder / "train_identity.csv")]
-
-
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310 - loopback
-            return bool(response.status == 200)
-    except (OSError, urllib.error.HTTPError):
-        return False
-
-
-def _show(now: MetricSample, before: MetricSample | None) -> None:
-    rate = now.rate_since(before) if before else 0.0
-    line = (
-        f"scored {now.scored:>9,}   flagged {now.flagged:>7,}   dead letters "
-        f"{now.dead_letters:>5,}   {rate:>7,.0f}/s   lag {now.lag:>6,}"
-    )
-    if sys.stderr.isatty():
-        print(f"\r  {line}", end="", file=sys.stderr, flush=True)  # noqa: T201
-    elif int(now.at) % 5 == 0 and (before is None or int(before.at) != int(now.at)):
-        _print_line(f"  {line}")
 
 
 def _loads(data: bytes) -> Mapping[str, Any] | None:

@@ -111,7 +111,7 @@ def write_node(
     }
     _write_properties(folder / "server.properties", settings)
     (folder / "log4j2.properties").write_text(
-        _LOG4J.format(path=folder / "broker.log", level=log_level), encoding="utf-8"
+        _LOG4J.format(path=_escape(str(folder / "broker.log")), level=log_level), encoding="ascii"
     )
     return format_data(data)
 
@@ -138,6 +138,12 @@ def random_id() -> str:
 
 
 def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
-    # a backslash is an escape in properties files
-    lines = [f"{key}={value}".replace("\\", "\\\\") for key, value in settings.items()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    lines = [f"{key}={_escape(value)}" for key, value in settings.items()]
+    path.write_text("\n".join(lines) + "\n", encoding="ascii")
+
+
+def _escape(value: str) -> str:
+    """A value of a properties file: Java reads it as Latin-1, with other characters as UTF-16."""
+    units = value.replace("\\", "\\\\").encode("utf-16-be")
+    codes = (int.from_bytes(units[at : at + 2]) for at in range(0, len(units), 2))
+    return "".join(chr(code) if code < 128 else f"\\u{code:04x}" for code in codes)

@@ -20,6 +20,7 @@ PROBE_TOPIC = "_probe"
 # Outgoing connections could take a port in the system's ephemeral range while the broker restarts
 # (even a client's attempt to reach the broker), so our ports are below every system's range.
 _PORTS = range(20_000, 30_000)
+_NEXT_PORTS = 100
 
 
 def plain_settings(bootstrap_servers: str) -> KafkaSettings:
@@ -53,6 +54,12 @@ def pick_free_port() -> int:
         port = generator.choice(_PORTS)
         if is_port_free(port):
             return port
+
+
+def next_free_port(port: int) -> int:
+    """``port`` if it is free, else the next one that is."""
+    nearest = range(port, min(port + _NEXT_PORTS, 65_536))
+    return next(filter(is_port_free, nearest), None) or pick_free_port()
 
 
 def wait_until_ready(

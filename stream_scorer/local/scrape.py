@@ -1,29 +1,39 @@
-"""Reads the scorer's counters for the demo's live line."""
+"""Reads the scorer's counters for the demo's live line, and whether a process answers."""
 
 from __future__ import annotations
 
 import time
+import urllib.error
 import urllib.request
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _TIMEOUT_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class MetricSample:
-    """The counters at one time (``at``, in monotonic seconds)."""
+    """The counters at one time (``at``, in monotonic seconds), and the partitions assigned."""
 
     at: float
     scored: int
     flagged: int
     dead_letters: int
     lag: int
+    partitions: int = 0
 
     @property
     def outcomes(self) -> int:
         """Scores and dead letters."""
         return self.scored + self.dead_letters
+
+    def describe(self, before: MetricSample | None) -> str:
+        """The counters as one line, with the rate since the sample before."""
+        rate = self.rate_since(before) if before else 0.0
+        return (
+            f"scored {self.scored:>9,}   flagged {self.flagged:>7,}   dead letters "
+            f"{self.dead_letters:>5,}   {rate:>7,.0f}/s   lag {self.lag:>6,}"
+        )
 
     def rate_since(self, before: MetricSample) -> float:
         """Outcomes per second between two samples."""
@@ -48,6 +58,7 @@ def parse_sample(text: str, at: float) -> MetricSample:
         int(sums["fraud_scorer_decisions_total"]),
         int(sums["fraud_scorer_dead_letters_total"]),
         int(sums["fraud_scorer_lag_records"]),
+        int(sums["fraud_scorer_assigned_partitions"]),
     )
 
 
@@ -59,3 +70,44 @@ def read_sample(url: str) -> MetricSample:
     """
     with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
         return parse_sample(response.read().decode(), time.monotonic())
+
+
+class Totals:
+    """The counters of a scorer, added up over its restarts.
+
+    What an ended process did after its last sample is not in them: with a restart they are at least
+    this much.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._ended: list[MetricSample] = []
+        self.last = MetricSample(0.0, 0, 0, 0, 0)
+
+    def read(self) -> MetricSample:
+        """Scrape the scorer, and remember the totals as :attr:`last`.
+
+        Raises:
+            OSError: it does not answer.
+        """
+        now = read_sample(self._url)
+        self.last = replace(
+            now,
+            scored=now.scored + sum(s.scored for s in self._ended),
+            flagged=now.flagged + sum(s.flagged for s in self._ended),
+            dead_letters=now.dead_letters + sum(s.dead_letters for s in self._ended),
+        )
+        return self.last
+
+    def start_again(self) -> None:
+        """The process has ended, and the next one counts from 0."""
+        self._ended = [self.last]
+
+
+def answers(url: str) -> bool:
+    """Whether a process answers at ``url`` with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
+            return bool(response.status == 200)
+    except (OSError, urllib.error.HTTPError):
+        return False

@@ -69,13 +69,13 @@ def load_signing_key(path: Path) -> Ed25519PrivateKey:
 
 
 def parse_trusted_keys(text: str | None) -> tuple[bytes, ...]:
-    """The raw public keys in MODEL_TRUSTED_KEYS (base64, comma separated); empty if unset.
+    """The raw public keys in MODEL_TRUSTED_KEYS (base64, comma separated); empty if it is None.
 
     Raises:
         SettingsError: an entry is not a key, or the text contains no key. A typo must never
             disable the signature check.
     """
-    if text is None or not text.strip():
+    if text is None:
         return ()
     keys: list[bytes] = []
     faults: list[str] = []

@@ -10,14 +10,15 @@ refuses every other opcode by name, before it reads the argument. It can build:
 
 Everything is bounded: bytes, opcodes, instances, containers, nesting, and the expanded size where
 one list occurs in another many times. A value cannot contain itself, cannot change after it became
-part of another value, and can be a key only if hashing it is cheap. So neither reading nor walking
-the result can recurse or loop without end.
+part of another value, and can be a key only if hashing and finding it is cheap. So neither reading
+nor walking the result can recurse or loop without end.
 """
 
 from __future__ import annotations
 
 import io
 import pickletools
+from collections import Counter
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -65,6 +66,10 @@ _SHOWN: Final = 200  # characters of a name in a message
 _KEY_MAX_LENGTH: Final = 4096
 _TUPLE_KEY_MAX_LENGTH: Final = 8
 """Hashing a long key costs its length each time the key is used."""
+
+_MAX_EQUAL_HASHES: Final = 64
+"""Of the tuples that are keys. Numbers with equal hashes are few, tuples of them are millions, and
+each such key is compared with all others: 10,000 took seconds."""
 
 _MAX_ATTRIBUTES: Final = 256
 """Per instance: the state is copied, and many instances could share it."""
@@ -145,6 +150,7 @@ class _Machine:
         self._closed: set[int] = set()
         self._unbuilt: set[int] = set()
         self._instance_count = 0
+        self._tuple_hashes: Counter[int] = Counter()
         self.steps: dict[str, Callable[[Any], None]] = {
             "PROTO": lambda _: None,
             "FRAME": lambda _: None,
@@ -279,8 +285,15 @@ class _Machine:
                 raise ArtifactCorrupt(
                     f"pickle uses a {type(key).__name__} that is not allowed as a key"
                 )
+            if type(key) is tuple:
+                self._count_hash(key)
         self._fill(target, items)
         target.update(zip(keys, values, strict=True))
+
+    def _count_hash(self, key: tuple[object, ...]) -> None:
+        self._tuple_hashes[hash(key)] += 1
+        if self._tuple_hashes[hash(key)] > _MAX_EQUAL_HASHES:
+            raise ArtifactCorrupt(f"more than {_MAX_EQUAL_HASHES} keys in a pickle hash equally")
 
     def _push_global(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):

@@ -6,10 +6,11 @@ import json
 import threading
 import time
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, Final
 
 from stream_scorer.errors import SettingsError
+from stream_scorer.observability.http_server import BoundedHTTPServer
 
 _STALLED_SECONDS: Final = 120.0
 """A loop without a heartbeat for this long is stuck: every call in it has a shorter timeout."""
@@ -71,7 +72,7 @@ class Health:
 
 
 class HealthServer:
-    """Serves the probes and metrics in its own threads."""
+    """Serves the probes and metrics in threads of their own, a bounded number of them."""
 
     def __init__(self, host: str, port: int, health: Health, metrics: Callable[[], bytes]) -> None:
         routes: Mapping[str, Callable[[], tuple[int, str, bytes]]] = {
@@ -96,10 +97,9 @@ class HealthServer:
                 """Log nothing: probes arrive every few seconds."""
 
         try:
-            self._server = ThreadingHTTPServer((host, port), Handler)
+            self._server = BoundedHTTPServer((host, port), Handler)
         except OSError as error:
             raise SettingsError(f"METRICS_PORT={port}: cannot listen on {host}: {error}") from error
-        self._server.daemon_threads = True
         self._thread = threading.Thread(
             target=self._server.serve_forever, name="health", daemon=True
         )

@@ -18,14 +18,15 @@ def parse_object(content: bytes) -> dict[str, Any]:
     """The JSON object in ``content``.
 
     Raises:
-        ValueError: it is not a JSON object, or it could exhaust the memory or overflow the stack.
+        ValueError: it is not a JSON object, it has a key twice, or it could exhaust the memory or
+            overflow the stack.
     """
     # Each value but the first follows one of these. Those inside strings count too: only stricter.
     values = content.count(b",") + content.count(b"[") + content.count(b"{") + content.count(b":")
     if values > MAX_VALUES:
         raise ValueError(f"it has more than {MAX_VALUES} values")
     try:
-        parsed = json.loads(content)
+        parsed = json.loads(content, object_pairs_hook=_unique)
         too_deep = _is_deeper(parsed, MAX_DEPTH)
     except RecursionError:
         too_deep, parsed = True, None
@@ -40,6 +41,16 @@ def shown(value: object) -> str:
     """A value of such an object as text for a message; long text is truncated."""
     text = str(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object's members; two readers could take different values of a key that occurs twice."""
+    members = dict(pairs)
+    if len(members) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"it has the key {shown(twice)!r} twice")
+    return members
 
 
 def _is_deeper(value: object, depth: int) -> bool:

@@ -11,6 +11,9 @@ import time
 from typing import Any
 
 from stream_scorer.runtime.settings import LogSettings
+from stream_scorer.runtime.variables import find_mistyped
+
+log = logging.getLogger(__name__)
 
 _UNSEEN = (
     0x61C,  # this and the next two ranges change the direction of the text after them
@@ -92,12 +95,17 @@ def _indent(text: str) -> str:
 
 
 def configure_logging(service: str, settings: LogSettings) -> None:
-    """Write every log line of this process to standard error, in the chosen format."""
+    """Write every log line of this process to standard error, in the chosen format.
+
+    The first lines name variables of the environment that look mistyped.
+    """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         JsonFormatter(service) if settings.log_format == "json" else ConsoleFormatter(service)
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    for name, nearest in find_mistyped(os.environ):
+        log.warning("%s is set, but no process reads it: did you mean %s?", name, nearest)
     for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.masking import mask_userinfo
+from stream_scorer.runtime.names import check_bucket
 from stream_scorer.runtime.settings import StoreSettings, load_settings
 
 if TYPE_CHECKING:
@@ -64,6 +65,10 @@ def split_s3_uri(uri: str) -> tuple[str, str]:
     bucket, _, key = rest.partition("/")
     if scheme != "s3" or not bucket:
         raise UsageError(f"{uri!r} is not of the form s3://bucket/key")
+    try:
+        check_bucket(bucket)
+    except ValueError as error:
+        raise UsageError(f"{uri!r}: {error}") from None
     return bucket, key
 
 

@@ -7,6 +7,7 @@ reads the environment.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
@@ -16,6 +17,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from stream_scorer.errors import SettingsError
 from stream_scorer.runtime.masking import mask_userinfo
+from stream_scorer.runtime.names import check_bucket, check_server, check_topic
 
 
 class _Environment(BaseSettings):
@@ -73,9 +75,7 @@ class KafkaSettings(_Environment):
     @classmethod
     def _host_and_port(cls, value: str) -> str:
         for server in value.split(","):
-            host, _, port = server.strip().rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
-                raise ValueError(f"{server.strip()!r} is not host:port")
+            check_server(server.strip())
         return value
 
     @field_validator("kafka_ssl_ca_location", "kafka_config_file")
@@ -103,6 +103,11 @@ class TopicSettings(_Environment):
     output_topic: str = Field("fraud-scores", description="topic to write scores to")
     dlq_topic: str = Field("transactions-dlq", description="topic to write dead letters to")
     labels_topic: str = Field("fraud-labels", description="topic of decisions and chargebacks")
+
+    @field_validator("input_topic", "output_topic", "dlq_topic", "labels_topic")
+    @classmethod
+    def _can_be_a_topic(cls, value: str) -> str:
+        return check_topic(value)
 
     @field_validator("output_topic", "dlq_topic", "labels_topic")
     @classmethod
@@ -181,8 +186,15 @@ class StoreSettings(_Environment):
         if value and not value.startswith(("file:///", "s3://")):
             raise ValueError(f"{value!r} is neither file:///dir nor s3://bucket/prefix")
         if value.startswith("s3://"):
-            _without_userinfo(value.removeprefix("s3://").partition("/")[0], _AWS_KEYS)
+            bucket = value.removeprefix("s3://").partition("/")[0]
+            _without_userinfo(bucket, _AWS_KEYS)
+            check_bucket(bucket)
         return value
+
+    @field_validator("s3_bucket")
+    @classmethod
+    def _can_be_a_bucket(cls, value: str | None) -> str | None:
+        return value if value is None or "@" in value else check_bucket(value)
 
     @field_validator("s3_bucket", "aws_endpoint_url_s3")
     @classmethod
@@ -197,6 +209,14 @@ def _without_userinfo(value: str | None, variables: str) -> str | None:
     return value
 
 
+_NEVER_BLANK: Final = {
+    "model_trusted_keys": "set, but blank: that would accept unsigned models. Give the keys, or "
+    "unset it if models are not signed",
+    "model_signing_key_file": "set, but blank: that would publish unsigned models. Give the file, "
+    "or unset it if models are not signed",
+}
+"""Settings that protect something. Blank counts as unset elsewhere; here it must be deliberate."""
+
 SettingsT = TypeVar("SettingsT", bound=_Environment)
 
 
@@ -207,10 +227,21 @@ def load_settings(cls: type[SettingsT], overrides: Mapping[str, Any] | None = No
         SettingsError: settings are invalid; one message lists every fault, with secrets masked.
     """
     given = {k: v for k, v in (overrides or {}).items() if v is not None}
+    faults = [*_blanks(cls, os.environ)]
     try:
-        return cls(**given)
+        settings = cls(**given)
     except ValidationError as error:
-        raise SettingsError("\n".join(_faults(cls, error))) from None
+        faults += _faults(cls, error)
+    if faults:
+        raise SettingsError("\n".join(faults))
+    return settings
+
+
+def _blanks(cls: type[_Environment], environment: Mapping[str, str]) -> Iterator[str]:
+    for name, value in environment.items():
+        field = name.lower()
+        if field in cls.model_fields and field in _NEVER_BLANK and not value.strip():
+            yield f"{name}: {_NEVER_BLANK[field]}"
 
 
 def _faults(cls: type[_Environment], error: ValidationError) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.errors import StoreConflict, StoreError
-from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.file_store import FileObjects, FileStore
 from tests.support.stores import rest
 
 RACERS = 8
@@ -125,3 +125,19 @@ def test_promotion_times_out_on_a_lock_that_is_never_released(
         with pytest.raises(StoreError, match="another process holds the lock"):
             store.promote("v1", None)
     assert store.promote("v1", None).version == "v1"
+
+
+@pytest.mark.parametrize("call", ["current", "promote"])
+def test_pointer_that_is_a_folder_is_named(tmp_path: Path, call: str) -> None:
+    store = FileStore(tmp_path)
+    store.publish(b"m", rest)
+    (tmp_path / "manifests/latest.txt").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"/manifests/latest\.txt is a folder: remove it"):
+        store.current() if call == "current" else store.promote("v1", None)
+
+
+def test_folder_in_the_way_of_a_write_is_named(tmp_path: Path) -> None:
+    objects = FileObjects(tmp_path)
+    (tmp_path / "models/latest/model.pkl/x").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"/models/latest/model\.pkl: Is a directory"):
+        objects.overwrite("models/latest/model.pkl", b"m")

@@ -331,3 +331,24 @@ def test_history_lists_promotions_in_order(place: Place, store: ArtifactStore) -
     found = [(p.version, p.previous, p.is_rollback) for p in place.open().history()]
     assert found == [("v1", None, False), ("v3", "v1", False), ("v1", "v3", True)]
     assert all(p.at and p.host for p in store.history())
+
+
+@pytest.mark.parametrize(
+    "stray", ["models/v999999999/notes.txt", "models/v999999999/model.pkl"], ids=["file", "model"]
+)
+def test_stray_version_at_the_last_number_does_not_stop_publishing(
+    place: Place, store: ArtifactStore, stray: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.objects.overwrite(stray, b"stray")
+    assert [store.publish(b"m", rest) for _ in range(2)] == ["v1", "v2"]
+    assert "no number is left after v999999999, so it is ignored" in caplog.text
+
+
+def test_stray_promotion_at_the_last_number_does_not_stop_promoting(
+    place: Place, store: ArtifactStore
+) -> None:
+    place.objects.overwrite("manifests/history/999999999.json", b'{"version": "v9"}')
+    store.publish(b"m", rest)
+    store.publish(b"m", rest)
+    store.promote("v2", store.promote("v1", None))
+    assert [(p.version, p.previous) for p in store.history()] == [("v1", None), ("v2", "v1")]

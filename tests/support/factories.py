@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import lightgbm
 import numpy as np
 
 from schemas.batch import TransactionBatch, build_batch
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.runtime.openmp import load_openmp
 
 
 def make_transaction(number: int = 1, amount: float = 50.0, **fields: Any) -> dict[str, Any]:
@@ -90,6 +90,9 @@ def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 
         "deterministic": True,
         "seed": seed,
     }
+    load_openmp()
+    import lightgbm
+
     data = lightgbm.Dataset(matrix, label.astype(int), feature_name=list(names))
     text: str = lightgbm.train(params, data, trees).model_to_string()
     return text

@@ -32,11 +32,13 @@ def make_document(**spec: Any) -> dict[str, Any]:
         "spec": {
             "scaleTargetRef": {"name": "scorer"},
             "minReplicaCount": 1,
-            "triggers": [{"type": "kafka", "metadata": {"topic": "t", "lagThreshold": "100"}}],
+            "triggers": make_trigger(lagThreshold="100"),
             **spec,
         },
     }
 
 
 def make_trigger(**metadata: Any) -> list[dict[str, Any]]:
-    return [{"type": "kafka", "metadata": {"topic": "t", **metadata}}]
+    """One trigger; a field that is None is left out."""
+    whole = {"bootstrapServers": "kafka:9092", "consumerGroup": "g", "topic": "t", **metadata}
+    return [{"type": "kafka", "metadata": {k: v for k, v in whole.items() if v is not None}}]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.errors import UsageError
-from stream_scorer.model.forest.lightgbm_model import require_openmp
+from stream_scorer.runtime.openmp import load_openmp
 from trainer.fitting.plan import ModelPlan
 
 Advance = Callable[[int], None]
@@ -56,9 +56,9 @@ def make_dataset(
     """Bin the rows; the matrix is not needed afterwards.
 
     Raises:
-        FatalError: LightGBM's runtime library is not installed.
+        FatalError: the OpenMP library that LightGBM needs is not installed.
     """
-    require_openmp()
+    load_openmp()
     import lightgbm
 
     dataset = lightgbm.Dataset(

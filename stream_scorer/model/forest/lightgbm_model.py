@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import ctypes
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible, FatalError
+from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.model.forest.explained import Choose, Explained, explain_afterwards
 from stream_scorer.model.forest.model_text import checked_text, read_model
+from stream_scorer.runtime.openmp import load_openmp
 
 _ONE_THREAD = 1
 """More threads gain little on small batches and compete for a container's CPU share."""
@@ -33,7 +33,7 @@ class LightGBMModel:
         Raises:
             ArtifactCorrupt: the text is not a valid model.
             ArtifactIncompatible: the model has linear trees, which have no attributions.
-            FatalError: LightGBM's runtime library is not installed.
+            FatalError: the OpenMP library that LightGBM needs is not installed.
         """
         try:
             model = read_model(self._text)
@@ -41,7 +41,7 @@ class LightGBMModel:
             raise ArtifactCorrupt(f"model.pkl is not a valid LightGBM model: {error}") from error
         if any(tree.is_linear for tree in model.trees):
             raise ArtifactIncompatible("cannot explain the model: it has linear trees")
-        require_openmp()
+        load_openmp()
         import lightgbm
 
         try:
@@ -78,22 +78,3 @@ class LightGBMModel:
         except lightgbm.basic.LightGBMError as error:
             raise ArtifactIncompatible(f"cannot explain the model: {error}") from error
         return np.asarray(out, np.float64)
-
-
-def require_openmp() -> None:
-    """Check for GNU OpenMP, which LightGBM needs and slim images lack.
-
-    Raises:
-        FatalError: it is not installed; the message says how to install it.
-    """
-    import platform
-
-    if platform.system() != "Linux":
-        return
-    try:
-        ctypes.CDLL("libgomp.so.1")
-    except OSError:
-        raise FatalError(
-            "LightGBM needs the library libgomp.so.1, which is not installed: "
-            "install the package libgomp1 (Debian, Ubuntu) or libgomp (Fedora, Alpine)"
-        ) from None

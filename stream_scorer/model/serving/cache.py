@@ -22,7 +22,8 @@ SAVE_ATTEMPTS: Final = 5
 """Processes that share the folder may pick the same sequence number at the same time."""
 
 _UNFINISHED: Final = ".unfinished-"
-_ENTRY = re.compile(r"(\d{8})-(v\d+)")
+_ENTRY = re.compile(r"([0-9]{8,200})-(v[0-9]+)")
+"""The sequence may grow: a stray entry with a large number must not hide later ones."""
 
 
 class BundleCache:
@@ -56,6 +57,7 @@ class BundleCache:
         try:
             for entry in self._entries():
                 if _version(entry) == version:
+                    log.info("removing bundle %s from the cache %s", version, self._folder)
                     shutil.rmtree(entry)
         except OSError as error:
             log.warning(
@@ -93,9 +95,12 @@ class BundleCache:
         found = [
             path
             for path in self._folder.iterdir()
-            if (match := _ENTRY.fullmatch(path.name)) and is_version(match[2])
+            if (match := _ENTRY.fullmatch(path.name))
+            and is_version(match[2])
+            and path.is_dir()
+            and not path.is_symlink()
         ]
-        return sorted(found, key=lambda path: path.name, reverse=True)
+        return sorted(found, key=_sequence, reverse=True)
 
     def _write(self, version: str, files: Mapping[str, bytes]) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -113,7 +118,7 @@ class BundleCache:
     def _rename(self, aside: Path, version: str) -> None:
         for attempt in range(SAVE_ATTEMPTS):
             entries = self._entries()
-            sequence = 1 + max((int(path.name.partition("-")[0]) for path in entries), default=0)
+            sequence = 1 + max(map(_sequence, entries), default=0)
             try:
                 aside.rename(self._folder / f"{sequence:08d}-{version}")
             except OSError:  # another process took the name: a folder with files is not replaced
@@ -126,9 +131,15 @@ class BundleCache:
         """Keep the newest entry of each kept version: two processes may save the same version."""
         kept: set[str] = set()
         for entry in self._entries():
-            if _version(entry) in kept or len(kept) == KEPT_VERSIONS:
+            is_complete = all((entry / name).is_file() for name in REQUIRED_FILES)
+            if _version(entry) in kept or len(kept) == KEPT_VERSIONS or not is_complete:
                 shutil.rmtree(entry, ignore_errors=True)
-            kept.add(_version(entry))
+            else:
+                kept.add(_version(entry))
+
+
+def _sequence(entry: Path) -> int:
+    return int(entry.name.partition("-")[0])
 
 
 def _version(entry: Path) -> str:

@@ -6,12 +6,16 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
-from stream_scorer.errors import ArtifactError
+from stream_scorer.errors import ArtifactCorrupt, ArtifactError
 from stream_scorer.model.bundle import Bundle, load_bundle
 from stream_scorer.model.store.port import ArtifactStore
 
 log = logging.getLogger(__name__)
+
+_FIRST_RETRY_SECONDS: Final = 5.0
+"""A version may be half copied from another store when it is first read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,9 @@ class Loaded:
 class Loader:
     """Loads versions from the store; a refused version is retried after a delay.
 
-    A version never changes, but a read of it may have been cut short.
+    A version never changes, but the read of it may have been cut short, or the version is still
+    being copied from another store. So a corrupt version is retried soon, then ever later. One for
+    other code stays refused for the whole ``retry_refused_seconds``.
     ``on_failure(version, reason)`` is called once for each version.
     """
 
@@ -42,6 +48,7 @@ class Loader:
         self._retry_refused_seconds = retry_refused_seconds
         self._on_failure = on_failure
         self._refused_until: dict[str, float] = {}
+        self._delays: dict[str, float] = {}
         self.refused: dict[str, str] = {}
         """The versions that failed to load, with the reason."""
 
@@ -58,16 +65,21 @@ class Loader:
         try:
             bundle = load_bundle(files, version, self._trusted_keys)
         except ArtifactError as error:
-            self._refuse(version, str(error))
+            self._refuse(version, str(error), may_be_partial=isinstance(error, ArtifactCorrupt))
             return None
+        self.refused = {known: why for known, why in self.refused.items() if known != version}
         return Loaded(bundle, files, time.monotonic() - started)
 
     def refusal(self, version: str) -> str:
         """Why a version is refused."""
         return f"version {version} is refused: {self.refused.get(version)}"
 
-    def _refuse(self, version: str, reason: str) -> None:
-        self._refused_until[version] = time.monotonic() + self._retry_refused_seconds
+    def _refuse(self, version: str, reason: str, *, may_be_partial: bool) -> None:
+        longest = self._retry_refused_seconds
+        first = _FIRST_RETRY_SECONDS if may_be_partial else longest
+        delay = min(longest, 2 * self._delays[version] if version in self._delays else first)
+        self._delays[version] = delay
+        self._refused_until[version] = time.monotonic() + delay
         if version in self.refused:
             return
         self.refused = {**self.refused, version: reason}

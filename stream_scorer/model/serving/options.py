@@ -25,8 +25,8 @@ class WatcherOptions:
         trusted_keys: public keys, one of which must have signed a bundle; empty accepts unsigned
             bundles.
         poll_seconds: seconds between two checks of the pointer.
-        retry_refused_seconds: seconds before a version that failed to load is fetched again. A
-            version never changes, but a read of it may have been cut short.
+        retry_refused_seconds: the most seconds before a version that failed to load is fetched
+            again; a corrupt one is fetched sooner at first.
         guard: how new versions on probation are judged; None: there is no probation.
     """
 

@@ -69,6 +69,7 @@ class ModelWatcher:
         self._unfit: dict[str, str] = {}  # versions that must not serve as a fallback, and why
         self._unloadable: set[str] = set()  # cached versions whose load error was logged
         self._rejected: dict[str, dict[str, Any]] = {}
+        self._knows_rejected = False  # the store has told which versions are rejected
         self._verdicts = Verdicts(store)
         self._probation: Probation | None = None
         self._lock = (
@@ -170,16 +171,27 @@ class ModelWatcher:
             StoreError: the store did not answer.
         """
         problem = self._verdicts.publish(self._cache.forget)
+        self._learn_rejected()
         pointer = self._store.current()
         if pointer is None:
             self._note(checked_at=time.monotonic(), rolled_back=None)
             return "no version is promoted yet: run fraud-trainer train"
-        self._rejected = self._verdicts.added_to(self._store.rejected())
         self._note(checked_at=time.monotonic(), promoted=pointer.version)
         if pointer.version not in self._rejected:
             self._note(rolled_back=None)
             return self._serve(pointer.version) or self._end_probation() or problem
         return self._serve_another(pointer) or problem
+
+    def _learn_rejected(self) -> None:
+        """Ask the store which versions are rejected; the cache must not bring them back.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        known, self._rejected = self._rejected, self._verdicts.added_to(self._store.rejected())
+        self._knows_rejected = True
+        for version in self._rejected.keys() - known.keys():
+            self._cache.forget(version)
 
     def _serve_another(self, pointer: Pointer) -> str | None:
         """Serve the last good version before the rejected one; the store alone decides which."""
@@ -263,8 +275,7 @@ class ModelWatcher:
 
     def _load(self, version: str) -> Loaded | None:
         loaded = self._loader.load(version)
-        if loaded is None:
-            self._note(refused=self._loader.refused)
+        self._note(refused=self._loader.refused)
         return loaded
 
     def _end_probation(self) -> str | None:
@@ -306,7 +317,8 @@ class ModelWatcher:
                     self._unloadable.add(version)
                     log.warning("cannot load the cached model %s: %s", version, error)
                 continue
-            log.warning("serving the cached model", extra={"model_version": version})
+            doubt = "" if self._knows_rejected else "; the store cannot say whether it is rejected"
+            log.warning("serving the cached model%s", doubt, extra={"model_version": version})
             self._swap(bundle, time.monotonic() - started, None)
             return
 

@@ -158,7 +158,7 @@ class FileObjects:
         try:
             yield
         except OSError as error:
-            path = error.filename or self._root / key
+            path = error.filename2 or error.filename or self._root / key
             raise StoreError(f"{path}: {error.strerror or error} (MODEL_STORE_URI)") from error
 
 
@@ -184,10 +184,12 @@ def _read_file(path: Path, max_bytes: int | None) -> StoredObject | None:
     try:
         # Non-blocking: opening a named pipe would wait for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(descriptor)
+            kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
+            raise StoreError(f"{path} {kind}: remove it (MODEL_STORE_URI)")
         with os.fdopen(descriptor, "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise StoreError(f"{path} is not a regular file (MODEL_STORE_URI)")
             if max_bytes is not None and status.st_size > max_bytes:
                 raise StoreError(f"{path} has {status.st_size} bytes; the limit is {max_bytes}")
             content = file.read(status.st_size)

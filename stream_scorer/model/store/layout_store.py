@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.store.conditions import find_ignored_condition
 from stream_scorer.model.store.names import (
     ACCEPTED,
     FILE_MAX_BYTES,
@@ -17,6 +18,7 @@ from stream_scorer.model.store.names import (
     METADATA,
     MODEL,
     MODELS,
+    NUMBERS_END,
     POINTER,
     REJECTED,
     REQUIRED_FILES,
@@ -58,6 +60,7 @@ class LayoutStore:
         self._history = PromotionLog(objects)
         self._pointer: StoredObject | None = None
         self._markers: dict[str, dict[str, Any]] = {}
+        self._is_tried = False
 
     @property
     def where(self) -> str:
@@ -88,9 +91,14 @@ class LayoutStore:
                 raise StoreError(f"version {version} in {self.where} is incomplete: no {name}")
         return files
 
+    def find_ignored_condition(self) -> str | None:
+        """See the port."""
+        return find_ignored_condition(self._objects)
+
     def publish(self, model: bytes, rest: Callable[[str], Mapping[str, bytes]]) -> str:
         """See the port."""
         check_size(MODEL, model)
+        self._require_conditions()
         version = self._claim(model)
         files = rest(version)
         check_rest(files)
@@ -104,6 +112,7 @@ class LayoutStore:
     ) -> Pointer:
         """See the port; if the copy to ``models/latest/`` fails, that is logged."""
         self._require_complete(version)
+        self._require_conditions()
         token = self._move_pointer(version, expected, is_rollback)
         try:
             self._refresh_copy(version)
@@ -143,6 +152,12 @@ class LayoutStore:
     def history(self) -> list[Promotion]:
         """See the port."""
         return self._history.read()
+
+    def _require_conditions(self) -> None:
+        """Try conditional writes before this object's first one."""
+        if not self._is_tried and (ignored := self.find_ignored_condition()) is not None:
+            raise StoreError(ignored)
+        self._is_tried = True
 
     def _move_pointer(self, version: str, expected: Pointer | None, is_rollback: bool) -> str:
         """Record the move, then move the pointer; returns the pointer's new token.
@@ -200,7 +215,10 @@ class LayoutStore:
         pointer = self._objects.read(POINTER, SMALL_MAX_BYTES)
         if pointer is not None:
             named.add(pointer.content.decode("utf-8", errors="replace").strip())
-        return max((version_number(text) for text in named if is_version(text)), default=0)
+        numbers = {version_number(text) for text in named if is_version(text)}
+        if stray := sorted(number for number in numbers if number >= NUMBERS_END):
+            log.warning("%s: no number is left after v%d, so it is ignored", self.where, stray[-1])
+        return max(numbers.difference(stray), default=0)
 
     def _write_once(self, key: str, content: bytes) -> None:
         if self._objects.create(key, content):

@@ -9,6 +9,7 @@
     manifests/accepted/v1.json                       a version that passed its probation; ignored
                                                      while the version is also rejected
     manifests/history/000001.json                    one promotion; the numbers give the order
+    manifests/probe/…                                tries conditional writes; deleted at once
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ POINTER: Final = "manifests/latest.txt"
 REJECTED: Final = "manifests/rejected/"
 ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
+PROBE: Final = "manifests/probe/"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
 """800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
@@ -52,6 +54,10 @@ SMALL_MAX_BYTES: Final = 64 * 1024
 
 KEYS_MAX: Final = 100_000
 """A listing with more names is not one of this project's stores, and must not exhaust memory."""
+
+NUMBERS_END: Final = 999_000_000
+"""Numbers from here on are not counted as used. Numbers have at most nine digits, so a stray name
+such as ``v999999999`` would leave none for the next version."""
 
 _LIMITS: Final = {METADATA: METADATA_MAX_BYTES, SIGNATURE: SMALL_MAX_BYTES}
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}")
@@ -111,6 +117,11 @@ def acceptance_key(version: str) -> str:
 def history_key(number: int) -> str:
     """The key of the promotion with this number."""
     return f"{HISTORY}{number:06d}.json"
+
+
+def probe_key(name: str) -> str:
+    """The key of an object that tries conditional writes."""
+    return f"{PROBE}{name}"
 
 
 def history_number(key: str) -> int | None:

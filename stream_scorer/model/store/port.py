@@ -46,6 +46,13 @@ class ArtifactStore(Protocol):
             StoreError: the version is unknown or incomplete, or a file is too large.
         """
 
+    def find_ignored_condition(self) -> str | None:
+        """What the storage does wrong if it ignores the conditions of writes; None if it does not.
+
+        Raises:
+            StoreError: the store refuses to be written with these credentials.
+        """
+
     def publish(self, model: bytes, rest: Callable[[str], Mapping[str, bytes]]) -> str:
         """Write a new version; existing versions never change.
 
@@ -55,6 +62,9 @@ class ArtifactStore(Protocol):
 
         Returns:
             The new version.
+
+        Raises:
+            StoreError: the storage ignores the conditions of writes.
         """
 
     def promote(
@@ -66,7 +76,8 @@ class ArtifactStore(Protocol):
 
         Raises:
             StoreConflict: the pointer was moved in the meantime.
-            StoreError: the version is unknown or incomplete.
+            StoreError: the version is unknown or incomplete, or the storage ignores the conditions
+                of writes.
         """
 
     def rejected(self) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,13 @@ from datetime import UTC, datetime
 from typing import Final
 
 from stream_scorer.errors import StoreConflict
-from stream_scorer.model.store.names import HISTORY, SMALL_MAX_BYTES, history_key, history_number
+from stream_scorer.model.store.names import (
+    HISTORY,
+    NUMBERS_END,
+    SMALL_MAX_BYTES,
+    history_key,
+    history_number,
+)
 from stream_scorer.model.store.objects import Objects
 from stream_scorer.model.store.promotions import Promotion, parse_promotion
 from stream_scorer.runtime.json_limits import parse_object
@@ -76,7 +82,7 @@ class PromotionLog:
         numbers = sorted(
             number
             for key in self._objects.keys(HISTORY)
-            if (number := history_number(key)) is not None
+            if (number := history_number(key)) is not None and number < NUMBERS_END
         )
         present = set(numbers)
         self._known = {n: p for n, p in self._known.items() if n in present}

@@ -177,6 +177,15 @@ def test_folder_of_a_running_broker_is_refused(own_broker: StartBroker) -> None:
     assert broker.is_alive
 
 
+def test_folder_may_be_named_in_any_language(own_broker: StartBroker, tmp_path: Path) -> None:
+    folder = tmp_path / "brökär 中🦊"
+    broker = own_broker(folder)
+    assert (folder / "broker.log").stat().st_size
+    assert (folder / "data" / f"{PROBE_TOPIC}-0").is_dir()
+    broker.restart()
+    assert [path.name for path in tmp_path.iterdir()] == [folder.name]
+
+
 def test_failed_start_shows_the_brokers_own_errors(own_broker: StartBroker) -> None:
     with pytest.raises(
         FatalError, match=r"exited with code 1 while starting(.|\n)*num\.io\.threads"

@@ -13,6 +13,7 @@ import yaml
 
 from stream_scorer.__main__ import main
 from stream_scorer.autoscaling.manifest import (
+    Autoscaler,
     Fallback,
     KafkaTrigger,
     Policy,
@@ -108,6 +109,10 @@ def test_outage_without_fallback_changes_nothing() -> None:
 # --- parsing
 
 
+def rules(**changed: Any) -> dict[str, Any]:
+    return {"horizontalPodAutoscalerConfig": {"behavior": {"scaleDown": changed}}}
+
+
 def test_defaults_are_kedas() -> None:
     document = make_document(triggers=make_trigger())
     del document["spec"]["minReplicaCount"]
@@ -154,6 +159,20 @@ def test_half_a_behavior_is_completed_with_kubernetes_defaults() -> None:
         ({"pollInterval": 5}, "pollInterval"),
         ({"fallback": {"replicas": 3, "behavior": "scalingModifiers"}}, "scalingModifiers"),
         ({"advanced": {"scalingModifiers": {"formula": "x"}}}, "scalingModifiers"),
+        ({"triggers": make_trigger(consumerGroup=None)}, "metadata.consumerGroup is missing"),
+        ({"triggers": make_trigger(consumerGroup="")}, "metadata.consumerGroup is missing"),
+        ({"triggers": make_trigger(bootstrapServers=None)}, "metadata.bootstrapServers is missing"),
+        ({"triggers": make_trigger(offsetResetPolicy="first")}, "offsetResetPolicy is 'first'"),
+        ({"triggers": make_trigger(lagThreshold="9" * 5000)}, "lagThreshold is '999"),
+        ({"triggers": make_trigger(lagThreshold=str(2**63))}, "lagThreshold is '92"),
+        ({"minReplicaCount": 10**5000}, "minReplicaCount is a number with more than 40 digits"),
+        ({"initialCooldownPeriod": "soon"}, "initialCooldownPeriod is 'soon'"),
+        ({"advanced": rules(tolerance=float("nan"))}, "behavior.scaleDown.tolerance is nan"),
+        ({"advanced": rules(tolerance="nan")}, "behavior.scaleDown.tolerance is 'nan'"),
+        ({"advanced": rules(tolerance=-0.1)}, "behavior.scaleDown.tolerance is -0.1"),
+        ({"advanced": rules(policies=[])}, "scaleDown.policies must be a list of at least one"),
+        ({"advanced": rules(policies=3)}, "scaleDown.policies must be a list of at least one"),
+        ({"advanced": rules(policies=[7])}, "scaleDown.policies[0] must be a mapping"),
     ],
 )
 def test_unsupported_field_is_named(changed: dict[str, Any], named: str) -> None:
@@ -185,6 +204,83 @@ def test_file_without_a_usable_scaled_object_is_refused(tmp_path: Path, text: st
     path.write_text(text)
     with pytest.raises(UsageError, match=r"x\.yaml"):
         load_scaled_object(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("offsetResetPolicy: earliest", "offsetResetPolicy: first", "line {}: spec.triggers[0]."),
+        ("maxReplicaCount: 12", "maxReplicaCount: -1", "line {}: spec.maxReplicaCount is -1"),
+        ("replicas: 6", "replicas: " + "9" * 5000, "is not valid YAML: Exceeds the limit"),
+        (
+            "        topic: transactions",
+            "        topc: x",
+            "line {}: spec.triggers[0].metadata.topc",
+        ),
+    ],
+)
+def test_fault_in_a_file_is_named_with_its_line(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    text = Path("k8s/base/inference/scorer-scaledobject.yaml").read_text("utf-8")
+    assert text.count(old) == 1
+    path = tmp_path / "scaledobject.yaml"
+    path.write_text(text.replace(old, new))
+    line = 1 + text[: text.index(old)].count("\n")
+    with pytest.raises(UsageError) as raised:
+        load_scaled_object(path)
+    assert f"{path}" in str(raised.value)
+    assert message.format(line) in str(raised.value)
+
+
+def test_missing_field_is_named_with_the_line_of_its_mapping(tmp_path: Path) -> None:
+    text = Path("k8s/base/inference/scorer-scaledobject.yaml").read_text("utf-8")
+    path = tmp_path / "scaledobject.yaml"
+    path.write_text(text.replace("        consumerGroup: stream-scorer\n", ""))
+    line = 1 + text[: text.index("bootstrapServers:")].count("\n")
+    with pytest.raises(UsageError) as raised:
+        load_scaled_object(path)
+    assert f"line {line}: spec.triggers[0].metadata.consumerGroup is missing" in str(raised.value)
+
+
+def test_manifest_that_nests_too_deep_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "deep.yaml"
+    path.write_text("[" * 5000)
+    with pytest.raises(UsageError, match="it nests too deep"):
+        load_scaled_object(path)
+
+
+def test_tolerance_may_be_a_quantity() -> None:
+    behavior = parse_scaled_object(make_document(advanced=rules(tolerance="50m"))).behavior
+    assert behavior is not None
+    assert behavior.down.tolerance == 0.05
+
+
+# --- scaling to zero
+
+
+def zero(activation: int = 0, **changed: Any) -> Autoscaler:
+    trigger = KafkaTrigger(lag_threshold=100, activation_lag_threshold=activation)
+    return make_autoscaler(0, trigger=trigger, cooldown_seconds=120, **changed)
+
+
+def test_steady_load_keeps_the_last_pod() -> None:
+    ticks = simulate(zero(12), open_trace("steady:rate=45,seconds=3600"), make_options())
+    counts = sequence(ticks[:3600])
+    assert counts[-1] == 1  # after the backlog of the first minute
+    assert 0 not in counts
+
+
+def test_pods_go_to_zero_a_cooldown_after_the_last_record() -> None:
+    trace = Trace((0.0, 600.0), (45.0, 0.0))
+    ticks = simulate(zero(12), trace, make_options())
+    last = max(tick.second for tick in ticks if tick.replicas)
+    assert 600 + 120 - 30 <= last <= 600 + 120 + 30  # KEDA looks every 30 s
+
+
+def test_load_below_the_activation_threshold_waits_at_zero() -> None:
+    ticks = simulate(zero(500), open_trace("steady:rate=1,seconds=300"), make_options())
+    assert {tick.replicas for tick in ticks[:300]} == {0}
 
 
 def test_rate_holds_until_the_next_time(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from stream_scorer.cli.console import aligned, count_noun
 from stream_scorer.cli.doctor import Level, check_cache, check_openmp, check_threads, cpu_limit
 from stream_scorer.cli.tail import score_line
+from stream_scorer.errors import FatalError
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES
 from stream_scorer.process.topics import MAX_BYTES, topic_faults, wanted_topics
 from stream_scorer.runtime.settings import TopicSettings, load_settings
@@ -70,11 +71,9 @@ def test_topic_that_does_not_fit_is_warned_about(
     assert all(word in fault for word, fault in zip(words, faults, strict=True))
 
 
-def test_missing_openmp_check_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.platform", "linux")
-
-    def refuse(name: str) -> object:
-        raise OSError(f"{name}: cannot open shared object file")
+def test_missing_openmp_check_says_how_to_install_it() -> None:
+    def refuse() -> str:
+        raise FatalError("LightGBM needs the library libgomp.so.1, which is not installed")
 
     check = check_openmp(refuse)
     assert check.level is Level.FAIL

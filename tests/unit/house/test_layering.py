@@ -40,7 +40,7 @@ settings: runtime
 features: schemas
 kafka: schemas errors runtime
 model.store: errors runtime
-model.forest: schemas errors
+model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
@@ -58,7 +58,7 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
-trainer.fitting: errors model.forest
+trainer.fitting: errors runtime
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving

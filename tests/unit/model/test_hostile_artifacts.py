@@ -393,3 +393,12 @@ def test_hostile_history_is_ignored(tmp_path: Path, record: bytes) -> None:
     assert watcher.current.version == "v1"
     assert watcher.status.rolled_back is not None
     assert len(watcher.status.rolled_back.reason) < 300
+
+
+@pytest.mark.parametrize(
+    ("old", "more"), [(b"{", b'"version": "v1",'), (b'"thresholds": {', b'"block": 0.1,')]
+)
+def test_metadata_with_a_key_twice_is_refused(old: bytes, more: bytes) -> None:
+    files = dict(make_files())
+    files["metadata.json"] = files["metadata.json"].replace(old, old + more, 1)
+    refuse(files, r"metadata\.json of v1 cannot be read: it has the key '(version|block)' twice")

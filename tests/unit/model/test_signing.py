@@ -73,9 +73,8 @@ def test_public_half_of_a_loaded_key_is_the_generated_one(tmp_path: Path) -> Non
     assert public_key_base64(load_signing_key(write_key(tmp_path, pair))) == pair.public_base64
 
 
-@pytest.mark.parametrize("text", [None, "", "  \n"])
-def test_no_text_means_no_keys(text: str | None) -> None:
-    assert parse_trusted_keys(text) == ()
+def test_unset_means_no_keys() -> None:
+    assert parse_trusted_keys(None) == ()
 
 
 def test_keys_may_have_spaces_and_a_trailing_comma() -> None:
@@ -95,9 +94,10 @@ def test_every_wrong_key_is_listed() -> None:
     )
 
 
-def test_text_without_a_key_does_not_disable_the_check() -> None:
+@pytest.mark.parametrize("text", ["", "  \n", " , ,"])
+def test_text_without_a_key_does_not_disable_the_check(text: str) -> None:
     with pytest.raises(SettingsError, match="contains no key"):
-        parse_trusted_keys(" , ,")
+        parse_trusted_keys(text)
 
 
 def test_missing_key_file_is_a_settings_error(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import copyreg
 import io
+import itertools
 import math
 import os
 import pickle
@@ -257,6 +258,23 @@ def test_keys_whose_hash_would_explode_are_refused() -> None:
     refuse(PROTO + b"}" + b"(" + b"K\x01" * 9 + b"tK\x01s.", "not allowed as a key")
     refuse(pickle.dumps({"x" * 5000: 1}), "not allowed as a key")
     refuse(PROTO + b"}]K\x01s.", "list that is not allowed as a key")
+
+
+def test_tuple_keys_with_equal_hashes_are_refused_before_they_take_time() -> None:
+    """9,000 of them would take 40 million comparisons."""
+    parts = [1 + (2**61 - 1) * k for k in range(4)]
+    assert len({hash(part) for part in parts}) == 1
+    keys = list(itertools.islice(itertools.product(parts, repeat=8), 9_000))
+    assert len({hash(key) for key in keys}) == 1
+
+    refuse(pickle.dumps([dict.fromkeys(keys)]), "more than 64 keys in a pickle hash equally")
+    few = dict.fromkeys(keys[:64])
+    assert load_pickle(pickle.dumps(few), {}) == few
+
+
+def test_many_tuple_keys_with_different_hashes_are_read() -> None:
+    value = {(number, str(number)): number for number in range(5_000)}
+    assert load_pickle(pickle.dumps(value), {}) == value
 
 
 def test_integers_are_of_64_bits() -> None:

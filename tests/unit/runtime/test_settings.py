@@ -17,6 +17,7 @@ from stream_scorer.kafka.config import (
 )
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.model.store.opening import open_store
+from stream_scorer.runtime.s3 import split_s3_uri
 from stream_scorer.runtime.settings import (
     KafkaSettings,
     LogSettings,
@@ -213,11 +214,81 @@ def test_faulty_secret_is_masked_in_its_own_fault(name: str) -> None:
 
 def test_empty_variable_counts_as_unset(environment: pytest.MonkeyPatch) -> None:
     for name in CONTRACT:
-        environment.setenv(name, "")
+        if name not in ("MODEL_TRUSTED_KEYS", "MODEL_SIGNING_KEY_FILE"):
+            environment.setenv(name, "")
     settings = load_settings(ScorerSettings)
     assert {name: getattr(settings, name.lower()) for name in DEFAULTS} == DEFAULTS
     assert settings.kafka_sasl_password is None
     assert settings.store_uri.startswith("file:///")
+
+
+@pytest.mark.parametrize("value", ["", "  ", "\n"])
+@pytest.mark.parametrize("name", ["MODEL_TRUSTED_KEYS", "MODEL_SIGNING_KEY_FILE"])
+def test_blank_variable_does_not_switch_signatures_off(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    found = faults(environment, **{name: value, "METRICS_PORT": "x"})
+    assert [line for line in found if line.startswith(f"{name}: set, but blank")]
+    assert [line for line in found if line.startswith("METRICS_PORT='x'")]
+
+
+@pytest.mark.parametrize(
+    ("value", "right"),
+    [
+        ("http://kafka:9092", "write kafka:9092"),
+        ("https://kafka:9092/x", "write kafka:9092"),
+        ("a:1,tcp://b:2", "write b:2"),
+        ("kafka://", "write host:port"),
+        ("kafka:9092/", "is not host:port"),
+        ("kafka: 9092", "is not host:port"),
+        ("a:" + "9" * 5000, "is not host:port"),
+    ],
+)
+def test_web_address_of_a_broker_is_refused_with_the_right_form(
+    environment: pytest.MonkeyPatch, value: str, right: str
+) -> None:
+    (line,) = faults(environment, KAFKA_BOOTSTRAP_SERVERS=value)
+    assert right in line
+
+
+def test_broker_may_be_given_with_its_protocol(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("KAFKA_BOOTSTRAP_SERVERS", "PLAINTEXT://a:1,SASL_SSL://b:2")
+    assert load_settings(KafkaSettings)
+
+
+@pytest.mark.parametrize("topic", ["bad topic!", "^trans.*", "a/b", "é", ".", "..", "a" * 250, " "])
+def test_topic_that_kafka_refuses_is_refused_in_our_words(
+    environment: pytest.MonkeyPatch, topic: str
+) -> None:
+    names = [f"{kind}_TOPIC" for kind in ("INPUT", "OUTPUT", "DLQ", "LABELS")]
+    found = faults(environment, **dict.fromkeys(names, topic))
+    assert [line.partition("=")[0] for line in found] == names
+    assert all("not a topic name: only a-z, A-Z, digits" in line for line in found)
+
+
+@pytest.mark.parametrize("topic", ["a", "A.b_c-9", "a" * 249, "..."])
+def test_topic_that_kafka_allows_is_accepted(environment: pytest.MonkeyPatch, topic: str) -> None:
+    environment.setenv("INPUT_TOPIC", topic)
+    assert load_settings(ScorerSettings).input_topic == topic
+
+
+@pytest.mark.parametrize("bucket", ["BAD_Bucket!", "a b", "ab", "a" * 256, "bücket"])
+def test_bucket_that_cannot_be_is_refused_in_our_words(
+    environment: pytest.MonkeyPatch, bucket: str
+) -> None:
+    found = faults(environment, S3_BUCKET=bucket, MODEL_STORE_URI=f"s3://{bucket}/models")
+    assert [line.partition("=")[0] for line in found] == ["MODEL_STORE_URI", "S3_BUCKET"]
+    assert all(f"{bucket!r} is not a bucket name: only a-z, A-Z, digits" in line for line in found)
+
+
+def test_missing_bucket_is_named(environment: pytest.MonkeyPatch) -> None:
+    (line,) = faults(environment, MODEL_STORE_URI="s3:///models")
+    assert "the bucket is missing" in line
+
+
+def test_bucket_of_training_data_is_checked_too() -> None:
+    with pytest.raises(UsageError, match="'BAD!' is not a bucket name"):
+        split_s3_uri("s3://BAD!/train.csv")
 
 
 def test_overrides_win_and_none_is_no_override(environment: pytest.MonkeyPatch) -> None:

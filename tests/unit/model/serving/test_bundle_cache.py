@@ -128,3 +128,31 @@ def test_processes_may_share_the_folder(tmp_path: Path) -> None:
     BundleCache(tmp_path).save("v7", make_files("7"))
     found = list(BundleCache(tmp_path).candidates())
     assert found == [("v7", make_files("7")), ("v6", make_files("6"))]
+
+
+@pytest.mark.parametrize("stray", ["99999999-v1", "123456789012-v9", "00000009-v3"])
+def test_stray_entry_does_not_hide_the_last_good_bundle(tmp_path: Path, stray: str) -> None:
+    bundles = BundleCache(tmp_path)
+    bundles.save("v1", make_files("1"))
+    (tmp_path / stray).mkdir()
+    bundles.save("v2", make_files("2"))
+    assert list(bundles.candidates()) == [("v2", make_files("2")), ("v1", make_files("1"))]
+
+
+def test_sequence_grows_past_a_complete_stray_entry(tmp_path: Path) -> None:
+    bundles = BundleCache(tmp_path)
+    bundles.save("v1", make_files("1"))
+    (tmp_path / "00000001-v1").rename(tmp_path / "99999999-v1")
+    bundles.save("v2", make_files("2"))
+    bundles.save("v3", make_files("3"))
+    assert [version for version, _ in bundles.candidates()] == ["v3", "v2"]
+
+
+def test_file_or_link_with_the_name_of_an_entry_is_ignored(tmp_path: Path) -> None:
+    bundles = BundleCache(tmp_path)
+    bundles.save("v1", make_files("1"))
+    (tmp_path / "00000008-v1").write_bytes(b"stray")
+    (tmp_path / "00000009-v1").symlink_to(tmp_path / "00000001-v1")
+    bundles.forget("v1")
+    assert bundles.load() is None
+    assert entries(tmp_path) == ["00000008-v1", "00000009-v1"]

@@ -426,3 +426,34 @@ def test_batch_keeps_the_bundle_it_read_while_another_takes_over(watched: Watche
     assert held is not None
     assert held.version == "v1"
     assert serving(watcher) == "v2"
+
+
+def test_half_copied_version_serves_soon_after_its_copy_is_complete(watched: Watched) -> None:
+    publish(watched.store)
+    complete = watched.store.objects.read("models/v1/model.pkl", 10**9)
+    assert complete is not None
+    watched.store.objects.overwrite("models/v1/model.pkl", complete.content[:-100])
+    watcher = watched.watcher(poll_seconds=0.05)  # refused for five minutes at most
+    watcher.start()
+    try:
+        wait_until(lambda: bool(watched.failures), 30, what="a read of the half copy")
+        watched.store.objects.overwrite("models/v1/model.pkl", complete.content)
+        wait_until(lambda: serving(watcher) == "v1", 30, what="serving the complete version")
+    finally:
+        watcher.stop()
+    assert watcher.status.refused == {}
+    assert len(watched.failures) == 1
+
+
+def test_version_without_metadata_yet_is_not_refused(watched: Watched) -> None:
+    publish(watched.store)
+    metadata = watched.store.objects.read("models/v1/metadata.json", 10**9)
+    assert metadata is not None
+    watched.store.objects.remove("models/v1/metadata.json")
+    watcher = watched.watcher()
+    watcher.tick()
+    assert watcher.status.refused == {}
+    assert "version v1 in memory:// is incomplete: no metadata.json" in str(watcher.status.problem)
+    watched.store.objects.overwrite("models/v1/metadata.json", metadata.content)
+    watcher.tick()
+    assert serving(watcher) == "v1"
