@@ -25,7 +25,7 @@ def _printable(error: Exception) -> str:
 
 def _execute(args: argparse.Namespace) -> int:
     if args.handler != RUN:  # the scorer configures logging itself
-        from stream_scorer.cli.command_log import configure_command_log
+        from stream_scorer.cli.console import configure_command_log
 
         configure_command_log()
     return int(load_object(args.handler)(args))

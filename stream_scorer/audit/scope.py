@@ -108,18 +108,7 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
         )
     identity = _identify(settings)
     problems = find_problems(settings, group, marks, inputs, identity.topics["input"][1])
-    lows = {p: span.low for p, span in inputs.items()}
-    edges = {p: span.high for p, span in inputs.items()}
-    if wanted.committed_only:
-        edges = {p: min(edge, committed.get(p, lows[p])) for p, edge in edges.items()}
-    most = sum(max(0, edge - lows[p]) for p, edge in edges.items())
-    if wanted.until is not None:
-        until = time_offsets(settings, group, topics[0], inputs, wanted.until)
-        edges = {p: min(edge, until[p]) for p, edge in edges.items()}
-    if wanted.since is not None:
-        since = time_offsets(settings, group, topics[0], inputs, wanted.since)
-        lows = {p: max(low, since[p]) for p, low in lows.items()}
-    edges = {p: max(lows[p], edge) for p, edge in edges.items()}
+    lows, edges, outside = _select(settings, group, inputs, committed, wanted)
     return Scope(
         settings=settings,
         group=group,
@@ -133,7 +122,7 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
         },
         committed=committed,
         uncommitted=count_uncommitted(inputs, committed),
-        outside=most - sum(edge - lows[p] for p, edge in edges.items()),
+        outside=outside,
         problems=problems,
         is_compacted=is_compacted,
         cuts=find_cuts(
@@ -144,6 +133,30 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
             time.time_ns() // 1_000_000,
         ),
     )
+
+
+def _select(
+    settings: GroupSettings,
+    group: str,
+    inputs: Spans,
+    committed: Mapping[int, int],
+    wanted: AuditRange,
+) -> tuple[dict[int, int], dict[int, int], int]:
+    """First offset and end of the inputs to judge, and how many offsets the times leave out."""
+    topic = settings.input_topic
+    lows = {p: span.low for p, span in inputs.items()}
+    edges = {p: span.high for p, span in inputs.items()}
+    if wanted.committed_only:
+        edges = {p: min(edge, committed.get(p, lows[p])) for p, edge in edges.items()}
+    most = sum(max(0, edge - lows[p]) for p, edge in edges.items())
+    if wanted.until is not None:
+        until = time_offsets(settings, group, topic, inputs, wanted.until)
+        edges = {p: min(edge, until[p]) for p, edge in edges.items()}
+    if wanted.since is not None:
+        since = time_offsets(settings, group, topic, inputs, wanted.since)
+        lows = {p: max(low, since[p]) for p, low in lows.items()}
+    edges = {p: max(lows[p], edge) for p, edge in edges.items()}
+    return lows, edges, most - sum(edge - lows[p] for p, edge in edges.items())
 
 
 def _fetch_configs(settings: GroupSettings) -> dict[str, dict[str, str]]:

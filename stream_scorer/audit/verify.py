@@ -41,30 +41,11 @@ SAMPLE: Final = 10
 """One input in ``SAMPLE`` is decoded; a batch with mixed-up rows holds many sampled inputs."""
 
 
-def verify_topics(
-    settings: GroupSettings,
-    *,
-    committed_only: bool = False,
-    since: int | None = None,
-    until: int | None = None,
-    state: Path | None = None,
-    limit: int = 20,
-    sample: int = SAMPLE,
-    allowed_lost: int = 0,
-    clock_skew_ms: int = CLOCK_SKEW_MS,
-    versions: Collection[str] | None = None,
-    stall_seconds: float = STALL_SECONDS,
-    on_progress: OnProgress = lambda _done, _total: None,
-    stripe_offsets: int = STRIPE_OFFSETS,
-) -> Report:
-    """Read committed inputs, scores and dead letters, and judge them.
+@dataclass(frozen=True, slots=True)
+class AuditOptions:
+    """What to judge, and how strictly.
 
-    The input is read up to its current last stable offset, and the outcomes up to their high
-    watermarks immediately after. Open txns are therefore waited for: every record that was
-    committed when the audit began has been read when it ends.
-
-    Args:
-        settings: broker, topics, registry and group.
+    Attributes:
         committed_only: judge only inputs that the group has committed; use it while scorers run.
         since: judge only inputs from this time on, epoch milliseconds.
         until: judge only inputs before this time, epoch milliseconds.
@@ -77,8 +58,42 @@ def verify_topics(
         clock_skew_ms: how much the producers' clocks may be ahead of the scorers'.
         versions: the model versions that exist; by default every possible name is accepted.
         stall_seconds: give up when no record arrives for this long.
-        on_progress: called with the number of offsets read and the number of offsets to read.
         stripe_offsets: inputs between two checkpoints.
+    """
+
+    committed_only: bool = False
+    since: int | None = None
+    until: int | None = None
+    state: Path | None = None
+    limit: int = 20
+    sample: int = SAMPLE
+    allowed_lost: int = 0
+    clock_skew_ms: int = CLOCK_SKEW_MS
+    versions: Collection[str] | None = None
+    stall_seconds: float = STALL_SECONDS
+    stripe_offsets: int = STRIPE_OFFSETS
+
+    @property
+    def judges_committed_only(self) -> bool:
+        """A state file holds only committed inputs."""
+        return self.committed_only or self.state is not None
+
+
+def verify_topics(
+    settings: GroupSettings,
+    options: AuditOptions | None = None,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> Report:
+    """Read committed inputs, scores and dead letters, and judge them.
+
+    The input is read up to its current last stable offset, and the outcomes up to their high
+    watermarks immediately after. Open txns are therefore waited for: every record that was
+    committed when the audit began has been read when it ends.
+
+    Args:
+        settings: broker, topics, registry and group.
+        options: what to judge; by default everything.
+        on_progress: called with the number of offsets read and the number of offsets to read.
 
     Raises:
         UsageError: no broker answers, a topic is missing, the group committed nothing, or the
@@ -86,29 +101,16 @@ def verify_topics(
         RetryableError: the topics could not be read to their ends.
     """
     begun = time.monotonic()
-    scope = open_scope(settings, AuditRange(committed_only or state is not None, since, until))
-    loaded = load_state(state, scope.identity, limit) if state else None
-    if loaded and since is not None:
-        raise UsageError(f"the state file {state} determines where to continue: omit --since")
-    auditor = Auditor(
-        loaded or AuditState(AuditTally(limit)),
-        has_next_run=state is not None,
-        is_compacted=scope.is_compacted,
+    options = options or AuditOptions()
+    scope = open_scope(
+        settings, AuditRange(options.judges_committed_only, options.since, options.until)
     )
-    _check_positions(auditor.state, scope, state)
-    auditor.begin_run(
-        scope.inputs,
-        scope.edges,
-        {(kind, p): span.low for kind, spans in scope.ends.items() for p, span in spans.items()},
-        lows=scope.lows,
-        cuts=scope.cuts,
-        committed=scope.committed,
-        clocks=Clocks(clock_skew_ms, scope.cuts.latest - MOST_SKEW_MS),
-    )
+    loaded = _load_state(options, scope)
+    auditor = _begin(options, scope, loaded)
 
     def checkpoint() -> None:
-        if state:
-            save_state(state, scope.identity, auditor.state)
+        if options.state:
+            save_state(options.state, scope.identity, auditor.state)
 
     checkpoint()  # so that an unwritable file fails before the work, not after it
     with (
@@ -117,30 +119,62 @@ def verify_topics(
     ):
         source = _Topics(
             scope,
-            InputReader(settings.dlq_topic, TransactionDecoder(of_inputs), sample),
-            ScoreReader(of_scores, settings.input_topic, versions),
-            sample,
-            stall_seconds,
+            InputReader(settings.dlq_topic, TransactionDecoder(of_inputs), options.sample),
+            ScoreReader(of_scores, settings.input_topic, options.versions),
+            options.sample,
+            options.stall_seconds,
         )
-        run = AuditRun(auditor, source, scope.ends, checkpoint, on_progress, stripe_offsets)
+        run = AuditRun(auditor, source, scope.ends, checkpoint, on_progress, options.stripe_offsets)
         verdict = run.run()
     auditor.end_run()
     checkpoint()
     return Report(
         verdict=verdict,
         identity=scope.identity,
-        is_committed_only=committed_only or state is not None,
+        is_committed_only=options.judges_committed_only,
         uncommitted=scope.uncommitted,
         problems=(*scope.problems, *_registry_problem(settings, source.scores)),
-        allowed_lost=allowed_lost,
+        allowed_lost=options.allowed_lost,
         outside=scope.outside,
-        since=since,
-        until=until,
-        sample=sample,
-        state=str(state) if state else None,
+        since=options.since,
+        until=options.until,
+        sample=options.sample,
+        state=str(options.state) if options.state else None,
         is_continued=loaded is not None,
         seconds=time.monotonic() - begun,
     )
+
+
+def _load_state(options: AuditOptions, scope: Scope) -> AuditState | None:
+    """The state to continue from; None for a new audit."""
+    if options.state is None:
+        return None
+    loaded = load_state(options.state, scope.identity, options.limit)
+    if loaded and options.since is not None:
+        raise UsageError(
+            f"the state file {options.state} determines where to continue: omit --since"
+        )
+    return loaded
+
+
+def _begin(options: AuditOptions, scope: Scope, loaded: AuditState | None) -> Auditor:
+    """The auditor, with its run begun."""
+    auditor = Auditor(
+        loaded or AuditState(AuditTally(options.limit)),
+        has_next_run=options.state is not None,
+        is_compacted=scope.is_compacted,
+    )
+    _check_positions(auditor.state, scope, options.state)
+    auditor.begin_run(
+        scope.inputs,
+        scope.edges,
+        {(kind, p): span.low for kind, spans in scope.ends.items() for p, span in spans.items()},
+        lows=scope.lows,
+        cuts=scope.cuts,
+        committed=scope.committed,
+        clocks=Clocks(options.clock_skew_ms, scope.cuts.latest - MOST_SKEW_MS),
+    )
+    return auditor
 
 
 @dataclass(frozen=True, slots=True)

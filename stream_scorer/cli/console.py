@@ -6,13 +6,20 @@ terminals here, in one place, so that no command can forget it.
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
+from stream_scorer.kafka.driver_log import quiet_driver
+from stream_scorer.runtime.logs import configure_logging
+from stream_scorer.runtime.settings import LogSettings, load_settings
 from stream_scorer.runtime.text import printable, printable_json
+
+_QUIET_SECONDS: Final = 30.0
+"""Longer than a command looks for a broker (METADATA_SECONDS) before it says that none answers."""
 
 
 def say(line: str = "") -> None:
@@ -59,3 +66,15 @@ def plural(noun: str, number: int) -> str:
 def count_noun(number: int, noun: str) -> str:
     """``1 transaction``, ``1,200 transactions``."""
     return f"{number:,} {plural(noun, number)}"
+
+
+def configure_command_log() -> None:
+    """Configure the log of a command; with ``LOG_LEVEL=DEBUG`` it has the driver's lines too.
+
+    A command reports its own errors, so the driver's lines are left out otherwise.
+    """
+    settings = load_settings(LogSettings)
+    configure_logging("stream-scorer", settings)
+    if settings.log_level != "DEBUG":
+        (handler,) = logging.getLogger().handlers
+        handler.addFilter(quiet_driver(_QUIET_SECONDS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stream_scorer.audit.verify import verify_topics
+from stream_scorer.audit.verify import AuditOptions, verify_topics
 from stream_scorer.cli.console import note, say_json
 from stream_scorer.cli.verify_progress import showing_progress
 from stream_scorer.cli.verify_report import print_report
@@ -21,16 +21,18 @@ def run_verify(args: argparse.Namespace) -> int:
         try:
             report = verify_topics(
                 settings,
-                committed_only=args.committed,
-                since=args.since,
-                until=args.until,
-                state=args.state,
-                limit=args.max_findings,
-                sample=args.sample,
-                allowed_lost=args.allow_lost,
-                clock_skew_ms=round(args.clock_skew * 1000),
-                versions=versions,
-                stall_seconds=args.timeout,
+                AuditOptions(
+                    committed_only=args.committed,
+                    since=args.since,
+                    until=args.until,
+                    state=args.state,
+                    limit=args.max_findings,
+                    sample=args.sample,
+                    allowed_lost=args.allow_lost,
+                    clock_skew_ms=round(args.clock_skew * 1000),
+                    versions=versions,
+                    stall_seconds=args.timeout,
+                ),
                 on_progress=on_progress,
             )
         except KeyboardInterrupt:

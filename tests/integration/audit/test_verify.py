@@ -14,7 +14,7 @@ from schemas.transactions.codec import encode_transactions, encode_transactions_
 from stream_scorer.__main__ import main
 from stream_scorer.audit.report import conclude
 from stream_scorer.audit.verdict import Fault
-from stream_scorer.audit.verify import verify_topics
+from stream_scorer.audit.verify import AuditOptions, verify_topics
 from stream_scorer.errors import RetryableError, UsageError
 from stream_scorer.kafka.admin import create_topics, topic_partitions
 from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
@@ -148,14 +148,19 @@ def test_transactions_are_compared_whatever_the_format_of_the_inputs(
         assert producer.flush(30) == 0
         inputs, ids = read_all(settings, settings.input_topic), np.repeat(batch.ids, 2).tolist()
         give_outcomes(settings, inputs, transactions=ids)
-        report = verify_topics(settings, sample=1)
+        report = verify_topics(settings, AuditOptions(sample=1))
         assert report.is_verified, faults(report)
         assert report.verdict.counts["transactions_compared"] == 40
-        some = verify_topics(settings, sample=4).verdict.counts["transactions_compared"]
+        some = verify_topics(settings, AuditOptions(sample=4)).verdict.counts[
+            "transactions_compared"
+        ]
         assert 0 < some < 20
-        assert "transactions_compared" not in verify_topics(settings, sample=0).verdict.counts
+        assert (
+            "transactions_compared"
+            not in verify_topics(settings, AuditOptions(sample=0)).verdict.counts
+        )
     without = settings.model_copy(update={"schema_registry_url": None})
-    report = verify_topics(without, sample=1)
+    report = verify_topics(without, AuditOptions(sample=1))
     assert report.is_verified, faults(report)
     assert report.verdict.counts["inputs_unread"] == 20
 
@@ -164,7 +169,7 @@ def test_mixed_up_rows_of_a_batch_are_found(settings: GroupSettings) -> None:
     inputs = with_inputs(settings, 30)
     ids = [transaction_of(record.value) for record in inputs]
     give_outcomes(settings, inputs, transactions=[*ids[1:], ids[0]])
-    assert faults(verify_topics(settings, sample=1)) == {Fault.WRONG_TRANSACTION: 30}
+    assert faults(verify_topics(settings, AuditOptions(sample=1))) == {Fault.WRONG_TRANSACTION: 30}
 
 
 def test_only_committed_inputs_are_judged_with_committed_only(settings: GroupSettings) -> None:
@@ -172,10 +177,10 @@ def test_only_committed_inputs_are_judged_with_committed_only(settings: GroupSet
     half = [record for record in inputs if record.offset < 5]
     give_outcomes(settings, half)
     with pytest.raises(UsageError, match="committed nothing"):
-        verify_topics(settings, committed_only=True)
+        verify_topics(settings, AuditOptions(committed_only=True))
     commit(settings, dict.fromkeys(range(PARTITIONS), 5))
     assert faults(verify_topics(settings)) == {Fault.MISSING: 15}
-    report = verify_topics(settings, committed_only=True)
+    report = verify_topics(settings, AuditOptions(committed_only=True))
     assert report.is_verified, faults(report)
     assert report.verdict.inputs == 15
     assert report.uncommitted == 15
@@ -202,9 +207,9 @@ def test_open_txn_is_waited_for_and_reported_after_the_timeout(settings: GroupSe
         send(producer, settings.output_topic, record, score_of(record, settings.input_topic))
     producer.flush(30)
     with pytest.raises(RetryableError, match="open transaction"):
-        verify_topics(settings, stall_seconds=0.5)
+        verify_topics(settings, AuditOptions(stall_seconds=0.5))
     threading.Timer(0.5, lambda: producer.commit_transaction(30)).start()
-    assert verify_topics(settings, stall_seconds=20).is_verified
+    assert verify_topics(settings, AuditOptions(stall_seconds=20)).is_verified
 
 
 def test_outcomes_of_expired_inputs_are_not_orphans(settings: GroupSettings) -> None:
@@ -326,10 +331,12 @@ def test_interrupted_audit_continues_from_its_last_checkpoint(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        verify_topics(settings, state=state, on_progress=interrupt, stripe_offsets=5)
+        verify_topics(settings, AuditOptions(state=state, stripe_offsets=5), on_progress=interrupt)
     progress: list[tuple[int, int]] = []
     report = verify_topics(
-        settings, state=state, on_progress=lambda *at: progress.append(at), stripe_offsets=5
+        settings,
+        AuditOptions(state=state, stripe_offsets=5),
+        on_progress=lambda *at: progress.append(at),
     )
     complete = verify_topics(settings)
     assert progress[-1][1] < 120  # some of the 60 inputs and 59 scores were not read again
@@ -344,11 +351,11 @@ def test_state_of_another_group_or_of_recreated_topics_is_refused(
     give_outcomes(settings, with_inputs(settings, 3))
     commit(settings, dict.fromkeys(range(PARTITIONS), 1))
     state = tmp_path / "audit.state"
-    assert verify_topics(settings, state=state).is_verified
+    assert verify_topics(settings, AuditOptions(state=state)).is_verified
     others = settings.model_copy(update={"kafka_group_id": f"{settings.kafka_group_id}-2"})
     commit(others, dict.fromkeys(range(PARTITIONS), 1))
     with pytest.raises(UsageError, match=f"belongs to group {settings.kafka_group_id}, not to"):
-        verify_topics(others, state=state)
+        verify_topics(others, AuditOptions(state=state))
     admin = open_admin(settings)
     for future in admin.delete_topics([settings.output_topic]).values():
         future.result(30)
@@ -359,7 +366,7 @@ def test_state_of_another_group_or_of_recreated_topics_is_refused(
     wait_until(is_gone, what="the topic to be deleted")
     create_topics(admin, {settings.output_topic: {}}, PARTITIONS, 1)
     with pytest.raises(UsageError, match="was recreated"):
-        verify_topics(settings, state=state)
+        verify_topics(settings, AuditOptions(state=state))
 
 
 def test_only_inputs_of_the_requested_time_are_judged(settings: GroupSettings) -> None:
@@ -371,12 +378,14 @@ def test_only_inputs_of_the_requested_time_are_judged(settings: GroupSettings) -
     assert producer.flush(30) == 0
     inputs = read_all(settings, settings.input_topic)
     give_outcomes(settings, inputs[:2] + inputs[3:7])
-    report = verify_topics(settings, since=hours[3], until=hours[7])
+    report = verify_topics(settings, AuditOptions(since=hours[3], until=hours[7]))
     assert report.is_verified, faults(report)
     assert report.verdict.inputs == 4
     assert (report.first_time, report.last_time) == (hours[3], hours[6])
-    assert faults(verify_topics(settings, since=hours[2], until=hours[8])) == {Fault.MISSING: 2}
-    report = verify_topics(settings, since=hours[9] + 1)
+    assert faults(verify_topics(settings, AuditOptions(since=hours[2], until=hours[8]))) == {
+        Fault.MISSING: 2
+    }
+    report = verify_topics(settings, AuditOptions(since=hours[9] + 1))
     assert (report.verdict.inputs, report.is_verified, report.outside) == (0, False, 10)
     assert "nothing to judge: no inputs of the range; 10 offsets are outside" in conclude(report)
 
@@ -422,13 +431,16 @@ def test_outcomes_older_than_their_inputs_are_those_of_an_earlier_topic(
         score = score_of(record, settings.input_topic)
         send(producer, settings.output_topic, record, score, timestamp=before)
     assert producer.flush(30) == 0
-    report = verify_topics(settings, sample=0)
+    report = verify_topics(settings, AuditOptions(sample=0))
     assert report.verdict.counts["older"] == 30
     assert faults(report) == {Fault.MISSING: 30}
     give_outcomes(settings, inputs)  # as scorers do once they read the new topic
     report = verify_topics(settings)
     assert report.is_verified, faults(report)
-    assert verify_topics(settings, clock_skew_ms=60_000).verdict.faults[Fault.DUPLICATE] == 30
+    assert (
+        verify_topics(settings, AuditOptions(clock_skew_ms=60_000)).verdict.faults[Fault.DUPLICATE]
+        == 30
+    )
 
 
 def test_committed_offsets_of_an_earlier_topic_of_that_name_are_named(
