@@ -98,5 +98,5 @@ def configure_logging(service: str, settings: LogSettings) -> None:
         JsonFormatter(service) if settings.log_format == "json" else ConsoleFormatter(service)
     )
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
-    for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "s3transfer"):
+    for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "httpx2", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
