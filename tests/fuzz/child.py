@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.registry import fuzz_registry
 
 
 def run_child(target: str, count: int, seed: int) -> int:
@@ -32,6 +33,8 @@ def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
         yield from fuzz_decode(count, seed)
     elif target == "csv":
         yield from fuzz_csv(count, seed)
+    elif target == "registry":
+        yield from fuzz_registry(count, seed)
     else:
         yield from _http(count, seed)
 

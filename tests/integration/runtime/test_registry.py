@@ -17,6 +17,7 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.registry import NEGATIVE_SECONDS, RegistryResolver, register_schema
 from stream_scorer.runtime.settings import LogSettings, RegistrySettings, load_settings
+from tests.fuzz.registry import fuzz_registry
 from tests.support.factories import make_batch
 from tests.support.http_registry import HttpRegistry, running_registry
 from tests.support.wire import confluent
@@ -186,6 +187,13 @@ def test_failure_of_one_schema_rejects_its_records_alone(
     assert told in rejection.reason
     headers = dict(dead_letter_headers("in", 0, 1, rejection))
     assert told.encode() in (headers["__connect.errors.exception.message"] or b"")
+
+
+def test_any_answer_is_a_schema_or_a_rejection() -> None:
+    *_, last = fuzz_registry(100, seed=3)
+    assert last["answers"] == 100
+    assert last["usable"] > 0
+    assert last["refused"] > 0
 
 
 def test_requests_are_not_logged_one_by_one(
