@@ -20,8 +20,6 @@ _BINARY: Final = (
     (b"\xff\xfe", "UTF-16 text: write JSON in UTF-8"),
     (b"\xfe\xff", "UTF-16 text: write JSON in UTF-8"),
     (b"\xef\xbb\xbf", "text with a byte order mark: write JSON in UTF-8 without it"),
-    (b"{\x00", "UTF-16 text: write JSON in UTF-8"),
-    (b"\x00{\x00", "UTF-16 text: write JSON in UTF-8"),
 )
 _UNWRAP: Final = "unwrap with the transform ExtractNewRecordState"
 _WRAPPERS: Final = ("data", "value", "record", "transaction", "message", "body", "detail", "event")
@@ -33,6 +31,8 @@ def describe_bytes(value: bytes) -> str:
     for start, hint in _BINARY:
         if value.startswith(start):
             return f"; it looks like {hint}"
+    if value[:1] == b"{" and value[1:4:2] == b"\x00\x00":
+        return "; it looks like UTF-16 text: write JSON in UTF-8"
     if _is_protobuf(value):
         return "; it may be Protobuf, which is not supported: write Avro or JSON"
     return ""

@@ -78,6 +78,11 @@ class AuditOptions:
         """A state file holds only committed inputs."""
         return self.committed_only or self.state is not None
 
+    @property
+    def range(self) -> AuditRange:
+        """The inputs to judge."""
+        return AuditRange(self.judges_committed_only, self.since, self.until)
+
 
 def verify_topics(
     settings: GroupSettings,
@@ -102,9 +107,7 @@ def verify_topics(
     """
     begun = time.monotonic()
     options = options or AuditOptions()
-    scope = open_scope(
-        settings, AuditRange(options.judges_committed_only, options.since, options.until)
-    )
+    scope = open_scope(settings, options.range)
     loaded = _load_state(options, scope)
     auditor = _begin(options, scope, loaded)
 

@@ -167,6 +167,12 @@ def _add_verify(commands: Any) -> None:
         action="store_true",
         help="judge only inputs that the scorers have committed; use it while they run",
     )
+    _add_strictness(verify)
+    add_json(verify)
+
+
+def _add_strictness(verify: argparse.ArgumentParser) -> None:
+    """How much of each input is compared, and what is accepted."""
     verify.add_argument(
         "--max-findings",
         "--limit-offenders",
@@ -208,7 +214,6 @@ def _add_verify(commands: Any) -> None:
         metavar="S",
         help="give up after S seconds without records (60)",
     )
-    add_json(verify)
 
 
 def _add_topics(commands: Any) -> None:

@@ -106,7 +106,7 @@ def configure_logging(service: str, settings: LogSettings) -> None:
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
     for name, nearest in find_mistyped(os.environ):
         log.warning("%s is set, but no process reads it: did you mean %s?", name, nearest)
-    for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "s3transfer"):
+    for noisy in ("botocore", "boto3", "urllib3", "numba", "httpx", "httpx2", "s3transfer"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -195,8 +195,9 @@ class SchemaLookups:
                 return self._fetch(key)
             except FatalError as error:
                 self._probe.require(key, error)
+                refused = str(error).partition("; check ")[0]  # our credentials are good elsewhere
                 raise UnknownSchema(
-                    f"{error}. The registry answers other requests: allow this user to read the "
+                    f"{refused}. The registry answers other requests: allow this user to read the "
                     "schema's subject, then redrive"
                 ) from error
             except RetryableError as error:

@@ -1,6 +1,6 @@
-"""``make fuzz``: random and damaged input for decode, ingest and HTTP. Each runs in its own
-process, so that a crash or a hang of the interpreter is detected.
+"""``make fuzz``: random and damaged input for decode, ingest, registry and HTTP.
 
+Each runs in its own process, so that a crash or a hang of the interpreter is detected.
 The last line of standard output is a JSON object with the figures.
 """
 
@@ -20,10 +20,22 @@ from typing import IO, Any, Final
 
 from tests.fuzz.child import run_child
 
-COUNTS: Final = {"decode": 1_000_000, "messages": 100_000, "csv": 5_000, "http": 500}
-"""Records, files, and examples for each operation."""
+COUNTS: Final = {
+    "decode": 1_000_000,
+    "messages": 100_000,
+    "csv": 5_000,
+    "registry": 1_000,
+    "http": 500,
+}
+"""Records, files, answers and examples for each operation."""
 
-HANG_SECONDS: Final = {"decode": 60.0, "messages": 60.0, "csv": 60.0, "http": 1800.0}
+HANG_SECONDS: Final = {
+    "decode": 60.0,
+    "messages": 60.0,
+    "csv": 60.0,
+    "registry": 120.0,
+    "http": 1800.0,
+}
 """Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""
 
 MAX_GROWTH_MIB: Final = 64.0

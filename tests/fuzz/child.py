@@ -13,6 +13,7 @@ from typing import Any
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
 from tests.fuzz.messages import fuzz_messages
+from tests.fuzz.registry import fuzz_registry
 
 
 def run_child(target: str, count: int, seed: int) -> int:
@@ -35,6 +36,8 @@ def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
         yield from fuzz_messages(count, seed)
     elif target == "csv":
         yield from fuzz_csv(count, seed)
+    elif target == "registry":
+        yield from fuzz_registry(count, seed)
     else:
         yield from _http(count, seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -13,8 +14,10 @@ from schemas.resolver import UnknownSchema
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from stream_scorer.dead_letters.headers import dead_letter_headers
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.runtime.logs import configure_logging
 from stream_scorer.runtime.registry import NEGATIVE_SECONDS, RegistryResolver, register_schema
-from stream_scorer.runtime.settings import RegistrySettings, load_settings
+from stream_scorer.runtime.settings import LogSettings, RegistrySettings, load_settings
+from tests.fuzz.registry import fuzz_registry
 from tests.support.factories import make_batch
 from tests.support.http_registry import HttpRegistry, running_registry
 from tests.support.wire import confluent
@@ -184,6 +187,29 @@ def test_failure_of_one_schema_rejects_its_records_alone(
     assert told in rejection.reason
     headers = dict(dead_letter_headers("in", 0, 1, rejection))
     assert told.encode() in (headers["__connect.errors.exception.message"] or b"")
+
+
+def test_any_answer_is_a_schema_or_a_rejection() -> None:
+    *_, last = fuzz_registry(100, seed=3)
+    assert last["answers"] == 100
+    assert last["usable"] > 0
+    assert last["refused"] > 0
+
+
+def test_requests_are_not_logged_one_by_one(
+    registry: HttpRegistry, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    configure_logging("test", load_settings(LogSettings, {"log_level": "INFO"}))
+    try:
+        with closing(RegistryResolver(settings(registry))) as resolver:
+            resolver.ping()
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+    assert registry.requests
+    assert "HTTP" not in capsys.readouterr().err
 
 
 def test_flood_of_unknown_ids_and_valid_schemas_decodes_in_one_attempt_each(

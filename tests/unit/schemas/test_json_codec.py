@@ -18,6 +18,7 @@ from schemas.contracts import TRANSACTION_COLUMNS
 from schemas.json import number_kernel
 from schemas.json.codec import MAX_FAULTS, decode_objects, parse_json
 from schemas.json.kernel import NUMBER_KERNEL_SHA256, build_names, decode_json
+from schemas.lookalikes import describe_bytes
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import (
@@ -108,9 +109,8 @@ def read_alone(value: bytes) -> Decoded:
         found = decode_objects([parse_json(value)], strict=False)
     except ValueError as error:
         found = decode_objects([[]], strict=False)
-        return Decoded(
-            found.batch, found.kept, [Rejection(0, Stage.DECODE, f"not JSON: {error}"[:300])]
-        )
+        reason = f"not JSON: {error}"[:300] + describe_bytes(value)
+        return Decoded(found.batch, found.kept, [Rejection(0, Stage.DECODE, reason)])
     return Decoded(found.batch, found.kept, found.rejections[:1])
 
 
