@@ -22,6 +22,7 @@ from stream_scorer.audit.scope import AuditRange, Scope, open_scope
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import load_state, save_state
 from stream_scorer.audit.tally import AuditTally
+from stream_scorer.audit.verdict import Verdict
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.messages import by_partition
 from stream_scorer.kafka.reader import read_spans
@@ -131,12 +132,24 @@ def verify_topics(
         verdict = run.run()
     auditor.end_run()
     checkpoint()
+    problems = (*scope.problems, *_registry_problem(settings, source.scores))
+    return _report(options, scope, verdict, problems, loaded, time.monotonic() - begun)
+
+
+def _report(
+    options: AuditOptions,
+    scope: Scope,
+    verdict: Verdict,
+    problems: tuple[str, ...],
+    loaded: AuditState | None,
+    seconds: float,
+) -> Report:
     return Report(
         verdict=verdict,
         identity=scope.identity,
         is_committed_only=options.judges_committed_only,
         uncommitted=scope.uncommitted,
-        problems=(*scope.problems, *_registry_problem(settings, source.scores)),
+        problems=problems,
         allowed_lost=options.allowed_lost,
         outside=scope.outside,
         since=options.since,
@@ -144,7 +157,7 @@ def verify_topics(
         sample=options.sample,
         state=str(options.state) if options.state else None,
         is_continued=loaded is not None,
-        seconds=time.monotonic() - begun,
+        seconds=seconds,
     )
 
 
