@@ -53,14 +53,17 @@ COPY_ATTEMPTS: Final = 3
 
 
 class LayoutStore:
-    """Implements :class:`~stream_scorer.model.store.port.ArtifactStore` over ``objects``."""
+    """Implements :class:`~stream_scorer.model.store.port.ArtifactStore` over ``objects``.
 
-    def __init__(self, objects: Objects) -> None:
+    Unless ``is_trusted``, conditional writes are tried before the first one.
+    """
+
+    def __init__(self, objects: Objects, *, is_trusted: bool = False) -> None:
         self._objects = objects
         self._history = PromotionLog(objects)
         self._pointer: StoredObject | None = None
         self._markers: dict[str, dict[str, Any]] = {}
-        self._is_tried = False
+        self._is_tried = is_trusted
 
     @property
     def where(self) -> str:
