@@ -109,7 +109,7 @@ class Feed:
             self._thread.join()
 
     def _run(self) -> None:
-        with raw_producer(self._servers) as raw:
+        with raw_producer(self._servers, **METADATA) as raw:
             self._feed(raw)
             raw_records = self.begun // NOT_UTF8_EVERY
         self.delivered += raw_records  # it was flushed

@@ -6,6 +6,7 @@ It calls the librdkafka that the client brings along (rdkafka.h), through ctypes
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,9 @@ import confluent_kafka
 RawHeader = tuple[bytes, bytes | None]
 
 _FLUSH_MS: Final = 120_000  # the broker may be down when it is flushed
+_NEW_PARTITION_SECONDS: Final = 60.0
+_POLL_MS: Final = 100
+_UNKNOWN_PARTITION: Final = -190  # rd_kafka_resp_err_t
 _PRODUCER: Final = 0  # rd_kafka_type_t
 _COPY: Final = 2  # RD_KAFKA_MSG_F_COPY: the caller keeps its buffers
 _END, _TOPIC, _PARTITION, _VALUE, _KEY, _FLAGS, _HEADERS = 0, 1, 3, 4, 5, 7, 10
@@ -50,7 +54,8 @@ class RawProducer:
                 made, name, ctypes.c_ssize_t(len(name)), content, ctypes.c_ssize_t(size)
             )
             assert error == 0, error
-        error = library.rd_kafka_producev(
+        deadline = time.monotonic() + _NEW_PARTITION_SECONDS
+        while error := library.rd_kafka_producev(
             self._handle,
             *(ctypes.c_int(_TOPIC), ctypes.c_char_p(topic.encode())),
             *(ctypes.c_int(_PARTITION), ctypes.c_int32(partition)),
@@ -59,8 +64,10 @@ class RawProducer:
             *(ctypes.c_int(_KEY), ctypes.c_char_p(key), ctypes.c_size_t(len(key))),
             *(ctypes.c_int(_HEADERS), made),
             ctypes.c_int(_END),
-        )
-        assert error == 0, error
+        ):
+            # A partition that was just added is unknown until the metadata is refreshed.
+            assert error == _UNKNOWN_PARTITION and time.monotonic() < deadline, error
+            library.rd_kafka_poll(self._handle, ctypes.c_int(_POLL_MS))
 
     def flush(self) -> None:
         """Wait until all records are acknowledged.
@@ -72,8 +79,8 @@ class RawProducer:
 
 
 @contextmanager
-def raw_producer(bootstrap_servers: str) -> Iterator[RawProducer]:
-    """A producer that is flushed at the end."""
+def raw_producer(bootstrap_servers: str, **more: object) -> Iterator[RawProducer]:
+    """A producer that is flushed at the end; ``more``: settings of librdkafka."""
     (path,) = Path(confluent_kafka.__file__).parent.parent.glob(
         "confluent_kafka.libs/librdkafka-*.so*"
     )
@@ -85,6 +92,7 @@ def raw_producer(bootstrap_servers: str) -> Iterator[RawProducer]:
     for setting, content in (
         ("bootstrap.servers", bootstrap_servers),
         ("enable.idempotence", "true"),
+        *((name, str(value)) for name, value in more.items()),
     ):
         set_it = library.rd_kafka_conf_set
         assert set_it(config, setting.encode(), content.encode(), text, 512) == 0, text.value
