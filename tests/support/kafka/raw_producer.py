@@ -66,7 +66,8 @@ class RawProducer:
             ctypes.c_int(_END),
         ):
             # A partition that was just added is unknown until the metadata is refreshed.
-            assert error == _UNKNOWN_PARTITION and time.monotonic() < deadline, error
+            assert error == _UNKNOWN_PARTITION, error
+            assert time.monotonic() < deadline, "the partition did not appear in the metadata"
             library.rd_kafka_poll(self._handle, ctypes.c_int(_POLL_MS))
 
     def flush(self) -> None:
