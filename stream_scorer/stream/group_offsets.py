@@ -11,7 +11,7 @@ from stream_scorer.errors import FatalError
 from stream_scorer.kafka.admin import TopicSummary, describe_topics, log_spans
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
-from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.errors import is_non_retriable, translate
 from stream_scorer.kafka.retry import fetch_committed, raise_partition_errors
 from stream_scorer.kafka.spans import Span
 from stream_scorer.runtime.settings import KafkaSettings
@@ -206,8 +206,21 @@ class GroupOffsets:
         try:
             found = fetch_committed(consumer, places, _QUERY_SECONDS)
         except KafkaException as error:
-            raise translate(error) from error
+            cause = _denial(consumer) or error
+            raise translate(cause) from error
         return {place.partition: _as_committed(place) for place in found}
+
+
+def _denial(consumer: Consumer) -> KafkaException | None:
+    """The reason that only an operator can fix, if there is one.
+
+    If this user may not look up the group's coordinator, the request only times out, and the
+    reason arrives as a message.
+    """
+    while (message := consumer.poll(0)) is not None:  # nothing is assigned: there are no records
+        if (error := message.error()) is not None and is_non_retriable(error):
+            return KafkaException(error)
+    return None
 
 
 def _as_committed(place: TopicPartition) -> Committed:

@@ -41,6 +41,9 @@ TOPICS = TopicSettings(
     input_topic="in", output_topic="scores", dlq_topic="dead-letters", labels_topic="labels"
 )
 
+FROM_START = ("-m", "stream_scorer", "run", "--from-start")
+"""The tests share the topics: a new group finds outcomes, may not read them, and would ask."""
+
 
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory, kafka_kind: str) -> Iterator[SecuredKafka]:
@@ -141,6 +144,7 @@ def test_scorer_works_with_the_minimal_acls(
     (tmp_path / "store").symlink_to(store / "store")
     more |= {"LOG_LEVEL": "DEBUG"}
     with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
+        scorers.program = FROM_START
         scorer = scorers.start()
         wait_until(lambda: scored(secured) >= before + 40, 120, what="40 scores")
         scorer.wait_ready()
@@ -162,6 +166,7 @@ def test_scorer_without_access_to_its_rejection_counts_continues_with_one_warnin
     produce(secured.inside, TOPICS.input_topic, [b"spoilt"] * 10, partitions=1)
     (tmp_path / "store").symlink_to(store / "store")
     with fleet(secured.inside, TOPICS, more["KAFKA_GROUP_ID"], tmp_path, **more) as scorers:
+        scorers.program = FROM_START
         scorer = scorers.start()
 
         def dead_letters() -> int:
