@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from schemas.framing import Header
 from schemas.rejections import Rejection, Stage
@@ -95,12 +95,16 @@ def skip(settings: GroupSettings, partition: int, offset: int) -> SkippedBatch:
     span = committed_spans(settings, group + _READER_GROUP, topic, counts[topic])[partition]
     try:
         with _sole_member(settings, counts[topic]) as member:
+            # Before anything is read: a later one would vouch for what this member has lost since.
+            fence = member.consumer_group_metadata()
+            if not member.memberid():
+                raise RetryableError("kafka: this command has just lost its membership: repeat it")
             place = _committed(member, topic, partition)
             begin = _check_place(settings, place, span, offset)
             passed = pass_batch(settings, group + _READER_GROUP, topic, partition, begin, span.high)
             if passed.next_offset == begin:
                 raise UsageError(f"{topic} {partition}-{begin} can be read: nothing was skipped")
-            return _commit(settings, member, place, passed)
+            return _commit(settings, fence, place, passed)
     except (KafkaException, SystemError) as error:
         cause = driver_error(error)
         raise translate(cause) from cause
@@ -165,7 +169,14 @@ def _check_place(settings: GroupSettings, place: TopicPartition, span: Span, off
         )
     before = {partition: Span(max(committed, span.low), offset)}
     group = settings.kafka_group_id + _READER_GROUP
-    for records in read_spans(settings, group, topic, before, _STALL_SECONDS):
+
+    def refuse(_: int, passed: PassedBatch) -> None:
+        raise UsageError(
+            f"{topic} {partition}-{passed.begin} has no outcome yet and cannot be read either: "
+            "skip it first; scorers report the first offset at which they wait"
+        )
+
+    for records in read_spans(settings, group, topic, before, _STALL_SECONDS, on_unreadable=refuse):
         raise UsageError(
             f"{topic} {partition}-{records[0].offset()} has no outcome yet and can be read: start "
             "the scorers, and skip only the offset at which they wait"
@@ -174,7 +185,7 @@ def _check_place(settings: GroupSettings, place: TopicPartition, span: Span, off
 
 
 def _commit(
-    settings: GroupSettings, member: Consumer, place: TopicPartition, passed: PassedBatch
+    settings: GroupSettings, fence: Any, place: TopicPartition, passed: PassedBatch
 ) -> SkippedBatch:
     """Write the dead letters and the offset after them in one Kafka transaction."""
     failures: list[KafkaError] = []
@@ -201,9 +212,7 @@ def _commit(
         after = TopicPartition(
             place.topic, place.partition, passed.next_offset, place.metadata or ""
         )
-        producer.send_offsets_to_transaction(
-            [after], member.consumer_group_metadata(), _TXN_SECONDS
-        )
+        producer.send_offsets_to_transaction([after], fence, _TXN_SECONDS)
         producer.commit_transaction(_TXN_SECONDS)
     except BaseException:
         _abort(producer)

@@ -17,10 +17,9 @@ from stream_scorer.kafka.driver import (
     Message,
     TopicPartition,
 )
-from stream_scorer.kafka.errors import driver_error, is_unreadable_batch, translate
+from stream_scorer.kafka.errors import driver_error, translate
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
-from stream_scorer.kafka.unreadable import UnreadableBatch, describe_unreadable
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
@@ -29,6 +28,7 @@ from stream_scorer.stream.kafka_producer import OutcomeProducer
 from stream_scorer.stream.kafka_transaction import KafkaTransaction
 from stream_scorer.stream.partition_starts import PartitionStarts
 from stream_scorer.stream.ports import Polled
+from stream_scorer.stream.unreadable_batches import UnreadableBatches
 
 log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ class KafkaBroker:
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._revoked: set[int] = set()
-        self._unreadable: dict[int, UnreadableBatch] = {}
+        self._unreadable = UnreadableBatches(options.topic)
         self._calls = TransactionCalls(self._timeout)
         self._last_producer = 0
         self._producers = [
@@ -99,7 +99,9 @@ class KafkaBroker:
             producer.serve()
         try:
             self._seek_to_committed({})
-            self._starts.start(self._consumer)
+            if waiting := self._starts.waiting:  # what is held of them will be delivered again
+                self._held = [m for m in self._held if m.partition() not in waiting]
+                self._starts.start(self._consumer, self._next_offset)
             self._receive(max_records, timeout)
             # Taken before the next poll can change it: this is the fence.
             fence = self._fence() if self._held else None
@@ -112,7 +114,7 @@ class KafkaBroker:
         messages, self._held = self._held, []
         good = [m for m in messages if m.error() is None]
         failed = [m for m in messages if m.error() is not None] if len(good) < len(messages) else []
-        self._raise_or_log(self._without_unreadable(failed), bool(good))
+        self._raise_or_log(self._unreadable.take(failed), bool(good))
         return self._polled(good, fence) if good else None
 
     def _receive(self, max_records: int, timeout: float) -> None:
@@ -127,7 +129,8 @@ class KafkaBroker:
         if self._held:
             self._fill(max_records)
         if any(m.error() is not None for m in self._held):
-            self._held = [m for m in self._held if not self._starts.takes(m)]
+            owned = self._assigned - self._revoked
+            self._held = [m for m in self._held if not self._starts.takes(m, owned)]
 
     def _fill(self, max_records: int) -> None:
         """Add what has arrived, until the batch is full by records or by bytes."""
@@ -184,10 +187,7 @@ class KafkaBroker:
 
         Safe to call from any thread.
         """
-        return {
-            partition: describe_unreadable(self._topic, partition, batch)
-            for partition, batch in self._unreadable.copy().items()
-        }
+        return self._unreadable.describe()
 
     def call_seconds(self) -> float:
         """Seconds since the current transaction call began; safe to call from any thread.
@@ -224,27 +224,6 @@ class KafkaBroker:
                 raise translated
             log.warning("%s", translated)
 
-    def _without_unreadable(self, failed: Iterable[Message]) -> list[KafkaError]:
-        """The errors, without those of single batches: they are noted, and logged once each."""
-        errors = []
-        for message in failed:
-            error, partition, offset = message.error(), message.partition(), message.offset()
-            if error is None:
-                continue
-            if partition is None or partition < 0 or not is_unreadable_batch(error):
-                errors.append(error)
-                continue
-            batch = UnreadableBatch(offset or 0, error.str())
-            known = self._unreadable.get(partition)
-            self._unreadable[partition] = batch
-            if known is None or known.offset != batch.offset:
-                log.error(
-                    "%s",
-                    describe_unreadable(self._topic, partition, batch),
-                    extra={"partition": partition, "offset": batch.offset},
-                )
-        return errors
-
     def _drop_revoked(self) -> None:
         """Drop records of partitions that a rebalance since they arrived has revoked.
 
@@ -269,11 +248,9 @@ class KafkaBroker:
             fence,
             records.faults(),
         )
-        for partition, offset in polled.next_offsets().items():
-            self._positions[partition] = offset
-            batch = self._unreadable.get(partition)
-            if batch is not None and offset > batch.offset:
-                del self._unreadable[partition]
+        next_offsets = polled.next_offsets()
+        self._positions.update(next_offsets)
+        self._unreadable.read(next_offsets)
         return polled
 
     def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
@@ -286,9 +263,9 @@ class KafkaBroker:
         self._assigned -= revoked
         self._revoked |= revoked
         self._starts.revoked(revoked)
+        self._unreadable.revoked(revoked)
         for partition in revoked:
             self._positions.pop(partition, None)
-            self._unreadable.pop(partition, None)
         log.info("revoked", extra={"partitions": sorted(revoked)})
 
     def _begin(self) -> OutcomeProducer:
@@ -327,11 +304,23 @@ class KafkaBroker:
                 self._consumer.seek(target)
                 self._positions[found.partition] = offset
             except KafkaException as error:
-                if self._starts.restarts_at(found.partition, offset):
-                    continue
-                # Revoked in the meantime: its next owner starts at the committed offset.
+                # The client does not fetch it: not yet, or it has stopped.
                 log.info("cannot seek: %s", error, extra={"partition": found.partition})
+                self._positions[found.partition] = offset
+                self._starts.restart(self._topic, found.partition)
         self._unsought.clear()
+
+    def _next_offset(self, partition: int) -> int | None:
+        """Where a partition has to be read; None if nothing of it was read or committed.
+
+        Raises:
+            RetryableError, FatalError: its committed offset cannot be read.
+        """
+        offset = self._positions.get(partition, -1)
+        if offset < 0:
+            (place,) = self._committed_now([partition])
+            offset = place.offset
+        return offset if offset >= 0 else None
 
     def _committed_now(self, partitions: Iterable[int]) -> list[TopicPartition]:
         """The group's committed offsets.

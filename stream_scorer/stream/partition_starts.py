@@ -9,9 +9,9 @@ assigned again at that offset. On the usual path nothing of this costs a request
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 
-from stream_scorer.kafka.driver import Consumer, KafkaError, Message, TopicPartition
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.spans import Span
 from stream_scorer.stream.group_offsets import GroupOffsets
 
@@ -31,7 +31,7 @@ class PartitionStarts:
         self._offsets = offsets
         self._has_marks = has_marks
         self._topics: dict[int, str] = {}
-        self._waiting: dict[int, int | None] = {}
+        self._waiting: set[int] = set()
         self._unmarked: set[int] = set()
         self._reported: dict[int, Span] = {}
         self.lost: dict[int, int] = {}
@@ -46,45 +46,59 @@ class PartitionStarts:
         """These partitions belong to another member now."""
         for partition in partitions:
             self._unmarked.discard(partition)
-            self._waiting.pop(partition, None)
+            self._waiting.discard(partition)
 
-    def takes(self, message: Message) -> bool:
-        """Whether this is an event that a partition cannot be read; if so, remember it."""
+    @property
+    def waiting(self) -> frozenset[int]:
+        """The partitions that wait for a start."""
+        return frozenset(self._waiting)
+
+    def takes(self, message: Message, owned: Container[int]) -> bool:
+        """Whether this is an event that a partition cannot be read; if so, remember it.
+
+        The event may be of an earlier assignment: the driver delivers it after the revocation too.
+        So it only says that the partition waits, not where it has to be read.
+        """
         error, partition, topic = message.error(), message.partition(), message.topic()
         if error is None or error.code() != KafkaError._AUTO_OFFSET_RESET:
             return False
         if partition is None or topic is None:
             return False
+        if partition in owned:
+            self.restart(topic, partition)
+        return True
+
+    def restart(self, topic: str, partition: int) -> None:
+        """Start this partition, which the driver does not fetch now."""
         self._topics[partition] = topic
-        self._waiting[partition] = message.offset()
-        return True
+        self._waiting.add(partition)
 
-    def restarts_at(self, partition: int, offset: int) -> bool:
-        """Read a partition from this offset, if it is waiting for a start."""
-        if partition not in self._waiting:
-            return False
-        self._waiting[partition] = offset if offset >= 0 else None
-        return True
-
-    def start(self, consumer: Consumer) -> None:
+    def start(self, consumer: Consumer, next_offset: Callable[[int], int | None]) -> None:
         """Start the waiting partitions.
+
+        Args:
+            consumer: the member.
+            next_offset: where a partition has to be read; None if nothing is committed.
 
         Raises:
             FatalError: an operator has to decide where; the message says how.
             RetryableError: no broker answers; they keep waiting.
         """
-        for partition, offset in list(self._waiting.items()):
-            start = self._offsets.resolve(partition, offset)
+        for partition in sorted(self._waiting):
+            start = self._offsets.resolve(partition, next_offset(partition))
             topic = self._topics[partition]
             if start.lost is not None:
                 self._report(topic, partition, start.lost)
             else:
                 log.info("starting a partition", extra={"partition": partition,
                                                         "offset": start.offset})  # fmt: skip
-            place = TopicPartition(topic, partition, start.offset)
-            consumer.incremental_unassign([TopicPartition(topic, partition)])
-            consumer.incremental_assign([place])
-            del self._waiting[partition]
+            try:
+                consumer.incremental_unassign([TopicPartition(topic, partition)])
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError._INVALID_ARG:
+                    raise  # else an earlier attempt to start it failed halfway
+            consumer.incremental_assign([TopicPartition(topic, partition, start.offset)])
+            self._waiting.discard(partition)
 
     def check_marks(self, committed: Callable[[Iterable[int]], list[TopicPartition]]) -> None:
         """Check the marks of newly assigned partitions, before their first records are used.

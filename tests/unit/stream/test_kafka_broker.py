@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -15,115 +14,9 @@ from stream_scorer.stream import kafka_broker, kafka_producer
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.ports import Polled
+from tests.support.kafka.fake_clients import Failed, Group, Record, Sink
 
 LOADING = KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
-
-
-@dataclass
-class Record:
-    of: int
-    at: int
-    size: int = 10
-
-    def __len__(self) -> int:
-        return self.size
-
-    def timestamp(self) -> tuple[int, int]:
-        return 1, 0
-
-    def partition(self) -> int:
-        return self.of
-
-    def offset(self) -> int:
-        return self.at
-
-    def value(self) -> bytes:
-        return b"%d" % self.at
-
-    def key(self) -> bytes:
-        return b"key"
-
-    def headers(self) -> None:
-        return None
-
-    def topic(self) -> str:
-        return "t"
-
-    def error(self) -> KafkaError | None:
-        return None
-
-
-@dataclass
-class Failed(Record):
-    """An error that names a partition and the offset that was fetched."""
-
-    code: int = KafkaError._BAD_COMPRESSION
-
-    def error(self) -> KafkaError | None:
-        return KafkaError(self.code)
-
-
-class Group:
-    """A consumer of partitions 0 and 1; ``events`` happen during its next poll."""
-
-    def __init__(self) -> None:
-        self.members: list[str] = []
-        self.committed: Callable[..., list[TopicPartition]] = lambda places, _: places
-        self.events: list[Callable[[], None]] = []
-        self.sought: list[TopicPartition] = []
-        self.next = 0
-        self.waiting: list[Record] | None = None
-        self.taken: list[int] = []
-
-    def subscribe(self, _: Any, *, on_assign: Any, on_lost: Any, **_more: Any) -> None:
-        both = [TopicPartition("t", 0), TopicPartition("t", 1)]
-        self.events.append(lambda: on_assign(self, both))
-        self.take_away = lambda: on_lost(self, both[1:])
-        self.give_back = lambda: on_assign(self, both[1:])
-
-    def poll(self, _: float) -> Record:
-        events, self.events = self.events, []
-        for event in events:
-            event()
-        self.next += 1
-        return Record(0, self.next - 1)
-
-    def consume(self, wanted: int, _: float) -> list[Record]:
-        self.taken.append(wanted)
-        if self.waiting is None:
-            return [Record(1, self.next - 1)]
-        taken, self.waiting = self.waiting[:wanted], self.waiting[wanted:]
-        return taken
-
-    def memberid(self) -> str:
-        return self.members.pop(0) if self.members else "member"
-
-    def consumer_group_metadata(self) -> bytes:
-        return b"metadata"
-
-    def seek(self, place: TopicPartition) -> None:
-        self.sought.append(place)
-
-
-class Sink:
-    """A transactional producer."""
-
-    def __init__(self) -> None:
-        self.sent: list[int] = []
-        self.marks: set[str | None] = set()
-
-    def poll(self, _: float) -> int:
-        return 0
-
-    def flush(self, _: float) -> int:
-        return 0
-
-    def send_offsets_to_transaction(self, offsets: list[TopicPartition], *_: Any) -> None:
-        self.sent += [place.offset for place in offsets]
-        self.marks |= {place.metadata for place in offsets}
-
-    def __getattr__(self, _: str) -> Callable[..., None]:
-        return lambda *_: None
 
 
 @pytest.fixture
