@@ -133,4 +133,4 @@ def test_truncated_object_is_an_error(s3_endpoint: str) -> None:
 
 def test_endpoint_that_is_not_a_url_is_refused(s3_endpoint: str) -> None:
     with pytest.raises(SettingsError, match="AWS_ENDPOINT_URL_S3='localhost'"):
-        open_store(store_settings(model_store_uri="s3://b", aws_endpoint_url_s3="localhost"))
+        open_store(store_settings(model_store_uri="s3://bucket", aws_endpoint_url_s3="localhost"))

@@ -35,6 +35,8 @@ COMPOSE_FLAGS: Final = {
     "port": {"--index": 1},
     "ps": {"--all": 0},
     "restart": {},
+    "stop": {},
+    "start": {},
     "run": {"--rm": 0, "--no-deps": 0, "-T": 0},
     "up": {"--build": 0, "--detach": 0, "--no-recreate": 0, "--scale": 1},
 }
