@@ -27,6 +27,7 @@ _FIXED: Final = frozenset(
         "enable.partition.eof",  # without it a reader never sees the end
         "group.id",
         "isolation.level",
+        "partition.assignment.strategy",  # partitions are started one by one: not with an eager one
         "partitioner",
         "transactional.id",
     }
@@ -55,7 +56,6 @@ _MEMBERSHIP: Final = (
     "group.remote.assignor",
     "heartbeat.interval.ms",
     "max.poll.interval.ms",
-    "partition.assignment.strategy",
     "session.timeout.ms",
 )
 """Settings that a properties file may change, but only for the scorers' group membership."""

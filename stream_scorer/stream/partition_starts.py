@@ -9,13 +9,18 @@ assigned again at that offset. On the usual path nothing of this costs a request
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Container, Iterable
+from typing import Final
 
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.spans import Span
 from stream_scorer.stream.group_offsets import GroupOffsets
 
 log = logging.getLogger(__name__)
+
+_START_SECONDS: Final = 5.0
+"""Each start asks the broker. Hundreds of them must not take longer than a member may not poll."""
 
 
 class PartitionStarts:
@@ -74,7 +79,7 @@ class PartitionStarts:
         self._waiting.add(partition)
 
     def start(self, consumer: Consumer, next_offset: Callable[[int], int | None]) -> None:
-        """Start the waiting partitions.
+        """Start the waiting partitions; those that take too long wait for the next poll.
 
         Args:
             consumer: the member.
@@ -84,7 +89,10 @@ class PartitionStarts:
             FatalError: an operator has to decide where; the message says how.
             RetryableError: no broker answers; they keep waiting.
         """
+        deadline = time.monotonic() + _START_SECONDS
         for partition in sorted(self._waiting):
+            if time.monotonic() > deadline:
+                return
             start = self._offsets.resolve(partition, next_offset(partition))
             topic = self._topics[partition]
             if start.lost is not None:

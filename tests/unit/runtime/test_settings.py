@@ -363,6 +363,7 @@ def test_properties_that_are_not_text_are_a_users_mistake(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     "line",
     [
+        "partition.assignment.strategy=range",
         "isolation.level=read_uncommitted",
         "enable.auto.commit=true",
         "enable.idempotence=false",
@@ -409,7 +410,6 @@ def test_member_properties_do_not_apply_to_consumers_without_a_group(
         "group.remote.assignor",
         "heartbeat.interval.ms",
         "max.poll.interval.ms",
-        "partition.assignment.strategy",
         "session.timeout.ms",
     ],
 )
