@@ -29,8 +29,8 @@ demo: $(READY) ## run the whole system on this machine (ARGS="--transactions 500
 test: $(READY) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
 
-test-unit: $(READY) ## run only the unit tests, in under a minute
-	@$(BIN)/pytest tests/unit $(ARGS)
+test-unit: $(READY) ## the unit tests alone, in two processes
+	@$(BIN)/python -m tests.unit_in_halves $(ARGS)
 
 test-docker: $(READY) ## run the tests against a Kafka container (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
