@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 UNIT: Final = Path(__file__).with_name("unit")
-FIRST_HALF: Final = ("schemas", "house", "audit", "cli")
+FIRST_HALF: Final = ("schemas", "house", "audit", "cli", "dashboard", "stream")
 NO_TESTS: Final = 5  # pytest's exit code if nothing was selected
 
 
