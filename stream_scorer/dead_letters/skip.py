@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from schemas.framing import Header
 from schemas.rejections import Rejection, Stage
+from stream_scorer.dead_letters.dead_letter import check_partition
 from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
 from stream_scorer.errors import FatalError, RetryableError, UsageError
 from stream_scorer.kafka.admin import topic_config
@@ -31,7 +32,7 @@ from stream_scorer.kafka.errors import driver_error, translate
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.reader import QUERY_SECONDS, committed_spans, read_spans
 from stream_scorer.kafka.retry import fetch_committed
-from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, OVERHEAD_BYTES
+from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
 from stream_scorer.kafka.spans import Span
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.kafka.unreadable import PassedBatch, pass_batch
@@ -85,8 +86,7 @@ def skip(settings: GroupSettings, partition: int, offset: int) -> SkippedBatch:
     """
     topic, group = settings.input_topic, settings.kafka_group_id
     counts = require_topics(settings, (topic, settings.dlq_topic))
-    if partition >= counts[topic]:
-        raise UsageError(f"{topic} has {counts[topic]} partitions: there is no {partition}")
+    check_partition(topic, partition, counts[topic])
     if partition >= counts[settings.dlq_topic]:
         raise UsageError(
             f"topic {settings.dlq_topic} has no partition {partition}: add it with: "
@@ -258,7 +258,7 @@ def _limit(settings: GroupSettings) -> int:
         allowed = int(text or OUTPUT_MAX_BYTES)
     except (FatalError, RetryableError):  # not authorized to read it
         allowed = OUTPUT_MAX_BYTES
-    return min(allowed, OUTPUT_MAX_BYTES) - OVERHEAD_BYTES
+    return record_limit(allowed)
 
 
 def _produce(

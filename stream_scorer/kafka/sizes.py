@@ -32,6 +32,14 @@ client unpacks all of it at once. A larger batch is still delivered, on its own 
 OVERHEAD_BYTES: Final = 4096  # allowance for batch and record framing and the headers of a score
 
 
+def record_limit(topic_limit: int) -> int:
+    """Bytes of key, value and headers that fit into one of our records.
+
+    The topic has a limit (``max.message.bytes``), and so has our producer.
+    """
+    return min(topic_limit, OUTPUT_MAX_BYTES) - OVERHEAD_BYTES
+
+
 def headers_size(headers: Sequence[Header]) -> int:
     """Bytes that headers take in a record, including their length fields."""
     return sum(len(name.encode()) + len(value or b"") + 8 for name, value in headers)

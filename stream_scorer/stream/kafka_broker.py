@@ -204,10 +204,8 @@ class KafkaBroker:
         for close in closings:
             try:
                 serve_callbacks(close)
-            except (
-                FatalError,
-                RetryableError,
-            ) as error:  # probably the reason for closing this member
+            except (FatalError, RetryableError) as error:
+                # Probably the reason for closing this member.
                 log.info("closing a client: %s", error)
 
     def _raise_or_log(self, errors: Sequence[KafkaError], has_records: bool) -> None:
@@ -300,13 +298,12 @@ class KafkaBroker:
         for found in self._committed_now(self._unsought):
             offset = found.offset if found.offset >= 0 else self._unsought[found.partition]
             target = TopicPartition(self._topic, found.partition, offset)
+            self._positions[found.partition] = offset
             try:
                 self._consumer.seek(target)
-                self._positions[found.partition] = offset
             except KafkaException as error:
                 # The client does not fetch it: not yet, or it has stopped.
                 log.info("cannot seek: %s", error, extra={"partition": found.partition})
-                self._positions[found.partition] = offset
                 self._starts.restart(self._topic, found.partition)
         self._unsought.clear()
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.rejections import Rejection
-from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, OVERHEAD_BYTES
+from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
 from stream_scorer.stream.ports import Outgoing
 
 
@@ -28,8 +28,7 @@ class Destinations:
 
         Both the topic and our producer have a limit; the smaller one counts.
         """
-        allowed = min(self.max_bytes.get(topic, OUTPUT_MAX_BYTES), OUTPUT_MAX_BYTES)
-        return allowed - OVERHEAD_BYTES
+        return record_limit(self.max_bytes.get(topic, OUTPUT_MAX_BYTES))
 
 
 @dataclass(frozen=True, slots=True)
