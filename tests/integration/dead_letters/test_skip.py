@@ -66,7 +66,7 @@ def test_batch_beyond_the_clients_limit_is_named_and_skipped_with_a_dead_letter(
         ("1-2", "1-1 has no outcome yet"),
         ("1-0", "0 is not one of them"),
         ("0-3", "3 is not one of them"),
-        ("9-0", "there is no 9"),
+        ("9-0", "has no partition 9: its partitions are 0 to 2"),
     ):
         assert main(["dlq", "skip", place]) == 1
         assert why in capsys.readouterr().err
