@@ -103,10 +103,11 @@ RESOLVE = $(UV) pip compile $(ARGS) --quiet --universal --python-version 3.11 --
 lock: ## resolve the requirements again (UV=/path/to/uv; ARGS=--upgrade for the newest versions)
 	@$(RESOLVE) pyproject.toml --extra dev -o requirements.lock
 	@$(RESOLVE) pyproject.toml -c requirements.lock -o locks/scorer.txt
-	@$(RESOLVE) pyproject.toml --extra trainer -c requirements.lock -o locks/trainer.txt
+	@$(RESOLVE) pyproject.toml --extra trainer --extra tracking -c requirements.lock -o locks/trainer.txt
 	@$(RESOLVE) pyproject.toml --extra dashboard -c requirements.lock -o locks/dashboard.txt
 	@printf 'opentelemetry-exporter-otlp-proto-http\nopentelemetry-sdk\n' | $(RESOLVE) - -c requirements.lock -o locks/tracing.txt
 	@printf 'fastavro\nlightgbm\nnumpy\nquixstreams>=3\n' | $(RESOLVE) - -o tests/bench/peers.lock
+	@printf 'dvc>=3.60\nmlflow>=3.11\n' | $(RESOLVE) - -o tests/integration/tracking/tools.lock
 	@printf 'hatch-vcs\nhatchling\n' | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environments and caches of this folder
