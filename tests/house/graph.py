@@ -1,8 +1,8 @@
 """The import graph of the project, by module and by room, read from the sources only.
 
-A room is a folder of modules with one concern. Each module at the top of ``stream_scorer`` or
-``dashboard`` is a room of its own, because those modules have nothing in common. Modules that make
-up the dashboard process form the room ``dashboard``.
+A room is a folder of modules with one concern. Each module at the top of ``stream_scorer``,
+``trainer`` or ``dashboard`` is a room of its own, because those modules have nothing in common.
+Modules that make up a process form the room ``dashboard`` or ``trainer``.
 """
 
 from __future__ import annotations
@@ -16,8 +16,14 @@ from typing import NamedTuple
 PACKAGES = ("schemas", "stream_scorer", "trainer", "dashboard")
 ROOT = Path(__file__).parents[2]
 
-_SINGLE = ("stream_scorer", "dashboard")
-_COMPOSITION = ("dashboard.app", "dashboard.server", "dashboard.protocol", "dashboard.__main__")
+_SINGLE = ("stream_scorer", "trainer", "dashboard")
+_COMPOSITION = (
+    "trainer.__main__",
+    "dashboard.app",
+    "dashboard.server",
+    "dashboard.protocol",
+    "dashboard.__main__",
+)
 
 Graph = dict[str, set[str]]
 

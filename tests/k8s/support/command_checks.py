@@ -20,7 +20,7 @@ import yaml
 from dashboard.__main__ import _parser as dashboard_parser
 from stream_scorer.cli.parser import build_parser
 from tests.k8s.support.rendering import K8S, ROOT, pod_spec, render, render_with
-from trainer.__main__ import _parser as trainer_parser
+from trainer.commands.parser import build_parser as trainer_parser
 
 PARSERS: Final[dict[str, Callable[[], argparse.ArgumentParser]]] = {
     "stream-scorer": build_parser,

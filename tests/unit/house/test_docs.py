@@ -16,7 +16,7 @@ import yaml
 from dashboard.__main__ import _parser as dashboard_parser
 from stream_scorer.cli.parser import build_parser
 from stream_scorer.settings import ScorerSettings
-from trainer.__main__ import _parser as trainer_parser
+from trainer.commands.parser import build_parser as trainer_parser
 
 ROOT = Path(__file__).parents[3]
 PAGES = [

@@ -62,8 +62,13 @@ trainer.fitting: errors runtime
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving
-trainer: schemas errors runtime features model.store model trainer.synth trainer.report
-    trainer.fitting trainer.data trainer.evaluation trainer.publishing
+trainer.settings: runtime
+trainer.stages:
+trainer.cpus:
+trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
+trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
+    trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
+trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
 dashboard.predicting: schemas.json model

@@ -1,0 +1,1 @@
+"""The commands of ``fraud-trainer``: one module for each command or group of commands."""

@@ -1,0 +1,28 @@
+"""The command line of ``fraud-trainer``."""
+
+from __future__ import annotations
+
+import argparse
+
+from stream_scorer.runtime.settings import describe_settings
+from stream_scorer.runtime.version import add_version
+from trainer.commands.models import add_models
+from trainer.commands.report import add_report
+from trainer.commands.synth import add_synth
+from trainer.commands.train import add_train
+from trainer.settings import TrainerSettings
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser; a command's function is in ``run``."""
+    parser = argparse.ArgumentParser(
+        prog="fraud-trainer",
+        description="Train fraud models, publish them, and manage the published versions.",
+        epilog=describe_settings(TrainerSettings),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_version(parser)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in (add_train, add_synth, add_models, add_report):
+        add(commands)
+    return parser
