@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from trainer.data.ingest import Part, TrainingRows, ingest
@@ -91,10 +92,9 @@ def run_training(
 
 def _learn(train: Part, validation: Part, plan: Plan, stages: Stages) -> tuple[FeatureSet, Fitted]:
     with stages.stage("features"):
-        features = FeatureSet.fit(train.batch)
-        train_set = make_dataset(
-            features.transform(train.batch), train.labels, features.names, plan.model
-        )
+        features, matrix = FeatureSet.fit_transform(train.batch, load_builtin(IEEE_CIS))
+        train_set = make_dataset(matrix, train.labels, features.names, plan.model)
+        del matrix
         validation_set = make_dataset(
             features.transform(validation.batch),
             validation.labels,

@@ -1,1 +1,1 @@
-"""The feature code that the trainer and the scorer share."""
+"""Feature programs: the operations as data, fitted in the trainer and applied everywhere."""

@@ -1,253 +1,194 @@
-"""The feature set: fitted once, in the trainer, and applied everywhere."""
+"""The feature set: a program with its tables, fitted in the trainer and applied everywhere."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import TransactionBatch, read_only
-from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_COLUMNS, TEXT_INDEX
-from stream_scorer.features.definition import (
-    AMOUNT_BY,
-    FREQUENCY_NUMBERS,
-    FREQUENCY_PAIRS,
-    FREQUENCY_TEXTS,
-    feature_fingerprint,
-    feature_names,
-)
-from stream_scorer.features.kernel import build_features
-from stream_scorer.features.tables import (
-    NumberTables,
-    TextTables,
-    build_number_tables,
-    build_text_tables,
-)
+from schemas.batch import TransactionBatch, empty_batch
+from stream_scorer.features.interpreter.assembler import Assembler, Interpreter
+from stream_scorer.features.operations.reading import Budget
+from stream_scorer.features.program import Program, ProgramError, read_program
 
-DEFAULT_MIN_COUNT: Final = 20
-"""A level seen fewer times in training is too rare to learn from: it becomes "other"."""
-
-_OTHER: Final = -1.0  # code of a level that was rare or unseen in training
-_MAX_LEVEL_BYTES: Final = 256  # a longer string is never a level; it is "other"
-_MAX_LEVELS_BYTES: Final = 64 * 1024 * 1024  # of all columns' levels; tens of thousands are usual
-_MAX_ENTRIES: Final = 1_000_000  # of all tables, about 200 bytes each; 100,000 are usual
-
-Levels = dict[str, int]
-Counts = dict[str, list[Any]]
-
-
-class _Tables(NamedTuple):
-    texts: TextTables
-    frequency_texts: NDArray[np.int64]
-    counts: NumberTables
-    count_first: NDArray[np.int64]
-    count_second: NDArray[np.int64]
-    means: NumberTables
-    mean_keys: NDArray[np.int64]
-    emails: NDArray[np.int64]
+_KEYS: Final = {"program", "rows", "tables"}
+_MAX_ROWS: Final = 2**40  # a double counts further
 
 
 class FeatureSet:
     """Fitted features. Immutable; its state is plain lists, dicts, strings and numbers.
 
-    State:
-        rows: training rows.
-        levels: text column → level → count in training (all levels seen).
-        counts: number column or pair ``a|b`` → [first values, second values, counts].
-        means: number column → [values, mean amounts].
-        min_count: a level seen fewer times than this is "other".
+    Attributes:
+        program: the operations.
+        rows: the number of training rows.
+        tables: what each operation learned, in their order; None for one that learns nothing.
     """
 
-    def __init__(
-        self,
-        rows: int,
-        levels: dict[str, Levels],
-        counts: Counts,
-        means: Counts,
-        min_count: int = DEFAULT_MIN_COUNT,
-    ) -> None:
+    def __init__(self, program: Program, rows: int, tables: Sequence[Any]) -> None:
+        self.program = program
         self.rows = rows
-        self.levels = levels
-        self.counts = counts
-        self.means = means
-        self.min_count = min_count
+        self.tables = list(tables)
 
     @classmethod
-    def fit(cls, batch: TransactionBatch, min_count: int = DEFAULT_MIN_COUNT) -> FeatureSet:
-        """Learn vocabularies, shares and mean amounts from the training rows."""
-        numbers = batch.numbers
-        levels = {
-            name: dict(_count_levels(batch, column).most_common())
-            for column, name in enumerate(TEXT_COLUMNS)
-        }
-        counts: Counts = {}
-        for name in FREQUENCY_NUMBERS:
-            values, seen = np.unique(_present(numbers[:, NUMBER_INDEX[name]]), return_counts=True)
-            counts[name] = [values.tolist(), [0.0] * len(values), seen.tolist()]
-        for a, b in FREQUENCY_PAIRS:
-            pairs = numbers[:, [NUMBER_INDEX[a], NUMBER_INDEX[b]]] + 0.0
-            pairs = pairs[~np.isnan(pairs).any(axis=1)]
-            values, seen = np.unique(pairs, axis=0, return_counts=True)
-            counts[f"{a}|{b}"] = [values[:, 0].tolist(), values[:, 1].tolist(), seen.tolist()]
-        amounts = numbers[:, NUMBER_INDEX[AMOUNT]]
-        means: Counts = {}
-        for name in AMOUNT_BY:
-            keys = numbers[:, NUMBER_INDEX[name]] + 0.0
-            known = ~np.isnan(keys)
-            values, where, seen = np.unique(keys[known], return_inverse=True, return_counts=True)
-            totals = np.bincount(where, amounts[known], minlength=len(values))
-            enough = (seen >= min_count) & (totals > 0)
-            means[name] = [values[enough].tolist(), (totals / seen)[enough].tolist()]
-        return cls(len(batch), levels, counts, means, min_count)
+    def fit(cls, batch: TransactionBatch, program: Program) -> FeatureSet:
+        """Learn what the operations need from training rows in the order of time."""
+        fitted = (o.fit(batch).table if o.IS_FITTED else None for o in program.operations)
+        return cls(program, len(batch), list(fitted))
+
+    @classmethod
+    def fit_transform(
+        cls, batch: TransactionBatch, program: Program
+    ) -> tuple[FeatureSet, NDArray[np.float64]]:
+        """Learn from training rows, and compute their own features.
+
+        The matrix is float64 ``[n, len(names)]``, C order. It is not what :meth:`transform` gives
+        for the same rows: a training row sees neither itself nor later rows, as in production.
+        The rows must be in the order of time.
+        """
+        out = np.empty((len(batch), len(program.names)))
+        tables: list[Any] = []
+        first = 0
+        for operation in program.operations:
+            table = None
+            if operation.IS_FITTED:
+                table, values = operation.fit(batch)
+                out[:, first : first + len(operation.names)] = values
+            tables.append(table)
+            first += len(operation.names)
+        _assemble(program, len(batch), tables, with_fitted=False).fill(batch, out)
+        return cls(program, len(batch), tables), out
+
+    @classmethod
+    def unfitted(cls, program: Program) -> FeatureSet:
+        """A feature set that was fitted on no rows."""
+        return cls.fit(empty_batch(), program)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Feature names in the order of the matrix's columns."""
-        return feature_names()
+        return self.program.names
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the feature definition this code applies."""
-        return feature_fingerprint()
+        """Digest of the meaning of the operations used."""
+        return self.program.fingerprint
+
+    @property
+    def groups(self) -> dict[str, str]:
+        """Feature → group."""
+        return self.program.groups
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The number and text columns that the program reads, in the order of the transaction's."""
+        return self.program.columns
+
+    def describe(self, feature: str) -> str:
+        """A feature in words.
+
+        Raises:
+            KeyError: there is no such feature.
+        """
+        return self.program.describe(feature)
 
     def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
         """The feature matrix, float64 ``[n, len(names)]``, C order.
 
         A row's features depend only on that row and the fitted state.
         """
-        out = np.empty((len(batch), len(feature_names())))
-        t = self._tables
-        build_features(
-            batch.times,
-            batch.numbers,
-            read_only(batch.text),
-            batch.starts,
-            batch.lengths,
-            t.texts,
-            t.frequency_texts,
-            t.counts,
-            t.count_first,
-            t.count_second,
-            t.means,
-            t.mean_keys,
-            NUMBER_INDEX[AMOUNT],
-            t.emails,
-            out,
-        )
+        out = np.empty((len(batch), len(self.names)))
+        self._interpreter.fill(batch, out)
         return out
 
-    def level(self, column: str, code: float) -> str | None:
-        """The level behind a text column's code; None for "other" and missing."""
-        if not code >= 0:
-            return None
-        return self._vocabularies[column][int(code)]
+    @cached_property
+    def text_columns(self) -> tuple[int | None, ...]:
+        """For each feature the text column whose content a person wants to see as its value."""
+        return tuple(
+            operation.text_column(i)
+            for operation in self.program.operations
+            for i in range(len(operation.names))
+        )
+
+    def level(self, feature: str, code: float) -> str | None:
+        """The text behind a feature's code; None for "other", missing, and other features."""
+        for operation, table in zip(self.program.operations, self.tables, strict=True):
+            if feature in operation.names and code >= 0:
+                return operation.level(table, operation.names.index(feature), int(code))
+        return None
 
     def state(self) -> dict[str, Any]:
         """The fitted state as plain data; :meth:`from_state` restores an equal feature set."""
-        return {
-            "rows": self.rows,
-            "levels": self.levels,
-            "counts": self.counts,
-            "means": self.means,
-            "min_count": self.min_count,
-        }
+        return {"program": self.program.plain(), "rows": self.rows, "tables": self.tables}
 
     @classmethod
     def from_state(cls, state: Any) -> FeatureSet:
         """The inverse of :meth:`state`; builds the tables at once, so that bad state fails here.
 
         Raises:
+            UnknownOperationError: the program has an operation that this code does not have.
             ValueError: the state is invalid, or its tables would take too much memory.
         """
-        try:
-            features = cls(**state)
-            features.check_size()
-            _ = features._tables, features._vocabularies
-        except (TypeError, LookupError, ValueError, AttributeError, ArithmeticError) as error:
-            raise ValueError(f"not a valid state of a feature set: {error!r}") from error
+        if type(state) is not dict or state.keys() != _KEYS:
+            raise ValueError(f"a feature set's state must have {', '.join(sorted(_KEYS))}")
+        features = cls(read_program(state["program"]), state["rows"], _as_list(state["tables"]))
+        features.check()
         return features
+
+    def check(self) -> None:
+        """Check the tables and build the interpreter.
+
+        Raises:
+            ValueError: a table does not fit its operation, or they would take too much memory.
+        """
+        self.check_size()
+        try:
+            _ = self._interpreter
+        except (TypeError, LookupError, ArithmeticError) as error:
+            raise ValueError(f"the tables cannot be used: {error!r}") from error
 
     def check_size(self) -> None:
         """Check that a loader would accept this state; a shared dict or list counts each time.
 
         Raises:
-            ValueError: its tables would take too much memory.
+            ValueError: a table does not fit its operation, or they would take too much memory.
         """
-        entries = sum(len(levels) for levels in self.levels.values())
-        entries += sum(len(column[0]) for column in (*self.counts.values(), *self.means.values()))
-        if entries > _MAX_ENTRIES:
-            raise ValueError(f"{entries} levels and counts; the limit is {_MAX_ENTRIES}")
-        size = sum(sum(map(len, levels)) for levels in self.levels.values())
-        if size > _MAX_LEVELS_BYTES:
-            raise ValueError(f"levels with {size} characters; the limit is {_MAX_LEVELS_BYTES}")
+        if type(self.rows) is not int or not 0 <= self.rows <= _MAX_ROWS:
+            raise ValueError(f"the number of training rows is not from 0 to {_MAX_ROWS}")
+        if len(self.tables) != len(self.program.operations):
+            need = len(self.program.operations)
+            raise ValueError(f"{len(self.tables)} tables for {need} operations")
+        budget = Budget()
+        for number, (operation, table) in enumerate(
+            zip(self.program.operations, self.tables, strict=True), 1
+        ):
+            try:
+                operation.check_table(table, self.rows, budget)
+            except ValueError as error:
+                what = f"operation {number} ({operation.semantics})"
+                raise ProgramError(f"{what}: {error}") from error
 
     @cached_property
-    def _vocabularies(self) -> dict[str, list[str]]:
-        return {
-            name: [level for level, seen in levels.items() if seen >= self.min_count]
-            for name, levels in self.levels.items()
-        }
-
-    @cached_property
-    def _tables(self) -> _Tables:
-        names = [*FREQUENCY_NUMBERS, *(f"{a}|{b}" for a, b in FREQUENCY_PAIRS)]
-        keys = [name.split("|") for name in names]
-        return _Tables(
-            build_text_tables([self._coded(name) for name in TEXT_COLUMNS], (_OTHER, 0.0)),
-            np.array([TEXT_INDEX[name] for name in FREQUENCY_TEXTS], np.int64),
-            build_number_tables([self._shares(name) for name in names], unknown=0.0),
-            np.array([NUMBER_INDEX[k[0]] for k in keys], np.int64),
-            np.array([NUMBER_INDEX[k[1]] if k[1:] else -1 for k in keys], np.int64),
-            build_number_tables([_by_bits(self.means[name]) for name in AMOUNT_BY], unknown=np.nan),
-            np.array([NUMBER_INDEX[name] for name in AMOUNT_BY], np.int64),
-            np.array([TEXT_INDEX["P_emaildomain"], TEXT_INDEX["R_emaildomain"]], np.int64),
-        )
-
-    def _coded(self, name: str) -> dict[str, tuple[float, float]]:
-        codes = {level: float(i) for i, level in enumerate(self._vocabularies[name])}
-        return {
-            level: (codes.get(level, _OTHER), seen / self.rows)
-            for level, seen in self.levels[name].items()
-        }
-
-    def _shares(
-        self, name: str
-    ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
-        first, second, seen = self.counts[name]
-        return _words(first), _words(second, len(first)), _column(seen, len(first)) / self.rows
+    def _interpreter(self) -> Interpreter:
+        return _assemble(self.program, self.rows, self.tables, with_fitted=True)
 
 
-def _column(values: Any, length: int | None = None) -> NDArray[np.float64]:
-    """One column of a table. Its length is checked here: the compiled loops check no bounds."""
-    column = np.array(values, np.float64)
-    if column.ndim != 1 or length not in (None, len(column)):
-        raise ValueError("the columns of a table differ in length")
-    return column
+def _as_list(value: Any) -> list[Any]:
+    if type(value) is not list:
+        raise ValueError("the tables of a feature set are not a list")
+    return value
 
 
-def _words(values: Any, length: int | None = None) -> NDArray[np.uint64]:
-    return _column(values, length).view(np.uint64)
-
-
-def _by_bits(
-    mapping: list[Any],
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.float64]]:
-    keys = _words(mapping[0])
-    return keys, np.zeros(len(keys), np.uint64), _column(mapping[1], len(keys))
-
-
-def _present(column: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Adding 0.0 turns -0.0 into 0.0, so that equal numbers have equal bits.
-    return column[~np.isnan(column)] + 0.0
-
-
-def _count_levels(batch: TransactionBatch, column: int) -> Counter[str]:
-    text = memoryview(np.ascontiguousarray(batch.text).data)
-    seen: Counter[bytes] = Counter()
-    pairs = zip(batch.starts[:, column].tolist(), batch.lengths[:, column].tolist(), strict=True)
-    seen.update(bytes(text[a : a + n]) for a, n in pairs if 0 <= n <= _MAX_LEVEL_BYTES)
-    # Ties in the count are broken by the level itself, so that fitting is deterministic.
-    return Counter(dict(sorted((k.decode("utf-8"), v) for k, v in seen.items())))
+def _assemble(
+    program: Program, rows: int, tables: Sequence[Any], *, with_fitted: bool
+) -> Interpreter:
+    """The interpreter of all operations, or only of those that learn nothing."""
+    to = Assembler()
+    first = 0
+    for operation, table in zip(program.operations, tables, strict=True):
+        if with_fitted or not operation.IS_FITTED:
+            operation.assemble(table, rows, first, to)
+        first += len(operation.names)
+    return to.build()

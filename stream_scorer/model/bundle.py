@@ -19,10 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
-from schemas.contracts import known_schemas, load_schema, schema_fingerprint
+from schemas.contracts import load_schema, schema_fingerprint
 from schemas.json.codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.compatibility import check_compatible, load_features
 from stream_scorer.model.forest.forest import feature_names_in, gives_log_odds
 from stream_scorer.model.forest.kernel import sigmoid
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
@@ -32,8 +33,10 @@ from stream_scorer.model.store.names import METADATA, MODEL, PREPROCESSOR, SIGNA
 from stream_scorer.model.unpickle import load_pickle
 from stream_scorer.runtime.json_limits import parse_object, shown
 
-FORMAT: Final = 1
-"""Version of the bundle's own layout."""
+FORMAT: Final = 2
+"""Version of the bundle's own layout. In format 1 the features were code, not a program."""
+
+READABLE_FORMATS: Final = (1, 2)
 
 _PICKLE_PROTOCOL: Final = 5
 _MAX_GOLDEN_ROWS: Final = 64
@@ -79,9 +82,9 @@ class Draft:
 def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]:
     """``model.pkl``, and a function that builds the other files for a version.
 
-    Both pickles hold plain data only: ``{"format", "lightgbm"}`` with the model's text, and the
-    feature set's state. ``facts`` are the trainer's part of the metadata (training data,
-    parameters, metrics, how thresholds were chosen, reference histograms).
+    Both pickles hold plain data only: ``{"format", "lightgbm", "calibration"}`` with the model's
+    text, and the feature set's state. ``facts`` are the trainer's part of the metadata (training
+    data, parameters, metrics, how thresholds were chosen, reference histograms).
 
     Raises:
         ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
@@ -92,7 +95,9 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
     _check_log_odds(draft.model_text)
     _check_thresholds(draft.thresholds)
     draft.features.check_size()
-    model = pickle.dumps({"format": FORMAT, "lightgbm": draft.model_text}, _PICKLE_PROTOCOL)
+    model = pickle.dumps(
+        {"format": FORMAT, "lightgbm": draft.model_text, "calibration": None}, _PICKLE_PROTOCOL
+    )
     features = pickle.dumps(
         {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
     )
@@ -104,10 +109,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
             "format": FORMAT,
             "version": version,
             "files": {MODEL: _digest(model), PREPROCESSOR: _digest(features)},
-            "features": {
-                "names": list(draft.features.names),
-                "fingerprint": draft.features.fingerprint,
-            },
+            "features": _feature_facts(draft.features),
             "schema_fingerprint": schema_fingerprint(load_schema("transaction")).hex(),
             "python": platform.python_version(),
             "libraries": _library_versions(),
@@ -122,6 +124,15 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
         return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
 
     return model, rest
+
+
+def _feature_facts(features: FeatureSet) -> dict[str, Any]:
+    return {
+        "names": list(features.names),
+        "fingerprint": features.fingerprint,
+        "program": features.program.name,
+        "operations": list(features.program.semantics),
+    }
 
 
 def _library_versions() -> dict[str, str]:
@@ -168,14 +179,17 @@ def load_bundle(
     """
     metadata = _read_metadata(files, version, trusted_keys)
     _check_digests(files, metadata)
-    _check_compatible(metadata)
-    model = _plain(files, MODEL)
-    preprocessor = _plain(files, PREPROCESSOR)
+    check_compatible(metadata)
+    layout = metadata["format"]
+    model = _plain(files, MODEL, layout)
+    preprocessor = _plain(files, PREPROCESSOR, layout)
     text = model.get("lightgbm")
     if not isinstance(text, str):
         raise ArtifactCorrupt(f"{MODEL} contains no model text")
+    if model.get("calibration") is not None:
+        raise ArtifactIncompatible(f"version {version} has a calibration")
+    features = load_features(preprocessor.get("features"), metadata)
     try:
-        features = FeatureSet.from_state(preprocessor.get("features"))
         predictor = build_predictor(text)
         thresholds = _thresholds(metadata)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
@@ -207,10 +221,11 @@ def _read_metadata(
         raise ArtifactCorrupt(f"{METADATA} of {version} cannot be read: {error}") from error
     if metadata.get("version") != version:
         raise ArtifactCorrupt(f"{METADATA} of {version} belongs to another version")
-    if metadata.get("format") != FORMAT:
-        found = shown(metadata.get("format"))
+    layout = metadata.get("format")
+    if type(layout) is not int or layout not in READABLE_FORMATS:
+        formats = " and ".join(map(str, READABLE_FORMATS))
         raise ArtifactIncompatible(
-            f"version {version} has bundle format {found}; this code reads format {FORMAT}"
+            f"version {version} has bundle format {shown(layout)}; this code reads {formats}"
         )
     return metadata
 
@@ -226,27 +241,9 @@ def _check_digests(files: Mapping[str, bytes], metadata: Mapping[str, Any]) -> N
             raise ArtifactCorrupt(f"{name} has sha256 {actual}; {METADATA} says {shown(expected)}")
 
 
-def _check_compatible(metadata: Mapping[str, Any]) -> None:
-    features = metadata.get("features")
-    made_for = features.get("fingerprint") if isinstance(features, dict) else None
-    ours = FeatureSet(1, {}, {}, {}).fingerprint
-    if made_for != ours:
-        raise ArtifactIncompatible(f"built for feature set {shown(made_for)}; this code has {ours}")
-    schema = metadata.get("schema_fingerprint")
-    if schema not in [mark.hex() for mark in known_schemas("transaction")]:
-        raise ArtifactIncompatible(f"transaction schema {shown(schema)} is unknown to this code")
-    libraries = metadata.get("libraries")
-    made_with = libraries.get("lightgbm") if isinstance(libraries, dict) else None
-    installed = package_version("lightgbm")
-    if str(made_with).partition(".")[0] != installed.partition(".")[0]:
-        raise ArtifactIncompatible(
-            f"trained with lightgbm {shown(made_with)}; {installed} is installed"
-        )
-
-
-def _plain(files: Mapping[str, bytes], name: str) -> dict[str, Any]:
+def _plain(files: Mapping[str, bytes], name: str, layout: int) -> dict[str, Any]:
     value = load_pickle(files[name], {})
-    if not isinstance(value, dict) or value.get("format") != FORMAT:
+    if not isinstance(value, dict) or value.get("format") != layout:
         raise ArtifactCorrupt(f"{name} does not contain a bundle's data")
     return value
 

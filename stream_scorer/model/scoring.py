@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
-from schemas.contracts import NUMBER_COLUMNS, TEXT_INDEX
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.forest.kernel import find_largest, sigmoid
 
@@ -101,7 +100,7 @@ def _strongest(
     """The reasons of each row in ``rows``, from ``contributions`` ``[rows, features]``."""
     if not len(rows):
         return {}
-    names = bundle.features.names
+    names, texts = bundle.features.names, bundle.features.text_columns
     columns = np.empty((len(rows), min(REASONS, contributions.shape[1])), np.int64)
     find_largest(contributions, columns)
     pushes = np.take_along_axis(contributions, columns, axis=1).tolist()
@@ -109,17 +108,17 @@ def _strongest(
     found: dict[int, tuple[Reason, ...]] = {}
     for row, *of_row in zip(rows.tolist(), columns.tolist(), values, pushes, strict=True):
         found[row] = tuple(
-            Reason(names[feature], _shown(batch, row, feature, names[feature], value), push)
+            Reason(names[feature], _shown(batch, row, texts[feature], value), push)
             for feature, value, push in zip(*of_row, strict=True)
             if push > 0
         )
     return found
 
 
-def _shown(batch: TransactionBatch, row: int, feature: int, name: str, value: float) -> str | None:
+def _shown(batch: TransactionBatch, row: int, column: int | None, value: float) -> str | None:
     """A feature's value for people: text as sent, numbers without trailing zeros."""
-    if feature >= len(NUMBER_COLUMNS) and name in TEXT_INDEX:
-        text = batch.string(row, TEXT_INDEX[name])
+    if column is not None:
+        text = batch.string(row, column)
         return text if text is None or len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
     if value != value:
         return None

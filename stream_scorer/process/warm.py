@@ -23,6 +23,7 @@ from schemas.transactions.codec import (
     encode_transactions,
     encode_transactions_json,
 )
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.forest import kernel
 from stream_scorer.model.forest.layout import MISSING_NAN, Forest, Tree, assemble
@@ -52,7 +53,7 @@ def warm() -> float:
     nested = TransactionDecoder(_NestedWriter()).decode(encode_transactions(batch, 1), [None])
     if nested.rejections:
         raise AssertionError(nested.rejections)
-    matrix = FeatureSet.fit(batch, min_count=1).transform(decoded.batch)
+    matrix = FeatureSet.unfitted(load_builtin(IEEE_CIS)).transform(decoded.batch)
     predictor = ForestPredictor(_stump(matrix.shape[1]))
     raw = predictor.raw(matrix)
     predictor.raw(np.repeat(matrix, SCAN_FROM_ROWS, axis=0))

@@ -26,6 +26,7 @@ from schemas.transactions.codec import (
     plain_types,
 )
 from stream_scorer.cli.produce import produce_batches
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin, open_producer
@@ -245,12 +246,12 @@ def build_world(
     train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
     stream, _ = _synthetic(min(rows, 20_000), 21)
     say("training …")
-    features = FeatureSet.fit(train_batch)
+    features, train_matrix = FeatureSet.fit_transform(train_batch, load_builtin(IEEE_CIS))
     params = {
         "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
         "min_data_in_leaf": 20, "feature_fraction": 0.5, "num_threads": 2, "seed": 1,
     }  # fmt: skip
-    booster = _trained(params, trees, features, train_batch, labels)
+    booster = _trained(params, trees, features, train_matrix, labels)
     matrix = features.transform(stream)
     cut = float(np.quantile(booster.predict(matrix), 1 - FLAGGED_SHARE))
     text, golden = booster.model_to_string(), stream.take(slice(8))
@@ -278,15 +279,14 @@ def _trained(
     params: dict[str, Any],
     trees: int,
     features: FeatureSet,
-    batch: TransactionBatch,
+    matrix: NDArray[np.float64],
     labels: NDArray[np.int8],
 ) -> Any:
     """The model. A large one takes minutes to train, so it is cached for the next run."""
-    key = json.dumps([params, trees, features.fingerprint, lightgbm.__version__, len(batch)])
+    key = json.dumps([params, trees, features.names, lightgbm.__version__, len(matrix)])
     kept = cache_folder() / "bench" / f"{hashlib.sha256(key.encode()).hexdigest()[:16]}.txt"
     if kept.exists():
         return lightgbm.Booster(model_file=str(kept))
-    matrix = features.transform(batch)
     data = lightgbm.Dataset(matrix, labels, feature_name=list(features.names))
     booster = lightgbm.train(params, data, trees)
     kept.parent.mkdir(parents=True, exist_ok=True)

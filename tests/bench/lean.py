@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +16,16 @@ import pandas as pd
 
 from schemas.contracts import AMOUNT, NUMBER_COLUMNS, TEXT_COLUMNS, TIME, load_schema
 from schemas.transactions.codec import plain_types
-from stream_scorer.features.definition import (
-    AMOUNT_BY,
-    FREQUENCY_NUMBERS,
-    FREQUENCY_PAIRS,
-    FREQUENCY_TEXTS,
-)
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.operations.shares import PairShare, RatioToMean, Share
+from stream_scorer.features.operations.texts import Code
+
+FREQUENCY_NUMBERS = ("card1", "card2", "card3", "card5", "addr1", "addr2")
+FREQUENCY_TEXTS = (
+    "P_emaildomain", "R_emaildomain", "DeviceInfo", "id_30", "id_31", "id_33",
+)  # fmt: skip
+FREQUENCY_PAIRS = (("card1", "addr1"), ("card1", "card5"), ("card2", "addr1"))
+"""The columns whose shares are features of the program ``ieee-cis/1``, in its order."""
 
 _FRAME_BYTES = 10  # single-object encoding
 
@@ -41,28 +45,32 @@ class LeanPlan:
 
 def make_plan(features: FeatureSet) -> LeanPlan:
     """The fitted state in the form that a hand-written loop would use."""
-    state = features.state()
-    rows = state["rows"]
-    codes = {}
+    rows = features.rows
+    codes: dict[str, dict[str, float]] = {}
     shares: dict[str, dict[Any, float]] = {}
-    for name, levels in state["levels"].items():
-        kept = [level for level, seen in levels.items() if seen >= state["min_count"]]
-        codes[name] = {level: float(i) for i, level in enumerate(kept)}
-        if name in FREQUENCY_TEXTS:
-            shares[name] = {level: seen / rows for level, seen in levels.items()}
-    for name in FREQUENCY_NUMBERS:
-        values, _, seen = state["counts"][name]
-        shares[name] = dict(zip(values, (n / rows for n in seen), strict=True))
-    for a, b in FREQUENCY_PAIRS:
-        first, second, seen = state["counts"][f"{a}|{b}"]
-        keys = zip(first, second, strict=True)
-        shares[f"{a}|{b}"] = dict(zip(keys, (n / rows for n in seen), strict=True))
-    means = {name: dict(zip(*state["means"][name], strict=True)) for name in AMOUNT_BY}
+    means: dict[str, dict[float, float]] = {}
+    for operation, table in zip(features.program.operations, features.tables, strict=True):
+        if isinstance(operation, Code):
+            for name, levels in zip(operation.columns, table, strict=True):
+                codes[name] = {level: float(i) for i, level in enumerate(levels)}
+        elif isinstance(operation, Share):
+            for name, part in zip(operation.columns, table, strict=True):
+                keys = part.get("levels") or part.get("values")
+                shares[name] = _divided(keys or [], part["counts"], rows)
+        elif isinstance(operation, PairShare):
+            pairs = zip(table["first"], table["second"], strict=True)
+            shares["|".join(operation.columns)] = _divided(list(pairs), table["counts"], rows)
+        elif isinstance(operation, RatioToMean):
+            means[operation.columns[1]] = dict(zip(table["values"], table["means"], strict=True))
     schema = plain_types(load_schema("transaction"))
     return LeanPlan(
         schema, tuple(NUMBER_COLUMNS), tuple(TEXT_COLUMNS), codes, shares,
         tuple(FREQUENCY_PAIRS), means,
     )  # fmt: skip
+
+
+def _divided(keys: Sequence[Any], counts: Sequence[int], rows: int) -> dict[Any, float]:
+    return dict(zip(keys, (n / rows for n in counts), strict=True))
 
 
 def lean_row(plan: LeanPlan, record: dict[str, Any]) -> np.ndarray[Any, Any]:

@@ -27,6 +27,7 @@ from stream_scorer.errors import RetryableError
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
+from tests.support.factories import make_program
 from tests.support.waiting import wait_until
 
 REVIEW, BLOCK = 0.4, 0.8
@@ -213,10 +214,8 @@ def tiny_bundle(version: str = "v1") -> Bundle:
     import lightgbm
 
     batch, labels = _training_rows(400)
-    features = FeatureSet.fit(batch, min_count=5)
-    data = lightgbm.Dataset(
-        features.transform(batch), labels, feature_name=list(features.names), free_raw_data=False
-    )
+    features, matrix = FeatureSet.fit_transform(batch, make_program())
+    data = lightgbm.Dataset(matrix, labels, feature_name=list(features.names), free_raw_data=False)
     parameters = {"objective": "binary", "num_leaves": 7, "min_data_in_leaf": 5, "verbose": -1,
                   "num_threads": 1, "seed": 1, "learning_rate": 0.3}  # fmt: skip
     booster = lightgbm.train(parameters, data, num_boost_round=15)

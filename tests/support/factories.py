@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from schemas.batch import TransactionBatch, build_batch
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.openmp import load_openmp
@@ -75,6 +77,11 @@ def make_batch(n: int = 200, seed: int = 1) -> TransactionBatch:
     return build_batch(make_transactions(n, seed))
 
 
+def make_program(min_count: int = 5) -> Program:
+    """A program for few rows: the built-in one, whose levels need to be seen less often."""
+    return load_builtin(IEEE_CIS).with_min_count(min_count)
+
+
 def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 20) -> str:
     """A small LightGBM model of a synthetic label, as text."""
     rng = np.random.default_rng(seed)
@@ -102,8 +109,8 @@ def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 
 def make_draft(seed: int = 1, review: float = 0.5, block: float = 0.9) -> Draft:
     """A trained model before publication."""
     batch = make_batch(400, seed)
-    features = FeatureSet.fit(batch, min_count=5)
-    text = train_text(features.transform(batch), features.names, seed)
+    features, matrix = FeatureSet.fit_transform(batch, make_program())
+    text = train_text(matrix, features.names, seed)
     facts = {"metrics": {"note": "made by a test"}}
     return Draft(text, features, Thresholds(review, block), batch.take(slice(0, 16)), facts)
 

@@ -60,7 +60,7 @@ def test_stream_loops_are_compiled_for_one_set_of_argument_types() -> None:
         "schemas.avro.kernel.decode_avro",
         "schemas.json.kernel.decode_json",
         "schemas.avro.write_kernel.write_scores",
-        "stream_scorer.features.kernel.build_features",
+        "stream_scorer.features.interpreter.kernel.build_features",
         "schemas.scores.kernel.find_sources",
     ):
         assert len(before[name]) == 1, name

@@ -37,11 +37,14 @@ errors:
 drift:
 runtime: schemas errors
 settings: runtime
-features: schemas
+features.interpreter: schemas
+features.operations: schemas features.interpreter
+features: schemas errors features.interpreter features.operations
 kafka: schemas errors runtime
 model.store: errors runtime
 model.forest: schemas errors runtime
-model: schemas schemas.json errors runtime features model.store model.forest
+model: schemas schemas.json errors runtime features features.operations model.store
+    model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters

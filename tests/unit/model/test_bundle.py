@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactError, ArtifactIncompatible
-from stream_scorer.model.bundle import Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.bundle import FORMAT, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
 from stream_scorer.model.forest.predictor import ForestPredictor
 from stream_scorer.model.signing import (
@@ -48,7 +48,7 @@ def with_file(name: str, content: bytes) -> Files:
 
 
 def with_model(text: object) -> Files:
-    return with_file("model.pkl", pickle.dumps({"format": 1, "lightgbm": text}, 5))
+    return with_file("model.pkl", pickle.dumps({"format": FORMAT, "lightgbm": text}, 5))
 
 
 def test_what_was_built_loads_and_scores_alike() -> None:
@@ -165,9 +165,14 @@ def put(*path: str | int, value: Any) -> Callable[[Metadata], None]:
 
 
 INCOMPATIBLE = {
-    "another format": put("format", value=2),
-    "another feature set": put("features", "fingerprint", value="0" * 64),
-    "no feature set": put("features", value=None),
+    "a later format": put("format", value=FORMAT + 1),
+    "no format": put("format", value=True),
+    "a format that is a list": put("format", value=[FORMAT]),
+    "features of format 1 that are others": lambda m: m.update(
+        format=1, features={"fingerprint": "0" * 64}
+    ),
+    "an unknown operation": put("features", "operations", value=["copy/1", "sorcery/1"]),
+    "an unknown version of an operation": put("features", "operations", value=["copy/9"]),
     "an unknown schema": put("schema_fingerprint", value="0" * 16),
     "a schema that is a list": put("schema_fingerprint", value=["x"]),
     "an older lightgbm": put("libraries", "lightgbm", value="3.3.5"),
@@ -193,6 +198,10 @@ def test_bundle_for_other_code_is_incompatible(what: str) -> None:
 
 HUGE = 10**400  # a JSON number that no double holds
 CORRUPT = {
+    "other features": put("features", "fingerprint", value="0" * 64),
+    "no features": put("features", value=None),
+    "features without operations": lambda m: m["features"].pop("operations"),
+    "operations that are numbers": put("features", "operations", value=[1]),
     "no digests": put("files", value={}),
     "digests are a list": put("files", value=[]),
     "a digest is a number": put("files", "model.pkl", "sha256", value=7),
@@ -239,10 +248,10 @@ def test_damaged_metadata_is_corrupt(what: str) -> None:
 
 PICKLES: dict[str, object] = {
     "a list": [],
-    "another format": {"format": 2},
-    "nothing": {"format": 1},
-    "a number for a model": {"format": 1, "lightgbm": 3, "features": 3},
-    "no model": {"format": 1, "lightgbm": "tree\nnothing", "features": {}},
+    "another format": {"format": 1},
+    "nothing": {"format": FORMAT},
+    "a number for a model": {"format": FORMAT, "lightgbm": 3, "features": 3},
+    "no model": {"format": FORMAT, "lightgbm": "tree\nnothing", "features": {}},
     "a path": Path("/tmp"),
     "an exception": ValueError("x"),
     "a function": os.getcwd,
@@ -269,7 +278,7 @@ class _Payload:
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_malicious_pickle_is_inert(name: str, protocol: int, tmp_path: Path) -> None:
     trace = tmp_path / "was-here"
-    content = pickle.dumps({"format": 1, "lightgbm": _Payload(trace)}, protocol)
+    content = pickle.dumps({"format": FORMAT, "lightgbm": _Payload(trace)}, protocol)
     with pytest.raises(ArtifactCorrupt):
         load_bundle(with_file(name, content), "v1")
     assert not trace.exists()
@@ -280,10 +289,34 @@ def test_malicious_pickle_is_inert(name: str, protocol: int, tmp_path: Path) -> 
 def test_invalid_feature_state_is_corrupt() -> None:
     state = make_draft().features.state()
     broken: object
-    for broken in ({}, None, [], state | {"rows": 0}, state | {"levels": {}}):
-        content = pickle.dumps({"format": 1, "features": broken}, 5)
-        with pytest.raises(ArtifactCorrupt, match="not a valid state of a feature set"):
+    for broken in ({}, None, [], state | {"rows": 0}, state | {"tables": []}):
+        content = pickle.dumps({"format": FORMAT, "features": broken}, 5)
+        with pytest.raises(ArtifactCorrupt, match=r"preprocessor\.pkl: "):
             load_bundle(with_file("preprocessor.pkl", content), "v1")
+
+
+def test_operation_that_only_later_code_has_is_incompatible_and_named() -> None:
+    state = make_draft().features.state()
+    for field, value, said in (("op", "sorcery", "sorcery"), ("version", 9, "version 1, not 9")):
+        operations = [dict(operation) for operation in state["program"]["operations"]]
+        operations[2][field] = value
+        later = state | {"program": state["program"] | {"operations": operations}}
+        content = pickle.dumps({"format": FORMAT, "features": later}, 5)
+        with pytest.raises(ArtifactIncompatible, match=f"operation 3 .*{said}"):
+            load_bundle(with_file("preprocessor.pkl", content), "v1")
+
+
+def test_metadata_names_the_program_and_its_operations() -> None:
+    features = json.loads(make_files()["metadata.json"])["features"]
+    assert features["program"] == "ieee-cis/1"
+    assert features["operations"] == list(make_draft().features.program.semantics)
+    assert "share/1" in features["operations"]
+
+
+def test_calibration_is_not_ignored() -> None:
+    model = pickle.loads(make_files()["model.pkl"]) | {"calibration": {"x": [0.0], "y": [0.0]}}
+    with pytest.raises(ArtifactIncompatible, match="calibration"):
+        load_bundle(with_file("model.pkl", pickle.dumps(model, 5)), "v1")
 
 
 def test_model_with_other_columns_is_incompatible() -> None:

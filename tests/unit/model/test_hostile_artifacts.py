@@ -15,6 +15,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,16 @@ import joblib
 import numpy as np
 import pytest
 
-from schemas.contracts import TEXT_COLUMNS
 from stream_scorer.errors import ArtifactError
-from stream_scorer.features.definition import feature_names
-from stream_scorer.model.bundle import load_bundle
+from stream_scorer.model.bundle import FORMAT, load_bundle
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.unpickle import PickleLimits, load_pickle
 from stream_scorer.runtime.json_limits import MAX_DEPTH, parse_object
-from tests.support.factories import make_bundle, make_files, publish
+from tests.support.factories import make_bundle, make_files, make_program, publish
 
-FEATURES = feature_names()
+FEATURES = make_program().names
 PROTO = b"\x80\x04"
 PICKLES = ("model.pkl", "preprocessor.pkl")
 
@@ -70,7 +69,7 @@ ATTACKS: list[Any] = [
     pytest.param(lambda proof: pickle.dumps(touching(proof)), id="reduce"),
     pytest.param(lambda proof: pickle.dumps(touching(proof), 0), id="reduce, protocol 0"),
     pytest.param(
-        lambda proof: pickle.dumps({"format": 1, "lightgbm": [({"a": touching(proof)},)]}),
+        lambda proof: pickle.dumps({"format": FORMAT, "lightgbm": [({"a": touching(proof)},)]}),
         id="nested",
     ),
     pytest.param(
@@ -88,7 +87,9 @@ ATTACKS: list[Any] = [
         lambda proof: b"(cposix\nsystem\nS'touch " + str(proof).encode() + b"'\no.", id="obj"
     ),
     pytest.param(
-        lambda proof: pickle.dumps({"format": 1, "x": Calls(eval, f"open({str(proof)!r}, 'w')")}),
+        lambda proof: pickle.dumps(
+            {"format": FORMAT, "x": Calls(eval, f"open({str(proof)!r}, 'w')")}
+        ),
         id="eval",
     ),
 ]
@@ -252,20 +253,32 @@ def with_state(**changes: object) -> dict[str, bytes]:
     return with_file("preprocessor.pkl", pickle.dumps(preprocessor, 5))
 
 
+def tables_of(operation: str, table: Callable[[Any], Any]) -> list[Any]:
+    """The tables of a feature set, those of one operation replaced."""
+    features = make_bundle().features
+    pairs = zip(features.program.operations, features.tables, strict=True)
+    return [table(t) if operation == o.OP else t for o, t in pairs]
+
+
+def shared(levels: list[str], table: list[Any]) -> list[list[str]]:
+    return [levels] * len(table)
+
+
 def test_shared_levels_are_counted_for_each_column() -> None:
-    long = {f"{i:05d}" + "a" * 4000: 100 for i in range(1000)}
-    many = {f"{i}": 100 for i in range(40_000)}
+    long = [f"{i:05d}" + "a" * 250 for i in range(15_000)]
+    many = [f"{i}" for i in range(40_000)]
     for levels, why in ((long, "characters"), (many, "levels and counts")):
-        files = with_state(levels=dict.fromkeys(TEXT_COLUMNS, levels))
+        tables = tables_of("code", partial(shared, levels))
         with cheap(megabytes=30):
-            refuse(files, why)
+            refuse(with_state(tables=tables), why)
 
 
 def test_shared_counts_are_counted_for_each_table() -> None:
     values = [float(i) for i in range(120_000)]
-    names = list(make_bundle().features.counts)
+    part = {"values": values, "counts": [1] * len(values)}
+    tables = tables_of("share", lambda table: [part] * 6 + table[6:])
     with cheap(megabytes=30):
-        refuse(with_state(counts=dict.fromkeys(names, [values] * 3)), "levels and counts")
+        refuse(with_state(rows=10**6, tables=tables), "levels and counts")
 
 
 def test_moderately_shared_values_are_read() -> None:

@@ -1,0 +1,1 @@
+"""The interpreter of feature programs: instructions, hash tables and the compiled loops."""

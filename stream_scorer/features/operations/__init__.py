@@ -1,0 +1,1 @@
+"""The operations of feature programs: each computes a few features, and learns what it needs."""

@@ -1,0 +1,52 @@
+"""Finds the lines of a program's file that a message is about; the TOML reader forgets them."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+_OPERATION: Final = re.compile(r"\s*\[\[\s*operation\s*\]\]")
+_TABLE: Final = re.compile(r"\s*\[")
+
+
+class ProgramLines:
+    """The lines of one file; with an empty ``source`` there is no file and no line."""
+
+    def __init__(self, text: str, source: str) -> None:
+        self._lines = text.split("\n")
+        self._source = source
+        self._starts = [i for i, line in enumerate(self._lines) if _OPERATION.match(line)]
+
+    def of_key(self, key: str) -> str:
+        """Where a field of the program itself is, as a prefix for a message."""
+        if not self._source:
+            return "program"
+        end = self._starts[0] if self._starts else len(self._lines)
+        return self._where(self._find(key, 0, end))
+
+    def of_field(self, number: int, key: str, value: object) -> str:
+        """Where a field of operation ``number`` (from 1) is; empty if there is no file.
+
+        For a list, the line of the item ``value``. If the field is not there, where the operation
+        begins.
+        """
+        if not self._source:
+            return ""
+        if number > len(self._starts):
+            return self._source
+        start = self._starts[number - 1]
+        end = self._starts[number] if number < len(self._starts) else len(self._lines)
+        found = self._find(key, start, end)
+        if found is not None and isinstance(value, str):
+            quoted = (f'"{value}"', f"'{value}'")
+            inside = (i for i in range(found, end) if any(q in self._lines[i] for q in quoted))
+            found = next(inside, found)
+        return self._where(start if found is None else found)
+
+    def _find(self, key: str, start: int, end: int) -> int | None:
+        bare = key.strip("'\"")
+        pattern = re.compile(rf"\s*['\"]?{re.escape(bare)}['\"]?\s*=")
+        return next((i for i in range(start, end) if pattern.match(self._lines[i])), None)
+
+    def _where(self, line: int | None) -> str:
+        return self._source if line is None else f"{self._source}, line {line + 1}"
