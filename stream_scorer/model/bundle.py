@@ -23,7 +23,7 @@ from schemas.contracts import load_schema, schema_fingerprint
 from schemas.json.codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.model.compatibility import check_compatible, load_features
+from stream_scorer.model.compatibility import check_compatible, feature_facts, load_features
 from stream_scorer.model.forest.forest import feature_names_in, gives_log_odds
 from stream_scorer.model.forest.kernel import sigmoid
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
@@ -109,7 +109,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
             "format": FORMAT,
             "version": version,
             "files": {MODEL: _digest(model), PREPROCESSOR: _digest(features)},
-            "features": _feature_facts(draft.features),
+            "features": feature_facts(draft.features),
             "schema_fingerprint": schema_fingerprint(load_schema("transaction")).hex(),
             "python": platform.python_version(),
             "libraries": _library_versions(),
@@ -124,15 +124,6 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
         return {PREPROCESSOR: features, METADATA: json.dumps(merged, indent=1).encode()}
 
     return model, rest
-
-
-def _feature_facts(features: FeatureSet) -> dict[str, Any]:
-    return {
-        "names": list(features.names),
-        "fingerprint": features.fingerprint,
-        "program": features.program.name,
-        "operations": list(features.program.semantics),
-    }
 
 
 def _library_versions() -> dict[str, str]:

@@ -38,6 +38,16 @@ def check_compatible(metadata: Mapping[str, Any]) -> None:
         )
 
 
+def feature_facts(features: FeatureSet) -> dict[str, Any]:
+    """What the metadata says about a feature set."""
+    return {
+        "names": list(features.names),
+        "fingerprint": features.fingerprint,
+        "program": features.program.name,
+        "operations": list(features.program.semantics),
+    }
+
+
 def _check_operations(metadata: Mapping[str, Any]) -> None:
     """Check that this code has every operation that the features use."""
     features = metadata.get("features")
@@ -67,6 +77,7 @@ def load_features(state: Any, metadata: Mapping[str, Any]) -> FeatureSet:
         ArtifactCorrupt: it is not a feature set, or another one than the metadata says.
         ArtifactIncompatible: this code does not have one of its operations.
     """
+    facts = metadata["features"]
     try:
         if metadata["format"] == 1:
             return format_1.read_state(state)
@@ -75,7 +86,6 @@ def load_features(state: Any, metadata: Mapping[str, Any]) -> FeatureSet:
         raise ArtifactIncompatible(f"{PREPROCESSOR}: {shown(error)}") from error
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ArtifactCorrupt(f"{PREPROCESSOR}: {shown(error)}") from error
-    facts = metadata["features"]
-    if facts.get("fingerprint") != features.fingerprint:
+    if any(facts.get(key) != value for key, value in feature_facts(features).items()):
         raise ArtifactCorrupt(f"{PREPROCESSOR} has other features than {METADATA} says")
     return features

@@ -199,6 +199,8 @@ def test_bundle_for_other_code_is_incompatible(what: str) -> None:
 HUGE = 10**400  # a JSON number that no double holds
 CORRUPT = {
     "other features": put("features", "fingerprint", value="0" * 64),
+    "other names of features": put("features", "names", 7, value="another"),
+    "another program": put("features", "program", value="another/1"),
     "no features": put("features", value=None),
     "features without operations": lambda m: m["features"].pop("operations"),
     "operations that are numbers": put("features", "operations", value=[1]),
