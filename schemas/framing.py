@@ -67,7 +67,7 @@ def read_frame(value: bytes, headers: Headers) -> Frame:
     Raises:
         FramingError: the framing is none of these.
     """
-    if headers and (guid := _guid(headers)) is not None:
+    if headers and (guid := schema_guid(headers)) is not None:
         return Frame(Format.AVRO, guid, 0)
     if not value:
         raise FramingError("the value is empty")
@@ -127,7 +127,12 @@ def _is_json(value: bytes) -> bool:
     return True
 
 
-def _guid(headers: Sequence[Header]) -> bytes | None:
+def schema_guid(headers: Sequence[Header]) -> bytes | None:
+    """The GUID of the writer's schema in the ``__value_schema_id`` header; None without one.
+
+    Raises:
+        FramingError: the header holds anything else.
+    """
     for name, data in headers:
         if name != SCHEMA_ID_HEADER:
             continue
@@ -154,4 +159,5 @@ __all__ = [
     "alike_frames",
     "prefix",
     "read_frame",
+    "schema_guid",
 ]

@@ -15,7 +15,7 @@ import fastavro
 from schemas.body_check import CheckProgram, build_check, find_fault
 from schemas.body_faults import MESSAGES
 from schemas.contracts import AvroSchema, known_schemas, load_schema, schema_fingerprint
-from schemas.framing import SINGLE_OBJECT_MAGIC, prefix
+from schemas.framing import SINGLE_OBJECT_MAGIC, FramingError, Headers, prefix, schema_guid
 from schemas.resolver import LocalSchemas, SchemaResolver, UnknownSchema
 from schemas.writer_schema import UnreadableSchema, parse_writer, plain_types
 
@@ -62,9 +62,14 @@ def encode_record(contract: str, record: dict[str, Any], schema_id: int | None =
 
 
 def decode_record(
-    contract: str, value: bytes | None, resolver: SchemaResolver | None = None
+    contract: str,
+    value: bytes | None,
+    resolver: SchemaResolver | None = None,
+    headers: Headers = None,
 ) -> dict[str, Any]:
     """A record of ``contract`` as a dictionary, read with its writer's schema.
+
+    ``headers`` may name the schema; then the value is the body alone.
 
     Any error of the resolver other than ``UnknownSchema`` (such as a registry that does not
     answer) propagates: it says nothing about the record.
@@ -75,9 +80,9 @@ def decode_record(
     if not value:
         raise UndecodableRecord("the value is empty")
     try:
-        schema, start = _find_writer(contract, value, resolver or _local(contract))
+        schema, start = _find_writer(contract, value, resolver or _local(contract), headers)
         writer, check = _parsed(json.dumps(schema))
-    except (UnknownSchema, UnreadableSchema) as error:
+    except (FramingError, UnknownSchema, UnreadableSchema) as error:
         raise UndecodableRecord(str(error)) from error
     if check is None:
         raise UndecodableRecord("not a record")
@@ -95,7 +100,11 @@ def decode_record(
     return record
 
 
-def _find_writer(contract: str, value: bytes, resolver: SchemaResolver) -> tuple[AvroSchema, int]:
+def _find_writer(
+    contract: str, value: bytes, resolver: SchemaResolver, headers: Headers
+) -> tuple[AvroSchema, int]:
+    if headers and (guid := schema_guid(headers)) is not None:
+        return resolver.by_guid(guid), 0
     if value[:2] == SINGLE_OBJECT_MAGIC and len(value) >= 10:
         if (known := known_schemas(contract).get(value[2:10])) is not None:
             return known, 10

@@ -11,10 +11,11 @@ class TrainerSettings(StoreSettings, LogSettings):
     """Where training data comes from and where a run is reported; flags take precedence."""
 
     train_transactions_uri: str | None = Field(
-        None, description="transactions CSV for training: a path, file:/// or s3://"
+        None,
+        description="transactions for training: CSV, gzip, zip or Parquet; a path, file:/// or s3://",
     )
     train_identity_uri: str | None = Field(
-        None, description="identity CSV for these transactions: a path, file:/// or s3://"
+        None, description="identities of these transactions, in the same formats"
     )
     pushgateway_url: str | None = Field(
         None, description="URL of a Prometheus Pushgateway for the metrics of a run"

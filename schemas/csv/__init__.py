@@ -1,1 +1,1 @@
-"""IEEE-CIS CSV files as transactions."""
+"""Files of IEEE-CIS transactions: CSV, plain or packed, and Parquet."""

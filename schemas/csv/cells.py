@@ -54,8 +54,8 @@ def to_wholes(column: Any) -> Any:
     return pc.cast(whole, pa.int64())
 
 
-def first_unreadable(column: Any, convert: Any) -> tuple[int, str]:
-    """The first row, and its text, that ``convert`` refuses; it must refuse one."""
+def first_unreadable(column: Any, convert: Any) -> tuple[int, Any]:
+    """The first row, and its value, that ``convert`` refuses; it must refuse one."""
     low, high = 0, len(column)
     while high - low > 1:
         middle = (low + high) // 2
@@ -65,4 +65,4 @@ def first_unreadable(column: Any, convert: Any) -> tuple[int, str]:
             high = middle
         else:
             low = middle
-    return low, str(column[low].as_py())
+    return low, column[low].as_py()

@@ -16,7 +16,7 @@ from schemas.contracts import EVENT_TIME, ID, NUMBER_INDEX, TEXT_INDEX, TIME
 def to_batch(rows: Any) -> TransactionBatch:
     """A batch from a record batch with the contract's column names; absent columns are missing.
 
-    Ids and times must be present integers; :func:`first_null` finds rows where they are not.
+    Ids and times must be present integers.
     """
     batch = empty_batch(len(rows))
     text = _Text()
@@ -41,13 +41,6 @@ def numbers(column: Any) -> NDArray[np.float64]:
         column = pc.cast(column, pa.float64())
     values: NDArray[np.float64] = column.to_numpy(zero_copy_only=False)
     return values
-
-
-def first_null(column: Any) -> int | None:
-    """The first row where a column is null; None if there is none."""
-    if not column.null_count:
-        return None
-    return int(np.argmax(pc.is_null(column).to_numpy(zero_copy_only=False)))
 
 
 class _Text:

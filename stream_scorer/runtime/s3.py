@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
@@ -28,6 +29,8 @@ ATTEMPTS: Final = 4
 
 READ_BLOCK_BYTES: Final = 8 * 1024 * 1024
 """One ranged request reads this much of a streamed object; a failed request is retried."""
+
+_SCHEME: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 FALLBACK_REGION: Final = "us-east-1"
 """Request signing needs a region; stores other than AWS accept any."""
@@ -78,14 +81,28 @@ def open_stream(uri: str, settings: StoreSettings | None = None) -> BinaryIO:
     Raises:
         UsageError: it cannot be read; the message has the URI.
     """
-    if uri.startswith("s3://"):
+    path = local_path(uri)
+    if path is None:
         return _open_object(uri, open_client(settings or load_settings(StoreSettings)))
-    parts = urlsplit(uri)
-    path = Path(unquote(parts.path)) if parts.scheme == "file" else Path(uri)
     try:
         return path.open("rb")
     except OSError as error:
         raise UsageError(f"cannot read {uri}: {error.strerror}") from error
+
+
+def local_path(uri: str) -> Path | None:
+    """The path of a path or a ``file:///`` URI; None for an ``s3://`` object.
+
+    Raises:
+        UsageError: it is a URI of another kind.
+    """
+    if uri.startswith("s3://"):
+        return None
+    if uri.startswith("file://"):
+        return Path(unquote(urlsplit(uri).path))
+    if _SCHEME.match(uri):
+        raise UsageError(f"cannot read {uri}: use a path, file:///path or s3://bucket/key")
+    return Path(uri)
 
 
 def _open_object(uri: str, client: S3Client) -> BinaryIO:

@@ -24,6 +24,7 @@ COUNTS: Final = {
     "decode": 1_000_000,
     "messages": 100_000,
     "csv": 5_000,
+    "files": 5_000,
     "registry": 1_000,
     "http": 500,
 }
@@ -33,6 +34,7 @@ HANG_SECONDS: Final = {
     "decode": 60.0,
     "messages": 60.0,
     "csv": 60.0,
+    "files": 60.0,
     "registry": 120.0,
     "http": 1800.0,
 }

@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.files import fuzz_files
 from tests.fuzz.messages import fuzz_messages
 from tests.fuzz.registry import fuzz_registry
 
@@ -36,6 +37,8 @@ def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
         yield from fuzz_messages(count, seed)
     elif target == "csv":
         yield from fuzz_csv(count, seed)
+    elif target == "files":
+        yield from fuzz_files(count, seed)
     elif target == "registry":
         yield from fuzz_registry(count, seed)
     else:

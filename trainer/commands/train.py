@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
+from trainer.commands.data_flags import add_data_flags
 from trainer.fitting.plan import Plan
 from trainer.settings import TrainerSettings
 
@@ -19,12 +20,7 @@ def add_train(commands: Subparsers) -> None:
         "train", help="train, publish and promote a model"
     )
     plan = Plan()
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
-        "--transactions", metavar="CSV", help="transactions CSV: a path, file:/// or s3://"
-    )
-    given.add_argument("--synthetic", type=int, metavar="N", help="train on N synthetic rows")
-    parser.add_argument("--identity", metavar="CSV", help="identity CSV for these transactions")
+    add_data_flags(parser)
     for flag, default, meaning in (
         ("--seed", plan.model.seed, "random seed of the model and the synthetic data"),
         ("--trees", plan.model.trees, "maximum number of trees; early stopping may use fewer"),

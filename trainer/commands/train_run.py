@@ -6,11 +6,12 @@ import argparse
 import logging
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
 from trainer.cpus import available_cpus
+from trainer.data.labels import Labelling
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import Candidate, run_training
@@ -27,6 +28,8 @@ from trainer.settings import TrainerSettings
 from trainer.stages import Stages
 
 log = logging.getLogger(__name__)
+
+MAX_MATURITY_DAYS: Final = 10_000.0
 
 
 def make_plan(arguments: argparse.Namespace) -> Plan:
@@ -50,21 +53,36 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     )
 
 
+def make_labelling(arguments: argparse.Namespace, settings: TrainerSettings) -> Labelling:
+    """Where labels other than ``isFraud`` come from.
+
+    Raises:
+        WrongUsageError: ``--maturity-days`` is no number of days.
+    """
+    days = arguments.maturity_days
+    if days is not None and not 0 <= days < MAX_MATURITY_DAYS:
+        raise WrongUsageError(
+            f"--maturity-days {days} must be from 0 to {MAX_MATURITY_DAYS:g} days"
+        )
+    return Labelling(arguments.labels, days, settings)
+
+
 def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> TrainingSource:
     """The source of the rows: from the flags, else from the environment.
 
     Raises:
         WrongUsageError: neither names a source.
     """
+    labelling = make_labelling(arguments, settings)
     if arguments.synthetic is not None:
-        return SyntheticSource(arguments.synthetic, arguments.seed)
+        return SyntheticSource(arguments.synthetic, arguments.seed, labelling)
     if arguments.transactions is not None:
-        return CsvSource(arguments.transactions, arguments.identity, settings)
+        return CsvSource(arguments.transactions, arguments.identity, settings, labelling)
     if settings.train_transactions_uri is not None:
         identity = arguments.identity or settings.train_identity_uri
-        return CsvSource(settings.train_transactions_uri, identity, settings)
+        return CsvSource(settings.train_transactions_uri, identity, settings, labelling)
     raise WrongUsageError(
-        "no training data: use --transactions CSV or --synthetic N, or set TRAIN_TRANSACTIONS_URI"
+        "no training data: use --transactions FILE or --synthetic N, or set TRAIN_TRANSACTIONS_URI"
     )
 
 

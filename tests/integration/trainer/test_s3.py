@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import uuid
+import zipfile
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from schemas.batch import concatenate
 from schemas.csv.codec import read_transactions
+from schemas.errors import UnusableFileError
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime import s3
 from stream_scorer.runtime.settings import StoreSettings, load_settings
@@ -50,6 +55,46 @@ def test_the_trainer_reads_and_digests_a_bucket(settings: StoreSettings, bucket:
     rows = ingest(source, lambda _: None)
     assert len(rows) == 20_000
     assert rows.facts["sha256"]["transactions"] == hashlib.sha256(CONTENT).hexdigest()
+
+
+def test_archive_and_parquet_are_read_from_a_bucket_with_their_digests(
+    settings: StoreSettings, bucket: str
+) -> None:
+    import hashlib
+
+    identity = io.BytesIO()
+    table = pa.table({"TransactionID": range(0, 20_000, 4), "id-01": [-5.0] * 5_000})
+    parquet.write_table(table, identity)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as made:
+        made.writestr("sample_submission.csv", "TransactionID,isFraud\n")
+        made.writestr("test_transaction.csv", CONTENT)
+        made.writestr("train_transaction.csv", CONTENT)
+    contents = {"transactions": packed.getvalue(), "identity": identity.getvalue()}
+    client = s3.open_client(settings)
+    for name, content in contents.items():
+        client.put_object(Bucket=bucket, Key=f"in/{name}", Body=content)
+    uris = {name: f"s3://{bucket}/in/{name}" for name in contents}
+    source = CsvSource(uris["transactions"], uris["identity"], settings)
+    assert source.size() == sum(map(len, contents.values()))
+    counted: list[int] = []
+    rows = ingest(source, counted.append)
+    assert sum(counted) == source.size()
+    assert rows.facts["sha256"] == {
+        name: hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }
+    assert rows.facts["files"]["transactions"]["member"] == "train_transaction.csv"
+    assert rows.facts["files"]["identity"]["format"] == "parquet"
+    assert rows.facts["identity_match"]["transactions"] == 5_000
+    batch = rows.part(rows.times < 5).batch
+    assert [batch.row(i)["id_01"] for i in range(5)] == [-5.0, None, None, None, -5.0]
+
+
+def test_damaged_archive_in_a_bucket_is_named(settings: StoreSettings, bucket: str) -> None:
+    s3.open_client(settings).put_object(Bucket=bucket, Key="t.zip", Body=b"PK\x03\x04" * 100)
+    source = CsvSource(f"s3://{bucket}/t.zip", None, settings)
+    with pytest.raises(UnusableFileError, match=f"s3://{bucket}/t.zip: damaged zip archive"):
+        ingest(source, lambda _: None)
 
 
 def test_an_object_replaced_while_it_is_read_is_an_error(

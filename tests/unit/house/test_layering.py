@@ -62,7 +62,7 @@ __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
 trainer.fitting: errors runtime
-trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
+trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime

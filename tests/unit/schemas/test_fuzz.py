@@ -6,11 +6,13 @@ import sys
 
 import pytest
 
+from schemas.csv import archive
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.kafka.messages import Records
 from tests.fuzz.__main__ import HANG_SECONDS, fuzz
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.files import fuzz_files
 from tests.fuzz.messages import fuzz_messages
 from tests.fuzz.records import make_pool, make_resolver
 
@@ -62,6 +64,18 @@ def test_ingest_reads_a_csv_or_reports_its_fault() -> None:
     *_, last = fuzz_csv(300, seed=300)
     assert last["read"] > 30
     assert last["refused"] > 100
+
+
+def test_training_files_are_read_or_their_fault_is_reported() -> None:
+    *_, last = fuzz_files(250, seed=250)
+    assert last["read"] > 20
+    assert last["refused"] > 100
+
+
+def test_fuzzer_notices_an_error_that_is_none_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archive, "ZIP_FAULTS", ())
+    with pytest.raises(AssertionError, match=r"seed 250, file \d+: (BadZipFile|error|zlib)"):
+        list(fuzz_files(250, seed=250))
 
 
 @pytest.mark.parametrize(

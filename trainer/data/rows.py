@@ -1,0 +1,106 @@
+"""Training rows in memory: chunks as they were read, and the order in which they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch, blank_batch
+
+
+@dataclass(slots=True)
+class TrainingRows:
+    """Transactions and their labels, in time order.
+
+    Chunks stay as they were read. They are put in order when a part is taken, so that no second
+    copy of all rows is made for that; ``release`` frees them.
+
+    Attributes:
+        chunks: the transactions in the order of the source.
+        labels: int8 ``[n]``, 1 is fraud.
+        times: ``TransactionDT`` in seconds, int64 ``[n]``.
+        facts: the source, digests and counts, for the metadata.
+        positions: for each row of the chunks, its place among the ``n`` rows, or -1 if it is left
+            out, int64; None: all rows, in the order of the chunks.
+    """
+
+    chunks: list[TransactionBatch]
+    labels: NDArray[np.int8]
+    times: NDArray[np.int64]
+    facts: dict[str, Any]
+    positions: NDArray[np.int64] | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def part(self, where: NDArray[np.bool_]) -> Part:
+        """The rows selected by a mask, in one batch and in order."""
+        place = np.where(where, np.cumsum(where) - 1, -1)
+        if self.positions is not None:
+            place = np.where(self.positions >= 0, place[self.positions], -1)
+        return Part(gather(self.chunks, place, int(where.sum())), self.labels[where])
+
+    def release(self) -> None:
+        """Free the transactions' memory; labels and times are kept."""
+        self.chunks.clear()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows with their labels (int8, 1 is fraud)."""
+
+    batch: TransactionBatch
+    labels: NDArray[np.int8]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+def gather(
+    chunks: Sequence[TransactionBatch], places: NDArray[np.int64], n: int
+) -> TransactionBatch:
+    """A batch of ``n`` rows, each copied once from the chunks.
+
+    ``places`` has, for each row of the chunks, its row in the result or -1. Each row of the result
+    must have one.
+    """
+    out = blank_batch(n)
+    texts, size, start = [], 0, 0
+    for chunk in chunks:
+        to = places[start : start + len(chunk)]
+        start += len(chunk)
+        rows = np.flatnonzero(to >= 0)
+        if not len(rows):
+            continue
+        to = to[rows]
+        out.ids[to] = chunk.ids[rows]
+        out.times[to] = chunk.times[rows]
+        out.event_times[to] = chunk.event_times[rows]
+        out.numbers[to] = chunk.numbers[rows]
+        out.lengths[to] = chunk.lengths[rows]
+        text, starts = chunk.text, chunk.starts[rows]
+        if len(rows) < len(chunk):
+            text, starts = pack_text(chunk, rows)
+        out.starts[to] = starts + size
+        texts.append(text)
+        size += len(text)
+    text = np.concatenate(texts) if texts else np.empty(0, np.uint8)
+    return TransactionBatch(
+        out.ids, out.times, out.event_times, out.numbers, text, out.starts, out.lengths
+    )
+
+
+def pack_text(
+    batch: TransactionBatch, rows: NDArray[np.intp]
+) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The strings of some rows, row by row and without gaps: their bytes, and where each starts."""
+    lengths = np.maximum(batch.lengths[rows], 0).astype(np.int64).ravel()
+    ends = np.cumsum(lengths)
+    starts = ends - lengths
+    total = int(ends[-1]) if len(ends) else 0
+    source = np.repeat(batch.starts[rows].ravel() - starts, lengths) + np.arange(total)
+    return batch.text[source], starts.reshape(len(rows), batch.starts.shape[1])
