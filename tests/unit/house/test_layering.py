@@ -58,7 +58,7 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
-trainer.fitting: errors runtime
+trainer.fitting: errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving
@@ -107,8 +107,9 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "lightgbm": {
         "stream_scorer.model.forest.lightgbm_model",
         "stream_scorer.cli.doctor",
-        "trainer.fitting.fit",
+        "trainer.fitting.fit_lightgbm",
     },
+    "xgboost": {"trainer.fitting.fit_xgboost"},
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "prometheus_client": {
