@@ -114,9 +114,9 @@ def _check_zeros(
     """Refuse splits between numbers that the forest reads as 0. A split at 0 itself is fine."""
     bad = np.flatnonzero((threshold >= -ZERO) & (threshold < ZERO) & (given != 0))
     if len(bad):
-        name, value = names[int(feature[bad[0]])], float(given[bad[0]])
+        name, value = names[int(feature[bad[0]])], given[bad[0]]
         raise UnsupportedModel(
-            f"the split {name} < {value:g}: numbers from -1e-35 to 1e-35 are read as 0"
+            f"the split {name} < {value:.3g}: numbers from -1e-35 to 1e-35 are read as 0"
         )
 
 

@@ -58,7 +58,7 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
-trainer.fitting: errors runtime model.forest
+trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving
