@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.fitting import fit_lightgbm, fit_xgboost
-from trainer.fitting.fitted import Advance, Fitted
+from trainer.fitting.fitted import Advance, Fitted, least_trees
 from trainer.fitting.plan import XGBOOST, ModelPlan
 
-__all__ = ["Advance", "Fitted", "fit_model", "make_dataset"]
+__all__ = ["Advance", "Fitted", "fit_model", "least_trees", "make_dataset"]
 
 
 def make_dataset(
@@ -36,7 +36,8 @@ def make_dataset(
 def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Advance) -> Fitted:
     """Boost until the average precision on the validation rows stops improving.
 
-    Without validation rows there are exactly ``plan.trees`` trees.
+    It does not stop before :func:`trainer.fitting.fitted.least_trees`. Without validation rows
+    there are exactly ``plan.trees`` trees.
 
     Raises:
         UsageError: the library refuses the parameters.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.openmp import load_openmp
-from trainer.fitting.fitted import Advance, Fitted
+from trainer.fitting.fitted import Advance, Fitted, least_trees
 from trainer.fitting.plan import ModelPlan
 
 
@@ -65,13 +66,14 @@ def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Adva
     def tick(_: Any) -> None:
         advance(1)
 
-    callbacks = [tick]
-    if validation is not None:
-        callbacks.append(
-            lightgbm.early_stopping(
-                plan.early_stopping_trees, first_metric_only=True, verbose=False
-            )
-        )
+    stop = lightgbm.early_stopping(plan.early_stopping_trees, first_metric_only=True, verbose=False)
+
+    def stop_late(env: Any) -> None:
+        first = least_trees(plan) - 1
+        if env.iteration >= first:
+            stop(replace(env, begin_iteration=first))
+
+    callbacks = [tick] if validation is None else [tick, stop_late]
     options = parameters(plan)
     try:
         booster = lightgbm.train(

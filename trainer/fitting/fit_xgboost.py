@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.model.forest.layout import UnsupportedModel
-from trainer.fitting.fitted import Advance, Fitted
+from trainer.fitting.fitted import Advance, Fitted, least_trees
 from trainer.fitting.plan import ModelPlan
 from trainer.fitting.xgboost_forest import ZERO, forest_text, total_gains
 from trainer.fitting.xgboost_model import OBJECTIVE, read_xgboost
@@ -81,10 +81,16 @@ def fit_model(
             advance(1)
             return False
 
+    class StopLate(xgboost.callback.EarlyStopping):  # type: ignore[misc,name-defined]
+        def after_iteration(self, model: Any, epoch: int, evals_log: Any) -> bool:
+            if epoch < least_trees(plan) - 1:
+                return False
+            return bool(super().after_iteration(model, epoch, evals_log))
+
     callbacks: list[Any] = [Tick()]
     if validation is not None:
         callbacks.append(
-            xgboost.callback.EarlyStopping(
+            StopLate(
                 rounds=plan.early_stopping_trees,
                 metric_name=_METRIC,
                 data_name="validation",

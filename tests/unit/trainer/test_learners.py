@@ -69,6 +69,19 @@ def test_gains_name_what_the_label_depends_on(learner: str) -> None:
 
 
 @both
+def test_early_stopping_does_not_choose_the_first_few_trees(learner: str) -> None:
+    """On labels of pure chance the first trees look best."""
+    plan = replace(PLAN, learner=learner, learning_rate=0.2, early_stopping_trees=3)
+    matrix, _ = make_rows(1)
+    chance = np.random.default_rng(5).integers(0, 2, len(matrix)).astype(np.int8)
+    train = make_dataset(matrix, chance, NAMES, plan)
+    validation = make_dataset(*make_rows(2), NAMES, plan, train)
+    assert 15 <= fit_model(train, validation, plan, lambda _: None).trees < 25
+    few = replace(plan, trees=4)
+    assert fit_model(train, validation, few, lambda _: None).trees == 4
+
+
+@both
 def test_without_validation_rows_there_are_as_many_trees_as_planned(learner: str) -> None:
     steps: list[int] = []
     fitted = fit(replace(PLAN, learner=learner, trees=7), validates=False, steps=steps)
