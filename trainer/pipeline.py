@@ -21,7 +21,7 @@ from trainer.evaluation.gate import GateVerdict, judge_candidate
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
 from trainer.evaluation.thresholds import choose_thresholds
-from trainer.fitting.fit import Fitted, fit_model, make_dataset, parameters
+from trainer.fitting.fit import Fitted, fit_model, make_dataset
 from trainer.fitting.plan import Plan
 from trainer.stages import Stages
 
@@ -129,7 +129,7 @@ def _facts(
         },
         "parameters": {
             **plan.facts(),
-            "lightgbm": parameters(plan.model),
+            plan.model.learner: fitted.parameters,
             "trees_used": fitted.trees,
         },
         "metrics": metrics,

@@ -14,8 +14,8 @@ MAX_DEPTH: Final = 64
 _SHOWN_CHARACTERS: Final = 200
 
 
-def parse_object(content: bytes) -> dict[str, Any]:
-    """The JSON object in ``content``.
+def parse_object(content: bytes, max_values: int = MAX_VALUES) -> dict[str, Any]:
+    """The JSON object in ``content``, which may have ``max_values`` values.
 
     Raises:
         ValueError: it is not a JSON object, it has a key twice, or it could exhaust the memory or
@@ -23,8 +23,8 @@ def parse_object(content: bytes) -> dict[str, Any]:
     """
     # Each value but the first follows one of these. Those inside strings count too: only stricter.
     values = content.count(b",") + content.count(b"[") + content.count(b"{") + content.count(b":")
-    if values > MAX_VALUES:
-        raise ValueError(f"it has more than {MAX_VALUES} values")
+    if values > max_values:
+        raise ValueError(f"it has more than {max_values} values")
     try:
         parsed = json.loads(content, object_pairs_hook=_unique)
         too_deep = _is_deeper(parsed, MAX_DEPTH)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
 from trainer.commands.data_flags import add_data_flags
-from trainer.fitting.plan import Plan
+from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 
 
@@ -26,6 +26,10 @@ def add_train(commands: Subparsers) -> None:
         ("--trees", plan.model.trees, "maximum number of trees; early stopping may use fewer"),
         ("--leaves", plan.model.leaves, "maximum number of leaves per tree"),
         ("--learning-rate", plan.model.learning_rate, "a smaller rate needs more trees"),
+        ("--min-rows-in-leaf", plan.model.min_rows_in_leaf, "minimum number of rows of a leaf"),
+        ("--feature-share", plan.model.feature_share, "share of the features that a tree sees"),
+        ("--row-share", plan.model.row_share, "share of the rows that a tree sees"),
+        ("--l2", plan.model.l2, "how strongly a leaf with few rows is drawn to 0"),
         ("--review-budget", plan.decisions.review_budget, "share of rows that people can review"),
         ("--block-precision", plan.decisions.block_precision, "minimum precision of blocked rows"),
         (
@@ -41,6 +45,12 @@ def add_train(commands: Subparsers) -> None:
             flag, type=type(default), default=default, metavar=metavar,
             help=f"{meaning} (default {default})",
         )  # fmt: skip
+    parser.add_argument(
+        "--learner",
+        choices=LEARNERS,
+        default=plan.model.learner,
+        help=f"library that builds the forest (default {plan.model.learner})",
+    )
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads (default: the container's CPUs)"
     )

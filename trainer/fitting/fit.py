@@ -1,49 +1,17 @@
-"""Fits models with LightGBM; the trainer's only module that uses it."""
+"""Fits models with the library that the plan names. Both libraries have the same functions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import UsageError
-from stream_scorer.runtime.openmp import load_openmp
-from trainer.fitting.plan import ModelPlan
+from trainer.fitting import fit_lightgbm, fit_xgboost
+from trainer.fitting.fitted import Advance, Fitted, least_trees
+from trainer.fitting.plan import XGBOOST, ModelPlan
 
-Advance = Callable[[int], None]
-
-
-@dataclass(frozen=True, slots=True)
-class Fitted:
-    """A trained model: its text, its number of trees, and each feature's gain."""
-
-    model_text: str
-    trees: int
-    gains: dict[str, float]
-
-
-def parameters(plan: ModelPlan) -> dict[str, Any]:
-    """LightGBM's parameters for a plan; the same data and plan give the same model."""
-    return {
-        "objective": "binary",
-        # Early stopping uses the first metric, which matters most to a review team.
-        "metric": ["average_precision", "binary_logloss"],
-        "num_leaves": plan.leaves,
-        "learning_rate": plan.learning_rate,
-        "min_data_in_leaf": plan.min_rows_in_leaf,
-        "feature_fraction": plan.feature_share,
-        "bagging_fraction": plan.row_share,
-        "bagging_freq": 1,
-        "lambda_l2": plan.l2,
-        "seed": plan.seed,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": plan.threads,
-        "verbosity": -1,
-    }
+__all__ = ["Advance", "Fitted", "fit_model", "least_trees", "make_dataset"]
 
 
 def make_dataset(
@@ -53,54 +21,26 @@ def make_dataset(
     plan: ModelPlan,
     reference: Any = None,
 ) -> Any:
-    """Bin the rows; the matrix is not needed afterwards.
+    """Bin the rows for the plan's learner; the matrix is not needed afterwards.
+
+    ``reference`` is the data set of the training rows, whose bins validation rows use.
 
     Raises:
-        FatalError: the OpenMP library that LightGBM needs is not installed.
+        FatalError: a library that the learner needs is not installed.
+        UsageError: the learner cannot read a value.
     """
-    load_openmp()
-    import lightgbm
-
-    dataset = lightgbm.Dataset(
-        matrix,
-        label=labels,
-        feature_name=list(names),
-        reference=reference,
-        params=parameters(plan),
-        free_raw_data=True,
-    )
-    return dataset.construct()
+    make = fit_xgboost.make_dataset if plan.learner == XGBOOST else fit_lightgbm.make_dataset
+    return make(matrix, labels, names, plan, reference)
 
 
-def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) -> Fitted:
+def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Advance) -> Fitted:
     """Boost until the average precision on the validation rows stops improving.
 
+    It does not stop before :func:`trainer.fitting.fitted.least_trees`. Without validation rows
+    there are exactly ``plan.trees`` trees.
+
     Raises:
-        UsageError: LightGBM refuses the parameters.
+        UsageError: the library refuses the parameters.
     """
-    import lightgbm
-
-    def tick(_: Any) -> None:
-        advance(1)
-
-    try:
-        booster = lightgbm.train(
-            parameters(plan),
-            train,
-            num_boost_round=plan.trees,
-            valid_sets=[validation],
-            valid_names=["validation"],
-            callbacks=[
-                lightgbm.early_stopping(
-                    plan.early_stopping_trees, first_metric_only=True, verbose=False
-                ),
-                tick,
-            ],
-        )
-    except lightgbm.basic.LightGBMError as error:
-        raise UsageError(f"LightGBM: {error}") from error
-    best = booster.best_iteration or booster.current_iteration()
-    gains = booster.feature_importance("gain", iteration=best)
-    names = booster.feature_name()
-    ranked = sorted(zip(names, gains.tolist(), strict=True), key=lambda item: -item[1])
-    return Fitted(booster.model_to_string(num_iteration=best), best, dict(ranked))
+    fit = fit_xgboost.fit_model if plan.learner == XGBOOST else fit_lightgbm.fit_model
+    return fit(train, validation, plan, advance)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.errors import UsageError
+
+LIGHTGBM: Final = "lightgbm"
+XGBOOST: Final = "xgboost"
+LEARNERS: Final = (LIGHTGBM, XGBOOST)
 
 
 class WrongUsageError(UsageError):
@@ -28,8 +32,9 @@ class SplitPlan:
 
 @dataclass(frozen=True, slots=True)
 class ModelPlan:
-    """LightGBM's parameters that a person may want to change.
+    """The parameters of a forest that a person may want to change.
 
+    They are LightGBM's; :mod:`trainer.fitting.fit_xgboost` gives XGBoost their equivalents.
     Training stops after ``early_stopping_trees`` trees without an improvement.
     """
 
@@ -43,6 +48,7 @@ class ModelPlan:
     early_stopping_trees: int = 60
     seed: int = 7
     threads: int = 1
+    learner: str = LIGHTGBM
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +109,16 @@ class Plan:
             ("--trees", model.trees, 1 <= model.trees <= 100_000, "from 1 to 100000"),
             ("--leaves", model.leaves, 2 <= model.leaves <= 16_384, "from 2 to 16384"),
             ("--learning-rate", model.learning_rate, 0 < model.learning_rate <= 1, "in (0, 1]"),
+            (
+                "--min-rows-in-leaf",
+                model.min_rows_in_leaf,
+                0 <= model.min_rows_in_leaf <= 1_000_000,
+                "from 0 to 1000000",
+            ),
+            ("--feature-share", model.feature_share, 0 < model.feature_share <= 1, "in (0, 1]"),
+            ("--row-share", model.row_share, 0 < model.row_share <= 1, "in (0, 1]"),
+            ("--l2", model.l2, 0 <= model.l2 <= 1e9, "from 0 to 1e9"),
+            ("--learner", model.learner, model.learner in LEARNERS, " or ".join(LEARNERS)),
             (
                 "--review-budget",
                 decisions.review_budget,

@@ -8,7 +8,7 @@ get the same numbers as arrays.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -98,11 +98,12 @@ def read_model(text: str) -> ModelText:
     return ModelText(n_features, classes, facts.get("objective", ""), is_averaged, tuple(trees))
 
 
-def checked_text(model: ModelText) -> str:
+def checked_text(model: ModelText, names: Sequence[str] = ()) -> str:
     """A text for LightGBM's reader that contains only checked values.
 
     It gives the same raw scores and attributions as the original text, bit for bit. Features have
-    LightGBM's own names.
+    LightGBM's own names. With ``names``, it is a text for :func:`read_model` too: features have
+    these names, and inner nodes their expected outputs.
     """
     if any(tree.is_linear for tree in model.trees):
         raise ValueError("linear trees are not supported")
@@ -115,12 +116,15 @@ def checked_text(model: ModelText) -> str:
         f"max_feature_idx={model.n_features - 1}",
         *([f"objective={model.objective}"] if model.objective in LOG_ODDS else []),
         *(["average_output"] if model.is_averaged else []),
-        "feature_names=" + " ".join(f"Column_{i}" for i in range(model.n_features)),
+        "feature_names=" + " ".join(names or (f"Column_{i}" for i in range(model.n_features))),
         "feature_infos=" + " ".join(["none"] * model.n_features),
         "",
     ]
     for number, tree in enumerate(model.trees):
-        lines += [f"Tree={number}", *_tree_lines(tree), "", ""]
+        lines += [f"Tree={number}", *_tree_lines(tree)]
+        if names:
+            lines.append(_line("internal_value", tree.inner.tolist()))
+        lines += ["", ""]
     return "\n".join([*lines, "end of trees", ""])
 
 

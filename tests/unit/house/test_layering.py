@@ -61,16 +61,19 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
-trainer.fitting: errors runtime
+trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
+trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
+    trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
 trainer.stages:
 trainer.cpus:
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
-trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
-    trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
+trainer.commands: errors runtime model.store trainer.synth trainer.report trainer.fitting
+    trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
+    trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
@@ -110,8 +113,11 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "lightgbm": {
         "stream_scorer.model.forest.lightgbm_model",
         "stream_scorer.cli.doctor",
-        "trainer.fitting.fit",
+        "trainer.fitting.fit_lightgbm",
     },
+    "xgboost": {"trainer.fitting.fit_xgboost"},
+    "optuna": {"trainer.tuning.study"},
+    "sqlalchemy": {"trainer.tuning.study"},
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "prometheus_client": {

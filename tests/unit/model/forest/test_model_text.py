@@ -249,6 +249,17 @@ def test_lightgbm_reads_only_checked_values() -> None:
     assert re.fullmatch(r"[\w.:=\- \n]+", text, re.ASCII)
 
 
+def test_checked_text_with_names_is_a_model_that_is_read_again() -> None:
+    original = read_model(model(tree(internal_value=[0.125]), tree()))
+    again = checked_text(original, ("a", "b", "c"))
+    assert feature_names_in(again) == ("a", "b", "c")
+    assert (
+        parse_forest(again).base == parse_forest(model(tree(internal_value=[0.125]), tree())).base
+    )
+    rows = np.array([[0.5, 0, 0], [0.6, 0, 0]])
+    assert LightGBMModel(again).raw(rows).tolist() == [-3.0, 3.0]
+
+
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "zero is missing": {"zero_as_missing": True},

@@ -1,0 +1,1 @@
+"""Tuning: the search for parameters, and average precision against the time of scoring."""
