@@ -1,10 +1,7 @@
-"""The compiled loops: columns to the feature matrix, row by row, and table look-ups.
+"""The fixed loop that the interpreter replaced: the features of ``ieee-cis/1`` as code.
 
-They are in one file because numba recompiles a function only when the function's own file changed,
-not when a function it calls in another file changed.
-
-They use only additions, divisions and comparisons of IEEE-754 doubles, in a fixed order and
-without fast-math: every machine and every batch size gives the same bits.
+``python -m tests.bench.features`` compares the two. It reads the product's tables, and has its own
+copy of the look-ups, which were in the same file.
 """
 
 from __future__ import annotations
@@ -105,37 +102,6 @@ def find_number(tables: Any, table: int, first: Any, second: Any) -> Any:
         if tables.words[s, 0] == first and tables.words[s, 1] == second:
             return s
         slot = (slot + _U1) & mask
-
-
-@compiled
-def fill_numbers(tables: Any, table: int, first: Any, second: Any, values: Any) -> None:
-    """Insert the values under their words into an empty table that has room for all of them."""
-    mask = tables.mask[table]
-    for i in range(values.shape[0]):
-        slot = hash_bits(first[i], second[i]) & mask
-        while tables.words[tables.base[table] + slot, 2] != _U0:
-            slot = (slot + _U1) & mask
-        s = tables.base[table] + slot
-        tables.words[s, 0] = first[i]
-        tables.words[s, 1] = second[i]
-        tables.words[s, 2] = _U1
-        tables.values[s, 3] = values[i]
-
-
-@compiled
-def fill_texts(tables: Any, table: int, at: Any, length: Any, codes: Any, shares: Any) -> None:
-    """Insert codes and shares under the strings ``keys[at : at + length]`` into an empty table."""
-    mask = tables.mask[table]
-    for i in range(codes.shape[0]):
-        word = word_at(tables.keys, at[i], length[i])
-        slot = hash_text(tables.keys, at[i], length[i], word) & mask
-        while tables.words[tables.base[table] + slot, 1] != _U0:
-            slot = (slot + _U1) & mask
-        s = tables.base[table] + slot
-        tables.words[s, 0] = word
-        tables.words[s, 1] = (at[i] << _HALF_BITS) | (length[i] + _U1)
-        tables.values[s, 2] = codes[i]
-        tables.values[s, 3] = shares[i]
 
 
 @compiled

@@ -160,12 +160,15 @@ class Assembler:
         Raises:
             ValueError: the keys of a table are not distinct, or were chosen to collide.
         """
+        # Copies first: while the look-ups of one row wait for memory, the next row is copied.
+        others, self._instructions = self._instructions, []
         largest = max(self._missing, key=lambda m: len(m.numbers) + len(m.texts), default=None)
         numbers, texts = (set(largest.numbers), set(largest.texts)) if largest else (set(), set())
         for run, is_counted in _runs(self._copies, numbers):
             for piece in _pieces(run):
                 self._emit_copy(piece, is_counted)
         self._emit_texts(texts)
+        self._instructions += others
         for missing in self._missing:
             is_largest = missing is largest
             left = [c for c in missing.numbers if not is_largest or c in numbers]

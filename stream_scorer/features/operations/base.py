@@ -82,6 +82,8 @@ class Operation(ABC):
     @classmethod
     def _read_columns(cls, source: Fields) -> tuple[str, ...]:
         least, most = cls.COLUMNS
+        if not most:
+            return ()
         given = source.texts("columns", required=least > 0) or []
         try:
             columns = expand(given, cls.KINDS)

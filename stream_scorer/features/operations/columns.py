@@ -16,9 +16,11 @@ from schemas.contracts import (
     TEXT_INDEX,
     TRANSACTION_COLUMNS,
 )
+from stream_scorer.features.operations.reading import shown
 
 RANGE: Final = ".."
 
+_LONGEST: Final = 100  # of a name for which a similar one is looked for
 _PLACES: Final = {name: i for i, name in enumerate(TRANSACTION_COLUMNS)}
 _NAMED: Final = {
     AMOUNT: "amount of the transaction",
@@ -110,9 +112,9 @@ def _expand(item: str, kinds: Sequence[Kind]) -> Sequence[str]:
 def _check_exists(item: str, column: str) -> None:
     if column in NUMBER_INDEX or column in TEXT_INDEX:
         return
-    near = get_close_matches(column[:100], (*NUMBER_COLUMNS, *TEXT_COLUMNS), 1)
+    near = get_close_matches(column[:_LONGEST], (*NUMBER_COLUMNS, *TEXT_COLUMNS), 1)
     hint = f"; did you mean {near[0]}?" if near else ""
-    raise ColumnFault(item, f"{column!r} is not a column that features can use{hint}")
+    raise ColumnFault(item, f"{shown(column)} is not a column that features can use{hint}")
 
 
 def _check_kind(item: str, column: str, kinds: Sequence[Kind]) -> None:

@@ -32,7 +32,7 @@ _PRESENT, _MISSING = ".", "m"
 
 @dataclass(frozen=True)
 class MissingCount(Operation):
-    """How many of the columns are missing."""
+    """How many of the columns are missing, texts and numbers alike."""
 
     OP: ClassVar[str] = "missing_count"
     KINDS: ClassVar[tuple[Kind, ...]] = (Kind.NUMBER, Kind.TEXT)
