@@ -11,6 +11,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Final, cast
 
 from schemas.errors import UnusableFileError
+from schemas.text import one_line
 
 MAX_DIRECTORY_BYTES: Final = 1024 * 1024
 """The list of members; each takes at least 46 bytes. The competition's archive has five members."""
@@ -120,6 +121,11 @@ def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> B
         raise UnusableFileError(f"{name}: damaged zip archive: {_reason(error)}") from error
 
 
+def shown_name(info: zipfile.ZipInfo) -> str:
+    """A member's name for messages; it may hold anything."""
+    return one_line(info.filename[:_SHOWN_CHARS])
+
+
 def _alike(tables: Sequence[zipfile.ZipInfo], subject: str) -> list[zipfile.ZipInfo]:
     by_name = {info: PurePosixPath(info.filename).name.lower() for info in tables}
     exact = [info for info, base in by_name.items() if base == f"train_{subject}.csv"]
@@ -129,7 +135,7 @@ def _alike(tables: Sequence[zipfile.ZipInfo], subject: str) -> list[zipfile.ZipI
 def _no_choice(
     members: Sequence[zipfile.ZipInfo], tables: Sequence[zipfile.ZipInfo], subject: str
 ) -> str:
-    shown = ", ".join(info.filename[:_SHOWN_CHARS] for info in members[:_SHOWN_MEMBERS])
+    shown = ", ".join(shown_name(info) for info in members[:_SHOWN_MEMBERS])
     more = f" and {len(members) - _SHOWN_MEMBERS} more" if len(members) > _SHOWN_MEMBERS else ""
     if not members:
         return "the zip archive is empty"
@@ -149,13 +155,14 @@ def _check_member(info: zipfile.ZipInfo, name: str) -> None:
         method = zipfile.compressor_names.get(info.compress_type, "an unknown method")  # type: ignore[attr-defined]  # typeshed lacks it
         fault = f"is packed with {method}: pack it with deflate, as zip programs do by default"
     if fault is not None:
-        raise UnusableFileError(f"{name}: member {info.filename[:_SHOWN_CHARS]} {fault}")
+        raise UnusableFileError(f"{name}: member {shown_name(info)} {fault}")
 
 
 def _is_clutter(info: zipfile.ZipInfo) -> bool:
     """Folders, and what macOS adds."""
     path = PurePosixPath(info.filename)
-    return info.is_dir() or "__MACOSX" in path.parts or path.name in (".DS_Store", "")
+    is_folder = info.filename.endswith("/")  # is_dir() fails for an empty name
+    return is_folder or "__MACOSX" in path.parts or path.name in (".DS_Store", "")
 
 
 def _reason(error: Exception) -> str:

@@ -9,6 +9,7 @@ from typing import Final
 
 from schemas.csv.layout import FileFacts, Layout
 from schemas.errors import UnusableFileError
+from schemas.text import one_line
 
 log = logging.getLogger(__name__)
 
@@ -32,11 +33,13 @@ def check_header(
     seen: set[str] = set()
     for column in plain:
         if column in seen:
-            raise UnusableFileError(f"{where}: column {column} occurs twice")
+            raise UnusableFileError(
+                f"{where}: column {one_line(column[:SHOWN_CHARS])} occurs twice"
+            )
         seen.add(column)
     missing = [column for column in layout.required if column not in seen]
     if missing:
-        shown = ", ".join(columns[:5])[:SHOWN_CHARS]
+        shown = one_line(", ".join(columns[:5])[:SHOWN_CHARS])
         hint = "" if len(columns) > 1 else "; are its columns separated by commas?"
         raise UnusableFileError(
             f"{where}: no column {', '.join(missing)} "
@@ -66,7 +69,7 @@ def _near_misses(missing: Sequence[str], columns: Sequence[str]) -> str:
 
 def _with_near_miss(column: str, layout: Layout) -> str:
     """An unknown column, with the one that is probably meant."""
-    shown = column[:SHOWN_CHARS]
+    shown = one_line(column[:SHOWN_CHARS])
     known = {c.casefold(): c for c in layout.known}
     near = difflib.get_close_matches(layout.rename(shown).casefold(), known, 1, _ALIKE)
     return f"{shown} (did you mean {known[near[0]]}?)" if near else shown

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from schemas.csv.archive import ZIP_FAULTS, choose_member, open_archive, open_member
+from schemas.csv.archive import ZIP_FAULTS, choose_member, open_archive, open_member, shown_name
 from schemas.csv.kinds import (
     GZIP_MAGIC,
     HEAD_BYTES,
@@ -110,7 +110,7 @@ def _open_raw(source: Input, name: str, opened: ExitStack) -> io.BufferedReader:
 def _open_zip(raw: BinaryIO, name: str, subject: str, opened: ExitStack) -> Content:
     archive = opened.enter_context(open_archive(raw, name))
     info = choose_member(archive, name, subject)
-    inside = f"{name} ({info.filename})"
+    inside = f"{name} ({shown_name(info)})"
     if info.file_size > FREE_BYTES and info.file_size > MAX_RATIO * info.compress_size:
         raise UnusableFileError(_bomb(inside, info.file_size))
     member = opened.enter_context(open_member(archive, info, name))

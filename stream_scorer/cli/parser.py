@@ -100,16 +100,17 @@ def _add_produce(commands: Any) -> None:
     produce = add_command(
         commands,
         "produce",
-        "sends transactions from IEEE-CIS CSV files to the input topic",
+        "sends transactions from IEEE-CIS files to the input topic",
         "stream_scorer.cli.produce:run_produce",
         _GROUP,
+        "Files are CSV, gzip, zip or Parquet, whatever their names are.\n"
         "The record key is card1 as a decimal integer. A transaction without card1 has no key and\n"
         "can go to any partition. --loop repeats the transactions; each repetition is a new input\n"
         "with an outcome of its own.",
     )
     produce.add_argument("file", type=Path, metavar="FILE.csv", help="transactions to send")
     produce.add_argument(
-        "--identity", type=Path, metavar="FILE", help="CSV file of identities to join"
+        "--identity", type=Path, metavar="FILE", help="identities to join, in the same formats"
     )
     produce.add_argument(
         "--format", choices=("avro", "json"), default="avro", help="format of the values (avro)"

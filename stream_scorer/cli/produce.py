@@ -1,4 +1,4 @@
-"""``stream-scorer produce``: sends transactions from IEEE-CIS CSV files to the input topic."""
+"""``stream-scorer produce``: sends transactions from IEEE-CIS files to the input topic."""
 
 from __future__ import annotations
 
@@ -174,7 +174,7 @@ def run_produce(args: argparse.Namespace) -> int:
     topic = settings.input_topic
     for path in (args.file, args.identity):
         if path is not None and path.is_dir():
-            raise UsageError(f"{path} is a directory; name a CSV file in it")
+            raise UsageError(f"{path} is a directory; name a file in it")
         if path is not None and not path.exists():
             raise UsageError(f"no such file: {path}")
     batches = first_rows(_read(args.file, args.identity, loop=args.loop), args.limit)
@@ -208,7 +208,7 @@ def _read(file: Path, identity: Path | None, *, loop: bool) -> Iterator[Transact
         from schemas.csv.codec import read_transactions
     except ModuleNotFoundError as error:
         raise UsageError(
-            f"reading CSV files requires {error.name}: pip install 'stream-scorer[trainer]'"
+            f"reading transactions requires {error.name}: pip install 'stream-scorer[trainer]'"
         ) from error
 
     for _ in itertools.count() if loop else range(1):

@@ -133,6 +133,23 @@ def test_member_names_never_lead_to_a_file(tmp_path: Path) -> None:
     assert not (tmp_path.parent.parent / "outside.csv").exists()
 
 
+def test_member_names_in_messages_are_on_one_line() -> None:
+    names = {"\x1b[31mred\n.csv": CSV, "b.csv": CSV}
+    found = fault(zipped(names))
+    assert "\\x1b[31mred\\n.csv, b.csv" in found
+    assert found.isprintable()
+    inner = fault(zipped({"\n.csv": b"{}"}))
+    assert inner.isprintable()
+
+
+def test_member_without_a_name_is_passed_over() -> None:
+    content = bytearray(zipped({"a": b"", "b.csv": CSV}))
+    entry = content.find(b"PK\x01\x02")
+    content[entry + 46] = 0  # zipfile cuts names at a zero byte
+    content[content.find(b"a", 30)] = 0
+    assert ids(bytes(content)) == [1, 2]
+
+
 def test_encrypted_member_is_refused() -> None:
     content = bytearray(zipped({"a.csv": CSV}))
     for magic, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
