@@ -63,9 +63,14 @@ trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
-trainer.stages:
+trainer.memory:
+trainer.stages: trainer.memory
 trainer.cpus:
-trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
+trainer.learning: features trainer.fitting trainer.data trainer.stages
+trainer.served: trainer.fitting trainer.data trainer.learning
+trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
+trainer.pipeline: model trainer.fitting trainer.data trainer.evaluation trainer.stages
+    trainer.learning trainer.served trainer.rival
 trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
