@@ -26,6 +26,7 @@ class ModelSource(Protocol):
 def describe_model(model: ModelSource) -> dict[str, Any]:
     """The loaded version and its thresholds as JSON. Without a model, ``version`` is None.
 
+    The scores of a version that ``is_calibrated`` are estimated probabilities of fraud.
     ``detail`` is the current problem with the store, or why no model is loaded. ``rejected`` is set
     while the promoted version is rejected: the reason, and the version that serves instead.
     """
@@ -39,6 +40,7 @@ def describe_model(model: ModelSource) -> dict[str, Any]:
         "version": bundle.version,
         "review_threshold": bundle.thresholds.review,
         "block_threshold": bundle.thresholds.block,
+        "is_calibrated": bundle.calibration is not None,
         "detail": describe_problem(model),
         "rejected": rejected,
     }

@@ -23,9 +23,9 @@ from schemas.contracts import load_schema, schema_fingerprint
 from schemas.json.codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.calibration import Calibration, calibrate, parse_calibration, to_scores
 from stream_scorer.model.compatibility import check_compatible, feature_facts, load_features
 from stream_scorer.model.forest.forest import feature_names_in, gives_log_odds
-from stream_scorer.model.forest.kernel import sigmoid
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
 from stream_scorer.model.forest.predictor import Predictor, build_predictor
 from stream_scorer.model.signing import verify_signature
@@ -58,6 +58,7 @@ class Bundle:
     """A verified model version, ready to score.
 
     ``predictor`` is the fastest exact one; ``reference`` is LightGBM itself, built on first use.
+    Without a ``calibration``, a score is the sigmoid of the raw score and no probability.
     """
 
     version: str
@@ -66,6 +67,7 @@ class Bundle:
     predictor: Predictor
     reference: LightGBMModel
     thresholds: Thresholds
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +79,31 @@ class Draft:
     thresholds: Thresholds
     golden: TransactionBatch
     facts: Mapping[str, Any]
+    calibration: Calibration | None = None
 
 
 def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]:
     """``model.pkl``, and a function that builds the other files for a version.
 
     Both pickles hold plain data only: ``{"format", "lightgbm", "calibration"}`` with the model's
-    text, and the feature set's state. ``facts`` are the trainer's part of the metadata (training
-    data, parameters, metrics, how thresholds were chosen, reference histograms).
+    text and the knots of the map (or None), and the feature set's state. ``facts`` are the
+    trainer's part of the metadata (training data, parameters, metrics, how thresholds were chosen,
+    reference histograms).
 
     Raises:
         ArtifactCorrupt: the compiled predictor and LightGBM disagree on the golden rows.
         ArtifactIncompatible: the model's raw score is not log-odds, or has no attributions.
-        ValueError: a loader would refuse the thresholds or features, or ``facts`` has a key that
-            this function sets.
+        ValueError: a loader would refuse the thresholds, features or calibration, or ``facts`` has
+            a key that this function sets.
     """
     _check_log_odds(draft.model_text)
     _check_thresholds(draft.thresholds)
     draft.features.check_size()
+    calibration = None if draft.calibration is None else draft.calibration.state()
+    parse_calibration(calibration)
     model = pickle.dumps(
-        {"format": FORMAT, "lightgbm": draft.model_text, "calibration": None}, _PICKLE_PROTOCOL
+        {"format": FORMAT, "lightgbm": draft.model_text, "calibration": calibration},
+        _PICKLE_PROTOCOL,
     )
     features = pickle.dumps(
         {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
@@ -144,8 +151,7 @@ def _golden(draft: Draft) -> dict[str, Any]:
     raw = LightGBMModel(draft.model_text).raw(matrix)
     if not np.array_equal(raw, build_predictor(draft.model_text).raw(matrix)):
         raise ArtifactCorrupt("the compiled predictor and LightGBM disagree on the golden rows")
-    scores = np.empty(len(raw))
-    sigmoid(raw, scores)
+    scores = to_scores(raw, draft.calibration)
     return {
         "rows": [
             {k: v for k, v in batch.row(i).items() if v is not None} for i in range(len(batch))
@@ -177,11 +183,10 @@ def load_bundle(
     text = model.get("lightgbm")
     if not isinstance(text, str):
         raise ArtifactCorrupt(f"{MODEL} contains no model text")
-    if model.get("calibration") is not None:
-        raise ArtifactIncompatible(f"version {version} has a calibration")
     features = load_features(preprocessor.get("features"), metadata)
     try:
         predictor = build_predictor(text)
+        calibration = parse_calibration(model.get("calibration"))
         thresholds = _thresholds(metadata)
     except (ValueError, LookupError, TypeError, ArithmeticError) as error:
         raise ArtifactCorrupt(f"version {version}: {shown(error)}") from error
@@ -190,7 +195,9 @@ def load_bundle(
         raise ArtifactIncompatible(
             f"version {version}: the model and the features have different columns"
         )
-    bundle = Bundle(version, metadata, features, predictor, LightGBMModel(text), thresholds)
+    bundle = Bundle(
+        version, metadata, features, predictor, LightGBMModel(text), thresholds, calibration
+    )
     _check_golden(bundle)
     return bundle
 
@@ -275,9 +282,7 @@ def _check_golden(bundle: Bundle) -> None:
         raise ArtifactCorrupt("golden scores are not finite numbers")
     matrix = bundle.features.transform(batch)
     actual = bundle.predictor.raw(matrix)
-    again = np.empty(len(actual))
-    sigmoid(actual, again)
-    if not np.array_equal(actual, raw) or not _close(again, scores):
+    if not np.array_equal(actual, raw) or not _close(scores, raw, bundle.calibration):
         raise ArtifactIncompatible("golden rows do not get the scores they had in training")
     _check_attribution(bundle, matrix[:1], actual[:1])
 
@@ -291,8 +296,17 @@ def _check_attribution(
         raise ArtifactCorrupt("attributions do not add up to the raw score")
 
 
-def _close(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:
-    return bool((np.abs(a - b) <= _SCORE_ULPS * np.spacing(b)).all())
+def _close(
+    scores: NDArray[np.float64], raw: NDArray[np.float64], calibration: Calibration | None
+) -> bool:
+    """Whether scores are those of ``raw``, but for the last bits of ``exp``.
+
+    The map itself is exact and increasing, so it keeps a score between the ends of that interval.
+    """
+    again = to_scores(raw)
+    margin = _SCORE_ULPS * np.spacing(again)
+    low, high = calibrate(again - margin, calibration), calibrate(again + margin, calibration)
+    return bool(((low <= scores) & (scores <= high)).all())
 
 
 def created_at(metadata: Mapping[str, Any]) -> float | None:

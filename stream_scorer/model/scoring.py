@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.forest.kernel import find_largest, sigmoid
+from stream_scorer.model.calibration import to_scores
+from stream_scorer.model.forest.kernel import find_largest
 
 REASONS: Final = 5
 """The most reasons a flagged transaction gets."""
@@ -44,6 +45,7 @@ class Scores:
     """The scores of a batch by one model version.
 
     ``raw`` (log-odds) and ``scores`` (0 to 1) are float64 ``[n]``, ``decisions`` is uint8 ``[n]``.
+    A score is the probability of fraud if the bundle has a calibration map.
     ``reasons`` maps each flagged row to its reasons, strongest first.
     """
 
@@ -62,21 +64,15 @@ class Scores:
 def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
     """Score a batch; a row's result depends only on that row and the bundle."""
     matrix = bundle.features.transform(batch)
-    thresholds = bundle.thresholds
+    thresholds, calibration = bundle.thresholds, bundle.calibration
     raw, rows, contributions = bundle.predictor.explained(
-        matrix, lambda raw: _probabilities(raw) >= min(thresholds.review, thresholds.block)
+        matrix, lambda raw: to_scores(raw, calibration) >= min(thresholds.review, thresholds.block)
     )
-    scores = _probabilities(raw)
+    scores = to_scores(raw, calibration)
     decisions = (scores >= thresholds.review).astype(np.uint8)
     decisions[scores >= thresholds.block] = Decision.BLOCK
     reasons = _strongest(batch, bundle, matrix, rows, contributions)
     return Scores(bundle.version, raw, scores, decisions, reasons)
-
-
-def _probabilities(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores = np.empty(len(raw))
-    sigmoid(raw, scores)
-    return scores
 
 
 def shap_reasons(

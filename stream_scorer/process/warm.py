@@ -25,6 +25,7 @@ from schemas.transactions.codec import (
 )
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.model.calibration import parse_calibration, to_scores
 from stream_scorer.model.forest import kernel
 from stream_scorer.model.forest.layout import MISSING_NAN, Forest, Tree, assemble
 from stream_scorer.model.forest.predictor import SCAN_FROM_ROWS, ForestPredictor
@@ -59,8 +60,8 @@ def warm() -> float:
     predictor.raw(np.repeat(matrix, SCAN_FROM_ROWS, axis=0))
     contributions = predictor.contributions(matrix)
     kernel.find_largest(contributions, np.empty((len(contributions), REASONS), np.int64))
-    scores = np.empty(len(raw))
-    kernel.sigmoid(raw, scores)
+    identity = parse_calibration({"x": [0.0, 1.0], "y": [0.0, 1.0]})
+    scores = to_scores(raw, identity)
     encode_sample_scores(decoded.batch, scores)
     return time.monotonic() - started
 

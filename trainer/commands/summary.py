@@ -11,6 +11,9 @@ from trainer.publishing.versions import VersionLine
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
     """The lines that describe a training run."""
     yield from describe_metrics(result["version"], result["metrics"], result["thresholds"])
+    yield from _describe_folds(result["evaluation"])
+    yield _describe_calibration(result["calibration"])
+    yield _describe_served(result["served"], result["rows"])
     for note in result["gate"]["notes"]:
         yield f"gate: {note}"
     for refusal in result["gate"]["refusals"]:
@@ -39,6 +42,38 @@ def describe_metrics(
         yield f"  {label:<18} {_percent(at['share'])} of rows, " + _precision_and_recall(at)
     if "block_method" in thresholds:
         yield f"  block threshold: {thresholds['block_method']}"
+
+
+def _describe_folds(evaluation: Mapping[str, Any]) -> Iterator[str]:
+    for number, fold in enumerate(evaluation["folds"], 1):
+        train, test = fold["train"], fold["test"]
+        yield (
+            f"  window {number}: average precision {fold['average_precision']:.4f} on "
+            f"{test['rows']:,} rows with {test['frauds']:,} frauds, after training on "
+            f"{train['rows']:,} earlier rows ({fold['trees']} trees)"
+        )
+    yield from (f"  {note}" for note in evaluation["notes"])
+
+
+def _describe_calibration(calibration: Mapping[str, Any]) -> str:
+    if calibration["method"] is None:
+        return f"  scores are not probabilities: {calibration['reason']}"
+    before, after = (
+        calibration[name]["expected_calibration_error"] for name in ("before", "after")
+    )
+    return (
+        f"  scores are probabilities: calibration error {before:.4f} before the map and "
+        f"{after:.4f} after it, on later rows than those it was fitted on"
+    )
+
+
+def _describe_served(served: Mapping[str, Any], rows: int) -> str:
+    if served["is_refit"]:
+        return f"  served: refit on all {rows:,} rows with {served['trees']} trees"
+    return (
+        f"  served: the last window's model, with --no-refit. It learned from {served['rows']:,} "
+        f"of {rows:,} rows and has not seen the newest ones: measure what that costs with refit"
+    )
 
 
 def describe_versions(lines: Iterable[VersionLine]) -> Iterator[str]:

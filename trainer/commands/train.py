@@ -35,16 +35,24 @@ def add_train(commands: Subparsers) -> None:
         (
             "--validation-share",
             plan.split.validation_share,
-            "share of rows for early stopping and thresholds",
+            "share of each training window, its latest rows, for early stopping",
         ),
-        ("--test-share", plan.split.test_share, "share of rows, the latest, for reported metrics"),
-        ("--gap-days", plan.split.gap_days, "days left out between the parts"),
+        ("--folds", plan.split.folds, "test windows, each with a model trained on earlier rows"),
+        ("--gap-days", plan.split.gap_days, "days left out before each test window"),
     ):
         metavar = "N" if isinstance(default, int) else "X"
         parser.add_argument(
             flag, type=type(default), default=default, metavar=metavar,
             help=f"{meaning} (default {default})",
         )  # fmt: skip
+    parser.add_argument(
+        "--test-share", type=float, metavar="X",
+        help="share of rows, the latest, in all test windows (default: 0.15 a fold, at most 0.45)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--no-refit", action="store_true",
+        help="serve the last fold's model, which has not seen the newest rows; saves a fit",
+    )  # fmt: skip
     parser.add_argument(
         "--learner",
         choices=LEARNERS,

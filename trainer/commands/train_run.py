@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,6 +37,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan from the flags."""
     return Plan(
         split=SplitPlan(
+            folds=arguments.folds,
             validation_share=arguments.validation_share,
             test_share=arguments.test_share,
             gap_days=arguments.gap_days,
@@ -55,6 +57,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
         decisions=DecisionPlan(
             review_budget=arguments.review_budget, block_precision=arguments.block_precision
         ),
+        is_refit=not arguments.no_refit,
     )
 
 
@@ -156,6 +159,8 @@ def _result(
 ) -> dict[str, Any]:
     test = candidate.metrics["test"]
     thresholds = candidate.draft.thresholds
+    facts = candidate.draft.facts
+    calibration = facts["calibration"]
     return {
         "version": version,
         "store": store.where,
@@ -170,9 +175,20 @@ def _result(
         "thresholds": {
             "review": thresholds.review,
             "block": thresholds.block,
-            "block_method": candidate.draft.facts["thresholds"]["block_method"],
+            "block_method": facts["thresholds"]["block_method"],
         },
         "metrics": {"split": "test", **test},
+        "evaluation": facts["evaluation"],
+        "served": facts["served"],
+        "calibration": {
+            name: _without_table(found) if isinstance(found, dict) else found
+            for name, found in calibration.items()
+        },
         "seconds": round(run.training_seconds, 3),
         "stage_seconds": {name: round(value, 3) for name, value in stages.seconds.items()},
+        "stage_peak_mib": {name: stage["peak_mib"] for name, stage in stages.facts().items()},
     }
+
+
+def _without_table(measures: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in measures.items() if name != "reliability"}

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from stream_scorer.errors import UsageError
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from trainer.commands.train_run import make_source
 from trainer.cpus import available_cpus
 from trainer.data.ingest import TrainingRows, ingest
@@ -102,7 +103,7 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
         frontier=arguments.frontier,
     )  # fmt: skip
     with stages.stage("windows", arguments.folds) as advance:
-        folds = prepare_folds(rows, plan, arguments.folds, advance)
+        folds = prepare_folds(rows, plan, load_builtin(IEEE_CIS), arguments.folds, advance)
     meter = None
     if arguments.frontier:
         last = folds[-1]

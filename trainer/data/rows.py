@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,8 +60,32 @@ class Part:
         return len(self.labels)
 
 
+def join_rows(rows: TrainingRows) -> Part:
+    """All rows in one batch and in order; empties ``rows.chunks``.
+
+    Each chunk is freed as soon as it is copied, so that the rows are in memory once: 590,540 of
+    them take 2.2 GB.
+    """
+    places = rows.positions
+    if places is None:
+        places = np.arange(len(rows))
+    return Part(gather(_taken(rows.chunks), places, len(rows)), rows.labels)
+
+
+def _taken(chunks: list[TransactionBatch]) -> Iterator[TransactionBatch]:
+    """The chunks in order, each taken out of the list."""
+    chunks.reverse()
+    while chunks:
+        yield chunks.pop()
+
+
+def some_rows(part: Part, rows: slice) -> Part:
+    """Consecutive rows; numbers are not copied."""
+    return Part(part.batch.take(rows), part.labels[rows])
+
+
 def gather(
-    chunks: Sequence[TransactionBatch], places: NDArray[np.int64], n: int
+    chunks: Iterable[TransactionBatch], places: NDArray[np.int64], n: int
 ) -> TransactionBatch:
     """A batch of ``n`` rows, each copied once from the chunks.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from stream_scorer.model.scoring import score
 from trainer.data.ingest import Part
 from trainer.evaluation.measures import (
     TOP_SHARES,
+    Ranking,
     above,
     average_precision,
     intervals,
@@ -47,14 +49,7 @@ def candidate_bundle(model_text: str, features: FeatureSet) -> Bundle:
 
 def score_all(batch: TransactionBatch, bundle: Bundle) -> NDArray[np.float64]:
     """The scores of any number of rows, without reasons."""
-    quiet = Bundle(
-        bundle.version,
-        bundle.metadata,
-        bundle.features,
-        bundle.predictor,
-        bundle.reference,
-        NOTHING_FLAGGED,
-    )
+    quiet = replace(bundle, thresholds=NOTHING_FLAGGED)
     blocks = [
         score(batch.take(slice(start, start + BLOCK_ROWS)), quiet).scores
         for start in range(0, len(batch), BLOCK_ROWS)
@@ -67,19 +62,32 @@ def measure(
 ) -> dict[str, Any]:
     """All measures of a part, as plain data."""
     ranking = rank(scores, part.labels)
-    found = intervals(ranking, seed)
     flagged = scores >= thresholds.review
     return {
         "rows": len(part),
         "frauds": int(part.labels.sum()),
         "fraud_rate": float(part.labels.mean()),
-        "average_precision": average_precision(ranking),
-        "average_precision_interval": found["average_precision"],
-        "roc_auc": roc_auc(ranking),
-        "roc_auc_interval": found["roc_auc"],
+        **_of_ranking(ranking, seed),
         "log_loss": log_loss(scores, part.labels),
         "accuracy": float(np.mean(flagged == (part.labels == 1))),
         "top": {f"{share:g}": top(ranking, share) for share in TOP_SHARES},
         "review": above(ranking, thresholds.review),
         "block": above(ranking, thresholds.block),
+    }
+
+
+def measure_ranking(
+    scores: NDArray[np.float64], labels: NDArray[np.int8], seed: int
+) -> dict[str, Any]:
+    """Average precision and ROC AUC with their intervals, as plain data."""
+    return _of_ranking(rank(scores, labels), seed)
+
+
+def _of_ranking(ranking: Ranking, seed: int) -> dict[str, Any]:
+    found = intervals(ranking, seed)
+    return {
+        "average_precision": average_precision(ranking),
+        "average_precision_interval": found["average_precision"],
+        "roc_auc": roc_auc(ranking),
+        "roc_auc_interval": found["roc_auc"],
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,30 +28,34 @@ def judge_candidate(
     champion: Mapping[str, Any] | None,
     plan: GatePlan,
     champion_version: str | None = None,
+    notes: Sequence[str] = (),
+    same_rows: Mapping[str, Any] | None = None,
 ) -> GateVerdict:
     """Compare a candidate's test measures with chance, and with the champion's on the same rows.
 
-    ``champion`` is None if there is no champion or it could not be loaded.
+    ``champion`` is None if there is no champion, or none to compare with; ``notes`` says why.
+    ``same_rows`` are the candidate's measures on the champion's rows, if these are not all of them.
     """
     refusals = _against_chance(candidate, plan)
     if champion is None:
-        absent = "there is no champion to compare with"
+        absent = ["there is no champion to compare with"]
         if champion_version is not None:
-            absent = f"not compared with {champion_version}: this code cannot load it"
-        return GateVerdict(tuple(refusals), (absent,))
+            absent = [f"not compared with {champion_version}: this code cannot load it"]
+        return GateVerdict(tuple(refusals), tuple(notes or absent))
+    same = candidate if same_rows is None else same_rows
     pairs = (
-        ("average precision", candidate["average_precision"], champion["average_precision"]),
-        ("recall in the top 2 %", _recall(candidate), _recall(champion)),
+        ("average precision", same["average_precision"], champion["average_precision"]),
+        ("recall in the top 2 %", _recall(same), _recall(champion)),
     )
-    notes = []
+    told = []
     for name, ours, theirs in pairs:
-        notes.append(f"{name} {ours:.4f}, {champion_version} has {theirs:.4f}")
+        told.append(f"{name} {ours:.4f}, {champion_version} has {theirs:.4f}")
         if not ours >= theirs - plan.tolerance:
             refusals.append(
                 f"{name} {ours:.4f} is worse than {champion_version}'s {theirs:.4f} by more than "
                 f"{plan.tolerance:g} on the same test rows"
             )
-    return GateVerdict(tuple(refusals), tuple(notes))
+    return GateVerdict(tuple(refusals), (*told, *notes))
 
 
 def _recall(measures: Mapping[str, Any]) -> float:

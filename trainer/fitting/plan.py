@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
@@ -16,18 +16,45 @@ class WrongUsageError(UsageError):
     """The command line is invalid: exit code 2."""
 
 
+_WINDOW_SHARE: Final = 0.15
+_MOST_TESTED: Final = 0.45
+# Three windows of 15 % are about the last three of the six months of the IEEE-CIS data. The first
+# fold still learns from more than half of the rows, and each window has thousands of frauds there.
+
+
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
-    """How rows are split by time: train, then validation, then test, with gaps between them.
+    """How rows are split by time: expanding windows, each tested on the rows that follow it.
 
-    Labels and clients continue across a boundary, so the gap leaves out the days after it. On
-    short data the gap shrinks to ``max_gap_share`` of the whole time span.
+    Labels and clients continue across a boundary, so the gap leaves out the days before a test
+    window, and before the validation rows. On short data the gap shrinks to ``max_gap_share`` of
+    the whole time span.
+
+    Attributes:
+        folds: the number of test windows.
+        validation_share: the last part of each training window, for early stopping.
+        test_share: share of all rows, the latest, in all test windows together; None: 15 % for
+            each fold, but not more than 45 %.
+        gap_days: days between two parts of a fold.
+        max_gap_share: the most that a gap is of the whole time span.
     """
 
+    folds: int = 3
     validation_share: float = 0.15
-    test_share: float = 0.15
+    test_share: float | None = None
     gap_days: float = 3.0
     max_gap_share: float = 0.02
+
+    @property
+    def tested_share(self) -> float:
+        """The share of all rows in the test windows."""
+        if self.test_share is not None:
+            return self.test_share
+        return min(_WINDOW_SHARE * self.folds, _MOST_TESTED)
+
+
+_PUBLISHED_NAMES: Final = {"patience_trees": "early_stopping_trees"}
+"""Names in published metadata, which are kept, and what they are called here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +62,8 @@ class ModelPlan:
     """The parameters of a forest that a person may want to change.
 
     They are LightGBM's; :mod:`trainer.fitting.fit_xgboost` gives XGBoost their equivalents.
-    Training stops after ``early_stopping_trees`` trees without an improvement.
+    Training stops after ``early_stopping_trees`` trees without an improvement. ``trees`` is the
+    most that any model has, and so a bound of the time that scoring takes.
     """
 
     trees: int = 600
@@ -49,6 +77,25 @@ class ModelPlan:
     seed: int = 7
     threads: int = 1
     learner: str = LIGHTGBM
+
+    @classmethod
+    def from_facts(cls, facts: Any, threads: int) -> ModelPlan | None:
+        """The plan in the metadata of a version; None if this code cannot repeat it."""
+        if not isinstance(facts, dict):
+            return None
+        given: dict[str, Any] = {
+            _PUBLISHED_NAMES.get(str(name), str(name)): value for name, value in facts.items()
+        }
+        given["threads"] = threads
+        types = {field.name: type(field.default) for field in fields(cls)}
+        if any(types.get(name) is not type(value) for name, value in given.items()):
+            return None
+        plan = cls(**given)
+        try:
+            Plan(model=plan).check()
+        except WrongUsageError:
+            return None
+        return plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +134,24 @@ class GatePlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """One training run."""
+    """One training run.
+
+    With ``is_refit``, the served model is trained on all rows after the evaluation. Otherwise it is
+    that of the last fold.
+    """
 
     split: SplitPlan = SplitPlan()
     model: ModelPlan = ModelPlan()
     decisions: DecisionPlan = DecisionPlan()
     gate: GatePlan = GatePlan()
+    is_refit: bool = True
 
     def facts(self) -> dict[str, Any]:
         """All parameters as plain data, for the metadata."""
         facts = asdict(self)
         model = facts["model"]
-        # Published metadata has this key: keep it.
-        model["patience_trees"] = model.pop("early_stopping_trees")
+        for published, name in _PUBLISHED_NAMES.items():
+            model[published] = model.pop(name)
         return facts
 
     def check(self) -> None:
@@ -132,13 +184,18 @@ class Plan:
                 "a share in (0, 1)",
             ),
             ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "from 0 to 10000 days"),
+            ("--folds", split.folds, 1 <= split.folds <= 20, "from 1 to 20"),
             (
-                "--validation-share and --test-share",
-                split.validation_share + split.test_share,
-                split.validation_share > 0
-                and split.test_share > 0
-                and split.validation_share + split.test_share < 0.9,
-                "positive shares with a sum below 0.9, so that rows remain to train on",
+                "--validation-share",
+                split.validation_share,
+                0 < split.validation_share <= 0.5,
+                "a share in (0, 0.5], so that rows remain to train on",
+            ),
+            (
+                "--test-share",
+                split.tested_share,
+                0 < split.tested_share <= 0.8,
+                "a share in (0, 0.8], so that rows remain to train on",
             ),
         )
         for flag, value, is_good, wanted in rules:

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from schemas.batch import concatenate
+from schemas.batch import TransactionBatch, concatenate
 from schemas.csv.codec import read_transactions
 from stream_scorer.model.bundle import load_bundle
+from stream_scorer.model.calibration import to_scores
 from stream_scorer.model.scoring import score
 from stream_scorer.model.signing import generate_key_pair
 from stream_scorer.model.store.file_store import FileStore
@@ -24,8 +26,9 @@ from trainer.data.split import split_by_time
 from trainer.evaluation.measures import average_precision, rank
 from trainer.fitting.plan import SplitPlan
 
-SMALL = ["--trees", "30", "--leaves", "15", "--learning-rate", "0.15", "--threads", "1"]
-ROWS = 3000
+SMALL = ["--trees", "30", "--leaves", "15", "--learning-rate", "0.15", "--threads", "1",
+         "--folds", "2", "--test-share", "0.5"]  # fmt: skip
+ROWS = 6500  # the test windows have enough frauds for a calibration map
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,17 +99,31 @@ def test_training_publishes_and_promotes_a_version_that_loads(trained: Trained) 
     assert bundle.thresholds.review == trained.result["thresholds"]["review"]
 
 
-def test_reported_metrics_are_those_of_the_published_bundle_bit_for_bit(trained: Trained) -> None:
+def batch_of(trained: Trained) -> tuple[TransactionBatch, NDArray[np.int8]]:
     chunks = list(read_transactions(trained.transactions, trained.identity))
-    batch = concatenate([c.batch for c in chunks])
     labels = np.concatenate([c.labels for c in chunks if c.labels is not None])
-    test = split_by_time(batch.times, labels, SplitPlan()).test
-    bundle = load_bundle(trained.store.fetch("v1"), "v1")
-    scores = score(batch, bundle).scores[test]
-    reported = trained.result["metrics"]
-    assert reported["average_precision"] == average_precision(rank(scores, labels[test]))
-    assert reported["review"]["rows"] == int((scores >= bundle.thresholds.review).sum())
-    assert reported["rows"] == int(test.sum())
+    return concatenate([c.batch for c in chunks]), labels
+
+
+def test_figures_of_the_last_window_are_those_of_the_model_served_without_refit(
+    trained: Trained, empty_store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *trained.flags, "--no-refit"]) == 0
+    assert "has not seen the newest ones" in capsys.readouterr().out
+    metadata = metadata_of(empty_store, "v1")
+    batch, labels = batch_of(trained)
+    split = split_by_time(batch.times, labels, SplitPlan(folds=2, test_share=0.5))
+    test = split.folds[-1].test
+    bundle = load_bundle(empty_store.fetch("v1"), "v1")
+    scores = score(batch.take(test), bundle).scores
+    last = metadata["evaluation"]["folds"][-1]
+    assert last["average_precision"] == average_precision(rank(scores, labels[test]))
+    assert last["test"]["rows"] == len(scores)
+    assert metadata["served"]["is_refit"] is False
+    assert metadata["served"]["trees"] == last["trees"] == metadata["parameters"]["trees_used"]
+    assert metadata["served"]["window_seconds"][1] == last["validation"]["last_seconds"]
+    # The evaluation does not depend on what is served.
+    assert metadata["metrics"] == metadata_of(trained.store, "v1")["metrics"]
 
 
 def test_metadata_describes_the_training_data(trained: Trained) -> None:
@@ -127,6 +144,46 @@ def test_metadata_describes_the_training_data(trained: Trained) -> None:
     assert sum(metadata["reference"]["scores"]["counts"]) == split["test"]["rows"]
     assert metadata["thresholds"]["review_budget"] == 0.02
     assert metadata["gate"]["passed"] is True
+    stages = training["stages"]
+    assert {"ingest", "features", "fit", "score", "calibrate"} <= stages.keys()
+    assert all(stage["peak_mib"] > 10 for stage in stages.values())
+
+
+def test_metadata_keeps_what_was_evaluated_and_what_is_served(trained: Trained) -> None:
+    metadata = metadata_of(trained.store, "v1")
+    folds = metadata["evaluation"]["folds"]
+    assert [fold["train"]["first_seconds"] for fold in folds] == [
+        metadata["training"]["window_seconds"][0]
+    ] * 2
+    assert folds[0]["train"]["rows"] < folds[1]["train"]["rows"]
+    assert sum(fold["test"]["rows"] for fold in folds) == metadata["metrics"]["test"]["rows"]
+    for fold in folds:
+        low, high = fold["average_precision_interval"]
+        assert low < fold["average_precision"] < high
+        assert fold["train"]["last_seconds"] < fold["test"]["first_seconds"]
+    served = metadata["served"]
+    assert served["is_refit"] is True
+    assert served["rows"] == ROWS
+    assert served["window_seconds"] == metadata["training"]["window_seconds"]
+    assert served["trees"] == metadata["parameters"]["trees_used"] <= 30
+    assert trained.result["served"] == served
+
+
+def test_scores_are_calibrated_and_thresholds_and_reference_are_too(trained: Trained) -> None:
+    metadata = metadata_of(trained.store, "v1")
+    bundle = load_bundle(trained.store.fetch("v1"), "v1")
+    assert bundle.calibration is not None
+    found = metadata["calibration"]
+    assert found["method"] == "isotonic"
+    assert found["knots"] == len(bundle.calibration.x)
+    assert found["rows"] == metadata["metrics"]["test"]["rows"]
+    assert found["after"]["rows"] == metadata["evaluation"]["folds"][1]["test"]["rows"]
+    assert found["after"]["log_loss"] == metadata["metrics"]["test"]["log_loss"]
+    batch, _ = batch_of(trained)
+    scored = score(batch, bundle)
+    assert np.array_equal(scored.scores, to_scores(scored.raw, bundle.calibration))
+    assert 0.003 < scored.flagged.mean() < 0.1
+    assert max(metadata["reference"]["scores"]["edges"]) < bundle.thresholds.block
 
 
 def test_same_data_and_seed_give_the_same_model(trained: Trained, empty_store: FileStore) -> None:
@@ -187,6 +244,28 @@ def test_versions_are_promoted_and_rolled_back_one_step(
         ("v2", ""),
         ("v3", "promoted"),
     ]
+
+
+def test_champion_trained_by_another_recipe_is_compared_on_rows_it_has_not_seen(
+    trained: Trained, empty_store: FileStore, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        main(["train", *trained.flags, "--leaves", "4", "--no-refit", "--test-share", "0.6"]) == 0
+    )
+    capsys.readouterr()
+    assert main(["train", *trained.flags, "--no-promote"]) == 0
+    assert "test rows that are later than all that v1 saw" in capsys.readouterr().out
+    assert main(["train", *trained.flags, "--leaves", "4", "--force"]) == 0
+    capsys.readouterr()
+    assert main(["train", *trained.flags, "--no-promote"]) == 0
+    printed = capsys.readouterr().out
+    assert "v3 learned from the test rows, except 0 frauds" in printed
+    assert "trained by its recipe" in printed
+    champion = metadata_of(empty_store, "v4")["gate"]["champion"]
+    figures = metadata_of(empty_store, "v3")["evaluation"]["folds"][-1]
+    # The recipe, repeated on the same rows, gives what the champion's own evaluation gave.
+    assert champion["version"] == "v3"
+    assert champion["average_precision"] == figures["average_precision"]
 
 
 def test_report_is_one_page_that_loads_nothing(

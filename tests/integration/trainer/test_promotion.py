@@ -23,7 +23,8 @@ from tests.support.waiting import wait_until
 from trainer.__main__ import main
 from trainer.publishing.publish import load_champion, promote
 
-TRAIN = ("--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1", "--force")
+TRAIN = ("--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1", "--folds", "1",
+         "--force")  # fmt: skip
 
 
 @pytest.fixture

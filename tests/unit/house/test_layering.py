@@ -68,10 +68,15 @@ trainer.tuning: schemas errors features model.forest trainer.report trainer.fitt
     trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
-trainer.stages:
+trainer.memory:
+trainer.stages: trainer.memory
 trainer.cpus:
+trainer.learning: features trainer.fitting trainer.data trainer.stages
+trainer.served: trainer.fitting trainer.data trainer.learning
+trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
-trainer.commands: errors runtime model.store trainer.synth trainer.report trainer.fitting
+    trainer.learning trainer.served trainer.rival
+trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
     trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands

@@ -317,7 +317,7 @@ def test_metadata_names_the_program_and_its_operations() -> None:
 
 def test_calibration_is_not_ignored() -> None:
     model = pickle.loads(make_files()["model.pkl"]) | {"calibration": {"x": [0.0], "y": [0.0]}}
-    with pytest.raises(ArtifactIncompatible, match="calibration"):
+    with pytest.raises(ArtifactCorrupt, match="calibration"):
         load_bundle(with_file("model.pkl", pickle.dumps(model, 5)), "v1")
 
 

@@ -1,4 +1,4 @@
-"""Split, plan, processors, sources and metrics of the trainer."""
+"""Plan, processors, sources and metrics of the trainer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from stream_scorer.runtime.settings import StoreSettings, load_settings
 from trainer.cpus import available_cpus
 from trainer.data.ingest import ingest
 from trainer.data.source import CsvSource, SyntheticSource
-from trainer.data.split import PARTS, split_by_time
 from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.publishing.telemetry import RunMeasures, build_registry, push_metrics, write_metrics
 
@@ -25,52 +24,6 @@ def nothing(_: int) -> None:
     pass
 
 
-def make_times(n: int, days: float) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    return np.linspace(86_400, 86_400 + days * 86_400, n).astype(np.int64)
-
-
-def test_parts_follow_each_other_with_a_gap() -> None:
-    times = make_times(10_000, 180)
-    labels = (np.arange(10_000) % 20 == 0).astype(np.int8)
-    split = split_by_time(times, labels, SplitPlan())
-    ends = [(times[split.mask(p)].min(), times[split.mask(p)].max()) for p in PARTS]
-    assert split.gap_seconds == 3 * 86_400
-    assert ends[1][0] - ends[0][1] >= split.gap_seconds
-    assert ends[2][0] - ends[1][1] >= split.gap_seconds
-    shares = [split.mask(p).mean() for p in PARTS]
-    assert shares == pytest.approx([0.7, 0.133, 0.133], abs=0.01)
-
-
-def test_split_needs_no_order_in_the_rows() -> None:
-    times = make_times(5000, 100)
-    labels = (np.arange(5000) % 10 == 0).astype(np.int8)
-    shuffled = np.random.default_rng(0).permutation(5000)
-    split = split_by_time(times, labels, SplitPlan())
-    again = split_by_time(times[shuffled], labels[shuffled], SplitPlan())
-    assert (again.train == split.train[shuffled]).all()
-
-
-def test_short_data_shrinks_the_gap() -> None:
-    times = make_times(1000, 2)
-    labels = (np.arange(1000) % 10 == 0).astype(np.int8)
-    split = split_by_time(times, labels, SplitPlan())
-    assert split.gap_seconds == pytest.approx(0.02 * 2 * 86_400)
-
-
-def test_rare_frauds_move_the_cuts_until_each_part_has_some() -> None:
-    times = make_times(1000, 100)
-    labels = np.zeros(1000, np.int8)
-    labels[[10, 50, 100, 150, 200, 210, 220, 300, 310, 320]] = 1
-    split = split_by_time(times, labels, SplitPlan())
-    assert all(0 < labels[split.mask(p)].sum() < split.mask(p).sum() for p in PARTS)
-
-
-def test_data_that_cannot_be_split_is_refused() -> None:
-    labels = np.array([0, 1] * 20, np.int8)
-    with pytest.raises(UsageError, match="cannot split 40 rows with 20 frauds by time"):
-        split_by_time(np.full(40, 5), labels, SplitPlan())
-
-
 @pytest.mark.parametrize(
     ("plan", "flag"),
     [
@@ -79,7 +32,9 @@ def test_data_that_cannot_be_split_is_refused() -> None:
         (Plan(decisions=DecisionPlan(review_budget=1.5)), "--review-budget 1.5"),
         (Plan(decisions=DecisionPlan(block_precision=float("nan"))), "--block-precision nan"),
         (Plan(split=SplitPlan(gap_days=-1)), "--gap-days -1"),
-        (Plan(split=SplitPlan(test_share=0.95)), "--validation-share and --test-share"),
+        (Plan(split=SplitPlan(folds=0)), "--folds 0"),
+        (Plan(split=SplitPlan(test_share=0.95)), "--test-share 0.95"),
+        (Plan(split=SplitPlan(validation_share=0.6)), "--validation-share 0.6"),
     ],
 )
 def test_an_invalid_plan_names_the_flag(plan: Plan, flag: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache, partial
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +17,13 @@ from tests.support.factories import make_batch, train_text
 from tests.support.trainer.tuning_kit import FACTS, make_trial, open_study
 from trainer.data.ingest import TrainingRows, ingest
 from trainer.data.source import SyntheticSource
-from trainer.data.split import PARTS
+from trainer.data.split import split_by_time
 from trainer.evaluation.measures import average_precision, rank
 from trainer.fitting.fit import fit_model, make_dataset
 from trainer.fitting.fitted import Advance
 from trainer.fitting.plan import LEARNERS, ModelPlan, Plan, SplitPlan
 from trainer.tuning.cost import CostMeter, reference_forest
-from trainer.tuning.folds import Fold, expanding_windows, prepare_folds
+from trainer.tuning.folds import Fold, prepare_folds
 from trainer.tuning.front import fastest_within, front
 from trainer.tuning.objective import AfterFirst, Outcome, evaluate
 from trainer.tuning.page import build_page
@@ -40,42 +39,27 @@ def nothing(_: int) -> None:
 
 @cache
 def make_rows() -> TrainingRows:
-    return ingest(SyntheticSource(1500, 3), nothing)
+    return ingest(SyntheticSource(3000, 3), nothing)
 
 
 @cache
 def folds(learner: str = "lightgbm") -> list[Fold]:
     rows = replace(make_rows(), chunks=list(make_rows().chunks))
-    made = prepare_folds(rows, Plan(model=replace(SMALL, learner=learner)), 2, nothing)
+    plan = Plan(model=replace(SMALL, learner=learner))
+    made = prepare_folds(rows, plan, load_builtin(IEEE_CIS), 2, nothing)
     assert rows.chunks == []  # freed
     return made
 
 
-def test_windows_expand_and_their_test_parts_follow_each_other() -> None:
-    times = np.linspace(0, 180 * 86_400, 20_000).astype(np.int64)
-    labels = (np.arange(20_000) % 20 == 0).astype(np.int8)
-    windows = list(expanding_windows(times, labels, SplitPlan(), 3))
-    assert len(windows) == 3
-    for window in windows:
-        assert window.train[0]
-        ends = [(times[window.mask(p)].min(), times[window.mask(p)].max()) for p in PARTS]
-        assert ends[1][0] - ends[0][1] >= window.gap_seconds > 0
-        assert ends[2][0] - ends[1][1] >= window.gap_seconds
-        assert window.test.mean() == pytest.approx(0.135, abs=0.015)
-    assert [round(float(w.train.mean()), 2) for w in windows] == [0.4, 0.55, 0.7]
-    tests = [np.flatnonzero(w.test) for w in windows]
-    assert all(a[-1] < b[0] for a, b in pairwise(tests))
-    assert tests[-1][-1] == len(times) - 1
-
-
 def test_folds_have_the_rows_of_their_windows() -> None:
     rows = make_rows()
-    windows = list(expanding_windows(rows.times, rows.labels, SplitPlan(), 2))
-    for fold, window in zip(folds(), windows, strict=True):
+    split = split_by_time(rows.times, rows.labels, SplitPlan(folds=2))
+    assert len(split.folds) == 2
+    for fold, window in zip(folds(), split.folds, strict=True):
         assert fold.labels.tolist() == rows.labels[window.test].tolist()
         assert fold.batch.times.tolist() == rows.times[window.test].tolist()
         assert fold.matrix.shape == (len(fold.labels), len(fold.features.names))
-        assert fold.features.rows == int(window.train.sum())
+        assert fold.features.rows == window.train.stop - window.train.start
 
 
 @pytest.mark.parametrize("learner", LEARNERS)

@@ -1,0 +1,157 @@
+"""Which scores of the champion a candidate is compared with."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from rich.console import Console
+
+from stream_scorer.model.bundle import Bundle
+from tests.support.factories import make_batch, make_bundle
+from trainer.data.ingest import Part
+from trainer.data.split import Split, split_by_time
+from trainer.evaluation.evaluate import candidate_bundle, score_all
+from trainer.fitting.plan import ModelPlan, Plan, SplitPlan
+from trainer.learning import Learning, TreeCount
+from trainer.rival import MIN_FRAUDS, learned_until, pair_with_champion
+from trainer.stages import Stages
+
+ROWS = 600
+MODEL = ModelPlan(trees=4, leaves=4, learning_rate=0.5, min_rows_in_leaf=5)
+PLAN = Plan(split=SplitPlan(folds=2, test_share=0.5), model=MODEL)
+
+
+def make_learning() -> Learning:
+    labels = (np.arange(ROWS) % 4 == 0).astype(np.int8)
+    stages = Stages(Console(file=io.StringIO()))
+    return Learning(
+        Part(make_batch(ROWS), labels), make_bundle("v7").features.program, stages, TreeCount(100)
+    )
+
+
+def champion_with(**metadata: Any) -> Bundle:
+    return replace(make_bundle("v7"), metadata=metadata)
+
+
+def until(learning: Learning, row: int) -> dict[str, Any]:
+    times = learning.rows.batch.times
+    return {"served": {"window_seconds": [int(times[0]), int(times[row])]}}
+
+
+def split_of(learning: Learning) -> Split:
+    return split_by_time(learning.rows.batch.times, learning.rows.labels, PLAN.split)
+
+
+def scores_of(split: Split) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = np.random.default_rng(0).random(
+        split.test.stop - split.test.start
+    )
+    return scores
+
+
+def recipe(plan: ModelPlan) -> dict[str, Any]:
+    return {"parameters": {"model": Plan(model=plan).facts()["model"]}}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "expected"),
+    [
+        ({"served": {"window_seconds": [1, 500]}}, 500),
+        ({"training": {"split": {"validation": {"last_seconds": 70}}}}, 70),
+        ({"served": {"window_seconds": "no"}}, None),
+        ({"served": {"window_seconds": [1, "x"]}}, None),
+        ({"training": {"split": []}}, None),
+        ({}, None),
+    ],
+)
+def test_last_row_that_a_version_saw(metadata: Mapping[str, Any], expected: int | None) -> None:
+    assert learned_until(metadata) == expected
+
+
+def test_later_rows_are_compared_when_they_have_enough_frauds() -> None:
+    learning = make_learning()
+    split = split_of(learning)
+    scores = scores_of(split)
+    last = ROWS - 4 * MIN_FRAUDS - 1  # every fourth row is a fraud
+    champion = champion_with(**until(learning, last))
+    paired, notes = pair_with_champion(learning, split, scores, champion, PLAN)
+    assert paired is not None
+    assert len(paired.rows) == 4 * MIN_FRAUDS
+    assert paired.rows.labels.sum() == MIN_FRAUDS
+    assert paired.rows.batch.times.min() > learning.rows.batch.times[last]
+    assert np.array_equal(paired.candidate, scores[-4 * MIN_FRAUDS :])
+    assert np.array_equal(paired.champion, score_all(paired.rows.batch, champion))
+    assert "later than all that v7 saw" in notes[0]
+
+
+def test_a_champion_older_than_all_test_rows_is_compared_on_all_of_them() -> None:
+    learning = make_learning()
+    split = split_of(learning)
+    champion = champion_with(**until(learning, 10))
+    paired, _ = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    assert len(paired.rows) == split.test.stop - split.test.start
+
+
+def test_equal_recipe_is_the_same_model() -> None:
+    learning = make_learning()
+    split = split_of(learning)
+    champion = champion_with(**until(learning, ROWS - 1), **recipe(MODEL))
+    paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    assert np.array_equal(paired.candidate, paired.champion)
+    assert len(paired.rows) == split.folds[-1].test.stop - split.folds[-1].test.start
+    assert "v7 learned from the test rows, except 0 frauds" in notes[0]
+    assert learning.stages.measured == {}
+
+
+def test_other_recipe_is_trained_on_the_rows_of_the_last_fold() -> None:
+    learning = make_learning()
+    split = split_of(learning)
+    other = replace(MODEL, leaves=3, seed=9)
+    champion = champion_with(**until(learning, ROWS - 30), **recipe(other))
+    paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    fold = split.folds[-1]
+    again = make_learning().learn(fold.train, fold.validation, other.trees, other)
+    bundle = candidate_bundle(again.fitted.model_text, again.features)
+    assert np.array_equal(paired.champion, score_all(paired.rows.batch, bundle))
+    assert len(paired.rows) == fold.test.stop - fold.test.start
+    assert not np.array_equal(paired.candidate, paired.champion)
+    assert "trained by its recipe" in notes[0]
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"model": None},
+        {"model": {"trees": "many"}},
+        {"model": {"depth": 6}},
+        {"model": {"trees": 0}},
+        {"model": {"learning_rate": True}},
+    ],
+)
+def test_unknown_recipe_is_not_compared(parameters: dict[str, Any]) -> None:
+    learning = make_learning()
+    split = split_of(learning)
+    champion = champion_with(parameters=parameters)
+    paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is None
+    assert notes[0].startswith("not compared with v7: ")
+    assert "its recipe is not known" in notes[0]
+
+
+def test_recipe_survives_the_metadata() -> None:
+    import json
+
+    plan = ModelPlan(trees=17, l2=2.5, early_stopping_trees=9, threads=3)
+    facts = json.loads(json.dumps(Plan(model=plan).facts()))["model"]
+    assert facts["patience_trees"] == 9
+    assert ModelPlan.from_facts(facts, threads=1) == replace(plan, threads=1)

@@ -1,0 +1,113 @@
+"""The model that is served: refit on all rows, or the last fold's as it is."""
+
+from __future__ import annotations
+
+import io
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from stream_scorer.features.builtin import IEEE_CIS, load_builtin
+from tests.support.factories import make_batch
+from trainer.data.ingest import Part
+from trainer.data.split import Fold, split_by_time
+from trainer.fitting.fit import Fitted, least_trees
+from trainer.fitting.plan import ModelPlan, Plan, SplitPlan
+from trainer.learning import Learned, Learning, TreeCount
+from trainer.served import scaled_trees, train_served
+from trainer.stages import Stages
+
+ROWS = 600
+PLAN = Plan(
+    split=SplitPlan(folds=2, test_share=0.5),
+    model=ModelPlan(trees=6, leaves=4, learning_rate=1.0, min_rows_in_leaf=5),
+)
+
+
+def make_learning(rows: Part, total: int = 18) -> Learning:
+    return Learning(
+        rows, load_builtin(IEEE_CIS), Stages(Console(file=io.StringIO())), TreeCount(total)
+    )
+
+
+def make_rows() -> Part:
+    batch = make_batch(ROWS)
+    rng = np.random.default_rng(0)
+    risk = batch.numbers[:, 0] / 100 + rng.normal(0, 1, ROWS)
+    return Part(batch, (risk > np.quantile(risk, 0.8)).astype(np.int8))
+
+
+def learn_folds(learning: Learning) -> tuple[tuple[Fold, ...], list[Learned]]:
+    rows = learning.rows
+    folds = split_by_time(rows.batch.times, rows.labels, PLAN.split).folds
+    return folds, [learning.learn(f.train, f.validation, 6, PLAN.model) for f in folds]
+
+
+def test_refit_learns_from_all_rows() -> None:
+    learning = make_learning(make_rows())
+    folds, learned = learn_folds(learning)
+    served = train_served(learning, folds, learned, PLAN)
+    rows = learning.rows
+    expected = make_learning(rows).learn(slice(0, ROWS), None, served.facts["trees"], PLAN.model)
+    assert served.learned.fitted.model_text == expected.fitted.model_text
+    assert served.learned.features.rows == ROWS
+    assert served.facts["rows"] == ROWS
+    assert served.facts["window_seconds"] == [int(rows.batch.times[0]), int(rows.batch.times[-1])]
+    assert served.facts["trees"] == scaled_trees(folds, learned, ROWS, 6)
+    assert served.note is None
+    assert learning.trees.done == learning.trees.total
+
+
+def test_without_refit_the_last_folds_model_is_served_and_what_it_misses_is_said(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    learning = make_learning(make_rows())
+    folds, learned = learn_folds(learning)
+    with caplog.at_level(logging.WARNING):
+        served = train_served(learning, folds, learned, replace(PLAN, is_refit=False))
+    assert served.learned is learned[-1]
+    assert served.facts["is_refit"] is False
+    seen = folds[-1].validation.stop
+    assert served.facts["rows"] == seen
+    assert served.facts["window_seconds"][1] == int(learning.rows.batch.times[seen - 1])
+    assert f"has not seen the newest {ROWS - seen} of {ROWS} labelled rows" in caplog.text
+
+
+def test_trees_are_scaled_to_the_rows_by_the_median_and_bounded() -> None:
+    folds = [Fold(slice(0, n), slice(n, n + 10), slice(n + 10, n + 20)) for n in (400, 500, 800)]
+    learned = [
+        Learned(features=None, fitted=Fitted("", trees, {}))  # type: ignore[arg-type]
+        for trees in (100, 10, 240)
+    ]
+    assert scaled_trees(folds, learned, 1000, 600) == 250  # of 250, 20 and 300
+    assert scaled_trees(folds, learned, 1000, 200) == 200
+
+
+def test_early_stopping_does_not_choose_the_first_few_trees() -> None:
+    """On labels that nothing predicts, the best of many trees is often the first."""
+    batch = make_batch(ROWS)
+    for seed in range(3):
+        labels = np.random.default_rng(seed).integers(0, 2, ROWS).astype(np.int8)
+        plan = ModelPlan(trees=40, leaves=8, learning_rate=0.2, early_stopping_trees=5)
+        learning = make_learning(Part(batch, labels), 40)
+        learned = learning.learn(slice(0, 400), slice(400, 600), 40, plan)
+        assert least_trees(plan) == 15
+        assert 15 <= learned.fitted.trees <= 40
+        assert learning.trees.done == learning.trees.total < 40
+
+
+def test_features_are_fitted_on_the_training_rows_alone() -> None:
+    rows = make_rows()
+    learning = make_learning(rows)
+    folds, learned = learn_folds(learning)
+    changed = rows.batch.numbers.copy()
+    changed[folds[0].test.start :] = 7.0
+    later = Part(replace(rows.batch, numbers=changed), rows.labels)
+    again = make_learning(later)
+    fold = folds[0]
+    other = again.learn(fold.train, fold.validation, 6, PLAN.model)
+    assert other.features.state() == learned[0].features.state()
+    assert other.fitted.model_text == learned[0].fitted.model_text
