@@ -1,4 +1,4 @@
-"""``make fuzz``: random and damaged input for decode, ingest, registry and HTTP.
+"""``make fuzz``: random and damaged input for decode, ingest, registry, feature sets and HTTP.
 
 Each runs in its own process, so that a crash or a hang of the interpreter is detected.
 The last line of standard output is a JSON object with the figures.
@@ -25,6 +25,7 @@ COUNTS: Final = {
     "messages": 100_000,
     "csv": 5_000,
     "registry": 1_000,
+    "features": 20_000,
     "http": 500,
 }
 """Records, files, answers and examples for each operation."""
@@ -34,6 +35,7 @@ HANG_SECONDS: Final = {
     "messages": 60.0,
     "csv": 60.0,
     "registry": 120.0,
+    "features": 60.0,
     "http": 1800.0,
 }
 """Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""

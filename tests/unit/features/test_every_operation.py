@@ -19,7 +19,7 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.operations.registry import OPERATIONS
 from stream_scorer.features.program import read_program
 from tests.support.factories import make_transactions
-from tests.support.plain_features import PLAIN, PlainFeatures, every_operation
+from tests.support.features.plain_features import PLAIN, PlainFeatures, every_operation
 
 Row = dict[str, Any]
 

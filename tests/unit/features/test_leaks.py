@@ -20,14 +20,14 @@ from stream_scorer.features.operations.columns import Kind
 from stream_scorer.features.operations.keys import number_keys
 from stream_scorer.features.operations.shares import RatioToMean, Share
 from stream_scorer.features.operations.texts import Code
-from tests.support.leaks import (
+from tests.support.features.leaks import (
     program_of,
     seeing_later_rows,
     shifts,
     stationary_rows,
     unlike_serving,
 )
-from tests.support.plain_features import every_operation
+from tests.support.features.plain_features import every_operation
 
 TRAIN, ALL = 3000, 4000
 LARGEST_SHIFT = 0.1

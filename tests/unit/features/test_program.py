@@ -21,7 +21,7 @@ from stream_scorer.features.program import (
     parse_program,
     read_program,
 )
-from tests.support.plain_features import EVERY_OPERATION, every_operation
+from tests.support.features.plain_features import EVERY_OPERATION, every_operation
 
 HEAD = 'format = 1\nname = "mine/1"\ntitle = "Mine"\n'
 COPY = '[[operation]]\nop = "copy"\nversion = 1\ngroup = "amount"\ncolumns = ["TransactionAmt"]\n'

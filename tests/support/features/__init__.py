@@ -1,0 +1,1 @@
+"""Feature programs in plain Python, and checks that they leak nothing."""
