@@ -26,6 +26,8 @@ FORMAT: Final = 1
 
 MAX_OPERATIONS: Final = 512
 MAX_FEATURES: Final = 4096
+MAX_COLUMNS: Final = 16_384
+"""Of all operations together, a column counting in each: what a row costs at most."""
 
 _MAX_FILE_CHARACTERS: Final = 1_000_000
 _MAX_TITLE: Final = 200
@@ -181,6 +183,7 @@ def _read_name(name: str) -> str:
 def _read_operations(operations: list[Any], lines: ProgramLines) -> list[Operation]:
     found: list[Operation] = []
     origin: dict[str, int] = {}
+    columns = 0
     for number, plain in enumerate(operations, 1):
         try:
             operation = read_operation(plain)
@@ -189,8 +192,11 @@ def _read_operations(operations: list[Any], lines: ProgramLines) -> list[Operati
                     twice = f"feature {name} is already one of operation {origin[name]}"
                     raise FieldFault("names", twice, name)
                 origin[name] = number
+            columns += len(operation.columns)
             if len(origin) > MAX_FEATURES:
                 raise FieldFault("columns", f"the program has more than {MAX_FEATURES} features")
+            if columns > MAX_COLUMNS:
+                raise FieldFault("columns", f"all operations read more than {MAX_COLUMNS} columns")
         except FieldFault as fault:
             raise _fault(fault, number, plain, origin, lines) from fault
         found.append(operation)
@@ -205,10 +211,11 @@ def _fault(
     what = f"operation {number} ({shown(op).strip(chr(39))}/{version})" if is_named else None
     where = lines.of_field(number, fault.field_name, fault.value)
     hint = ""
-    if fault.field_name == "columns" and fault.value in origin:
+    feature = fault.value if isinstance(fault.value, str) else ""
+    if fault.field_name == "columns" and feature in origin:
         hint = (
-            f"; it is a feature of operation {origin[str(fault.value)]}, and operations read only "
-            "columns of the transaction"
+            f"; it is a feature of operation {origin[feature]}, and operations read only columns "
+            "of the transaction"
         )
     kind = UnknownOperationError if isinstance(fault, UnknownOperation) else ProgramError
     prefix = f"{where}, " if where else ""

@@ -1,4 +1,4 @@
-"""``make fuzz``: random and damaged input for decode, ingest, registry and HTTP.
+"""``make fuzz``: random and damaged input for decode, ingest, registry, feature sets and HTTP.
 
 Each runs in its own process, so that a crash or a hang of the interpreter is detected.
 The last line of standard output is a JSON object with the figures.
@@ -26,6 +26,7 @@ COUNTS: Final = {
     "csv": 5_000,
     "files": 5_000,
     "registry": 1_000,
+    "features": 20_000,
     "http": 500,
 }
 """Records, files, answers and examples for each operation."""
@@ -36,6 +37,7 @@ HANG_SECONDS: Final = {
     "csv": 60.0,
     "files": 60.0,
     "registry": 120.0,
+    "features": 60.0,
     "http": 1800.0,
 }
 """Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""

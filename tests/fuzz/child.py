@@ -12,6 +12,7 @@ from typing import Any
 
 from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
+from tests.fuzz.features import fuzz_features
 from tests.fuzz.files import fuzz_files
 from tests.fuzz.messages import fuzz_messages
 from tests.fuzz.registry import fuzz_registry
@@ -41,6 +42,8 @@ def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
         yield from fuzz_files(count, seed)
     elif target == "registry":
         yield from fuzz_registry(count, seed)
+    elif target == "features":
+        yield from fuzz_features(count, seed)
     else:
         yield from _http(count, seed)
 

@@ -169,10 +169,10 @@ def check_levels(value: object, budget: Budget) -> list[str]:
     for level in levels:
         if type(level) is not str:
             raise ValueError(f"a level is {shown(level)}, not a text")
-        budget.use(0, len(level))
-        # A lone surrogate cannot be encoded, which is a ValueError too.
-        if len(level) > MAX_LEVEL_BYTES or len(level.encode("utf-8")) > MAX_LEVEL_BYTES:
-            raise ValueError(f"a level is longer than {MAX_LEVEL_BYTES} bytes")
+    budget.use(0, sum(map(len, levels)))
+    # A lone surrogate cannot be encoded, which is a ValueError too.
+    if any(len(level.encode("utf-8")) > MAX_LEVEL_BYTES for level in levels):
+        raise ValueError(f"a level is longer than {MAX_LEVEL_BYTES} bytes")
     if len(set(levels)) != len(levels):
         raise ValueError("a level occurs twice")
     return levels

@@ -194,6 +194,12 @@ class LevelCode(Operation):
         """The declared level."""
         return self.levels[code] if 0 <= code < len(self.levels) else None
 
+    def check_table(self, table: Any, rows: int, budget: Budget) -> None:
+        """Nothing was learned, but each column gets a table of the declared levels."""
+        super().check_table(table, rows, budget)
+        characters = sum(map(len, self.levels))
+        budget.use(len(self.columns) * len(self.levels), len(self.columns) * characters)
+
     def assemble(self, table: Any, rows: int, out: int, to: Assembler) -> None:  # noqa: ARG002
         """A look-up for each column."""
         for i, column in enumerate(texts(self.columns)):

@@ -1,1 +1,1 @@
-"""Helpers for tests of feature programs."""
+"""Feature programs in plain Python, and checks that they leak nothing."""
