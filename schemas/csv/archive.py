@@ -19,6 +19,7 @@ MAX_DIRECTORY_BYTES: Final = 1024 * 1024
 _ENCRYPTED: Final = 0x1
 _SHOWN_MEMBERS: Final = 8
 _SHOWN_CHARS: Final = 60
+_REASON_CHARS: Final = 150
 _METHODS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 """The others have no limit to how much one read unpacks."""
 
@@ -46,7 +47,7 @@ def open_archive(stream: BinaryIO, name: str) -> zipfile.ZipFile:
     try:
         archive = zipfile.ZipFile(cast("BinaryIO", limited))
     except ZIP_FAULTS as error:
-        raise UnusableFileError(f"{name}: damaged zip archive: {_reason(error)}") from error
+        raise UnusableFileError(f"{name}: damaged zip archive: {reason(error)}") from error
     limited.is_limited = False
     return archive
 
@@ -118,7 +119,7 @@ def open_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> B
     try:
         return cast("BinaryIO", archive.open(info))
     except ZIP_FAULTS as error:
-        raise UnusableFileError(f"{name}: damaged zip archive: {_reason(error)}") from error
+        raise UnusableFileError(f"{name}: damaged zip archive: {reason(error)}") from error
 
 
 def shown_name(info: zipfile.ZipInfo) -> str:
@@ -165,5 +166,6 @@ def _is_clutter(info: zipfile.ZipInfo) -> bool:
     return is_folder or "__MACOSX" in path.parts or path.name in (".DS_Store", "")
 
 
-def _reason(error: Exception) -> str:
-    return str(error) or type(error).__name__
+def reason(error: Exception) -> str:
+    """A fault of zipfile for messages; some quote a part of the file."""
+    return one_line((str(error) or type(error).__name__)[:_REASON_CHARS])

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
-from schemas.csv.archive import ZIP_FAULTS, choose_member, open_archive, open_member, shown_name
+from schemas.csv.archive import (
+    ZIP_FAULTS,
+    choose_member,
+    open_archive,
+    open_member,
+    reason,
+    shown_name,
+)
 from schemas.csv.kinds import (
     GZIP_MAGIC,
     HEAD_BYTES,
@@ -163,7 +170,7 @@ class _MemberFaults:
         except OSError:
             raise
         except ZIP_FAULTS as error:
-            raise OSError(str(error) or type(error).__name__) from error
+            raise OSError(reason(error)) from error
 
 
 class _Bounded(io.RawIOBase):

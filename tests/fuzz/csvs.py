@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import logging
 import random
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any, Final
 from schemas.errors import UnusableFileError
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings
-from tests.fuzz.mutations import mutate
+from tests.fuzz.mutations import errors_only, mutate
 from tests.support.factories import make_transactions
 from trainer.data.ingest import ingest
 from trainer.data.source import CsvSource
@@ -64,8 +63,10 @@ def fuzz_csv(files: int, seed: int) -> Iterator[dict[str, int]]:
     rng = random.Random(seed)
     bases = [_table(rng, with_identity=False), _table(rng, with_identity=True)]
     read = 0
-    logging.getLogger("schemas").setLevel(logging.ERROR)  # it only warns about unknown columns
-    with tempfile.TemporaryDirectory(prefix="fuzz-csv-") as folder:
+    with (
+        errors_only("schemas", "trainer"),
+        tempfile.TemporaryDirectory(prefix="fuzz-csv-") as folder,
+    ):
         paths = [Path(folder) / "transactions.csv", Path(folder) / "identity.csv"]
         for number in range(files):
             contents = [_spoil(rng, base) if rng.random() < 0.8 else base for base in bases]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import logging
 import random
 import tempfile
 import time
@@ -24,7 +23,7 @@ from schemas.errors import UnusableFileError
 from schemas.records import UndecodableRecord, encode_record
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings
-from tests.fuzz.mutations import mutate
+from tests.fuzz.mutations import errors_only, mutate
 from tests.support.factories import make_transactions
 from trainer.data.ingest import ingest
 from trainer.data.label_file import read_label_file
@@ -55,9 +54,10 @@ def fuzz_files(files: int, seed: int) -> Iterator[dict[str, int]]:
     rng = random.Random(seed)
     targets = _targets(rng)
     read = 0
-    for name in ("schemas", "trainer"):  # they only warn about columns and rows
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with tempfile.TemporaryDirectory(prefix="fuzz-files-") as folder:
+    with (
+        errors_only("schemas", "trainer"),
+        tempfile.TemporaryDirectory(prefix="fuzz-files-") as folder,
+    ):
         path = Path(folder) / "fuzzed"
         for number in range(files):
             base, reader = rng.choice(targets)

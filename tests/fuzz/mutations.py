@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 Mutation = Callable[[random.Random, bytes], bytes]
@@ -131,3 +133,17 @@ def mutate(rng: random.Random, value: bytes) -> bytes:
     for _ in range(rng.choice((1, 1, 1, 2, 3))):
         value = rng.choice(MUTATIONS)(rng, value)
     return value
+
+
+@contextmanager
+def errors_only(*names: str) -> Iterator[None]:
+    """Loggers that only warn about columns and rows are quiet; afterwards they are as before."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -171,6 +171,14 @@ def test_truncated_archive_is_refused() -> None:
         assert "damaged zip archive" in fault(content[:size])
 
 
+def test_long_fault_of_an_archive_is_cut() -> None:
+    content = bytearray(zipped({"a.csv": CSV * 50}))
+    content[26:28] = (2_000).to_bytes(2, "little")  # the length of the name in the local header
+    found = fault(bytes(content))
+    assert "File name in directory 'a.csv' and header" in found
+    assert len(found) < 300
+
+
 def test_member_with_a_wrong_checksum_is_refused() -> None:
     content = bytearray(zipped({"a.csv": CSV}, zipfile.ZIP_STORED))
     content[content.find(b"68.5")] = ord("7")
