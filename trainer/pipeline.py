@@ -7,19 +7,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.model.bundle import Bundle, Draft, Thresholds
+from stream_scorer.model.bundle import Bundle, Draft
 from trainer.data.ingest import Part, TrainingRows, ingest
 from trainer.data.source import TrainingSource
 from trainer.data.split import PARTS, Split, split_by_time
+from trainer.evaluation.champion import face_champion, gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
+from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
-from trainer.evaluation.thresholds import choose_thresholds
+from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.fit import Fitted, fit_model, make_dataset, parameters
 from trainer.fitting.plan import Plan
 from trainer.stages import Stages
@@ -67,7 +66,9 @@ def run_training(
     bundle = candidate_bundle(fitted.model_text, features)
     with stages.stage("thresholds"):
         validation_scores = score_all(validation.batch, bundle)
-        thresholds, chosen = choose_thresholds(validation_scores, validation.labels, plan.decisions)
+        thresholds, chosen = choose_thresholds(
+            evaluation_rows(validation, validation_scores), plan.decisions
+        )
         bundle = replace(bundle, thresholds=thresholds)
     with stages.stage("evaluate"):
         scores = score_all(test.batch, bundle)
@@ -76,11 +77,16 @@ def run_training(
             "validation": measure(validation, validation_scores, thresholds, seed),
             "test": measure(test, scores, thresholds, seed),
         }
-        rival = _rival(test, champion, seed)
-    verdict = judge_candidate(metrics["test"], rival, plan.gate, champion_version)
+        rival = face_champion(
+            test, scores, champion, plan, measures=metrics["test"], training=rows.facts
+        )
+        latency = measure_latency(test.batch, bundle, champion)
+    verdict = judge_candidate(
+        metrics["test"], rival.comparison, plan.gate, champion_version, rival.notes, latency
+    )
     facts = _facts(rows, split, plan, fitted, metrics) | {
         "thresholds": chosen,
-        "gate": _gate_facts(verdict, rival, champion),
+        "gate": gate_facts(verdict, rival, latency),
         "reference": reference_facts(test.batch, scores, features, list(fitted.gains), "test"),
         "plots": plot_facts(scores, test.labels, rows.times, rows.labels, fitted.gains)
         | {"test_window": [int(times.min()), int(times.max())]},
@@ -106,15 +112,6 @@ def _learn(train: Part, validation: Part, plan: Plan, stages: Stages) -> tuple[F
         return features, fit_model(train_set, validation_set, plan.model, advance)
 
 
-def _rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | None:
-    """The champion's measures on the candidate's test rows."""
-    if champion is None:
-        return None
-    scores: NDArray[np.float64] = score_all(test.batch, champion)
-    thresholds = Thresholds(champion.thresholds.review, champion.thresholds.block)
-    return measure(test, scores, thresholds, seed)
-
-
 def _facts(
     rows: TrainingRows, split: Split, plan: Plan, fitted: Fitted, metrics: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -133,23 +130,4 @@ def _facts(
             "trees_used": fitted.trees,
         },
         "metrics": metrics,
-    }
-
-
-def _gate_facts(
-    verdict: GateVerdict, rival: Mapping[str, Any] | None, champion: Bundle | None
-) -> dict[str, Any]:
-    compared = None
-    if rival is not None and champion is not None:
-        compared = {
-            "version": champion.version,
-            "average_precision": rival["average_precision"],
-            "roc_auc": rival["roc_auc"],
-            "recall_top_2_percent": rival["top"]["0.02"]["recall"],
-        }
-    return {
-        "passed": verdict.has_passed,
-        "refusals": list(verdict.refusals),
-        "notes": list(verdict.notes),
-        "champion": compared,
     }

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from stream_scorer.errors import UsageError
+from trainer.fitting.decisions import DecisionPlan
 
 
 class WrongUsageError(UsageError):
@@ -46,37 +47,27 @@ class ModelPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionPlan:
-    """The requirements on thresholds.
-
-    Attributes:
-        review_budget: maximum share of transactions that may be flagged.
-        block_precision: minimum precision among transactions blocked without a review.
-        confidence: one-sided confidence that the precision is that high.
-        min_blocked: minimum number of validation rows for an observed precision, if no score
-            reaches it with confidence.
-    """
-
-    review_budget: float = 0.02
-    block_precision: float = 0.9
-    confidence: float = 0.9
-    min_blocked: int = 10
-
-
-@dataclass(frozen=True, slots=True)
 class GatePlan:
     """When a model may be promoted.
 
     Attributes:
         times_chance: minimum ratio of average precision to fraud rate.
         min_roc_auc: minimum ROC AUC, whose 95 % interval must also be above one half.
-        tolerance: how much worse than the champion it may be on the same rows, in average
-            precision and in recall among the top 2 %. Two runs on the same data differ this much.
+        tolerance: how much worse than the champion it may look on the same rows, in average
+            precision and in recall at the review budget, as long as that may be chance. Two runs
+            on the same data differ this much.
+        margin: a loss that a team would notice. A candidate that looks worse is refused if the
+            95 % interval of the difference does not exclude it.
+        min_frauds: minimum number of frauds among the rows that a model is judged on.
+        max_slowdown: how many times as long as the champion it may take to score a row.
     """
 
     times_chance: float = 2.0
     min_roc_auc: float = 0.6
     tolerance: float = 0.02
+    margin: float = 0.05
+    min_frauds: int = 30
+    max_slowdown: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +76,7 @@ class Plan:
 
     split: SplitPlan = SplitPlan()
     model: ModelPlan = ModelPlan()
-    decisions: DecisionPlan = DecisionPlan()
+    decisions: DecisionPlan = field(default_factory=DecisionPlan)
     gate: GatePlan = GatePlan()
 
     def facts(self) -> dict[str, Any]:
@@ -98,23 +89,11 @@ class Plan:
 
     def check(self) -> None:
         """Raise WrongUsageError for the first invalid value."""
-        split, model, decisions = self.split, self.model, self.decisions
+        split, model = self.split, self.model
         rules = (
             ("--trees", model.trees, 1 <= model.trees <= 100_000, "from 1 to 100000"),
             ("--leaves", model.leaves, 2 <= model.leaves <= 16_384, "from 2 to 16384"),
             ("--learning-rate", model.learning_rate, 0 < model.learning_rate <= 1, "in (0, 1]"),
-            (
-                "--review-budget",
-                decisions.review_budget,
-                0 < decisions.review_budget < 1,
-                "a share in (0, 1)",
-            ),
-            (
-                "--block-precision",
-                decisions.block_precision,
-                0 < decisions.block_precision < 1,
-                "a share in (0, 1)",
-            ),
             ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "from 0 to 10000 days"),
             (
                 "--validation-share and --test-share",
@@ -124,6 +103,8 @@ class Plan:
                 and split.validation_share + split.test_share < 0.9,
                 "positive shares with a sum below 0.9, so that rows remain to train on",
             ),
+            ("--max-slowdown", self.gate.max_slowdown, self.gate.max_slowdown > 0, "above 0"),
+            *self.decisions.rules(),
         )
         for flag, value, is_good, wanted in rules:
             if not is_good:

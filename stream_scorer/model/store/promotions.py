@@ -10,20 +10,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.model.store.names import is_version
+from stream_scorer.runtime.text import printable
+
+REASON_MAX_CHARACTERS: Final = 500
+_BY_MAX_CHARACTERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Who overrode a check, and why: the gate's refusal, or a scorer's rejection.
+
+    Read from a store, both texts are safe to print on a terminal, and short.
+    """
+
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One move of the pointer; ``previous`` is None where there was no pointer."""
+    """One move of the pointer; ``previous`` is None where there was no pointer.
+
+    ``override`` is set if the version was promoted by force.
+    """
 
     version: str
     previous: str | None
     is_rollback: bool = False
     at: str = ""
     host: str = ""
+    override: Override | None = None
 
 
 def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
@@ -35,7 +54,20 @@ def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
         return None
     is_rollback = record.get("is_rollback") is True
     at, host = str(record.get("at", ""))[:40], str(record.get("host", ""))[:100]
-    return Promotion(version, previous, is_rollback, at, host)
+    return Promotion(version, previous, is_rollback, at, host, _parse_override(record))
+
+
+def _parse_override(record: Mapping[str, Any]) -> Override | None:
+    if record.get("forced") is not True:
+        return None
+    by = str(record.get("by", ""))[:_BY_MAX_CHARACTERS]
+    reason = str(record.get("reason", ""))[:REASON_MAX_CHARACTERS]
+    return Override(printable(by), printable(reason))
+
+
+def last_promotion(promotions: Sequence[Promotion], version: str) -> Promotion | None:
+    """The last promotion of ``version``; None if it is not among them, which are in order."""
+    return next((p for p in reversed(promotions) if p.version == version), None)
 
 
 def predecessors(promotions: Sequence[Promotion], version: str) -> list[str]:

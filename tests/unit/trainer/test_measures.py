@@ -1,8 +1,6 @@
-"""Measures compared with scikit-learn; thresholds and the gate against their rules."""
+"""Measures compared with scikit-learn."""
 
 from __future__ import annotations
-
-from typing import Any
 
 import numpy as np
 import pytest
@@ -10,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
-from trainer.evaluation.gate import judge_candidate
 from trainer.evaluation.measures import (
+    INTERVAL_MIN_ROWS,
     above,
     average_precision,
     intervals,
@@ -22,8 +20,6 @@ from trainer.evaluation.measures import (
     wilson,
 )
 from trainer.evaluation.reference import histogram
-from trainer.evaluation.thresholds import NEVER, choose_thresholds
-from trainer.fitting.plan import DecisionPlan, GatePlan
 
 
 def make_scores(
@@ -63,9 +59,24 @@ def test_log_loss_equals_the_reference() -> None:
 def test_interval_contains_the_estimate_and_is_repeatable() -> None:
     ranking = rank(*make_scores(1000))
     found = intervals(ranking, seed=5)
+    assert found["average_precision"] is not None
     low, high = found["average_precision"]
     assert low < average_precision(ranking) < high
     assert found == intervals(ranking, seed=5)
+
+
+@pytest.mark.parametrize("frauds", [0, 1, INTERVAL_MIN_ROWS - 1, 400 - INTERVAL_MIN_ROWS + 1, 400])
+def test_few_rows_of_a_class_give_no_interval_instead_of_a_misleading_one(frauds: int) -> None:
+    labels = (np.arange(400) < frauds).astype(np.int8)
+    ranking = rank(np.random.default_rng(1).random(400), labels)
+    assert intervals(ranking, seed=5) == {"average_precision": None, "roc_auc": None}
+
+
+def test_least_number_of_frauds_gives_an_interval() -> None:
+    labels = (np.arange(400) < INTERVAL_MIN_ROWS).astype(np.int8)
+    found = intervals(rank(np.random.default_rng(1).random(400), labels), seed=5)
+    assert found["roc_auc"] is not None
+    assert found["roc_auc"][0] < 0.5 < found["roc_auc"][1]
 
 
 def test_wilson_interval_of_known_values() -> None:
@@ -81,83 +92,6 @@ def test_top_and_threshold_count_the_same_rows() -> None:
     assert best["rows"] == 80
     assert above(ranking, float(ranking.scores[79])) == best
     assert above(ranking, 2.0)["precision"] is None
-
-
-def test_review_threshold_uses_the_budget_and_never_exceeds_it() -> None:
-    for steps in (0, 50, 10, 3):
-        scores, labels = make_scores(steps=steps)
-        thresholds, _ = choose_thresholds(scores, labels, DecisionPlan(review_budget=0.03))
-        flagged = float(np.mean(scores >= thresholds.review))
-        assert flagged <= 0.03
-        lower = scores[scores < thresholds.review]
-        assert np.mean(scores >= lower.max()) > 0.03
-
-
-def test_block_threshold_is_the_lowest_with_confident_precision() -> None:
-    scores, labels = make_scores(20_000)
-    thresholds, chosen = choose_thresholds(scores, labels, DecisionPlan(block_precision=0.8))
-    assert thresholds.review <= thresholds.block < NEVER
-    assert "80" in chosen["block_method"] or "0.8" in chosen["block_method"]
-    blocked = scores >= thresholds.block
-    assert labels[blocked].mean() > 0.8
-
-
-def test_block_threshold_falls_back_and_says_so() -> None:
-    scores, labels = make_scores()
-    _, chosen = choose_thresholds(
-        scores, labels, DecisionPlan(block_precision=0.9, confidence=0.999999)
-    )
-    assert "too few for" in chosen["block_method"]
-    noise = np.random.default_rng(2).random(len(labels))
-    thresholds, chosen = choose_thresholds(noise, labels, DecisionPlan())
-    assert thresholds.block == NEVER
-    assert chosen["block_method"].startswith("nothing is blocked")
-
-
-def make_measures(**changes: Any) -> dict[str, Any]:
-    return {
-        "average_precision": 0.5,
-        "roc_auc": 0.9,
-        "roc_auc_interval": (0.85, 0.95),
-        "log_loss": 0.1,
-        "fraud_rate": 0.035,
-        "top": {"0.02": {"recall": 0.4}},
-    } | changes
-
-
-def test_gate_passes_a_good_candidate_without_a_champion() -> None:
-    assert judge_candidate(make_measures(), None, GatePlan()).has_passed
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"average_precision": float("nan")}, "average_precision is not a finite number"),
-        ({"average_precision": 0.06}, "2 times chance"),
-        ({"roc_auc": 0.55}, "ROC AUC 0.5500 is below 0.6"),
-        ({"roc_auc_interval": (0.49, 1.0)}, "ROC AUC may be no better than chance"),
-    ],
-)
-def test_gate_refuses_a_candidate_no_better_than_chance(
-    changes: dict[str, Any], reason: str
-) -> None:
-    verdict = judge_candidate(make_measures(**changes), None, GatePlan())
-    assert any(reason in refusal for refusal in verdict.refusals)
-
-
-def test_gate_says_when_the_champion_could_not_be_compared_with() -> None:
-    verdict = judge_candidate(make_measures(), None, GatePlan(), "v4")
-    assert verdict.has_passed
-    assert verdict.notes == ("not compared with v4: this code cannot load it",)
-
-
-def test_gate_compares_with_the_champion_beyond_a_tolerance() -> None:
-    champion = make_measures(average_precision=0.51)
-    assert judge_candidate(make_measures(), champion, GatePlan(), "v1").has_passed
-    champion = make_measures(average_precision=0.53, top={"0.02": {"recall": 0.5}})
-    verdict = judge_candidate(make_measures(), champion, GatePlan(), "v1")
-    assert len(verdict.refusals) == 2
-    assert "worse than v1's 0.5300" in verdict.refusals[0]
 
 
 def test_histogram_counts_every_value_once() -> None:
