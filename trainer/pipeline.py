@@ -77,9 +77,7 @@ def run_training(
             "validation": measure(validation, validation_scores, thresholds, seed),
             "test": measure(test, scores, thresholds, seed),
         }
-        rival = face_champion(
-            test, scores, champion, plan, measures=metrics["test"], training=rows.facts
-        )
+        rival = face_champion(test, scores, champion, plan, metrics["test"])
         latency = measure_latency(test.batch, bundle, champion)
     verdict = judge_candidate(
         metrics["test"], rival.comparison, plan.gate, champion_version, rival.notes, latency

@@ -74,10 +74,9 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 def _facts(promotion: Promotion) -> dict[str, Any]:
     """A promotion as the store records it."""
-    override = promotion.override
     facts = {name: getattr(promotion, name) for name in ("at", "host", "previous", "is_rollback")}
-    if override is not None:
-        facts |= {"forced": True, "by": override.by, "reason": override.reason}
+    if promotion.is_forced:
+        facts |= {"forced": True, "by": promotion.by, "reason": promotion.reason}
     return facts
 
 

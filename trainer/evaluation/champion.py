@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from stream_scorer.model.bundle import Bundle
 from trainer.data.ingest import Part
-from trainer.evaluation.comparison import Comparison, Difference, card_clusters, compare
+from trainer.evaluation.comparison import Comparison, card_clusters, compare
 from trainer.evaluation.evaluate import score_all
 from trainer.evaluation.gate import GateVerdict
 from trainer.evaluation.latency import Latency
-from trainer.evaluation.measures import rank, roc_auc, top
+from trainer.evaluation.measures import Floats, rank, roc_auc, top
 from trainer.fitting.plan import Plan
 
 
@@ -34,6 +34,44 @@ class Rival:
     notes: tuple[str, ...] = ()
 
 
+def compare_scores(
+    rows: Part,
+    candidate: Floats,
+    champion: Floats,
+    version: str,
+    *,
+    budget: float,
+    seed: int,
+    notes: tuple[str, ...] = (),
+) -> Rival:
+    """Compare two models' scores of the same rows, clustered by card.
+
+    Args:
+        rows: rows that neither model learned from, of both classes.
+        candidate: the new model's scores, shape ``[n]``.
+        champion: the scores of the model to beat, shape ``[n]``.
+        version: the version to beat.
+        budget: share of the rows that can be reviewed.
+        seed: seeds the bootstrap.
+        notes: what people should know of the comparison.
+    """
+    ranking = rank(champion, rows.labels)
+    clusters = card_clusters(rows.batch)
+    comparison = compare(rows.labels, clusters, candidate, champion, budget, seed)
+    figures = {
+        "version": version,
+        "average_precision": comparison.average_precision.champion,
+        "roc_auc": roc_auc(ranking),
+        "recall_top_2_percent": top(ranking, 0.02)["recall"],
+    }
+    return Rival(comparison, figures, notes)
+
+
+def budget_of(plan: Plan, measures: Mapping[str, Any]) -> float:
+    """The share of rows that can be reviewed; without a budget, what the thresholds flag."""
+    return plan.decisions.review_budget or max(measures["review"]["share"], 1 / measures["rows"])
+
+
 def learned_until(metadata: Mapping[str, Any]) -> int | None:
     """The time, in seconds, of the last row that a version learned from; None if unknown."""
     window = _path(metadata, "served", "window_seconds")
@@ -49,15 +87,12 @@ def face_champion(
     scores: NDArray[np.float64],
     champion: Bundle | None,
     plan: Plan,
-    *,
     measures: Mapping[str, Any],
-    training: Mapping[str, Any],
 ) -> Rival:
     """Compare the candidate's ``scores`` of the test rows with the champion's.
 
     Rows that the champion may have learned from are left out: it would look better on them than it
-    is. If too few frauds remain, the champion's own evaluation is used, provided that it was of
-    the same rows.
+    is. If too few frauds remain, there is no comparison.
 
     Args:
         test: the test rows.
@@ -65,87 +100,25 @@ def face_champion(
         champion: None if there is none, or if this code cannot load it.
         plan: gives the least number of frauds, the review budget and the seed of the bootstrap.
         measures: the candidate's measures on all test rows.
-        training: the candidate's training facts: ``source`` and ``sha256``.
     """
     if champion is None:
         return Rival()
-    until = learned_until(champion.metadata)
+    version, until = champion.version, learned_until(champion.metadata)
     unseen = np.ones(len(test), np.bool_) if until is None else test.batch.times > until
-    frauds = int(test.labels[unseen].sum())
-    if plan.gate.min_frauds <= frauds < int(unseen.sum()):
-        # Without a budget, it is the share of rows that the candidate's own thresholds flag.
-        budget = plan.decisions.review_budget or max(measures["review"]["share"], 1 / len(test))
-        return _on_unseen(test, scores, champion, unseen, budget, plan.model.seed)
-    why = (
-        f"{champion.version} learned from the test rows, except {int(unseen.sum()):,} with "
-        f"{frauds} frauds"
-    )
-    recorded = _recorded(champion, measures, training)
-    if recorded is None:
-        return Rival(notes=(f"not compared with {champion.version}: {why}",))
-    note = f"compared with {champion.version}'s own evaluation of the same rows: {why}"
-    return Rival(_unpaired(recorded, measures), recorded, (note,))
-
-
-def _on_unseen(
-    test: Part,
-    scores: NDArray[np.float64],
-    champion: Bundle,
-    unseen: NDArray[np.bool_],
-    budget: float,
-    seed: int,
-) -> Rival:
-    batch = test.batch if unseen.all() else test.batch.take(unseen)
-    labels = test.labels[unseen]
-    theirs = score_all(batch, champion)
-    comparison = compare(labels, card_clusters(batch), scores[unseen], theirs, budget, seed)
-    note = (
-        f"compared on the {comparison.rows:,} of {len(test):,} test rows that are later than the "
-        f"rows {champion.version} learned from"
-    )
-    ranking = rank(theirs, labels)
-    figures = {
-        "version": champion.version,
-        "average_precision": comparison.average_precision.champion,
-        "roc_auc": roc_auc(ranking),
-        "recall_top_2_percent": top(ranking, 0.02)["recall"],
-    }
-    return Rival(comparison, figures, () if unseen.all() else (note,))
-
-
-def _recorded(
-    champion: Bundle, measures: Mapping[str, Any], training: Mapping[str, Any]
-) -> dict[str, Any] | None:
-    """The champion's published figures, if they are of the candidate's test rows."""
-    theirs = _path(champion.metadata, "metrics", "test")
-    before = champion.metadata.get("training")
-    if not isinstance(theirs, dict) or not isinstance(before, dict):
-        return None
-    is_same = all(before.get(key) == training.get(key) for key in ("source", "sha256"))
-    is_same &= all(theirs.get(key) == measures[key] for key in ("rows", "frauds"))
-    figures = {
-        "average_precision": theirs.get("average_precision"),
-        "roc_auc": theirs.get("roc_auc"),
-        "recall_top_2_percent": _path(theirs, "top", "0.02", "recall"),
-    }
-    if not is_same or not all(isinstance(value, float) for value in figures.values()):
-        return None
-    return {"version": champion.version, **figures}
-
-
-def _unpaired(figures: Mapping[str, Any], measures: Mapping[str, Any]) -> Comparison:
-    """The two evaluations of the same rows, side by side; there are no scores to resample."""
-    recall = float(measures["top"]["0.02"]["recall"])
-    return Comparison(
-        average_precision=Difference(
-            measures["average_precision"], figures["average_precision"], None
-        ),
-        recall_at_budget=Difference(recall, figures["recall_top_2_percent"], None),
-        budget=0.02,
-        rows=measures["rows"],
-        frauds=measures["frauds"],
-        fraud_cards=None,
-        is_paired=False,
+    rows, frauds = int(unseen.sum()), int(test.labels[unseen].sum())
+    if not plan.gate.min_frauds <= frauds < rows:
+        why = f"it learned from the test rows, except {rows:,} with {frauds} frauds"
+        return Rival(notes=(f"not compared with {version}: {why}",))
+    part, ours = test, scores
+    notes: tuple[str, ...] = ()
+    if rows < len(test):
+        part, ours = Part(test.batch.take(unseen), test.labels[unseen]), scores[unseen]
+        later = f"{rows:,} of {len(test):,} test rows that are later than the rows {version} saw"
+        notes = (f"compared on the {later}",)
+    theirs = score_all(part.batch, champion)
+    budget = budget_of(plan, measures)
+    return compare_scores(
+        part, ours, theirs, version, budget=budget, seed=plan.model.seed, notes=notes
     )
 
 

@@ -66,8 +66,7 @@ class Comparison:
         budget: a share of the rows.
         rows: the rows compared on.
         frauds: the frauds among them.
-        fraud_cards: the cards that these frauds belong to; None if that is not known.
-        is_paired: False if the champion's figures are those that were published with it.
+        fraud_cards: the cards that these frauds belong to.
     """
 
     average_precision: Difference
@@ -75,8 +74,7 @@ class Comparison:
     budget: float
     rows: int
     frauds: int
-    fraud_cards: int | None
-    is_paired: bool = True
+    fraud_cards: int
 
     def facts(self) -> dict[str, Any]:
         """The comparison as plain data, for the metadata."""
@@ -86,7 +84,6 @@ class Comparison:
             "rows": self.rows,
             "frauds": self.frauds,
             "fraud_cards": self.fraud_cards,
-            "is_paired": self.is_paired,
         }
 
 

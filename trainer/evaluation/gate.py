@@ -136,9 +136,11 @@ def _against_champion(
     if found.interval is not None and found.interval[1] < 0:
         yield f"{against} is worse beyond chance {frauds}: {interval}"
     elif found.difference < -plan.tolerance:
-        doubt = "cannot tell whether only by chance: " if comparison.is_paired else ""
-        yield (f"{against} is worse by more than {plan.tolerance:g} {frauds}: {doubt}{interval}")
-    elif comparison.is_paired and found.difference < 0:
+        yield (
+            f"{against} is worse by more than {plan.tolerance:g} {frauds}; cannot tell "
+            f"whether only by chance: {interval}"
+        )
+    elif found.difference < 0:
         lowest = -math.inf if found.interval is None else found.interval[0]
         if lowest < -plan.margin:
             yield (

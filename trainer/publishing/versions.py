@@ -89,10 +89,9 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
 
 def describe_force(promotion: Promotion | None) -> str | None:
     """Who promoted a version by force, when and why, as one line; None if nobody did."""
-    if promotion is None or promotion.override is None:
+    if promotion is None or not promotion.is_forced:
         return None
-    override = promotion.override
-    return f"by {override.by} at {printable(promotion.at)}: {override.reason}"
+    return f"by {promotion.by} at {printable(promotion.at)}: {promotion.reason}"
 
 
 def describe_acceptance(marker: Mapping[str, Any] | None) -> str | None:

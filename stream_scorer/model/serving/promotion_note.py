@@ -43,13 +43,13 @@ class PromotionNotes:
                 log.debug("cannot read how %s was promoted: %s", bundle.version, error)
                 self._promotion = None
         refusals = gate_refusals(bundle.metadata)
-        promotion = self._promotion
-        override = None if promotion is None else promotion.override
-        if override is None:
-            note = PromotionNote(bundle.version, refusals) if refusals else None
+        found = self._promotion
+        if found is not None and found.is_forced:
+            note: PromotionNote | None = PromotionNote(
+                bundle.version, refusals, found.by, found.reason, found.at
+            )
         else:
-            at = "" if promotion is None else promotion.at
-            note = PromotionNote(bundle.version, refusals, override.by, override.reason, at)
+            note = PromotionNote(bundle.version, refusals) if refusals else None
         if note is not None and note != self._logged:
             log.warning("%s", note.describe(), extra={"model_version": note.version})
             self._logged = note

@@ -21,10 +21,7 @@ _BY_MAX_CHARACTERS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """Who overrode a check, and why: the gate's refusal, or a scorer's rejection.
-
-    Read from a store, both texts are safe to print on a terminal, and short.
-    """
+    """Who overrode a check, and why: the gate's refusal, or a scorer's rejection."""
 
     by: str
     reason: str
@@ -34,7 +31,7 @@ class Override:
 class Promotion:
     """One move of the pointer; ``previous`` is None where there was no pointer.
 
-    ``override`` is set if the version was promoted by force.
+    ``by`` and ``reason`` say who promoted by force, and why. Texts are short, and safe to print.
     """
 
     version: str
@@ -42,7 +39,14 @@ class Promotion:
     is_rollback: bool = False
     at: str = ""
     host: str = ""
-    override: Override | None = None
+    is_forced: bool = False
+    by: str = ""
+    reason: str = ""
+
+    @property
+    def override(self) -> Override | None:
+        """Who overrode a check with this promotion; None if nobody did."""
+        return Override(self.by, self.reason) if self.is_forced else None
 
 
 def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
@@ -54,15 +58,18 @@ def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
         return None
     is_rollback = record.get("is_rollback") is True
     at, host = str(record.get("at", ""))[:40], str(record.get("host", ""))[:100]
-    return Promotion(version, previous, is_rollback, at, host, _parse_override(record))
-
-
-def _parse_override(record: Mapping[str, Any]) -> Override | None:
-    if record.get("forced") is not True:
-        return None
-    by = str(record.get("by", ""))[:_BY_MAX_CHARACTERS]
-    reason = str(record.get("reason", ""))[:REASON_MAX_CHARACTERS]
-    return Override(printable(by), printable(reason))
+    is_forced = record.get("forced") is True
+    by, reason = (str(record.get(key, "")) if is_forced else "" for key in ("by", "reason"))
+    return Promotion(
+        version,
+        previous,
+        is_rollback,
+        at,
+        host,
+        is_forced,
+        printable(by[:_BY_MAX_CHARACTERS]),
+        printable(reason[:REASON_MAX_CHARACTERS]),
+    )
 
 
 def last_promotion(promotions: Sequence[Promotion], version: str) -> Promotion | None:
