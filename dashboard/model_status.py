@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Protocol
 
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.serving.status import ReloadStatus
+from stream_scorer.model.serving.status import PromotionNote, ReloadStatus
 
 
 class ModelSource(Protocol):
@@ -29,13 +29,14 @@ def describe_model(model: ModelSource) -> dict[str, Any]:
     The scores of a version that ``is_calibrated`` are estimated probabilities of fraud.
     ``detail`` is the current problem with the store, or why no model is loaded. ``rejected`` is set
     while the promoted version is rejected: the reason, and the version that serves instead.
+    ``override`` is set while a version serves that its gate refused or that was promoted by force.
     """
     bundle = model.current
     rolled_back = model.status.rolled_back
     rejected = None if rolled_back is None else asdict(rolled_back)
     if bundle is None:
         detail = describe_problem(model) or "waiting for the first model"
-        return {"version": None, "detail": detail, "rejected": rejected}
+        return {"version": None, "detail": detail, "rejected": rejected, "override": None}
     return {
         "version": bundle.version,
         "review_threshold": bundle.thresholds.review,
@@ -43,7 +44,16 @@ def describe_model(model: ModelSource) -> dict[str, Any]:
         "is_calibrated": bundle.calibration is not None,
         "detail": describe_problem(model),
         "rejected": rejected,
+        "override": _describe_override(model.status.promotion_note, bundle.version),
     }
+
+
+def _describe_override(note: PromotionNote | None, version: str) -> dict[str, Any] | None:
+    """Why the gate refused the loaded version, and who promoted it by force, when and why."""
+    # After a reload, the note may still be about the previous version.
+    if note is None or note.version != version:
+        return None
+    return {**asdict(note), "refusals": list(note.refusals)}
 
 
 def describe_problem(model: ModelSource) -> str:

@@ -19,14 +19,16 @@ from trainer.data.rows import join_rows, some_rows
 from trainer.data.source import TrainingSource
 from trainer.data.split import Split, split_by_time, window_facts
 from trainer.evaluation.calibration import Piece, fit_pooled
+from trainer.evaluation.champion import Rival, budget_of, compare_scores, gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, measure_ranking, score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
+from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
-from trainer.evaluation.thresholds import choose_thresholds
+from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning, TreeCount
-from trainer.rival import Paired, pair_with_champion
+from trainer.rival import pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
 
@@ -63,7 +65,6 @@ class _Evaluated:
     calibration: Calibration | None
     thresholds: Thresholds
     metrics: dict[str, Any]
-    verdict: GateVerdict
     facts: dict[str, Any]
 
 
@@ -82,10 +83,7 @@ def run_training(
         UsageError: the source or the plan cannot be used.
     """
     plan.check()
-    with stages.stage("ingest", source.size()) as advance:
-        ingested = ingest(source, advance)
-        source_facts = ingested.facts
-        rows = join_rows(ingested)
+    rows, source_facts = _read(source, stages)
     with stages.stage("split"):
         split = split_by_time(rows.batch.times, rows.labels, plan.split)
         for note in split.notes:
@@ -93,12 +91,18 @@ def run_training(
     n_fits = len(split.folds) + plan.is_refit
     learning = Learning(rows, load_builtin(IEEE_CIS), stages, TreeCount(n_fits * plan.model.trees))
     learned, uncalibrated = _learn_folds(learning, split, plan)
-    evaluated = _evaluate(learning, split, uncalibrated, plan, (champion, champion_version))
+    evaluated = _evaluate(learning, split, uncalibrated, plan)
+    rival = _compare(learning, split, evaluated, champion, plan)
     served = train_served(learning, split.folds, learned, plan)
     with stages.stage("reference"):
         bundle = candidate_bundle(served.learned.fitted.model_text, served.learned.features)
         bundle = replace(bundle, thresholds=evaluated.thresholds, calibration=evaluated.calibration)
         described = _describe_test(rows, split, learned[-1], served, evaluated)
+        latency = measure_latency(evaluated.test.batch, bundle, champion)
+    measures = evaluated.metrics["test"]
+    verdict = judge_candidate(
+        measures, rival.comparison, plan.gate, champion_version, rival.notes, latency
+    )
     facts = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": source_facts | _training_facts(rows, split, stages),
@@ -110,6 +114,7 @@ def run_training(
         "evaluation": _evaluation_facts(rows, split, learned, uncalibrated, plan.model.seed),
         "served": served.facts,
         **evaluated.facts,
+        "gate": gate_facts(verdict, rival, latency),
         **described,
     }
     draft = Draft(
@@ -120,9 +125,14 @@ def run_training(
         facts,
         evaluated.calibration,
     )
-    return Candidate(
-        draft, bundle, evaluated.verdict, evaluated.metrics, len(rows), served.facts["trees"]
-    )
+    return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), served.facts["trees"])
+
+
+def _read(source: TrainingSource, stages: Stages) -> tuple[Part, dict[str, Any]]:
+    """All rows in the order of time, and the source's facts."""
+    with stages.stage("ingest", source.size()) as advance:
+        ingested = ingest(source, advance)
+        return join_rows(ingested), ingested.facts
 
 
 def _learn_folds(
@@ -146,9 +156,8 @@ def _evaluate(
     split: Split,
     uncalibrated: Sequence[Floats],
     plan: Plan,
-    champion: tuple[Bundle | None, str | None],
 ) -> _Evaluated:
-    """Calibrate, choose thresholds, measure and judge, on the test rows of all folds."""
+    """Calibrate, choose thresholds and measure, on the test rows of all folds."""
     stages, seed = learning.stages, plan.model.seed
     test = some_rows(learning.rows, split.test)
     labels = [learning.rows.labels[fold.test] for fold in split.folds]
@@ -156,49 +165,42 @@ def _evaluate(
         calibration, calibration_facts = fit_pooled(list(map(Piece, uncalibrated, labels)))
         scores = calibrate(np.concatenate(uncalibrated), calibration)
     with stages.stage("thresholds"):
-        thresholds, chosen = choose_thresholds(scores, test.labels, plan.decisions)
+        thresholds, chosen = choose_thresholds(
+            evaluation_rows(test, scores, "test"), plan.decisions
+        )
     with stages.stage("evaluate"):
         measures = measure(test, scores, thresholds, seed)
         # The map has seen all test rows. Its log loss is that of maps that have not.
         judged = calibration_facts["after"] or calibration_facts["before"]
         measures["log_loss"] = judged["log_loss"]
-    paired, notes = pair_with_champion(learning, split, scores, champion[0], plan)
-    verdict, gate = _judge(measures, paired, plan, champion[1], notes)
     facts = {
         "metrics": {"test": measures},
-        "thresholds": {**chosen, "split": "test"},
+        "thresholds": chosen,
         "calibration": calibration_facts,
-        "gate": gate,
     }
-    return _Evaluated(test, scores, calibration, thresholds, facts["metrics"], verdict, facts)
+    return _Evaluated(test, scores, calibration, thresholds, facts["metrics"], facts)
 
 
-def _judge(
-    measures: Mapping[str, Any],
-    paired: Paired | None,
+def _compare(
+    learning: Learning,
+    split: Split,
+    evaluated: _Evaluated,
+    champion: Bundle | None,
     plan: Plan,
-    version: str | None,
-    notes: Sequence[str],
-) -> tuple[GateVerdict, dict[str, Any]]:
-    """The gate's verdict, and its facts for the metadata."""
-    ours = theirs = compared = None
-    if paired is not None:
-        seed, never = plan.model.seed, Thresholds(1.0, 1.0)
-        ours = measure(paired.rows, paired.candidate, never, seed)
-        theirs = measure(paired.rows, paired.champion, never, seed)
-        compared = {
-            "version": version,
-            "average_precision": theirs["average_precision"],
-            "roc_auc": theirs["roc_auc"],
-            "recall_top_2_percent": theirs["top"]["0.02"]["recall"],
-        }
-    verdict = judge_candidate(measures, theirs, plan.gate, version, notes, ours)
-    return verdict, {
-        "passed": verdict.has_passed,
-        "refusals": list(verdict.refusals),
-        "notes": list(verdict.notes),
-        "champion": compared,
-    }
+) -> Rival:
+    """The champion's result on rows that neither it nor the candidate learned from."""
+    paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
+    if paired is None or champion is None:
+        return Rival(notes=notes)
+    return compare_scores(
+        paired.rows,
+        paired.candidate,
+        paired.champion,
+        champion.version,
+        budget=budget_of(plan, evaluated.metrics["test"]),
+        seed=plan.model.seed,
+        notes=notes,
+    )
 
 
 def _describe_test(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +16,6 @@ from trainer.data.split import Fold, Split
 from trainer.evaluation.evaluate import candidate_bundle, score_all
 from trainer.fitting.plan import ModelPlan, Plan
 from trainer.learning import Learning
-
-MIN_FRAUDS: Final = 30
-"""With fewer, a comparison says little: the standard error of a recall of .5 is 9 points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +65,7 @@ def pair_with_champion(
     rows, version = learning.rows, champion.version
     later = _later_rows(rows, split.test, learned_until(champion.metadata))
     frauds = int(rows.labels[later].sum())
-    if MIN_FRAUDS <= frauds < len(rows.labels[later]):
+    if plan.gate.min_frauds <= frauds < len(rows.labels[later]):
         part = some_rows(rows, later)
         ours = scores[later.start - split.test.start :]
         note = f"compared on the {len(part):,} test rows that are later than all that {version} saw"

@@ -23,3 +23,7 @@ class TrainerSettings(StoreSettings, LogSettings):
     mlflow_tracking_uri: str | None = Field(
         None, description="URL of an MLflow server for the parameters and metrics of a run"
     )
+    fraud_trainer_user: str | None = Field(
+        None,
+        description="name recorded with a forced promotion; default: the operating system's user",
+    )

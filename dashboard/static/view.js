@@ -114,6 +114,7 @@ export class View {
       const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
       shown.push(["red", `Model ${rejected} rejected`, `: ${reason}. ${instead}`]);
     }
+    if (model.override) shown.push(describeOverride(model.override));
     if (!model.version) {
       shown.push(["red", "No model loaded",
         `: ${model.detail}. You can still read the list. Check and /predict are unavailable.`]);
@@ -155,6 +156,14 @@ export class View {
     }
     figure.firstElementChild.replaceChildren(...shapes);
   }
+}
+
+/** The banner for a model that was promoted by force, or that its gate refused. */
+function describeOverride({ version, refusals, by, reason, at }) {
+  const why = refusals.join("; ");
+  if (by === null) return ["amber", `Model ${version} refused by its gate`, `: ${why}.`];
+  const gate = refusals.length ? `. Its gate refused it: ${why}` : "";
+  return ["amber", `Model ${version} promoted by force`, `by ${by} at ${at}: ${reason}${gate}.`];
 }
 
 function put(id, text) {

@@ -98,7 +98,12 @@ def _model(parts: Parts, *, in_full: bool) -> dict[str, Any]:
         return model
     detail = _MODEL_PROBLEM if parts.model.status.problem else model["detail"]
     rejected = model["rejected"] and {**model["rejected"], "reason": "see the log"}
-    return {**model, "detail": detail, "rejected": rejected}
+    hidden = {"by": "see the log", "reason": "see the log", "refusals": ["see the log"]}
+    override = model["override"] and {
+        name: hidden.get(name, value) if value else value
+        for name, value in model["override"].items()
+    }
+    return {**model, "detail": detail, "rejected": rejected, "override": override}
 
 
 def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:

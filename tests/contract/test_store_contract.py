@@ -10,6 +10,7 @@ import pytest
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store import names as store_layout
 from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.model.store.promotions import Override
 from tests.support.stores import Place, latest_copy, publish_half, rest, signed_rest
 
 RACERS = 8
@@ -331,6 +332,26 @@ def test_history_lists_promotions_in_order(place: Place, store: ArtifactStore) -
     found = [(p.version, p.previous, p.is_rollback) for p in place.open().history()]
     assert found == [("v1", None, False), ("v3", "v1", False), ("v1", "v3", True)]
     assert all(p.at and p.host for p in store.history())
+
+
+def test_forced_promotion_is_recorded_with_who_and_why(place: Place, store: ArtifactStore) -> None:
+    for _ in range(2):
+        store.publish(b"m", rest)
+    override = Override("alice@desk", "the labels of May are wrong")
+    first = store.promote("v1", None)
+    store.promote("v2", first, override=override)
+    seen = place.open()
+    assert [p.override for p in seen.history()] == [None, override]
+    assert seen.last_promotion("v2") == seen.history()[-1]
+    assert seen.last_promotion("v3") is None
+
+
+def test_acceptance_markers_are_listed_with_their_content(
+    place: Place, store: ArtifactStore
+) -> None:
+    store.accept("v10", {"by": "alice@desk"})
+    store.accept("v2", {})
+    assert list(place.open().acceptances().items()) == [("v2", {}), ("v10", {"by": "alice@desk"})]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -133,3 +135,9 @@ def publish(store: ArtifactStore, seed: int = 1, review: float = 0.5) -> str:
     version = store.publish(*build_files(make_draft(seed, review)))
     store.promote(version, store.current())
     return version
+
+
+def publish_only(store: ArtifactStore, facts: Mapping[str, Any], seed: int = 1) -> str:
+    """Publish a small model with these facts in its metadata, without promoting it."""
+    draft = make_draft(seed)
+    return store.publish(*build_files(replace(draft, facts={**draft.facts, **facts})))

@@ -5,9 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import asdict
+from typing import Any
 
 from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.promotions import Promotion, last_promotion
+from stream_scorer.runtime.text import printable_json
 from trainer.commands.console import DONE, Subparsers, finish
+from trainer.commands.forcing import add_force, add_reason, read_force, read_reason
 from trainer.settings import TrainerSettings
 
 
@@ -21,16 +25,15 @@ def add_models(commands: Subparsers) -> None:
     finish(show, _show)
     promote = actions.add_parser("promote", help="make the scorers serve a version")
     promote.add_argument("version", metavar="vN")
-    promote.add_argument(
-        "--force", action="store_true", help="promote even if a scorer rejected it; also accepts it"
-    )
+    add_force(promote, "promote even if the gate refused it or a scorer rejected it")
     finish(promote, _promote)
     accept = actions.add_parser("accept", help="lift a version's rejection")
     accept.add_argument("version", metavar="vN")
+    add_reason(accept, "why, required")
     finish(accept, _accept)
-    finish(
-        actions.add_parser("rollback", help="promote the previously promoted version"), _roll_back
-    )
+    rollback = actions.add_parser("rollback", help="promote the previously promoted version")
+    add_force(rollback, "also to a version that the gate refused and that was promoted by force")
+    finish(rollback, _roll_back)
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
@@ -51,21 +54,38 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     store = open_store(settings)
     metadata = fetch_metadata(store, arguments.version)
     rejection = store.rejected().get(arguments.version)
-    if rejection is not None:
-        metadata = {"rejected": rejection, **metadata}
+    acceptance = store.acceptances().get(arguments.version)
+    promotion = last_promotion(store.history(), arguments.version)
+    told = {
+        "rejected": rejection,
+        "accepted": acceptance,
+        "promoted": None if promotion is None else _facts(promotion),
+    }
+    metadata = {**{name: value for name, value in told.items() if value is not None}, **metadata}
     if not arguments.json:  # people do not need the long tables
         for name in ("golden", "plots", "reference"):
             metadata.pop(name, None)
         metadata.get("features", {}).pop("names", None)
-    print(json.dumps(metadata, indent=None if arguments.json else 2))
+        metadata.get("thresholds", {}).pop("saving_curve", None)
+    text = json.dumps(metadata, indent=None if arguments.json else 2)
+    print("\n".join(map(printable_json, text.split("\n"))))
     return DONE
+
+
+def _facts(promotion: Promotion) -> dict[str, Any]:
+    """A promotion as the store records it."""
+    facts = {name: getattr(promotion, name) for name in ("at", "host", "previous", "is_rollback")}
+    if promotion.is_forced:
+        facts |= {"forced": True, "by": promotion.by, "reason": promotion.reason}
+    return facts
 
 
 def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.publishing.versions import promote_version
 
+    override = read_force(arguments, settings)
     store = open_store(settings)
-    promote_version(store, settings, arguments.version, is_forced=arguments.force)
+    promote_version(store, settings, arguments.version, override=override)
     _print_promoted(arguments, arguments.version)
     return DONE
 
@@ -73,7 +93,8 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.publishing.versions import accept_version
 
-    was_rejected = accept_version(open_store(settings), arguments.version)
+    override = read_reason(arguments, settings, "models accept")
+    was_rejected = accept_version(open_store(settings), arguments.version, override)
     if arguments.json:
         print(json.dumps({"accepted": arguments.version, "was_rejected": was_rejected}))
     else:
@@ -85,7 +106,8 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.publishing.versions import roll_back
 
-    left, version = roll_back(open_store(settings), settings)
+    override = read_force(arguments, settings)
+    left, version = roll_back(open_store(settings), settings, override)
     _print_promoted(arguments, version, f" (rolled back from {left})")
     return DONE
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from trainer.publishing.versions import VersionLine
+from stream_scorer.runtime.text import printable
+from trainer.publishing.versions import PROMOTED, VersionLine
 
 
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
@@ -31,8 +32,12 @@ def describe_metrics(
     """The lines with a version's test metrics."""
     yield f"{version} on {test['rows']:,} test rows with {test['frauds']:,} frauds:"
     for name, key in (("average precision", "average_precision"), ("ROC AUC", "roc_auc")):
-        low, high = test[f"{key}_interval"]
-        yield f"  {name:<18} {test[key]:.4f}  (95 %: {low:.4f} to {high:.4f})"
+        interval = test[f"{key}_interval"]
+        if interval is None:
+            between = "too few frauds for an interval"
+        else:
+            between = "95 %: {:.4f} to {:.4f}".format(*interval)
+        yield f"  {name:<18} {test[key]:.4f}  ({between})"
     yield f"  {'log loss':<18} {test['log_loss']:.4f}"
     for share, at in test["top"].items():
         yield f"  {'top ' + _percent(float(share)):<18} " + _precision_and_recall(at)
@@ -41,7 +46,50 @@ def describe_metrics(
         label = f"{name} at {score:.4f}"
         yield f"  {label:<18} {_percent(at['share'])} of rows, " + _precision_and_recall(at)
     if "block_method" in thresholds:
-        yield f"  block threshold: {thresholds['block_method']}"
+        yield from describe_choice(thresholds)
+
+
+def describe_choice(chosen: Mapping[str, Any]) -> Iterator[str]:
+    """How thresholds were chosen, and what they mean on the rows they were chosen on."""
+    yield f"  review threshold: {chosen['review_method']}{_asked(chosen)}"
+    yield f"  block threshold: {chosen['block_method']}"
+    precision = "none" if chosen["precision"] is None else f"{chosen['precision']:.3f}"
+    recall = "none" if chosen["recall"] is None else f"{chosen['recall']:.3f}"
+    yield (
+        f"  on {chosen['rows']:,} {chosen['split']} rows of {chosen['days']:.1f} days: "
+        f"{chosen['alerts_per_day']:.1f} alerts a day, {chosen['reviews_per_day']:.1f} of them "
+        f"for review (most on one day: {chosen['reviews_on_busiest_day']}), precision {precision}, "
+        f"recall {recall}"
+    )
+    money = chosen.get("money")
+    if money is not None:
+        yield (
+            f"  money: saved {money['saved']:,.2f} of {money['fraud_loss']:,.2f} in frauds, missed "
+            f"{money['missed']:,.2f}; {money['reviews']:,} reviews cost "
+            f"{money['reviews_cost']:,.2f}, {_blocked(money)}; net "
+            f"{money['net_saving']:,.2f} ({money['net_saving_per_day']:,.2f} a day)"
+        )
+
+
+def _asked(chosen: Mapping[str, Any]) -> str:
+    """The limits beside what was reached."""
+    limits = []
+    if chosen["review_budget"] is not None:
+        asked, flagged = _percent(chosen["review_budget"]), _percent(chosen["flagged_share"])
+        limits.append(f"{asked} asked, {flagged} flagged")
+    if chosen["capacity_per_day"] is not None:
+        limits.append(
+            f"{chosen['capacity_per_day']:g} reviews a day allowed, "
+            f"{chosen['reviews_per_day']:.1f} needed"
+        )
+    return f" ({'; '.join(limits)})" if limits else ""
+
+
+def _blocked(money: Mapping[str, Any]) -> str:
+    wrong, cost = money["blocked_legitimate"], money["blocked_legitimate_cost"]
+    if cost is None:
+        return f"{wrong:,} blocked legitimate ones are not counted (no --block-cost)"
+    return f"{wrong:,} blocked legitimate ones cost {cost:,.2f}"
 
 
 def _describe_folds(evaluation: Mapping[str, Any]) -> Iterator[str]:
@@ -83,12 +131,27 @@ def describe_versions(lines: Iterable[VersionLine]) -> Iterator[str]:
     for line in lines:
         yield pattern.format(
             line.version,
-            line.created_at,
+            printable(line.created_at),
             "" if line.rows is None else f"{line.rows:,}",
             "" if line.average_precision is None else f"{line.average_precision:.4f}",
             "" if line.recall_top_2_percent is None else f"{line.recall_top_2_percent:.4f}",
-            line.status if line.rejection is None else f"{line.status}: {line.rejection}",
+            describe_status(line),
         ).rstrip()
+
+
+def describe_status(line: VersionLine) -> str:
+    """A version's status with the reasons; texts from the store are escaped for the terminal."""
+    status = line.status
+    if line.forced is not None:
+        # The last forced promotion of a version that another one has replaced is in the past.
+        was = "" if status.startswith(PROMOTED) else "was "
+        status = status.removeprefix(PROMOTED).removeprefix(", ")
+        status = "; ".join(filter(None, (f"{was}promoted by force {line.forced}", status)))
+    if line.rejection is not None:
+        status = f"{status}: {line.rejection}"
+    if line.accepted is not None:
+        status = "; ".join(filter(None, (status, f"accepted {line.accepted}")))
+    return printable(status)
 
 
 def _percent(share: float) -> str:

@@ -11,12 +11,14 @@ from typing import Any, Final
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
+from trainer.commands.decisions import make_decisions
+from trainer.commands.forcing import read_force
 from trainer.cpus import available_cpus
 from trainer.data.labels import Labelling
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
-from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
+from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import Candidate, run_training
-from trainer.publishing.publish import Champion, load_champion, promote, publish
+from trainer.publishing.publish import load_champion, promote_candidate, publish
 from trainer.publishing.telemetry import (
     RunMeasures,
     build_registry,
@@ -54,9 +56,8 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             seed=arguments.seed,
             threads=arguments.threads or available_cpus(),
         ),
-        decisions=DecisionPlan(
-            review_budget=arguments.review_budget, block_precision=arguments.block_precision
-        ),
+        decisions=make_decisions(arguments),
+        gate=GatePlan(max_slowdown=arguments.max_slowdown),
         is_refit=not arguments.no_refit,
     )
 
@@ -113,13 +114,18 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str
     stages = Stages()
     plan = make_plan(arguments)
     plan.check()
+    override = read_force(arguments, settings)
     source = make_source(arguments, settings)
     store = open_store(settings)
     champion = load_champion(store, settings)
     candidate = run_training(source, plan, stages, champion.bundle, champion.version)
     with stages.stage("publish"):
         version = publish(store, candidate.draft, settings)
-    is_promoted = _promote(store, candidate, version, champion, arguments)
+    is_promoted = False
+    if not arguments.no_promote:
+        is_promoted = promote_candidate(
+            store, version, candidate.verdict.has_passed, champion.pointer, override
+        )
     run = RunMeasures(
         training_seconds=time.monotonic() - started,
         feature_seconds=stages.seconds["features"],
@@ -131,19 +137,6 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str
     if settings.mlflow_tracking_uri:
         track_run(settings.mlflow_tracking_uri, version, candidate.draft.facts)
     return _result(candidate, version, run, stages, store)
-
-
-def _promote(
-    store: ArtifactStore,
-    candidate: Candidate,
-    version: str,
-    champion: Champion,
-    arguments: argparse.Namespace,
-) -> bool:
-    if arguments.no_promote or not (candidate.verdict.has_passed or arguments.force):
-        return False
-    promote(store, version, champion.pointer)
-    return True
 
 
 def _report(run: RunMeasures, path: Path | None, settings: TrainerSettings) -> None:
@@ -175,7 +168,9 @@ def _result(
         "thresholds": {
             "review": thresholds.review,
             "block": thresholds.block,
-            "block_method": facts["thresholds"]["block_method"],
+            **{
+                name: value for name, value in facts["thresholds"].items() if name != "saving_curve"
+            },
         },
         "metrics": {"split": "test", **test},
         "evaluation": facts["evaluation"],

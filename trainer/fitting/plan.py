@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
+from trainer.fitting.decisions import DecisionPlan
 
 LIGHTGBM: Final = "lightgbm"
 XGBOOST: Final = "xgboost"
@@ -87,7 +88,7 @@ class ModelPlan:
             _PUBLISHED_NAMES.get(str(name), str(name)): value for name, value in facts.items()
         }
         given["threads"] = threads
-        types = {field.name: type(field.default) for field in fields(cls)}
+        types = {one.name: type(one.default) for one in fields(cls)}
         if any(types.get(name) is not type(value) for name, value in given.items()):
             return None
         plan = cls(**given)
@@ -99,37 +100,27 @@ class ModelPlan:
 
 
 @dataclass(frozen=True, slots=True)
-class DecisionPlan:
-    """The requirements on thresholds.
-
-    Attributes:
-        review_budget: maximum share of transactions that may be flagged.
-        block_precision: minimum precision among transactions blocked without a review.
-        confidence: one-sided confidence that the precision is that high.
-        min_blocked: minimum number of validation rows for an observed precision, if no score
-            reaches it with confidence.
-    """
-
-    review_budget: float = 0.02
-    block_precision: float = 0.9
-    confidence: float = 0.9
-    min_blocked: int = 10
-
-
-@dataclass(frozen=True, slots=True)
 class GatePlan:
     """When a model may be promoted.
 
     Attributes:
         times_chance: minimum ratio of average precision to fraud rate.
         min_roc_auc: minimum ROC AUC, whose 95 % interval must also be above one half.
-        tolerance: how much worse than the champion it may be on the same rows, in average
-            precision and in recall among the top 2 %. Two runs on the same data differ this much.
+        tolerance: how much worse than the champion it may look on the same rows, in average
+            precision and in recall at the review budget, as long as that may be chance. Two runs
+            on the same data differ this much.
+        margin: a loss that a team would notice. A candidate that looks worse is refused if the
+            95 % interval of the difference does not exclude it.
+        min_frauds: minimum number of frauds among the rows that a model is judged on.
+        max_slowdown: how many times as long as the champion it may take to score a row.
     """
 
     times_chance: float = 2.0
     min_roc_auc: float = 0.6
     tolerance: float = 0.02
+    margin: float = 0.05
+    min_frauds: int = 30
+    max_slowdown: float = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +133,7 @@ class Plan:
 
     split: SplitPlan = SplitPlan()
     model: ModelPlan = ModelPlan()
-    decisions: DecisionPlan = DecisionPlan()
+    decisions: DecisionPlan = field(default_factory=DecisionPlan)
     gate: GatePlan = GatePlan()
     is_refit: bool = True
 
@@ -156,7 +147,7 @@ class Plan:
 
     def check(self) -> None:
         """Raise WrongUsageError for the first invalid value."""
-        split, model, decisions = self.split, self.model, self.decisions
+        split, model = self.split, self.model
         rules = (
             ("--trees", model.trees, 1 <= model.trees <= 100_000, "from 1 to 100000"),
             ("--leaves", model.leaves, 2 <= model.leaves <= 16_384, "from 2 to 16384"),
@@ -171,18 +162,6 @@ class Plan:
             ("--row-share", model.row_share, 0 < model.row_share <= 1, "in (0, 1]"),
             ("--l2", model.l2, 0 <= model.l2 <= 1e9, "from 0 to 1e9"),
             ("--learner", model.learner, model.learner in LEARNERS, " or ".join(LEARNERS)),
-            (
-                "--review-budget",
-                decisions.review_budget,
-                0 < decisions.review_budget < 1,
-                "a share in (0, 1)",
-            ),
-            (
-                "--block-precision",
-                decisions.block_precision,
-                0 < decisions.block_precision < 1,
-                "a share in (0, 1)",
-            ),
             ("--gap-days", split.gap_days, 0 <= split.gap_days < 10_000, "from 0 to 10000 days"),
             ("--folds", split.folds, 1 <= split.folds <= 20, "from 1 to 20"),
             (
@@ -197,6 +176,8 @@ class Plan:
                 0 < split.tested_share <= 0.8,
                 "a share in (0, 0.8], so that rows remain to train on",
             ),
+            ("--max-slowdown", self.gate.max_slowdown, self.gate.max_slowdown > 0, "above 0"),
+            *self.decisions.rules(),
         )
         for flag, value, is_good, wanted in rules:
             if not is_good:

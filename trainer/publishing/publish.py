@@ -5,13 +5,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from stream_scorer.errors import ArtifactError, StoreConflict, UsageError
 from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
 from stream_scorer.model.store.names import METADATA, SIGNATURE
 from stream_scorer.model.store.port import ArtifactStore, Pointer
-from stream_scorer.model.store.succession import find_succession
+from stream_scorer.model.store.promotions import Override
+from stream_scorer.model.store.succession import failed_its_gate, find_succession
+from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.settings import StoreSettings
 
 log = logging.getLogger(__name__)
@@ -43,7 +46,7 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
     rejected = store.rejected()
     if version in rejected:
         succession = find_succession(store, version, rejected)
-        version = next(iter(succession.versions), version)
+        version = next(succession.in_order(partial(_failed_gate, store)), version)
     try:
         bundle = load_bundle(
             store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys)
@@ -52,6 +55,13 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
         log.warning("cannot compare with champion %s: %s", version, error)
         return Champion(pointer, None, version)
     return Champion(pointer, bundle, version)
+
+
+def _failed_gate(store: ArtifactStore, version: str) -> bool:
+    try:
+        return failed_its_gate(parse_object(store.fetch(version)[METADATA]))
+    except ValueError:
+        return False  # loading it gives the reason
 
 
 def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
@@ -75,7 +85,34 @@ def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
     return version
 
 
-def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> None:
+def promote_candidate(
+    store: ArtifactStore,
+    version: str,
+    has_passed: bool,
+    expected: Pointer | None,
+    override: Override | None,
+) -> bool:
+    """Promote a version that passed its gate, or that an operator forces past it.
+
+    Returns:
+        Whether it was promoted.
+
+    Raises:
+        UsageError: the pointer was moved since the run started.
+        StoreError: the store cannot be written.
+    """
+    if not has_passed and override is None:
+        return False
+    promote(store, version, expected, None if has_passed else override)
+    return True
+
+
+def promote(
+    store: ArtifactStore,
+    version: str,
+    expected: Pointer | None,
+    override: Override | None = None,
+) -> None:
     """Move the pointer, unless it was moved since the run started.
 
     Raises:
@@ -83,7 +120,7 @@ def promote(store: ArtifactStore, version: str, expected: Pointer | None) -> Non
         StoreError: the store cannot be written.
     """
     try:
-        store.promote(version, expected)
+        store.promote(version, expected, override=override)
     except StoreConflict as error:
         was = "nothing" if expected is None else expected.version
         raise UsageError(

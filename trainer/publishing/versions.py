@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.errors import ArtifactError, StoreConflict, StoreError, UsageError
 from stream_scorer.model.bundle import load_bundle
@@ -14,9 +15,21 @@ from stream_scorer.model.serving.probation import describe_rejection
 from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store.names import METADATA
 from stream_scorer.model.store.port import ArtifactStore, Pointer
-from stream_scorer.model.store.succession import failed_its_gate, find_succession
-from stream_scorer.runtime.json_limits import parse_object
+from stream_scorer.model.store.promotions import Override, Promotion, last_promotion
+from stream_scorer.model.store.succession import (
+    failed_its_gate,
+    find_succession,
+    gate_refusals,
+    has_gate,
+)
+from stream_scorer.runtime.json_limits import parse_object, shown
 from stream_scorer.runtime.settings import StoreSettings
+from stream_scorer.runtime.text import printable
+
+log = logging.getLogger(__name__)
+
+PROMOTED: Final = "promoted"
+"""How the status of the promoted version begins."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +44,10 @@ class VersionLine:
     recall_top_2_percent: float | None
     rejection: str | None = None
     """Why scorers reject the version, if they do."""
+    forced: str | None = None
+    """Who promoted it by force, when and why, if its last promotion was forced."""
+    accepted: str | None = None
+    """Which operator accepted it, when and why, if one did."""
 
 
 def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
@@ -49,6 +66,7 @@ def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
 def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
     """Every complete version, oldest first."""
     pointer, rejected = store.current(), store.rejected()
+    promotions, acceptances = store.history(), store.acceptances()
     for version in store.versions():
         try:
             metadata = fetch_metadata(store, version)
@@ -64,7 +82,24 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
             _path(test, "average_precision"),
             _path(test, "top", "0.02", "recall"),
             _why(rejected, version),
+            describe_force(last_promotion(promotions, version)),
+            describe_acceptance(acceptances.get(version)),
         )
+
+
+def describe_force(promotion: Promotion | None) -> str | None:
+    """Who promoted a version by force, when and why, as one line; None if nobody did."""
+    if promotion is None or not promotion.is_forced:
+        return None
+    return f"by {promotion.by} at {printable(promotion.at)}: {promotion.reason}"
+
+
+def describe_acceptance(marker: Mapping[str, Any] | None) -> str | None:
+    """Which operator accepted a version, as one line; None if it passed its probation instead."""
+    if marker is None or not isinstance(marker.get("by"), str):
+        return None
+    by, at, reason = (printable(shown(marker.get(key, ""))) for key in ("by", "at", "reason"))
+    return f"by {by} at {at}: {reason}"
 
 
 def _require_version(store: ArtifactStore, version: str) -> None:
@@ -92,10 +127,10 @@ def _status(
 ) -> str:
     words = []
     if pointer is not None and pointer.version == version:
-        words.append("promoted")
+        words.append(PROMOTED)
     if version in rejected:
         words.append("rejected by a scorer")
-    if _path(metadata, "gate", "passed") is False:
+    if failed_its_gate(metadata):
         words.append("refused by the gate")
     return ", ".join(words)
 
@@ -105,37 +140,46 @@ def promote_version(
     settings: StoreSettings,
     version: str,
     *,
-    is_forced: bool = False,
+    override: Override | None = None,
     is_rollback: bool = False,
 ) -> Pointer:
     """Promote ``version``, after loading it as a scorer would.
 
-    With ``is_forced``, a rejected version is accepted first: otherwise no scorer would serve it.
+    With ``override``, a version that its gate refused or that a scorer rejected is promoted too:
+    the store records who did it, when and why. A rejected version is accepted first, because no
+    scorer would serve it otherwise. For a version that needs no force, nothing is recorded.
 
     Raises:
-        UsageError: it does not load, was rejected (unless forced), or the pointer was moved.
+        UsageError: it does not load, it was rejected or refused by its gate (without ``override``),
+            or the pointer was moved.
     """
     pointer = store.current()
     rejected = store.rejected()
     is_promoted = pointer is not None and pointer.version == version
-    if is_promoted and version not in rejected:
+    if is_promoted and version not in rejected and override is None:
         assert pointer is not None  # noqa: S101 - for mypy
         return pointer
     _require_version(store, version)
-    if version in rejected and not is_forced:
+    if version in rejected and override is None:
         raise UsageError(
             f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers will not "
-            f"serve it until you run fraud-trainer models accept {version} (promote --force does "
-            "both)"
+            f"serve it until you run fraud-trainer models accept {version} --reason TEXT (promote "
+            "--force does both)"
         )
     try:
-        load_bundle(store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys))
+        bundle = load_bundle(
+            store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys)
+        )
     except ArtifactError as error:
         raise UsageError(f"cannot serve {version}: {error}") from error
-    if version in rejected:
-        accept_version(store, version)
+    has_failed = check_gate(version, bundle.metadata, override)
+    if version in rejected and override is not None:
+        accept_version(store, version, override)
+    is_needed = has_failed or version in rejected
     try:
-        return store.promote(version, pointer, is_rollback=is_rollback)
+        return store.promote(
+            version, pointer, is_rollback=is_rollback, override=override if is_needed else None
+        )
     except StoreConflict as error:
         raise UsageError(
             f"another promotion happened at the same time: {error}; check with fraud-trainer "
@@ -143,8 +187,32 @@ def promote_version(
         ) from error
 
 
-def accept_version(store: ArtifactStore, version: str) -> bool:
+def check_gate(version: str, metadata: Mapping[str, Any], override: Override | None) -> bool:
+    """Whether the gate refused a version that is to be promoted.
+
+    Raises:
+        UsageError: it did, and there is no ``override``.
+    """
+    if not has_gate(metadata):
+        log.warning(
+            "%s has no gate in its metadata: an earlier release or another tool published it, so "
+            "nothing says whether it is better than chance or than the champion", version,
+        )  # fmt: skip
+        return False
+    if not failed_its_gate(metadata):
+        return False
+    if override is None:
+        raise UsageError(
+            f"{version} was refused by its gate: {'; '.join(gate_refusals(metadata))}. To promote "
+            f"it all the same, run fraud-trainer models promote {version} --force --reason TEXT"
+        )
+    return True
+
+
+def accept_version(store: ArtifactStore, version: str, override: Override) -> bool:
     """Lift a version's rejection permanently: no guard judges it again.
+
+    The store records who did it, when and why.
 
     Returns:
         Whether it was rejected.
@@ -157,7 +225,8 @@ def accept_version(store: ArtifactStore, version: str) -> bool:
         version,
         {
             "version": version,
-            "reason": "accepted by an operator",
+            "by": override.by,
+            "reason": override.reason,
             "was_rejected": _why(store.rejected(), version),
             "host": socket.gethostname(),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -165,8 +234,11 @@ def accept_version(store: ArtifactStore, version: str) -> bool:
     )
 
 
-def previous_version(store: ArtifactStore) -> tuple[Pointer, str]:
+def previous_version(store: ArtifactStore, *, is_forced: bool = False) -> tuple[Pointer, str]:
     """The pointer, and the last version promoted before it that is not rejected.
+
+    A version that its gate refused, and that was promoted by force, is passed over unless
+    ``is_forced``: one should not get back to it in a hurry without a word.
 
     Raises:
         UsageError: no version is promoted, or there is no version to roll back to.
@@ -175,21 +247,38 @@ def previous_version(store: ArtifactStore) -> tuple[Pointer, str]:
     if pointer is None:
         raise UsageError(f"cannot roll back: no version is promoted in {store.where}")
     succession = find_succession(store, pointer.version, store.rejected())
+    refused: list[str] = []
     for version in succession.versions:
-        if succession.is_recorded or not failed_its_gate(fetch_metadata(store, version)):
+        has_failed = failed_its_gate(fetch_metadata(store, version))
+        if not has_failed or (is_forced and succession.is_recorded):
+            if refused:
+                log.warning(
+                    "passed over %s: refused by the gate and promoted by force; "
+                    "fraud-trainer models rollback --force --reason TEXT goes there",
+                    ", ".join(refused),
+                )
             return pointer, version
-    raise UsageError(
-        f"cannot roll back from {pointer.version}: every version promoted before it is rejected "
-        "or gone, or there is none"
-    )
+        refused.append(version)
+    reason = "every version promoted before it is rejected or gone, or there is none"
+    if refused and succession.is_recorded:
+        reason = (
+            f"{', '.join(refused)} was refused by the gate and promoted by force, and no other "
+            "version was promoted before it. To go there all the same, run fraud-trainer models "
+            "rollback --force --reason TEXT"
+        )
+    raise UsageError(f"cannot roll back from {pointer.version}: {reason}")
 
 
-def roll_back(store: ArtifactStore, settings: StoreSettings) -> tuple[str, str]:
+def roll_back(
+    store: ArtifactStore, settings: StoreSettings, override: Override | None = None
+) -> tuple[str, str]:
     """Promote the previous version; returns the version left and the one now promoted.
+
+    With ``override``, that may be a version that its gate refused.
 
     Raises:
         UsageError: see :func:`previous_version` and :func:`promote_version`.
     """
-    pointer, version = previous_version(store)
-    promote_version(store, settings, version, is_rollback=True)
+    pointer, version = previous_version(store, is_forced=override is not None)
+    promote_version(store, settings, version, override=override, is_rollback=True)
     return pointer.version, version

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
@@ -87,7 +87,7 @@ def _gate(gate: Mapping[str, Any]) -> str:
 
 def _tiles(test: Mapping[str, Any], thresholds: Mapping[str, Any]) -> str:
     tiles = [
-        (name, f"{test[key]:.4f}", "95 %: {:.3f} to {:.3f}".format(*test[f"{key}_interval"]))
+        (name, f"{test[key]:.4f}", _between(test[f"{key}_interval"]))
         for name, key in (("average precision", "average_precision"), ("ROC AUC", "roc_auc"))
     ]
     top = test["top"]["0.02"]
@@ -180,6 +180,7 @@ def _tables(metadata: Mapping[str, Any]) -> str:
     chosen = [
         (name.replace("_", " "), value if isinstance(value, str) else f"{value:.6g}")
         for name, value in thresholds.items()
+        if isinstance(value, str | int | float)
     ]
     return "".join(
         (
@@ -197,6 +198,12 @@ def _tables(metadata: Mapping[str, Any]) -> str:
 
 def _days(part: Mapping[str, Any]) -> str:
     return f"{part['first_seconds'] / 86_400:.1f} to {part['last_seconds'] / 86_400:.1f}"
+
+
+def _between(interval: Sequence[float] | None) -> str:
+    if interval is None:
+        return "too few frauds for an interval"
+    return "95 %: {:.3f} to {:.3f}".format(*interval)
 
 
 def _interval(at: Mapping[str, Any], name: str) -> str:

@@ -16,6 +16,35 @@ class FallBack:
 
 
 @dataclass(frozen=True, slots=True)
+class PromotionNote:
+    """What people should know of how the serving version was promoted.
+
+    All texts are safe to print on a terminal.
+
+    Attributes:
+        version: the serving version.
+        refusals: why its gate refused it; empty if it did not.
+        by: who promoted it by force; None if nobody did, as far as the store records.
+        reason: why.
+        at: when, as ISO 8601.
+    """
+
+    version: str
+    refusals: tuple[str, ...]
+    by: str | None = None
+    reason: str = ""
+    at: str = ""
+
+    def describe(self) -> str:
+        """The note as one line."""
+        refused = f"was refused by its gate ({'; '.join(self.refusals)})" if self.refusals else ""
+        if self.by is None:
+            return f"model {self.version} {refused}; no forced promotion is recorded"
+        forced = f"was promoted by force by {self.by} at {self.at}: {self.reason}"
+        return f"model {self.version} {' and '.join(filter(None, (refused, forced)))}"
+
+
+@dataclass(frozen=True, slots=True)
 class ReloadStatus:
     """The watcher's state, for health pages.
 
@@ -26,6 +55,8 @@ class ReloadStatus:
         load_seconds: how long the last load took.
         rolled_back: set while an older version serves because the promoted one is rejected.
         promoted: the version that the store's pointer named last.
+        promotion_note: set while a version serves that its gate refused, or that was promoted by
+            force.
     """
 
     checked_at: float | None = None
@@ -34,3 +65,4 @@ class ReloadStatus:
     load_seconds: float | None = None
     rolled_back: FallBack | None = None
     promoted: str | None = None
+    promotion_note: PromotionNote | None = None

@@ -22,14 +22,16 @@ from typing import Any, Final
 from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.bundle import Bundle, load_bundle
 from stream_scorer.model.serving.cache import BundleCache
+from stream_scorer.model.serving.fallback import Fallbacks
 from stream_scorer.model.serving.guard import Trip
 from stream_scorer.model.serving.loader import Loaded, Loader
 from stream_scorer.model.serving.options import OnFailure, OnLoad, OnTrip, WatcherOptions
 from stream_scorer.model.serving.probation import Probation, describe_rejection
+from stream_scorer.model.serving.promotion_note import PromotionNotes
 from stream_scorer.model.serving.status import FallBack, ReloadStatus
 from stream_scorer.model.serving.verdicts import Verdicts
 from stream_scorer.model.store.port import ArtifactStore, Pointer
-from stream_scorer.model.store.succession import Succession, failed_its_gate, find_succession
+from stream_scorer.model.store.succession import find_succession
 
 log = logging.getLogger(__name__)
 
@@ -64,9 +66,10 @@ class ModelWatcher:
         self._loader = Loader(
             store, options.trusted_keys, options.retry_refused_seconds, on_failure
         )
+        self._fallbacks = Fallbacks(self._load)
+        self._promotion_notes = PromotionNotes(store)
         self._current: Bundle | None = None
         self._status = ReloadStatus(refused={})
-        self._unfit: dict[str, str] = {}  # versions that must not serve as a fallback, and why
         self._unloadable: set[str] = set()  # cached versions whose load error was logged
         self._rejected: dict[str, dict[str, Any]] = {}
         self._knows_rejected = False  # the store has told which versions are rejected
@@ -148,7 +151,8 @@ class ModelWatcher:
             problem = f"artifact store: {error}"
         if problem is not None and problem != self._status.problem:
             log.warning("%s", problem)
-        self._note(problem=problem)
+        note = self._promotion_notes.find(self._current, self._rejected)
+        self._note(problem=problem, promotion_note=note)
         if self._current is None:
             self._load_cached()
 
@@ -196,10 +200,14 @@ class ModelWatcher:
     def _serve_another(self, pointer: Pointer) -> str | None:
         """Serve the last good version before the rejected one; the store alone decides which."""
         succession = find_succession(self._store, pointer.version, self._rejected)
-        for version in succession.versions:
-            if self._serve(version, succession) is None:
-                self._note_rollback(pointer.version, version)
-                return None
+        found = self._fallbacks.find(succession, self._current)
+        if found is not None:
+            bundle, loaded = found
+            if loaded is not None:
+                self._cache.save(bundle.version, loaded.files)
+                self._swap(bundle, loaded.seconds, None)
+            self._note_rollback(pointer.version, bundle.version)
+            return None
         serving = self._current.version if self._current else None
         self._note_rollback(pointer.version, serving)
         return f"version {pointer.version} is rejected, and no previous version can be served"
@@ -214,27 +222,18 @@ class ModelWatcher:
                 extra={"model_version": serving, "rejected": rejected},
             )  # fmt: skip
 
-    def _serve(self, version: str, instead: Succession | None = None) -> str | None:
-        """Make ``version`` the current one if it is not; returns why it cannot be, if so.
-
-        ``instead`` is the succession when ``version`` serves in place of the promoted version.
-        """
+    def _serve(self, version: str) -> str | None:
+        """Make the promoted version the current one; returns why it cannot be, if so."""
         if self._current is not None and self._current.version == version:
-            if instead is None and self._probation is None:
+            if self._probation is None:
                 self._probation = self._begin_probation(self._current)
             return None
-        if instead is not None and version in self._unfit:
-            return self._unfit[version]
         loaded = self._load(version)
         if loaded is None:
             return self._loader.refusal(version)
-        bundle = loaded.bundle
-        if instead is not None and not instead.is_recorded and failed_its_gate(bundle.metadata):
-            self._unfit[version] = "it did not pass its gate"
-            return self._unfit[version]
-        probation = None if instead is not None else self._begin_probation(bundle)
+        probation = self._begin_probation(loaded.bundle)
         self._cache.save(version, loaded.files)
-        self._swap(bundle, loaded.seconds, probation)
+        self._swap(loaded.bundle, loaded.seconds, probation)
         return None
 
     def _begin_probation(self, bundle: Bundle) -> Probation | None:
@@ -251,8 +250,9 @@ class ModelWatcher:
             self._current is not None and self._current.version != bundle.version
         )
         if is_new and not self._verdicts.is_accepted(bundle.version):
-            fallback = self._find_fallback(succession)
-            if fallback is not None:
+            found = self._fallbacks.find(succession, self._current)
+            if found is not None:
+                fallback = found[0]
                 log.info(
                     "model on probation",
                     extra={"model_version": bundle.version, "fallback": fallback.version},
@@ -260,17 +260,6 @@ class ModelWatcher:
                 return Probation(bundle, fallback, self._options.guard)
             log.info("no version to fall back to", extra={"model_version": bundle.version})
         self._verdicts.mark_decided(bundle.version)
-        return None
-
-    def _find_fallback(self, succession: Succession) -> Bundle | None:
-        for version in succession.versions:
-            if self._current is not None and self._current.version == version:
-                return self._current
-            loaded = self._load(version)
-            if loaded is None:
-                continue
-            if succession.is_recorded or not failed_its_gate(loaded.bundle.metadata):
-                return loaded.bundle
         return None
 
     def _load(self, version: str) -> Loaded | None:

@@ -39,7 +39,7 @@ from stream_scorer.model.store.names import (
 from stream_scorer.model.store.objects import Objects, StoredObject
 from stream_scorer.model.store.port import Pointer
 from stream_scorer.model.store.promotion_log import PromotionLog
-from stream_scorer.model.store.promotions import Promotion
+from stream_scorer.model.store.promotions import Override, Promotion
 from stream_scorer.runtime.json_limits import parse_object
 
 log = logging.getLogger(__name__)
@@ -111,12 +111,17 @@ class LayoutStore:
         return version
 
     def promote(
-        self, version: str, expected: Pointer | None, *, is_rollback: bool = False
+        self,
+        version: str,
+        expected: Pointer | None,
+        *,
+        is_rollback: bool = False,
+        override: Override | None = None,
     ) -> Pointer:
         """See the port; if the copy to ``models/latest/`` fails, that is logged."""
         self._require_complete(version)
         self._require_conditions()
-        token = self._move_pointer(version, expected, is_rollback)
+        token = self._move_pointer(version, expected, is_rollback, override)
         try:
             self._refresh_copy(version)
         except StoreError as error:
@@ -129,7 +134,7 @@ class LayoutStore:
         for key in self._objects.keys(REJECTED):
             version = marked_version(key, REJECTED)
             if version is not None:
-                found[version] = self._markers.get(version) or self._read_marker(version)
+                found[version] = self._markers.get(version) or self._read_marker(key)
         self._markers = found
         return {v: dict(found[v]) for v in sorted(found, key=version_number)}
 
@@ -162,7 +167,22 @@ class LayoutStore:
             raise StoreError(ignored)
         self._is_tried = True
 
-    def _move_pointer(self, version: str, expected: Pointer | None, is_rollback: bool) -> str:
+    def last_promotion(self, version: str) -> Promotion | None:
+        """See the port."""
+        return self._history.find_last(version)
+
+    def acceptances(self) -> dict[str, dict[str, Any]]:
+        """See the port."""
+        found = {v: self._read_marker(acceptance_key(v)) for v in self._marked(ACCEPTED)}
+        return {v: found[v] for v in sorted(found, key=version_number)}
+
+    def _move_pointer(
+        self,
+        version: str,
+        expected: Pointer | None,
+        is_rollback: bool,
+        override: Override | None,
+    ) -> str:
         """Record the move, then move the pointer; returns the pointer's new token.
 
         Raises:
@@ -170,8 +190,8 @@ class LayoutStore:
         """
         was = None if expected is None else expected.version
         record = None
-        if version != was:
-            record = self._history.append(version, was, is_rollback=is_rollback)
+        if version != was or override is not None:
+            record = self._history.append(version, was, is_rollback=is_rollback, override=override)
         try:
             token = None if expected is None else expected.token
             return self._objects.replace(POINTER, version.encode(), token)
@@ -264,9 +284,9 @@ class LayoutStore:
                 return
             version = pointer.version
 
-    def _read_marker(self, version: str) -> dict[str, Any]:
+    def _read_marker(self, key: str) -> dict[str, Any]:
         try:
-            found = self._objects.read(rejection_key(version), SMALL_MAX_BYTES)
+            found = self._objects.read(key, SMALL_MAX_BYTES)
             if found is not None:
                 return parse_object(found.content)
         except ValueError:  # also raised for bytes that are not UTF-8

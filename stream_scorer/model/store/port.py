@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from stream_scorer.model.store.promotions import Promotion
+from stream_scorer.model.store.promotions import Override, Promotion
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +68,17 @@ class ArtifactStore(Protocol):
         """
 
     def promote(
-        self, version: str, expected: Pointer | None, *, is_rollback: bool = False
+        self,
+        version: str,
+        expected: Pointer | None,
+        *,
+        is_rollback: bool = False,
+        override: Override | None = None,
     ) -> Pointer:
         """Point to ``version`` if the pointer is still ``expected`` (None: if there is none).
 
-        The promotion is recorded in the history before the pointer moves.
+        The promotion is recorded in the history before the pointer moves. ``override`` says who
+        promotes by force, and why; then it is also recorded if the pointer names ``version``.
 
         Raises:
             StoreConflict: the pointer was moved in the meantime.
@@ -99,6 +105,15 @@ class ArtifactStore(Protocol):
 
     def readmit(self, version: str, reason: Mapping[str, Any]) -> bool:
         """Accept a version and lift its rejection; returns whether it was rejected."""
+
+    def acceptances(self) -> dict[str, dict[str, Any]]:
+        """The acceptance markers, also of versions that are rejected too."""
+
+    def last_promotion(self, version: str) -> Promotion | None:
+        """The last recorded promotion of ``version``, if it is a recent one. Cheap.
+
+        Use it for the promoted version.
+        """
 
     def history(self) -> list[Promotion]:
         """The recorded promotions, oldest first."""

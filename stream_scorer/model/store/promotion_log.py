@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from stream_scorer.errors import StoreConflict
 from stream_scorer.model.store.names import (
@@ -16,11 +16,14 @@ from stream_scorer.model.store.names import (
     history_number,
 )
 from stream_scorer.model.store.objects import Objects
-from stream_scorer.model.store.promotions import Promotion, parse_promotion
+from stream_scorer.model.store.promotions import Override, Promotion, parse_promotion
 from stream_scorer.runtime.json_limits import parse_object
 
 READ_LAST: Final = 100
 """Promotions that are read. No rollback goes back further, and each costs one request once."""
+
+SEARCH_LAST: Final = 10
+"""Promotions among which the promoted version is looked for; it is nearly always the last one."""
 
 REREAD_LAST: Final = 5
 """The last records are read every time. A promoter that lost a race deletes its record, and another
@@ -51,20 +54,36 @@ class PromotionLog:
         last = [self._read(number) for number in numbers[-REREAD_LAST:]]
         return [found for found in (*stable, *last) if found is not None]
 
-    def append(self, version: str, previous: str | None, *, is_rollback: bool) -> str:
+    def find_last(self, version: str) -> Promotion | None:
+        """The last promotion of ``version`` among the last ``SEARCH_LAST`` ones.
+
+        Raises:
+            StoreError: the store did not answer.
+        """
+        for number in reversed(self._numbers()[-SEARCH_LAST:]):
+            found = self._known.get(number) or self._read(number)
+            if found is not None and found.version == version:
+                return found
+        return None
+
+    def append(
+        self, version: str, previous: str | None, *, is_rollback: bool, override: Override | None
+    ) -> str:
         """Record a promotion that is about to happen; returns the record's key.
 
         Raises:
             StoreConflict: other promoters took every number tried.
             StoreError: the store cannot be written.
         """
-        record = {
+        record: dict[str, Any] = {
             "version": version,
             "previous": previous,
             "is_rollback": is_rollback,
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "host": socket.gethostname(),
         }
+        if override is not None:  # readers of earlier releases ignore these
+            record |= {"forced": True, "by": override.by, "reason": override.reason}
         content = json.dumps(record, indent=1).encode() + b"\n"
         first = max(self._numbers(), default=0) + 1
         for number in range(first, first + CLAIM_ATTEMPTS):

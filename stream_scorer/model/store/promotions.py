@@ -10,20 +10,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.model.store.names import is_version
+from stream_scorer.runtime.text import printable
+
+REASON_MAX_CHARACTERS: Final = 500
+_BY_MAX_CHARACTERS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """Who overrode a check, and why: the gate's refusal, or a scorer's rejection."""
+
+    by: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Promotion:
-    """One move of the pointer; ``previous`` is None where there was no pointer."""
+    """One move of the pointer; ``previous`` is None where there was no pointer.
+
+    ``by`` and ``reason`` say who promoted by force, and why. Texts are short, and safe to print.
+    """
 
     version: str
     previous: str | None
     is_rollback: bool = False
     at: str = ""
     host: str = ""
+    is_forced: bool = False
+    by: str = ""
+    reason: str = ""
+
+    @property
+    def override(self) -> Override | None:
+        """Who overrode a check with this promotion; None if nobody did."""
+        return Override(self.by, self.reason) if self.is_forced else None
 
 
 def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
@@ -35,7 +58,23 @@ def parse_promotion(record: Mapping[str, Any]) -> Promotion | None:
         return None
     is_rollback = record.get("is_rollback") is True
     at, host = str(record.get("at", ""))[:40], str(record.get("host", ""))[:100]
-    return Promotion(version, previous, is_rollback, at, host)
+    is_forced = record.get("forced") is True
+    by, reason = (str(record.get(key, "")) if is_forced else "" for key in ("by", "reason"))
+    return Promotion(
+        version,
+        previous,
+        is_rollback,
+        at,
+        host,
+        is_forced,
+        printable(by[:_BY_MAX_CHARACTERS]),
+        printable(reason[:REASON_MAX_CHARACTERS]),
+    )
+
+
+def last_promotion(promotions: Sequence[Promotion], version: str) -> Promotion | None:
+    """The last promotion of ``version``; None if it is not among them, which are in order."""
+    return next((p for p in reversed(promotions) if p.version == version), None)
 
 
 def predecessors(promotions: Sequence[Promotion], version: str) -> list[str]:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.model.store.names import version_number
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.model.store.promotions import predecessors
+from stream_scorer.runtime.text import printable
+
+_MAX_REFUSALS: Final = 10
+_REFUSAL_CHARACTERS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +25,22 @@ class Succession:
 
     versions: tuple[str, ...]
     is_recorded: bool
+
+    def in_order(self, has_failed: Callable[[str], bool]) -> Iterator[str]:
+        """The versions in the order in which they may serve.
+
+        A version whose gate refused it, and that was promoted by force, comes after all others;
+        if it may never have been promoted, it is left out. ``has_failed`` reports whether the gate
+        refused a version; it is called only for versions that are reached.
+        """
+        forced = []
+        for version in self.versions:
+            if has_failed(version):
+                forced.append(version)
+            else:
+                yield version
+        if self.is_recorded:
+            yield from forced
 
 
 def find_succession(store: ArtifactStore, pointer: str, rejected: Mapping[str, Any]) -> Succession:
@@ -40,6 +60,28 @@ def find_succession(store: ArtifactStore, pointer: str, rejected: Mapping[str, A
 
 
 def failed_its_gate(metadata: Mapping[str, Any]) -> bool:
-    """Whether the gate refused a version, so that the trainer published but did not promote it."""
-    gate = metadata.get("gate")
-    return isinstance(gate, dict) and gate.get("passed") is False
+    """Whether the gate refused a version, so that the trainer published but did not promote it.
+
+    Anything but a passed gate counts as a refusal. Versions of other tools and of earlier releases
+    may have no gate; those did not fail.
+    """
+    if not has_gate(metadata):
+        return False
+    gate = metadata["gate"]
+    return not (isinstance(gate, dict) and gate.get("passed") is True)
+
+
+def has_gate(metadata: Mapping[str, Any]) -> bool:
+    """Whether a version's metadata says what its gate decided."""
+    return "gate" in metadata
+
+
+def gate_refusals(metadata: Mapping[str, Any]) -> tuple[str, ...]:
+    """Why the gate refused a version, as text that is safe to show; empty if it did not."""
+    if not failed_its_gate(metadata):
+        return ()
+    gate = metadata["gate"]
+    given = gate.get("refusals") if isinstance(gate, dict) else None
+    texts = [text for text in given if isinstance(text, str)] if isinstance(given, list) else []
+    reasons = tuple(printable(text[:_REFUSAL_CHARACTERS]) for text in texts[:_MAX_REFUSALS])
+    return reasons or ("no reason is recorded",)

@@ -143,7 +143,10 @@ def test_metadata_describes_the_training_data(trained: Trained) -> None:
     assert len(metadata["reference"]["features"]) == 20
     assert sum(metadata["reference"]["scores"]["counts"]) == split["test"]["rows"]
     assert metadata["thresholds"]["review_budget"] == 0.02
+    assert 0 < metadata["thresholds"]["flagged_share"] <= 0.02
     assert metadata["gate"]["passed"] is True
+    assert metadata["gate"]["latency"]["candidate_us_per_row"] > 0
+    assert metadata["gate"]["champion"] is metadata["gate"]["comparison"] is None
     stages = training["stages"]
     assert {"ingest", "features", "fit", "score", "calibrate"} <= stages.keys()
     assert all(stage["peak_mib"] > 10 for stage in stages.values())
@@ -216,7 +219,7 @@ def test_a_refused_candidate_is_published_but_not_promoted(
     assert empty_store.current() is None
     assert metadata_of(empty_store, "v1")["gate"]["refusals"]
     assert "fraud_scorer_training_promoted 0.0" in (tmp_path / "m.prom").read_text()
-    assert main([*flags, "--force"]) == 0
+    assert main([*flags, "--force", "--reason", "a test of the dashboard"]) == 0
     current = empty_store.current()
     assert current is not None
     assert current.version == "v2"
@@ -228,6 +231,10 @@ def test_versions_are_promoted_and_rolled_back_one_step(
     for _ in range(3):
         assert main(["train", *trained.flags]) == 0
     assert "v1 has" in capsys.readouterr().out
+    comparison = metadata_of(empty_store, "v2")["gate"]["comparison"]
+    assert comparison["average_precision"]["difference"] == 0.0  # same data, same seed
+    assert comparison["average_precision"]["interval"] == [0.0, 0.0]
+    assert metadata_of(empty_store, "v2")["gate"]["champion"]["version"] == "v1"
     assert main(["models", "rollback", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"promoted": "v2"}
     assert empty_store.reject("v1", {"guard": "test"})
@@ -255,7 +262,7 @@ def test_champion_trained_by_another_recipe_is_compared_on_rows_it_has_not_seen(
     capsys.readouterr()
     assert main(["train", *trained.flags, "--no-promote"]) == 0
     assert "test rows that are later than all that v1 saw" in capsys.readouterr().out
-    assert main(["train", *trained.flags, "--leaves", "4", "--force"]) == 0
+    assert main(["train", *trained.flags, "--leaves", "4", "--force", "--reason", "a test"]) == 0
     capsys.readouterr()
     assert main(["train", *trained.flags, "--no-promote"]) == 0
     printed = capsys.readouterr().out
@@ -266,6 +273,23 @@ def test_champion_trained_by_another_recipe_is_compared_on_rows_it_has_not_seen(
     # The recipe, repeated on the same rows, gives what the champion's own evaluation gave.
     assert champion["version"] == "v3"
     assert champion["average_precision"] == figures["average_precision"]
+
+
+def test_thresholds_by_cost_are_in_the_metadata_the_summary_and_the_report(
+    trained: Trained, empty_store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    costs = ["--review-cost", "10", "--capacity-per-day", "1.5", "--no-promote"]
+    assert main(["train", *trained.flags, *costs]) == 0
+    shown = capsys.readouterr().out
+    assert "review threshold: largest saving within the capacity (1.5 reviews a day" in shown
+    assert "money: saved " in shown
+    thresholds = metadata_of(empty_store, "v1")["thresholds"]
+    assert 0 < thresholds["reviews_per_day"] <= 1.5
+    assert thresholds["money"]["net_saving"] > 0
+    assert len(thresholds["saving_curve"]) > 10
+    assert main(["report", "v1", "-o", str(tmp_path / "report.html")]) == 0
+    assert main(["models", "show", "v1"]) == 0
+    assert "saving_curve" not in capsys.readouterr().out
 
 
 def test_report_is_one_page_that_loads_nothing(
@@ -297,6 +321,8 @@ def test_a_signing_key_signs_the_metadata(
     [
         (["train"], 2, "no training data"),
         (["train", "--synthetic", "500", "--trees", "0"], 2, "--trees 0 must be"),
+        (["train", "--synthetic", "500", "--force"], 2, "--force needs --reason TEXT"),
+        (["train", "--synthetic", "500", "--block-cost", "5"], 2, "needs --review-cost"),
         (["train", "--transactions", "/nowhere.csv"], 1, "/nowhere.csv: No such file"),
         (["train", "--synthetic", "3"], 1, "the minimum is 50"),
         (["models", "show", "v1"], 1, "no version v1"),

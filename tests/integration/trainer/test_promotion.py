@@ -11,6 +11,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from stream_scorer.errors import UsageError
@@ -23,8 +24,8 @@ from tests.support.waiting import wait_until
 from trainer.__main__ import main
 from trainer.publishing.publish import load_champion, promote
 
-TRAIN = ("--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1", "--folds", "1",
-         "--force")  # fmt: skip
+TRAIN = ("--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1", "--folds", "1")
+FORCED = ("--force", "--reason", "a test of two trainers")
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def test_of_two_trainers_at_once_one_wins_and_the_other_reports_it(
         fcntl.flock(lock, fcntl.LOCK_EX)
         trainers = [
             subprocess.Popen(
-                [sys.executable, "-m", "trainer", "train", *TRAIN, "--seed", str(seed)],
+                [sys.executable, "-m", "trainer", "train", *TRAIN, *FORCED, "--seed", str(seed)],
                 env=environment,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -148,8 +149,10 @@ def test_rejected_version_is_promoted_only_by_force_and_then_serves(
     assert main(["models", "promote", "v3"]) == 1  # although the pointer already names it
     said = capsys.readouterr().err
     assert "v3 was rejected by a scorer: too many flagged" in said
-    assert "fraud-trainer models accept v3" in said
-    assert main(["models", "promote", "v3", "--force"]) == 0
+    assert "fraud-trainer models accept v3 --reason TEXT" in said
+    assert main(["models", "promote", "v3", "--force"]) == 2
+    assert "--force needs --reason TEXT" in capsys.readouterr().err
+    assert main(["models", "promote", "v3", "--force", "--reason", "sales day"]) == 0
     assert store.rejected() == {}
     assert store.accepted() == {"v3"}
 
@@ -158,14 +161,71 @@ def test_accepting_lifts_the_rejection_for_good(
     store: FileStore, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fill(store)
-    assert main(["models", "accept", "v3"]) == 0
+    assert main(["models", "accept", "v3"]) == 2
+    assert "models accept needs --reason TEXT" in capsys.readouterr().err
+    assert store.rejected().keys() == {"v3"}
+    assert main(["models", "accept", "v3", "--reason", "sales day"]) == 0
     assert "its rejection is lifted" in capsys.readouterr().out
     assert store.rejected() == {}
     assert store.accepted() == {"v3"}
-    assert main(["models", "accept", "v3", "--json"]) == 0
+    assert main(["models", "accept", "v3", "--reason", "sales day", "--json"]) == 0
     assert json.loads(capsys.readouterr().out) == {"accepted": "v3", "was_rejected": False}
-    assert main(["models", "accept", "v9"]) == 1
+    assert main(["models", "accept", "v9", "--reason", "sales day"]) == 1
     assert "no version v9" in capsys.readouterr().err
+
+
+def shuffle_labels(path: Path) -> None:
+    """Give the rows each other's labels, so that nothing can be learned."""
+    header, *rows = path.read_text().splitlines()
+    cells = [row.split(",", 2) for row in rows]
+    labels = np.random.default_rng(1).permutation([row[1] for row in cells]).tolist()
+    shuffled = [f"{row[0]},{label},{row[2]}" for row, label in zip(cells, labels, strict=True)]
+    path.write_text("\n".join([header, *shuffled]))
+
+
+def test_version_trained_on_shuffled_labels_needs_force_and_a_reason(
+    tmp_path: Path,
+    store: FileStore,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It is stable, so no guard can see that it is worthless; only the gate can."""
+    monkeypatch.setenv("FRAUD_TRAINER_USER", "alice\x1b[31m")
+    publish(store)  # v1, which serves
+    assert main(["synth", str(tmp_path), "--rows", "8000", "--seed", "5"]) == 0
+    path = tmp_path / "train_transaction.csv"
+    shuffle_labels(path)
+    train = ["train", "--transactions", str(path), "--trees", "8", "--leaves", "8"]
+    assert main([*train, "--threads", "1", "--no-promote"]) == 1
+    capsys.readouterr()
+
+    assert main(["models", "promote", "v2"]) == 1
+    refused = capsys.readouterr().err
+    assert "v2 was refused by its gate: " in refused
+    assert "no better than chance" in refused or "below" in refused
+    assert "Traceback" not in refused
+    assert main(["models", "promote", "v2", "--force"]) == 2
+    assert "--force needs --reason TEXT" in capsys.readouterr().err
+    pointer = store.current()
+    assert pointer is not None
+    assert pointer.version == "v1"
+
+    assert main(["models", "promote", "v2", "--force", "--reason", "to see it fail"]) == 0
+    assert "promoted v2" in capsys.readouterr().out
+    assert main(["models", "list"]) == 0
+    shown = capsys.readouterr().out
+    assert r"promoted by force by alice\x1b[31m@" in shown
+    assert "to see it fail; refused by the gate" in shown
+    assert "\x1b" not in shown
+    assert main(["models", "show", "v2"]) == 0
+    recorded = json.loads(capsys.readouterr().out)["promoted"]
+    assert (recorded["forced"], recorded["reason"]) == (True, "to see it fail")
+
+    publish(store, seed=3)  # v3
+    assert main(["models", "rollback"]) == 0
+    out, said = capsys.readouterr()
+    assert "promoted v1 (rolled back from v3)" in out
+    assert "passed over v2" in said
 
 
 def test_candidate_is_compared_with_the_version_that_serves_not_with_a_rejected_one(

@@ -155,6 +155,7 @@ def test_ticks_are_numbered_and_carry_the_state() -> None:
         "version": None,
         "detail": "artifact store: down",
         "rejected": None,
+        "override": None,
     }
 
 

@@ -14,7 +14,8 @@ from stream_scorer.runtime.settings import StoreSettings, load_settings
 from trainer.cpus import available_cpus
 from trainer.data.ingest import ingest
 from trainer.data.source import CsvSource, SyntheticSource
-from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
+from trainer.fitting.decisions import Costs, DecisionPlan
+from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.publishing.telemetry import RunMeasures, build_registry, push_metrics, write_metrics
 
 HEADER = "TransactionID,isFraud,TransactionDT,TransactionAmt\n"
@@ -31,6 +32,12 @@ def nothing(_: int) -> None:
         (Plan(model=ModelPlan(leaves=1)), "--leaves 1"),
         (Plan(decisions=DecisionPlan(review_budget=1.5)), "--review-budget 1.5"),
         (Plan(decisions=DecisionPlan(block_precision=float("nan"))), "--block-precision nan"),
+        (Plan(decisions=DecisionPlan(review_budget=None)), "--review-budget None must be given"),
+        (Plan(decisions=DecisionPlan(capacity_per_day=0)), "--capacity-per-day 0 must be"),
+        (Plan(decisions=DecisionPlan(costs=Costs(-1.0))), "--review-cost -1.0 must be"),
+        (Plan(decisions=DecisionPlan(costs=Costs(1.0, float("inf")))), "--fraud-loss inf must be"),
+        (Plan(decisions=DecisionPlan(costs=Costs(1.0, None, 0.0))), "--block-cost 0.0 must be"),
+        (Plan(gate=GatePlan(max_slowdown=float("nan"))), "--max-slowdown nan must be"),
         (Plan(split=SplitPlan(gap_days=-1)), "--gap-days -1"),
         (Plan(split=SplitPlan(folds=0)), "--folds 0"),
         (Plan(split=SplitPlan(test_share=0.95)), "--test-share 0.95"),

@@ -17,12 +17,13 @@ from tests.support.factories import make_batch, make_bundle
 from trainer.data.ingest import Part
 from trainer.data.split import Split, split_by_time
 from trainer.evaluation.evaluate import candidate_bundle, score_all
-from trainer.fitting.plan import ModelPlan, Plan, SplitPlan
+from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan
 from trainer.learning import Learning, TreeCount
-from trainer.rival import MIN_FRAUDS, learned_until, pair_with_champion
+from trainer.rival import learned_until, pair_with_champion
 from trainer.stages import Stages
 
 ROWS = 600
+MIN_FRAUDS = GatePlan().min_frauds
 MODEL = ModelPlan(trees=4, leaves=4, learning_rate=0.5, min_rows_in_leaf=5)
 PLAN = Plan(split=SplitPlan(folds=2, test_share=0.5), model=MODEL)
 

@@ -9,8 +9,14 @@ from hypothesis import strategies as st
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
 from stream_scorer.model.store.port import Pointer
-from stream_scorer.model.store.promotion_log import REREAD_LAST
-from stream_scorer.model.store.promotions import Promotion, parse_promotion, predecessors
+from stream_scorer.model.store.promotion_log import REREAD_LAST, SEARCH_LAST
+from stream_scorer.model.store.promotions import (
+    Override,
+    Promotion,
+    last_promotion,
+    parse_promotion,
+    predecessors,
+)
 from stream_scorer.model.store.succession import find_succession
 from tests.support.stores import rest
 
@@ -75,6 +81,60 @@ def test_any_history_gives_distinct_other_versions(
 )
 def test_record_without_a_promotion_is_none(record: dict[str, object]) -> None:
     assert parse_promotion(record) is None
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ({}, None),
+        ({"forced": False, "by": "alice", "reason": "why"}, None),
+        ({"forced": "yes", "by": "alice"}, None),
+        ({"forced": True}, Override("", "")),
+        ({"forced": True, "by": "alice@desk", "reason": "why"}, Override("alice@desk", "why")),
+        ({"forced": True, "by": 3, "reason": "\x1b[0m"}, Override("3", r"\x1b[0m")),
+        ({"forced": True, "by": "b" * 999, "reason": "r" * 999}, Override("b" * 100, "r" * 500)),
+    ],
+)
+def test_override_is_optional_in_a_record_short_and_escaped(
+    more: dict[str, object], expected: Override | None
+) -> None:
+    promotion = parse_promotion({"version": "v2", "previous": "v1", **more})
+    assert promotion is not None
+    assert (promotion.version, promotion.override) == ("v2", expected)
+
+
+def test_last_promotion_of_a_version_counts() -> None:
+    store = filled(2)
+    alice = Override("alice@desk", "why")
+    store.promote("v1", None, override=alice)
+    store.promote("v2", store.current())
+    assert store.last_promotion("v1") == store.history()[0]
+    store.promote("v1", store.current())
+    for found in (store.last_promotion("v1"), last_promotion(store.history(), "v1")):
+        assert found is not None
+        assert (found.previous, found.override) == ("v2", None)
+    assert store.last_promotion("v9") is None
+
+
+def test_search_for_the_last_promotion_is_bounded() -> None:
+    store = filled(3)
+    store.promote("v3", None)
+    for number in range(SEARCH_LAST):
+        store.promote(("v1", "v2")[number % 2], store.current())
+    assert store.last_promotion("v3") is None
+    assert store.last_promotion("v2") is not None
+
+
+def test_force_is_recorded_even_if_the_pointer_stays() -> None:
+    store = filled(1)
+    first = store.promote("v1", None)
+    store.promote("v1", first)
+    assert len(store.history()) == 1
+    store.promote("v1", store.current(), override=Override("alice@desk", "why"))
+    assert [(p.previous, p.override is None) for p in store.history()] == [
+        (None, True), ("v1", False),
+    ]  # fmt: skip
+    assert find_succession(store, "v1", {}).versions == ()
 
 
 def filled(n: int) -> MemoryStore:
