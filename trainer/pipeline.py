@@ -19,6 +19,7 @@ from trainer.evaluation.evaluate import candidate_bundle, measure, score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
+from trainer.evaluation.report_facts import report_facts, thin
 from trainer.evaluation.thresholds import choose_thresholds
 from trainer.fitting.fit import Fitted, fit_model, make_dataset, parameters
 from trainer.fitting.plan import Plan
@@ -63,6 +64,7 @@ def run_training(
         times = rows.times[split.test]
         rows.release()
     features, fitted = _learn(train, validation, plan, stages)
+    earlier = thin(train.batch)
     del train
     bundle = candidate_bundle(fitted.model_text, features)
     with stages.stage("thresholds"):
@@ -85,6 +87,7 @@ def run_training(
         "plots": plot_facts(scores, test.labels, rows.times, rows.labels, fitted.gains)
         | {"test_window": [int(times.min()), int(times.max())]},
     }
+    facts |= report_facts(test, scores, bundle, fitted.gains, earlier, seed)
     draft = Draft(fitted.model_text, features, thresholds, golden_rows(test.batch, scores), facts)
     return Candidate(draft, bundle, verdict, metrics, len(rows), fitted.trees)
 

@@ -54,7 +54,7 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if rejection is not None:
         metadata = {"rejected": rejection, **metadata}
     if not arguments.json:  # people do not need the long tables
-        for name in ("golden", "plots", "reference"):
+        for name in ("golden", "plots", "reference", "curves", "shap"):
             metadata.pop(name, None)
         metadata.get("features", {}).pop("names", None)
     print(json.dumps(metadata, indent=None if arguments.json else 2))

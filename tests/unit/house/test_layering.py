@@ -57,16 +57,17 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
     dead_letters audit.records audit stream process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
-trainer.report: errors
+trainer.report: errors runtime
 trainer.fitting: errors runtime
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
-trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
+trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
+    trainer.data
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
 trainer.stages:
 trainer.cpus:
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
-trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
+trainer.commands: errors runtime model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
