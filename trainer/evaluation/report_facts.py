@@ -34,6 +34,7 @@ def report_facts(
     gains: Mapping[str, float],
     earlier: TransactionBatch | None,
     seed: int,
+    described: TransactionBatch | None = None,
 ) -> dict[str, Any]:
     """The report's part of the metadata: about 200 kB of plain data.
 
@@ -42,9 +43,12 @@ def report_facts(
     training rows (a sample is enough), with which the features of the evaluated rows are compared;
     None leaves the comparison out.
 
+    ``bundle`` explains and transforms rows, so none of them may be among those it was trained on:
+    if ``part`` has such rows, as with several folds, ``described`` are those that it has not seen.
+
     Keys: ``slices``, ``curves``, ``feature_gain``, ``shap``, ``feature_drift``, ``synthetic``.
     """
-    matrix = bundle.features.transform(thin(part.batch))
+    matrix = bundle.features.transform(thin(part.batch if described is None else described))
     ranked = sorted(gains, key=lambda name: -gains[name])
     facts = {
         "slices": slice_facts(part, scores, bundle.thresholds.review, seed),

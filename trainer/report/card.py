@@ -6,13 +6,22 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 from trainer.report.markup import Html, join, table, tag
-from trainer.report.numbers import NONE, days, percent, plain, whole, words
+from trainer.report.numbers import NONE, days, flatten, percent, plain, whole, words
 from trainer.report.subject import Subject, synthetic_warning
 from trainer.report.view import View
 
 NOTHING: Final = Html("")
 MOST_FACTS: Final = 60
-_SHOWN_APART: Final = {"source", "identity", "sha256", "rows", "frauds", "window_seconds", "split"}
+_SHOWN_APART: Final = {
+    "source",
+    "identity",
+    "sha256",
+    "rows",
+    "frauds",
+    "window_seconds",
+    "split",
+    "stages",
+}
 
 INTENDED_USE: Final = (
     "Scores card transactions one by one, from the columns of the IEEE-CIS data, so that the "
@@ -47,8 +56,22 @@ def data_summary(subjects: Sequence[Subject]) -> Html:
     others = dict.fromkeys(n for f in found for n, _ in f.entries(most=MOST_FACTS))
     for name in others:
         if name not in _SHOWN_APART:
-            add(words(name), [plain(f.at(name)) for f in found])
-    return table("Data summary", _head(subjects), rows, align="l" * (1 + len(subjects)))
+            flat = [dict(flatten(View({name: f.at(name).value}))) for f in found]
+            for label in dict.fromkeys(n for values in flat for n in values):
+                add(label, [values.get(label, NONE) for values in flat])
+    drawn = table("Data summary", _head(subjects), rows, align="l" * (1 + len(subjects)))
+    return join([drawn, _stages(found[0])])
+
+
+def _stages(facts: View) -> Html:
+    """Time and memory of each stage of the training run."""
+    rows = []
+    for name, stage in facts.entries("stages", most=MOST_FACTS):
+        seconds, peak = stage.number("seconds"), stage.number("peak_mib")
+        if seconds is not None:
+            rows.append((words(name), f"{seconds:,.1f}", whole(peak)))
+    head = ("stage", "seconds", "peak memory (MiB)")
+    return table("Time and memory of the training run", head, rows, style="dense")
 
 
 def _head(subjects: Sequence[Subject]) -> tuple[str, ...]:
@@ -93,24 +116,11 @@ def model_card(subjects: Sequence[Subject], promotions: Sequence[Mapping[str, ob
     )
 
 
-def _flat(facts: View, prefix: str = "", depth: int = 3) -> list[tuple[str, str]]:
-    """Nested settings as name and value."""
-    out = []
-    for name, value in facts.entries(most=MOST_FACTS):
-        inner = value.entries(most=1)
-        label = f"{prefix}{words(name)}"
-        if inner and depth:
-            out += _flat(value, f"{label}: ", depth - 1)
-        else:
-            out.append((label, plain(value) if value else NONE))
-    return out[: 2 * MOST_FACTS]
-
-
 def _settings(subjects: Sequence[Subject]) -> Html:
     """One table a group of parameters; for two versions, one table with what differs first."""
     if len(subjects) == 1:
         return _groups(subjects[0].facts.at("parameters"))
-    found = [dict(_flat(s.facts.at("parameters"))) for s in subjects]
+    found = [dict(flatten(s.facts.at("parameters"))) for s in subjects]
     names = list(dict.fromkeys(name for values in found for name in values))
     rows = [[name, *(values.get(name, NONE) for values in found)] for name in names]
     rows.sort(key=lambda row: len(set(row[1:])) == 1)
@@ -124,7 +134,7 @@ def _groups(parameters: View) -> Html:
     for name, value in parameters.entries(most=MOST_FACTS):
         if value.entries(most=1):
             tables.append(
-                table(f"Parameters: {words(name)}", ("", "value"), _flat(value), align="ll",
+                table(f"Parameters: {words(name)}", ("", "value"), flatten(value), align="ll",
                       style="dense")
             )  # fmt: skip
         else:
@@ -159,16 +169,16 @@ def promotion_table(
     for record in map(View, promotions[-200:]):
         if record.text("version") not in names:
             continue
-        forced = record.flag("is_forced") or record.flag("forced")
+        override = record.at("override")
         kind = "rolled back to" if record.flag("is_rollback") else "promoted"
-        kind = f"{kind}, forced past the gate" if forced else kind
+        kind = f"{kind}, forced past the gate" if override else kind
         rows.append(
             (
                 record.text("version") or NONE,
                 kind,
                 record.text("at") or NONE,
-                record.text("who") or record.text("by") or record.text("host") or NONE,
-                record.text("reason") or NONE,
+                override.text("by") or record.text("host") or NONE,
+                override.text("reason") or NONE,
             )
         )
     head = ("version", "what", "when", "who or where", "reason")

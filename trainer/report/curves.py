@@ -186,25 +186,13 @@ def bins_of(subject: Subject) -> list[Point]:
 
 
 def _bins(facts: View) -> list[Point]:
-    """Mean score, fraud rate and rows of bins; as rows of numbers or as objects."""
-    rows = facts.points("reliability", width=3)
-    if not rows:
-        named = [
-            [
-                next((n for key in keys if (n := item.number(key)) is not None), None)
-                for keys in _BIN
-            ]
-            for item in facts.items("reliability")
-        ]
-        rows = [tuple(n for n in row if n is not None) for row in named if None not in row]
+    """Mean score, fraud rate and rows of bins: rows of numbers, or objects with their frauds."""
+    rows: list[Point] = list(facts.points("reliability", width=3))
+    for item in facts.items("reliability"):
+        mean, frauds, n = item.number("mean_score"), item.number("frauds"), item.number("rows")
+        if mean is not None and frauds is not None and n is not None and n > 0:
+            rows.append((mean, frauds / n, n))
     return [row for row in rows if 0 <= row[0] <= 1 and 0 <= row[1] <= 1]
-
-
-_BIN: Final = (
-    ("mean_score", "score", "predicted"),
-    ("fraud_rate", "rate", "observed"),
-    ("rows", "count"),
-)
 
 
 def score_histogram(subjects: Sequence[Subject]) -> Html:

@@ -11,18 +11,19 @@ from trainer.report.numbers import (
     NONE,
     decimal,
     even_percent,
+    flatten,
     interval,
     percent,
     plain,
     signed,
     whole,
-    words,
 )
 from trainer.report.subject import Subject
 from trainer.report.view import View
 
 MOST_BINS: Final = 20
 NOTHING: Final = Html("")
+_SCORES: Final = ("review", "block")
 _CURVES: Final = {"saving_curve", "saving"}
 
 
@@ -97,17 +98,20 @@ def _cell(count: int, of: int, style: str) -> Html:
 
 def thresholds(subjects: Sequence[Subject]) -> Html:
     """The thresholds and how they were chosen."""
-    facts = [s.facts.at("thresholds") for s in subjects]
-    names = [name for name, _ in facts[0].entries(most=60)]
-    names = [n for n in ("review", "block") if n in names] + [
-        n for n in names if n not in {"review", "block", *_CURVES}
-    ]
-    rows = [[words(name), *(_setting(found.at(name)) for found in facts)] for name in names]
+    found = []
+    for subject in subjects:
+        entries = subject.facts.at("thresholds").entries(most=60)
+        shown = View({n: v.value for n, v in entries if n not in _CURVES and n not in _SCORES})
+        scores = {n: _score(subject.facts.at("thresholds", n)) for n in _SCORES}
+        found.append(scores | dict(flatten(shown)))
+    names = dict.fromkeys(name for values in found for name in values)
+    rows = [[name, *(values.get(name, NONE) for values in found)] for name in names]
     head = ("", *(s.name for s in subjects)) if len(subjects) > 1 else ("", "value")
+    rows = [row for row in rows if any(value != NONE for value in row[1:])]
     return table("Thresholds and how they were chosen", head, rows, align="l" * len(head))
 
 
-def _setting(value: View) -> str:
+def _score(value: View) -> str:
     return plain(value) if value else NONE
 
 

@@ -46,7 +46,7 @@ def _windows(facts: View, folds: Sequence[View]) -> Html:
     """A line for each model: its training window and its evaluation window."""
     lines: list[tuple[str, list[tuple[str, float, float, str]]]] = []
     for number, fold in enumerate(folds, 1):
-        spans = [s for name in ("train", "test") if (s := _span(fold.at(name), name)) is not None]
+        spans = [s for name in _PARTS if (s := _span(fold.at(name), name)) is not None]
         lines.append((f"fold {number}", spans))
     if not folds:
         split = facts.at("training", "split")
@@ -85,7 +85,7 @@ def _windows(facts: View, folds: Sequence[View]) -> Html:
 
 _WORDS: Final = {
     "train": "trained on",
-    "validation": "validation: trees and thresholds",
+    "validation": "stopped on",
     "test": "evaluated on",
 }
 

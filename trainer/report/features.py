@@ -105,7 +105,7 @@ def shap(subjects: Sequence[Subject]) -> Html:
     values = sorted(p[0] for swarm in swarms for p in swarm)
     if not values:
         return NOTHING
-    # The farthest points in a hundred are drawn at the edge, so that they do not squeeze the rest.
+    # The outermost 1 % of the points are drawn at the edge, so that they do not squeeze the rest.
     cut = len(values) // 200
     low, high = min(values[cut], 0.0), max(values[len(values) - 1 - cut], 0.0)
     room = (high - low) * 0.03 or 0.1

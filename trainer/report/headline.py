@@ -148,7 +148,10 @@ def _comparison(gate: View) -> Html:
             )
         )
     head = ("figure", "difference", "95 % interval", "judgement")
-    return table(f"Difference to {champion} on the same rows", head, rows, align="lrrl")
+    where = "on the same rows"
+    if gate.flag("comparison", "is_paired") is False:
+        where = "by its published figures, which are of other rows"
+    return table(f"Difference to {champion} {where}", head, rows, align="lrrl")
 
 
 def summary_sentence(subjects: Sequence[Subject]) -> Html:

@@ -8,6 +8,7 @@ from trainer.report.view import View
 
 NONE: Final = "\N{EN DASH}"
 DAY_SECONDS: Final = 86_400
+MOST_SETTINGS: Final = 60
 
 
 def percent(value: float | None) -> str:
@@ -89,3 +90,15 @@ def _inner(value: View) -> str:
 def words(name: str) -> str:
     """``early_stopping_trees`` as ``early stopping trees``."""
     return name.replace("_", " ")
+
+
+def flatten(facts: View, prefix: str = "", depth: int = 3) -> list[tuple[str, str]]:
+    """Nested settings as names and values."""
+    out: list[tuple[str, str]] = []
+    for name, value in facts.entries(most=MOST_SETTINGS):
+        label = f"{prefix}{words(name)}"
+        if value.entries(most=1) and depth:
+            out += flatten(value, f"{label}: ", depth - 1)
+        else:
+            out.append((label, plain(value) if value else NONE))
+    return out[: 2 * MOST_SETTINGS]

@@ -46,7 +46,7 @@ def build_page(
     The metadata is untrusted. What it leaves out, or what is not of the expected type, is not
     shown; this never fails. With ``against``, the figures and curves of both versions are shown.
     ``promotions`` are records of the promotion history: mappings with version, is_rollback, at,
-    host and, where recorded, is_forced, who and reason.
+    host and, for a promotion by force, override: a mapping with by and reason.
     """
     subjects = subjects_of(metadata, against)
     chapters = _chapters(subjects, promotions)

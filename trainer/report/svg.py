@@ -186,6 +186,6 @@ class Chart:
         out.append(segment(LEFT, bottom, right, bottom, "axis-line"))
         middle_x, middle_y = (LEFT + right) / 2, (TOP + bottom) / 2
         out.append(text_at(middle_x, HEIGHT - 8, self._x.name, "axis", "middle"))
-        turned = f"translate(13 {middle_y:.0f}) rotate(-90)"
-        out.append(tag("text", self._y.name, class_="axis", text_anchor="middle", transform=turned))
+        place = f"translate(13 {middle_y:.0f}) rotate(-90)"
+        out.append(tag("text", self._y.name, class_="axis", text_anchor="middle", transform=place))
         return [join(out)]
