@@ -85,7 +85,7 @@ def _windows(facts: View, folds: Sequence[View]) -> Html:
 
 _WORDS: Final = {
     "train": "trained on",
-    "validation": "stopped on",
+    "validation": "early stopping",
     "test": "evaluated on",
 }
 

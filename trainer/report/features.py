@@ -158,7 +158,7 @@ def drift(subjects: Sequence[Subject]) -> Html:
             decimal(psi),
             bar(psi / FULL_BAR, "fill-a" if psi >= MODERATE else "fill-b"),
             decimal(item.number("psi_by_chance")),
-            _pair(item, "median", lambda v: f"{v.number():.3g}"),
+            _pair(item, "median", lambda v: _median(v.number())),
             _pair(item, "missing", lambda v: _one_decimal(v.number())),
         )
         for item, psi in items
@@ -180,6 +180,12 @@ def _judged(psi: float) -> Html:
     if psi >= STRONG:
         return tag("span", "strong", class_="flag bad")
     return tag("span", "moderate", class_="flag") if psi >= MODERATE else NOTHING
+
+
+def _median(value: float | None) -> str:
+    if value is None:
+        return NONE
+    return whole(value) if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _one_decimal(value: float | None) -> str:

@@ -15,6 +15,7 @@ HEIGHT: Final = 22
 SWARM_WIDTH: Final = 380
 SWARM_HEIGHT: Final = 30
 _EDGE: Final = 8
+_TICK_ROOM: Final = 80
 _BUCKET: Final = 3.0
 _LEVELS: Final = 5
 """Colours from a low to a high value."""
@@ -51,7 +52,7 @@ def _strip(scale: Scale, height: float, marks: Sequence[Html]) -> Html:
 def axis_strip(scale: Scale, write: Callable[[float], str], zero: float | None = None) -> Html:
     """The ticks above the strips of a column."""
     marks = []
-    for tick in nice_ticks(scale.low, scale.high, 4):
+    for tick in nice_ticks(scale.low, scale.high, round(scale.width / _TICK_ROOM)):
         at = scale.x(tick)
         anchor = "start" if at < 22 else "end" if at > scale.width - 22 else "middle"
         marks.append(text_at(at, 12, write(tick), "tick", anchor))
