@@ -25,6 +25,7 @@ from trainer.evaluation.gate import GateVerdict, judge_candidate
 from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
+from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning, TreeCount
@@ -98,6 +99,7 @@ def run_training(
         bundle = candidate_bundle(served.learned.fitted.model_text, served.learned.features)
         bundle = replace(bundle, thresholds=evaluated.thresholds, calibration=evaluated.calibration)
         described = _describe_test(rows, split, learned[-1], served, evaluated)
+        described |= _report_facts(rows, split, learned[-1], evaluated, plan.model.seed)
         latency = measure_latency(evaluated.test.batch, bundle, champion)
     measures = evaluated.metrics["test"]
     verdict = judge_candidate(
@@ -226,6 +228,23 @@ def _describe_test(
     plots["test_window"] = [int(times[0]), int(times[-1])]
     reference = reference_facts(newest.batch, evaluated.scores, last.features, list(gains), "test")
     return {"reference": reference, "plots": plots}
+
+
+def _report_facts(
+    rows: Part, split: Split, last: Learned, evaluated: _Evaluated, seed: int
+) -> dict[str, Any]:
+    """Slices, contributions and drift for the report, by the last fold's model.
+
+    That model has not seen its test rows, so its fitted tables do not look into them.
+    """
+    bundle = candidate_bundle(last.fitted.model_text, last.features)
+    bundle = replace(bundle, thresholds=evaluated.thresholds)
+    fold = split.folds[-1]
+    earlier, newest = (rows.batch.take(part) for part in (fold.train, fold.test))
+    gains = last.fitted.gains
+    return report_facts(
+        evaluated.test, evaluated.scores, bundle, gains, earlier, seed, described=newest
+    )
 
 
 def _training_facts(rows: Part, split: Split, stages: Stages) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     }
     metadata = {**{name: value for name, value in told.items() if value is not None}, **metadata}
     if not arguments.json:  # people do not need the long tables
-        for name in ("golden", "plots", "reference"):
+        for name in ("golden", "plots", "reference", "curves", "shap"):
             metadata.pop(name, None)
         metadata.get("features", {}).pop("names", None)
         metadata.get("thresholds", {}).pop("saving_curve", None)

@@ -4,19 +4,48 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
+from stream_scorer.errors import StoreError, UsageError
 from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.runtime.json_limits import parse_object
+from stream_scorer.runtime.text import printable
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.settings import TrainerSettings
+
+log = logging.getLogger(__name__)
+
+ABLATION_MAX_BYTES: Final = 1024 * 1024
 
 
 def add_report(commands: Subparsers) -> None:
     """``fraud-trainer report``."""
-    report = commands.add_parser("report", help="write a version's evaluation as an HTML page")
+    report = commands.add_parser(
+        "report",
+        help="write a version's evaluation as an HTML page",
+        description="Write a version's evaluation as one self-contained HTML page.",
+    )
     report.add_argument("version", metavar="vN")
     report.add_argument(
-        "-o", "--output", type=Path, metavar="FILE", help="output file (default report-vN.html)"
+        "--against", metavar="vM", help="show the figures and curves of this version beside it"
+    )
+    report.add_argument(
+        "--ablation",
+        type=Path,
+        metavar="FILE",
+        help='show this ablation: JSON with "rows" of "group", "difference" and "interval"',
+    )
+    report.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="output file (default report-vN.html, or report-vN-against-vM.html)",
     )
     finish(report, _report)
 
@@ -25,8 +54,57 @@ def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.publishing.versions import fetch_metadata
     from trainer.report import write_report
 
-    metadata = fetch_metadata(open_store(settings), arguments.version)
-    path = arguments.output or Path(f"report-{arguments.version}.html")
-    write_report(metadata, path)
+    version, other = arguments.version, arguments.against
+    if version == other:
+        raise UsageError(f"--against {other} is the version of the report: name another version")
+    store = open_store(settings)
+    metadata = fetch_metadata(store, version)
+    against = None if other is None else fetch_metadata(store, other)
+    if arguments.ablation is not None:
+        metadata["ablation"] = read_ablation(arguments.ablation)
+    name = f"report-{version}.html" if other is None else f"report-{version}-against-{other}.html"
+    path = arguments.output or Path(name)
+    write_report(metadata, path, against, _promotions(store))
     print(json.dumps({"report": str(path)}) if arguments.json else f"wrote {path}")
     return DONE
+
+
+def _promotions(store: ArtifactStore) -> list[Mapping[str, Any]]:
+    """The promotion history; a report without it is still a report."""
+    try:
+        return [asdict(promotion) for promotion in store.history()]
+    except StoreError as error:
+        log.warning("the report has no promotion history: %s", error)
+        return []
+
+
+def read_ablation(path: Path) -> dict[str, Any]:
+    """An ablation from a file.
+
+    Raises:
+        UsageError: the file cannot be read, or is not an ablation.
+    """
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(ABLATION_MAX_BYTES + 1)
+    except OSError as error:
+        raise UsageError(f"cannot read --ablation {path}: {error.strerror}") from error
+    if len(content) > ABLATION_MAX_BYTES:
+        raise UsageError(f"--ablation {path} is larger than {ABLATION_MAX_BYTES} bytes")
+    try:
+        found = parse_object(content)
+    except ValueError as error:
+        reason = printable(str(error))
+        raise UsageError(f"--ablation {path} is not a JSON object: {reason}") from error
+    rows = found.get("rows")
+    if not isinstance(rows, list) or not rows:
+        raise UsageError(f'--ablation {path} has no "rows"')
+    for number, row in enumerate(rows, 1):
+        difference = row.get("difference") if isinstance(row, dict) else None
+        is_number = isinstance(difference, int | float) and not isinstance(difference, bool)
+        if not is_number or not isinstance(row.get("group"), str):
+            raise UsageError(
+                f'--ablation {path}, row {number}: expected a "group" (text) and a "difference" '
+                "(number)"
+            )
+    return found

@@ -1,18 +1,22 @@
-"""Plain SVG charts: axes, lines, points and bars; the page's style sheet sets the colours."""
+"""Plain SVG charts: axes, lines, bands, points and bars; the style sheet sets the colours."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from typing import Final
 
-WIDTH: Final = 460
-HEIGHT: Final = 300
-LEFT, RIGHT, TOP, BOTTOM = 54, 22, 12, 44
+from trainer.report.markup import Html, join, tag
 
-Point = tuple[float, float]
+WIDTH: Final = 480
+WIDE: Final = 1000
+HEIGHT: Final = 310
+LEFT, RIGHT, TOP, BOTTOM = 58, 20, 14, 46
+_LABEL_STEP: Final = 15
+"""The least distance between two labels at the end of lines."""
+
+Point = Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,127 +43,149 @@ class Axis:
         return self.ticks or nice_ticks(self.low, self.high)
 
 
-def percent(value: float) -> str:
-    """``0.025`` as ``2.5 %``."""
-    return f"{value * 100:.3g} %"
-
-
-def thousands(value: float) -> str:
-    """``12500`` as ``12.5k``."""
-    return f"{value / 1000:g}k" if abs(value) >= 1000 else f"{value:g}"
-
-
 def nice_ticks(low: float, high: float, wanted: int = 5) -> tuple[float, ...]:
     """Round numbers that divide a range into about ``wanted`` steps."""
-    span = (high - low) or 1.0
+    span = high - low
+    if not span > max(abs(low), abs(high), 1e-300) * 1e-12:
+        return (low,)
     raw = span / wanted
-    magnitude = 10 ** math.floor(math.log10(raw))
-    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10) if m * magnitude >= raw * 0.999)
+    magnitude = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * magnitude for m in (1, 2, 2.5, 5, 10, 20) if m * magnitude >= raw * 0.999)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return tuple(round(i * step, 12) for i in range(first, last + 1))
 
 
+def text_at(x: float, y: float, words: str, style: str = "tick", anchor: str | None = None) -> Html:
+    """Text in a chart; ``anchor`` is start, middle or end."""
+    return tag("text", words, class_=style, x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor)
+
+
+def segment(x1: float, y1: float, x2: float, y2: float, style: str) -> Html:
+    """A straight line."""
+    return tag("line", class_=style, x1=f"{x1:.1f}", x2=f"{x2:.1f}", y1=f"{y1:.1f}", y2=f"{y2:.1f}")
+
+
+def canvas(label: str, width: float, height: float, marks: Sequence[Html], style: str = "") -> Html:
+    """A whole drawing; ``label`` is its text alternative."""
+    box = f"0 0 {width:g} {height:g}"
+    return tag("svg", *marks, viewBox=box, role="img", aria_label=label, class_=style or None)
+
+
 class Chart:
     """Collects the marks of one chart and renders them."""
 
-    def __init__(self, label: str, x: Axis, y: Axis, width: int = WIDTH) -> None:
+    def __init__(
+        self, label: str, x: Axis, y: Axis, width: int = WIDTH, right: int = RIGHT
+    ) -> None:
         self._label = label
         self._x = x
         self._y = y
         self._width = width
-        self._marks: list[str] = []
+        self._right = right
+        self._marks: list[Html] = []
+        self._front: list[Html] = []
+        self._notes: list[tuple[float, float]] = []
+        self._ends: list[tuple[float, str, str]] = []
 
-    def line(self, points: Sequence[Point], style: str) -> None:
-        """A line through points."""
-        path = " ".join(f"{self._at_x(a):.1f},{self._at_y(b):.1f}" for a, b in points)
-        self._marks.append(f'<polyline class="{style}" points="{path}"/>')
+    def band(self, rows: Sequence[Point], style: str = "band") -> None:
+        """The area between a lower and an upper line; rows are x, lower, upper."""
+        if len(rows) < 2:
+            return
+        there = [self._place(x, high) for x, _, high in rows]
+        back = [self._place(x, low) for x, low, _ in reversed(rows)]
+        self._marks.append(tag("polygon", class_=style, points=Html(" ".join(there + back))))
 
-    def point(self, x: float, y: float, style: str, tip: str, radius: float = 3.5) -> None:
+    def line(self, points: Sequence[Point], style: str, end: str = "") -> None:
+        """A line through points, with its name in ``end`` at its right end."""
+        if not points:
+            return
+        path = " ".join(self._place(p[0], p[1]) for p in points)
+        self._marks.append(Html(f'<polyline class="{style}" points="{path}"/>'))
+        if end:
+            self._ends.append((self._at_y(points[-1][1]), end, style))
+
+    def point(self, x: float, y: float, style: str, tip: str, radius: float = 4) -> None:
         """One point, with a tooltip."""
-        self._marks.append(
-            f'<circle class="{style}" cx="{self._at_x(x):.1f}" cy="{self._at_y(y):.1f}" '
-            f'r="{radius:g}"><title>{escape(tip)}</title></circle>'
+        where = {"cx": f"{self._at_x(x):.1f}", "cy": f"{self._at_y(y):.1f}", "r": f"{radius:g}"}
+        self._front.append(tag("circle", tag("title", tip), class_=style, **where))
+
+    def note(self, x: float, y: float, words: str, dx: float = 8, dy: float = -8) -> None:
+        """Text beside a point; it goes to the left of points near the right edge."""
+        is_late = self._x.share(x) > 0.66
+        at = self._at_x(x) + (-dx if is_late else dx)
+        self._front.append(
+            text_at(at, self._at_y(y) + dy, words, "note", "end" if is_late else "start")
         )
 
     def bar(self, left: float, right: float, height: float, style: str, tip: str) -> None:
         """A bar standing on the lower axis."""
         x, top, base = self._at_x(left), self._at_y(height), self._at_y(self._y.low)
-        width = max(self._at_x(right) - x - 0.6, 0.6)
         self._marks.append(
-            f'<rect class="{style}" x="{x:.1f}" y="{top:.1f}" width="{width:.1f}" '
-            f'height="{max(base - top, 0):.1f}"><title>{escape(tip)}</title></rect>'
+            tag(
+                "rect",
+                tag("title", tip),
+                class_=style,
+                x=f"{x:.1f}",
+                y=f"{top:.1f}",
+                width=f"{max(self._at_x(right) - x - 0.8, 0.8):.1f}",
+                height=f"{max(base - top, 0):.1f}",
+            )
         )
 
-    def vertical(self, x: float, text: str) -> None:
-        """A marked value on the lower axis."""
+    def vertical(self, x: float, words: str) -> None:
+        """A marked value on the lower axis; the texts of close marks stand below each other."""
         at = self._at_x(x)
-        is_late = self._x.share(x) > 0.7
-        anchor, shift = ("end", -4) if is_late else ("start", 4)
-        row = TOP + 10 + 13 * sum('class="mark"' in m for m in self._marks)
-        self._marks.append(
-            f'<line class="mark" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>'
-            f'<text class="note" x="{at + shift:.1f}" y="{row}" text-anchor="{anchor}">'
-            f"{escape(text)}</text>"
-        )
+        is_late = self._x.share(x) > 0.66
+        room = 7.0 * len(words) + 8
+        near = [row for where, row in self._notes if abs(where - at) < room]
+        row = max(near, default=-1.0) + 1
+        self._notes.append((at, row))
+        anchor, shift = ("end", -5) if is_late else ("start", 5)
+        self._front.append(segment(at, TOP, at, HEIGHT - BOTTOM, "mark"))
+        self._front.append(text_at(at + shift, TOP + 11 + 15 * row, words, "note", anchor))
 
-    def write(self) -> str:
+    def write(self) -> Html:
         """The whole chart as an ``<svg>`` element."""
-        return (
-            f'<svg viewBox="0 0 {self._width} {HEIGHT}" role="img" '
-            f'aria-label="{escape(self._label)}">{self._grid()}{"".join(self._marks)}</svg>'
-        )
+        marks = [*self._grid(), *self._marks, *self._front, *self._end_labels()]
+        style = "wide" if self._width > WIDTH else ""
+        return canvas(self._label, self._width, HEIGHT, marks, style)
+
+    def _end_labels(self) -> list[Html]:
+        """The names of lines at their right ends, moved apart where they would overlap."""
+        x = self._width - self._right + 6
+        lowest = HEIGHT - BOTTOM + 4.0
+        placed = []
+        rows = sorted(self._ends, reverse=True)
+        for y, words, style in rows:
+            y = min(y + 4, lowest)
+            lowest = y - _LABEL_STEP
+            placed.append(text_at(x, y, words, f"end {style}"))
+        return placed
+
+    def _place(self, x: float, y: float) -> str:
+        return f"{self._at_x(x):.1f},{self._at_y(y):.1f}"
 
     def _at_x(self, value: float) -> float:
-        return LEFT + self._x.share(value) * (self._width - LEFT - RIGHT)
+        return LEFT + self._x.share(value) * (self._width - LEFT - self._right)
 
     def _at_y(self, value: float) -> float:
         return HEIGHT - BOTTOM - self._y.share(value) * (HEIGHT - TOP - BOTTOM)
 
-    def _grid(self) -> str:
+    def _grid(self) -> list[Html]:
         out = []
-        bottom, right = HEIGHT - BOTTOM, self._width - RIGHT
-        for tick in self._x.marks():
-            at = self._at_x(tick)
-            out.append(
-                f'<line class="grid" x1="{at:.1f}" x2="{at:.1f}" y1="{TOP}" y2="{bottom}"/>'
-                f'<text class="tick" x="{at:.1f}" y="{bottom + 15}" text-anchor="middle">'
-                f"{escape(self._x.write(tick))}</text>"
-            )
+        bottom, right = HEIGHT - BOTTOM, self._width - self._right
         for tick in self._y.marks():
             at = self._at_y(tick)
-            out.append(
-                f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{at:.1f}" y2="{at:.1f}"/>'
-                f'<text class="tick" x="{LEFT - 6}" y="{at + 3.5:.1f}" text-anchor="end">'
-                f"{escape(self._y.write(tick))}</text>"
-            )
+            out.append(segment(LEFT, at, right, at, "grid"))
+            out.append(text_at(LEFT - 7, at + 4, self._y.write(tick), "tick", "end"))
+        for tick in self._x.marks():
+            at = self._at_x(tick)
+            out.append(segment(at, bottom, at, bottom + 4, "axis-line"))
+            out.append(text_at(at, bottom + 17, self._x.write(tick), "tick", "middle"))
+        out.append(segment(LEFT, bottom, right, bottom, "axis-line"))
         middle_x, middle_y = (LEFT + right) / 2, (TOP + bottom) / 2
-        out.append(
-            f'<text class="axis" x="{middle_x:.0f}" y="{HEIGHT - 8}" text-anchor="middle">'
-            f'{escape(self._x.name)}</text><text class="axis" text-anchor="middle" '
-            f'transform="translate(12 {middle_y:.0f}) rotate(-90)">{escape(self._y.name)}</text>'
-        )
-        return "".join(out)
-
-
-def ranked_bars(label: str, rows: Sequence[tuple[str, float]], width: int = WIDTH) -> str:
-    """Horizontal bars in the given order, each with its name and its share as text."""
-    row_height, name_width, value_width = 17, 196, 52
-    most = max((value for _, value in rows), default=1.0) or 1.0
-    room = width - name_width - value_width
-    out = []
-    for i, (name, value) in enumerate(rows):
-        y = i * row_height
-        length = max(value / most * room, 1)
-        out.append(
-            f'<text class="tick" x="{name_width - 6}" y="{y + 12}" text-anchor="end">'
-            f'{escape(name)}</text><rect class="fill-a" x="{name_width}" y="{y + 3}" '
-            f'width="{length:.1f}" height="{row_height - 6}"/>'
-            f'<text class="tick" x="{name_width + length + 5:.1f}" y="{y + 12}">'
-            f"{percent(value)}</text>"
-        )
-    height = len(rows) * row_height + 4
-    return (
-        f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(label)}">'
-        f"{''.join(out)}</svg>"
-    )
+        out.append(text_at(middle_x, HEIGHT - 8, self._x.name, "axis", "middle"))
+        place = f"translate(13 {middle_y:.0f}) rotate(-90)"
+        out.append(tag("text", self._y.name, class_="axis", text_anchor="middle", transform=place))
+        return [join(out)]

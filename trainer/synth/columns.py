@@ -8,13 +8,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from trainer.synth.marks import FIRST_ID
 from trainer.synth.sampling import Floats, blank, blank_text, quantile_step, to_uniform
 from trainer.synth.scene import Scene
 from trainer.synth.statistics import PRODUCTS
 
 Column = NDArray[Any]
-
-FIRST_ID: Final = 2_987_000
 
 COUNT_LOADINGS: Final = (
     0.55, 0.6, 0, 0.5, -0.25, 0.4, 0.45, 0.6, -0.35, 0.5, 0.5, 0.55, -0.15, 0.3,

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.synth.columns import FIRST_ID
+from trainer.synth.marks import FIRST_ID
 from trainer.synth.sampling import Ints, blank, draw_index, look_up, to_uniform
 from trainer.synth.scene import Scene
 from trainer.synth.statistics import Combinations

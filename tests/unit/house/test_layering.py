@@ -60,10 +60,11 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
     dead_letters audit.records audit stream process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
-trainer.report: errors
+trainer.report: errors runtime
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
-trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
+trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
+    trainer.data
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving

@@ -43,7 +43,7 @@ RETIRED_PHRASES = {
     r"\bno fewer than\b": "at least",
     r"\bas many as there are\b": "that many",
     r"\bin a hundred\b": "%",
-    r"(?<!dead )(?<!dead-)(?<!capital )(?<!block )\bletters?\b": "dead letters",
+    r"(?<!dead )(?<!dead-)(?<!capital )(?<!block )\bletters?\b(?!-spacing)": "dead letters",
     r"\bstatic page\b": "the page without live updates",
     r"\bnot following the stream\b": "Disconnected from Kafka",
     r"\blive, held\b": "Held while you read",
