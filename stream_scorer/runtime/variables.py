@@ -33,6 +33,7 @@ VARIABLES: Final = frozenset(
         "DASHBOARD_STATE_DIR",
         "DASHBOARD_TOKENS_FILE",
         "DLQ_TOPIC",
+        "FRAUD_TRAINER_USER",
         "INPUT_TOPIC",
         "KAFKA_BOOTSTRAP_SERVERS",
         "KAFKA_CONFIG_FILE",
