@@ -26,6 +26,7 @@ from trainer.evaluation.thresholds import choose_thresholds
 from trainer.fitting.fit import parameters
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning, TreeCount
+from trainer.memory import return_freed_memory
 from trainer.rival import Paired, pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
@@ -86,6 +87,7 @@ def run_training(
         ingested = ingest(source, advance)
         source_facts = ingested.facts
         rows = join_rows(ingested)
+        return_freed_memory()
     with stages.stage("split"):
         split = split_by_time(rows.batch.times, rows.labels, plan.split)
         for note in split.notes:

@@ -69,7 +69,8 @@ trainer.cpus:
 trainer.learning: features trainer.fitting trainer.data trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
 trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
-trainer.pipeline: model trainer.fitting trainer.data trainer.evaluation trainer.stages
+trainer.pipeline: model trainer.fitting trainer.data trainer.evaluation trainer.memory
+    trainer.stages
     trainer.learning trainer.served trainer.rival
 trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
