@@ -87,8 +87,8 @@ def run_training(
         ingested = ingest(source, advance)
         source_facts = ingested.facts
         rows = join_rows(ingested)
-        return_freed_memory()
     with stages.stage("split"):
+        return_freed_memory()
         split = split_by_time(rows.batch.times, rows.labels, plan.split)
         for note in split.notes:
             log.warning("%s", note)
