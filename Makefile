@@ -58,7 +58,7 @@ lint: $(READY) ## run the linter, the formatter check and the type checker
 	@$(BIN)/mypy
 
 COMPILED := tests/unit/schemas tests/unit/features tests/unit/model/forest \
-  $(patsubst %,tests/unit/%.py,audit/test_score_reader model/test_bundle model/test_scoring stream/test_pipeline)
+  $(patsubst %,tests/unit/%.py,audit/test_score_reader model/test_bundle model/test_calibration model/test_scoring stream/test_pipeline)
 
 # Machine code is cached by source and not by this switch, so it needs a separate cache. The cache is removed
 # first, because numba does not notice a change in a function of another file.

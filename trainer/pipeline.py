@@ -29,6 +29,7 @@ from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning, TreeCount
+from trainer.memory import return_freed_memory
 from trainer.rival import pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
@@ -86,6 +87,7 @@ def run_training(
     plan.check()
     rows, source_facts = _read(source, stages)
     with stages.stage("split"):
+        return_freed_memory()
         split = split_by_time(rows.batch.times, rows.labels, plan.split)
         for note in split.notes:
             log.warning("%s", note)

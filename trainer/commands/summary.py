@@ -120,7 +120,7 @@ def _describe_served(served: Mapping[str, Any], rows: int) -> str:
         return f"  served: refit on all {rows:,} rows with {served['trees']} trees"
     return (
         f"  served: the last window's model, with --no-refit. It learned from {served['rows']:,} "
-        f"of {rows:,} rows and has not seen the newest ones: measure what that costs with refit"
+        f"of {rows:,} rows and has not seen the newest ones, which costs average precision"
     )
 
 

@@ -75,7 +75,8 @@ trainer.cpus:
 trainer.learning: features trainer.fitting trainer.data trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
 trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
-trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
+trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.memory
+    trainer.stages
     trainer.learning trainer.served trainer.rival
 trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus

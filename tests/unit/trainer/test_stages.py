@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from trainer.memory import peak_bytes, reset_peak
+from trainer.memory import peak_bytes, reset_peak, return_freed_memory
 from trainer.stages import Stages, format_rate
 
 MIB = 1024 * 1024
@@ -42,6 +42,20 @@ def test_peak_of_memory_is_that_since_the_reset() -> None:
     del held
     reset_peak()
     assert peak_bytes() < high - 50 * MIB
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's /proc")
+def test_freed_memory_goes_back_to_the_system() -> None:
+    held = [np.ones(1000) for _ in range(8000)]
+    keeper = np.ones(1000)  # above the others on the heap, so that it cannot shrink by itself
+    del held
+    return_freed_memory()
+    reset_peak()
+    before = peak_bytes()
+    assert keeper.sum() == 1000
+    held = [np.ones(1000) for _ in range(8000)]
+    assert peak_bytes() > before + 40 * MIB
+    del held
 
 
 def test_peak_of_memory_without_proc_is_that_since_the_start(tmp_path: Path) -> None:
