@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -38,6 +38,10 @@ class Candidate:
     metrics: Mapping[str, Any]
     rows: int
     trees: int
+
+
+FindCandidate = Callable[[TrainingSource, Plan, Stages, Bundle | None, str | None], Candidate]
+"""Trains or imports a model, and judges it on rows of the source: see :func:`run_training`."""
 
 
 def run_training(
@@ -76,11 +80,11 @@ def run_training(
             "validation": measure(validation, validation_scores, thresholds, seed),
             "test": measure(test, scores, thresholds, seed),
         }
-        rival = _rival(test, champion, seed)
+        rival = measure_rival(test, champion, seed)
     verdict = judge_candidate(metrics["test"], rival, plan.gate, champion_version)
     facts = _facts(rows, split, plan, fitted, metrics) | {
         "thresholds": chosen,
-        "gate": _gate_facts(verdict, rival, champion),
+        "gate": gate_facts(verdict, rival, champion),
         "reference": reference_facts(test.batch, scores, features, list(fitted.gains), "test"),
         "plots": plot_facts(scores, test.labels, rows.times, rows.labels, fitted.gains)
         | {"test_window": [int(times.min()), int(times.max())]},
@@ -106,7 +110,7 @@ def _learn(train: Part, validation: Part, plan: Plan, stages: Stages) -> tuple[F
         return features, fit_model(train_set, validation_set, plan.model, advance)
 
 
-def _rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | None:
+def measure_rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | None:
     """The champion's measures on the candidate's test rows."""
     if champion is None:
         return None
@@ -136,9 +140,10 @@ def _facts(
     }
 
 
-def _gate_facts(
+def gate_facts(
     verdict: GateVerdict, rival: Mapping[str, Any] | None, champion: Bundle | None
 ) -> dict[str, Any]:
+    """The verdict for the metadata."""
     compared = None
     if rival is not None and champion is not None:
         compared = {

@@ -13,7 +13,7 @@ from stream_scorer.model.store.port import ArtifactStore
 from trainer.cpus import available_cpus
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
-from trainer.pipeline import Candidate, run_training
+from trainer.pipeline import Candidate, FindCandidate, run_training
 from trainer.publishing.publish import Champion, load_champion, promote, publish
 from trainer.publishing.telemetry import (
     RunMeasures,
@@ -73,29 +73,37 @@ def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> Tra
     )
 
 
-def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
-    """Run the pipeline; returns the value that ``--json`` prints.
+def train(
+    arguments: argparse.Namespace,
+    settings: TrainerSettings,
+    plan: Plan | None = None,
+    find: FindCandidate = run_training,
+) -> dict[str, Any]:
+    """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
+
+    Without ``plan``, it is made from the flags.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
     """
     try:
-        return _train(arguments, settings)
+        return _train(arguments, settings, plan or make_plan(arguments), find)
     except Exception:
         if settings.pushgateway_url:
             push_failure(settings.pushgateway_url)
         raise
 
 
-def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
+def _train(
+    arguments: argparse.Namespace, settings: TrainerSettings, plan: Plan, find: FindCandidate
+) -> dict[str, Any]:
     started = time.monotonic()
     stages = Stages()
-    plan = make_plan(arguments)
     plan.check()
     source = make_source(arguments, settings)
     store = open_store(settings)
     champion = load_champion(store, settings)
-    candidate = run_training(source, plan, stages, champion.bundle, champion.version)
+    candidate = find(source, plan, stages, champion.bundle, champion.version)
     with stages.stage("publish"):
         version = publish(store, candidate.draft, settings)
     is_promoted = _promote(store, candidate, version, champion, arguments)

@@ -68,9 +68,11 @@ trainer.settings: runtime
 trainer.stages:
 trainer.cpus:
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
+trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
+    trainer.stages trainer.pipeline
 trainer.commands: errors runtime model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.pipeline
+    trainer.pipeline trainer.import_pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
