@@ -111,6 +111,8 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
         search.deadline_seconds = started + arguments.minutes * _MINUTE_SECONDS
     was_interrupted = _run(search, arguments.trials)
     if study.default is None:
+        if was_interrupted:
+            raise KeyboardInterrupt
         raise UsageError("no trial ran to its end: give it more time, fewer --folds or --trees")
     frauds = sum(int(fold.labels.sum()) for fold in folds)
     result = summarise(study, rows.facts["source"], frauds, arguments)
