@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from stream_scorer.model.calibration import Calibration, calibrate
-from trainer.data.ingest import Part, ingest
-from trainer.data.rows import join_rows, some_rows
+from trainer.candidate import Candidate, compare_paired, read_source
+from trainer.data.rows import Part, some_rows
 from trainer.data.source import TrainingSource
 from trainer.data.split import Split, split_by_time, window_facts
 from trainer.evaluation.calibration import Piece, fit_pooled
-from trainer.evaluation.champion import Rival, budget_of, compare_scores, gate_facts
+from trainer.evaluation.champion import gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, measure_ranking, score_all
-from trainer.evaluation.gate import GateVerdict, judge_candidate
+from trainer.evaluation.gate import judge_candidate
 from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
@@ -37,21 +37,6 @@ from trainer.stages import Stages
 log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A trained, measured and judged model, ready to publish.
-
-    ``draft.facts`` becomes part of the metadata.
-    """
-
-    draft: Draft
-    bundle: Bundle
-    verdict: GateVerdict
-    metrics: Mapping[str, Any]
-    rows: int
-    trees: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +70,7 @@ def run_training(
         UsageError: the source or the plan cannot be used.
     """
     plan.check()
-    rows, source_facts = _read(source, stages)
+    rows, source_facts = read_source(source, stages)
     with stages.stage("split"):
         return_freed_memory()
         split = split_by_time(rows.batch.times, rows.labels, plan.split)
@@ -95,13 +80,13 @@ def run_training(
     learning = Learning(rows, load_builtin(IEEE_CIS), stages, TreeCount(n_fits * plan.model.trees))
     learned, uncalibrated = _learn_folds(learning, split, plan)
     evaluated = _evaluate(learning, split, uncalibrated, plan)
-    rival = _compare(learning, split, evaluated, champion, plan)
+    paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
+    rival = compare_paired(paired, notes, champion, evaluated.metrics["test"], plan)
     served = train_served(learning, split.folds, learned, plan)
     with stages.stage("reference"):
         bundle = candidate_bundle(served.learned.fitted.model_text, served.learned.features)
         bundle = replace(bundle, thresholds=evaluated.thresholds, calibration=evaluated.calibration)
-        described = _describe_test(rows, split, learned[-1], served, evaluated)
-        described |= _report_facts(rows, split, learned[-1], evaluated, plan.model.seed)
+        described = _describe_test(rows, split, learned[-1], served, evaluated, plan.model.seed)
         latency = measure_latency(evaluated.test.batch, bundle, champion)
     measures = evaluated.metrics["test"]
     verdict = judge_candidate(
@@ -130,13 +115,6 @@ def run_training(
         evaluated.calibration,
     )
     return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), served.facts["trees"])
-
-
-def _read(source: TrainingSource, stages: Stages) -> tuple[Part, dict[str, Any]]:
-    """All rows in the order of time, and the source's facts."""
-    with stages.stage("ingest", source.size()) as advance:
-        ingested = ingest(source, advance)
-        return join_rows(ingested), ingested.facts
 
 
 def _learn_folds(
@@ -185,30 +163,8 @@ def _evaluate(
     return _Evaluated(test, scores, calibration, thresholds, facts["metrics"], facts)
 
 
-def _compare(
-    learning: Learning,
-    split: Split,
-    evaluated: _Evaluated,
-    champion: Bundle | None,
-    plan: Plan,
-) -> Rival:
-    """The champion's result on rows that neither it nor the candidate learned from."""
-    paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
-    if paired is None or champion is None:
-        return Rival(notes=notes)
-    return compare_scores(
-        paired.rows,
-        paired.candidate,
-        paired.champion,
-        champion.version,
-        budget=budget_of(plan, evaluated.metrics["test"]),
-        seed=plan.model.seed,
-        notes=notes,
-    )
-
-
 def _describe_test(
-    rows: Part, split: Split, last: Learned, served: Served, evaluated: _Evaluated
+    rows: Part, split: Split, last: Learned, served: Served, evaluated: _Evaluated, seed: int
 ) -> dict[str, Any]:
     """Reference histograms and the data of the plots, for the metadata.
 
@@ -229,7 +185,8 @@ def _describe_test(
     ]
     plots["test_window"] = [int(times[0]), int(times[-1])]
     reference = reference_facts(newest.batch, evaluated.scores, last.features, list(gains), "test")
-    return {"reference": reference, "plots": plots}
+    report = _report_facts(rows, split, last, evaluated, seed)
+    return {"reference": reference, "plots": plots, **report}
 
 
 def _report_facts(

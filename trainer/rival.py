@@ -63,14 +63,9 @@ def pair_with_champion(
     if champion is None:
         return None, ()
     rows, version = learning.rows, champion.version
-    later = _later_rows(rows, split.test, learned_until(champion.metadata))
-    frauds = int(rows.labels[later].sum())
-    if plan.gate.min_frauds <= frauds < len(rows.labels[later]):
-        part = some_rows(rows, later)
-        ours = scores[later.start - split.test.start :]
-        note = f"compared on the {len(part):,} test rows that are later than all that {version} saw"
-        return Paired(part, ours, score_all(part.batch, champion)), (note,)
-    why = f"{version} learned from the test rows, except {frauds} frauds"
+    paired, why = pair_on_later_rows(rows, split.test, scores, champion, plan)
+    if paired is not None:
+        return paired, (why,)
     recipe = _recipe(champion.metadata, plan)
     if recipe is None:
         return None, (f"not compared with {version}: {why}, and its recipe is not known",)
@@ -84,6 +79,25 @@ def pair_with_champion(
     note = f"{why}; compared with a model trained by its recipe on the rows of the last fold"
     theirs = replace(learning, program=program)
     return Paired(part, ours, _scores_by_recipe(theirs, fold, part, recipe)), (note,)
+
+
+def pair_on_later_rows(
+    rows: Part, test: slice, scores: NDArray[np.float64], champion: Bundle, plan: Plan
+) -> tuple[Paired | None, str]:
+    """Scores of the test rows that are later than all that the champion learned from.
+
+    None if these rows have too few frauds. The text says which rows they are, or why there are
+    none.
+    """
+    version = champion.version
+    later = _later_rows(rows, test, learned_until(champion.metadata))
+    frauds = int(rows.labels[later].sum())
+    if not plan.gate.min_frauds <= frauds < len(rows.labels[later]):
+        return None, f"{version} learned from the test rows, except {frauds} frauds"
+    part = some_rows(rows, later)
+    ours = scores[later.start - test.start :]
+    note = f"compared on the {len(part):,} test rows that are later than all that {version} saw"
+    return Paired(part, ours, score_all(part.batch, champion)), note
 
 
 def _later_rows(rows: Part, test: slice, until: int | None) -> slice:

@@ -12,9 +12,11 @@ from trainer.publishing.versions import PROMOTED, VersionLine
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
     """The lines that describe a training run."""
     yield from describe_metrics(result["version"], result["metrics"], result["thresholds"])
-    yield from _describe_folds(result["evaluation"])
+    if "evaluation" in result:  # an imported model was trained elsewhere
+        yield from _describe_folds(result["evaluation"])
     yield _describe_calibration(result["calibration"])
-    yield _describe_served(result["served"], result["rows"])
+    if "served" in result:
+        yield _describe_served(result["served"], result["rows"])
     for note in result["gate"]["notes"]:
         yield f"gate: {note}"
     for refusal in result["gate"]["refusals"]:

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
 from trainer.commands.data_flags import add_data_flags
-from trainer.commands.decisions import parse_fraud_loss
+from trainer.commands.decisions import add_max_slowdown, add_threshold_flags
 from trainer.commands.forcing import add_force
-from trainer.fitting.decisions import DecisionPlan
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 
@@ -63,51 +62,14 @@ def add_train(commands: Subparsers) -> None:
     parser.add_argument(
         "--threads", type=int, metavar="N", help="threads (default: the container's CPUs)"
     )
-    _add_threshold_flags(parser)
+    add_threshold_flags(parser)
+    add_max_slowdown(parser)
     parser.add_argument("--no-promote", action="store_true", help="publish without promoting")
-    parser.add_argument(
-        "--max-slowdown", type=float, default=plan.gate.max_slowdown, metavar="X",
-        help="refuse a model that takes more than X times as long as the champion to score a row "
-        f"(default {plan.gate.max_slowdown:g})",
-    )  # fmt: skip
     add_force(parser, "promote even if the gate refuses the model")
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
     finish(parser, _train)
-
-
-def _add_threshold_flags(parser: argparse.ArgumentParser) -> None:
-    plan = DecisionPlan()
-    flags = parser.add_argument_group(
-        "thresholds", "by review budget and block precision, or by cost"
-    )
-    flags.add_argument(
-        "--review-budget", type=float, metavar="X",
-        help="share of rows that may be flagged (default "
-        f"{plan.review_budget}, and no limit with --capacity-per-day or --review-cost)",
-    )  # fmt: skip
-    flags.add_argument(
-        "--capacity-per-day", type=float, metavar="N",
-        help="most reviews a day, on average over the evaluation rows",
-    )  # fmt: skip
-    flags.add_argument(
-        "--block-precision", type=float, default=plan.block_precision, metavar="X",
-        help=f"minimum precision of blocked rows (default {plan.block_precision})",
-    )  # fmt: skip
-    flags.add_argument(
-        "--review-cost", type=float, metavar="X",
-        help="what a review costs, in the currency of the amounts: review where it saves the most",
-    )  # fmt: skip
-    flags.add_argument(
-        "--fraud-loss", type=parse_fraud_loss, metavar="amount|X",
-        help="what a missed fraud costs: the transaction's amount, or X each (default amount)",
-    )  # fmt: skip
-    flags.add_argument(
-        "--block-cost", type=float, metavar="X",
-        help="what it costs to block a legitimate transaction: block where that is cheaper than "
-        "to review, whatever --block-precision is",
-    )  # fmt: skip
 
 
 def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:

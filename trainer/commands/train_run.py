@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
+from trainer.candidate import Candidate, FindCandidate
 from trainer.commands.decisions import make_decisions
 from trainer.commands.forcing import read_force
 from trainer.cpus import available_cpus
 from trainer.data.labels import Labelling
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan, WrongUsageError
-from trainer.pipeline import Candidate, run_training
+from trainer.pipeline import run_training
 from trainer.publishing.publish import load_champion, promote_candidate, publish
 from trainer.publishing.telemetry import (
     RunMeasures,
@@ -95,30 +96,38 @@ def make_source(arguments: argparse.Namespace, settings: TrainerSettings) -> Tra
     )
 
 
-def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
-    """Run the pipeline; returns the value that ``--json`` prints.
+def train(
+    arguments: argparse.Namespace,
+    settings: TrainerSettings,
+    plan: Plan | None = None,
+    find: FindCandidate = run_training,
+) -> dict[str, Any]:
+    """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
+
+    Without ``plan``, it is made from the flags.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
     """
     try:
-        return _train(arguments, settings)
+        return _train(arguments, settings, plan or make_plan(arguments), find)
     except Exception:
         if settings.pushgateway_url:
             push_failure(settings.pushgateway_url)
         raise
 
 
-def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
+def _train(
+    arguments: argparse.Namespace, settings: TrainerSettings, plan: Plan, find: FindCandidate
+) -> dict[str, Any]:
     started = time.monotonic()
     stages = Stages()
-    plan = make_plan(arguments)
     plan.check()
     override = read_force(arguments, settings)
     source = make_source(arguments, settings)
     store = open_store(settings)
     champion = load_champion(store, settings)
-    candidate = run_training(source, plan, stages, champion.bundle, champion.version)
+    candidate = find(source, plan, stages, champion.bundle, champion.version)
     with stages.stage("publish"):
         version = publish(store, candidate.draft, settings)
     is_promoted = False
@@ -173,8 +182,7 @@ def _result(
             },
         },
         "metrics": {"split": "test", **test},
-        "evaluation": facts["evaluation"],
-        "served": facts["served"],
+        **{name: facts[name] for name in ("evaluation", "served") if name in facts},
         "calibration": {
             name: _without_table(found) if isinstance(found, dict) else found
             for name, found in calibration.items()

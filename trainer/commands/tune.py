@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from trainer.commands.console import DONE, INTERRUPTED, Subparsers, finish
+from trainer.commands.data_flags import add_data_flags
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 
@@ -18,12 +19,7 @@ def add_tune(commands: Subparsers) -> None:
         "tune", help="search for better parameters of the forest"
     )
     plan = Plan()
-    given = parser.add_mutually_exclusive_group()
-    given.add_argument(
-        "--transactions", metavar="CSV", help="transactions CSV: a path, file:/// or s3://"
-    )
-    given.add_argument("--synthetic", type=int, metavar="N", help="search on N synthetic rows")
-    parser.add_argument("--identity", metavar="CSV", help="identity CSV for these transactions")
+    add_data_flags(parser)
     for flag, default, meaning in (
         ("--trials", 40, "number of trials of this call"),
         ("--folds", 3, "windows in time on which each trial is judged"),

@@ -21,22 +21,19 @@ from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from trainer.commands.train_run import make_source
 from trainer.cpus import available_cpus
 from trainer.data.ingest import TrainingRows, ingest
-from trainer.fitting.plan import ModelPlan, Plan, WrongUsageError
+from trainer.fitting.plan import Plan, WrongUsageError
 from trainer.settings import TrainerSettings
 from trainer.stages import Stages
 from trainer.tuning.cost import CostMeter
 from trainer.tuning.folds import prepare_folds
 from trainer.tuning.front import fastest_within, front
-from trainer.tuning.objective import evaluate
+from trainer.tuning.objective import evaluate, precision_noise
 from trainer.tuning.page import write_page
 from trainer.tuning.search import Search, Step
 from trainer.tuning.space import train_flags
 from trainer.tuning.study import Study, Trial
 
 log = logging.getLogger(__name__)
-
-ACCEPTED_LOSS: Final = 0.01
-"""In average precision: less than its standard error on 500 frauds."""
 
 _SHOWN: Final = 10
 _MAX_FOLDS: Final = 10
@@ -109,13 +106,17 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
         last = folds[-1]
         meter = CostMeter(last.batch, last.features, study.reference_microseconds)
         study.reference_microseconds = meter.reference_microseconds
-    search = Search(study, partial(evaluate, folds, meter))
+    noise = precision_noise(int(folds[0].labels.sum()))
+    search = Search(study, partial(evaluate, folds, meter), noise)
     if arguments.minutes is not None:
         search.deadline_seconds = started + arguments.minutes * _MINUTE_SECONDS
     was_interrupted = _run(search, arguments.trials)
     if study.default is None:
+        if was_interrupted:
+            raise KeyboardInterrupt
         raise UsageError("no trial ran to its end: give it more time, fewer --folds or --trees")
-    result = summarise(study, plan.model, rows.facts["source"], arguments)
+    frauds = sum(int(fold.labels.sum()) for fold in folds)
+    result = summarise(study, rows.facts["source"], frauds, arguments)
     return result | {
         "interrupted": was_interrupted,
         "seconds": round(time.monotonic() - started, 3),
@@ -178,9 +179,11 @@ def _describe_step(step: Step, best: Trial | None, trials: int, left_seconds: fl
 
 
 def summarise(
-    study: Study, plan: ModelPlan, source: str, arguments: argparse.Namespace
+    study: Study, source: str, frauds: int, arguments: argparse.Namespace
 ) -> dict[str, Any]:
     """The result of all trials of a study, which has at least one; draws the front.
+
+    ``frauds`` is the number in the windows' later rows together.
 
     Raises:
         UsageError: the page cannot be written.
@@ -189,7 +192,9 @@ def summarise(
     default = trials[0]
     ranked = sorted(trials, key=lambda t: (-t.outcome.average_precision, t.number))
     result: dict[str, Any] = {
-        "learner": plan.learner,
+        "learner": default.plan.learner,
+        "frauds": frauds,
+        "noise": precision_noise(frauds),
         "finished": study.finished,
         "pruned": study.finished - len(trials),
         "storage": None if arguments.storage is None else str(arguments.storage),
@@ -201,7 +206,7 @@ def summarise(
     if arguments.frontier:
         path = arguments.output or Path("frontier.html")
         write_page(trials, default, source, path)
-        fast = fastest_within(trials, ACCEPTED_LOSS)
+        fast = fastest_within(trials, result["noise"])
         result["front"] = [_figures(trial) for trial in front(trials)]
         result |= {"fastest": _figures(fast), "fastest_flags": train_flags(fast.plan)}
         result["page"] = str(path)
@@ -235,10 +240,14 @@ def describe_search(result: Mapping[str, Any]) -> Iterator[str]:
             f"the best trial is {gain:+.4f} above the default plan on the same rows; the best of "
             "many looks better than it is, so compare both on other rows"
         )
+    yield (
+        f"the standard error of these figures is about {result['noise']:.3f} "
+        f"({result['frauds']:,} frauds)"
+    )
     if is_frontier:
         yield f"wrote {result['page']}"
         fastest = result["fastest"]["trial"]
-        yield f"the fastest within {ACCEPTED_LOSS:g} of the best (trial {fastest}):"
+        yield f"the fastest within one standard error of the best (trial {fastest}):"
         yield f"  fraud-trainer train {result['fastest_flags']}"
     yield f"the most precise (trial {best['trial']}):"
     yield f"  fraud-trainer train {result['flags']}"

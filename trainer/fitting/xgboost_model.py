@@ -21,7 +21,7 @@ from stream_scorer.model.forest.tree_shape import MAX_DEPTH
 from stream_scorer.runtime.json_limits import parse_object, shown
 
 MAX_BYTES: Final = 512 * 1024 * 1024
-"""Of a file. A model of 1,000 trees with 200 leaves has about 60 MiB."""
+"""Of a file. A model of 1,000 trees with 200 leaves has about 30 MiB."""
 
 MAX_VALUES: Final = 20_000_000
 """Of a file; a node has 13. Each takes about 40 bytes while the file is read."""

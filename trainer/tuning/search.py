@@ -45,6 +45,8 @@ class Search:
     Attributes:
         study: what to try, and what was found.
         judge: what a plan is worth.
+        noise: the standard error of the first window's average precision; a difference of this
+            size ends no trial on the front.
         deadline_seconds: of ``clock``: when to stop. A trial that is running then is dropped,
             unless there is no finished one yet.
         clock: seconds, monotonic.
@@ -52,6 +54,7 @@ class Search:
 
     study: Study
     judge: Judge
+    noise: float = 0.0
     deadline_seconds: float | None = None
     clock: Callable[[], float] = time.monotonic
     best: Trial | None = None
@@ -86,7 +89,7 @@ class Search:
 
     def _run_one(self, trial: OpenTrial, advance: Callable[[], None]) -> Trial:
         def after_first(first_fold: float, cost: float | None) -> None:
-            if self.study.is_unpromising(trial, first_fold, cost):
+            if self.study.is_unpromising(trial, first_fold, cost, self.noise):
                 raise _PrunedError
 
         def tree_built(_: int) -> None:

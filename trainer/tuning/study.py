@@ -24,8 +24,6 @@ _OUTCOME: Final = "outcome"
 _PLAN: Final = "plan"
 _REFERENCE: Final = "reference_microseconds"
 _STUDY: Final = "fraud-trainer"
-_DOMINATED_BY: Final = 0.02
-"""In average precision: about its standard error on 500 frauds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,11 +114,13 @@ class Study:
             plan = suggest_plan(trial, self._plan, with_trees=self._frontier)
             return OpenTrial(trial, plan)
 
-    def is_unpromising(self, trial: OpenTrial, first_fold: float, cost: float | None) -> bool:
+    def is_unpromising(
+        self, trial: OpenTrial, first_fold: float, cost: float | None, noise: float = 0.0
+    ) -> bool:
         """Whether a trial's first window is reason enough to end it.
 
-        With one objective: below the median of the others. With two: another one is clearly better
-        and as fast. The default plan always runs to its end.
+        With one objective: below the median of the others. With two: another one is better by more
+        than ``noise`` and as fast. The default plan always runs to its end.
         """
         is_default = self.finished == 0
         if not self._frontier:
@@ -128,7 +128,7 @@ class Study:
                 trial.handle.report(first_fold, 0)
                 return bool(trial.handle.should_prune()) and not is_default
         return any(
-            other.outcome.first_fold > first_fold + _DOMINATED_BY
+            other.outcome.first_fold > first_fold + noise
             and other.outcome.microseconds is not None
             and cost is not None
             and other.outcome.microseconds <= cost

@@ -75,12 +75,15 @@ trainer.cpus:
 trainer.learning: features trainer.fitting trainer.data trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
 trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
+trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
+    trainer.rival
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.memory
-    trainer.stages
-    trainer.learning trainer.served trainer.rival
+    trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
+trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
+    trainer.stages trainer.rival trainer.candidate
 trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.pipeline
+    trainer.candidate trainer.pipeline trainer.import_pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving

@@ -45,7 +45,7 @@ def result_of(trials: int, folder: Path, *, frontier: bool) -> dict[str, Any]:
         trial = study.ask()
         study.finish(trial, figures_of(trial))
     words = ["--frontier", "-o", str(folder / "front.html")] if frontier else []
-    found = summarise(study, ModelPlan(trees=100), "synthetic:9:7", arguments(*words))
+    found = summarise(study, "synthetic:9:7", 500, arguments(*words))
     return found | {"interrupted": False}
 
 
@@ -77,7 +77,8 @@ def test_the_front_is_printed_and_drawn(tmp_path: Path) -> None:
     assert len(commands) == 2
     fastest, best = result["fastest"], result["best"]
     assert fastest["microseconds"] <= best["microseconds"]
-    assert fastest["average_precision"] >= best["average_precision"] - 0.01
+    assert fastest["average_precision"] >= best["average_precision"] - 0.02
+    assert "the standard error of these figures is about 0.020 (500 frauds)" in lines
 
 
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from trainer.fitting.plan import LEARNERS, ModelPlan, Plan, SplitPlan
 from trainer.tuning.cost import CostMeter, reference_forest
 from trainer.tuning.folds import Fold, prepare_folds
 from trainer.tuning.front import fastest_within, front
-from trainer.tuning.objective import AfterFirst, Outcome, evaluate
+from trainer.tuning.objective import AfterFirst, Outcome, evaluate, precision_noise
 from trainer.tuning.page import build_page
 from trainer.tuning.search import Search, Step
 from trainer.tuning.study import Study
@@ -237,6 +237,12 @@ def test_time_that_is_up_ends_the_running_trial_but_not_the_first() -> None:
     assert list(search.run(5, advance)) == []
     assert trees == before + 1
     assert study.finished == 1
+
+
+def test_noise_falls_with_the_number_of_frauds() -> None:
+    assert precision_noise(500) == pytest.approx(0.02)
+    assert precision_noise(2000) == pytest.approx(0.01)
+    assert precision_noise(0) < 1
 
 
 def test_the_front_is_what_no_trial_beats() -> None:

@@ -109,9 +109,9 @@ def test_on_the_front_a_trial_is_unpromising_if_another_is_better_and_as_fast() 
     study.finish(default, figures_of(default))  # 12.7 µs
     precision = figures_of(default).first_fold
     trial = study.ask()
-    assert study.is_unpromising(trial, precision - 0.03, 20.0)
-    assert not study.is_unpromising(trial, precision - 0.03, 5.0)
-    assert not study.is_unpromising(trial, precision - 0.01, 20.0)
+    assert study.is_unpromising(trial, precision - 0.03, 20.0, 0.02)
+    assert not study.is_unpromising(trial, precision - 0.03, 5.0, 0.02)
+    assert not study.is_unpromising(trial, precision - 0.01, 20.0, 0.02)
 
 
 def test_a_study_of_other_rows_or_flags_is_not_continued(tmp_path: Path) -> None:

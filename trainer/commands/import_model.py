@@ -1,0 +1,54 @@
+"""``fraud-trainer import``."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from trainer.commands.console import DONE, FAILED, Subparsers, finish
+from trainer.commands.data_flags import add_data_flags
+from trainer.commands.decisions import add_max_slowdown, add_threshold_flags
+from trainer.commands.forcing import add_force
+from trainer.fitting.plan import Plan
+from trainer.settings import TrainerSettings
+
+
+def add_import(commands: Subparsers) -> None:
+    """``fraud-trainer import``."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "import", help="judge, publish and promote a model that was trained elsewhere"
+    )
+    plan = Plan()
+    parser.add_argument(
+        "file", metavar="FILE",
+        help="LightGBM text model or XGBoost JSON model over columns of a transaction: a path, "
+        "file:/// or s3://",
+    )  # fmt: skip
+    add_data_flags(parser)
+    add_threshold_flags(parser)
+    add_max_slowdown(parser)
+    parser.add_argument("--no-promote", action="store_true", help="publish without promoting")
+    add_force(parser, "promote even if the gate refuses the model")
+    parser.add_argument(
+        "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
+    )
+    parser.set_defaults(seed=plan.model.seed)
+    finish(parser, _import)
+
+
+def _import(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.commands.import_run import import_model
+    from trainer.commands.summary import describe_run
+
+    result = import_model(arguments, settings)
+    if arguments.json:
+        print(json.dumps(result))
+    else:
+        print("\n".join(describe_run(result)))
+    is_refused = not result["gate"]["passed"] and not arguments.force
+    if is_refused:
+        for reason in result["gate"]["refusals"]:
+            print(f"fraud-trainer: not promoted: {reason}", file=sys.stderr)
+    return FAILED if is_refused else DONE
