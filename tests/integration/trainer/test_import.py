@@ -115,7 +115,7 @@ def test_metadata_says_where_the_model_came_from(
     assert metadata["imported"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert metadata["imported"]["learner"] == "lightgbm"
     assert metadata["training"]["rows"] == metadata["metrics"]["test"]["rows"] == 3000
-    assert metadata["thresholds"]["split"] == "all rows"
+    assert metadata["thresholds"]["split"] == "given"
     assert metadata["metrics"]["test"]["review"]["share"] <= 0.05
     assert list(metadata["reference"]["features"])
 
