@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from trainer.data.ingest import Part, TrainingRows, ingest
 from trainer.data.source import TrainingSource
@@ -23,6 +23,7 @@ from trainer.evaluation.reference import golden_rows, reference_facts
 from trainer.evaluation.thresholds import choose_thresholds
 from trainer.fitting.fit import Fitted, fit_model, make_dataset, parameters
 from trainer.fitting.plan import Plan
+from trainer.programs.chosen import ChosenProgram, choose_program
 from trainer.stages import Stages
 
 
@@ -56,6 +57,7 @@ def run_training(
         UsageError: the source or the plan cannot be used.
     """
     plan.check()
+    selected = choose_program(plan.features.program, plan.features.without)
     with stages.stage("ingest", source.size()) as advance:
         rows = ingest(source, advance)
     with stages.stage("split"):
@@ -63,7 +65,7 @@ def run_training(
         train, validation, test = (rows.part(split.mask(part)) for part in PARTS)
         times = rows.times[split.test]
         rows.release()
-    features, fitted = _learn(train, validation, plan, stages)
+    features, fitted = _learn(train, validation, plan, selected.program, stages)
     del train
     bundle = candidate_bundle(fitted.model_text, features)
     with stages.stage("thresholds"):
@@ -79,7 +81,7 @@ def run_training(
         }
         rival = _rival(test, champion, seed)
     verdict = judge_candidate(metrics["test"], rival, plan.gate, champion_version)
-    facts = _facts(rows, split, plan, fitted, metrics) | {
+    facts = _facts(rows, split, plan, selected, fitted, metrics) | {
         "thresholds": chosen,
         "gate": _gate_facts(verdict, rival, champion),
         "reference": reference_facts(test.batch, scores, features, list(fitted.gains), "test"),
@@ -90,9 +92,11 @@ def run_training(
     return Candidate(draft, bundle, verdict, metrics, len(rows), fitted.trees)
 
 
-def _learn(train: Part, validation: Part, plan: Plan, stages: Stages) -> tuple[FeatureSet, Fitted]:
+def _learn(
+    train: Part, validation: Part, plan: Plan, program: Program, stages: Stages
+) -> tuple[FeatureSet, Fitted]:
     with stages.stage("features"):
-        features, matrix = FeatureSet.fit_transform(train.batch, load_builtin(IEEE_CIS))
+        features, matrix = FeatureSet.fit_transform(train.batch, program)
         train_set = make_dataset(matrix, train.labels, features.names, plan.model)
         del matrix
         validation_set = make_dataset(
@@ -116,7 +120,12 @@ def _rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | N
 
 
 def _facts(
-    rows: TrainingRows, split: Split, plan: Plan, fitted: Fitted, metrics: Mapping[str, Any]
+    rows: TrainingRows,
+    split: Split,
+    plan: Plan,
+    selected: ChosenProgram,
+    fitted: Fitted,
+    metrics: Mapping[str, Any],
 ) -> dict[str, Any]:
     return {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -129,6 +138,7 @@ def _facts(
         },
         "parameters": {
             **plan.facts(),
+            "features": selected.facts(),
             "lightgbm": parameters(plan.model),
             "trees_used": fitted.trees,
         },

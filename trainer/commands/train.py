@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
+from trainer.commands.features import add_program_flags
 from trainer.fitting.plan import Plan
 from trainer.settings import TrainerSettings
 
@@ -25,6 +26,7 @@ def add_train(commands: Subparsers) -> None:
     )
     given.add_argument("--synthetic", type=int, metavar="N", help="train on N synthetic rows")
     parser.add_argument("--identity", metavar="CSV", help="identity CSV for these transactions")
+    add_program_flags(parser)
     for flag, default, meaning in (
         ("--seed", plan.model.seed, "random seed of the model and the synthetic data"),
         ("--trees", plan.model.trees, "maximum number of trees; early stopping may use fewer"),

@@ -10,6 +10,7 @@ from typing import Any
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
+from trainer.commands.features import feature_plan
 from trainer.cpus import available_cpus
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan from the flags."""
     return Plan(
+        features=feature_plan(arguments),
         split=SplitPlan(
             validation_share=arguments.validation_share,
             test_share=arguments.test_share,

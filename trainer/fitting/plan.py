@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Final
 
 from stream_scorer.errors import UsageError
 
 
 class WrongUsageError(UsageError):
     """The command line is invalid: exit code 2."""
+
+
+DEFAULT_PROGRAM: Final = "ieee-cis/1"
+"""The built-in feature program that is trained with if nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """Which features are computed.
+
+    Attributes:
+        program: the name of a built-in program, or a file.
+        without: groups that are left out.
+    """
+
+    program: str = DEFAULT_PROGRAM
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +100,7 @@ class GatePlan:
 class Plan:
     """One training run."""
 
+    features: FeaturePlan = FeaturePlan()
     split: SplitPlan = SplitPlan()
     model: ModelPlan = ModelPlan()
     decisions: DecisionPlan = DecisionPlan()

@@ -61,6 +61,7 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors
+trainer.programs: schemas runtime features features.operations
 trainer.fitting: errors runtime
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
@@ -68,9 +69,11 @@ trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
 trainer.stages:
 trainer.cpus:
-trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
-trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
-    trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
+trainer.pipeline: features model trainer.programs trainer.fitting trainer.data trainer.evaluation
+    trainer.stages
+trainer.commands: runtime features model.store trainer.synth trainer.report trainer.programs
+    trainer.fitting trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus
+    trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
