@@ -65,6 +65,8 @@ trainer.programs: schemas runtime features features.operations
 trainer.fitting: errors runtime
 trainer.data: schemas schemas.csv errors runtime trainer.synth trainer.fitting
 trainer.evaluation: schemas features model.forest model trainer.fitting trainer.data
+trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
+    trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving
 trainer.settings: runtime
 trainer.stages:
@@ -72,8 +74,8 @@ trainer.cpus:
 trainer.pipeline: features model trainer.programs trainer.fitting trainer.data trainer.evaluation
     trainer.stages
 trainer.commands: runtime features model.store trainer.synth trainer.report trainer.programs
-    trainer.fitting trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.pipeline
+    trainer.fitting trainer.data trainer.ablation trainer.publishing trainer.settings
+    trainer.stages trainer.cpus trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
@@ -114,6 +116,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.model.forest.lightgbm_model",
         "stream_scorer.cli.doctor",
         "trainer.fitting.fit",
+        "trainer.ablation.fit",
     },
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
