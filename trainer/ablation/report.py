@@ -52,7 +52,7 @@ def describe_report(report: Mapping[str, Any]) -> Iterator[str]:
         where = f"{data['rows']:,} synthetic rows, data seeds {plan['seed_from']} to {last}"
     else:
         windows = len(plan["windows"])
-        where = f"{printable(data['source'])}, windows in time: {windows}, seeds: {plan['seeds']}"
+        where = f"{printable(data['source'])}, time windows: {windows}, seeds: {plan['seeds']}"
     yield f"program {printable(plan['program'])} on {where}"
     yield f"{plan['trees']} trees x {plan['leaves']} leaves, learning rate {plan['learning_rate']}"
     if not plan["is_complete"]:

@@ -97,7 +97,7 @@ class FileWindows:
     folds: int
     all_seeds: tuple[int, ...]
     gap_days: float
-    unit: str = "window in time"
+    unit: str = "time window"
     _rows: TrainingRows | None = field(default=None, init=False)
 
     @property

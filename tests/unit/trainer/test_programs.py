@@ -7,12 +7,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS
 from stream_scorer.features.builtin import builtin_programs, load_builtin
+from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.operations.registry import OPERATIONS
 from stream_scorer.features.program import Program, ProgramError, parse_program, read_program
+from tests.support.factories import make_batch
 from trainer.fitting.plan import DEFAULT_PROGRAM
 from trainer.programs.chosen import choose_program
 from trainer.programs.described import (
@@ -115,6 +118,19 @@ def test_text_of_a_program_has_no_character_that_a_terminal_obeys() -> None:
     lines = list(show_program(describe_program(program), describe_features(program), None))
     assert all(line.isprintable() for line in lines)
     assert "\\x1b[2J" in lines[0]
+
+
+@pytest.mark.parametrize("name", sorted(builtin_programs()))
+def test_training_rows_do_not_see_later_rows(name: str) -> None:
+    program = load_builtin(name).with_min_count(3)
+    batch = make_batch(240, 5)
+    _, whole = FeatureSet.fit_transform(batch, program)
+    for rows in (1, 80, 239):
+        _, first = FeatureSet.fit_transform(batch.take(slice(0, rows)), program)
+        assert np.array_equal(first.view(np.uint64), whole[:rows].view(np.uint64))
+    # The rows do repeat values, so that a table over all of them would have been seen.
+    served = FeatureSet.fit(batch, program).transform(batch)
+    assert not np.array_equal(served, whole, equal_nan=True)
 
 
 def test_only_runs_of_the_schema_become_ranges() -> None:
