@@ -52,11 +52,6 @@ class FitProgress:
     ) -> None:
         self._bar.stop()
 
-    @property
-    def done(self) -> int:
-        """Fits that are finished, with those of earlier runs."""
-        return self._done
-
     def seconds_left(self) -> float | None:
         """At the pace of this run; None before its first fit."""
         here = self._done - self._kept
