@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from stream_scorer.model.calibration import Calibration, calibrate
 from trainer.candidate import Candidate, compare_paired, read_source
@@ -30,6 +29,7 @@ from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning, TreeCount
 from trainer.memory import return_freed_memory
+from trainer.programs.chosen import choose_program
 from trainer.rival import pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
@@ -70,14 +70,12 @@ def run_training(
         UsageError: the source or the plan cannot be used.
     """
     plan.check()
+    chosen = choose_program(plan.features.program, plan.features.without)
     rows, source_facts = read_source(source, stages)
     with stages.stage("split"):
-        return_freed_memory()
-        split = split_by_time(rows.batch.times, rows.labels, plan.split)
-        for note in split.notes:
-            log.warning("%s", note)
+        split = _split(rows, plan)
     n_fits = len(split.folds) + plan.is_refit
-    learning = Learning(rows, load_builtin(IEEE_CIS), stages, TreeCount(n_fits * plan.model.trees))
+    learning = Learning(rows, chosen.program, stages, TreeCount(n_fits * plan.model.trees))
     learned, uncalibrated = _learn_folds(learning, split, plan)
     evaluated = _evaluate(learning, split, uncalibrated, plan)
     paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
@@ -97,6 +95,7 @@ def run_training(
         "training": source_facts | _training_facts(rows, split, stages),
         "parameters": {
             **plan.facts(),
+            "features": chosen.facts(),
             plan.model.learner: served.learned.fitted.parameters,
             "trees_used": served.learned.fitted.trees,
         },
@@ -115,6 +114,14 @@ def run_training(
         evaluated.calibration,
     )
     return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), served.facts["trees"])
+
+
+def _split(rows: Part, plan: Plan) -> Split:
+    return_freed_memory()
+    split = split_by_time(rows.batch.times, rows.labels, plan.split)
+    for note in split.notes:
+        log.warning("%s", note)
+    return split
 
 
 def _learn_folds(

@@ -6,6 +6,8 @@ import argparse
 
 from stream_scorer.runtime.settings import describe_settings
 from stream_scorer.runtime.version import add_version
+from trainer.commands.ablate import add_ablate
+from trainer.commands.features import add_features
 from trainer.commands.import_model import add_import
 from trainer.commands.models import add_models
 from trainer.commands.report import add_report
@@ -25,6 +27,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_train, add_synth, add_models, add_report, add_tune, add_import):
+    for add in (
+        add_train,
+        add_tune,
+        add_import,
+        add_features,
+        add_ablate,
+        add_synth,
+        add_models,
+        add_report,
+    ):
         add(commands)
     return parser

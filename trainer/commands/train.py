@@ -11,6 +11,7 @@ from pathlib import Path
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
 from trainer.commands.data_flags import add_data_flags
 from trainer.commands.decisions import add_max_slowdown, add_threshold_flags
+from trainer.commands.features import add_program_flags
 from trainer.commands.forcing import add_force
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
@@ -23,6 +24,7 @@ def add_train(commands: Subparsers) -> None:
     )
     plan = Plan()
     add_data_flags(parser)
+    add_program_flags(parser)
     for flag, default, meaning in (
         ("--seed", plan.model.seed, "random seed of the model and the synthetic data"),
         ("--trees", plan.model.trees, "maximum number of trees; early stopping may use fewer"),

@@ -13,6 +13,7 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
 from trainer.candidate import Candidate, FindCandidate
 from trainer.commands.decisions import make_decisions
+from trainer.commands.features import feature_plan
 from trainer.commands.forcing import read_force
 from trainer.cpus import available_cpus
 from trainer.data.labels import Labelling
@@ -39,6 +40,7 @@ MAX_MATURITY_DAYS: Final = 10_000.0
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan from the flags."""
     return Plan(
+        features=feature_plan(arguments),
         split=SplitPlan(
             folds=arguments.folds,
             validation_share=arguments.validation_share,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from trainer.commands.console import DONE, INTERRUPTED, Subparsers, finish
 from trainer.commands.data_flags import add_data_flags
+from trainer.commands.features import add_program_flags
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 
@@ -20,6 +21,7 @@ def add_tune(commands: Subparsers) -> None:
     )
     plan = Plan()
     add_data_flags(parser)
+    add_program_flags(parser)
     for flag, default, meaning in (
         ("--trials", 40, "number of trials of this call"),
         ("--folds", 3, "windows in time on which each trial is judged"),

@@ -17,11 +17,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from stream_scorer.errors import UsageError
-from stream_scorer.features.builtin import IEEE_CIS, load_builtin
+from stream_scorer.features.program import Program
+from trainer.commands.features import feature_plan
 from trainer.commands.train_run import make_source
 from trainer.cpus import available_cpus
 from trainer.data.ingest import TrainingRows, ingest
 from trainer.fitting.plan import Plan, WrongUsageError
+from trainer.programs.chosen import choose_program
 from trainer.settings import TrainerSettings
 from trainer.stages import Stages
 from trainer.tuning.cost import CostMeter
@@ -72,7 +74,7 @@ def make_plan(arguments: argparse.Namespace) -> Plan:
             raise WrongUsageError(f"{flag} {value} must be {wanted}")
     if arguments.output is not None and not arguments.frontier:
         raise WrongUsageError("--output is for the page of --frontier")
-    plan = Plan()
+    plan = Plan(features=feature_plan(arguments))
     threads = arguments.threads or available_cpus()
     model = replace(
         plan.model, trees=arguments.trees, seed=arguments.seed, learner=arguments.learner,
@@ -91,16 +93,17 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
     """
     started = time.monotonic()
     plan = make_plan(arguments)
+    program = choose_program(plan.features.program, plan.features.without).program
     source = make_source(arguments, settings)
     stages = Stages()
     with stages.stage("ingest", source.size()) as advance:
         rows = ingest(source, advance)
     study = Study(
-        arguments.storage, _facts(rows, plan, arguments.folds), plan.model,
+        arguments.storage, _facts(rows, plan, program, arguments.folds), plan.model,
         frontier=arguments.frontier,
     )  # fmt: skip
     with stages.stage("windows", arguments.folds) as advance:
-        folds = prepare_folds(rows, plan, load_builtin(IEEE_CIS), arguments.folds, advance)
+        folds = prepare_folds(rows, plan, program, arguments.folds, advance)
     meter = None
     if arguments.frontier:
         last = folds[-1]
@@ -123,13 +126,14 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
     }
 
 
-def _facts(rows: TrainingRows, plan: Plan, folds: int) -> dict[str, Any]:
+def _facts(rows: TrainingRows, plan: Plan, program: Program, folds: int) -> dict[str, Any]:
     """What trials depend on: a study goes on only with the same."""
     digest = hashlib.sha256(json.dumps(rows.facts["sha256"], sort_keys=True).encode()).hexdigest()
     return {
         "source": rows.facts["source"],
         "rows": len(rows),
         "digest": digest,
+        "features": hashlib.sha256(json.dumps(program.plain()).encode()).hexdigest(),
         "folds": folds,
         "learner": plan.model.learner,
         "seed": plan.model.seed,

@@ -22,6 +22,22 @@ _MOST_TESTED: Final = 0.45
 # Three windows of 15 % are about the last three of the six months of the IEEE-CIS data. The first
 # fold still learns from more than half of the rows, and each window has thousands of frauds there.
 
+DEFAULT_PROGRAM: Final = "ieee-cis/1"
+"""The built-in feature program that is trained with if nothing else is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeaturePlan:
+    """Which features are computed.
+
+    Attributes:
+        program: the name of a built-in program, or a file.
+        without: groups that are left out.
+    """
+
+    program: str = DEFAULT_PROGRAM
+    without: tuple[str, ...] = ()
+
 
 @dataclass(frozen=True, slots=True)
 class SplitPlan:
@@ -131,6 +147,7 @@ class Plan:
     that of the last fold.
     """
 
+    features: FeaturePlan = FeaturePlan()
     split: SplitPlan = SplitPlan()
     model: ModelPlan = ModelPlan()
     decisions: DecisionPlan = field(default_factory=DecisionPlan)

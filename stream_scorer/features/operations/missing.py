@@ -38,7 +38,7 @@ class MissingCount(Operation):
     KINDS: ClassVar[tuple[Kind, ...]] = (Kind.NUMBER, Kind.TEXT)
 
     def default_names(self) -> Sequence[str]:
-        """One name."""
+        """``missing_count``."""
         return ["missing_count"]
 
     def describe(self, feature: int) -> str:  # noqa: ARG002
@@ -72,7 +72,7 @@ class MissingPattern(Operation):
         return {"min_count": source.integer("min_count", 1, MAX_MIN_COUNT)}
 
     def default_names(self) -> Sequence[str]:
-        """One name."""
+        """``missing_pattern``."""
         return ["missing_pattern"]
 
     def describe(self, feature: int) -> str:  # noqa: ARG002

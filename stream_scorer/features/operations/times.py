@@ -21,7 +21,7 @@ class Hour(Operation):
     COLUMNS: ClassVar[tuple[int, int]] = (0, 0)
 
     def default_names(self) -> Sequence[str]:
-        """One name."""
+        """``hour``."""
         return ["hour"]
 
     def describe(self, feature: int) -> str:  # noqa: ARG002
@@ -45,7 +45,7 @@ class Weekday(Operation):
     COLUMNS: ClassVar[tuple[int, int]] = (0, 0)
 
     def default_names(self) -> Sequence[str]:
-        """One name."""
+        """``weekday``."""
         return ["weekday"]
 
     def describe(self, feature: int) -> str:  # noqa: ARG002

@@ -61,10 +61,13 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
+trainer.programs: schemas runtime features features.operations
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
+trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
+    trainer.evaluation
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving
@@ -77,13 +80,14 @@ trainer.served: trainer.fitting trainer.data trainer.learning
 trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
 trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
     trainer.rival
-trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.memory
-    trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
+trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.evaluation
+    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
-trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.fitting
-    trainer.data trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.candidate trainer.pipeline trainer.import_pipeline
+trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.programs
+    trainer.fitting trainer.data trainer.ablation trainer.tuning trainer.publishing
+    trainer.settings trainer.stages trainer.cpus trainer.candidate trainer.pipeline
+    trainer.import_pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
@@ -124,6 +128,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.model.forest.lightgbm_model",
         "stream_scorer.cli.doctor",
         "trainer.fitting.fit_lightgbm",
+        "trainer.ablation.fit",
     },
     "xgboost": {"trainer.fitting.fit_xgboost"},
     "optuna": {"trainer.tuning.study"},

@@ -1,0 +1,136 @@
+"""Programs and operations as lines for a terminal; whatever a program says is escaped."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, Final
+
+from stream_scorer.runtime.text import printable
+
+_WIDTH: Final = 100
+_WIDEST_NAME: Final = 40
+
+
+def list_programs(programs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Each program in a few lines."""
+    for facts in programs:
+        yield f"{printable(facts['name'])}: {printable(facts['title'])}"
+        yield f"  {_counts(facts)}"
+        yield from _wrapped("groups: " + _groups(facts), "  ")
+
+
+def show_program(
+    facts: Mapping[str, Any], features: Sequence[Mapping[str, str]], version: str | None
+) -> Iterator[str]:
+    """A program with all features of each group."""
+    of_version = f"{version}: " if version else ""
+    yield f"{of_version}{printable(facts['name'])}: {printable(facts['title'])}"
+    yield f"  {_counts(facts)}"
+    yield f"  fingerprint {facts['fingerprint']}"
+    names = min(max(len(feature["name"]) for feature in features), _WIDEST_NAME)
+    operations = max(len(feature["operation"]) for feature in features)
+    by_group = sorted(features, key=lambda feature: list(facts["groups"]).index(feature["group"]))
+    for group, members in groupby(by_group, key=lambda feature: feature["group"]):
+        yield ""
+        yield f"{group} ({_many(facts['groups'][group], 'feature')})"
+        for feature in members:
+            name, operation = feature["name"], feature["operation"]
+            text = printable(feature["text"])
+            yield f"  {name:<{names}}  {operation:<{operations}}  {text}"
+
+
+def confirm_program(
+    file: str, facts: Mapping[str, Any], fitted: Mapping[str, int], oddities: Sequence[str]
+) -> Iterator[str]:
+    """What a valid file contains; ``fitted`` is operation → number of features."""
+    columns = facts["columns"]
+    yield f"{printable(file)}: program {printable(facts['name'])} is valid"
+    yield f"  features    {facts['features']} in {_many(len(facts['groups']), 'group')}"
+    yield f"  columns     {columns['number']} numbers, {columns['text']} texts"
+    yield from _wrapped(", ".join(facts["operations"]), "  operations  ")
+    learned = ", ".join(f"{op} ({_many(n, 'feature')})" for op, n in fitted.items())
+    yield from _wrapped(learned or "nothing is learned from the training rows", "  fitted      ")
+    for oddity in oddities:
+        yield f"warning: {oddity}"
+
+
+def list_operations(operations: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Every operation with its fields and its meaning, and what a program looks like."""
+    yield "A program is a TOML file: format, name and title, then operations, in this form."
+    yield ""
+    yield from (f"    {line}".rstrip() for line in _EXAMPLE.strip().splitlines())
+    yield ""
+    yield "Every operation has these fields:"
+    yield from _fields(_SHARED_FIELDS)
+    for facts in operations:
+        yield ""
+        learns = ", learns from the training rows" if facts["is_fitted"] else ""
+        yield f"{facts['op']}, version {facts['version']}{learns}"
+        for paragraph in facts["meaning"].splitlines():
+            yield from _wrapped(paragraph, "  ")
+        yield from _fields([("columns", _columns(facts["columns"])), ("names", facts["names"])])
+        yield from _fields([(field["name"], field["type"]) for field in facts["fields"]])
+        if facts["fields"]:
+            yield from _fields([("", facts["fields_meaning"])])
+
+
+_EXAMPLE: Final = """
+format = 1
+name = "mine/1"
+title = "Amounts and cards"
+
+[[operation]]
+op = "copy"
+version = 1
+group = "amount"
+columns = ["TransactionAmt", "C1..C14"]
+
+[[operation]]
+op = "share"
+version = 1
+group = "card"
+columns = ["card1"]
+names = ["card1_frequency"]
+"""
+
+_SHARED_FIELDS: Final = (
+    ("op, version", "the operation, as below. The meaning of a version never changes."),
+    ("group", "a name of your choice: what --without leaves out and fraud-trainer ablate judges."),
+    ("columns", "the columns of the transaction that it reads. first..last is a run of them."),
+    ("names", "optional: the names of its features, if you do not like the usual ones."),
+)
+
+
+def _fields(named: Sequence[tuple[str, str]]) -> Iterator[str]:
+    for name, text in named:
+        yield from _wrapped(text, f"  {name:<12} ")
+
+
+def _columns(facts: Mapping[str, Any]) -> str:
+    least, most = facts["least"], facts["most"]
+    if most == 0:
+        return "none; it reads the time of the transaction"
+    count = f"{least}" if least == most else f"{least} to {most}"
+    kinds = " or ".join(f"{kind}s" for kind in facts["kinds"])
+    return f"{count}, {kinds}"
+
+
+def _counts(facts: Mapping[str, Any]) -> str:
+    columns = facts["columns"]["number"] + facts["columns"]["text"]
+    return f"{_many(facts['features'], 'feature')} from {_many(columns, 'column')}"
+
+
+def _groups(facts: Mapping[str, Any]) -> str:
+    return ", ".join(f"{group} ({n})" for group, n in facts["groups"].items())
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
+
+
+def _wrapped(text: str, start: str) -> list[str]:
+    return textwrap.wrap(
+        printable(text), _WIDTH, initial_indent=start, subsequent_indent=" " * len(start)
+    )
