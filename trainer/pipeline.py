@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from trainer.data.ingest import Part, TrainingRows, ingest
-from trainer.data.source import TrainingSource
+from trainer.data.source import SyntheticSource, TrainingSource
 from trainer.data.split import PARTS, Split, split_by_time
 from trainer.evaluation.evaluate import candidate_bundle, measure, score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
@@ -55,7 +55,8 @@ def run_training(
         UsageError: the source or the plan cannot be used.
     """
     plan.check()
-    with stages.stage("ingest", source.size()) as advance:
+    unit = "rows" if isinstance(source, SyntheticSource) else "bytes"
+    with stages.stage("ingest", source.size(), unit) as advance:
         rows = ingest(source, advance)
     with stages.stage("split"):
         split = split_by_time(rows.times, rows.labels, plan.split)
@@ -102,8 +103,9 @@ def _learn(train: Part, validation: Part, plan: Plan, stages: Stages) -> tuple[F
             plan.model,
             reference=train_set,
         )
-    with stages.stage("fit", plan.model.trees) as advance:
-        return features, fit_model(train_set, validation_set, plan.model, advance)
+    with stages.stage("fit", plan.model.trees, "trees", is_limit=True) as advance:
+        curve = stages.curve("fold_1.validation_average_precision")
+        return features, fit_model(train_set, validation_set, plan.model, advance, curve)
 
 
 def _rival(test: Part, champion: Bundle | None, seed: int) -> dict[str, Any] | None:

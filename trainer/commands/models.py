@@ -8,6 +8,7 @@ from dataclasses import asdict
 
 from stream_scorer.model.store.opening import open_store
 from trainer.commands.console import DONE, Subparsers, finish
+from trainer.commands.track import add_track
 from trainer.settings import TrainerSettings
 
 
@@ -31,6 +32,7 @@ def add_models(commands: Subparsers) -> None:
     finish(
         actions.add_parser("rollback", help="promote the previously promoted version"), _roll_back
     )
+    add_track(actions)
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
@@ -62,10 +64,12 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.commands.tracking import align_alias
     from trainer.publishing.versions import promote_version
 
     store = open_store(settings)
     promote_version(store, settings, arguments.version, is_forced=arguments.force)
+    align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, arguments.version)
     return DONE
 
@@ -83,9 +87,12 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.commands.tracking import align_alias
     from trainer.publishing.versions import roll_back
 
-    left, version = roll_back(open_store(settings), settings)
+    store = open_store(settings)
+    left, version = roll_back(store, settings)
+    align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, version, f" (rolled back from {left})")
     return DONE
 

@@ -8,6 +8,7 @@ from stream_scorer.runtime.settings import describe_settings
 from stream_scorer.runtime.version import add_version
 from trainer.commands.models import add_models
 from trainer.commands.report import add_report
+from trainer.commands.resume import add_resume
 from trainer.commands.synth import add_synth
 from trainer.commands.train import add_train
 from trainer.settings import TrainerSettings
@@ -23,6 +24,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add_version(parser)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for add in (add_train, add_synth, add_models, add_report):
+    for add in (add_train, add_synth, add_models, add_report, add_resume):
         add(commands)
     return parser

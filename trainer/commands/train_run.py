@@ -10,11 +10,12 @@ from typing import Any
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
+from trainer.commands.tracking import finish_tracking
 from trainer.cpus import available_cpus
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import DecisionPlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import Candidate, run_training
-from trainer.publishing.publish import Champion, load_champion, promote, publish
+from trainer.publishing.publish import intention, load_champion, promote, publish
 from trainer.publishing.telemetry import (
     RunMeasures,
     build_registry,
@@ -22,7 +23,7 @@ from trainer.publishing.telemetry import (
     push_metrics,
     write_metrics,
 )
-from trainer.publishing.tracking import track_run
+from trainer.publishing.tracking import open_tracker, tracked
 from trainer.settings import TrainerSettings
 from trainer.stages import Stages
 
@@ -84,40 +85,35 @@ def train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str,
 
 def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, Any]:
     started = time.monotonic()
-    stages = Stages()
     plan = make_plan(arguments)
     plan.check()
     source = make_source(arguments, settings)
     store = open_store(settings)
-    champion = load_champion(store, settings)
-    candidate = run_training(source, plan, stages, champion.bundle, champion.version)
-    with stages.stage("publish"):
-        version = publish(store, candidate.draft, settings)
-    is_promoted = _promote(store, candidate, version, champion, arguments)
+    with tracked(open_tracker(settings.mlflow_tracking_uri, store.where)) as tracker:
+        tracker.start(plan.facts(), str(source.facts()["source"]))
+        stages = Stages(metric=tracker.metric)
+        champion = load_champion(store, settings)
+        candidate = run_training(source, plan, stages, champion.bundle, champion.version)
+        is_wanted = _is_promotion_wanted(candidate, arguments)
+        with stages.stage("publish"):
+            promotion = intention(champion, wanted=is_wanted)
+            version = publish(store, candidate.draft, settings, promotion)
+        if is_wanted:
+            promote(store, version, champion.pointer)
+    finish_tracking(tracker, store, version, is_champion=is_wanted)
     run = RunMeasures(
         training_seconds=time.monotonic() - started,
         feature_seconds=stages.seconds["features"],
         ingested_rows=candidate.rows,
         test_metrics=candidate.metrics["test"],
-        is_promoted=is_promoted,
+        is_promoted=is_wanted,
     )
     _report(run, arguments.metrics_file, settings)
-    if settings.mlflow_tracking_uri:
-        track_run(settings.mlflow_tracking_uri, version, candidate.draft.facts)
     return _result(candidate, version, run, stages, store)
 
 
-def _promote(
-    store: ArtifactStore,
-    candidate: Candidate,
-    version: str,
-    champion: Champion,
-    arguments: argparse.Namespace,
-) -> bool:
-    if arguments.no_promote or not (candidate.verdict.has_passed or arguments.force):
-        return False
-    promote(store, version, champion.pointer)
-    return True
+def _is_promotion_wanted(candidate: Candidate, arguments: argparse.Namespace) -> bool:
+    return not arguments.no_promote and (candidate.verdict.has_passed or arguments.force)
 
 
 def _report(run: RunMeasures, path: Path | None, settings: TrainerSettings) -> None:

@@ -14,6 +14,8 @@ from stream_scorer.runtime.openmp import load_openmp
 from trainer.fitting.plan import ModelPlan
 
 Advance = Callable[[int], None]
+Curve = Callable[[float, int], None]
+"""Called with the average precision on the validation rows, and the number of trees."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,9 @@ def make_dataset(
     return dataset.construct()
 
 
-def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) -> Fitted:
+def fit_model(
+    train: Any, validation: Any, plan: ModelPlan, advance: Advance, curve: Curve | None = None
+) -> Fitted:
     """Boost until the average precision on the validation rows stops improving.
 
     Raises:
@@ -80,8 +84,11 @@ def fit_model(train: Any, validation: Any, plan: ModelPlan, advance: Advance) ->
     """
     import lightgbm
 
-    def tick(_: Any) -> None:
+    def tick(state: Any) -> None:
         advance(1)
+        for _, measure, value, _ in state.evaluation_result_list:
+            if measure == "average_precision" and curve is not None:
+                curve(value, state.iteration + 1)
 
     try:
         booster = lightgbm.train(

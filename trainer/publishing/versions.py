@@ -39,7 +39,7 @@ def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
     Raises:
         UsageError: the version does not exist, or its metadata cannot be read.
     """
-    _require_version(store, version)
+    require_version(store, version)
     try:
         return parse_object(store.fetch(version)[METADATA])
     except ValueError as error:
@@ -67,7 +67,12 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
         )
 
 
-def _require_version(store: ArtifactStore, version: str) -> None:
+def require_version(store: ArtifactStore, version: str) -> None:
+    """Check that a version is complete.
+
+    Raises:
+        UsageError: it is not, or does not exist.
+    """
     versions = store.versions()
     if version not in versions:
         known = ", ".join(versions) or "none"
@@ -121,7 +126,7 @@ def promote_version(
     if is_promoted and version not in rejected:
         assert pointer is not None  # noqa: S101 - for mypy
         return pointer
-    _require_version(store, version)
+    require_version(store, version)
     if version in rejected and not is_forced:
         raise UsageError(
             f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers will not "
@@ -152,7 +157,7 @@ def accept_version(store: ArtifactStore, version: str) -> bool:
     Raises:
         UsageError: the version does not exist.
     """
-    _require_version(store, version)
+    require_version(store, version)
     return store.readmit(
         version,
         {

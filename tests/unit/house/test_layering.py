@@ -66,7 +66,7 @@ trainer.settings: runtime
 trainer.stages:
 trainer.cpus:
 trainer.pipeline: features model trainer.fitting trainer.data trainer.evaluation trainer.stages
-trainer.commands: runtime model.store trainer.synth trainer.report trainer.fitting
+trainer.commands: errors runtime model.store trainer.synth trainer.report trainer.fitting
     trainer.data trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.pipeline
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
@@ -118,6 +118,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "dashboard.metrics",
     },
     "opentelemetry": {"stream_scorer.runtime.tracing"},
+    "mlflow": {"trainer.publishing.tracking_log"},
     "pickle": {"stream_scorer.model.bundle"},
 }
 """Library → the modules that may import it."""
