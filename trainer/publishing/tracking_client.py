@@ -84,7 +84,7 @@ class TrackingProcess:
         self._pending = bytearray()
         self._received = bytearray()
         self._last_answer = 0.0
-        self._is_ready = False
+        self._ready_at: float | None = None
         self._is_closed = False
         self._done: set[str] = set()
         self._report: dict[str, Any] | None = None
@@ -164,12 +164,13 @@ class TrackingProcess:
 
     def _deadline(self, started: float) -> tuple[float, str]:
         limits = self._limits
-        if not self._is_ready:
+        if self._ready_at is None:
             return started + limits.start, f"MLflow's client did not load in {limits.start:g} s"
-        silent = max(started, self._last_answer) + limits.silent
-        if silent <= started + limits.total:
+        began = max(started, self._ready_at)
+        silent = max(began, self._last_answer) + limits.silent
+        if silent <= began + limits.total:
             return silent, f"the server did not answer for {limits.silent:g} s"
-        return started + limits.total, f"it took more than {limits.total:g} s"
+        return began + limits.total, f"it took more than {limits.total:g} s"
 
     def _write(self) -> None:
         while self._pending:
@@ -199,7 +200,8 @@ class TrackingProcess:
 
     def _handle(self, report: dict[str, Any]) -> None:
         self._last_answer = time.monotonic()
-        self._is_ready = True
+        if self._ready_at is None:
+            self._ready_at = self._last_answer
         if report["state"] == "done":
             self._done.add(report["part"])
         elif report["state"] == "ended":

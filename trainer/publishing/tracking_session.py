@@ -302,14 +302,20 @@ def is_transient(error: Exception) -> bool:
     return isinstance(error, OSError)
 
 
-def describe(error: Exception) -> str:
-    """One line for people: what the server answered, without credentials, and what to do."""
-    text = " ".join(str(error).split()) or type(error).__name__
+def describe(error: BaseException) -> str:
+    """One line for people: what the server answered, without credentials, and what to do.
+
+    An error of the connection is at the end of a chain of errors that repeat its text.
+    """
+    first = error
+    while (earlier := first.__cause__ or first.__context__) is not None:
+        first = earlier
+    text = " ".join(str(first).split()) or type(first).__name__
     for name in _SECRETS:
         if secret := os.environ.get(name):
             text = text.replace(secret, "****")
     text = mask_userinfo(text)[:ERROR_MAX_CHARACTERS]
-    status = _status(error, text)
+    status = _status(error, str(error))
     if status in _REDIRECTS:
         hint: str | None = "it redirects: set MLFLOW_TRACKING_URI to the address it redirects to"
     else:
@@ -317,7 +323,7 @@ def describe(error: Exception) -> str:
     return f"{text} ({hint})" if hint else text
 
 
-def _status(error: Exception, text: str) -> int:
+def _status(error: BaseException, text: str) -> int:
     """The HTTP status of an answer; 0 where there is none."""
     response = getattr(error, "response", None)
     if response is not None:

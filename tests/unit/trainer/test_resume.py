@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
-from stream_scorer.model.store.port import Pointer
+from stream_scorer.model.store.port import ArtifactStore, Pointer
 from tests.support.factories import make_draft
 from tests.support.factories import publish as publish_and_promote
 from tests.support.stores import publish_half, store_settings
+from trainer.__main__ import main
 from trainer.publishing.publish import Champion, intention, load_champion, promote, publish
 from trainer.publishing.resume import resume
 
@@ -25,7 +29,7 @@ def store() -> MemoryStore:
 
 
 def interrupted(
-    store: MemoryStore,
+    store: ArtifactStore,
     champion: Champion | None = None,
     *,
     wanted: bool = True,
@@ -179,3 +183,22 @@ def test_incomplete_version_is_named_and_left_alone(store: MemoryStore) -> None:
     assert (resumed.incomplete, resumed.promoted) == (["v2"], None)
     assert sorted(store.objects.keys("")) == before
     assert interrupted(store) == "v3"
+
+
+def test_command_says_why_it_promoted_nothing_and_how_a_person_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_STORE_URI", tmp_path.as_uri())
+    folder = FileStore(tmp_path)
+    publish_and_promote(folder)
+    champion = load_champion(folder, SETTINGS)
+    version = interrupted(folder, champion)
+    folder.promote("v1", champion.pointer)  # writes the pointer, as a promotion of v1 would
+    assert main(["resume"]) == 1
+    printed = capsys.readouterr().out
+    assert (
+        "v2 was published to be promoted, and is not promoted: the pointer was written" in printed
+    )
+    assert f"fraud-trainer models promote {version}" in printed
+    assert main(["resume", "--json"]) == 1
+    assert list(json.loads(capsys.readouterr().out)["not_promoted"]) == ["v2"]

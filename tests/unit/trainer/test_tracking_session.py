@@ -251,6 +251,12 @@ def test_error_says_what_to_do(error: Exception, hint: str) -> None:
     assert hint in describe(error)
 
 
+def test_error_is_described_by_what_caused_it() -> None:
+    error = ValueError("max retries exceeded with url /api " * 20)
+    error.__context__ = ConnectionRefusedError(111, "Connection refused")
+    assert describe(error) == "[Errno 111] Connection refused"
+
+
 def test_error_hides_secrets_and_is_one_short_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "tok-123")
     text = describe(
