@@ -21,12 +21,20 @@ def add_report(commands: Subparsers) -> None:
     finish(report, _report)
 
 
-def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+def write_version_report(settings: TrainerSettings, version: str, path: Path) -> None:
+    """Write the report of a version in the store.
+
+    Raises:
+        UsageError: there is no such version, or the file cannot be written.
+    """
     from trainer.publishing.versions import fetch_metadata
     from trainer.report import write_report
 
-    metadata = fetch_metadata(open_store(settings), arguments.version)
+    write_report(fetch_metadata(open_store(settings), version), path)
+
+
+def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     path = arguments.output or Path(f"report-{arguments.version}.html")
-    write_report(metadata, path)
+    write_version_report(settings, arguments.version, path)
     print(json.dumps({"report": str(path)}) if arguments.json else f"wrote {path}")
     return DONE

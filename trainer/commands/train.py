@@ -55,6 +55,9 @@ def add_train(commands: Subparsers) -> None:
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the version's evaluation report"
+    )
     finish(parser, _train)
 
 
@@ -63,10 +66,13 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
     # OpenMP reads this when it is loaded. Without it, OpenMP uses every processor of the machine.
     os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads or available_cpus()))
+    from trainer.commands.report import write_version_report
     from trainer.commands.summary import describe_run
     from trainer.commands.train_run import train
 
     result = train(arguments, settings)
+    if arguments.report is not None:
+        write_version_report(settings, result["version"], arguments.report)
     if arguments.json:
         print(json.dumps(result))
     else:
