@@ -100,7 +100,6 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str
             version = publish(store, candidate.draft, settings, promotion)
         if is_wanted:
             promote(store, version, champion.pointer)
-    finish_tracking(tracker, store, version, is_champion=is_wanted)
     run = RunMeasures(
         training_seconds=time.monotonic() - started,
         feature_seconds=stages.seconds["features"],
@@ -108,6 +107,7 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str
         test_metrics=candidate.metrics["test"],
         is_promoted=is_wanted,
     )
+    finish_tracking(tracker, store, version, is_champion=is_wanted)
     _report(run, arguments.metrics_file, settings)
     return _result(candidate, version, run, stages, store)
 

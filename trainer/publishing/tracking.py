@@ -102,6 +102,16 @@ class MlflowTracker:
         self, metadata: Mapping[str, Any], files: Mapping[str, bytes], *, is_champion: bool
     ) -> None:
         """See the protocol."""
+        try:
+            self._finish(metadata, files, is_champion)
+        except OSError as error:  # no room for the files
+            self._process.kill()
+            later = _LATER.format(metadata["version"])
+            self._warn_once(Outcome({"results and files": str(error)}), later)
+
+    def _finish(
+        self, metadata: Mapping[str, Any], files: Mapping[str, bytes], is_champion: bool
+    ) -> None:
         with _as_files(files, metadata) as paths:
             message = _finishing(metadata, self._store, paths, is_champion)
             outcome = self._process.end(_parts(is_champion), do="finish", at=_now_ms(), **message)
@@ -127,7 +137,11 @@ def open_tracker(uri: str | None, store: str) -> Tracker:
     """The tracker for ``MLFLOW_TRACKING_URI``; without it, or without MLflow's client, none."""
     if not uri or not _is_installed():
         return NoTracker()
-    return MlflowTracker(uri, store, LIMITS)
+    try:
+        return MlflowTracker(uri, store, LIMITS)
+    except OSError as error:  # no memory for another process
+        log.warning("the run is not tracked in MLflow: %s", error)
+        return NoTracker()
 
 
 @contextmanager

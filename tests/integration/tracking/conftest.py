@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.model.store.file_store import FileStore
-from tests.support.mlflow_server import MlflowServer, running_mlflow
+from tests.support.tracking.mlflow_server import MlflowServer, running_mlflow
 
 
 @pytest.fixture(scope="session")

@@ -12,9 +12,17 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.model.store.file_store import FileStore
-from tests.support.bad_servers import Answer, bad_server, close, drip, hang, refuse, slow_link
 from tests.support.factories import publish
-from tests.support.mlflow_server import MlflowServer
+from tests.support.tracking.bad_servers import (
+    Answer,
+    bad_server,
+    close,
+    drip,
+    hang,
+    refuse,
+    slow_link,
+)
+from tests.support.tracking.mlflow_server import MlflowServer
 from trainer.__main__ import main
 from trainer.publishing import tracking
 from trainer.publishing.tracking import MlflowTracker

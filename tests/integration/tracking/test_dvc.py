@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from stream_scorer.model.store.file_store import FileStore
-from tests.support.mlflow_server import require_tool
+from tests.support.tracking.mlflow_server import require_tool
 
 ROOT = Path(__file__).parents[3]
 DEFINITION = ROOT / "trainer" / "dvc"

@@ -14,7 +14,7 @@ import pytest
 
 from stream_scorer.model.store.file_store import FileStore
 from tests.support.factories import publish
-from tests.support.mlflow_server import MlflowServer
+from tests.support.tracking.mlflow_server import MlflowServer
 from tests.support.waiting import wait_until
 from trainer.__main__ import main
 

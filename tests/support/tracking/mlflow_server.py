@@ -19,7 +19,7 @@ import pytest
 from stream_scorer.local.probe import pick_free_port
 from tests.support.waiting import wait_until
 
-TOOLS = Path(__file__).parents[2] / ".venv-tools"
+TOOLS = Path(__file__).parents[3] / ".venv-tools"
 
 _START_SECONDS = 300.0  # it creates its tables first; a busy machine is ten times slower
 _ANSWER_SECONDS = 60.0
