@@ -12,7 +12,7 @@ from stream_scorer.model.store.file_store import FileStore
 from tests.support.tracking.mlflow_server import MlflowServer, running_mlflow
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MlflowServer]:
     with running_mlflow(tmp_path_factory.mktemp("mlflow")) as server:
         yield server
