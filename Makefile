@@ -26,7 +26,16 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## run the whole system on this machine (ARGS="--transactions 5000 --exit" stops by itself)
 	@$(BIN)/stream-scorer demo $(ARGS)
 
-test: $(READY) ## run all tests that need only Python, on an embedded Apache Kafka
+TOOLS := .venv-tools/.ready
+
+# MLflow's server and DVC need older libraries than the product.
+$(TOOLS): tests/integration/tracking/tools.lock
+	@echo "creating the environment of MLflow's server and DVC in .venv-tools …"
+	@test -x .venv-tools/bin/python || $(PYTHON) -m venv .venv-tools
+	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+test: $(READY) $(TOOLS) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
 
 test-unit: $(READY) ## the unit tests alone, in two processes
@@ -111,5 +120,5 @@ lock: ## resolve the requirements again (UV=/path/to/uv; ARGS=--upgrade for the 
 	@printf 'hatch-vcs\nhatchling\n' | $(RESOLVE) - -c requirements.lock -o locks/build.txt
 
 clean: ## remove the environments and caches of this folder
-	@rm -rf $(VENV) .venv-peers .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) .venv-peers .venv-tools .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

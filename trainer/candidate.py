@@ -9,7 +9,7 @@ from typing import Any
 from stream_scorer.model.bundle import Bundle, Draft
 from trainer.data.ingest import Part, ingest
 from trainer.data.rows import join_rows
-from trainer.data.source import TrainingSource
+from trainer.data.source import SyntheticSource, TrainingSource
 from trainer.evaluation.champion import Rival, budget_of, compare_scores
 from trainer.evaluation.gate import GateVerdict
 from trainer.fitting.plan import Plan
@@ -41,7 +41,8 @@ The last two arguments are the champion and the version to beat, even if it coul
 
 def read_source(source: TrainingSource, stages: Stages) -> tuple[Part, dict[str, Any]]:
     """All rows in the order of time, and the source's facts."""
-    with stages.stage("ingest", source.size()) as advance:
+    unit = "rows" if isinstance(source, SyntheticSource) else "bytes"
+    with stages.stage("ingest", source.size(), unit) as advance:
         ingested = ingest(source, advance)
         return join_rows(ingested), ingested.facts
 

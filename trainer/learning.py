@@ -9,7 +9,7 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from trainer.data.ingest import Part
 from trainer.data.rows import some_rows
-from trainer.fitting.fit import Fitted, fit_model, make_dataset
+from trainer.fitting.fit import Curve, Fitted, fit_model, make_dataset
 from trainer.fitting.plan import ModelPlan
 from trainer.stages import Stages
 
@@ -46,10 +46,17 @@ class Learning:
     stages: Stages
     trees: TreeCount
 
-    def learn(self, train: slice, validation: slice | None, trees: int, plan: ModelPlan) -> Learned:
+    def learn(
+        self,
+        train: slice,
+        validation: slice | None,
+        trees: int,
+        plan: ModelPlan,
+        curve: Curve | None = None,
+    ) -> Learned:
         """Train on some rows, with early stopping on others, or with a fixed number of trees.
 
-        Features are fitted on the training rows alone.
+        Features are fitted on the training rows alone. ``curve`` is called after each tree.
 
         Raises:
             UsageError: the learner refuses the parameters.
@@ -63,14 +70,16 @@ class Learning:
                 watched = make_dataset(matrix, part.labels, features.names, plan, train_set)
                 del matrix
         built = 0
-        with self.stages.stage("fit", self.trees.total, self.trees.done) as advance:
+        with self.stages.stage(
+            "fit", self.trees.total, "trees", is_limit=True, done=self.trees.done
+        ) as advance:
 
             def count(steps: int) -> None:
                 nonlocal built
                 built += steps
                 advance(steps)
 
-            fitted = fit_model(train_set, watched, replace(plan, trees=trees), count)
+            fitted = fit_model(train_set, watched, replace(plan, trees=trees), count, curve)
         self.trees.done += built
         self.trees.total -= trees - built
         return Learned(features, fitted)

@@ -130,7 +130,8 @@ def _learn_folds(
     """The model of each fold, and its scores of the fold's test rows, before calibration."""
     learned, scores = [], []
     for number, fold in enumerate(split.folds, 1):
-        one = learning.learn(fold.train, fold.validation, plan.model.trees, plan.model)
+        curve = learning.stages.curve(f"fold_{number}.validation_average_precision")
+        one = learning.learn(fold.train, fold.validation, plan.model.trees, plan.model, curve)
         with learning.stages.stage("score"):
             test = some_rows(learning.rows, fold.test)
             bundle = candidate_bundle(one.fitted.model_text, one.features)

@@ -21,7 +21,7 @@ class TrainerSettings(StoreSettings, LogSettings):
         None, description="URL of a Prometheus Pushgateway for the metrics of a run"
     )
     mlflow_tracking_uri: str | None = Field(
-        None, description="URL of an MLflow server for the parameters and metrics of a run"
+        None, description="URL of an MLflow server that tracks runs and published versions"
     )
     fraud_trainer_user: str | None = Field(
         None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,28 +11,68 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    Progress,
-    ProgressColumn,
-    Task,
-    TaskProgressColumn,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.text import Text
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from trainer.memory import peak_bytes, reset_peak
 
 log = logging.getLogger(__name__)
 
 Advance = Callable[[int], None]
+Metric = Callable[[str, float, int], None]
 
-LOG_SECONDS: Final = 30.0
-"""How often the progress of a long stage is logged where there is no terminal."""
+LOG_SECONDS: Final = 10.0
+"""Between two log lines of a stage that runs on."""
 
+RATE_AFTER_SECONDS: Final = 1.0
+"""A rate over less time says nothing about the time left."""
+
+_MEGA: Final = 1_000_000
+_MINUTE: Final = 60
+_HOUR: Final = 3600
 _MIB: Final = 1024 * 1024
+
+
+def _no_metric(name: str, value: float, step: int) -> None:
+    """Nobody tracks the run."""
+
+
+@dataclass(slots=True)
+class Pace:
+    """How far a stage is, how fast, and how long it may still take.
+
+    ``is_limit`` says that the stage may end before ``total`` steps, as boosting does. ``before`` of
+    the steps were done by earlier runs of the stage.
+    """
+
+    unit: str
+    total: int | None
+    is_limit: bool = False
+    clock: Callable[[], float] = time.monotonic
+    before: int = 0
+    steps: int = field(init=False)
+    _started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._started = self.clock()
+        self.steps = self.before
+
+    def describe(self) -> str:
+        """``1,200 of 6,000 trees, 12.5 trees/s, at most 6 min left``; empty before any step."""
+        elapsed = self.clock() - self._started
+        if self.steps == self.before:
+            return ""
+        scale, unit = (_MEGA, "MB") if self.unit == "bytes" else (1, self.unit)
+        count = f"{self.steps / scale:,.0f}"
+        if self.total:
+            count += f" of {self.total / scale:,.0f}"
+        parts = [f"{count} {unit}"]
+        if elapsed >= RATE_AFTER_SECONDS:
+            rate = (self.steps - self.before) / elapsed
+            parts.append(f"{_rate(rate / scale)} {unit}/s")
+            if self.total and self.steps < self.total:
+                about = "at most" if self.is_limit else "about"
+                parts.append(f"{about} {_duration((self.total - self.steps) / rate)} left")
+        return ", ".join(parts)
 
 
 @dataclass(slots=True)
@@ -46,12 +87,15 @@ class StageFacts:
 class Stages:
     """Runs stages one after the other and records how long each took, and its peak of memory.
 
-    On a terminal each stage has a progress bar; elsewhere the end of each stage is logged, and the
-    progress of a long one every half minute. A stage may run several times.
+    On a terminal each stage has a progress bar. Elsewhere a line is logged every ten seconds and
+    at the end of each stage. A stage may run several times. ``metric`` receives (name, value, step)
+    of the curves of the run.
     """
 
     console: Console = field(default_factory=lambda: Console(stderr=True))
     measured: dict[str, StageFacts] = field(default_factory=dict)
+    metric: Metric = _no_metric
+    log_seconds: float = LOG_SECONDS
 
     @property
     def seconds(self) -> dict[str, float]:
@@ -70,86 +114,89 @@ class Stages:
             for name, stage in self.measured.items()
         }
 
+    def curve(self, name: str) -> Callable[[float, int], None]:
+        """A function that reports one curve's (value, step)."""
+        return lambda value, step: self.metric(name, value, step)
+
     @contextmanager
-    def stage(self, name: str, total: int | None = None, done: int = 0) -> Iterator[Advance]:
+    def stage(
+        self,
+        name: str,
+        total: int | None = None,
+        unit: str = "",
+        *,
+        is_limit: bool = False,
+        done: int = 0,
+    ) -> Iterator[Advance]:
         """Time a stage; call the yielded function with the number of steps done of ``total``.
 
-        ``done`` of them were done before, by earlier runs of the stage.
+        Args:
+            name: of the stage.
+            total: the number of steps, if known.
+            unit: what a step is, in the plural: rows, trees, bytes.
+            is_limit: the stage may need fewer steps than ``total``.
+            done: how many of the steps earlier runs of the stage did.
         """
         reset_peak()
         started = time.monotonic()
-        columns = (
-            TextColumn("{task.description:<12}"),
-            BarColumn(),
-            TaskProgressColumn(),
-            _RateColumn(),
-            TimeElapsedColumn(),
-            TimeRemainingColumn(),
-        )
-        is_shown = self.console.is_terminal
-        with Progress(*columns, console=self.console, disable=not is_shown) as progress:
-            task = progress.add_task(name, total=total, completed=done)
-            logged = _LoggedProgress(name, total, done, started)
+        pace = Pace(unit, total, is_limit, before=done)
+        shown = self._bar(name, pace) if self.console.is_terminal else self._lines(name, pace)
+        with shown as show:
 
             def advance(steps: int) -> None:
-                progress.update(task, advance=steps)
-                if not is_shown:
-                    logged.advance(steps)
+                pace.steps += steps
+                show(steps)
 
             yield advance
-            if total is None:
-                progress.update(task, total=1, completed=1)
         elapsed = time.monotonic() - started
         facts = self.measured.setdefault(name, StageFacts())
         facts.seconds += elapsed
         facts.peak_bytes = max(facts.peak_bytes, peak_bytes())
-        if not is_shown:
+        if not self.console.is_terminal:
             log.info("%s done in %.1f s", name, elapsed)
 
-
-class _RateColumn(ProgressColumn):
-    """Steps a second."""
-
-    def render(self, task: Task) -> Text:
-        """The rate, once there is one."""
-        speed = task.finished_speed or task.speed
-        return Text("" if speed is None or task.total is None else f"{format_rate(speed)}/s")
-
-
-@dataclass(slots=True)
-class _LoggedProgress:
-    """Logs the progress of a stage from time to time."""
-
-    name: str
-    total: int | None
-    done: int
-    started: float
-    before: int = field(init=False)
-    logged_at: float = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.before, self.logged_at = self.done, self.started
-
-    def advance(self, steps: int) -> None:
-        """Count, and log if the last line was half a minute ago."""
-        self.done += steps
-        now = time.monotonic()
-        if self.total is None or now - self.logged_at < LOG_SECONDS:
-            return
-        self.logged_at = now
-        rate = (self.done - self.before) / (now - self.started)
-        log.info(
-            "%s: %.0f %%, %s/s, about %.0f s left",
-            self.name,
-            100 * self.done / max(self.total, 1),
-            format_rate(rate),
-            max(self.total - self.done, 0) / rate if rate else 0.0,
+    @contextmanager
+    def _bar(self, name: str, pace: Pace) -> Iterator[Advance]:
+        columns = (
+            TextColumn("{task.description:<12}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[pace]}"),
         )
+        with Progress(*columns, console=self.console) as progress:
+            task = progress.add_task(name, total=pace.total, completed=pace.before, pace="")
+            yield lambda steps: progress.update(task, advance=steps, pace=pace.describe())
+            if pace.total is None:
+                progress.update(task, total=1, completed=1)
+
+    @contextmanager
+    def _lines(self, name: str, pace: Pace) -> Iterator[Advance]:
+        """Log from a thread: many stages do one long call that reports no steps."""
+        done = threading.Event()
+        started = time.monotonic()
+
+        def write() -> None:
+            while not done.wait(self.log_seconds):
+                how_far = pace.describe() or f"running for {_duration(time.monotonic() - started)}"
+                log.info("%s: %s", name, how_far)
+
+        thread = threading.Thread(target=write, daemon=True)
+        thread.start()
+        try:
+            yield lambda _: None
+        finally:
+            done.set()
+            thread.join()
 
 
-def format_rate(rate: float) -> str:
-    """A rate in three digits: 0.52, 7.31, 52.1, 1.2k, 3.4M."""
-    for limit, unit in ((1e6, "M"), (1e3, "k")):
-        if rate >= limit:
-            return f"{rate / limit:.3g}{unit}"
-    return f"{rate:.3g}"
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < _MINUTE:
+        return f"{max(1, round(seconds))} s"
+    if seconds < _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    return f"{seconds / _HOUR:.1f} h"

@@ -19,6 +19,7 @@ RACERS = 8
 def test_empty_store_has_no_versions_no_pointer_no_rejections(store: ArtifactStore) -> None:
     assert store.current() is None
     assert store.versions() == []
+    assert store.incomplete() == []
     assert store.rejected() == {}
 
 
@@ -113,6 +114,7 @@ def test_incomplete_version_is_ignored(store: ArtifactStore) -> None:
     assert store.current() is None
     assert store.publish(b"whole", rest) == "v2"
     assert store.versions() == ["v2"]
+    assert store.incomplete() == ["v1"]
 
 
 def test_version_that_lost_a_file_is_not_listed(place: Place, store: ArtifactStore) -> None:

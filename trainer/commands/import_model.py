@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
-from trainer.commands.data_flags import add_data_flags
-from trainer.commands.decisions import add_max_slowdown, add_threshold_flags
-from trainer.commands.forcing import add_force
+from trainer.commands.flags.data import add_data_flags
+from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
+from trainer.commands.flags.forcing import add_force
 from trainer.fitting.plan import Plan
 from trainer.settings import TrainerSettings
 

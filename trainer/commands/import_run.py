@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from stream_scorer.runtime.s3 import open_stream
-from trainer.commands.decisions import make_decisions
+from trainer.commands.flags.decisions import make_decisions
 from trainer.commands.train_run import train
 from trainer.fitting.foreign_model import read_foreign_model
 from trainer.fitting.plan import GatePlan, Plan

@@ -11,7 +11,8 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.promotions import Promotion, last_promotion
 from stream_scorer.runtime.text import printable_json
 from trainer.commands.console import DONE, Subparsers, finish
-from trainer.commands.forcing import add_force, add_reason, read_force, read_reason
+from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
+from trainer.commands.track import add_track
 from trainer.settings import TrainerSettings
 
 
@@ -34,6 +35,7 @@ def add_models(commands: Subparsers) -> None:
     rollback = actions.add_parser("rollback", help="promote the previously promoted version")
     add_force(rollback, "also to a version that the gate refused and that was promoted by force")
     finish(rollback, _roll_back)
+    add_track(actions)
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
@@ -81,11 +83,13 @@ def _facts(promotion: Promotion) -> dict[str, Any]:
 
 
 def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.commands.tracking import align_alias
     from trainer.publishing.versions import promote_version
 
     override = read_force(arguments, settings)
     store = open_store(settings)
     promote_version(store, settings, arguments.version, override=override)
+    align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, arguments.version)
     return DONE
 
@@ -104,10 +108,13 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from trainer.commands.tracking import align_alias
     from trainer.publishing.versions import roll_back
 
     override = read_force(arguments, settings)
-    left, version = roll_back(open_store(settings), settings, override)
+    store = open_store(settings)
+    left, version = roll_back(store, settings, override)
+    align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, version, f" (rolled back from {left})")
     return DONE
 

@@ -11,6 +11,7 @@ from trainer.commands.features import add_features
 from trainer.commands.import_model import add_import
 from trainer.commands.models import add_models
 from trainer.commands.report import add_report
+from trainer.commands.resume import add_resume
 from trainer.commands.synth import add_synth
 from trainer.commands.train import add_train
 from trainer.commands.tune import add_tune
@@ -31,6 +32,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_train,
         add_tune,
         add_import,
+        add_resume,
         add_features,
         add_ablate,
         add_synth,

@@ -50,21 +50,38 @@ def add_report(commands: Subparsers) -> None:
     finish(report, _report)
 
 
-def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+def write_version_report(
+    settings: TrainerSettings,
+    version: str,
+    path: Path | None = None,
+    against: str | None = None,
+    ablation: Path | None = None,
+) -> Path:
+    """Write the report of a version in the store; returns the file.
+
+    Raises:
+        UsageError: there is no such version, or the file cannot be written.
+    """
     from trainer.publishing.versions import fetch_metadata
     from trainer.report import write_report
 
-    version, other = arguments.version, arguments.against
-    if version == other:
-        raise UsageError(f"--against {other} is the version of the report: name another version")
+    if version == against:
+        raise UsageError(f"--against {against} is the version of the report: name another version")
     store = open_store(settings)
     metadata = fetch_metadata(store, version)
-    against = None if other is None else fetch_metadata(store, other)
-    if arguments.ablation is not None:
-        metadata["ablation"] = read_ablation(arguments.ablation)
-    name = f"report-{version}.html" if other is None else f"report-{version}-against-{other}.html"
-    path = arguments.output or Path(name)
-    write_report(metadata, path, against, _promotions(store))
+    other = None if against is None else fetch_metadata(store, against)
+    if ablation is not None:
+        metadata["ablation"] = read_ablation(ablation)
+    name = f"report-{version}.html" if other is None else f"report-{version}-against-{against}.html"
+    written = path or Path(name)
+    write_report(metadata, written, other, _promotions(store))
+    return written
+
+
+def _report(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    path = write_version_report(
+        settings, arguments.version, arguments.output, arguments.against, arguments.ablation
+    )
     print(json.dumps({"report": str(path)}) if arguments.json else f"wrote {path}")
     return DONE
 

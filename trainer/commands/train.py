@@ -9,10 +9,10 @@ import sys
 from pathlib import Path
 
 from trainer.commands.console import DONE, FAILED, Subparsers, finish
-from trainer.commands.data_flags import add_data_flags
-from trainer.commands.decisions import add_max_slowdown, add_threshold_flags
 from trainer.commands.features import add_program_flags
-from trainer.commands.forcing import add_force
+from trainer.commands.flags.data import add_data_flags
+from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
+from trainer.commands.flags.forcing import add_force
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 
@@ -71,6 +71,9 @@ def add_train(commands: Subparsers) -> None:
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
+    parser.add_argument(
+        "--report", type=Path, metavar="FILE", help="write the version's evaluation report"
+    )
     finish(parser, _train)
 
 
@@ -82,10 +85,13 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     # Threads that wait for each other must not hold a processor that another process could use:
     # on a busy machine a fit of 10 s took more than 4 minutes.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from trainer.commands.report import write_version_report
     from trainer.commands.summary import describe_run
     from trainer.commands.train_run import train
 
     result = train(arguments, settings)
+    if arguments.report is not None:
+        write_version_report(settings, result["version"], arguments.report)
     if arguments.json:
         print(json.dumps(result))
     else:

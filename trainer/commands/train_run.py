@@ -12,15 +12,16 @@ from typing import Any, Final
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
 from trainer.candidate import Candidate, FindCandidate
-from trainer.commands.decisions import make_decisions
 from trainer.commands.features import feature_plan
-from trainer.commands.forcing import read_force
+from trainer.commands.flags.decisions import make_decisions
+from trainer.commands.flags.forcing import read_force
+from trainer.commands.tracking import finish_tracking
 from trainer.cpus import available_cpus
 from trainer.data.labels import Labelling
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import run_training
-from trainer.publishing.publish import load_champion, promote_candidate, publish
+from trainer.publishing.publish import intention, load_champion, promote_candidate, publish
 from trainer.publishing.telemetry import (
     RunMeasures,
     build_registry,
@@ -28,7 +29,7 @@ from trainer.publishing.telemetry import (
     push_metrics,
     write_metrics,
 )
-from trainer.publishing.tracking import track_run
+from trainer.publishing.tracking import open_tracker, tracked
 from trainer.settings import TrainerSettings
 from trainer.stages import Stages
 
@@ -123,30 +124,31 @@ def _train(
     arguments: argparse.Namespace, settings: TrainerSettings, plan: Plan, find: FindCandidate
 ) -> dict[str, Any]:
     started = time.monotonic()
-    stages = Stages()
     plan.check()
     override = read_force(arguments, settings)
     source = make_source(arguments, settings)
     store = open_store(settings)
-    champion = load_champion(store, settings)
-    candidate = find(source, plan, stages, champion.bundle, champion.version)
-    with stages.stage("publish"):
-        version = publish(store, candidate.draft, settings)
-    is_promoted = False
-    if not arguments.no_promote:
-        is_promoted = promote_candidate(
-            store, version, candidate.verdict.has_passed, champion.pointer, override
-        )
+    with tracked(open_tracker(settings.mlflow_tracking_uri, store.where)) as tracker:
+        tracker.start(plan.facts(), str(source.facts()["source"]))
+        stages = Stages(metric=tracker.metric)
+        champion = load_champion(store, settings)
+        candidate = find(source, plan, stages, champion.bundle, champion.version)
+        has_passed = candidate.verdict.has_passed
+        is_wanted = not arguments.no_promote and (has_passed or override is not None)
+        with stages.stage("publish"):
+            promotion = intention(champion, wanted=is_wanted)
+            version = publish(store, candidate.draft, settings, promotion)
+        if is_wanted:
+            promote_candidate(store, version, has_passed, champion.pointer, override)
     run = RunMeasures(
         training_seconds=time.monotonic() - started,
         feature_seconds=stages.seconds["features"],
         ingested_rows=candidate.rows,
         test_metrics=candidate.metrics["test"],
-        is_promoted=is_promoted,
+        is_promoted=is_wanted,
     )
+    finish_tracking(tracker, store, version, is_champion=is_wanted)
     _report(run, arguments.metrics_file, settings)
-    if settings.mlflow_tracking_uri:
-        track_run(settings.mlflow_tracking_uri, version, candidate.draft.facts)
     return _result(candidate, version, run, stages, store)
 
 

@@ -8,8 +8,8 @@ import os
 from pathlib import Path
 
 from trainer.commands.console import DONE, INTERRUPTED, Subparsers, finish
-from trainer.commands.data_flags import add_data_flags
 from trainer.commands.features import add_program_flags
+from trainer.commands.flags.data import add_data_flags
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
 

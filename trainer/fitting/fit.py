@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainer.fitting import fit_lightgbm, fit_xgboost
-from trainer.fitting.fitted import Advance, Fitted, least_trees
+from trainer.fitting.fitted import Advance, Curve, Fitted, least_trees
 from trainer.fitting.plan import XGBOOST, ModelPlan
 
-__all__ = ["Advance", "Fitted", "fit_model", "least_trees", "make_dataset"]
+__all__ = ["Advance", "Curve", "Fitted", "fit_model", "least_trees", "make_dataset"]
 
 
 def make_dataset(
@@ -33,7 +33,13 @@ def make_dataset(
     return make(matrix, labels, names, plan, reference)
 
 
-def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Advance) -> Fitted:
+def fit_model(
+    train: Any,
+    validation: Any | None,
+    plan: ModelPlan,
+    advance: Advance,
+    curve: Curve | None = None,
+) -> Fitted:
     """Boost until the average precision on the validation rows stops improving.
 
     It does not stop before :func:`trainer.fitting.fitted.least_trees`. Without validation rows
@@ -43,4 +49,4 @@ def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Adva
         UsageError: the library refuses the parameters.
     """
     fit = fit_xgboost.fit_model if plan.learner == XGBOOST else fit_lightgbm.fit_model
-    return fit(train, validation, plan, advance)
+    return fit(train, validation, plan, advance, curve)

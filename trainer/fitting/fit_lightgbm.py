@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.openmp import load_openmp
-from trainer.fitting.fitted import Advance, Fitted, least_trees
+from trainer.fitting.fitted import Advance, Curve, Fitted, least_trees
 from trainer.fitting.plan import ModelPlan
 
 
@@ -59,12 +59,21 @@ def make_dataset(
     return dataset.construct()
 
 
-def fit_model(train: Any, validation: Any | None, plan: ModelPlan, advance: Advance) -> Fitted:
+def fit_model(
+    train: Any,
+    validation: Any | None,
+    plan: ModelPlan,
+    advance: Advance,
+    curve: Curve | None = None,
+) -> Fitted:
     """See :func:`trainer.fitting.fit.fit_model`."""
     import lightgbm
 
-    def tick(_: Any) -> None:
+    def tick(state: Any) -> None:
         advance(1)
+        for _, measure, value, _ in state.evaluation_result_list or ():
+            if measure == "average_precision" and curve is not None:
+                curve(value, state.iteration + 1)
 
     stop = lightgbm.early_stopping(plan.early_stopping_trees, first_metric_only=True, verbose=False)
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.model.forest.layout import UnsupportedModel
-from trainer.fitting.fitted import Advance, Fitted, least_trees
+from trainer.fitting.fitted import Advance, Curve, Fitted, least_trees
 from trainer.fitting.plan import ModelPlan
 from trainer.fitting.xgboost_forest import ZERO, forest_text, total_gains
 from trainer.fitting.xgboost_model import OBJECTIVE, read_xgboost
@@ -71,14 +71,20 @@ def make_dataset(
 
 
 def fit_model(
-    train: BinnedRows, validation: BinnedRows | None, plan: ModelPlan, advance: Advance
+    train: BinnedRows,
+    validation: BinnedRows | None,
+    plan: ModelPlan,
+    advance: Advance,
+    curve: Curve | None = None,
 ) -> Fitted:
     """See :func:`trainer.fitting.fit.fit_model`."""
     xgboost = _load()
 
     class Tick(xgboost.callback.TrainingCallback):  # type: ignore[misc,name-defined]
-        def after_iteration(self, *_: Any) -> bool:
+        def after_iteration(self, _: Any, epoch: int, found: Any) -> bool:
             advance(1)
+            if curve is not None and "validation" in found:
+                curve(found["validation"][_METRIC][-1], epoch + 1)
             return False
 
     class StopLate(xgboost.callback.EarlyStopping):  # type: ignore[misc,name-defined]

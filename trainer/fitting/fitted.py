@@ -12,6 +12,9 @@ from trainer.fitting.plan import ModelPlan
 Advance = Callable[[int], None]
 """Called with the number of trees just built."""
 
+Curve = Callable[[float, int], None]
+"""Called with the average precision on the validation rows, and the number of trees."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fitted:

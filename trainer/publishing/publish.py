@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
+from typing import Any
 
 from stream_scorer.errors import ArtifactError, StoreConflict, UsageError
 from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
 from stream_scorer.model.store.names import METADATA, SIGNATURE
 from stream_scorer.model.store.port import ArtifactStore, Pointer
-from stream_scorer.model.store.promotions import Override
+from stream_scorer.model.store.promotions import Override, Promotion
 from stream_scorer.model.store.succession import failed_its_gate, find_succession
 from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.settings import StoreSettings
@@ -25,12 +26,13 @@ class Champion:
     """The pointer at the start of a run, and the version to beat, which is the one that serves.
 
     They differ if scorers rejected the promoted version. ``bundle`` is None if this code cannot
-    load the version.
+    load the version. ``last`` is the last recorded promotion, for :func:`intention`.
     """
 
     pointer: Pointer | None
     bundle: Bundle | None
     version: str | None
+    last: Promotion | None = None
 
 
 def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
@@ -40,8 +42,9 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
         StoreError: the store cannot be reached.
     """
     pointer = store.current()
+    last = next(reversed(store.history()), None)
     if pointer is None:
-        return Champion(None, None, None)
+        return Champion(None, None, None, last)
     version = pointer.version
     rejected = store.rejected()
     if version in rejected:
@@ -53,8 +56,8 @@ def load_champion(store: ArtifactStore, settings: StoreSettings) -> Champion:
         )
     except ArtifactError as error:
         log.warning("cannot compare with champion %s: %s", version, error)
-        return Champion(pointer, None, version)
-    return Champion(pointer, bundle, version)
+        return Champion(pointer, None, version, last)
+    return Champion(pointer, bundle, version, last)
 
 
 def _failed_gate(store: ArtifactStore, version: str) -> bool:
@@ -64,8 +67,28 @@ def _failed_gate(store: ArtifactStore, version: str) -> bool:
         return False  # loading it gives the reason
 
 
-def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
+def intention(champion: Champion, *, wanted: bool) -> dict[str, Any]:
+    """What the metadata says about the promotion that follows, for ``fraud-trainer resume``.
+
+    ``wanted`` says whether the run means to promote the version if nobody else promotes one.
+    """
+    return {
+        "wanted": wanted,
+        "expected": None if champion.pointer is None else champion.pointer.version,
+        "token": None if champion.pointer is None else champion.pointer.token,
+        "last": None if champion.last is None else asdict(champion.last),
+    }
+
+
+def publish(
+    store: ArtifactStore,
+    draft: Draft,
+    settings: StoreSettings,
+    promotion: Mapping[str, Any] | None = None,
+) -> str:
     """Write a new version, signed if a key is set, and load it back as a scorer would.
+
+    ``promotion`` is the run's :func:`intention`.
 
     Raises:
         ArtifactError: the version does not load.
@@ -74,6 +97,8 @@ def publish(store: ArtifactStore, draft: Draft, settings: StoreSettings) -> str:
     """
     path = settings.model_signing_key_file
     key = None if path is None else load_signing_key(path)
+    if promotion is not None:
+        draft = replace(draft, facts={**draft.facts, "promotion": promotion})
     model, rest = build_files(draft)
 
     def other_files(version: str) -> Mapping[str, bytes]:

@@ -56,7 +56,7 @@ def fetch_metadata(store: ArtifactStore, version: str) -> dict[str, Any]:
     Raises:
         UsageError: the version does not exist, or its metadata cannot be read.
     """
-    _require_version(store, version)
+    require_version(store, version)
     try:
         return parse_object(store.fetch(version)[METADATA])
     except ValueError as error:
@@ -102,7 +102,12 @@ def describe_acceptance(marker: Mapping[str, Any] | None) -> str | None:
     return f"by {by} at {at}: {reason}"
 
 
-def _require_version(store: ArtifactStore, version: str) -> None:
+def require_version(store: ArtifactStore, version: str) -> None:
+    """Check that a version is complete.
+
+    Raises:
+        UsageError: it is not, or does not exist.
+    """
     versions = store.versions()
     if version not in versions:
         known = ", ".join(versions) or "none"
@@ -159,7 +164,7 @@ def promote_version(
     if is_promoted and version not in rejected and override is None:
         assert pointer is not None  # noqa: S101 - for mypy
         return pointer
-    _require_version(store, version)
+    require_version(store, version)
     if version in rejected and override is None:
         raise UsageError(
             f"{version} was rejected by a scorer: {_why(rejected, version)}; scorers will not "
@@ -220,7 +225,7 @@ def accept_version(store: ArtifactStore, version: str, override: Override) -> bo
     Raises:
         UsageError: the version does not exist.
     """
-    _require_version(store, version)
+    require_version(store, version)
     return store.readmit(
         version,
         {

@@ -80,6 +80,11 @@ class LayoutStore:
         complete = [v for v, names in self._files().items() if names.issuperset(REQUIRED_FILES)]
         return sorted(complete, key=version_number)
 
+    def incomplete(self) -> list[str]:
+        """See the port."""
+        begun = [v for v, names in self._files().items() if not names.issuperset(REQUIRED_FILES)]
+        return sorted(begun, key=version_number)
+
     def fetch(self, version: str) -> dict[str, bytes]:
         """See the port."""
         metadata = self._read(version, METADATA)

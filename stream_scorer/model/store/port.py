@@ -39,6 +39,9 @@ class ArtifactStore(Protocol):
     def versions(self) -> list[str]:
         """The complete versions, oldest first."""
 
+    def incomplete(self) -> list[str]:
+        """The versions that a publisher began and has not finished, oldest first."""
+
     def fetch(self, version: str) -> dict[str, bytes]:
         """The files of a version by name; only their sizes are checked.
 

@@ -13,7 +13,7 @@ import pytest
 
 import trainer.__main__ as command_line
 from trainer.publishing.telemetry import RunMeasures, build_registry, push_failure, push_metrics
-from trainer.publishing.tracking import track_run
+from trainer.publishing.tracking import NoTracker, open_tracker
 
 RUN = RunMeasures(
     12.5,
@@ -112,8 +112,9 @@ def test_tracking_without_mlflow_says_how_to_get_it(
 ) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with caplog.at_level(logging.WARNING):
-        track_run("http://127.0.0.1:1", "v1", {})
-    assert "mlflow is not installed" in caplog.text
+        tracker = open_tracker("http://127.0.0.1:1", "file:///store")
+    assert isinstance(tracker, NoTracker)
+    assert "pip install 'stream-scorer[tracking]'" in caplog.text
 
 
 def test_an_interrupt_ends_quietly(

@@ -84,10 +84,11 @@ trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.ev
     trainer.memory trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
+trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
 trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.programs
     trainer.fitting trainer.data trainer.ablation trainer.tuning trainer.publishing
     trainer.settings trainer.stages trainer.cpus trainer.candidate trainer.pipeline
-    trainer.import_pipeline
+    trainer.import_pipeline trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
@@ -142,6 +143,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "dashboard.metrics",
     },
     "opentelemetry": {"stream_scorer.runtime.tracing"},
+    "mlflow": {"trainer.publishing.tracking_log"},
     "pickle": {"stream_scorer.model.bundle"},
 }
 """Library → the modules that may import it."""

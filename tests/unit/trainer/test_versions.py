@@ -15,7 +15,7 @@ from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.promotions import Override
 from tests.support.factories import publish_only
 from tests.support.stores import store_settings
-from trainer.commands.forcing import read_force, read_reason
+from trainer.commands.flags.forcing import read_force, read_reason
 from trainer.commands.parser import build_parser
 from trainer.commands.summary import describe_versions
 from trainer.fitting.plan import WrongUsageError

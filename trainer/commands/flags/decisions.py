@@ -35,7 +35,7 @@ def add_max_slowdown(parser: argparse.ArgumentParser) -> None:
 
 
 def add_threshold_flags(parser: argparse.ArgumentParser) -> None:
-    """The flags that :func:`trainer.commands.decisions.make_decisions` reads."""
+    """The flags that :func:`trainer.commands.flags.decisions.make_decisions` reads."""
     plan = DecisionPlan()
     flags = parser.add_argument_group(
         "thresholds", "by review budget and block precision, or by cost"

@@ -1,0 +1,1 @@
+"""MLflow servers: a real one, and those that do not work."""
