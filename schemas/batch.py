@@ -18,6 +18,7 @@ from schemas.contracts import (
     TEXT_INDEX,
     TIME,
 )
+from schemas.layout import Layout
 
 NO_EVENT_TIME: Final = np.iinfo(np.int64).min
 """Represents a null ``event_time``; no timestamp-millis has this value."""
@@ -35,6 +36,8 @@ class TransactionBatch:
         text: uint8, the UTF-8 bytes of all strings.
         starts: int64 ``[n, len(TEXT_COLUMNS)]``, first byte of each string in ``text``.
         lengths: int32 ``[n, len(TEXT_COLUMNS)]``, bytes of each string; -1 where missing.
+        layout: the number columns that were kept, if not all were; ``numbers`` is then
+            ``[n, layout.width]``, and only what knows the layout can read it.
     """
 
     ids: NDArray[np.int64]
@@ -44,6 +47,7 @@ class TransactionBatch:
     text: NDArray[np.uint8]
     starts: NDArray[np.int64]
     lengths: NDArray[np.int32]
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -58,7 +62,17 @@ class TransactionBatch:
             self.text,
             np.ascontiguousarray(self.starts[rows]),
             np.ascontiguousarray(self.lengths[rows]),
+            self.layout,
         )
+
+    def check_complete(self) -> None:
+        """Check that every column was kept.
+
+        Raises:
+            ValueError: some were not.
+        """
+        if self.layout is not None:
+            raise ValueError("the batch was decoded for a model and lacks columns")
 
     def string(self, row: int, column: int) -> str | None:
         """One string cell; ``column`` is an index into ``TEXT_COLUMNS``."""
@@ -69,7 +83,12 @@ class TransactionBatch:
         return self.text[start : start + length].tobytes().decode("utf-8")
 
     def row(self, row: int) -> dict[str, Any]:
-        """One transaction as the contract's JSON object; missing columns are None."""
+        """One transaction as the contract's JSON object; missing columns are None.
+
+        Raises:
+            ValueError: not every column was kept.
+        """
+        self.check_complete()
         numbers = self.numbers[row]
         out: dict[str, Any] = {ID: int(self.ids[row]), TIME: int(self.times[row])}
         for name, value in zip(NUMBER_COLUMNS, numbers.tolist(), strict=True):
@@ -94,16 +113,18 @@ def empty_batch(n: int = 0) -> TransactionBatch:
     )
 
 
-def blank_batch(n: int) -> TransactionBatch:
+def blank_batch(n: int, layout: Layout | None = None) -> TransactionBatch:
     """A batch of ``n`` uninitialised rows, for a decoder that writes every cell."""
+    width = len(NUMBER_COLUMNS) if layout is None else layout.width
     return TransactionBatch(
         np.empty(n, np.int64),
         np.empty(n, np.int64),
         np.empty(n, np.int64),
-        np.empty((n, len(NUMBER_COLUMNS))),
+        np.empty((n, width)),
         np.empty(0, np.uint8),
         np.empty((n, len(TEXT_COLUMNS)), np.int64),
         np.empty((n, len(TEXT_COLUMNS)), np.int32),
+        layout,
     )
 
 
@@ -148,15 +169,22 @@ def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBa
         np.frombuffer(bytes(text), np.uint8),
         batch.starts,
         batch.lengths,
+        batch.layout,
     )
 
 
 def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
-    """The rows of several batches, concatenated."""
+    """The rows of several batches, concatenated.
+
+    Raises:
+        ValueError: one of several batches lacks columns.
+    """
     if len(batches) == 1:
         return batches[0]
     if not batches:
         return empty_batch()
+    for batch in batches:
+        batch.check_complete()
     shifts = np.cumsum([0] + [len(b.text) for b in batches[:-1]])
     return TransactionBatch(
         np.concatenate([b.ids for b in batches]),

@@ -82,6 +82,16 @@ TEXT_COLUMNS: Final = _columns("string")
 NUMBER_INDEX: Final = {name: i for i, name in enumerate(NUMBER_COLUMNS)}
 TEXT_INDEX: Final = {name: i for i, name in enumerate(TEXT_COLUMNS)}
 
+
+def _context_numbers() -> tuple[str, ...]:
+    fields = load_schema("fraud_score")["fields"]
+    record = next(field["type"][1] for field in fields if field["name"] == "context")
+    return tuple(f["name"] for f in record["fields"] if f["name"] in NUMBER_INDEX)
+
+
+CONTEXT_NUMBERS: Final = _context_numbers()
+"""The number columns that the context of a flagged transaction's score shows."""
+
 TRANSACTION_COLUMNS: Final = tuple(f["name"] for f in load_schema("transaction")["fields"])
 """All columns of a transaction in schema order, ``event_time`` last."""
 

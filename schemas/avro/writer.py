@@ -32,6 +32,7 @@ def encode_avro(batch: TransactionBatch, head: bytes) -> list[bytes]:
     plan = _own_plan()
     if len(batch) == 0:
         return []
+    batch.check_complete()
     strings = int(np.maximum(batch.lengths, 0).sum())
     room = len(batch) * (len(head) + len(plan.names) * _MAX_FIELD_BYTES) + strings
     out = np.empty(room, np.uint8)

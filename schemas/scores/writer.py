@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from schemas.avro.write_kernel import write_contexts, write_scores
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_INDEX, TEXT_INDEX, TIME, load_schema
+from schemas.layout import number_cells
 
 _MAX_FIXED_BYTES: Final = 120  # 5 varints of up to 10 bytes, 3 doubles, enum, booleans, indices
 _MAX_CONTEXT_BYTES: Final = 256  # without texts: 14 fields of up to 11 bytes, the time, indices
@@ -146,6 +147,9 @@ def _contexts(
     ends = np.zeros(len(batch), np.int64)
     rows = np.array(sorted(flagged), np.int64)
     is_text, columns = _context_plan()
+    if (layout := batch.layout) is not None:
+        columns = columns.copy()
+        columns[~is_text] = number_cells(layout, columns[~is_text].tolist())
     texts = np.maximum(batch.lengths[rows][:, columns[is_text]], 0).sum()
     out = np.empty(len(rows) * _MAX_CONTEXT_BYTES + int(texts), np.uint8)
     write_contexts(

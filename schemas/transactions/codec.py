@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.avro import kernel as avro_kernel
-from schemas.avro.plan import DecodePlan
+from schemas.avro.plan import DecodePlan, Target
 from schemas.avro.writer import encode_avro
 from schemas.batch import TransactionBatch, blank_batch, empty_batch, with_text
 from schemas.body_faults import BAD_TIME, INFINITE, MESSAGES, MISSING
@@ -35,6 +35,7 @@ from schemas.framing import (
     read_frame,
 )
 from schemas.json.codec import Decoded, RowReader, encode_json, finish, parse_json, read_plain
+from schemas.layout import Layout
 from schemas.lookalikes import describe_bytes, describe_confluent, describe_object
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import SchemaKey, SchemaResolver
@@ -68,8 +69,17 @@ class TransactionDecoder:
     def __init__(self, resolver: SchemaResolver) -> None:
         self._writers = Writers(resolver)
 
-    def decode(self, values: Sequence[bytes | None], headers: Sequence[Headers]) -> Decoded:
+    def decode(
+        self,
+        values: Sequence[bytes | None],
+        headers: Sequence[Headers],
+        layout: Layout | None = None,
+    ) -> Decoded:
         """Decode records to columns; an invalid record becomes a rejection.
+
+        ``layout`` lists the number columns that are needed. The batch keeps only these if all
+        records can be read in the fast way, and else every column. What is rejected, and why, does
+        not depend on it.
 
         Any error of the resolver other than ``UnknownSchema`` (such as a registry that does not
         answer) propagates: it says nothing about the records.
@@ -84,7 +94,7 @@ class TransactionDecoder:
         rejections: list[Rejection] = []
         ways, groups, json_rows = self._group(values, headers, joined, spans, rejections)
         is_all_planned = not json_rows and all(isinstance(w, DecodePlan) for w in ways.values())
-        batch = blank_batch(len(values)) if is_all_planned else empty_batch(len(values))
+        batch = blank_batch(len(values), layout) if is_all_planned else empty_batch(len(values))
         reader = RowReader(batch, strict=False, text_start=len(joined))
         for group, rows in groups.items():
             way, where = ways[group], np.array(rows, np.int64)
@@ -172,13 +182,14 @@ def _decode_by_plan(
     error, where = np.zeros(n, np.int8), np.zeros(n, np.int32)
     not_ascii = np.zeros(n, np.bool_)
     buf = np.frombuffer(joined, np.uint8)
+    slot, absent_numbers, amount = _places(plan, batch.layout)
     avro_kernel.decode_avro(
         buf,
         begin,
         end,
         rows,
         plan.target,
-        plan.slot,
+        slot,
         plan.is_union,
         plan.first,
         plan.kind,
@@ -188,9 +199,9 @@ def _decode_by_plan(
         plan.run_kind,
         plan.run_null,
         plan.run_room,
-        plan.absent_numbers,
+        absent_numbers,
         plan.absent_texts,
-        NUMBER_INDEX[AMOUNT],
+        amount,
         batch.ids,
         batch.times,
         batch.event_times,
@@ -210,6 +221,19 @@ def _decode_by_plan(
     for row in np.flatnonzero(not_ascii & (error == 0)):
         if (bad := _not_utf8(joined, batch, int(row))) is not None:
             yield Rejection(int(row), Stage.DECODE, f"{bad} is not valid UTF-8", bad)
+
+
+def _places(
+    plan: DecodePlan, layout: Layout | None
+) -> tuple[NDArray[np.uint32], NDArray[np.int64], int]:
+    """Where the writer's fields go, which cells it does not have, and the cell of the amount."""
+    amount = NUMBER_INDEX[AMOUNT]
+    if layout is None:
+        return plan.slot, plan.absent_numbers, amount
+    slot, is_number = plan.slot.copy(), plan.target == Target.NUMBER
+    slot[is_number] = layout.positions[slot[is_number]]
+    absent = layout.positions[plan.absent_numbers].astype(np.int64)
+    return slot, absent, layout.at(amount)
 
 
 def _explain(row: int, code: int, where: int, names: Sequence[str]) -> Rejection:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, empty_batch
+from schemas.contracts import NUMBER_INDEX
+from schemas.layout import Layout
 from stream_scorer.features.interpreter.assembler import Assembler, Interpreter
 from stream_scorer.features.operations.reading import Budget
 from stream_scorer.features.program import Program, ProgramError, read_program
@@ -35,6 +37,7 @@ class FeatureSet:
     @classmethod
     def fit(cls, batch: TransactionBatch, program: Program) -> FeatureSet:
         """Learn what the operations need from training rows in the order of time."""
+        batch.check_complete()
         fitted = (o.fit(batch).table if o.IS_FITTED else None for o in program.operations)
         return cls(program, len(batch), list(fitted))
 
@@ -48,6 +51,7 @@ class FeatureSet:
         for the same rows: a training row sees neither itself nor later rows, as in production.
         The rows must be in the order of time.
         """
+        batch.check_complete()
         out = np.empty((len(batch), len(program.names)))
         tables: list[Any] = []
         first = 0
@@ -58,7 +62,7 @@ class FeatureSet:
                 out[:, first : first + len(operation.names)] = values
             tables.append(table)
             first += len(operation.names)
-        _assemble(program, len(batch), tables, with_fitted=False).fill(batch, out)
+        _assemble(program, len(batch), tables, with_fitted=False).build().fill(batch, out)
         return cls(program, len(batch), tables), out
 
     @classmethod
@@ -97,11 +101,31 @@ class FeatureSet:
     def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
         """The feature matrix, float64 ``[n, len(names)]``, C order.
 
-        A row's features depend only on that row and the fitted state.
+        A row's features depend only on that row and the fitted state. The batch has every column,
+        or those of :attr:`layout`.
+
+        Raises:
+            ValueError: the batch has other columns.
         """
         out = np.empty((len(batch), len(self.names)))
-        self._interpreter.fill(batch, out)
+        if batch.layout is None:
+            self._interpreters[0].fill(batch, out)
+        elif batch.layout == self.layout:
+            self._interpreters[1].fill(batch, out)
+        else:
+            raise ValueError("the batch was decoded for another model's features")
         return out
+
+    @cached_property
+    def layout(self) -> Layout | None:
+        """The number columns that a decoder need keep for :meth:`transform`; None for all.
+
+        They are in the order in which the program first reads them, so that it copies them at
+        once.
+        """
+        used = [c for o in self.program.operations for c in o.columns if c in NUMBER_INDEX]
+        layout = Layout(used)
+        return None if layout.is_complete else layout
 
     @cached_property
     def text_columns(self) -> tuple[int | None, ...]:
@@ -145,7 +169,7 @@ class FeatureSet:
         """
         self.check_size()
         try:
-            _ = self._interpreter
+            _ = self._interpreters
         except (TypeError, LookupError, ArithmeticError) as error:
             raise ValueError(f"the tables cannot be used: {error!r}") from error
 
@@ -171,8 +195,13 @@ class FeatureSet:
                 raise ProgramError(f"{what}: {error}") from error
 
     @cached_property
-    def _interpreter(self) -> Interpreter:
-        return _assemble(self.program, self.rows, self.tables, with_fitted=True)
+    def _interpreters(self) -> tuple[Interpreter, Interpreter]:
+        """For batches with every column, and for those of the layout; both have the same tables."""
+        complete = _assemble(self.program, self.rows, self.tables).build()
+        if self.layout is None:
+            return complete, complete
+        narrow = _assemble(self.program, self.rows, self.tables, self.layout)
+        return complete, narrow.build(complete)
 
 
 def _as_list(value: Any) -> list[Any]:
@@ -182,13 +211,18 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _assemble(
-    program: Program, rows: int, tables: Sequence[Any], *, with_fitted: bool
-) -> Interpreter:
-    """The interpreter of all operations, or only of those that learn nothing."""
-    to = Assembler()
+    program: Program,
+    rows: int,
+    tables: Sequence[Any],
+    layout: Layout | None = None,
+    *,
+    with_fitted: bool = True,
+) -> Assembler:
+    """The instructions of all operations, or only of those that learn nothing."""
+    to = Assembler(layout)
     first = 0
     for operation, table in zip(program.operations, tables, strict=True):
         if with_fitted or not operation.IS_FITTED:
             operation.assemble(table, rows, first, to)
         first += len(operation.names)
-    return to.build()
+    return to

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
+from schemas.layout import Layout
 from schemas.rejections import Rejection, Stage
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
@@ -39,7 +40,8 @@ class Pipeline:
 
         ``now_ms`` (epoch milliseconds) is used only for the scores' ``scored_at``.
         """
-        decoded, rejections = self._decode(polled)
+        # The same bundle decodes and scores, so the batch has the columns that its features read.
+        decoded, rejections = self._decode(polled, bundle.features.layout)
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
@@ -65,14 +67,14 @@ class Pipeline:
             np.concatenate([np.empty(0), *found]),
         )
 
-    def _decode(self, polled: Polled) -> tuple[Decoded, list[Rejection]]:
+    def _decode(self, polled: Polled, layout: Layout | None) -> tuple[Decoded, list[Rejection]]:
         """Decode what could be looked at; all other records become rejections."""
         faults = polled.faults
         if not faults:
-            decoded = self._decoder.decode(polled.values, polled.headers)
+            decoded = self._decoder.decode(polled.values, polled.headers, layout)
             return decoded, list(decoded.rejections)
         values = [None if row in faults else value for row, value in enumerate(polled.values)]
-        decoded = self._decoder.decode(values, polled.headers)
+        decoded = self._decoder.decode(values, polled.headers, layout)
         rejections = [r for r in decoded.rejections if r.index not in faults]
         rejections += [Rejection(row, Stage.FRAMING, reason) for row, reason in faults.items()]
         return decoded, rejections

@@ -6,10 +6,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from schemas.contracts import NUMBER_INDEX
+from schemas.layout import Layout, number_cells
 from schemas.transactions.codec import Decoded, TransactionDecoder
 from tests.fuzz.records import GOOD, Mixed, RecordMaker, make_pool, make_resolver
 from tests.support.wire import same
 
+_NARROW_EVERY = 10  # batches; each such one is decoded once more
+_LAYOUT = Layout(("V258", "C1", "D1"))
 _ALONE = 4  # records of each batch that are decoded again by themselves
 
 
@@ -28,6 +32,8 @@ def fuzz_decode(records: int, seed: int, batch_records: int = 1000) -> Iterator[
         try:
             _check(mixed, decoded)
             _check_alone(mixed, decoded, batches)
+            if batches % _NARROW_EVERY == 0:
+                _check_narrow(mixed, decoded)
         except AssertionError as error:
             raise AssertionError(f"seed {seed}, batch {batches}: {error}") from error
         done += len(mixed.values)
@@ -50,6 +56,17 @@ def _check(mixed: Mixed, decoded: Decoded) -> None:
     assert here.all(), f"good record {good[~here][0]} was rejected beside its neighbours"
     expected = make_pool().decoded.take(mixed.good[good])
     assert same(decoded.batch.take(at), expected), "a good record decodes otherwise than alone"
+
+
+def _check_narrow(mixed: Mixed, decoded: Decoded) -> None:
+    """What a model reads must not decide which records are accepted."""
+    narrow = TransactionDecoder(make_resolver()).decode(mixed.values, mixed.headers, _LAYOUT)
+    assert narrow.rejections == decoded.rejections, "rejected because of the columns that are kept"
+    assert np.array_equal(narrow.kept, decoded.kept)
+    columns = [NUMBER_INDEX[name] for name in _LAYOUT.columns]
+    kept = narrow.batch.numbers[:, number_cells(narrow.batch.layout, columns)]
+    whole = decoded.batch.numbers[:, columns]
+    assert np.array_equal(kept.view(np.uint64), whole.view(np.uint64)), "a kept column differs"
 
 
 def _check_columns(decoded: Decoded) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, read_only
+from schemas.layout import Layout, number_cells
 from stream_scorer.features.interpreter import instructions as kinds
 from stream_scorer.features.interpreter.kernel import build_features
 from stream_scorer.features.interpreter.tables import (
@@ -49,6 +50,10 @@ class Interpreter:
         self._texts = texts
         self._keyed = keyed
 
+    def with_code(self, code: Code) -> Interpreter:
+        """An interpreter of other instructions with the same tables."""
+        return Interpreter(code, self._texts, self._keyed)
+
     def fill(self, batch: TransactionBatch, out: NDArray[np.float64]) -> None:
         """Compute the assembled features of each row into ``out``, float64 ``[n, features]``."""
         build_features(
@@ -82,8 +87,12 @@ class _Missing:
 
 @dataclass(slots=True)
 class Assembler:
-    """Collects instructions; positions are columns of the matrix and of the batch."""
+    """Collects instructions; positions are columns of the matrix and of a complete batch.
 
+    With a ``layout`` the interpreter reads batches of that layout instead.
+    """
+
+    layout: Layout | None = None
     _instructions: list[tuple[int, int, int, int, int]] = field(default_factory=list)
     _operands: list[int] = field(default_factory=list)
     _texts: list[dict[str, tuple[float, float]]] = field(default_factory=list)
@@ -95,7 +104,8 @@ class Assembler:
 
     def copy(self, out: int, columns: Iterable[int]) -> None:
         """Number columns, unchanged."""
-        self._copies += [_Cell(out + i, column) for i, column in enumerate(columns)]
+        cells = self._cells(list(columns))
+        self._copies += [_Cell(out + i, cell) for i, cell in enumerate(cells)]
 
     def text_code(self, out: int, column: int, levels: Sequence[str]) -> None:
         """A text's position in ``levels``."""
@@ -124,38 +134,44 @@ class Assembler:
     ) -> None:
         """What each column's table has for its number."""
         keyed = [self._keyed(table) for table in tables]
-        self._emit(kinds.NUMBER_SHARE, out, len(columns), [*columns, *keyed])
+        self._emit(kinds.NUMBER_SHARE, out, len(columns), [*self._cells(columns), *keyed])
 
     def pair_share(self, out: int, first: int, second: int, table: NumberTable) -> None:
         """What the table has for a pair of numbers."""
-        self._emit(kinds.PAIR_SHARE, out, 1, [first, second, self._keyed(table)])
+        cells = self._cells([first, second])
+        self._emit(kinds.PAIR_SHARE, out, 1, [*cells, self._keyed(table)])
 
     def ratio(self, out: int, column: int, key: int, table: NumberTable) -> None:
         """A number divided by what the table has for the key."""
-        self._emit(kinds.RATIO, out, 1, [column, key, self._keyed(table)])
+        cells = self._cells([column, key])
+        self._emit(kinds.RATIO, out, 1, [*cells, self._keyed(table)])
 
     def missing_count(self, out: int, numbers: Sequence[int], texts: Sequence[int]) -> None:
         """How many of these columns are missing."""
-        self._missing.append(_Missing(out, list(numbers), list(texts)))
+        self._missing.append(_Missing(out, self._cells(numbers), list(texts)))
 
     def missing_pattern(
         self, out: int, numbers: Sequence[int], texts: Sequence[int], table: NumberTable
     ) -> None:
         """The code of which columns are missing, one bit each, the first column in the lowest."""
-        operands = [*numbers, *texts, self._keyed(table)]
+        operands = [*self._cells(numbers), *texts, self._keyed(table)]
         count = len(numbers) + len(texts)
         self._emit(kinds.MISSING_PATTERN, out, count, operands, len(numbers))
 
     def minus_day(self, out: int, columns: Sequence[int]) -> None:
         """Numbers minus the day of the transaction."""
-        self._emit(kinds.MINUS_DAY, out, len(columns), columns)
+        self._emit(kinds.MINUS_DAY, out, len(columns), self._cells(columns))
 
     def simple(self, kind: np.uint64, out: int, columns: Sequence[int] = ()) -> None:
-        """One feature of a few columns that needs no table."""
-        self._emit(kind, out, 1, columns)
+        """One feature of a few number columns that needs no table."""
+        self._emit(kind, out, 1, self._cells(columns))
 
-    def build(self) -> Interpreter:
-        """The interpreter.
+    def texts_equal(self, out: int, first: int, second: int) -> None:
+        """Whether two texts are equal."""
+        self._emit(kinds.EQUAL, out, 1, [first, second])
+
+    def build(self, shared: Interpreter | None = None) -> Interpreter:
+        """The interpreter; with the tables of ``shared``, which has the same operations.
 
         Raises:
             ValueError: the keys of a table are not distinct, or were chosen to collide.
@@ -180,7 +196,12 @@ class Assembler:
             np.array(self._instructions, np.uint64).reshape(-1, 5),
             np.array(self._operands, np.uint64),
         )
+        if shared is not None:
+            return shared.with_code(code)
         return Interpreter(code, build_text_tables(self._texts), build_number_tables(self._numbers))
+
+    def _cells(self, columns: Sequence[int]) -> list[int]:
+        return number_cells(self.layout, columns)
 
     def _emit(
         self, kind: np.uint64, out: int, count: int, operands: Sequence[int], extra: int = 0

@@ -9,7 +9,6 @@ from typing import Any, ClassVar
 import numpy as np
 
 from schemas.batch import TransactionBatch
-from stream_scorer.features.interpreter import instructions as kinds
 from stream_scorer.features.interpreter.assembler import Assembler
 from stream_scorer.features.interpreter.kernel import parts_of
 from stream_scorer.features.interpreter.tables import MAX_LEVEL_BYTES
@@ -225,4 +224,4 @@ class Equal(Operation):
 
     def assemble(self, table: Any, rows: int, out: int, to: Assembler) -> None:  # noqa: ARG002
         """One value."""
-        to.simple(kinds.EQUAL, out, texts(self.columns))
+        to.texts_equal(out, *texts(self.columns))
