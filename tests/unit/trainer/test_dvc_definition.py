@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from trainer.commands.parser import build_parser
+from trainer.commands.train_run import make_plan
 
 ROOT = Path(__file__).parents[3]
 
@@ -32,7 +33,12 @@ def test_parameters_are_flags_with_the_values_of_the_command(command: str) -> No
     ours = vars(build_parser().parse_args([*fixed, *flags(params)]))
     theirs = vars(build_parser().parse_args(fixed))
     differing = {name for name in ours if ours[name] != theirs[name]}
-    assert differing == {"train": {"no_promote"}, "synth": {"rows"}}[command]
+    # Without limits, the review budget of the command is chosen when the plan is made.
+    assert differing == {"train": {"no_promote", "review_budget"}, "synth": {"rows"}}[command]
+    if command == "train":
+        plans = [make_plan(build_parser().parse_args(args)) for args in (
+            [*fixed, *flags(params)], fixed)]  # fmt: skip
+        assert plans[0] == plans[1]
 
 
 def test_stages_depend_on_files_that_exist() -> None:
