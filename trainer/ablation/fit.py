@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from threading import Event, Lock
 from typing import Any, Final
 
@@ -69,7 +70,7 @@ class Fitter:
         try:
             with self._binning:
                 self._check()
-                rows = _make_sequence(self.train.matrix, columns)
+                rows = _sequence_class()(self.train.matrix, columns)
                 dataset = lightgbm.Dataset(rows, label=self.train.labels, params=options)
                 dataset.construct()
             booster = lightgbm.train(options, dataset, plan.trees, callbacks=[tick])
@@ -88,18 +89,27 @@ class Fitter:
             raise Stopped
 
 
-def _make_sequence(matrix: NDArray[np.float64], columns: NDArray[np.intp]) -> Any:
-    """Some columns of a matrix for LightGBM, which takes them row by row or in slices."""
+@cache
+def _sequence_class() -> Any:
+    """Some columns of a matrix for LightGBM, which takes them row by row or in slices.
+
+    There is one class: a class for each matrix would keep it in memory, because classes are freed
+    late.
+    """
     import lightgbm
 
     class Columns(lightgbm.Sequence):  # type: ignore[misc]
         batch_size = 4096
 
+        def __init__(self, matrix: NDArray[np.float64], columns: NDArray[np.intp]) -> None:
+            self._matrix = matrix
+            self._columns = columns
+
         def __len__(self) -> int:
-            return len(matrix)
+            return len(self._matrix)
 
         def __getitem__(self, rows: Any) -> NDArray[np.float64]:
-            found: NDArray[np.float64] = matrix[rows][..., columns]
+            found: NDArray[np.float64] = self._matrix[rows][..., self._columns]
             return found
 
-    return Columns()
+    return Columns

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import TransactionBatch
 from stream_scorer.errors import UsageError
 from trainer.data.ingest import Part, TrainingRows, ingest
 from trainer.data.source import SyntheticSource, TrainingSource
@@ -81,11 +82,9 @@ class SyntheticWindows:
     def load(self, name: str) -> Window:
         """Generate the rows."""
         (seed,) = self.seeds(name)
-        rows = ingest(SyntheticSource(self.rows, seed), _silent)
-        window = cut_rows(rows, 1, self.gap_days)[0]
-        loaded = load_window(rows, window, name)
-        rows.release()
-        return loaded
+        rows = join_rows(ingest(SyntheticSource(self.rows, seed), _silent))
+        (cut,) = cut_rows(rows.batch.times, 1, self.gap_days)
+        return load_window(rows, cut, name)
 
 
 @dataclass(slots=True)
@@ -98,7 +97,7 @@ class FileWindows:
     all_seeds: tuple[int, ...]
     gap_days: float
     unit: str = "time window"
-    _rows: TrainingRows | None = field(default=None, init=False)
+    _rows: Joined | None = field(default=None, init=False)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -116,67 +115,76 @@ class FileWindows:
     def load(self, name: str) -> Window:
         """One of the windows."""
         if self._rows is None:
-            self._rows = ingest(self.source, _silent)
-        windows = cut_rows(self._rows, self.folds, self.gap_days)
-        return load_window(self._rows, windows[self.names.index(name)], name)
+            self._rows = join_rows(ingest(self.source, _silent))
+        cuts = cut_rows(self._rows.batch.times, self.folds, self.gap_days)
+        return load_window(self._rows, cuts[self.names.index(name)], name)
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """Masks over all rows: to learn from, and to be judged on."""
+class Joined:
+    """All rows in the order of time, and the digest of their source."""
 
-    train: NDArray[np.bool_]
-    test: NDArray[np.bool_]
+    batch: TransactionBatch
+    labels: NDArray[np.int8]
+    digest: Any
 
 
-def cut_rows(rows: TrainingRows, folds: int, gap_days: float) -> list[Cut]:
-    """Test windows of equal numbers of rows at the end; each is preceded by a gap.
+class Cut(NamedTuple):
+    """The rows to learn from, and the later ones to be judged on."""
 
-    On short data the gap shrinks as in training.
+    train: slice
+    test: slice
+
+
+def join_rows(rows: TrainingRows) -> Joined:
+    """The rows in one batch in the order of time; frees the source's."""
+    part = rows.part(np.ones(len(rows), np.bool_))
+    rows.release()
+    batch, labels = part.batch, part.labels
+    if (np.diff(batch.times) < 0).any():
+        order = np.argsort(batch.times, kind="stable")
+        batch, labels = batch.take(order), labels[order]
+    return Joined(batch, labels, rows.facts.get("sha256"))
+
+
+def cut_rows(times: NDArray[np.int64], folds: int, gap_days: float) -> list[Cut]:
+    """Test windows of about equal size at the end of ascending times, each after a gap.
+
+    On short data the gap shrinks as in training. Rows of the same second are in the same part.
     """
-    times, n = rows.times, len(rows)
-    ordered = np.sort(times)
-    span = float(ordered[-1] - ordered[0])
-    gap = min(gap_days * DAY_SECONDS, span * SplitPlan().max_gap_share)
+    n = len(times)
+    gap = min(gap_days * DAY_SECONDS, float(times[-1] - times[0]) * SplitPlan().max_gap_share)
     tested = min(_TESTED_SHARE * folds, _MOST_TESTED)
-    starts = [ordered[int(n * (1 - tested + tested * k / folds))] for k in range(folds)]
-    ends = [*starts[1:], np.inf]
+    starts = [times[int(n * (1 - tested + tested * k / folds))] for k in range(folds)]
+    first = [int(np.searchsorted(times, start)) for start in starts]
+    learned = [int(np.searchsorted(times, start - gap)) for start in starts]
     return [
-        Cut(times < start - gap, (times >= start) & (times < end))
-        for start, end in zip(starts, ends, strict=True)
+        Cut(slice(0, end), slice(start, stop))
+        for end, start, stop in zip(learned, first, [*first[1:], n], strict=True)
     ]
 
 
-def load_window(rows: TrainingRows, cut: Cut, name: str) -> Window:
-    """The rows of one window.
+def load_window(rows: Joined, cut: Cut, name: str) -> Window:
+    """The rows of one window, which are not copied.
 
     Raises:
         UsageError: a part does not have both classes.
     """
-    for part, mask in (("to learn from", cut.train), ("to be judged on", cut.test)):
-        n, frauds = int(mask.sum()), int(rows.labels[mask].sum())
-        if not 0 < frauds < n:
+    for what, where in (("to learn from", cut.train), ("to be judged on", cut.test)):
+        labels = rows.labels[where]
+        if not 0 < int(labels.sum()) < len(labels):
             raise UsageError(
-                f"{name}: {frauds} of the {n} rows {part} are frauds, and both classes are needed: "
-                "use more rows over a longer time, or fewer --folds"
+                f"{name}: {int(labels.sum())} of the {len(labels)} rows {what} are frauds, and "
+                "both classes are needed: use more rows over a longer time, or fewer --folds"
             )
-    train, test = (_in_order(rows.part(mask)) for mask in (cut.train, cut.test))
+    train, test = (Part(rows.batch.take(where), rows.labels[where]) for where in cut)
     facts = {
         "train_rows": len(train),
         "test_rows": len(test),
         "test_frauds": int(test.labels.sum()),
-        "sha256": rows.facts.get("sha256"),
+        "sha256": rows.digest,
     }
     return Window(train, test, facts)
-
-
-def _in_order(part: Part) -> Part:
-    """The rows in the order of time, which learning without a look into the future needs."""
-    times = part.batch.times
-    if (np.diff(times) >= 0).all():
-        return part
-    order = np.argsort(times, kind="stable")
-    return Part(part.batch.take(order), part.labels[order])
 
 
 def _silent(_: int) -> None:

@@ -44,8 +44,9 @@ def test_model_has_the_features_of_the_file_without_the_group(
     monkeypatch.setenv("MODEL_STORE_URI", (tmp_path / "store").as_uri())
     file = tmp_path / "mine.toml"
     file.write_text(PROGRAM, encoding="utf-8")
-    run = ["train", "--synthetic", "3000", *SMALL, "--json", "--force"]
-    assert main([*run, "--features", str(file), "--without", "time"]) == 0
+    run = ["train", "--synthetic", "3000", *SMALL, "--json", "--no-promote"]
+    # It is published whether or not the gate, which may refuse a model of ten trees, passes it.
+    assert main([*run, "--features", str(file), "--without", "time"]) in (0, 1)
     version = json.loads(capsys.readouterr().out)["version"]
     bundle = load_bundle(FileStore(tmp_path / "store").fetch(version), version)
     assert len(bundle.features.names) == 31

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -137,6 +139,19 @@ def test_stopped_fit_ends() -> None:
     fitter.stop.set()
     with pytest.raises(Stopped):
         fitter.average_precision((0, 1), SMALL.model(1))
+
+
+def test_matrix_is_freed_after_its_last_fit() -> None:
+    part = make_part(60, 1)
+    rows = Rows(np.random.default_rng(1).normal(size=(60, 3)), part.labels)
+    freed = weakref.ref(rows.matrix)
+    gc.disable()  # large matrices must not wait for the collector of reference cycles
+    try:
+        Fitter(rows, rows).average_precision((0, 2), SMALL.model(1))
+        del rows
+        assert freed() is None
+    finally:
+        gc.enable()
 
 
 def test_each_group_has_a_cost() -> None:

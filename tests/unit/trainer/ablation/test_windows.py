@@ -6,67 +6,67 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from schemas.batch import TransactionBatch, build_batch
+from schemas.batch import build_batch
 from schemas.csv.codec import CsvChunk
 from stream_scorer.errors import UsageError
 from tests.support.factories import make_transaction
 from trainer.ablation.windows import (
-    DAY_SECONDS,
+    Cut,
     FileWindows,
     SyntheticWindows,
     cut_rows,
+    join_rows,
     load_window,
 )
 from trainer.data.ingest import TrainingRows
 from trainer.data.source import SyntheticSource
 
 
-def make_rows(order: np.ndarray[tuple[int], np.dtype[np.int64]]) -> TrainingRows:
+def hours(n: int) -> NDArray[np.int64]:
+    return 3600 * np.arange(n, dtype=np.int64)
+
+
+def make_rows(order: NDArray[np.int64]) -> TrainingRows:
     """One row an hour; every third is fraud."""
-    batch: TransactionBatch = build_batch(
-        [make_transaction(int(i), TransactionDT=3600 * int(i)) for i in order]
-    )
+    batch = build_batch([make_transaction(int(i), TransactionDT=3600 * int(i)) for i in order])
     return TrainingRows([batch], (order % 3 == 0).astype(np.int8), batch.times, {"sha256": "x"})
 
 
 def test_test_windows_follow_each_other_and_training_windows_grow() -> None:
-    rows = make_rows(np.arange(1000))
-    cuts = cut_rows(rows, 3, gap_days=0.5)
-    tested = np.flatnonzero(np.logical_or.reduce([cut.test for cut in cuts]))
-    assert tested.tolist() == list(range(550, 1000))
-    assert [int(cut.test.sum()) for cut in cuts] == [150, 150, 150]
-    for cut in cuts:
-        first = int(rows.times[cut.test].min())
-        last = int(rows.times[cut.train].max())
-        assert first - last > 0.5 * DAY_SECONDS
-        assert np.flatnonzero(cut.train).tolist() == list(range(int(cut.train.sum())))
-        assert first - last < 0.5 * DAY_SECONDS + 2 * 3600
+    cuts = cut_rows(hours(1000), 3, gap_days=0.5)
+    assert [cut.test for cut in cuts] == [slice(550, 700), slice(700, 850), slice(850, 1000)]
+    # Twelve hours before the first test row, exclusive.
+    assert [cut.train for cut in cuts] == [slice(0, 538), slice(0, 688), slice(0, 838)]
 
 
 def test_one_window_is_the_cut_at_four_fifths() -> None:
-    (cut,) = cut_rows(make_rows(np.arange(1000)), 1, gap_days=0.0)
-    assert (int(cut.train.sum()), int(cut.test.sum())) == (800, 200)
-    (short,) = cut_rows(make_rows(np.arange(1000)), 1, gap_days=100.0)
-    assert int(short.train.sum()) == 800 - 19  # the gap is at most 2 % of the time
+    assert cut_rows(hours(1000), 1, gap_days=0.0) == [(slice(0, 800), slice(800, 1000))]
+    (short,) = cut_rows(hours(1000), 1, gap_days=100.0)
+    assert short.train == slice(0, 781)  # the gap is at most 2 % of the time, 19.98 hours
+
+
+def test_rows_of_one_second_are_on_one_side() -> None:
+    times = hours(100)
+    times[75:85] = times[80]
+    assert cut_rows(times, 1, gap_days=0.0) == [(slice(0, 75), slice(75, 100))]
 
 
 def test_rows_of_a_window_are_in_the_order_of_time() -> None:
-    order = np.random.default_rng(1).permutation(300)
-    rows = make_rows(order)
-    (cut,) = cut_rows(rows, 1, gap_days=0.0)
-    window = load_window(rows, cut, "a")
+    rows = join_rows(make_rows(np.random.default_rng(1).permutation(300)))
+    window = load_window(rows, Cut(slice(0, 240), slice(240, 300)), "a")
     assert window.train.batch.ids.tolist() == list(range(240))
     assert window.test.batch.ids.tolist() == list(range(240, 300))
     assert window.test.labels.tolist() == [int(i % 3 == 0) for i in range(240, 300)]
+    assert np.shares_memory(window.train.batch.numbers, rows.batch.numbers)
 
 
 def test_window_without_a_fraud_is_refused() -> None:
     rows = make_rows(np.arange(300))
     rows.labels[240:] = 0
-    (cut,) = cut_rows(rows, 1, gap_days=0.0)
     with pytest.raises(UsageError, match=r"seed 7: 0 of the 60 rows to be judged on are frauds"):
-        load_window(rows, cut, "seed 7")
+        load_window(join_rows(rows), Cut(slice(0, 240), slice(240, 300)), "seed 7")
 
 
 def test_synthetic_windows_have_other_rows_for_each_seed() -> None:
