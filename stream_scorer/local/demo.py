@@ -31,8 +31,6 @@ from stream_scorer.runtime.processes import end_child, start_child
 
 TRAINING_ROWS: Final = 20_000
 STREAM_ROWS: Final = 20_000  # repeated from the start if more are requested
-TREES: Final = 150
-LEAVES: Final = 31
 BLOCK_PRECISION: Final = 0.6  # a model trained for a few seconds never reaches the default 0.9
 
 _START_SECONDS: Final = 60.0
@@ -133,8 +131,7 @@ class _Demo:
                            str(max(rows, 200)), "--seed", "21")  # fmt: skip
         self._step(f"training on {TRAINING_ROWS:,} transactions")
         self._run("train", "trainer", "train", *_csv_arguments(training, "--transactions"),
-                  "--trees", str(TREES), "--leaves", str(LEAVES), "--block-precision",
-                  str(BLOCK_PRECISION))  # fmt: skip
+                  "--block-precision", str(BLOCK_PRECISION))  # fmt: skip
         self._finish("synth-stream", more)
         self._step("starting scorer and dashboard")
         scorer = self._start_scorer()

@@ -8,7 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import fastavro
@@ -28,6 +28,7 @@ from schemas.transactions.codec import (
 from stream_scorer.cli.produce import produce_batches
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.program import Program
 from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.local.jars import cache_folder
@@ -114,6 +115,10 @@ class World:
     def whole_scorer(self) -> float:
         """The scorer's loop, until everything is committed; rows per second."""
         return self._whole(self._join(), self.bundle)
+
+    def score_all(self, bundle: Bundle) -> float:
+        """The scorer's loop with another bundle; rows per second."""
+        return self._whole(self._join(), bundle)
 
     def _whole(self, broker: KafkaBroker, bundle: Bundle) -> float:
         seen = _Counter()
@@ -246,18 +251,10 @@ def build_world(
     train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
     stream, _ = _synthetic(min(rows, 20_000), 21)
     say("training …")
-    features, train_matrix = FeatureSet.fit_transform(train_batch, load_builtin(IEEE_CIS))
-    params = {
-        "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
-        "min_data_in_leaf": 20, "feature_fraction": 0.5, "num_threads": 2, "seed": 1,
-    }  # fmt: skip
-    booster = _trained(params, trees, features, train_matrix, labels)
+    booster, draft = _draft(load_builtin(IEEE_CIS), trees, leaves, (train_batch, labels), stream)
+    features, bundle = draft.features, _bundle(draft)
     matrix = features.transform(stream)
-    cut = float(np.quantile(booster.predict(matrix), 1 - FLAGGED_SHARE))
-    text, golden = booster.model_to_string(), stream.take(slice(8))
-    draft = Draft(text, features, Thresholds(cut, max(cut, 0.9)), golden, {})
-    bundle = _bundle(draft)
-    quiet = _bundle(Draft(text, features, Thresholds(1.0, 1.0), golden, {}))
+    quiet = _bundle(replace(draft, thresholds=Thresholds(1.0, 1.0)))
     say("filling the input topic …")
     topics = random_topics()
     admin = open_admin(settings)
@@ -268,6 +265,32 @@ def build_world(
         settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
         matrix, quiet, make_plan(features), draft, TransactionDecoder(LocalSchemas()),
     )  # fmt: skip
+
+
+def train_bundle(program: Program, trees: int, leaves: int, stream: TransactionBatch) -> Bundle:
+    """A bundle like the world's own, with another feature program."""
+    _, draft = _draft(program, trees, leaves, _synthetic(_TRAINING_ROWS, 7), stream)
+    return _bundle(draft)
+
+
+def _draft(
+    program: Program,
+    trees: int,
+    leaves: int,
+    train: tuple[TransactionBatch, NDArray[np.int8]],
+    stream: TransactionBatch,
+) -> tuple[Any, Draft]:
+    """The trained Booster, and the draft whose thresholds flag ``FLAGGED_SHARE`` of the stream."""
+    batch, labels = train
+    features, train_matrix = FeatureSet.fit_transform(batch, program)
+    params = {
+        "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
+        "min_data_in_leaf": 20, "feature_fraction": 0.5, "num_threads": 2, "seed": 1,
+    }  # fmt: skip
+    booster = _trained(params, trees, features, train_matrix, labels)
+    cut = float(np.quantile(booster.predict(features.transform(stream)), 1 - FLAGGED_SHARE))
+    text, golden = booster.model_to_string(), stream.take(slice(8))
+    return booster, Draft(text, features, Thresholds(cut, max(cut, 0.9)), golden, {})
 
 
 def _bundle(draft: Draft) -> Bundle:

@@ -22,7 +22,7 @@ _MOST_TESTED: Final = 0.45
 # Three windows of 15 % are about the last three of the six months of the IEEE-CIS data. The first
 # fold still learns from more than half of the rows, and each window has thousands of frauds there.
 
-DEFAULT_PROGRAM: Final = "ieee-cis/1"
+DEFAULT_PROGRAM: Final = "default/1"
 """The built-in feature program that is trained with if nothing else is said."""
 
 
@@ -84,12 +84,12 @@ class ModelPlan:
     """
 
     trees: int = 600
-    leaves: int = 127
-    learning_rate: float = 0.03
-    min_rows_in_leaf: int = 40
-    feature_share: float = 0.4
+    leaves: int = 31
+    learning_rate: float = 0.05
+    min_rows_in_leaf: int = 50
+    feature_share: float = 0.3
     row_share: float = 0.8
-    l2: float = 1.0
+    l2: float = 5.0
     early_stopping_trees: int = 60
     seed: int = 7
     threads: int = 1

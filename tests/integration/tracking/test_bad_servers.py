@@ -120,7 +120,7 @@ def test_nothing_of_mlflow_is_loaded_without_a_server(
     program = (
         "import sys; from trainer.__main__ import main; "
         "code = main(['train', '--synthetic', '1500', '--trees', '2', '--threads', '1', "
-        "'--no-promote', '--force']); "
+        "'--no-promote', '--force', '--reason', 'a test']); "
         "sys.exit(code or any(name.partition('.')[0] == 'mlflow' for name in sys.modules))"
     )
     done = subprocess.run(

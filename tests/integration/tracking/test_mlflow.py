@@ -20,6 +20,7 @@ from trainer.__main__ import main
 
 TRAIN = [
     "train", "--synthetic", "1500", "--trees", "8", "--leaves", "8", "--threads", "1", "--force",
+    "--reason", "a test",
 ]  # fmt: skip
 
 KILLED = """

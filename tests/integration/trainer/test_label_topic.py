@@ -98,7 +98,7 @@ def test_command_trains_with_the_labels_of_the_topic(
     argv = ["train", "--synthetic", "1500", "--seed", "3", "--labels", "topic", "--trees", "5"]
     argv += ["--leaves", "7", "--threads", "1", "--maturity-days", "1", "--json", "--no-promote"]
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        main([*argv, "--force"])
+        main([*argv, "--force", "--reason", "few rows"])
     version = json.loads(printed.getvalue())["version"]
     metadata: dict[str, Any] = json.loads(
         (tmp_path / "models" / version / "metadata.json").read_bytes()
