@@ -6,20 +6,29 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-
-from dashboard.settings import DashboardSettings
-from dashboard.web.tokens import ROLES, make_token
-from stream_scorer.errors import ScorerError
-from stream_scorer.runtime.logs import configure_logging
-from stream_scorer.runtime.settings import describe_settings, load_settings
-from stream_scorer.runtime.text import printable_lines
-from stream_scorer.runtime.version import add_version
+from typing import Final
 
 log = logging.getLogger("dashboard")
 
+_INTERRUPTED: Final = 130  # 128 + SIGINT, as shells report it
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage."""
+    """Run the command line. Exit codes: 0 success, 1 failure, 2 wrong usage, 130 interrupted.
+
+    A server that runs ends with 0 on Ctrl-C.
+    """
+    try:
+        return _run(argv)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
+
+
+def _run(argv: Sequence[str] | None) -> int:
+    # Imported here, so that Ctrl-C while they load prints no traceback.
+    from stream_scorer.errors import ScorerError
+    from stream_scorer.runtime.text import printable_lines
+
     arguments = _parser().parse_args(argv)
     try:
         if arguments.command == "token":
@@ -31,6 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
+    from dashboard.settings import DashboardSettings
+    from dashboard.web.tokens import ROLES
+    from stream_scorer.runtime.settings import describe_settings
+    from stream_scorer.runtime.version import add_version
+
     parser = argparse.ArgumentParser(
         prog="fraud-dashboard",
         description="Serves a live list of flagged transactions, and POST /predict.",
@@ -57,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
 
 def _print_token(name: str, role: str) -> int:
     """Print the line on standard output, for ``>> tokens``, and the token on standard error."""
+    from dashboard.web.tokens import make_token
+
     token, line = make_token(name, role)
     print(f"token for {name} (it cannot be shown again): {token}", file=sys.stderr)
     print(line)
@@ -64,6 +80,10 @@ def _print_token(name: str, role: str) -> int:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from dashboard.settings import DashboardSettings
+    from stream_scorer.runtime.logs import configure_logging
+    from stream_scorer.runtime.settings import load_settings
+
     settings = load_settings(
         DashboardSettings,
         {

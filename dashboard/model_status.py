@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.status import PromotionNote, ReloadStatus
+
+_MAX_TEXT_CHARS: Final = 160  # a page carries the texts of all features
 
 
 class ModelSource(Protocol):
@@ -59,3 +61,17 @@ def _describe_override(note: PromotionNote | None, version: str) -> dict[str, An
 def describe_problem(model: ModelSource) -> str:
     """The current problem with the store. Empty if there is none."""
     return model.status.problem or ""
+
+
+def describe_features(model: ModelSource) -> dict[str, Any]:
+    """The loaded version, and what its features are in words. Empty without a model.
+
+    ``texts`` has no feature whose text is its name. Reasons may be of another version: a feature
+    that is not in ``texts`` is shown by its name.
+    """
+    bundle = model.current
+    if bundle is None:
+        return {"model_version": None, "texts": {}}
+    texts = bundle.features.texts
+    differing = {name: text[:_MAX_TEXT_CHARS] for name, text in texts.items() if text != name}
+    return {"model_version": bundle.version, "texts": differing}

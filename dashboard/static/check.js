@@ -1,6 +1,9 @@
 // The check page: sends the pasted transactions to /predict and shows the response.
 
-import { capitalize, fillBadge, formatArrow, formatScore, formatSigned, formatValue } from "./view.js";
+import {
+  capitalize, describeFeature, fillBadge, formatArrow, formatScore, formatSigned, formatValue,
+  loadTexts, titleOf,
+} from "./view.js";
 
 const area = document.getElementById("body");
 const answer = document.getElementById("answer");
@@ -19,6 +22,7 @@ document.getElementById("check").addEventListener("submit", async (event) => {
       body: request(area.value),
     });
     const body = await response.json();
+    await loadTexts(body.model_version);
     answer.replaceChildren(response.ok ? showResults(body) : showProblem(body));
   } catch (error) {
     answer.replaceChildren(element("p", String(error.message ?? error), "banner red"));
@@ -60,9 +64,12 @@ function showResult(result) {
   const row = document.createElement("tr");
   const badge = element("span", "");
   fillBadge(badge, riskOf(result));
-  const reasons = result.reasons.map((reason) =>
-    element("div", `${reason.feature} = ${formatValue(reason.value)} `
-      + `${formatArrow(reason.contribution)} ${formatSigned(reason.contribution)}`));
+  const reasons = result.reasons.map((reason) => {
+    const line = element("div", `${describeFeature(reason.feature)} = ${formatValue(reason.value)} `
+      + `${formatArrow(reason.contribution)} ${formatSigned(reason.contribution)}`);
+    line.title = titleOf(reason.feature);
+    return line;
+  });
   const decision = element("span", capitalize(result.decision), "decision");
   decision.classList.add(result.decision.toLowerCase());
   const score = formatScore(result.score, result.review_threshold, result.block_threshold);

@@ -2,7 +2,8 @@
 // any field may contain text from an attacker.
 
 import {
-  capitalize, fillBadge, formatAmount, formatArrow, formatScore, formatTime, formatValue,
+  capitalize, describeFeature, fillBadge, formatAmount, formatArrow, formatScore, formatTime,
+  formatValue, titleOf,
 } from "./view.js";
 
 const MAX_ROWS = 200;
@@ -63,7 +64,9 @@ export class FlagTable {
     cell("amount").textContent = formatAmount(row.amount);
     cell("product").textContent = formatValue(row.product);
     cell("card").textContent = formatValue(row.card);
-    cell("reasons").append(...row.reasons.slice(0, SHOWN_REASONS).map(buildReason));
+    const reasons = document.createElement("div");
+    for (const reason of row.reasons.slice(0, SHOWN_REASONS)) reasons.append(buildReason(reason), " ");
+    cell("reasons").append(reasons);
     cell("model").textContent = row.model_version;
     const decision = cell("decision").firstElementChild;
     decision.textContent = capitalize(row.decision);
@@ -76,11 +79,12 @@ function buildReason(reason) {
   const span = document.createElement("span");
   span.className = "reason";
   const name = document.createElement("b");
-  name.textContent = reason.feature;
+  name.textContent = describeFeature(reason.feature);
+  name.title = titleOf(reason.feature);
   const contribution = document.createElement("span");
   contribution.className = "contribution";
   contribution.textContent = Math.abs(reason.contribution).toFixed(2);
-  span.append(name, ` ${formatArrow(reason.contribution)}`, contribution, " ");
+  span.append(name, ` ${formatArrow(reason.contribution)}`, contribution);
   return span;
 }
 

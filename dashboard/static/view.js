@@ -7,6 +7,7 @@ const amounts = new Intl.NumberFormat("en-US", {
 const counts = new Intl.NumberFormat("en-US");
 const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 const SILENT_MS = 60_000;
+const LOAD_AGAIN_MS = 15_000;
 
 export const MISSING = "—";
 export const formatCount = (value) => counts.format(value);
@@ -54,6 +55,35 @@ export function fillBadge(badge, risk) {
   badge.append(capitalize(risk));
 }
 
+let texts = new Map();
+let textsVersion = null;
+let loadNext = 0;
+setTexts(JSON.parse(document.querySelector("[data-features]")?.dataset.features ?? "null"));
+
+/** A feature in words, or its name if the loaded model does not have it. */
+export const describeFeature = (name) => texts.get(name) ?? name;
+
+/** What is shown over a feature: all of its text, and its name in the model. */
+export const titleOf = (name) => (texts.has(name) ? `${texts.get(name)} · ${name}` : name);
+
+/** Get the texts of this version's features, unless the page has them. */
+export async function loadTexts(version) {
+  if (!version || version === textsVersion || Date.now() < loadNext) return;
+  loadNext = Date.now() + LOAD_AGAIN_MS; // another instance may answer, which has another version
+  try {
+    const response = await fetch("/api/v1/features");
+    if (response.ok) setTexts(await response.json());
+  } catch {
+    // The page goes on with the texts that it has.
+  }
+}
+
+function setTexts(found) {
+  if (!found) return;
+  texts = new Map(Object.entries(found.texts));
+  textsVersion = found.model_version;
+}
+
 /** Shows the state of the stream from each tick: numbers, banners, score distribution. */
 export class View {
   #model = null;
@@ -66,6 +96,7 @@ export class View {
 
   update(vitals) {
     const { totals, feed, stream, model } = vitals;
+    loadTexts(model.version);
     put("v-rate", vitals.rate.scored.toFixed(1));
     put("v-flag-rate", vitals.rate.flagged.toFixed(1));
     put("v-scored", formatCount(totals.scored));

@@ -14,9 +14,9 @@ from dashboard.cache.flag_table import read_flag
 from dashboard.cache.selection import Selection
 from dashboard.live.hub import Stream, TooManyStreams, while_authorized
 from dashboard.live.ticks import describe_feed, describe_stream
-from dashboard.model_status import describe_model
+from dashboard.model_status import describe_features, describe_model
 from dashboard.web.auth import identity_of
-from dashboard.web.flag_docs import FlagModel, FlagPageModel
+from dashboard.web.flag_docs import FeaturesModel, FlagModel, FlagPageModel
 from dashboard.web.listing import MAX_LIMIT, fetch_page, forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
@@ -133,6 +133,17 @@ async def stream_ticks(
         stream, lambda: parts.authenticator.is_still_authorized(request)
     ):
         yield event
+
+
+@router.get(
+    "/features",
+    summary="The features of the loaded model in words",
+    response_model=None,
+    responses={200: {"model": FeaturesModel}},
+)
+def list_features(parts: PartsOf) -> dict[str, Any]:
+    """The texts for the features that reasons name. They change only with the model's version."""
+    return describe_features(parts.model)
 
 
 @router.get("/meta", summary="Model, topics, counts", tags=["flags"])

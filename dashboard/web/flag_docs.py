@@ -39,6 +39,16 @@ class FlagModel(BaseModel):
     delivery: SourceModel = Field(description="the record with the score")
 
 
+class FeaturesModel(BaseModel):
+    """What the features of the loaded model are in words."""
+
+    model_version: str | None = Field(description="null while no model is loaded")
+    texts: dict[str, str] = Field(
+        description="feature → text; without features whose text is their name",
+        examples=[{"card1_share": "share of earlier transactions with the same card1"}],
+    )
+
+
 class FlagPageModel(BaseModel):
     """A page of flagged transactions."""
 

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
+from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
@@ -52,7 +53,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
         older=older,
         newest=f"/?{selection.query()}" if selection.query() else "/",
         as_of=page.as_of_seq,
-        vitals=_vitals(parts),
+        **_state(parts),
     )
 
 
@@ -61,14 +62,14 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """One flagged transaction. The drawer of the list shows the same details."""
     flag = orjson.loads(find_flag(parts, flag_id))
     widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
-    return _render(request, "transaction.html", flag=flag, widest=widest, vitals=_vitals(parts))
+    return _render(request, "transaction.html", flag=flag, widest=widest, **_state(parts))
 
 
 @router.get("/check", response_model=None)
 def check(request: Request, parts: PartsOf) -> Response:
     """A form for one-off predictions."""
     sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    return _render(request, "check.html", sample=sample, max_rows=MAX_ROWS, vitals=_vitals(parts))
+    return _render(request, "check.html", sample=sample, max_rows=MAX_ROWS, **_state(parts))
 
 
 def _render(request: Request, template: str, **more: Any) -> Response:
@@ -84,8 +85,11 @@ def _render(request: Request, template: str, **more: Any) -> Response:
     return page
 
 
-def _vitals(parts: Parts) -> dict[str, Any]:
-    return build_vitals(parts.board, parts.model, parts.hub.latest.rates)
+def _state(parts: Parts) -> dict[str, Any]:
+    return {
+        "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
+        "features": describe_features(parts.model),
+    }
 
 
 def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:

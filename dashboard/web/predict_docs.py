@@ -15,7 +15,7 @@ _KINDS = {"long": "integer", "double": "number", "string": "string"}
 class ReasonModel(BaseModel):
     """One feature that raised the score."""
 
-    feature: str
+    feature: str = Field(description="its name in the model; /api/v1/features has its text")
     value: str | None = Field(description="the feature's value as text; null if missing")
     contribution: float = Field(description="contribution to the raw score (log-odds)")
 

@@ -86,6 +86,11 @@ class FeatureSet:
         return self.program.groups
 
     @property
+    def texts(self) -> dict[str, str]:
+        """Feature → what it is in words."""
+        return self.program.texts
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """The number and text columns that the program reads, in the order of the transaction's."""
         return self.program.columns
@@ -96,7 +101,7 @@ class FeatureSet:
         Raises:
             KeyError: there is no such feature.
         """
-        return self.program.describe(feature)
+        return self.texts[feature]
 
     def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
         """The feature matrix, float64 ``[n, len(names)]``, C order.

@@ -61,6 +61,11 @@ class Program:
         return {name: o.group for o in self.operations for name in o.names}
 
     @cached_property
+    def texts(self) -> dict[str, str]:
+        """Feature → what it is in words."""
+        return {name: o.describe(i) for o in self.operations for i, name in enumerate(o.names)}
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The number and text columns of a transaction that the operations read, in its order.
 
@@ -78,17 +83,6 @@ class Program:
     def fingerprint(self) -> str:
         """Digest of the meaning of the operations used."""
         return hashlib.sha256(json.dumps([FORMAT, *self.semantics]).encode()).hexdigest()
-
-    def describe(self, feature: str) -> str:
-        """A feature in words.
-
-        Raises:
-            KeyError: there is no such feature.
-        """
-        for operation in self.operations:
-            if feature in operation.names:
-                return operation.describe(operation.names.index(feature))
-        raise KeyError(feature)
 
     def without(self, groups: Iterable[str]) -> Program:
         """The program without the operations of these groups.

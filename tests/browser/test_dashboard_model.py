@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from stream_scorer.model.serving.status import FallBack, PromotionNote
 from tests.browser.conftest import Board
-from tests.support.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.dashboard_kit import StaticModel, tiny_bundle, with_texts
 
 
 def test_banner_is_shown_while_the_promoted_model_is_rejected(
@@ -46,3 +46,27 @@ def test_banner_is_shown_while_a_forced_model_serves(
     expect(page.locator(".banner.amber")).to_have_text("Model v1 refused by its gate: worse.")
     model.status = replace(model.status, promotion_note=None)
     expect(page.locator(".banner.amber")).to_have_count(0)
+
+
+def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    model = StaticModel(with_texts({"C13": "count <i>13</i>"}))
+    board = start(model)
+    names = ("C13", "D2", "constructor")
+    reasons = [{"feature": name, "value": "1", "contribution": 0.5} for name in names]
+    page.goto(board.address, wait_until="domcontentloaded")
+    expect(page.locator("#v-live")).to_have_text("Live")
+    first = page.locator(f'[data-id="{board.score(reasons=reasons)}"] .reason b')
+    expect(first).to_have_text(["count <i>13</i>", "D2", "constructor"])
+    assert first.first.get_attribute("title") == "count <i>13</i> · C13"
+    assert first.last.get_attribute("title") == "constructor"
+    with page.expect_response("**/api/v1/features") as answer:
+        model.current = with_texts({"D2": "days"}, "v2")
+    answer.value.finished()
+    second = page.locator(f'[data-id="{board.score(reasons=reasons)}"] .reason b')
+    expect(second).to_have_text(["C13", "days", "constructor"])
+    shown = page.locator("#rows tr").first.locator(".reason")
+    live = shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]
+    page.reload(wait_until="domcontentloaded")
+    assert (shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]) == live

@@ -38,8 +38,9 @@ def test_theme_follows_the_operating_system(new_page: NewPage, board: Board) -> 
 
 
 def test_first_load_is_small_and_requests_only_this_server(
-    new_page: NewPage, page: Page, board: Board
+    new_page: NewPage, page: Page, start: Start
 ) -> None:
+    board = start(StaticModel(tiny_bundle()))
     for _ in range(60):
         board.score()
     board.wait_flagged(60)
@@ -80,6 +81,10 @@ def test_check_page_scores_the_sample_and_names_faults(page: Page, start: Start)
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#answer tbody tr")).to_have_count(2)
     expect(page.locator("#answer")).to_contain_text("Model v1")
+    page.get_by_label("Exact TreeSHAP reasons").check()
+    page.get_by_role("button", name="Score").click()
+    expect(page.locator("#answer td").nth(4)).to_contain_text("amount of the transaction")
+    page.get_by_label("Exact TreeSHAP reasons").uncheck()
     row = '{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"}'
     page.fill("#body", f"[{row}]")
     page.get_by_role("button", name="Score").click()

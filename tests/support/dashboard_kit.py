@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
 from stream_scorer.errors import RetryableError
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
 from tests.support.factories import make_program
@@ -224,6 +226,14 @@ def tiny_bundle(version: str = "v1") -> Bundle:
     )
     model, rest = build_files(draft)
     return load_bundle({"model.pkl": model, **rest(version)}, version)
+
+
+def with_texts(texts: dict[str, str], version: str = "v1") -> Bundle:
+    """A bundle that cannot score, and whose features have these texts."""
+    program = Program("own/1", "", ())
+    vars(program)["texts"] = texts
+    features = FeatureSet(program, 0, [])
+    return replace(tiny_bundle(), version=version, features=features)
 
 
 def _training_rows(count: int) -> tuple[TransactionBatch, Any]:
