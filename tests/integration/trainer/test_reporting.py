@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import trainer.__main__ as command_line
+from trainer.__main__ import main
 from trainer.publishing.telemetry import RunMeasures, build_registry, push_failure, push_metrics
 from trainer.publishing.tracking import NoTracker, open_tracker
 
@@ -80,7 +80,7 @@ def test_failed_run_keeps_the_metrics_of_the_last_good_run(
     monkeypatch.setenv("PUSHGATEWAY_URL", f"http://127.0.0.1:{gateway.server_port}")
     monkeypatch.setenv("MODEL_STORE_URI", (tmp_path / "store").as_uri())
     nowhere = str(tmp_path / "nowhere.csv")
-    assert command_line.main(["train", "--transactions", nowhere]) == 1
+    assert main(["train", "--transactions", nowhere]) == 1
     body = gateway.added["/metrics/job/fraud-trainer"]
     assert "fraud_scorer_training_failed_timestamp_seconds " in body
     assert "last_success" not in body
@@ -123,6 +123,6 @@ def test_an_interrupt_ends_quietly(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "configure_logging", interrupted)
-    assert command_line.main(["models", "list"]) == 130
+    monkeypatch.setattr("stream_scorer.runtime.logs.configure_logging", interrupted)
+    assert main(["models", "list"]) == 130
     assert capsys.readouterr() == ("", "")
