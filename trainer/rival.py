@@ -89,8 +89,10 @@ def pair_on_later_rows(
     None if these rows have too few frauds. The text says which rows they are, or why there are
     none.
     """
-    version = champion.version
-    later = _later_rows(rows, test, learned_until(champion.metadata))
+    version, until = champion.version, learned_until(champion.metadata)
+    if until is None:  # such as a version that was imported
+        return None, f"it is not known which rows {version} learned from"
+    later = _later_rows(rows, test, until)
     frauds = int(rows.labels[later].sum())
     if not plan.gate.min_frauds <= frauds < len(rows.labels[later]):
         return None, f"{version} learned from the test rows, except {frauds} frauds"
@@ -100,10 +102,8 @@ def pair_on_later_rows(
     return Paired(part, ours, score_all(part.batch, champion)), note
 
 
-def _later_rows(rows: Part, test: slice, until: int | None) -> slice:
-    """The test rows after a time; none of them if the time is unknown."""
-    if until is None:
-        return slice(test.stop, test.stop)
+def _later_rows(rows: Part, test: slice, until: int) -> slice:
+    """The test rows after a time."""
     first = int(np.searchsorted(rows.batch.times, until, side="right"))
     return slice(max(test.start, first), test.stop)
 

@@ -67,8 +67,9 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if not arguments.json:  # people do not need the long tables
         for name in ("golden", "plots", "reference", "curves", "shap"):
             metadata.pop(name, None)
-        metadata.get("features", {}).pop("names", None)
-        metadata.get("thresholds", {}).pop("saving_curve", None)
+        for section, name in (("features", "names"), ("thresholds", "saving_curve")):
+            if isinstance(found := metadata.get(section), dict):
+                found.pop(name, None)
     text = json.dumps(metadata, indent=None if arguments.json else 2)
     print("\n".join(map(printable_json, text.split("\n"))))
     return DONE

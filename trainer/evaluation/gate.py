@@ -15,7 +15,8 @@ The rules, in this order:
 
    So a candidate passes that looks at least as good, or that is slightly worse on rows that would
    have shown a large loss. A refusal of the last two kinds says "cannot tell".
-5. It is at most ``max_slowdown`` times as slow as the champion.
+5. It is at most ``max_slowdown`` times as slow as the champion, or slower by less than
+   ``noticeable_us`` a row.
 """
 
 from __future__ import annotations
@@ -172,7 +173,10 @@ def _speed(latency: Latency, champion_version: str | None) -> str:
 
 
 def _too_slow(latency: Latency, plan: GatePlan, champion_version: str | None) -> Iterator[str]:
-    if latency.slowdown is not None and latency.slowdown > plan.max_slowdown:
+    if latency.slowdown is None or latency.champion_us is None:
+        return
+    more_us = latency.candidate_us - latency.champion_us
+    if latency.slowdown > plan.max_slowdown and more_us >= plan.noticeable_us:
         yield (
             f"it takes {latency.candidate_us:.1f} µs to score a row, {latency.slowdown:.2f} times "
             f"as long as {champion_version} ({latency.champion_us:.1f} µs); --max-slowdown is "

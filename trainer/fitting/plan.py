@@ -129,6 +129,9 @@ class GatePlan:
             95 % interval of the difference does not exclude it.
         min_frauds: minimum number of frauds among the rows that a model is judged on.
         max_slowdown: how many times as long as the champion it may take to score a row.
+        noticeable_us: microseconds a row that it may take longer in any case. A scorer takes more
+            than ten to read, score and publish a row, and next to a champion with a few splits any
+            useful model looks slow.
     """
 
     times_chance: float = 2.0
@@ -137,6 +140,7 @@ class GatePlan:
     margin: float = 0.05
     min_frauds: int = 30
     max_slowdown: float = 2.0
+    noticeable_us: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

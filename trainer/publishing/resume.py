@@ -130,9 +130,12 @@ def _moved_since(
 def _refused(store: ArtifactStore, version: str, metadata: Mapping[str, Any]) -> str | None:
     gate = metadata.get("gate")
     if not isinstance(gate, Mapping) or gate.get("passed") is not True:
-        return "the gate refused it, and only a person can overrule the gate"
+        return (
+            "the gate refused it, and only a person can overrule the gate, with --force --reason "
+            "TEXT"
+        )
     if version in store.rejected():
-        return "a scorer rejected it"
+        return "a scorer rejected it; a promotion needs --force --reason TEXT"
     return None
 
 

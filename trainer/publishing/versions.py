@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 PROMOTED: Final = "promoted"
 """How the status of the promoted version begins."""
 
+_MOST_ROWS: Final = 2**53
+
 
 @dataclass(frozen=True, slots=True)
 class VersionLine:
@@ -77,10 +79,10 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
         yield VersionLine(
             version,
             _status(version, metadata, pointer, rejected),
-            str(metadata.get("created_at", "")),
-            _path(metadata, "training", "rows"),
-            _path(test, "average_precision"),
-            _path(test, "top", "0.02", "recall"),
+            shown(metadata.get("created_at", "")),
+            _count(_path(metadata, "training", "rows")),
+            _share(_path(test, "average_precision")),
+            _share(_path(test, "top", "0.02", "recall")),
             _why(rejected, version),
             describe_force(last_promotion(promotions, version)),
             describe_acceptance(acceptances.get(version)),
@@ -122,6 +124,16 @@ def _path(value: Any, *names: str) -> Any:
     for name in names:
         value = value.get(name) if isinstance(value, Mapping) else None
     return value
+
+
+def _count(value: Any) -> int | None:
+    """A number of rows; None if it is none, because anyone may have written the metadata."""
+    return value if type(value) is int and 0 <= value < _MOST_ROWS else None
+
+
+def _share(value: Any) -> float | None:
+    """A number from 0 to 1; None if it is none."""
+    return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
 
 
 def _status(

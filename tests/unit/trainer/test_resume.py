@@ -153,7 +153,9 @@ def test_gate_is_not_overruled(store: MemoryStore) -> None:
 def test_rejected_version_is_not_promoted(store: MemoryStore) -> None:
     version = interrupted(store)
     store.reject(version, {"reason": "too many flagged"})
-    assert resume(store, SETTINGS).not_promoted == {version: "a scorer rejected it"}
+    assert resume(store, SETTINGS).not_promoted == {
+        version: "a scorer rejected it; a promotion needs --force --reason TEXT"
+    }
 
 
 def test_damaged_version_is_not_promoted(store: MemoryStore) -> None:

@@ -146,7 +146,7 @@ def test_unknown_recipe_is_not_compared(parameters: dict[str, Any]) -> None:
     paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
     assert paired is None
     assert notes[0].startswith("not compared with v7: ")
-    assert "its recipe is not known" in notes[0]
+    assert "it is not known which rows v7 learned from, and its recipe is not known" in notes[0]
 
 
 def test_recipe_survives_the_metadata() -> None:

@@ -246,3 +246,35 @@ def test_operator_is_the_user_of_the_system_or_the_name_given(
     assert operator_name(None).startswith("uid-")
     arguments = build_parser().parse_args(["models", "rollback", "--force", "--reason", " why "])
     assert read_force(arguments, trainer_settings("carol")) == Override(f"carol@{host}", "why")
+
+
+@pytest.mark.parametrize("odd", ["text", None, True, -1, 1e308, [1], {"a": 1}])
+def test_list_leaves_out_figures_that_are_none(odd: object) -> None:
+    measures = {"average_precision": odd, "top": {"0.02": {"recall": odd}}}
+    store = filled(
+        PASSED | {"training": {"rows": odd}, "metrics": {"test": measures}, "created_at": "today"},
+        PASSED | {"training": {"rows": 1200}, "metrics": {"test": {"average_precision": 0.25}}},
+    )
+    odd_line, good_line = status_lines(store)
+    assert odd_line.split() == ["v1", "today"]
+    assert good_line.split() == ["v2", "1,200", "0.2500"]
+
+
+def test_list_cuts_a_long_time() -> None:
+    line = status_lines(filled(PASSED | {"created_at": "9" * 100_000}))[0]
+    assert len(line) < 300
+
+
+@pytest.mark.parametrize("odd", ["text", None, [1, 2], 3])
+def test_show_prints_metadata_whose_sections_have_another_shape(
+    odd: object, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = filled(PASSED)
+    monkeypatch.setattr("trainer.commands.models.open_store", lambda _: store)
+    monkeypatch.setattr(
+        "trainer.publishing.versions.fetch_metadata",
+        lambda *_: {"features": odd, "thresholds": odd, "plots": [1]},
+    )
+    arguments = build_parser().parse_args(["models", "show", "v1"])
+    assert arguments.run(arguments, TrainerSettings()) == 0
+    assert json.loads(capsys.readouterr().out) == {"features": odd, "thresholds": odd}

@@ -152,6 +152,14 @@ def test_model_that_is_much_slower_is_refused(candidate_us: float, passes: bool)
         assert "2.02 times as long as v1 (4.0 µs); --max-slowdown is 2" in verdict.refusals[0]
 
 
+@pytest.mark.parametrize(("candidate_us", "passes"), [(1.09, True), (1.11, False)])
+def test_model_that_is_slower_by_less_than_a_microsecond_passes(
+    candidate_us: float, passes: bool
+) -> None:
+    verdict = judge(make_comparison(), latency=Latency(2048, candidate_us, 0.1))
+    assert verdict.has_passed is passes
+
+
 def test_models_take_turns_and_the_fastest_round_counts() -> None:
     first, slow = make_bundle("v1"), make_bundle("v2", seed=2)
     # Before the rounds that count, there is one reading for each model.
