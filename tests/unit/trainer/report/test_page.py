@@ -274,3 +274,18 @@ def test_the_texts_of_two_marked_values_never_cover_each_other() -> None:
     assert heights[0] != heights[1]
     assert heights[0] == heights[2], "nothing is in the way"
     assert drawn.rindex("<line") < drawn.index('class="note"'), "no line crosses a text"
+
+
+def test_an_imported_model_is_not_said_to_be_evaluated_on_later_rows() -> None:
+    metadata = make_report_metadata()
+    del metadata["evaluation"], metadata["served"]
+    metadata["imported"] = {"file": "model.txt", "sha256": "ab" * 32, "learner": "lightgbm"}
+    metadata["calibration"] |= {"method": None, "reason": "the model was trained elsewhere"}
+    reader = read_page(build_page(metadata))
+    assert reader.faults == []
+    assert "If it has seen these rows, it looks better than it is." in reader.text
+    assert "later than the rows that the evaluated model was trained on" not in reader.text
+    assert "Windows in time" not in reader.text
+    assert "No calibration map: the model was trained elsewhere." in reader.text
+    assert "model.txt" in reader.text
+    assert "ab" * 32 in reader.text
