@@ -107,7 +107,7 @@ def _compare(
 
 def _no_calibration(part: Part, scores: NDArray[np.float64]) -> dict[str, Any]:
     """A map takes scores of rows that the model has not seen, which nobody here can know."""
-    reason = "no map: the model was trained elsewhere, perhaps on these rows"
+    reason = "the model was trained elsewhere, perhaps on these rows"
     before = measure_calibration(scores, part.labels)
     return {"method": None, "reason": reason, "before": before, "after": None}
 

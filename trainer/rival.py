@@ -95,7 +95,10 @@ def pair_on_later_rows(
     later = _later_rows(rows, test, until)
     frauds = int(rows.labels[later].sum())
     if not plan.gate.min_frauds <= frauds < len(rows.labels[later]):
-        return None, f"{version} learned from the test rows, except {frauds} frauds"
+        return None, (
+            f"{version} has learned from most test rows: {frauds:,} test frauds are later, "
+            f"and a comparison needs {plan.gate.min_frauds}"
+        )
     part = some_rows(rows, later)
     ours = scores[later.start - test.start :]
     note = f"compared on the {len(part):,} test rows that are later than all that {version} saw"

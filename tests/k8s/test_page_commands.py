@@ -29,6 +29,7 @@ PAGES = (
     "CONTRIBUTING.md",
     "README.md",
     "docs/autoscaling.md",
+    "docs/model.md",
     "docs/observability.md",
     "docs/operations.md",
     "docs/runbooks.md",
@@ -36,9 +37,10 @@ PAGES = (
 )
 NOT_RUN = {
     ("docs/autoscaling.md", "peak"): "what keda-sim prints, not commands",
+    ("docs/model.md", "dvc"): "DVC is not part of the environment",
     ("k8s/README.md", "k8s/base"): "a list of folders, not commands",
 }
-"""Blocks that are no commands, by page and first word, with the reason."""
+"""Blocks that cannot run here, by page and first word, with the reason."""
 
 SHORTCUTS = ("as_operator", "as_scorer", "in_scorer", "in_trainer", "logs")
 INLINE = re.compile(rf"`((?:inf|tra|{'|'.join(SHORTCUTS)}|docker compose) [^`]+|logs)`")

@@ -30,7 +30,7 @@ def add_report(commands: Subparsers) -> None:
         help="write a version's evaluation as an HTML page",
         description="Write a version's evaluation as one self-contained HTML page.",
     )
-    report.add_argument("version", metavar="vN")
+    report.add_argument("version", metavar="vN", help="a version in the store")
     report.add_argument(
         "--against", metavar="vM", help="show the figures and curves of this version beside it"
     )

@@ -32,7 +32,8 @@ def describe_metrics(
     version: str, test: Mapping[str, Any], thresholds: Mapping[str, Any]
 ) -> Iterator[str]:
     """The lines with a version's test metrics."""
-    yield f"{version} on {test['rows']:,} test rows with {test['frauds']:,} frauds:"
+    kind = thresholds.get("split", "test")  # an imported model is judged on given rows
+    yield f"{version} on {test['rows']:,} {kind} rows with {test['frauds']:,} frauds:"
     for name, key in (("average precision", "average_precision"), ("ROC AUC", "roc_auc")):
         interval = test[f"{key}_interval"]
         if interval is None:

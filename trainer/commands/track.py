@@ -14,7 +14,7 @@ from trainer.settings import TrainerSettings
 def add_track(actions: Subparsers) -> None:
     """``fraud-trainer models track``."""
     track = actions.add_parser("track", help="track a published version in MLflow afterwards")
-    track.add_argument("version", metavar="vN")
+    track.add_argument("version", metavar="vN", help="a version in the store")
     finish(track, _track)
 
 

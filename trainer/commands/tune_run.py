@@ -177,7 +177,7 @@ def _describe_step(step: Step, best: Trial | None, trials: int, left_seconds: fl
         last += "" if out.microseconds is None else f", {out.microseconds:.1f} µs a row"
     text = f"trial {step.done} of {trials}: {last}"
     if best is not None:
-        text += f"; best {best.outcome.average_precision:.4f} (trial {best.number})"
+        text += f"; best {best.outcome.average_precision:.4f} (trial {best.number + 1})"
     minutes, seconds = divmod(round(left_seconds), _MINUTE_SECONDS)
     return f"{text}; {minutes}:{seconds:02d} left"
 
@@ -220,7 +220,7 @@ def summarise(
 def _figures(trial: Trial) -> dict[str, Any]:
     out = trial.outcome
     return {
-        "trial": trial.number,
+        "trial": trial.number + 1,
         "average_precision": out.average_precision,
         "microseconds": out.microseconds,
         "trees": out.trees,
@@ -251,8 +251,11 @@ def describe_search(result: Mapping[str, Any]) -> Iterator[str]:
     if is_frontier:
         yield f"wrote {result['page']}"
         fastest = result["fastest"]["trial"]
-        yield f"the fastest within one standard error of the best (trial {fastest}):"
-        yield f"  fraud-trainer train {result['fastest_flags']}"
+        if fastest == best["trial"]:
+            yield "no trial within one standard error of the most precise one is faster"
+        else:
+            yield f"the fastest within one standard error of the best (trial {fastest}):"
+            yield f"  fraud-trainer train {result['fastest_flags']}"
     yield f"the most precise (trial {best['trial']}):"
     yield f"  fraud-trainer train {result['flags']}"
     if result["interrupted"] and result["storage"]:

@@ -52,9 +52,7 @@ def fit_pooled(pieces: Sequence[Piece]) -> tuple[Calibration | None, dict[str, A
     scores, labels = _pool(pieces)
     frauds = int(labels.sum())
     if frauds < MIN_FRAUDS:
-        reason = (
-            f"no map: {frauds} frauds in the test windows, and it takes {MIN_FRAUDS} to fit one"
-        )
+        reason = f"{frauds} frauds in the test windows, and a calibration map needs {MIN_FRAUDS}"
         facts = {"method": None, "reason": reason, "before": measure_calibration(scores, labels)}
         return None, {**facts, "after": None}
     calibration = fit_map(scores, labels)

@@ -48,7 +48,7 @@ def confirm_program(
     columns = facts["columns"]
     yield f"{printable(file)}: program {printable(facts['name'])} is valid"
     yield f"  features    {facts['features']} in {_many(len(facts['groups']), 'group')}"
-    yield f"  columns     {columns['number']} numbers, {columns['text']} texts"
+    yield f"  columns     {_many(columns['number'], 'number')}, {_many(columns['text'], 'text')}"
     yield from _wrapped(", ".join(facts["operations"]), "  operations  ")
     learned = ", ".join(f"{op} ({_many(n, 'feature')})" for op, n in fitted.items())
     yield from _wrapped(learned or "nothing is learned from the training rows", "  fitted      ")

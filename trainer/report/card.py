@@ -50,6 +50,12 @@ def data_summary(subjects: Sequence[Subject]) -> Html:
     digests = dict.fromkeys(n for f in found for n, _ in f.entries("sha256", most=10))
     for name in digests:
         add(f"SHA-256 of {name}", [_code(f.text("sha256", name)) for f in found])
+    for name, label in (("file", "imported model"), ("learner", "library of the imported model")):
+        add(label, [s.facts.text("imported", name) or NONE for s in subjects])
+    add(
+        "SHA-256 of the imported model",
+        [_code(s.facts.text("imported", "sha256")) for s in subjects],
+    )
     add("transactions", [whole(f.count("rows")) for f in found])
     add("frauds", [_frauds(f) for f in found])
     add("days of the data", [_window(f) for f in found])
@@ -100,6 +106,8 @@ def model_card(subjects: Sequence[Subject], promotions: Sequence[Mapping[str, ob
     calibration = subjects[0].facts.at("calibration")
     if calibration and not calibration.text("method"):
         limits.insert(0, "The score is not calibrated: use its order, and not its value.")
+    if subjects[0].facts.at("imported"):
+        limits.insert(0, "It was trained elsewhere: nobody checked whether it has seen these rows.")
     warning = synthetic_warning(subjects)
     if warning is not None:
         limits.insert(0, warning)

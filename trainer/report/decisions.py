@@ -138,8 +138,8 @@ def calibration_figures(subjects: Sequence[Subject]) -> Html:
         method, reason = found.text("method"), found.text("reason")
         if method or reason:
             who = f"{subject.name}: " if len(subjects) > 1 else ""
-            how = f"Method: {method}." if method else "No calibration map."
-            notes.append(tag("p", f"{who}{how} {reason or ''}", class_="small"))
+            how = f"Method: {method}." if method else f"No calibration map: {reason}."
+            notes.append(tag("p", f"{who}{how}", class_="small"))
     head = ("lower is better", "before", "after", "change")
     bins = [
         (even_percent(mean), even_percent(rate), whole(n))

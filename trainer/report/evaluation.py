@@ -27,6 +27,8 @@ _FOLD_SENTENCE: Final = (
 def evaluation(subjects: Sequence[Subject]) -> Html:
     """The windows as a picture, and a table of the folds (or of the parts of a single split)."""
     facts = subjects[0].facts
+    if facts.at("imported"):
+        return NOTHING  # a model that was trained elsewhere: its training rows are not known
     folds = facts.items("evaluation", "folds", most=MOST_FOLDS)
     picture = _windows(facts, folds)
     tables = _fold_table(facts, folds) if folds else _part_table(facts)

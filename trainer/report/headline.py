@@ -163,8 +163,15 @@ def summary_sentence(subjects: Sequence[Subject]) -> Html:
         return NOTHING
     folds = len(first.facts.items("evaluation", "folds"))
     where = f"the {folds} evaluation windows together" if folds else "the latest rows"
+    counted = f"{whole(rows)} transactions with {whole(frauds)} frauds"
+    if first.facts.at("imported"):
+        words = (
+            f"Figures are from the rows given to the import: {counted}. The model was trained "
+            "elsewhere. If it has seen these rows, it looks better than it is."
+        )
+        return tag("p", words, class_="lead")
     words = (
-        f"Figures are from {where}: {whole(rows)} transactions with {whole(frauds)} frauds, all "
+        f"Figures are from {where}: {counted}, all "
         "later than the rows that the evaluated model was trained on."
     )
     if served.flag("is_refit"):

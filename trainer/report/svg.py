@@ -85,7 +85,8 @@ class Chart:
         self._right = right
         self._marks: list[Html] = []
         self._front: list[Html] = []
-        self._notes: list[tuple[float, float]] = []
+        self._notes: list[tuple[float, float, int]] = []  # left end, right end and row of a text
+        self._words: list[Html] = []  # in front of all lines, so that no line crosses a text
         self._ends: list[tuple[float, str, str]] = []
 
     def band(self, rows: Sequence[Point], style: str = "band") -> None:
@@ -138,16 +139,17 @@ class Chart:
         at = self._at_x(x)
         is_late = self._x.share(x) > 0.66
         room = 7.0 * len(words) + 8
-        near = [row for where, row in self._notes if abs(where - at) < room]
-        row = max(near, default=-1.0) + 1
-        self._notes.append((at, row))
+        left, right = (at - room, at) if is_late else (at, at + room)
+        taken = {row for start, end, row in self._notes if start < right and left < end}
+        row = next(row for row in range(len(taken) + 1) if row not in taken)
+        self._notes.append((left, right, row))
         anchor, shift = ("end", -5) if is_late else ("start", 5)
         self._front.append(segment(at, TOP, at, HEIGHT - BOTTOM, "mark"))
-        self._front.append(text_at(at + shift, TOP + 11 + 15 * row, words, "note", anchor))
+        self._words.append(text_at(at + shift, TOP + 11 + 15 * row, words, "note", anchor))
 
     def write(self) -> Html:
         """The whole chart as an ``<svg>`` element."""
-        marks = [*self._grid(), *self._marks, *self._front, *self._end_labels()]
+        marks = [*self._grid(), *self._marks, *self._front, *self._words, *self._end_labels()]
         style = "wide" if self._width > WIDTH else ""
         return canvas(self._label, self._width, HEIGHT, marks, style)
 

@@ -15,6 +15,10 @@ from trainer.tuning.study import Trial
 
 _WIDTH = 940
 _MARGIN = 0.05  # of an axis, beyond the outermost points
+_KEYS = "".join(
+    f'<span class="entry"><i class="key fill-{key}"></i>{name}</span>'
+    for key, name in (("a", "the front"), ("b", "other trials"), ("c", "the default plan"))
+)
 _HEAD = ("trial", "average precision", "µs a row", "trees", "leaves", "columns", "flags")
 
 
@@ -36,7 +40,7 @@ def build_page(trials: Sequence[Trial], default: Trial, source: str) -> str:
     style = (files("trainer.report") / "style.css").read_text(encoding="utf-8")
     rows = best if default in best else [*best, default]
     lines = "".join(_row(trial, is_default=trial == default) for trial in rows)
-    head = "".join(f"<th>{name}</th>" for name in _HEAD)
+    head = "".join(_cell("th", name, n) for n, name in enumerate(_HEAD))
     warning = ""
     if source.startswith("synthetic:"):
         warning = (
@@ -52,10 +56,10 @@ def build_page(trials: Sequence[Trial], default: Trial, source: str) -> str:
         "more precise. Average precision is of later rows than the model was trained on; the time "
         "is of features and raw scores on one thread.</p>"
         f"{warning}</header>"
-        f'<section class="figures"><figure class="wide"><figcaption><p><i class="key fill-a"></i> '
-        'the front <i class="key fill-b"></i> other trials <i class="key dot-block"></i> the '
-        f"default plan</p></figcaption>{_chart(trials, best, default)}</figure></section>"
-        f"<section><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></section>"
+        f'<section class="figures"><figure class="full"><p class="keys">{_KEYS}</p>'
+        f'<div class="plot">{_chart(trials, best, default)}</div></figure></section>'
+        '<section><div class="scroll"><table><caption>The front and the default plan</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>"
         "</main></body></html>\n"
     )
 
@@ -71,7 +75,7 @@ def _chart(trials: Sequence[Trial], best: Sequence[Trial], default: Trial) -> st
     chart.line([_point(trial) for trial in best], "line-a")
     for trial in best:
         chart.point(*_point(trial), "dot-a", _tip(trial), radius=4.5)
-    chart.point(*_point(default), "dot-block", f"default plan, {_tip(default)}", radius=5.5)
+    chart.point(*_point(default), "dot-c", f"default plan, {_tip(default)}", radius=5.5)
     return chart.write()
 
 
@@ -88,15 +92,16 @@ def _point(trial: Trial) -> tuple[float, float]:
 def _tip(trial: Trial) -> str:
     out = trial.outcome
     return (
-        f"trial {trial.number}: {out.average_precision:.4f}, {out.microseconds or 0:.1f} µs a row, "
-        f"{out.trees} trees of {out.leaves:.0f} leaves, {out.columns} columns"
+        f"trial {trial.number + 1}: {out.average_precision:.4f}, "
+        f"{out.microseconds or 0:.1f} µs a row, {out.trees} trees of {out.leaves:.0f} leaves, "
+        f"{out.columns} columns"
     )
 
 
 def _row(trial: Trial, *, is_default: bool) -> str:
     out = trial.outcome
     cells = (
-        f"{trial.number}{' (default plan)' if is_default else ''}",
+        f"{trial.number + 1}{' (default plan)' if is_default else ''}",
         f"{out.average_precision:.4f}",
         f"{out.microseconds or 0:.1f}",
         f"{out.trees}",
@@ -104,4 +109,16 @@ def _row(trial: Trial, *, is_default: bool) -> str:
         f"{out.columns}",
         train_flags(trial.plan),
     )
-    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
+    return "<tr>" + "".join(_cell("td", cell, n) for n, cell in enumerate(cells)) + "</tr>"
+
+
+def _cell(name: str, text: str, column: int) -> str:
+    shown = escape(text)
+    if column == len(_HEAD) - 1:  # a flag and its value stay on one line
+        pairs = shown.split(" --")
+        shown = " ".join(
+            f'<span class="entry">{"--" * (n > 0)}{pair}</span>' for n, pair in enumerate(pairs)
+        )
+        return f"<{name}>{shown}</{name}>"
+    style = ' class="n"' if column > 0 else ""
+    return f"<{name}{style}>{shown}</{name}>"

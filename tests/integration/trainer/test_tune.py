@@ -72,4 +72,4 @@ def test_an_interruption_prints_what_was_found(
     monkeypatch.setattr("trainer.tuning.objective.fit_model", interrupted)
     result = run("--trials", "5", "--storage", str(tmp_path / "study.db"), code=130)
     assert result["interrupted"] is True
-    assert [trial["trial"] for trial in result["trials"]] == [0]
+    assert [trial["trial"] for trial in result["trials"]] == [1]

@@ -66,11 +66,11 @@ def test_windows_calibration_and_refit_are_described() -> None:
 def test_a_run_without_a_map_or_a_refit_says_what_that_means() -> None:
     calibration: dict[str, Any] = {
         "method": None,
-        "reason": "no map: 12 frauds",
+        "reason": "12 frauds",
         "before": {},
         "after": None,
     }
     served = {"is_refit": False, "rows": 14_000, "trees": 120}
     shown = lines_of(calibration=calibration, served=served)
-    assert "scores are not probabilities: no map: 12 frauds" in shown
+    assert "scores are not probabilities: 12 frauds" in shown
     assert "learned from 14,000 of 20,000 rows and has not seen the newest ones" in shown

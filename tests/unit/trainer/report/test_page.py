@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from stream_scorer.errors import UsageError
 from tests.support.training.report_kit import make_report_metadata, read_page
 from trainer.report import build_page, write_report
-from trainer.report.svg import nice_ticks
+from trainer.report.svg import Axis, Chart, nice_ticks
 
 CHAPTERS = (
     "evaluation",
@@ -259,3 +260,32 @@ def test_random_mutations_never_raise_and_never_put_unescaped_text_into_the_page
 @pytest.mark.parametrize("value", HOSTILE[1:], ids=range(1, len(HOSTILE)))
 def test_metadata_of_one_hostile_value_gives_a_page(value: Any) -> None:
     check(dict.fromkeys(make_report_metadata(), value))
+
+
+def test_the_texts_of_two_marked_values_never_cover_each_other() -> None:
+    """The left one's text goes to the right, the right one's to the left: they meet between."""
+    chart = Chart("scores", Axis("score", 0.0, 1.0), Axis("share", 0.0, 1.0))
+    chart.vertical(0.45, "review 0.026")
+    chart.vertical(0.8, "block 0.665")
+    chart.vertical(0.1, "low")
+    drawn = str(chart.write())
+    heights = re.findall(r'<text class="note" x="[\d.]+" y="([\d.]+)"', drawn)
+    assert len(heights) == 3
+    assert heights[0] != heights[1]
+    assert heights[0] == heights[2], "nothing is in the way"
+    assert drawn.rindex("<line") < drawn.index('class="note"'), "no line crosses a text"
+
+
+def test_an_imported_model_is_not_said_to_be_evaluated_on_later_rows() -> None:
+    metadata = make_report_metadata()
+    del metadata["evaluation"], metadata["served"]
+    metadata["imported"] = {"file": "model.txt", "sha256": "ab" * 32, "learner": "lightgbm"}
+    metadata["calibration"] |= {"method": None, "reason": "the model was trained elsewhere"}
+    reader = read_page(build_page(metadata))
+    assert reader.faults == []
+    assert "If it has seen these rows, it looks better than it is." in reader.text
+    assert "later than the rows that the evaluated model was trained on" not in reader.text
+    assert "Windows in time" not in reader.text
+    assert "No calibration map: the model was trained elsewhere." in reader.text
+    assert "model.txt" in reader.text
+    assert "ab" * 32 in reader.text
