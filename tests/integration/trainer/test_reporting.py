@@ -123,6 +123,6 @@ def test_an_interrupt_ends_quietly(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command_line, "configure_logging", interrupted)
+    monkeypatch.setattr("stream_scorer.runtime.logs.configure_logging", interrupted)
     assert command_line.main(["models", "list"]) == 130
     assert capsys.readouterr() == ("", "")
