@@ -142,7 +142,9 @@ class StoreSettings(_Environment):
     """Where bundles are stored."""
 
     model_store_uri: str = Field(
-        "", description="artifact store, file:///dir or s3://bucket/prefix"
+        "",
+        description="artifact store, file:///dir or s3://bucket/prefix; if unset and without "
+        "S3_BUCKET, the folder .cache/stream-scorer/store",
     )
     s3_bucket: str | None = Field(
         None, description="bucket to use if MODEL_STORE_URI is unset (s3://$S3_BUCKET)"

@@ -9,7 +9,7 @@ from typing import Any
 
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.promotions import Promotion, last_promotion
-from stream_scorer.runtime.text import printable_json
+from stream_scorer.runtime.text import printable, printable_json
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
 from trainer.commands.track import add_track
@@ -45,8 +45,10 @@ def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     lines = list(list_versions(open_store(settings)))
     if arguments.json:
         print(json.dumps([asdict(line) for line in lines]))
-    else:
+    elif lines:
         print("\n".join(describe_versions(lines)))
+    else:
+        print(f"no versions in {printable(settings.store_uri)}")
     return DONE
 
 

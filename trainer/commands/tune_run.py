@@ -265,9 +265,10 @@ def describe_search(result: Mapping[str, Any]) -> Iterator[str]:
 def _table(
     shown: Sequence[Mapping[str, Any]], default: Mapping[str, Any], *, is_frontier: bool
 ) -> Iterator[str]:
-    pattern = "{:>6} {:>10} {:>9} {:>6} {:>7} {:>8}  {}"
+    pattern = f"{{:>6}} {{:>10}} {'{:>9} ' * is_frontier}{{:>6}} {{:>7}} {{:>8}}  {{}}"
+    cost_head = ["µs a row"] * is_frontier  # without --frontier nothing is measured
     yield pattern.format(
-        "trial", "avg.prec.", "µs a row", "trees", "leaves", "columns", ""
+        "trial", "avg.prec.", *cost_head, "trees", "leaves", "columns", ""
     ).rstrip()
     rows = list(shown)
     if default["trial"] not in [row["trial"] for row in rows]:
@@ -279,7 +280,7 @@ def _table(
         yield pattern.format(
             row["trial"],
             f"{row['average_precision']:.4f}",
-            "" if cost is None else f"{cost:.1f}",
+            *["" if cost is None else f"{cost:.1f}"] * is_frontier,
             row["trees"],
             f"{row['leaves']:.0f}",
             row["columns"],

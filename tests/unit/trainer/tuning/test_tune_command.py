@@ -84,3 +84,14 @@ def test_the_front_is_printed_and_drawn(tmp_path: Path) -> None:
 def test_an_interrupted_search_says_how_to_go_on(tmp_path: Path) -> None:
     result = result_of(2, tmp_path, frontier=False) | {"interrupted": True, "storage": "s.db"}
     assert list(describe_search(result))[-1].endswith("--storage s.db goes on")
+
+
+@pytest.mark.parametrize("frontier", [True, False])
+def test_the_table_has_the_time_of_scoring_only_where_it_is_measured(
+    tmp_path: Path, frontier: bool
+) -> None:
+    shown = list(describe_search(result_of(3, tmp_path, frontier=frontier)))
+    head = next(line for line in shown if line.startswith(" trial"))
+    assert ("µs a row" in head) is frontier
+    row = next(line for line in shown if "default plan" in line)
+    assert row.split()[0] == "1", "trials count from 1"
