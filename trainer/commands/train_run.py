@@ -108,8 +108,8 @@ def train(
 ) -> dict[str, Any]:
     """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
 
-    Without ``plan``, it is made from the flags. ``parameters`` are what the tracker is told at the
-    start; without them, the whole plan.
+    Without ``plan``, it is made from the flags. ``parameters`` are tracked from the
+    start; without them, the whole plan is.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
