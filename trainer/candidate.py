@@ -69,3 +69,18 @@ def compare_paired(
         seed=plan.model.seed,
         notes=notes,
     )
+
+
+def lost_columns(facts: Mapping[str, Any], champion: Bundle | None) -> list[str]:
+    """Columns that the champion's training rows had and these rows lack.
+
+    ``facts`` are those of the rows' source. Sources and versions that do not say which columns
+    they lack, such as synthetic rows and versions of earlier releases, lose none.
+    """
+    training = {} if champion is None else champion.metadata.get("training")
+    before = training.get("missing_columns") if isinstance(training, Mapping) else None
+    now = facts.get("missing_columns")
+    if champion is None or not isinstance(before, list) or not isinstance(now, list):
+        return []
+    used = set(champion.features.columns)
+    return [column for column in now if column not in before and column in used]

@@ -28,7 +28,7 @@ from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.foreign_model import ForeignModel
 from trainer.fitting.plan import Plan
-from trainer.rival import pair_on_later_rows
+from trainer.rival import pair_on_all_rows, pair_on_later_rows
 from trainer.stages import Stages
 
 _GROUP: Final = "imported"
@@ -97,11 +97,12 @@ def _compare(
     measures: Mapping[str, Any],
     plan: Plan,
 ) -> Rival:
-    """The champion's result on the rows that it has not learned from."""
+    """The champion's result on rows that it has not learned from, or else on all of them."""
     if champion is None:
         return Rival()
-    paired, why = pair_on_later_rows(part, rows, scores, champion, plan)
-    note = why if paired is not None else f"not compared with {champion.version}: {why}"
+    paired, note = pair_on_later_rows(part, rows, scores, champion, plan)
+    if paired is None:
+        paired, note = pair_on_all_rows(part, rows, scores, champion, plan, note)
     return compare_paired(paired, (note,), champion, measures, plan)
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
 from stream_scorer.model.calibration import Calibration, calibrate
-from trainer.candidate import Candidate, compare_paired, read_source
+from trainer.candidate import Candidate, compare_paired, lost_columns, read_source
 from trainer.data.rows import Part, some_rows
 from trainer.data.source import TrainingSource
 from trainer.data.split import Split, split_by_time, window_facts
@@ -87,8 +87,9 @@ def run_training(
         described = _describe_test(rows, split, learned[-1], served, evaluated, plan.model.seed)
         latency = measure_latency(evaluated.test.batch, bundle, champion)
     measures = evaluated.metrics["test"]
+    lost = lost_columns(source_facts, champion)
     verdict = judge_candidate(
-        measures, rival.comparison, plan.gate, champion_version, rival.notes, latency
+        measures, rival.comparison, plan.gate, champion_version, rival.notes, latency, lost
     )
     facts = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),

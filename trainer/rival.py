@@ -51,7 +51,8 @@ def pair_with_champion(
 
     A champion has usually learned from most of the test rows, and would look better on them than it
     is. So it is compared on later rows alone, if they have enough frauds. Else a model is trained
-    by the champion's recipe on the rows of the last fold, and compared on its test rows.
+    by the champion's recipe on the rows of the last fold, and compared on its test rows. If the
+    recipe is not known, it is compared on all test rows, which favours the champion.
 
     Args:
         learning: trains a model.
@@ -62,13 +63,14 @@ def pair_with_champion(
     """
     if champion is None:
         return None, ()
-    rows, version = learning.rows, champion.version
+    rows = learning.rows
     paired, why = pair_on_later_rows(rows, split.test, scores, champion, plan)
     if paired is not None:
         return paired, (why,)
     recipe = _recipe(champion.metadata, plan)
     if recipe is None:
-        return None, (f"not compared with {version}: {why}, and its recipe is not known",)
+        paired, note = pair_on_all_rows(rows, split.test, scores, champion, plan, why)
+        return paired, (f"{note}; its recipe is not known",)
     fold = split.folds[-1]
     part = some_rows(rows, fold.test)
     ours = scores[fold.test.start - split.test.start :]
@@ -103,6 +105,27 @@ def pair_on_later_rows(
     ours = scores[later.start - test.start :]
     note = f"compared on the {len(part):,} test rows that are later than all that {version} saw"
     return Paired(part, ours, score_all(part.batch, champion)), note
+
+
+def pair_on_all_rows(
+    rows: Part,
+    test: slice,
+    scores: NDArray[np.float64],
+    champion: Bundle,
+    plan: Plan,
+    why: str,
+) -> tuple[Paired | None, str]:
+    """Scores of all test rows, where there are no rows that the champion has surely not seen.
+
+    That favours the champion: a candidate that passes is at least as good, and one that does not
+    can only be promoted by force. None if the rows have too few frauds. ``why`` says why there are
+    no fairer rows.
+    """
+    part = some_rows(rows, test)
+    if not plan.gate.min_frauds <= int(part.labels.sum()) < len(part):
+        return None, f"not compared with {champion.version}: {why}"
+    note = f"{why}; compared on all test rows, which favours {champion.version}"
+    return Paired(part, scores, score_all(part.batch, champion)), note
 
 
 def _later_rows(rows: Part, test: slice, until: int) -> slice:

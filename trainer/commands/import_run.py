@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -37,4 +38,11 @@ def import_model(arguments: argparse.Namespace, settings: TrainerSettings) -> di
             "%s: training stopped early, so the first %d of %d trees are used",
             arguments.file, model.trees, model.all_trees,
         )  # fmt: skip
-    return train(arguments, settings, plan, partial(judge_imported, model, arguments.file))
+    # The rest of the plan says how to train, and nothing was trained.
+    parameters = {
+        "imported": {"file": arguments.file, "learner": model.learner},
+        "decisions": asdict(plan.decisions),
+        "gate": asdict(plan.gate),
+    }
+    find = partial(judge_imported, model, arguments.file)
+    return train(arguments, settings, plan, find, parameters)

@@ -104,16 +104,18 @@ def train(
     settings: TrainerSettings,
     plan: Plan | None = None,
     find: FindCandidate = run_training,
+    parameters: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
 
-    Without ``plan``, it is made from the flags.
+    Without ``plan``, it is made from the flags. ``parameters`` are tracked from the
+    start; without them, the whole plan is.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
     """
     try:
-        return _train(arguments, settings, plan or make_plan(arguments), find)
+        return _train(arguments, settings, plan or make_plan(arguments), find, parameters)
     except Exception:
         if settings.pushgateway_url:
             push_failure(settings.pushgateway_url)
@@ -121,7 +123,11 @@ def train(
 
 
 def _train(
-    arguments: argparse.Namespace, settings: TrainerSettings, plan: Plan, find: FindCandidate
+    arguments: argparse.Namespace,
+    settings: TrainerSettings,
+    plan: Plan,
+    find: FindCandidate,
+    parameters: Mapping[str, Any] | None,
 ) -> dict[str, Any]:
     started = time.monotonic()
     plan.check()
@@ -129,7 +135,9 @@ def _train(
     source = make_source(arguments, settings)
     store = open_store(settings)
     with tracked(open_tracker(settings.mlflow_tracking_uri, store.where)) as tracker:
-        tracker.start(plan.facts(), str(source.facts()["source"]))
+        tracker.start(
+            plan.facts() if parameters is None else parameters, str(source.facts()["source"])
+        )
         stages = Stages(metric=tracker.metric)
         champion = load_champion(store, settings)
         candidate = find(source, plan, stages, champion.bundle, champion.version)

@@ -99,7 +99,7 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
     with stages.stage("ingest", source.size()) as advance:
         rows = ingest(source, advance)
     study = Study(
-        arguments.storage, _facts(rows, plan, program, arguments.folds), plan.model,
+        arguments.storage, study_facts(rows, plan, program, arguments.folds), plan.model,
         frontier=arguments.frontier,
     )  # fmt: skip
     with stages.stage("windows", arguments.folds) as advance:
@@ -126,9 +126,11 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
     }
 
 
-def _facts(rows: TrainingRows, plan: Plan, program: Program, folds: int) -> dict[str, Any]:
+def study_facts(rows: TrainingRows, plan: Plan, program: Program, folds: int) -> dict[str, Any]:
     """What trials depend on: a study goes on only with the same."""
-    digest = hashlib.sha256(json.dumps(rows.facts["sha256"], sort_keys=True).encode()).hexdigest()
+    # Labels may come from elsewhere than the files, so they count on their own.
+    files = json.dumps(rows.facts["sha256"], sort_keys=True).encode()
+    digest = hashlib.sha256(files + rows.labels.tobytes()).hexdigest()
     return {
         "source": rows.facts["source"],
         "rows": len(rows),
@@ -192,7 +194,7 @@ def summarise(
     Raises:
         UsageError: the page cannot be written.
     """
-    trials = study.trials
+    trials, features = study.trials, feature_plan(arguments)
     default = trials[0]
     ranked = sorted(trials, key=lambda t: (-t.outcome.average_precision, t.number))
     result: dict[str, Any] = {
@@ -205,14 +207,14 @@ def summarise(
         "default": _figures(default),
         "best": _figures(ranked[0]),
         "trials": [_figures(trial) for trial in ranked],
-        "flags": train_flags(ranked[0].plan),
+        "flags": train_flags(ranked[0].plan, features),
     }
     if arguments.frontier:
         path = arguments.output or Path("frontier.html")
-        write_page(trials, default, source, path)
+        write_page(trials, default, source, path, features)
         fast = fastest_within(trials, result["noise"])
         result["front"] = [_figures(trial) for trial in front(trials)]
-        result |= {"fastest": _figures(fast), "fastest_flags": train_flags(fast.plan)}
+        result |= {"fastest": _figures(fast), "fastest_flags": train_flags(fast.plan, features)}
         result["page"] = str(path)
     return result
 

@@ -50,9 +50,10 @@ def ingest(source: TrainingSource, advance: Advance) -> TrainingRows:
     rows = _arrange(read, own, ~is_repeat, source.labelling, labels, facts)
     frauds = int(rows.labels.sum())
     if frauds in (0, len(rows)):
+        of = "" if labels is None else f" with the labels of {source.labelling.source}"
         raise UsageError(
-            f"{name}: all {len(rows)} rows have isFraud = {int(frauds > 0)}; training needs both "
-            "classes"
+            f"{name}: all {len(rows)} rows have isFraud = {int(frauds > 0)}{of}; training needs "
+            "both classes"
         )
     _log(rows.facts, name)
     return rows

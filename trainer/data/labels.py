@@ -124,9 +124,11 @@ def label_rows(
         facts["maturity"] = {"days": maturity_days, "left_out": int((~is_old).sum())}
         is_kept &= is_old
     if not is_kept.any():
+        if maturity_days is None:
+            raise UsageError(f"no row is left to train on: all {len(ids)} labels are UNSURE")
         days = (int(times.max()) - int(times.min())) / _DAY_SECONDS
         raise UsageError(
-            f"no row is left to train on: {facts.get('maturity', {}).get('left_out', 0)} of "
+            f"no row is left to train on: {facts['maturity']['left_out']} of "
             f"{len(ids)} rows are younger than --maturity-days {maturity_days} (they span "
             f"{days:.1f} days), and the label of the others is UNSURE"
         )

@@ -24,11 +24,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from trainer.evaluation.comparison import Comparison, Difference
 from trainer.evaluation.latency import Latency
 from trainer.fitting.plan import GatePlan
+
+_SHOWN_COLUMNS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,7 @@ def judge_candidate(
     champion_version: str | None = None,
     notes: Sequence[str] = (),
     latency: Latency | None = None,
+    lost_columns: Sequence[str] = (),
 ) -> GateVerdict:
     """Judge a candidate by its measures on the test rows, and against the champion.
 
@@ -61,11 +64,13 @@ def judge_candidate(
         champion_version: the version to beat; None if there is no champion.
         notes: what else people should know, such as why there is no comparison.
         latency: the candidate's speed beside the champion's.
+        lost_columns: columns that the champion's training rows had and these rows lack.
     """
+    lost = list(_loses_columns(lost_columns, champion_version))
     if measures["frauds"] < plan.min_frauds:
         refusal = f"too few frauds to judge ({measures['frauds']} of {plan.min_frauds})"
-        return GateVerdict((refusal,), tuple(notes))
-    refusals = [*_against_chance(measures, plan), *_flags_nothing(measures)]
+        return GateVerdict((refusal, *lost), tuple(notes))
+    refusals = [*lost, *_against_chance(measures, plan), *_flags_nothing(measures)]
     told = [
         f"{name} {measures[key]:.4f} {_interval(measures[f'{key}_interval'], '.4f')}"
         for name, key in (("average precision", "average_precision"), ("ROC AUC", "roc_auc"))
@@ -115,6 +120,18 @@ def _against_chance(candidate: Mapping[str, Any], plan: GatePlan) -> list[str]:
 def _flags_nothing(candidate: Mapping[str, Any]) -> Iterator[str]:
     if candidate["review"]["rows"] == 0:
         yield "its thresholds flag none of the test rows"
+
+
+def _loses_columns(columns: Sequence[str], champion_version: str | None) -> Iterator[str]:
+    """Rows without some columns train a poorer model, and its comparison on them cannot show it."""
+    if columns:
+        shown = ", ".join(columns[:_SHOWN_COLUMNS]) + (
+            ", …" if len(columns) > _SHOWN_COLUMNS else ""
+        )
+        yield (
+            f"these rows lack {len(columns)} columns that {champion_version} learned from: {shown}. "
+            "Is --identity missing?"
+        )
 
 
 def _differences(comparison: Comparison) -> tuple[tuple[str, Difference], ...]:

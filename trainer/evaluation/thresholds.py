@@ -7,6 +7,7 @@ learn from (:mod:`trainer.evaluation.money`).
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,8 +21,8 @@ from trainer.evaluation.measures import Floats, Labels, Ranking, rank, wilson_lo
 from trainer.evaluation.money import Money, saving_curve
 from trainer.fitting.decisions import DecisionPlan
 
-NEVER: Final = 1.0
-"""As a block threshold: only a score of exactly 1 would be blocked."""
+NEVER: Final = math.nextafter(1.0, 2.0)
+"""As a block threshold: above all scores. Raw scores above 37 give a score of exactly 1."""
 
 DAY_SECONDS: Final = 86_400
 _MIN_DAYS: Final = 1 / 24

@@ -8,6 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from stream_scorer.errors import UsageError
+from trainer.fitting.plan import FeaturePlan
 from trainer.report.svg import Axis, Chart
 from trainer.tuning.front import front
 from trainer.tuning.space import train_flags
@@ -22,24 +23,26 @@ _KEYS = "".join(
 _HEAD = ("trial", "average precision", "µs a row", "trees", "leaves", "columns", "flags")
 
 
-def write_page(trials: Sequence[Trial], default: Trial, source: str, path: Path) -> None:
-    """Write the page.
+def write_page(
+    trials: Sequence[Trial], default: Trial, source: str, path: Path, features: FeaturePlan
+) -> None:
+    """Write the page of trials with some features.
 
     Raises:
         UsageError: the file cannot be written.
     """
     try:
-        path.write_text(build_page(trials, default, source), encoding="utf-8")
+        path.write_text(build_page(trials, default, source, features), encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}") from error
 
 
-def build_page(trials: Sequence[Trial], default: Trial, source: str) -> str:
+def build_page(trials: Sequence[Trial], default: Trial, source: str, features: FeaturePlan) -> str:
     """The page as HTML; it loads no other resources."""
     best = front(trials)
     style = (files("trainer.report") / "style.css").read_text(encoding="utf-8")
     rows = best if default in best else [*best, default]
-    lines = "".join(_row(trial, is_default=trial == default) for trial in rows)
+    lines = "".join(_row(trial, features, is_default=trial == default) for trial in rows)
     head = "".join(_cell("th", name, n) for n, name in enumerate(_HEAD))
     warning = ""
     if source.startswith("synthetic:"):
@@ -98,7 +101,7 @@ def _tip(trial: Trial) -> str:
     )
 
 
-def _row(trial: Trial, *, is_default: bool) -> str:
+def _row(trial: Trial, features: FeaturePlan, *, is_default: bool) -> str:
     out = trial.outcome
     cells = (
         f"{trial.number + 1}{' (default plan)' if is_default else ''}",
@@ -107,7 +110,7 @@ def _row(trial: Trial, *, is_default: bool) -> str:
         f"{out.trees}",
         f"{out.leaves:.0f}",
         f"{out.columns}",
-        train_flags(trial.plan),
+        train_flags(trial.plan, features),
     )
     return "<tr>" + "".join(_cell("td", cell, n) for n, cell in enumerate(cells)) + "</tr>"
 

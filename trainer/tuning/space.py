@@ -6,7 +6,7 @@ import shlex
 from dataclasses import replace
 from typing import Any, Final, Protocol
 
-from trainer.fitting.plan import ModelPlan
+from trainer.fitting.plan import DEFAULT_PROGRAM, FeaturePlan, ModelPlan
 
 _WHOLE: Final = {
     "leaves": (4, 255),  # up to 256 leaves the compiled forest scans trees, which is faster
@@ -54,8 +54,8 @@ def own_parameters(plan: ModelPlan, *, with_trees: bool) -> dict[str, int | floa
     return found
 
 
-def train_flags(plan: ModelPlan) -> str:
-    """The flags that give ``fraud-trainer train`` this plan."""
+def train_flags(plan: ModelPlan, features: FeaturePlan | None = None) -> str:
+    """The flags that give ``fraud-trainer train`` this plan, and features if others are meant."""
     flags: dict[str, Any] = {
         "--learner": plan.learner,
         "--trees": plan.trees,
@@ -67,6 +67,11 @@ def train_flags(plan: ModelPlan) -> str:
         "--l2": plan.l2,
         "--seed": plan.seed,
     }
+    features = features or FeaturePlan()
+    if features.program != DEFAULT_PROGRAM:
+        flags["--features"] = features.program
+    if features.without:
+        flags["--without"] = ",".join(features.without)
     return shlex.join(word for flag, value in flags.items() for word in (flag, str(value)))
 
 

@@ -6,9 +6,10 @@ import contextlib
 import hashlib
 import io
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import lightgbm
 import numpy as np
@@ -23,6 +24,7 @@ from stream_scorer.model.bundle import load_bundle
 from stream_scorer.model.scoring import score
 from stream_scorer.model.store.file_store import FileStore
 from trainer.__main__ import main
+from trainer.publishing.tracking import NoTracker
 
 COLUMNS = ["V258", "TransactionAmt", "id-02", "C1", "card1", "D1", "C13", "V45", "V283"]
 
@@ -118,6 +120,26 @@ def test_metadata_says_where_the_model_came_from(
     assert metadata["thresholds"]["split"] == "given"
     assert metadata["metrics"]["test"]["review"]["share"] <= 0.05
     assert list(metadata["reference"]["features"])
+
+
+def test_tracker_gets_the_imported_file_and_no_training_plan(
+    rows: Rows, store: FileStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Recorder(NoTracker):
+        plans: ClassVar[list[Mapping[str, Any]]] = []
+
+        def start(self, plan: Mapping[str, Any], source: str) -> None:
+            self.plans.append({**plan, "source": source})
+
+    monkeypatch.setattr("trainer.commands.train_run.open_tracker", lambda *_: Recorder())
+    file = tmp_path / "model.txt"
+    save_lightgbm(rows, file)
+    run(str(file), *rows.flags, "--no-promote", "--review-budget", "0.05")
+    assert store.versions() == ["v1"]
+    (plan,) = Recorder.plans
+    assert plan.keys() == {"imported", "decisions", "gate", "source"}
+    assert plan["imported"] == {"file": str(file), "learner": "lightgbm"}
+    assert plan["decisions"]["review_budget"] == 0.05
 
 
 def test_an_imported_model_must_beat_the_champion(

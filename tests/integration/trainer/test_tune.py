@@ -13,7 +13,7 @@ import pytest
 from trainer.__main__ import main
 from trainer.fitting.fit import fit_model
 
-ROWS = ["--synthetic", "2000", "--trees", "12", "--folds", "2", "--threads", "1"]
+ROWS = ["--synthetic", "3500", "--trees", "12", "--folds", "2", "--threads", "1"]
 
 
 def run(*words: str, code: int = 0) -> Any:

@@ -139,14 +139,20 @@ def test_other_recipe_is_trained_on_the_rows_of_the_last_fold() -> None:
         {"model": {"learning_rate": True}},
     ],
 )
-def test_unknown_recipe_is_not_compared(parameters: dict[str, Any]) -> None:
+def test_unknown_recipe_is_compared_on_all_test_rows(parameters: dict[str, Any]) -> None:
     learning = make_learning()
     split = split_of(learning)
     champion = champion_with(parameters=parameters)
-    paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
-    assert paired is None
-    assert notes[0].startswith("not compared with v7: ")
-    assert "it is not known which rows v7 learned from, and its recipe is not known" in notes[0]
+    scores = scores_of(split)
+    paired, notes = pair_with_champion(learning, split, scores, champion, PLAN)
+    assert paired is not None
+    assert len(paired.rows) == len(scores)
+    assert np.array_equal(paired.candidate, scores)
+    assert np.array_equal(paired.champion, score_all(paired.rows.batch, champion))
+    assert notes == (
+        "it is not known which rows v7 learned from; compared on all test rows, which favours v7; "
+        "its recipe is not known",
+    )
 
 
 def test_recipe_survives_the_metadata() -> None:

@@ -136,8 +136,14 @@ def test_labels_of_other_transactions_are_refused(tmp_path: Path) -> None:
 
 def test_labels_that_leave_one_class_are_refused(tmp_path: Path) -> None:
     source = label_file(tmp_path, "transaction_id,label\n0,0\n3,0\n6,0\n9,0\n")
-    with pytest.raises(UsageError, match="all 10 rows have isFraud = 0"):
+    with pytest.raises(UsageError, match=r"all 10 rows have isFraud = 0 with the labels of .+"):
         read(transactions(tmp_path), source)
+
+
+def test_labels_that_are_all_unsure_are_refused(tmp_path: Path) -> None:
+    lines = "".join(f"{row},UNSURE\n" for row in range(10))
+    with pytest.raises(UsageError, match=r"no row is left to train on: all 10 labels are UNSURE$"):
+        read(transactions(tmp_path), label_file(tmp_path, "transaction_id,label\n" + lines))
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from tests.support.factories import make_batch, make_bundle
+from trainer.candidate import lost_columns
 from trainer.data.ingest import Part
 from trainer.evaluation.champion import (
     Rival,
@@ -53,6 +54,25 @@ def make_comparison(
 def judge(comparison: Comparison | None = None, **more: Any) -> GateVerdict:
     champion = None if comparison is None else "v1"
     return judge_candidate(make_measures(), comparison, GatePlan(), champion, **more)
+
+
+def test_rows_that_lack_columns_of_the_champion_are_refused() -> None:
+    lost = [f"id_{n:02}" for n in range(1, 9)]
+    verdict = judge(make_comparison(), lost_columns=lost)
+    assert not verdict.has_passed
+    assert verdict.refusals == (
+        "these rows lack 8 columns that v1 learned from: id_01, id_02, id_03, id_04, id_05, …. "
+        "Is --identity missing?",
+    )
+
+
+def test_only_columns_that_the_champion_had_and_uses_are_lost() -> None:
+    champion = replace(make_bundle(), metadata={"training": {"missing_columns": ["V1"]}})
+    now = {"missing_columns": ["V1", "V2", "unknown"]}
+    assert lost_columns(now, champion) == ["V2"]
+    assert lost_columns({}, champion) == []
+    assert lost_columns(now, None) == []
+    assert lost_columns(now, replace(champion, metadata={"training": None})) == []
 
 
 def test_good_candidate_without_a_champion_passes_with_its_intervals() -> None:

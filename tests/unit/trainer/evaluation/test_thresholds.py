@@ -90,6 +90,17 @@ def test_block_threshold_falls_back_and_says_so() -> None:
     assert chosen["block_method"].startswith("nothing is blocked")
 
 
+@pytest.mark.parametrize("plan", [DecisionPlan(review_budget=0.2), by_cost(review=1.0, block=1e6)])
+def test_score_of_exactly_one_is_not_blocked_when_nothing_is(plan: DecisionPlan) -> None:
+    rows = make_rows(2000)
+    is_certain = np.arange(2000) % 10 == 0  # the fraud rate of all rows
+    rows = replace(rows, scores=np.where(is_certain, 1.0, rows.scores * 0.5))
+    thresholds, chosen = choose_thresholds(rows, plan)
+    assert chosen["block_method"].startswith("nothing is blocked")
+    assert chosen["blocked_share"] == 0.0
+    assert not (rows.scores >= thresholds.block).any()
+
+
 @pytest.mark.parametrize("steps", [0, 20])
 @pytest.mark.parametrize("fraud_loss", [None, 150.0])
 def test_review_threshold_by_cost_saves_most_of_all_thresholds(

@@ -20,7 +20,7 @@ from trainer.fitting.plan import LEARNERS, XGBOOST, ModelPlan, Plan, WrongUsageE
 Floats = NDArray[np.float64]
 NAMES = ("amount", "count", "noise")
 PLAN = ModelPlan(
-    trees=60, leaves=9, learning_rate=0.3, min_rows_in_leaf=5, feature_share=0.7,
+    trees=60, leaves=9, learning_rate=0.3, min_rows_in_leaf=5, feature_share=0.7, l2=1.0,
     early_stopping_trees=6,
 )  # fmt: skip
 

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.support.trainer.tuning_kit import figures_of, open_study
+from trainer.commands.features import feature_plan
 from trainer.commands.parser import build_parser
-from trainer.commands.tune_run import describe_search, make_plan, summarise
-from trainer.fitting.plan import ModelPlan, WrongUsageError
+from trainer.commands.tune_run import describe_search, make_plan, study_facts, summarise
+from trainer.data.rows import TrainingRows
+from trainer.fitting.plan import FeaturePlan, ModelPlan, WrongUsageError
+from trainer.programs.chosen import choose_program
 
 
 def arguments(*words: str) -> Any:
@@ -39,13 +43,13 @@ def test_flags_limit_the_default_plan() -> None:
     assert make_plan(given).model == ModelPlan(trees=50, seed=3, learner="xgboost", threads=2)
 
 
-def result_of(trials: int, folder: Path, *, frontier: bool) -> dict[str, Any]:
+def result_of(trials: int, folder: Path, *more: str, frontier: bool) -> dict[str, Any]:
     study = open_study(frontier=frontier)
     for _ in range(trials):
         trial = study.ask()
         study.finish(trial, figures_of(trial))
     words = ["--frontier", "-o", str(folder / "front.html")] if frontier else []
-    found = summarise(study, "synthetic:9:7", 500, arguments(*words))
+    found = summarise(study, "synthetic:9:7", 500, arguments(*words, *more))
     return found | {"interrupted": False}
 
 
@@ -60,6 +64,27 @@ def test_a_search_ends_with_flags_to_train_with(tmp_path: Path) -> None:
     best = max(trial["average_precision"] for trial in result["trials"])
     assert result["best"]["average_precision"] == best > result["default"]["average_precision"]
     assert any("above the default plan" in line for line in describe_search(result))
+
+
+def test_flags_to_train_with_have_the_features_of_the_search(tmp_path: Path) -> None:
+    more = ("--features", "raw/1", "--without", "texts", "--without", "numbers")
+    result = result_of(2, tmp_path, *more, frontier=True)
+    for flags in (result["flags"], result["fastest_flags"]):
+        found = build_parser().parse_args(["train", "--synthetic", "9", *flags.split()])
+        assert feature_plan(found) == FeaturePlan("raw/1", ("texts", "numbers"))
+    assert (tmp_path / "front.html").read_text().count("--features raw/1") == 2
+
+
+@pytest.mark.parametrize("labels", [(0, 1, 0), (1, 0, 0)])
+def test_study_of_other_labels_is_another_study(labels: tuple[int, ...]) -> None:
+    def facts_of(labels: tuple[int, ...]) -> dict[str, Any]:
+        facts = {"source": "x.csv", "sha256": {"transactions": "ab"}}
+        rows = TrainingRows([], np.array(labels, np.int8), np.arange(3), facts)
+        plan = make_plan(arguments())
+        return study_facts(rows, plan, choose_program("raw/1").program, 3)
+
+    assert facts_of((0, 0, 1)) == facts_of((0, 0, 1))
+    assert facts_of((0, 0, 1)) != facts_of(labels)
 
 
 def test_the_default_plan_may_be_the_best(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from trainer.data.split import split_by_time
 from trainer.evaluation.measures import average_precision, rank
 from trainer.fitting.fit import fit_model, make_dataset
 from trainer.fitting.fitted import Advance
-from trainer.fitting.plan import LEARNERS, ModelPlan, Plan, SplitPlan
+from trainer.fitting.plan import LEARNERS, FeaturePlan, ModelPlan, Plan, SplitPlan
 from trainer.tuning.cost import CostMeter, reference_forest
 from trainer.tuning.folds import Fold, prepare_folds
 from trainer.tuning.front import fastest_within, front
@@ -261,7 +261,7 @@ def test_the_front_is_what_no_trial_beats() -> None:
 
 def test_the_page_shows_every_trial_and_the_default_plan() -> None:
     trials = [make_trial(0, 0.5, 10.0), make_trial(1, 0.4, 5.0), make_trial(2, 0.3, 20.0)]
-    page = build_page(trials, trials[0], "a <b>.csv")
+    page = build_page(trials, trials[0], "a <b>.csv", FeaturePlan())
     assert page.count("<circle") == 4  # the default plan twice
     assert "default plan, trial 1: 0.5000, 10.0 µs a row" in page
     assert "a &lt;b&gt;.csv" in page
@@ -270,9 +270,9 @@ def test_the_page_shows_every_trial_and_the_default_plan() -> None:
     assert "--leaves 5<" in page
     assert "http" not in page.replace("http-equiv", "")
     assert "synthetic data" not in page
-    assert "synthetic data" in build_page(trials, trials[0], str(FACTS["source"]))
+    assert "synthetic data" in build_page(trials, trials[0], str(FACTS["source"]), FeaturePlan())
 
 
 def test_a_page_of_one_trial_can_be_drawn() -> None:
     only = make_trial(0, 0.0, 0.0)
-    assert "nan" not in build_page([only], only, "x.csv").lower()
+    assert "nan" not in build_page([only], only, "x.csv", FeaturePlan()).lower()

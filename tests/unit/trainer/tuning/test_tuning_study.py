@@ -106,12 +106,13 @@ def test_a_trial_below_the_median_of_first_windows_is_unpromising() -> None:
 def test_on_the_front_a_trial_is_unpromising_if_another_is_better_and_as_fast() -> None:
     study = open_study(frontier=True)
     default = study.ask()
-    study.finish(default, figures_of(default))  # 3.1 µs
-    precision = figures_of(default).first_fold
+    study.finish(default, figures_of(default))
+    precision, cost = figures_of(default).first_fold, figures_of(default).microseconds
+    assert cost is not None
     trial = study.ask()
-    assert study.is_unpromising(trial, precision - 0.03, 20.0, 0.02)
-    assert not study.is_unpromising(trial, precision - 0.03, 2.0, 0.02)
-    assert not study.is_unpromising(trial, precision - 0.01, 20.0, 0.02)
+    assert study.is_unpromising(trial, precision - 0.03, cost + 7.0, 0.02)
+    assert not study.is_unpromising(trial, precision - 0.03, cost - 0.5, 0.02)
+    assert not study.is_unpromising(trial, precision - 0.01, cost + 7.0, 0.02)
 
 
 def test_a_study_of_other_rows_or_flags_is_not_continued(tmp_path: Path) -> None:
