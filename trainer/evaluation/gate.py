@@ -125,12 +125,11 @@ def _flags_nothing(candidate: Mapping[str, Any]) -> Iterator[str]:
 def _loses_columns(columns: Sequence[str], champion_version: str | None) -> Iterator[str]:
     """Rows without some columns train a poorer model, and its comparison on them cannot show it."""
     if columns:
-        shown = ", ".join(columns[:_SHOWN_COLUMNS]) + (
-            ", …" if len(columns) > _SHOWN_COLUMNS else ""
-        )
+        shown = ", ".join(columns[:_SHOWN_COLUMNS])
+        more = ", …" if len(columns) > _SHOWN_COLUMNS else ""
         yield (
-            f"these rows lack {len(columns)} columns that {champion_version} learned from: {shown}. "
-            "Is --identity missing?"
+            f"these rows lack {len(columns)} columns that {champion_version} learned from: "
+            f"{shown}{more}. Is --identity missing?"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from trainer.data.split import split_by_time
 from trainer.fitting.fit import make_dataset
 from trainer.fitting.fitted import Advance
 from trainer.fitting.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,8 @@ def prepare_folds(
         UsageError: the rows cannot be split, or the learner cannot read a value.
     """
     split = split_by_time(rows.times, rows.labels, replace(plan.split, folds=folds))
+    for note in split.notes:  # such as fewer windows than asked for
+        log.warning("%s", note)
     everything = join_rows(rows)
     prepared = []
     for fold in split.folds:
