@@ -42,7 +42,7 @@ from trainer.fitting.plan import ModelPlan, Plan
 from trainer.pipeline import run_training
 from trainer.stages import Stages
 
-REPORTED_SEEDS: Final = (301, 302, 303, 304, 305)
+REPORTED_SEEDS: Final = (401, 402, 403, 404, 405)
 ROWS: Final = 60_000
 TRAIN_SHARE: Final = 0.8
 PLAIN: Final = ModelPlan(

@@ -60,9 +60,10 @@ def test_rows_that_lack_columns_of_the_champion_are_refused() -> None:
     lost = [f"id_{n:02}" for n in range(1, 9)]
     verdict = judge(make_comparison(), lost_columns=lost)
     assert not verdict.has_passed
-    assert verdict.refusals == (
+    (refusal,) = verdict.refusals
+    assert refusal == (
         "these rows lack 8 columns that v1 learned from: id_01, id_02, id_03, id_04, id_05, …. "
-        "Is --identity missing?",
+        "Is --identity missing?"
     )
 
 
