@@ -1,4 +1,4 @@
-"""The number of processors this process may use inside its container."""
+"""The processors that this process may use inside its container, and how OpenMP uses them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ from pathlib import Path
 from typing import Final
 
 CGROUP: Final = Path("/sys/fs/cgroup")
+
+
+def prepare_openmp(threads: int) -> None:
+    """Set what OpenMP reads when it is loaded; what the environment sets already stays.
+
+    Without a number of threads, OpenMP uses every processor of the machine. Threads that wait for
+    each other must not hold a processor that another process could use: on a busy machine a fit of
+    10 s took more than 4 minutes.
+    """
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def available_cpus(cgroup: Path = CGROUP) -> int:

@@ -17,7 +17,7 @@ from trainer.candidate import Candidate, compare_paired, lost_columns, read_sour
 from trainer.data.rows import Part, some_rows
 from trainer.data.source import TrainingSource
 from trainer.data.split import Split, split_by_time, window_facts
-from trainer.evaluation.calibration import Piece, fit_pooled
+from trainer.evaluation.calibration import Piece, fit_pooled, judged_scores
 from trainer.evaluation.champion import gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, measure_ranking, score_all
 from trainer.evaluation.gate import judge_candidate
@@ -51,8 +51,13 @@ class _Evaluated:
     scores: Floats
     calibration: Calibration | None
     thresholds: Thresholds
-    metrics: dict[str, Any]
     facts: dict[str, Any]
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """The measures of the test rows, under ``test``."""
+        found: dict[str, Any] = self.facts["metrics"]
+        return found
 
 
 def run_training(
@@ -162,14 +167,13 @@ def _evaluate(
     with stages.stage("evaluate"):
         measures = measure(test, scores, thresholds, seed)
         # The map has seen all test rows. Its log loss is that of maps that have not.
-        judged = calibration_facts["after"] or calibration_facts["before"]
-        measures["log_loss"] = judged["log_loss"]
+        measures["log_loss"] = judged_scores(calibration_facts)["log_loss"]
     facts = {
         "metrics": {"test": measures},
         "thresholds": chosen,
         "calibration": calibration_facts,
     }
-    return _Evaluated(test, scores, calibration, thresholds, facts["metrics"], facts)
+    return _Evaluated(test, scores, calibration, thresholds, facts)
 
 
 def _describe_test(
@@ -187,10 +191,9 @@ def _describe_test(
     plots = plot_facts(
         evaluated.scores, evaluated.test.labels, rows.batch.times, rows.labels, gains
     )
-    judged = evaluated.facts["calibration"]["after"] or evaluated.facts["calibration"]["before"]
     plots["calibration"] = [
         [found["mean_score"], found["frauds"] / found["rows"], found["rows"]]
-        for found in judged["reliability"]
+        for found in judged_scores(evaluated.facts["calibration"])["reliability"]
     ]
     plots["test_window"] = [int(times[0]), int(times[-1])]
     reference = reference_facts(newest.batch, evaluated.scores, last.features, list(gains), "test")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +32,7 @@ from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
 from stream_scorer.errors import UsageError
+from stream_scorer.runtime.files import replace_file
 
 FORMAT: Final = 3
 """Format version of the file. Version 2 is read too; files of other versions are refused."""
@@ -121,16 +121,9 @@ def save_state(path: Path, identity: AuditIdentity, state: AuditState) -> None:
     body = {"identity": identity.as_state(), **dump_state(state)}
     checksum = hashlib.sha256(orjson.dumps(body)).hexdigest()
     outer = {"format": FORMAT, "sha256": checksum, "audit": body}
-    # The process id is in the name because two audits may run at the same time.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("wb") as file:
-            file.write(orjson.dumps(outer))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, orjson.dumps(outer))
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"cannot write the state file {path}: {error.strerror}") from error
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
+from stream_scorer.runtime.files import replace_file
 from stream_scorer.runtime.json_limits import parse_object, shown
 from trainer.ablation.variants import Variant
 
@@ -133,13 +133,7 @@ def write_report(path: Path, report: Mapping[str, Any]) -> None:
     Raises:
         UsageError: it cannot be written.
     """
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(report, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        replace_file(path, json.dumps(report).encode())
     except OSError as error:
-        part.unlink(missing_ok=True)
         raise UsageError(f"cannot write --output {path}: {error.strerror}") from error

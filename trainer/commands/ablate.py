@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +13,7 @@ from stream_scorer.runtime.text import printable
 from trainer.ablation.plan import AblationPlan
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.features import add_program_flags, feature_plan, split_names
-from trainer.cpus import available_cpus
+from trainer.cpus import available_cpus, prepare_openmp
 from trainer.fitting.plan import WrongUsageError
 from trainer.settings import TrainerSettings
 
@@ -93,8 +92,7 @@ def make_plan(arguments: argparse.Namespace) -> AblationPlan:
 
 
 def _ablate(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    # OpenMP reads this when it is loaded: each fit has one thread.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    prepare_openmp(threads=1)  # for each of the fits beside each other
     from trainer.ablation.report import build_report, describe_report
     from trainer.ablation.results import Results, read_results, write_report
     from trainer.ablation.run import Ablation

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import sys
 from pathlib import Path
 
-from trainer.commands.console import DONE, FAILED, Subparsers, finish
+from trainer.commands.console import Subparsers, finish
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
 from trainer.commands.flags.forcing import add_force
@@ -40,15 +38,7 @@ def add_import(commands: Subparsers) -> None:
 
 def _import(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.commands.import_run import import_model
-    from trainer.commands.summary import describe_run
+    from trainer.commands.summary import show_run
 
     result = import_model(arguments, settings)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(describe_run(result)))
-    is_refused = not result["gate"]["passed"] and not arguments.force
-    if is_refused:
-        for reason in result["gate"]["refusals"]:
-            print(f"fraud-trainer: not promoted: {reason}", file=sys.stderr)
-    return FAILED if is_refused else DONE
+    return show_run(result, arguments)

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from stream_scorer.runtime.text import printable
+from trainer.commands.console import DONE, FAILED
 from trainer.publishing.versions import PROMOTED, VersionLine
+
+
+def show_run(result: Mapping[str, Any], arguments: argparse.Namespace) -> int:
+    """Print the result of ``train`` or ``import``, and why the gate refused it; the exit code."""
+    print(json.dumps(result) if arguments.json else "\n".join(describe_run(result)))
+    if result["gate"]["passed"] or arguments.force:
+        return DONE
+    for reason in result["gate"]["refusals"]:
+        print(f"fraud-trainer: not promoted: {reason}", file=sys.stderr)
+    return FAILED
 
 
 def describe_run(result: Mapping[str, Any]) -> Iterator[str]:

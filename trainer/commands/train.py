@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import sys
 from pathlib import Path
 
-from trainer.commands.console import DONE, FAILED, Subparsers, finish
+from trainer.commands.console import Subparsers, finish
 from trainer.commands.features import add_program_flags
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
@@ -78,26 +75,14 @@ def add_train(commands: Subparsers) -> None:
 
 
 def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.cpus import available_cpus
+    from trainer.cpus import available_cpus, prepare_openmp
 
-    # OpenMP reads this when it is loaded. Without it, OpenMP uses every processor of the machine.
-    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads or available_cpus()))
-    # Threads that wait for each other must not hold a processor that another process could use:
-    # on a busy machine a fit of 10 s took more than 4 minutes.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare_openmp(arguments.threads or available_cpus())
     from trainer.commands.report import write_version_report
-    from trainer.commands.summary import describe_run
+    from trainer.commands.summary import show_run
     from trainer.commands.train_run import train
 
     result = train(arguments, settings)
     if arguments.report is not None:
         write_version_report(settings, result["version"], arguments.report)
-    if arguments.json:
-        print(json.dumps(result))
-    else:
-        print("\n".join(describe_run(result)))
-    is_refused = not result["gate"]["passed"] and not arguments.force
-    if is_refused:
-        for reason in result["gate"]["refusals"]:
-            print(f"fraud-trainer: not promoted: {reason}", file=sys.stderr)
-    return FAILED if is_refused else DONE
+    return show_run(result, arguments)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from trainer.commands.console import DONE, INTERRUPTED, Subparsers, finish
@@ -57,10 +56,9 @@ def add_tune(commands: Subparsers) -> None:
 
 
 def _tune(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.cpus import available_cpus
+    from trainer.cpus import available_cpus, prepare_openmp
 
-    # OpenMP reads this when it is loaded. Without it, OpenMP uses every processor of the machine.
-    os.environ.setdefault("OMP_NUM_THREADS", str(arguments.threads or available_cpus()))
+    prepare_openmp(arguments.threads or available_cpus())
     from trainer.commands.tune_run import describe_search, tune
 
     result = tune(arguments, settings)

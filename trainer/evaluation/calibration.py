@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -80,6 +80,12 @@ def fit_pooled(pieces: Sequence[Piece]) -> tuple[Calibration | None, dict[str, A
         "before": before,
         "after": after,
     }
+
+
+def judged_scores(facts: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What :func:`fit_pooled` measured of the published scores: after the map, if there is one."""
+    measured: Mapping[str, Any] = facts["after"] or facts["before"]
+    return measured
 
 
 def _pool(pieces: Sequence[Piece]) -> Piece:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from stream_scorer.features.feature_set import FeatureSet
@@ -15,7 +14,7 @@ def describe(features: FeatureSet, name: str) -> dict[str, str]:
     found = {"name": name}
     if text := text_of(features, name):
         found["text"] = text
-    if group := groups_of(features).get(name):
+    if group := features.groups.get(name):
         found["group"] = group
     return found
 
@@ -24,8 +23,3 @@ def text_of(features: FeatureSet, name: str) -> str:
     """What a feature is, in a few words; empty if that is its name."""
     text = features.describe(name)
     return text[:_TEXT_CHARS] if text != name else ""
-
-
-def groups_of(features: FeatureSet) -> Mapping[str, str]:
-    """Feature name → group."""
-    return features.groups

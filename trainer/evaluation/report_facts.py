@@ -13,7 +13,7 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle
 from trainer.data.ingest import Part
 from trainer.evaluation.curve_bands import curve_bands
-from trainer.evaluation.described import describe, groups_of
+from trainer.evaluation.described import describe
 from trainer.evaluation.feature_drift import drift_facts
 from trainer.evaluation.measures import rank
 from trainer.evaluation.shap_sample import shap_facts
@@ -75,8 +75,8 @@ def _gain_facts(
     """Shares of the whole gain, by feature and by group."""
     total = sum(gains.values()) or 1.0
     groups: dict[str, dict[str, Any]] = {}
-    of = groups_of(features)
-    for name, gain in gains.items() if of else ():
+    of = features.groups
+    for name, gain in gains.items():
         group = groups.setdefault(of.get(name, UNGROUPED), {"features": 0, "used": 0, "gain": 0.0})
         group["features"] += 1
         group["used"] += gain > 0
