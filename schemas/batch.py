@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, replace
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,18 @@ NO_EVENT_TIME: Final = np.iinfo(np.int64).min
 """Represents a null ``event_time``; no timestamp-millis has this value."""
 
 
+class HistoryColumns(NamedTuple):
+    """Features of the past of each row's card, computed before the batch is scored.
+
+    Attributes:
+        fingerprint: the history spec that they belong to.
+        values: float64 ``[n, features]``, C order.
+    """
+
+    fingerprint: str
+    values: NDArray[np.float64]
+
+
 @dataclass(frozen=True, slots=True)
 class TransactionBatch:
     """``n`` transactions, column by column.
@@ -38,6 +50,7 @@ class TransactionBatch:
         lengths: int32 ``[n, len(TEXT_COLUMNS)]``, bytes of each string; -1 where missing.
         layout: the number columns that were kept, if not all were; ``numbers`` is then
             ``[n, layout.width]``, and only what knows the layout can read it.
+        history: features of the past, where they were computed.
     """
 
     ids: NDArray[np.int64]
@@ -48,6 +61,7 @@ class TransactionBatch:
     starts: NDArray[np.int64]
     lengths: NDArray[np.int32]
     layout: Layout | None = None
+    history: HistoryColumns | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -63,7 +77,19 @@ class TransactionBatch:
             np.ascontiguousarray(self.starts[rows]),
             np.ascontiguousarray(self.lengths[rows]),
             self.layout,
+            self.history
+            and self.history._replace(values=np.ascontiguousarray(self.history.values[rows])),
         )
+
+    def with_history(self, history: HistoryColumns | None) -> TransactionBatch:
+        """The same rows, with these features of the past.
+
+        Raises:
+            ValueError: they are of another number of rows.
+        """
+        if history is not None and len(history.values) != len(self):
+            raise ValueError(f"history of {len(history.values)} rows for {len(self)} transactions")
+        return replace(self, history=history)
 
     def check_complete(self) -> None:
         """Check that every column was kept.
@@ -170,6 +196,7 @@ def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBa
         batch.starts,
         batch.lengths,
         batch.layout,
+        batch.history,
     )
 
 
@@ -177,7 +204,7 @@ def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
     """The rows of several batches, concatenated.
 
     Raises:
-        ValueError: one of several batches lacks columns.
+        ValueError: one of several batches lacks columns, or history that another one has.
     """
     if len(batches) == 1:
         return batches[0]
@@ -194,4 +221,15 @@ def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
         np.concatenate([b.text for b in batches]),
         np.concatenate([b.starts + s for b, s in zip(batches, shifts, strict=True)]),
         np.concatenate([b.lengths for b in batches]),
+        None,
+        _join_history([b.history for b in batches]),
     )
+
+
+def _join_history(parts: Sequence[HistoryColumns | None]) -> HistoryColumns | None:
+    found = [part for part in parts if part is not None]
+    if not found:
+        return None
+    if len(found) != len(parts) or len({part.fingerprint for part in found}) > 1:
+        raise ValueError("the batches have features of different pasts")
+    return HistoryColumns(found[0].fingerprint, np.concatenate([part.values for part in found]))
