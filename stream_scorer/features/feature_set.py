@@ -49,7 +49,8 @@ class FeatureSet:
 
         The matrix is float64 ``[n, len(names)]``, C order. It is not what :meth:`transform` gives
         for the same rows: a training row sees neither itself nor later rows, as in production.
-        The rows must be in the order of time.
+        The rows must be in the order of time. Features of card history are those that the batch
+        has.
         """
         batch.check_complete()
         out = np.empty((len(batch), len(program.names)))
@@ -63,6 +64,7 @@ class FeatureSet:
             tables.append(table)
             first += len(operation.names)
         _assemble(program, len(batch), tables, with_fitted=False).build().fill(batch, out)
+        _fill_history(program, batch, out)
         return cls(program, len(batch), tables), out
 
     @classmethod
@@ -106,13 +108,15 @@ class FeatureSet:
     def transform(self, batch: TransactionBatch) -> NDArray[np.float64]:
         """The feature matrix, float64 ``[n, len(names)]``, C order.
 
-        A row's features depend only on that row and the fitted state. The batch has every column,
-        or those of :attr:`layout`.
+        A row's features depend only on that row, the fitted state, and the features of card history
+        that the batch has (NaN where it has none). The batch has every column, or those of
+        :attr:`layout`.
 
         Raises:
-            ValueError: the batch has other columns.
+            ValueError: the batch has other columns, or the history of another spec.
         """
         out = np.empty((len(batch), len(self.names)))
+        _fill_history(self.program, batch, out)
         if batch.layout is None:
             self._interpreters[0].fill(batch, out)
         elif batch.layout == self.layout:
@@ -129,17 +133,20 @@ class FeatureSet:
         once.
         """
         used = [c for o in self.program.operations for c in o.columns if c in NUMBER_INDEX]
+        if self.program.history is not None:
+            used += [c for c in self.program.history.columns if c in NUMBER_INDEX]
         layout = Layout(used)
         return None if layout.is_complete else layout
 
     @cached_property
     def text_columns(self) -> tuple[int | None, ...]:
         """For each feature the text column whose content a person wants to see as its value."""
-        return tuple(
+        own = tuple(
             operation.text_column(i)
             for operation in self.program.operations
             for i in range(len(operation.names))
         )
+        return own + (None,) * (len(self.names) - len(own))
 
     def level(self, feature: str, code: float) -> str | None:
         """The text behind a feature's code; None for "other", missing, and other features."""
@@ -207,6 +214,19 @@ class FeatureSet:
             return complete, complete
         narrow = _assemble(self.program, self.rows, self.tables, self.layout)
         return complete, narrow.build(complete)
+
+
+def _fill_history(program: Program, batch: TransactionBatch, out: NDArray[np.float64]) -> None:
+    """The last columns of ``out``: the features of card history."""
+    spec, history = program.history, batch.history
+    if spec is None:
+        return
+    if history is None:
+        out[:, len(program.names) - len(spec.names) :] = np.nan
+        return
+    if history.fingerprint != spec.fingerprint or history.values.shape[1] != len(spec.names):
+        raise ValueError("the batch has the card history of another spec than the program")
+    out[:, len(program.names) - len(spec.names) :] = history.values
 
 
 def _as_list(value: Any) -> list[Any]:

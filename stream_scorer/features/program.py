@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS
 from stream_scorer.errors import UsageError
+from stream_scorer.features.history.spec import MAX_SPACES, HistorySpec, KeySpace, read_space
 from stream_scorer.features.operations.base import Operation
 from stream_scorer.features.operations.reading import FieldFault, Fields, check_name, shown
 from stream_scorer.features.operations.registry import UnknownOperation, read_operation
@@ -44,40 +45,46 @@ class UnknownOperationError(ProgramError):
 
 @dataclass(frozen=True)
 class Program:
-    """Operations in the order of their features."""
+    """Operations in the order of their features, and then the features of card history, if any."""
 
     name: str
     title: str
     operations: tuple[Operation, ...]
+    history: HistorySpec | None = None
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The features, in the order of the matrix's columns."""
-        return tuple(name for operation in self.operations for name in operation.names)
+        own = tuple(name for operation in self.operations for name in operation.names)
+        return own + (self.history.names if self.history else ())
 
     @cached_property
     def groups(self) -> dict[str, str]:
         """Feature → group."""
-        return {name: o.group for o in self.operations for name in o.names}
+        own = {name: o.group for o in self.operations for name in o.names}
+        return own | (self.history.groups if self.history else {})
 
     @cached_property
     def texts(self) -> dict[str, str]:
         """Feature → what it is in words."""
-        return {name: o.describe(i) for o in self.operations for i, name in enumerate(o.names)}
+        own = {name: o.describe(i) for o in self.operations for i, name in enumerate(o.names)}
+        return own | (self.history.texts if self.history else {})
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
-        """The number and text columns of a transaction that the operations read, in its order.
+        """The number and text columns of a transaction that the program reads, in its order.
 
         The time of the transaction is always read.
         """
         used = {column for operation in self.operations for column in operation.columns}
+        used |= set(self.history.columns if self.history else ())
         return tuple(c for c in (*NUMBER_COLUMNS, *TEXT_COLUMNS) if c in used)
 
     @cached_property
     def semantics(self) -> tuple[str, ...]:
-        """The operations used, such as ``share/1``, each once, sorted."""
-        return tuple(sorted({operation.semantics for operation in self.operations}))
+        """The operations used, such as ``share/1``, each once, sorted; and ``history/1``."""
+        history = {self.history.semantics} if self.history else set()
+        return tuple(sorted({operation.semantics for operation in self.operations} | history))
 
     @cached_property
     def fingerprint(self) -> str:
@@ -85,19 +92,20 @@ class Program:
         return hashlib.sha256(json.dumps([FORMAT, *self.semantics]).encode()).hexdigest()
 
     def without(self, groups: Iterable[str]) -> Program:
-        """The program without the operations of these groups.
+        """The program without the operations and history features of these groups.
 
         Raises:
             ProgramError: there is no such group, or nothing is left.
         """
         left_out = set(groups)
-        known = sorted({operation.group for operation in self.operations})
+        known = sorted(set(self.groups.values()))
         for group in sorted(left_out - set(known)):
             raise ProgramError(f"program {self.name} has no group {group!r}; it has {known}")
         kept = tuple(o for o in self.operations if o.group not in left_out)
         if not kept:
             raise ProgramError(f"program {self.name} has no operations without {sorted(left_out)}")
-        return replace(self, operations=kept)
+        history = self.history.without(left_out) if self.history else None
+        return replace(self, operations=kept, history=history)
 
     def with_min_count(self, min_count: int) -> Program:
         """The program with another ``min_count`` in all operations that have one."""
@@ -106,11 +114,13 @@ class Program:
 
     def plain(self) -> dict[str, Any]:
         """The program as plain data, from which :func:`read_program` builds an equal one."""
+        history = {"history": self.history.plain()} if self.history else {}
         return {
             "format": FORMAT,
             "name": self.name,
             "title": self.title,
             "operations": [operation.plain() for operation in self.operations],
+            **history,
         }
 
 
@@ -120,9 +130,10 @@ def read_program(plain: Any) -> Program:
     Raises:
         ProgramError: it is not a program; the message names the operation.
     """
-    if type(plain) is not dict or plain.keys() != {"format", "name", "title", "operations"}:
+    needed = {"format", "name", "title", "operations"}
+    if type(plain) is not dict or plain.keys() - {"history"} != needed:
         raise ProgramError("a program must have format, name, title and operations")
-    return _read(plain, plain["operations"], ProgramLines("", ""))
+    return _read(plain, plain["operations"], plain.get("history"), ProgramLines("", ""))
 
 
 def parse_program(text: str, source: str = "program") -> Program:
@@ -140,14 +151,14 @@ def parse_program(text: str, source: str = "program") -> Program:
     except (tomllib.TOMLDecodeError, ValueError) as error:  # a number may be too long to convert
         raise ProgramError(f"{source} is not valid TOML: {error}") from error
     lines = ProgramLines(text, source)
-    operations = plain.pop("operation", None)
+    operations, history = plain.pop("operation", None), plain.pop("history", None)
     for key in plain.keys() - {"format", "name", "title"}:
         where = lines.of_key(key)
         raise ProgramError(f"{where}: {shown(key)} is not a field of a program")
-    return _read(plain, operations, lines)
+    return _read(plain, operations, history, lines)
 
 
-def _read(plain: Mapping[str, Any], operations: Any, lines: ProgramLines) -> Program:
+def _read(plain: Mapping[str, Any], operations: Any, history: Any, lines: ProgramLines) -> Program:
     fields = Fields(dict(plain))
     try:
         if fields.integer("format", 0, 2**31) != FORMAT:
@@ -161,7 +172,32 @@ def _read(plain: Mapping[str, Any], operations: Any, lines: ProgramLines) -> Pro
     if type(operations) is not list or not 0 < len(operations) <= MAX_OPERATIONS:
         need = f"a program needs 1 to {MAX_OPERATIONS} operations, each under [[operation]]"
         raise ProgramError(f"{lines.of_key('operation')}: {need}")
-    return Program(name, title, tuple(_read_operations(operations, lines)))
+    program = Program(name, title, tuple(_read_operations(operations, lines)))
+    return program if history is None else _add_history(program, history, lines)
+
+
+def _add_history(program: Program, history: Any, lines: ProgramLines) -> Program:
+    """The program with its key spaces."""
+    if type(history) is not list or not 0 < len(history) <= MAX_SPACES:
+        need = f"card history needs 1 to {MAX_SPACES} key spaces, each under [[history]]"
+        raise ProgramError(f"{lines.of_key('history')}: {need}")
+    spaces: list[KeySpace] = []
+    for number, plain in enumerate(history, 1):
+        try:
+            space = read_space(plain)
+            if space.name in [other.name for other in spaces]:
+                raise FieldFault("space", f"{space.name} occurs twice", space.name)
+        except FieldFault as fault:
+            where = lines.of_space(number, fault.field_name, fault.value)
+            prefix = f"{where}, " if where else ""
+            raise ProgramError(f"{prefix}key space {number}: {fault}") from fault
+        spaces.append(space)
+    spec = HistorySpec(tuple(spaces))
+    if twice := sorted(set(spec.names) & set(program.names)):
+        raise ProgramError(f"history feature {twice[0]} is already one of an operation")
+    if len(program.names) + len(spec.names) > MAX_FEATURES:
+        raise ProgramError(f"the program has more than {MAX_FEATURES} features")
+    return replace(program, history=spec)
 
 
 def _read_name(name: str) -> str:

@@ -6,6 +6,7 @@ import re
 from typing import Final
 
 _OPERATION: Final = re.compile(r"\s*\[\[\s*operation\s*\]\]")
+_SPACE: Final = re.compile(r"\s*\[\[\s*history\s*\]\]")
 _TABLE: Final = re.compile(r"\s*\[")
 
 
@@ -16,12 +17,13 @@ class ProgramLines:
         self._lines = text.split("\n")
         self._source = source
         self._starts = [i for i, line in enumerate(self._lines) if _OPERATION.match(line)]
+        self._spaces = [i for i, line in enumerate(self._lines) if _SPACE.match(line)]
 
     def of_key(self, key: str) -> str:
         """Where a field of the program itself is, as a prefix for a message."""
         if not self._source:
             return "program"
-        end = self._starts[0] if self._starts else len(self._lines)
+        end = min([*self._starts, *self._spaces], default=len(self._lines))
         return self._where(self._find(key, 0, end))
 
     def of_field(self, number: int, key: str, value: object) -> str:
@@ -30,12 +32,20 @@ class ProgramLines:
         For a list, the line of the item ``value``. If the field is not there, where the operation
         begins.
         """
+        return self._of_table(self._starts, number, key, value)
+
+    def of_space(self, number: int, key: str, value: object) -> str:
+        """Where a field of key space ``number`` (from 1) is, in the same way."""
+        return self._of_table(self._spaces, number, key, value)
+
+    def _of_table(self, starts: list[int], number: int, key: str, value: object) -> str:
         if not self._source:
             return ""
-        if number > len(self._starts):
+        if number > len(starts):
             return self._source
-        start = self._starts[number - 1]
-        end = self._starts[number] if number < len(self._starts) else len(self._lines)
+        start = starts[number - 1]
+        others = (i for i in sorted(self._starts + self._spaces) if i > start)
+        end = next(others, len(self._lines))
         found = self._find(key, start, end)
         if found is not None and isinstance(value, str):
             quoted = (f'"{value}"', f"'{value}'")

@@ -10,6 +10,7 @@ from schemas.contracts import known_schemas
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features import format_1
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.history.spec import SEMANTICS
 from stream_scorer.features.operations.registry import OPERATIONS
 from stream_scorer.features.program import UnknownOperationError
 from stream_scorer.model.store.names import METADATA, PREPROCESSOR
@@ -62,7 +63,7 @@ def _check_operations(metadata: Mapping[str, Any]) -> None:
     named = facts.get("operations")
     if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
         raise ArtifactCorrupt(f"{METADATA} does not name the operations of its features")
-    known_names = {f"{op}/{number}" for op, number in OPERATIONS}
+    known_names = {f"{op}/{number}" for op, number in OPERATIONS} | {SEMANTICS}
     if unknown := sorted(set(named) - known_names):
         names = shown(", ".join(unknown[:_MAX_SHOWN_OPERATIONS]))
         raise ArtifactIncompatible(

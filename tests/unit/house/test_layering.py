@@ -39,11 +39,12 @@ runtime: schemas errors
 settings: runtime
 features.interpreter: schemas
 features.operations: schemas features.interpreter
-features: schemas errors features.interpreter features.operations
+features.history: schemas features.operations
+features: schemas errors features.interpreter features.operations features.history
 kafka: schemas errors runtime
 model.store: errors runtime
 model.forest: schemas errors runtime
-model: schemas schemas.json errors runtime features features.operations model.store
+model: schemas schemas.json errors runtime features features.operations features.history model.store
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
