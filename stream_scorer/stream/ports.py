@@ -16,7 +16,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.offset_check import Committed
 
 Marks: TypeAlias = Mapping[int, Mapping[str, str]]
-"""Partition → fields to store beside its committed offset (:mod:`stream_scorer.stream.mark`)."""
+"""Partition → fields to store beside its committed offset (:mod:`stream_scorer.kafka.mark`)."""
 
 NO_MARKS: Final[Marks] = MappingProxyType({})
 
