@@ -405,7 +405,7 @@ def test_release_of_a_partition_that_is_not_held_is_ignored(world: World) -> Non
     assert broker.held() == set()
 
 
-def test_hold_of_new_partitions_can_be_turned_off_and_keeps_those_held(world: World) -> None:
+def test_hold_of_new_partitions_can_be_ended_and_keeps_those_held(world: World) -> None:
     world.produce([b"a", b"b"])
     broker = holding_member(world)
     broker.hold_new(is_on=False)
