@@ -39,9 +39,10 @@ runtime: schemas errors
 settings: runtime
 features.interpreter: schemas
 features.operations: schemas features.interpreter
+features.history: errors runtime
 features: schemas errors features.interpreter features.operations
 kafka: schemas errors runtime
-model.store: errors runtime
+model.store: errors runtime features.history
 model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features features.operations model.store
     model.forest

@@ -1,0 +1,1 @@
+"""Card history: features of earlier transactions of a card, as a pure function."""
