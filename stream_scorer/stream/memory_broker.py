@@ -15,7 +15,7 @@ import numpy as np
 
 from schemas.framing import Headers
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.stream.mark import format_mark
+from stream_scorer.kafka.mark import format_mark
 from stream_scorer.stream.offset_check import Committed
 from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing, Polled
 

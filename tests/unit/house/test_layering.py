@@ -39,16 +39,17 @@ runtime: schemas errors
 settings: runtime
 features.interpreter: schemas
 features.operations: schemas features.interpreter
-features.history: schemas features.operations
+features.history: schemas errors runtime features.operations
 features: schemas errors features.interpreter features.operations features.history
 kafka: schemas errors runtime
-model.store: errors runtime
+model.store: errors runtime features.history
 model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features features.operations features.history model.store
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors settings kafka dead_letters
+state: schemas schemas.transactions errors runtime settings features features.history kafka
+    model.store model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit: schemas.transactions errors runtime settings kafka audit.records
 stream.rejections: schemas errors runtime kafka dead_letters
