@@ -107,7 +107,7 @@ class CardHistories:
         if self._switch is not None:
             self._advance(self._switch, assignments, busy)
         self._snapshots.serve(self._states)
-        self._report(assignments)
+        self._report()
 
     def step(
         self,
@@ -300,7 +300,7 @@ class CardHistories:
     def _is_holding(self) -> bool:
         return self._switch is not None and self._switch.is_holding
 
-    def _report(self, assignments: Mapping[int, int]) -> None:
+    def _report(self) -> None:
         """Update what other threads read; new objects, so that they see all or nothing of it."""
         held = self._member.held()
         if held or self.waiting:

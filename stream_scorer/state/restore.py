@@ -210,6 +210,12 @@ class PartitionRestore:
             at = header.next_offset
             return PartitionState(history, at, header.dead_letter_offset, at, header.created)
         begin = self.era.begin[partition]
+        if self.era.has_base:
+            raise ScorerError(
+                f"era {self.era.number} of the history has no usable snapshot of partition "
+                f"{partition} up to offset {offset}, and it does not begin without one: restore it "
+                "from a backup of the store, or begin a new era with `stream-scorer history build`"
+            )
         if offset < begin:
             raise ScorerError(
                 f"era {self.era.number} of the history begins at offset {begin} of partition "
