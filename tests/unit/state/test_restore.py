@@ -96,7 +96,7 @@ class Bed:
         return write_snapshot(self.store, self.era, 0, offset, state, **changes)
 
     def restore(self) -> PartitionRestore:
-        stored = StoredStates(self.store, SPEC, lambda error: self.damaged.append(str(error)))
+        stored = StoredStates(self.store, SPEC, None, lambda error: self.damaged.append(str(error)))
         return PartitionRestore(SPEC, self.era, stored, self.log, lambda: self.is_abandoned)
 
 
