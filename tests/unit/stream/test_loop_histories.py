@@ -24,7 +24,7 @@ from schemas.rejections import Rejection, Stage
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
-from stream_scorer.stream.mark import parse_mark
+from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.pipeline import Pipeline
