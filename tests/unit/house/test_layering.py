@@ -39,13 +39,13 @@ runtime: schemas errors
 settings: runtime
 features.interpreter: schemas
 features.operations: schemas features.interpreter
-features.history: schemas features.operations
+features.history: schemas errors runtime features.operations
 features: schemas errors features.interpreter features.operations features.history
 kafka: schemas errors runtime
-model.store: errors runtime
+model.store: errors runtime features.history
 model.forest: schemas errors runtime
-model: schemas schemas.json errors runtime features features.operations features.history model.store
-    model.forest
+model: schemas schemas.json errors runtime features.operations features.history features
+    model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
@@ -62,7 +62,7 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
-trainer.programs: schemas runtime features features.operations
+trainer.programs: schemas runtime features.operations features
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
@@ -82,14 +82,15 @@ trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.lea
 trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
     trainer.rival
 trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.evaluation
-    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
+    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival
+    trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.programs
-    trainer.fitting trainer.data trainer.ablation trainer.tuning trainer.publishing
-    trainer.settings trainer.stages trainer.cpus trainer.candidate trainer.pipeline
-    trainer.import_pipeline trainer.commands.flags
+trainer.commands: errors runtime features model.store trainer.synth trainer.report
+    trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
+    trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
+    trainer.pipeline trainer.import_pipeline trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving
