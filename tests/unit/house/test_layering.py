@@ -47,9 +47,11 @@ model: schemas schemas.json errors runtime features features.operations model.st
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors settings kafka dead_letters
+state: schemas schemas.transactions errors settings kafka model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
-audit: schemas.transactions errors runtime settings kafka audit.records
+audit.recompute: schemas schemas.scores errors kafka model state audit.records
+audit: schemas.transactions errors runtime settings kafka model state audit.records
+    audit.recompute
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
