@@ -41,6 +41,7 @@ features.interpreter: schemas
 features.operations: schemas features.interpreter
 features: schemas errors features.interpreter features.operations
 kafka: schemas errors runtime
+labels: schemas runtime settings kafka
 model.store: errors runtime
 model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features features.operations model.store
@@ -66,7 +67,7 @@ trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features features.operations
 trainer.fitting: schemas errors runtime model.forest
-trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
+trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data

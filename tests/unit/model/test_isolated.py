@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from schemas.contracts import AMOUNT, NUMBER_INDEX
 from stream_scorer.errors import RetryableError
@@ -34,7 +35,7 @@ def test_rows_at_fault_are_found_and_all_others_have_their_scores(bad: list[int]
 
 def test_score_that_is_not_finite_is_a_fault_of_its_row() -> None:
     class Infinite(RaisesFor):
-        def raw(self, matrix: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]
+        def raw(self, matrix: NDArray[np.float64]) -> NDArray[np.float64]:
             raw = self.inner.raw(matrix)
             raw[matrix[:, NUMBER_INDEX[AMOUNT]] == self.amount] = np.inf
             return raw
