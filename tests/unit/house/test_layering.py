@@ -48,8 +48,11 @@ model: schemas schemas.json errors runtime features.operations features.history 
     model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
+state: schemas schemas.transactions errors settings kafka model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
-audit: schemas.transactions errors runtime settings kafka audit.records
+audit.recompute: schemas schemas.scores errors kafka model state audit.records
+audit: schemas.transactions errors runtime settings kafka model state audit.records
+    audit.recompute
 stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters stream.rejections
@@ -66,7 +69,8 @@ trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features
 trainer.fitting: schemas errors runtime model.forest
-trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
+labels: schemas runtime settings kafka
+trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
