@@ -48,8 +48,8 @@ model: schemas schemas.json errors runtime features.operations features.history 
     model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors runtime settings features features.history kafka
-    model.store model dead_letters
+state: schemas schemas.transactions errors runtime settings features.history kafka model.store
+    model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
@@ -59,8 +59,8 @@ stream: schemas schemas.scores schemas.transactions errors runtime kafka model m
     dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters stream.rejections stream
-    observability
+    kafka model.store model.forest model model.serving dead_letters state stream.rejections
+    stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
