@@ -17,6 +17,7 @@ from trainer.evaluation.gate import GateVerdict
 from trainer.evaluation.latency import Contender, Latency, measure_latency
 from trainer.fitting.plan import Plan
 from trainer.history.rows import CardHistory, compute_history, with_history
+from trainer.history.seed import Seed
 from trainer.rival import Paired
 from trainer.stages import Stages
 
@@ -25,7 +26,8 @@ from trainer.stages import Stages
 class Candidate:
     """A trained, measured and judged model, ready to publish.
 
-    ``draft.facts`` becomes part of the metadata.
+    ``draft.facts`` becomes part of the metadata. ``seed`` are the card histories to publish with
+    it, if any.
     """
 
     draft: Draft
@@ -34,6 +36,7 @@ class Candidate:
     metrics: Mapping[str, Any]
     rows: int
     trees: int
+    seed: Seed | None = None
 
 
 FindCandidate = Callable[[TrainingSource, Plan, Stages, Bundle | None, str | None], Candidate]
@@ -66,6 +69,11 @@ class SourceRows:
         """The history that a program needs; None if it needs none."""
         return None if program.history is None else self.histories[program.history.fingerprint]
 
+    def seed(self, program: Program) -> Seed | None:
+        """The card histories to publish with a program; None if there are none."""
+        history = self.history(program)
+        return None if history is None else history.seed
+
     def rows_for(self, program: Program) -> Part:
         """The rows with the history that a program needs."""
         return with_history(self.rows, program, self.columns)
@@ -77,9 +85,18 @@ class SourceRows:
 
 
 def read_source(
-    source: TrainingSource, stages: Stages, programs: Iterable[Program] = ()
+    source: TrainingSource,
+    stages: Stages,
+    programs: Iterable[Program] = (),
+    seeded: Program | None = None,
 ) -> SourceRows:
-    """All rows in the order of time, with the card histories that these programs need."""
+    """All rows in the order of time, with the card histories that these programs need.
+
+    That of the program ``seeded`` has a seed.
+
+    Raises:
+        UsageError: the rows cannot be used, or the seed is larger than scorers accept.
+    """
     unit = "rows" if isinstance(source, SyntheticSource) else "bytes"
     specs = {p.history.fingerprint: p.history for p in programs if p.history is not None}
     with stages.stage("ingest", source.size(), unit) as advance:
@@ -89,7 +106,8 @@ def read_source(
     histories = {}
     for name, spec in specs.items():
         with stages.stage("history", ingested.distinct, "rows") as advance:
-            histories[name] = compute_history(ingested, spec, advance)
+            has_seed = seeded is not None and seeded.history == spec
+            histories[name] = compute_history(ingested, spec, advance, has_seed=has_seed)
     with stages.stage("ingest"):
         return SourceRows(join_rows(ingested), ingested.facts, histories)
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
+from stream_scorer.model.bundled_history import HistoryDraft
 from stream_scorer.model.calibration import Calibration, calibrate
 from trainer.candidate import (
     Candidate,
@@ -35,9 +36,11 @@ from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
 from trainer.history.burn_in import burn_in_facts, first_learned_row, log_burn_in
+from trainer.history.golden_stream import golden_stream
+from trainer.history.seed import Seed
 from trainer.learning import Learned, Learning, TreeCount
 from trainer.memory import return_freed_memory
-from trainer.programs.chosen import choose_program
+from trainer.programs.chosen import ChosenProgram, choose_program
 from trainer.rival import pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
@@ -86,7 +89,8 @@ def run_training(
     chosen = choose_program(plan.features.program, plan.features.without)
     program = chosen.program
     champions = () if champion is None else (champion.features.program,)
-    read = read_source(source, stages, (program, *champions))
+    seeded = program if plan.features.has_seed else None
+    read = read_source(source, stages, (program, *champions), seeded)
     rows = read.rows_for(program)
     with stages.stage("split"):
         split = _split(rows, program, plan)
@@ -114,23 +118,34 @@ def run_training(
     facts = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "training": _training_facts(read, split, program, stages),
-        "parameters": {
-            **plan.facts(),
-            "features": chosen.facts(),
-            plan.model.learner: served.learned.fitted.parameters,
-            "trees_used": served.learned.fitted.trees,
-        },
+        "parameters": _parameters(plan, chosen, served),
         "evaluation": _evaluation_facts(rows, split, learned, uncalibrated, plan.model.seed),
         "served": served.facts,
         **evaluated.facts,
         "gate": gate_facts(verdict, rival, latency),
         **described,
     }
-    draft = _draft(served, evaluated, facts)
-    return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), served.facts["trees"])
+    seed, n_trees = read.seed(program), served.facts["trees"]
+    draft = _draft(served, evaluated, facts, seed)
+    return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), n_trees, seed)
 
 
-def _draft(served: Served, evaluated: _Evaluated, facts: dict[str, Any]) -> Draft:
+def _parameters(plan: Plan, chosen: ChosenProgram, served: Served) -> dict[str, Any]:
+    return {
+        **plan.facts(),
+        "features": chosen.facts(),
+        plan.model.learner: served.learned.fitted.parameters,
+        "trees_used": served.learned.fitted.trees,
+    }
+
+
+def _draft(
+    served: Served, evaluated: _Evaluated, facts: dict[str, Any], seed: Seed | None
+) -> Draft:
+    spec = served.learned.features.program.history
+    history = None
+    if spec is not None:
+        history = HistoryDraft(golden_stream(spec), None if seed is None else seed.facts)
     return Draft(
         served.learned.fitted.model_text,
         served.learned.features,
@@ -138,6 +153,7 @@ def _draft(served: Served, evaluated: _Evaluated, facts: dict[str, Any]) -> Draf
         golden_rows(evaluated.test.batch, evaluated.scores),
         facts,
         evaluated.calibration,
+        history,
     )
 
 

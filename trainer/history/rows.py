@@ -22,6 +22,7 @@ from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.features.program import Program
 from trainer.data.rows import Part, TrainingRows
+from trainer.history.seed import Seed, make_seed
 
 BLOCK_ROWS: Final = 20_000
 """Rows of one step. A step keeps a copy of each record that it changes."""
@@ -44,11 +45,13 @@ class CardHistory:
         columns: the features of each row from the rows before it.
         facts: counts for the metadata.
         step_us: microseconds of processor time that a row takes in the scorer.
+        seed: the histories after the last row; None if they are not to be published.
     """
 
     columns: HistoryColumns
     facts: dict[str, Any]
     step_us: float
+    seed: Seed | None = None
 
 
 def history_layout(spec: HistorySpec) -> Layout | None:
@@ -57,11 +60,17 @@ def history_layout(spec: HistorySpec) -> Layout | None:
     return None if layout.is_complete else layout
 
 
-def compute_history(rows: TrainingRows, spec: HistorySpec, advance: Advance) -> CardHistory:
+def compute_history(
+    rows: TrainingRows, spec: HistorySpec, advance: Advance, *, has_seed: bool = False
+) -> CardHistory:
     """One pass over all rows; ``advance`` is called with the number of rows of each block.
 
     Rows whose label is not known are among those that advance: the stream has them too. A repeated
-    row that :func:`trainer.data.ingest.ingest` dropped is not.
+    row that :func:`trainer.data.ingest.ingest` dropped is not. ``has_seed`` keeps the histories
+    after the last row.
+
+    Raises:
+        UsageError: the seed is larger than scorers accept.
     """
     batch, labelled = rows.all_rows(history_layout(spec))
     history = PartitionHistory(spec)
@@ -72,6 +81,7 @@ def compute_history(rows: TrainingRows, spec: HistorySpec, advance: Advance) -> 
         HistoryColumns(spec.fingerprint, values),
         _facts(history, batch, len(rows)),
         measure_step(history, batch),
+        make_seed(history, batch.times) if has_seed else None,
     )
 
 

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.contracts import NUMBER_INDEX
+from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.features.program import Program, parse_program
+from stream_scorer.model.bundle import Draft, Thresholds, build_files
+from stream_scorer.model.bundled_history import HistoryDraft
+from tests.support.factories import train_text
 from trainer.data.ingest import TrainingRows, ingest
 from trainer.data.labels import Labelling
 from trainer.data.rows import Part, join_rows
 from trainer.data.source import SyntheticSource
+from trainer.history.golden_stream import golden_stream
+from trainer.history.rows import compute_history
 
 HEAD: Final = 'format = 1\nname = "small/1"\ntitle = "A few columns and card history"\n'
 
@@ -25,7 +31,7 @@ COLUMNS: Final = """
 op = "copy"
 version = 1
 group = "amount"
-columns = ["TransactionAmt", "C1"]
+columns = ["TransactionAmt", "C1..C14", "D1..D15", "V44", "V45", "V86", "V87", "V258", "V307"]
 
 [[operation]]
 op = "code"
@@ -159,6 +165,28 @@ def by_partition(
             history.settle(history.step(batch, mine, advances, out))
         first, turn = int(rows[-1]) + 1, turn + 1
     return out
+
+
+@cache
+def make_history_draft(n: int = 1500) -> Draft:
+    """A small model whose features read card history, before it is published."""
+    program, rows = make_history_program(), read_rows(n)
+    assert program.history is not None
+    history = compute_history(rows, program.history, lambda _: None).columns
+    batch = join_rows(rows).batch.with_history(history)
+    features, matrix = FeatureSet.fit_transform(batch, program)
+    text = train_text(matrix, features.names)
+    draft = HistoryDraft(golden_stream(program.history))
+    golden = batch.take(slice(n - 40, None))
+    facts = {"metrics": {"note": "made by a test"}}
+    return Draft(text, features, Thresholds(0.5, 0.9), golden, facts, None, draft)
+
+
+@cache
+def make_history_files(version: str = "v1") -> dict[str, bytes]:
+    """The files of a version whose features read card history."""
+    model, rest = build_files(make_history_draft())
+    return {"model.pkl": model, **rest(version)}
 
 
 def same_bits(a: NDArray[np.float64], b: NDArray[np.float64]) -> bool:

@@ -65,14 +65,14 @@ trainer.report: errors runtime
 trainer.programs: schemas runtime features features.operations
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
-trainer.history: schemas features.history features trainer.data
+trainer.history: schemas errors features.history features model trainer.data
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
     trainer.history trainer.evaluation
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.history trainer.evaluation
-trainer.publishing: errors runtime model.store model model.serving
+trainer.publishing: errors runtime model.store model model.serving trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
