@@ -62,14 +62,14 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
-trainer.programs: schemas runtime features features.operations
+trainer.programs: schemas runtime features features.operations features.history
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
 trainer.history: schemas errors features.history features model trainer.data
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
-trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
-    trainer.history trainer.evaluation
+trainer.ablation: schemas errors runtime features features.history trainer.programs
+    trainer.fitting trainer.data trainer.history trainer.evaluation
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.history trainer.evaluation
 trainer.publishing: errors runtime model.store model model.serving trainer.history
