@@ -149,6 +149,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "prometheus_client": {
         "stream_scorer.observability.metrics",
+        "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
