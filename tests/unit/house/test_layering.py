@@ -53,6 +53,7 @@ audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_le
 audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
     audit.recompute
+replay: schemas schemas.transactions errors runtime settings kafka labels model state audit.records
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
@@ -61,7 +62,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream process autoscaling local
+    dead_letters audit.records audit replay stream process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
