@@ -64,13 +64,15 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream.rejections process autoscaling local
+    dead_letters audit.records audit stream.rejections process autoscaling local replay
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
 labels: schemas runtime settings kafka
+replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
+    labels
 trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
