@@ -1,4 +1,4 @@
-"""``make fuzz``: random and damaged input for decode, ingest, registry, feature sets and HTTP.
+"""``make fuzz``: random and damaged input for whatever reads data of others.
 
 Each runs in its own process, so that a crash or a hang of the interpreter is detected.
 The last line of standard output is a JSON object with the figures.
@@ -27,6 +27,7 @@ COUNTS: Final = {
     "files": 5_000,
     "registry": 1_000,
     "features": 20_000,
+    "histories": 50_000,
     "http": 500,
 }
 """Records, files, answers and examples for each operation."""
@@ -38,6 +39,7 @@ HANG_SECONDS: Final = {
     "files": 60.0,
     "registry": 120.0,
     "features": 60.0,
+    "histories": 60.0,
     "http": 1800.0,
 }
 """Without output for this long, the target hangs; the HTTP fuzzer prints only at its end."""

@@ -14,6 +14,7 @@ from tests.fuzz.csvs import fuzz_csv
 from tests.fuzz.decode import fuzz_decode
 from tests.fuzz.features import fuzz_features
 from tests.fuzz.files import fuzz_files
+from tests.fuzz.histories import fuzz_histories
 from tests.fuzz.messages import fuzz_messages
 from tests.fuzz.registry import fuzz_registry
 
@@ -44,6 +45,8 @@ def _steps(target: str, count: int, seed: int) -> Iterator[dict[str, Any]]:
         yield from fuzz_registry(count, seed)
     elif target == "features":
         yield from fuzz_features(count, seed)
+    elif target == "histories":
+        yield from fuzz_histories(count, seed)
     else:
         yield from _http(count, seed)
 

@@ -7,19 +7,23 @@ import uuid
 from typing import Final
 
 from stream_scorer.errors import StoreConflict, StoreError
-from stream_scorer.model.store.names import probe_key
+from stream_scorer.model.store.names import PROBE
 from stream_scorer.model.store.objects import Objects
 
 _ADVICE: Final = "two publishers would overwrite each other; use a storage with conditional writes"
 
 
-def find_ignored_condition(objects: Objects) -> str | None:
+def find_ignored_condition(objects: Objects, folder: str = PROBE) -> str | None:
     """What the storage does wrong, or None; it writes an object of its own and deletes it.
+
+    Args:
+        objects: the storage.
+        folder: where the object is, for writers that may not write everywhere.
 
     Raises:
         StoreError: the storage cannot be reached or refuses the writes.
     """
-    key = probe_key(uuid.uuid4().hex)
+    key = f"{folder}{uuid.uuid4().hex}"
     try:
         return _try_conditions(objects, key)
     finally:

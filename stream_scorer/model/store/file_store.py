@@ -11,7 +11,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store.layout_store import LayoutStore
@@ -59,6 +59,15 @@ class FileObjects:
         with self._described(key):
             found = _read_file(self._root / key, max_bytes)
         return known if known is not None and found == known else found
+
+    def read_head(self, key: str, count: int) -> bytes | None:
+        """See the port."""
+        with self._described(key):
+            try:
+                with _open_regular(self._root / key) as file:
+                    return file.read(count)
+            except FileNotFoundError:
+                return None
 
     def create(self, key: str, content: bytes) -> bool:
         """See the port: a hard link fails if the name exists, and the file appears complete."""
@@ -183,14 +192,8 @@ def sync_folder(folder: Path) -> None:
 def _read_file(path: Path, max_bytes: int | None) -> StoredObject | None:
     """The file and its token (digest, inode and time, so that a rewrite always changes it)."""
     try:
-        # Non-blocking: opening a named pipe would wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
-            kind = "is a folder" if stat.S_ISDIR(status.st_mode) else "is not a regular file"
-            raise StoreError(f"{path} {kind}: remove it (MODEL_STORE_URI)")
-        with os.fdopen(descriptor, "rb") as file:
+        with _open_regular(path) as file:
+            status = os.fstat(file.fileno())
             if max_bytes is not None and status.st_size > max_bytes:
                 raise StoreError(f"{path} has {status.st_size} bytes; the limit is {max_bytes}")
             content = file.read(status.st_size)
@@ -198,6 +201,18 @@ def _read_file(path: Path, max_bytes: int | None) -> StoredObject | None:
         return None
     digest = hashlib.sha256(content).hexdigest()
     return StoredObject(content, f"{digest}-{status.st_ino}-{status.st_mtime_ns}")
+
+
+def _open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; anything else is refused at once."""
+    # Non-blocking: opening a named pipe would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        kind = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
+        raise StoreError(f"{path} {kind}: remove it (MODEL_STORE_URI)")
+    return os.fdopen(descriptor, "rb")
 
 
 def _remove_abandoned(folder: Path) -> None:

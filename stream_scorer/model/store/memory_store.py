@@ -81,6 +81,15 @@ class MemoryObjects:
         token = _token(content)
         return known if known is not None and known.token == token else StoredObject(content, token)
 
+    def read_head(self, key: str, count: int) -> bytes | None:
+        """See the port."""
+        fault = self._apply_fault("read_head", key)
+        with self._lock:
+            content = self._contents.get(key)
+        if content is None:
+            return None
+        return content[: min(count, len(content) // 2 if fault == "torn" else count)]
+
     def create(self, key: str, content: bytes) -> bool:
         """See the port."""
         fault = self._apply_fault("create", key)

@@ -119,11 +119,6 @@ def history_key(number: int) -> str:
     return f"{HISTORY}{number:06d}.json"
 
 
-def probe_key(name: str) -> str:
-    """The key of an object that tries conditional writes."""
-    return f"{PROBE}{name}"
-
-
 def history_number(key: str) -> int | None:
     """The number in a promotion's key; None for any other key."""
     match = _PROMOTION.fullmatch(key.removeprefix(HISTORY))

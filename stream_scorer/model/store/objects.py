@@ -42,6 +42,12 @@ class Objects(Protocol):
             StoreError: the object has more than ``max_bytes``; this is checked before reading.
         """
 
+    def read_head(self, key: str, count: int) -> bytes | None:
+        """The first ``count`` bytes, or all if the object has fewer; None if it does not exist.
+
+        Use it for the header of a large object: the rest is not read.
+        """
+
     def create(self, key: str, content: bytes) -> bool:
         """Write a new object; if it already exists, returns False and changes nothing."""
 

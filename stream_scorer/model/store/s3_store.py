@@ -44,6 +44,7 @@ _NOT_MODIFIED: Final = 304
 _NOT_FOUND: Final = 404
 _CONFLICT: Final = 409
 _PRECONDITION_FAILED: Final = 412
+_RANGE_NOT_SATISFIABLE: Final = 416
 
 _HINTS: Final = {
     "NoSuchBucket": "bucket {bucket!r} does not exist: create it, or correct MODEL_STORE_URI",
@@ -101,6 +102,23 @@ class S3Objects:
                     )
                 return StoredObject(self._body(key, body, max_bytes), answer["ETag"])
 
+    def read_head(self, key: str, count: int) -> bytes | None:
+        """See the port; a server that ignores the range is not read any further."""
+        wanted = f"bytes=0-{count - 1}"
+        with self._described(key):
+            try:
+                answer = self._client.get_object(
+                    Bucket=self._bucket, Key=self._prefix + key, Range=wanted
+                )
+            except ClientError as error:
+                if _is_absent(error):
+                    return None
+                if _status(error) == _RANGE_NOT_SATISFIABLE:  # the object is empty
+                    return b""
+                raise
+            with contextlib.closing(answer["Body"]) as body:
+                return self._blocks(key, body, count)[:count]
+
     def create(self, key: str, content: bytes) -> bool:
         """See the port: ``If-None-Match: *``."""
         return self._put_if(key, content, None) is not None
@@ -140,12 +158,17 @@ class S3Objects:
 
         botocore itself raises if the body ends before its announced length.
         """
+        content = self._blocks(key, body, max_bytes + 1)
+        if len(content) > max_bytes:
+            raise StoreError(f"{self.where}: {key} has more than {max_bytes} bytes")
+        return content
+
+    def _blocks(self, key: str, body: StreamingBody, count: int) -> bytes:
+        """The first ``count`` bytes of a response or a few more; all if it has fewer."""
         content = bytearray()
         deadline = time.monotonic() + READ_SECONDS
-        while block := body.read(READ_BLOCK_BYTES):
+        while len(content) < count and (block := body.read(READ_BLOCK_BYTES)):
             content += block
-            if len(content) > max_bytes:
-                raise StoreError(f"{self.where}: {key} has more than {max_bytes} bytes")
             if time.monotonic() > deadline:
                 raise StoreError(f"{self.where}: reading {key} took more than {READ_SECONDS:g} s")
         return bytes(content)

@@ -39,10 +39,10 @@ runtime: schemas errors
 settings: runtime
 features.interpreter: schemas
 features.operations: schemas features.interpreter
-features.history: schemas features.operations
+features.history: schemas errors runtime features.operations
 features: schemas errors features.interpreter features.operations features.history
 kafka: schemas errors runtime
-model.store: errors runtime
+model.store: errors runtime features.history
 model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features features.operations features.history model.store
     model.forest

@@ -15,7 +15,6 @@ from stream_scorer.kafka.config import (
     read_properties,
     reader_config,
 )
-from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.runtime.s3 import split_s3_uri
 from stream_scorer.runtime.settings import (
@@ -322,7 +321,7 @@ def test_store_without_any_setting_is_a_folder_here(
     environment.chdir(tmp_path)
     settings = load_settings(StoreSettings)
     assert settings.store_uri == (tmp_path / ".cache/stream-scorer/store").as_uri()
-    assert isinstance(open_store(settings), FileStore)
+    assert open_store(settings).where == settings.store_uri
 
 
 def test_region_is_read_from_either_variable(environment: pytest.MonkeyPatch) -> None:
