@@ -12,10 +12,10 @@ from stream_scorer.kafka.admin import TopicSummary, describe_topics, log_spans
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import is_non_retriable, translate
+from stream_scorer.kafka.mark import TOPIC_ID, format_mark
 from stream_scorer.kafka.retry import fetch_committed, raise_partition_errors
 from stream_scorer.kafka.spans import Span
 from stream_scorer.runtime.settings import KafkaSettings
-from stream_scorer.stream.mark import TOPIC_ID, format_mark
 from stream_scorer.stream.offset_check import (
     FROM_START,
     Committed,

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from stream_scorer.kafka.config import consumer_config, producer_config
 from stream_scorer.kafka.driver import KafkaError, Message
+from stream_scorer.kafka.mark import TOPIC_ID, format_mark
 from stream_scorer.runtime.settings import KafkaSettings
-from stream_scorer.stream.mark import TOPIC_ID, format_mark
 
 MAX_BATCH_BYTES: Final = 1_000_000  # librdkafka's default, below the broker's own limit
 

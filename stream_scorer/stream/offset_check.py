@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final
 
+from stream_scorer.kafka.mark import TOPIC_ID, parse_mark
 from stream_scorer.kafka.spans import Span
-from stream_scorer.stream.mark import TOPIC_ID, parse_mark
 
 FROM_START: Final = (
     "To score everything that the topic still holds, stop all scorers of the group and start one "

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import HistoryColumns, TransactionBatch
 from schemas.framing import Header, Headers
+from stream_scorer.model.bundle import Bundle
+from stream_scorer.stream.offset_check import Committed
+
+Marks: TypeAlias = Mapping[int, Mapping[str, str]]
+"""Partition → fields to store beside its committed offset (:mod:`stream_scorer.kafka.mark`)."""
+
+NO_MARKS: Final[Marks] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +81,12 @@ class Txn(Protocol):
         """
         ...
 
-    def commit(self, polled: Polled) -> None:
+    def commit(self, polled: Polled, marks: Marks = NO_MARKS) -> None:
         """Commit the published records together with the offsets after ``polled``.
+
+        Args:
+            polled: the batch that the records are the outcomes of.
+            marks: stored beside the offsets, in addition to what the broker stores there itself.
 
         Raises:
             RetryableError: nothing was committed; abort.
@@ -93,7 +106,11 @@ class Txn(Protocol):
 
 
 class Broker(Protocol):
-    """A member of a consumer group that also publishes."""
+    """A member of a consumer group that also publishes.
+
+    A partition can be held: it delivers no records until it is released at an offset. Nothing that
+    was received of it before is delivered either, and a rewind does not release it.
+    """
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """The next records of the assigned partitions; None when there are none.
@@ -117,6 +134,49 @@ class Broker(Protocol):
         """The input partitions this member owns now."""
         ...
 
+    def assignments(self) -> Mapping[int, int]:
+        """How often each partition that is assigned now has been assigned to this member.
+
+        The count grows also when a partition left and returned within one poll: another member may
+        have committed offsets of it in between.
+        """
+        ...
+
+    def hold_new(self, is_on: bool) -> None:
+        """Whether partitions are held from their assignment on, which is off at first.
+
+        Partitions held already stay held when it is turned off.
+        """
+        ...
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Hold these partitions; those that are not assigned are ignored."""
+        ...
+
+    def release(self, partition: int, offset: int) -> None:
+        """Deliver a held partition from ``offset`` on; ignored if it is not held now.
+
+        If the log has no such offset, the rules for starting a partition apply: removed records
+        are counted as lost, and an offset past the end raises FatalError from a later poll.
+        """
+        ...
+
+    def held(self) -> frozenset[int]:
+        """The assigned partitions that are held."""
+        ...
+
+    def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
+        """The group's committed offset of each partition, and the text of its mark.
+
+        It waits for the end of other members' open transactions (KIP-447). It is final for a
+        partition that is held and of which no batch of this member waits for its commit.
+
+        Raises:
+            RetryableError: the offsets cannot be read now.
+            FatalError: an offset belongs to a topic of the same name that was deleted.
+        """
+        ...
+
     def lag(self) -> Mapping[int, int]:
         """Records not yet read, by assigned partition, as far as known without a request."""
         ...
@@ -128,3 +188,111 @@ class Broker(Protocol):
     def close(self) -> None:
         """Leave the group and release all resources."""
         ...
+
+
+class HistoryStep(Protocol):
+    """What one batch did to the histories of its partitions. It stays open until it is ended."""
+
+    @property
+    def columns(self) -> HistoryColumns:
+        """The features of the past of the batch's rows, from the state before each row."""
+        ...
+
+    @property
+    def marks(self) -> Marks:
+        """What names the state after this step; to be read before the next step begins."""
+        ...
+
+
+class Histories(Protocol):
+    """The histories of the assigned partitions, as the loop sees them. The loop's thread owns it.
+
+    At most two steps are open: of the batch that is being committed, and of the one that was scored
+    ahead. Each is ended by :meth:`committed`, the oldest first, or by :meth:`rollback`, the
+    youngest first.
+    """
+
+    def serve(self, uncommitted: Polled | None) -> None:
+        """Update states and held partitions; called before each poll.
+
+        The states of partitions that have left are dropped here, also of those that have returned,
+        and restored ones are attached.
+
+        Args:
+            uncommitted: the batch that is scored and not committed, if there is one; its step is
+                open if it has one. No poll was made since: its partitions are still assigned.
+
+        Raises:
+            RetryableError: not possible now; nothing is polled, and it is called again.
+            FatalError: the process must be replaced.
+        """
+        ...
+
+    def model(self) -> Bundle | None:
+        """The bundle that this process can score with now; None until a first one is loaded."""
+        ...
+
+    def has_history(self, bundle: Bundle) -> bool:
+        """Whether the bundle's features read the past."""
+        ...
+
+    def step(
+        self,
+        bundle: Bundle,
+        polled: Polled,
+        batch: TransactionBatch,
+        kept: NDArray[np.int64],
+        advances: NDArray[np.bool_],
+    ) -> HistoryStep | None:
+        """Compute the features of a batch's past, and advance the states of its partitions.
+
+        Args:
+            bundle: what the batch will be scored with.
+            polled: the records of one poll.
+            batch: those of them that could be decoded.
+            kept: int64 ``[len(batch)]``, the rows of ``polled`` that they are, ascending.
+            advances: bool ``[len(batch)]``; other rows get features and do not change the state.
+
+        Returns:
+            None for a bundle without history.
+
+        Raises:
+            RetryableError: no state has changed; the batch must be read again.
+        """
+        ...
+
+    def rollback(self, step: HistoryStep) -> None:
+        """Restore the states as they were before the youngest open step."""
+        ...
+
+    def committed(self, step: HistoryStep) -> None:
+        """The batch of the oldest open step was committed, together with its marks."""
+        ...
+
+
+class NoHistories:
+    """For a process whose bundles have no history.
+
+    Args:
+        model: the current bundle.
+    """
+
+    def __init__(self, model: Callable[[], Bundle | None] = lambda: None) -> None:
+        self.model = model
+
+    def serve(self, uncommitted: Polled | None) -> None:
+        """There is nothing to update."""
+
+    def has_history(self, bundle: Bundle) -> bool:
+        """No bundle has."""
+        del bundle
+        return False
+
+    def step(self, *_: object) -> None:
+        """There is no state."""
+
+    def rollback(self, step: HistoryStep) -> None:
+        """There is no state."""
+
+    def committed(self, step: HistoryStep) -> None:
+        """There is no state."""

@@ -14,12 +14,12 @@ from schemas.transactions.codec import encode_transactions
 from stream_scorer.kafka.admin import describe_topics
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import TopicPartition
+from stream_scorer.kafka.mark import TOPIC_ID, parse_mark
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
-from stream_scorer.stream.mark import TOPIC_ID, parse_mark
 from stream_scorer.stream.ports import Polled
 from tests.chaos.cluster_admin import ClusterAdmin
 from tests.conftest import MakeTopics

@@ -77,8 +77,12 @@ class _Message:
 
 def as_records(partition: int, rows: list[tuple[int, Sent]]) -> Records:
     """Records as the driver would give them."""
-    messages = [_Message(partition, offset, sent) for offset, sent in rows]
-    return Records(cast("list[Message]", messages))
+    return Records([as_message(partition, offset, sent) for offset, sent in rows])
+
+
+def as_message(partition: int, offset: int, sent: Sent) -> Message:
+    """A record as the driver would give it."""
+    return cast("Message", _Message(partition, offset, sent))
 
 
 @dataclass(slots=True)

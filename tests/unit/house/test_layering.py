@@ -48,6 +48,7 @@ model: schemas schemas.json errors runtime features features.operations features
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
+state: schemas schemas.transactions errors settings kafka dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit: schemas.transactions errors runtime settings kafka audit.records
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stream_scorer.stream.mark import TOPIC_ID, format_mark, parse_mark
+from stream_scorer.kafka.mark import TOPIC_ID, format_mark, parse_mark
 
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,8}", fullmatch=True)
 VALUES = st.text(st.characters(blacklist_characters=";"), min_size=1)
