@@ -68,6 +68,8 @@ VARIABLES: Final = frozenset(
         "OUTPUT_TOPIC",
         "PARTITION_STUCK_SECONDS",
         "PUSHGATEWAY_URL",
+        "PREDICT_HISTORY",
+        "PREDICT_HISTORY_MAX_BYTES",
         "REJECTION_MAX_RUN",
         "REJECTION_MAX_SHARE",
         "S3_BUCKET",
