@@ -103,18 +103,21 @@ trainer.commands: errors runtime features model.store trainer.synth trainer.repo
     trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
     trainer.pipeline trainer.import_pipeline trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
-dashboard.settings: runtime
+dashboard.settings: runtime settings
 dashboard.model_status: model model.serving
-dashboard.predicting: schemas.json model
+dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
+    model.store state dashboard.settings dashboard.model_status
+dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
-dashboard.metrics: dashboard.model_status dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.predicting dashboard.cache dashboard.feed dashboard.live dashboard.metrics
+    dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
+    dashboard.metrics
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.cache dashboard.feed dashboard.live dashboard.metrics
-    dashboard.web
+    dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
+    dashboard.metrics dashboard.web
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
