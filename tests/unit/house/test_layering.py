@@ -42,14 +42,19 @@ features.operations: schemas features.interpreter
 features.history: schemas errors runtime features.operations
 features: schemas errors features.interpreter features.operations features.history
 kafka: schemas errors runtime
+labels: schemas runtime settings kafka
 model.store: errors runtime features.history
 model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features features.operations features.history model.store
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
+state: schemas schemas.transactions errors settings kafka model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
-audit: schemas.transactions errors runtime settings kafka audit.records
+audit.recompute: schemas schemas.scores errors kafka model state audit.records
+audit: schemas.transactions errors runtime settings kafka model state audit.records
+    audit.recompute
+replay: schemas schemas.transactions errors runtime settings kafka labels model state audit.records
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
@@ -58,13 +63,13 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream process autoscaling local
+    dead_letters audit.records audit replay stream process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features features.operations features.history
 trainer.fitting: schemas errors runtime model.forest
-trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
+trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
 trainer.history: schemas errors features.history features model trainer.data
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data

@@ -1,0 +1,1 @@
+"""Card histories of the partitions: restore, snapshots, and reading them again."""

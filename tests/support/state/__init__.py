@@ -1,0 +1,1 @@
+"""Inputs and histories for the tests of card histories."""
