@@ -12,7 +12,7 @@ import numpy as np
 
 from schemas.contracts import TIME
 from stream_scorer.features.history.spec import HistorySpec, KeySpace
-from trainer.history.sides import Places, Side, Start, Value
+from trainer.skew.sides import Places, Side, Start, Value
 
 _DAY = 86_400
 
@@ -114,8 +114,8 @@ class Explainer:
             return f"other value: {other}"
         if feature is None:
             return (
-                "the transactions of its card alone give no difference: the histories differ in "
-                "what was removed, as at HISTORY_MAX_KEYS"
+                "the transactions of its card alone give no difference: it depends on when an "
+                "expired record was removed, which takes transactions more than 7 days late"
             )
         space = self._space_of(feature)
         ours = _earlier(self.file.side, space, file_row, self.start.as_of)

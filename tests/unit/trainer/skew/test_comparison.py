@@ -12,9 +12,9 @@ from schemas.batch import build_batch
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import HistorySpec, read_space
 from tests.support.training.history_kit import joined_rows, make_spec
-from trainer.history.comparison import Comparison, compare
 from trainer.history.rows import follow
-from trainer.history.sides import Side, Start, digest
+from trainer.skew.comparison import Comparison, compare
+from trainer.skew.sides import Side, Start, digest, side_of
 
 Row = dict[str, Any]
 
@@ -59,12 +59,8 @@ def side(
     batch = build_batch(rows)
     moves = np.array([True] * len(rows) if advances is None else advances)
     parts = np.array([0] * len(rows) if partitions is None else partitions, np.int64)
-    out = np.empty((len(rows), len(SPEC.names)))
-    for partition in np.unique(parts):
-        history = start.history(SPEC)
-        mine = np.flatnonzero(parts == partition)
-        history.settle(history.step(batch, mine, moves, out))
-    return Side(name, batch, moves, parts, digest(out), lambda i: f"{name[4]}{i}")
+    place = lambda i: f"{name[4]}{i}"  # noqa: E731
+    return side_of(name, batch, moves, parts, SPEC, start, place)
 
 
 def compared(topic: Sequence[Row], limit: int = 20, **given: Any) -> Comparison:
@@ -227,7 +223,7 @@ def test_both_sides_begin_with_the_same_histories() -> None:
     assert found.differences[0].why.startswith("missing earlier row: the earlier transaction 2 ")
 
 
-def test_evictions_at_the_limit_of_keys_are_named() -> None:
+def test_difference_that_the_card_alone_does_not_show_is_not_given_a_feature() -> None:
     limited = PartitionHistory(SPEC, max_keys=2)
     batch = build_batch([one | {"card1": 7.0 + i % 4} for i, one in enumerate(ROWS * 4)])
     ids = np.arange(len(batch))
@@ -243,7 +239,7 @@ def test_evictions_at_the_limit_of_keys_are_named() -> None:
     found = compare(SPEC, of("the file", whole), of("the topic", out), Start(), 3)
     assert found.differing > 0
     assert found.differences[0].feature is None
-    assert "HISTORY_MAX_KEYS" in found.differences[0].why
+    assert found.differences[0].why.startswith("the transactions of its card alone give no")
 
 
 def test_digest_differs_in_every_bit_and_place() -> None:

@@ -15,9 +15,16 @@ from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import CARD, HistorySpec
 
+FILE: Final = "the file"
+TOPIC: Final = "the topic"
+
 _PRIME: Final = np.uint64(0x9FB21C651E98DF25)
 _SHIFT: Final = np.uint64(32)
 _START: Final = np.uint64(0x9E3779B97F4A7C15)
+BLOCK_ROWS: Final = 20_000
+"""Rows whose features are in memory at once."""
+
+_MOST_EXACT: Final = 2.0**53
 
 Bits = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -46,18 +53,48 @@ class Start(NamedTuple):
     records: PartitionRecords | None = None
     as_of: int = -1
 
-    def history(self, spec: HistorySpec, card: int | None = None) -> PartitionHistory:
-        """The histories of all cards, or of one, which are all that its features depend on."""
+    def history(self, spec: HistorySpec, cards: NDArray[np.float64]) -> PartitionHistory:
+        """The histories of some cards, which are all that their features depend on."""
         if self.records is None:
             return PartitionHistory(spec, as_of=self.as_of)
-        records = self.records
-        if card is not None:
-            spaces = {
-                name: words[words[:, 0].view(np.int64) == card]
-                for name, words in records.spaces.items()
-            }
-            records = PartitionRecords(records.clock, spaces)
+        whole = np.unique(cards[np.abs(cards) <= _MOST_EXACT]).astype(np.int64)
+        spaces = {
+            name: words[np.isin(words[:, 0].view(np.int64), whole)]
+            for name, words in self.records.spaces.items()
+        }
+        records = PartitionRecords(self.records.clock, spaces)
         return PartitionHistory.restore(spec, records, as_of=self.as_of)
+
+
+def side_of(
+    name: str,
+    batch: TransactionBatch,
+    advances: NDArray[np.bool_],
+    partitions: Places,
+    spec: HistorySpec,
+    start: Start,
+    place: Callable[[int], str],
+) -> Side:
+    """The features of all transactions, each from the earlier ones of its partition."""
+    digests = np.empty(len(batch), np.uint64)
+    cards = number_column(batch, CARD)
+    for partition in np.unique(partitions):
+        mine = np.flatnonzero(partitions == partition)
+        history = start.history(spec, cards[mine])
+        for first in range(0, len(mine), BLOCK_ROWS):
+            rows = mine[first : first + BLOCK_ROWS]
+            some = batch.take(rows)
+            out = np.empty((len(rows), len(spec.names)))
+            history.settle(history.step(some, np.arange(len(rows)), advances[rows], out))
+            digests[rows] = digest(out)
+    return Side(name, batch, advances, partitions, digests, place)
+
+
+def number_column(batch: TransactionBatch, column: str) -> NDArray[np.float64]:
+    """All values of a number column."""
+    layout, index = batch.layout, NUMBER_INDEX[column]
+    values: NDArray[np.float64] = batch.numbers[:, index if layout is None else layout.at(index)]
+    return values
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +125,7 @@ class Side:
 
     def numbers(self, column: str) -> NDArray[np.float64]:
         """All values of a number column."""
-        layout, index = self.batch.layout, NUMBER_INDEX[column]
-        cell = index if layout is None else layout.at(index)
-        values: NDArray[np.float64] = self.batch.numbers[:, cell]
-        return values
+        return number_column(self.batch, column)
 
     def value(self, row: int, column: str) -> Value:
         """The value of any column; None if it is missing."""
@@ -116,7 +150,7 @@ class Side:
         if not len(rows):  # it has no card
             return np.full(len(spec.names), np.nan)
         alone, advances = self.batch.take(rows), self.advances[rows]
-        history = start.history(spec, int(self.numbers(CARD)[row]))
+        history = start.history(spec, self.numbers(CARD)[row : row + 1])
         out = np.empty((len(rows), len(spec.names)))
         history.settle(history.step(alone, np.arange(len(rows)), advances, out))
         found: NDArray[np.float64] = out[-1]

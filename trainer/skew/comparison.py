@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from stream_scorer.features.history.spec import HistorySpec
-from trainer.history.explanation import Difference, Explainer, Index
-from trainer.history.sides import Side, Start
+from trainer.skew.explanation import Difference, Explainer, Index
+from trainer.skew.sides import Side, Start
 
 
 @dataclass(frozen=True, slots=True)
