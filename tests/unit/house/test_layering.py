@@ -97,11 +97,13 @@ trainer.pipeline: features model trainer.programs trainer.fitting trainer.data
     trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
+trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
+    model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime features model.store trainer.synth trainer.report
-    trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
+trainer.commands: errors runtime settings features.history features model.store trainer.synth
+    trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
     trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
-    trainer.pipeline trainer.import_pipeline trainer.commands.flags
+    trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
 dashboard.model_status: model model.serving
