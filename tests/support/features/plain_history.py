@@ -67,6 +67,17 @@ class PlainKey:
             total += (amount_of(row) if amounts else 1.0) * weight
         return total
 
+    def squares(self) -> float:
+        """Sum of the squared amounts."""
+        total = 0.0
+        for row in self.rows:
+            total += amount_of(row) * amount_of(row)
+        return total
+
+    def variance(self, mean: float) -> float:
+        """Of the amounts, given their mean."""
+        return self.squares() / len(self.rows) - mean * mean
+
     def mean(self, column: str) -> float:
         """Of all values so far; after 255, the newest counts for one in 255."""
         mean, n = 0.0, 0
@@ -90,7 +101,8 @@ class PlainKey:
 class PlainSpace:
     """One key space."""
 
-    def __init__(self, space: KeySpace, max_keys: int) -> None:
+    def __init__(self, space: KeySpace, max_keys: int, new_key: type[PlainKey]) -> None:
+        self.new_key = new_key
         self.space = space
         self.max_keys = max_keys
         self.keys: dict[Hashable, PlainKey] = {}
@@ -133,7 +145,7 @@ class PlainSpace:
         if key not in self.keys and len(self.keys) >= self.max_keys:
             self.make_room(clock)
         if known is None:
-            known = self.keys[key] = PlainKey()
+            known = self.keys[key] = self.new_key()
         known.rows.append(row)
 
     def make_room(self, clock: int) -> None:
@@ -149,8 +161,14 @@ class PlainSpace:
 class PlainHistory:
     """All key spaces of one partition."""
 
-    def __init__(self, spec: HistorySpec, max_keys: int = 2**30, as_of: int = -1) -> None:
-        self.spaces = [PlainSpace(space, max_keys) for space in spec.spaces]
+    def __init__(
+        self,
+        spec: HistorySpec,
+        max_keys: int = 2**30,
+        as_of: int = -1,
+        new_key: type[PlainKey] = PlainKey,
+    ) -> None:
+        self.spaces = [PlainSpace(space, max_keys, new_key) for space in spec.spaces]
         self.n_features = len(spec.names)
         self.as_of = as_of
         self.clock = -1
@@ -240,10 +258,9 @@ def value_of_time(known: PlainKey, row: Row, kind: str) -> float:
 def value_of_amount(known: PlainKey, row: Row, kind: str) -> float:
     """The amount beside earlier ones."""
     amount, n = amount_of(row), len(known.rows)
-    total = squares = 0.0
+    total = 0.0
     for earlier in known.rows:
         total += amount_of(earlier)
-        squares += amount_of(earlier) * amount_of(earlier)
     mean = total / n
     if kind == "mean_amount":
         return mean
@@ -251,7 +268,7 @@ def value_of_amount(known: PlainKey, row: Row, kind: str) -> float:
         return divide(amount, mean)
     if kind == "max_ratio":
         return divide(amount, max(float32(amount_of(earlier)) for earlier in known.rows))
-    variance = squares / n - mean * mean
+    variance = known.variance(mean)
     is_spread = variance > 1e-9 * (mean * mean)
     return divide(amount - mean, math.sqrt(variance)) if is_spread else NAN
 
