@@ -27,8 +27,8 @@ from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.text import as_text, printable
 from stream_scorer.settings import GroupSettings
-from stream_scorer.stream.rejection_guard import RejectionTally
-from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
+from stream_scorer.stream.rejections.guard import RejectionTally
+from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
 
 _REASON_CHARS: Final = 80  # length limit of a reason in a table
 _PREVIEW_BYTES: Final = 256

@@ -145,7 +145,7 @@ def check_rights(settings: ScorerSettings) -> Iterator[Check]:
     """Check that the authorizer, if there is one, allows what a scorer does."""
     from stream_scorer.kafka.clients import open_admin
     from stream_scorer.kafka.rights import find_txn_error, group_rights, topic_rights
-    from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
+    from stream_scorer.stream.rejections.ledger import GROUP_SUFFIX
 
     admin = open_admin(settings)
     wanted = {

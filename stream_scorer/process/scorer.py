@@ -24,8 +24,8 @@ from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop
 from stream_scorer.stream.model_guard import ModelGuard
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
-from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
+from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
 
 log = logging.getLogger(__name__)
 

@@ -142,12 +142,13 @@ class GroupOffsets:
             extra={"partitions": [u.partition for u in unusable]},
         )
 
-    def resolve(self, partition: int, offset: int | None) -> Start:
+    def resolve(self, partition: int, offset: int | None, otherwise: int | None = None) -> Start:
         """Where to read a partition whose next record the broker does not have.
 
         Args:
             partition: the partition.
             offset: the offset that is not available; None if nothing is committed.
+            otherwise: where to begin if nothing is committed; None: at the start of the log.
 
         Raises:
             FatalError: an operator has to decide.
@@ -160,7 +161,13 @@ class GroupOffsets:
             outcomes = self._with_outcomes([partition])
             place = Committed(None)
             self._refuse(find_unusable({partition: place}, {partition: span}, None, outcomes))
-            return Start(span.low)
+            offset = span.low if otherwise is None else otherwise
+            if offset > span.high:
+                raise FatalError(
+                    f"{self._topic} partition {partition} has to be read from offset {offset}, but "
+                    f"its log ends at {span.high}: the topic was truncated or restored. "
+                    f"{FROM_START}"
+                )
         place = Committed(offset)
         self._refuse(find_unusable({partition: place}, {partition: span}, None))
         if offset < span.low:
@@ -175,7 +182,7 @@ class GroupOffsets:
         """
         unusable = []
         for place in places:
-            committed = _as_committed(place)
+            committed = as_committed(place)
             unusable += find_unusable(
                 {place.partition: committed},
                 {place.partition: Span(0, max(place.offset, 0))},
@@ -208,7 +215,7 @@ class GroupOffsets:
         except KafkaException as error:
             cause = _denial(consumer) or error
             raise translate(cause) from error
-        return {place.partition: _as_committed(place) for place in found}
+        return {place.partition: as_committed(place) for place in found}
 
 
 def _denial(consumer: Consumer) -> KafkaException | None:
@@ -223,5 +230,6 @@ def _denial(consumer: Consumer) -> KafkaException | None:
     return None
 
 
-def _as_committed(place: TopicPartition) -> Committed:
+def as_committed(place: TopicPartition) -> Committed:
+    """The driver's committed offset of one partition as a value."""
     return Committed(place.offset if place.offset >= 0 else None, place.metadata)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -21,27 +21,21 @@ from stream_scorer.kafka.errors import driver_error, translate
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.runtime.settings import KafkaSettings
-from stream_scorer.stream.group_offsets import GroupOffsets
-from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
+from stream_scorer.stream.group_offsets import GroupOffsets, as_committed
+from stream_scorer.stream.held_partitions import HeldPartitions
+from stream_scorer.stream.kafka_calls import TransactionCalls, read_fence, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
 from stream_scorer.stream.kafka_producer import OutcomeProducer
 from stream_scorer.stream.kafka_transaction import KafkaTransaction
-from stream_scorer.stream.partition_starts import PartitionStarts
+from stream_scorer.stream.offset_check import Committed
+from stream_scorer.stream.partition_starts import NextOffset, PartitionStarts
 from stream_scorer.stream.ports import Polled
+from stream_scorer.stream.received import Received
 from stream_scorer.stream.unreadable_batches import UnreadableBatches
 
 log = logging.getLogger(__name__)
 
 _CLOSE_SECONDS: Final = 5.0
-
-BATCH_MAX_BYTES: Final = 32 * 1024 * 1024
-"""Bytes of values in a batch; the step that reaches it can exceed it. It bounds the memory of a
-batch: decoding, scores and dead letters take a few times its size. 2,000 usual records have 5 MB as
-Avro and 16 MB as JSON, so only unusual ones make a batch smaller."""
-
-_FIRST_STEP_RECORDS: Final = 8
-"""Records taken from the client before the first look at their size; each step takes twice as many
-as the one before. So a batch holds few records that are much larger than those before them."""
 
 
 class KafkaBroker:
@@ -67,11 +61,12 @@ class KafkaBroker:
             offsets or GroupOffsets(settings, options.group_id, options.topic, options.topic_id),
             has_marks=options.topic_id is not None,
         )
-        self._held: list[Message] = []
+        self._holds = HeldPartitions(options.topic)
         self._unsought: dict[int, int] = {}  # to be read again from their committed offsets
         self._timeout = options.txn_timeout_ms / 1000
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
+        self._released: set[int] = set()  # nothing was read of them since
         self._revoked: set[int] = set()
         self._unreadable = UnreadableBatches(options.topic)
         self._calls = TransactionCalls(self._timeout)
@@ -81,6 +76,7 @@ class KafkaBroker:
             for _ in range(options.producers)
         ]
         self._consumer = build_client(Consumer, member_config(settings, options))
+        self._received = Received(self._consumer)
         for producer in self._producers:
             producer.connect()
         self._consumer.subscribe(
@@ -92,70 +88,41 @@ class KafkaBroker:
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """Records of the assigned partitions, with the fence that is valid for them."""
-        if not self._held:
+        if not self._received:
             self._revoked.clear()
         for producer in self._producers:
             producer.finish_abort()
             producer.serve()
         try:
             self._seek_to_committed({})
-            if waiting := self._starts.waiting:  # what is held of them will be delivered again
-                self._held = [m for m in self._held if m.partition() not in waiting]
-                self._starts.start(self._consumer, self._next_offset)
+            # What was received of these will be delivered again.
+            self._received.drop(self._starts.waiting)
+            self._starts.start(self._consumer, self._next_offset, self._holds.current)
+            not_started = self._starts.waiting
             self._receive(max_records, timeout)
+            self._received.drop(not_started | self._holds.current)
             # Taken before the next poll can change it: this is the fence.
-            fence = self._fence() if self._held else None
-            if self._held:
+            fence = read_fence(self._consumer) if self._received else None
+            if self._received:
                 self._starts.check_marks(self._committed_now)
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
         self._drop_revoked()
-        messages, self._held = self._held, []
+        messages = self._received.take()
         good = [m for m in messages if m.error() is None]
         failed = [m for m in messages if m.error() is not None] if len(good) < len(messages) else []
         self._raise_or_log(self._unreadable.take(failed), bool(good))
         return self._polled(good, fence) if good else None
 
     def _receive(self, max_records: int, timeout: float) -> None:
-        """Add what arrives to the messages held.
-
-        They are held until they can be returned with a fence. The client's position is already past
-        them, so losing one to an error in between would skip it.
-        """
-        first = self._consumer.poll(0 if self._held else timeout)
-        if first is not None:
-            self._held.append(first)
-        if self._held:
-            self._fill(max_records)
-        if any(m.error() is not None for m in self._held):
+        """Add what arrives to the messages received, except events that a partition stopped."""
+        self._received.receive(max_records, timeout)
+        if any(m.error() is not None for m in self._received.messages):
             owned = self._assigned - self._revoked
-            self._held = [m for m in self._held if not self._starts.takes(m, owned)]
-
-    def _fill(self, max_records: int) -> None:
-        """Add what has arrived, until the batch is full by records or by bytes."""
-        sizes = list(map(len, self._held))
-        step_records, largest, room = _FIRST_STEP_RECORDS, max(sizes), BATCH_MAX_BYTES - sum(sizes)
-        while (left := max_records - len(self._held)) > 0 and room > 0:
-            wanted = min(left, step_records, 1 + room // max(largest, 1))
-            step_records *= 2
-            step = self._consumer.consume(wanted, 0)
-            self._held += step
-            if len(step) < wanted:
-                return
-            sizes = list(map(len, step))
-            room, largest = room - sum(sizes), max(largest, *sizes)
-
-    def _fence(self) -> Any:
-        """The group's metadata; None if it does not identify a member.
-
-        A classic member that was expelled but has not noticed yet can still receive records. Its
-        metadata then names no member, and the broker may accept offsets without fencing them.
-        The member id is checked before and after, since it may change in between.
-        """
-        was_member = bool(self._consumer.memberid())
-        fence = self._consumer.consumer_group_metadata()
-        return fence if was_member and self._consumer.memberid() else None
+            self._received.messages = [
+                m for m in self._received.messages if not self._starts.takes(m, owned)
+            ]
 
     def begin(self) -> KafkaTransaction:
         """Begin a transaction on the producer that has been idle longest."""
@@ -168,6 +135,39 @@ class KafkaBroker:
     def lost(self) -> Mapping[int, int]:
         """Records that were removed before they were read, by partition, since the start."""
         return self._starts.lost
+
+    def assignments(self) -> Mapping[int, int]:
+        """How often each assigned partition was assigned."""
+        return self._holds.assignments(self._assigned)
+
+    def hold_new(self, is_on: bool) -> None:
+        """Whether partitions are held from their assignment on."""
+        self._holds.holds_new = is_on
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Deliver nothing of these partitions, also of what was received already."""
+        owned = self._assigned.intersection(partitions)
+        self._holds.hold(self._consumer, owned)
+        self._received.drop(owned)
+
+    def release(self, partition: int, offset: int) -> None:
+        """Deliver a held partition from an offset on."""
+        if partition not in self._holds.current:
+            return
+        self._unsought.pop(partition, None)
+        self._released.add(partition)
+        self._seek(partition, offset)
+        self._holds.release(self._consumer, partition)
+
+    def held(self) -> frozenset[int]:
+        """The partitions that are held."""
+        return self._holds.current
+
+    def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
+        """The group's offsets and marks; waits up to the transaction timeout for an answer."""
+        places = self._committed_now(partitions)
+        self._starts.require_same_marks(places)
+        return {place.partition: as_committed(place) for place in places}
 
     def lag(self) -> Mapping[int, int]:
         """Lag by the high watermarks of the last fetches."""
@@ -229,8 +229,8 @@ class KafkaBroker:
         another member may have owned it in between.
         """
         if self._revoked:
-            self._held = [m for m in self._held if m.partition() not in self._revoked]
-            back = self._revoked & self._assigned
+            self._received.drop(self._revoked)
+            back = (self._revoked & self._assigned) - self._holds.current
             self._revoked.clear()
             self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
 
@@ -248,18 +248,23 @@ class KafkaBroker:
         )
         next_offsets = polled.next_offsets()
         self._positions.update(next_offsets)
+        if self._released:
+            self._released.difference_update(next_offsets)
         self._unreadable.read(next_offsets)
         return polled
 
-    def _on_assign(self, _: Consumer, partitions: list[TopicPartition]) -> None:
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._assigned |= {p.partition for p in partitions}
         self._starts.assigned(p.partition for p in partitions)
         log.info("assigned", extra={"partitions": sorted(self._assigned)})
+        self._holds.assigned(consumer, partitions)
 
     def _on_revoke(self, _: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {p.partition for p in partitions}
         self._assigned -= revoked
         self._revoked |= revoked
+        self._holds.revoked(revoked)
+        self._released -= revoked
         self._starts.revoked(revoked)
         self._unreadable.revoked(revoked)
         for partition in revoked:
@@ -290,34 +295,39 @@ class KafkaBroker:
             RetryableError: the offsets cannot be read. The consumer is past records that were not
                 committed, so nothing may be read before another call has succeeded.
         """
-        self._unsought = {p: o for p, o in {**otherwise, **self._unsought}.items()
-                          if p in self._assigned}  # fmt: skip
+        reading = self._assigned - self._holds.current  # a release seeks itself
+        self._unsought = {p: o for p, o in {**otherwise, **self._unsought}.items() if p in reading}
         if not self._unsought:
             return
-        self._held = [m for m in self._held if m.partition() not in self._unsought]
+        self._received.drop(self._unsought)
         for found in self._committed_now(self._unsought):
             offset = found.offset if found.offset >= 0 else self._unsought[found.partition]
-            target = TopicPartition(self._topic, found.partition, offset)
-            self._positions[found.partition] = offset
-            try:
-                self._consumer.seek(target)
-            except KafkaException as error:
-                # The client does not fetch it: not yet, or it has stopped.
-                log.info("cannot seek: %s", error, extra={"partition": found.partition})
-                self._starts.restart(self._topic, found.partition)
+            self._seek(found.partition, offset)
         self._unsought.clear()
 
-    def _next_offset(self, partition: int) -> int | None:
-        """Where a partition has to be read; None if nothing of it was read or committed.
+    def _seek(self, partition: int, offset: int) -> None:
+        """Read a partition from an offset on."""
+        self._positions[partition] = offset
+        try:
+            self._consumer.seek(TopicPartition(self._topic, partition, offset))
+        except KafkaException as error:
+            # The client does not fetch it: not yet, or it has stopped.
+            log.info("cannot seek: %s", error, extra={"partition": partition})
+            self._starts.restart(self._topic, partition)
+
+    def _next_offset(self, partition: int) -> NextOffset:
+        """Where a partition has to be read.
 
         Raises:
             RetryableError, FatalError: its committed offset cannot be read.
         """
-        offset = self._positions.get(partition, -1)
-        if offset < 0:
-            (place,) = self._committed_now([partition])
-            offset = place.offset
-        return offset if offset >= 0 else None
+        position = self._positions.get(partition, -1)
+        if position >= 0 and partition not in self._released:
+            return NextOffset(position)
+        (place,) = self._committed_now([partition])
+        if place.offset < 0:
+            return NextOffset(None, position if position >= 0 else None)
+        return NextOffset(position if position >= 0 else place.offset)
 
     def _committed_now(self, partitions: Iterable[int]) -> list[TopicPartition]:
         """The group's committed offsets.

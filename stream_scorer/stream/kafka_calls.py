@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
-from stream_scorer.kafka.driver import KafkaError, KafkaException
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException
 from stream_scorer.kafka.errors import driver_error, translate
 
 _T = TypeVar("_T")
@@ -62,3 +62,15 @@ def serve_callbacks(wait: Callable[[], _T]) -> _T:
     except (KafkaException, SystemError) as error:
         cause = driver_error(error)
         raise translate(cause) from cause
+
+
+def read_fence(consumer: Consumer) -> Any:
+    """The group's metadata; None if it does not identify a member.
+
+    A classic member that was expelled but has not noticed yet can still receive records. Its
+    metadata then names no member, and the broker may accept offsets without fencing them.
+    The member id is checked before and after, since it may change in between.
+    """
+    was_member = bool(consumer.memberid())
+    fence = consumer.consumer_group_metadata()
+    return fence if was_member and consumer.memberid() else None

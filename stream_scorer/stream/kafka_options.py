@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -46,10 +46,9 @@ class GroupOptions:
     topic_id: str | None = None
     """The id of the input topic when the process started; None: not known, and not compared."""
 
-    @property
-    def mark(self) -> str:
-        """The text to store beside committed offsets."""
-        return format_mark({TOPIC_ID: self.topic_id or ""})
+    def mark(self, fields: Mapping[str, str]) -> str:
+        """The text to store beside a committed offset, with these further fields."""
+        return format_mark({TOPIC_ID: self.topic_id or "", **fields})
 
 
 def member_config(settings: KafkaSettings, options: GroupOptions) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.runtime.stopping import close_within
 from stream_scorer.stream.kafka_calls import TransactionCalls, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, txn_producer_config
-from stream_scorer.stream.ports import Outgoing
+from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing
 
 log = logging.getLogger(__name__)
 
@@ -124,9 +124,16 @@ class OutcomeProducer:
                 cause, str(message.topic()), message.partition()
             ) from KafkaException(cause)
 
-    def send_offsets(self, topic: str, offsets: Mapping[int, int], fence: Any) -> None:
-        """Add the next offsets to read to the transaction, with the poll's group metadata."""
-        places = [TopicPartition(topic, p, o, self._mark) for p, o in offsets.items()]
+    def send_offsets(
+        self, topic: str, offsets: Mapping[int, int], fence: Any, marks: Marks = NO_MARKS
+    ) -> None:
+        """Add the next offsets to read, and their marks, to the transaction.
+
+        ``fence`` is the poll's group metadata.
+        """
+        places = [
+            TopicPartition(topic, p, o, self._mark(marks.get(p, {}))) for p, o in offsets.items()
+        ]
         with self._expiring():
             self._calls.make(
                 lambda: self._client.send_offsets_to_transaction(places, fence, self._timeout)

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.driver import KafkaError, KafkaException
 from stream_scorer.stream.kafka_producer import OutcomeProducer
-from stream_scorer.stream.ports import Outgoing, Polled
+from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing, Polled
 
 
 class KafkaTransaction:
@@ -45,7 +45,7 @@ class KafkaTransaction:
         """Produce records and wait until all are acknowledged."""
         self._producer.publish(records)
 
-    def commit(self, polled: Polled) -> None:
+    def commit(self, polled: Polled, marks: Marks = NO_MARKS) -> None:
         """Send the offsets with the poll's fence, then commit."""
         if polled.fence is None:
             raise RetryableError("kafka: not a member of the group when the batch was polled")
@@ -53,7 +53,7 @@ class KafkaTransaction:
         if not offsets.keys() <= self._owned():
             # The broker would accept the metadata of a member that owns nothing, without fencing.
             raise RetryableError("kafka: the batch's partitions are no longer assigned")
-        self._producer.send_offsets(polled.topic, offsets, polled.fence)
+        self._producer.send_offsets(polled.topic, offsets, polled.fence, marks)
         try:
             self._producer.commit()
         except RetryableError as error:

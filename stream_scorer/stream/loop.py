@@ -16,7 +16,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import Broker, Polled, Txn
-from stream_scorer.stream.rejection_guard import RejectionGuard
+from stream_scorer.stream.rejections.guard import RejectionGuard
 
 log = logging.getLogger(__name__)
 

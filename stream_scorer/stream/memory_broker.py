@@ -6,16 +6,18 @@ refused. After an abort the member reads again from the committed offsets.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 
 from schemas.framing import Headers
-from stream_scorer.errors import RetryableError
-from stream_scorer.stream.ports import Outgoing, Polled
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.mark import format_mark
+from stream_scorer.stream.offset_check import Committed
+from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing, Polled
 
 
 class Record(NamedTuple):
@@ -30,15 +32,16 @@ class Record(NamedTuple):
 class MemoryCluster:
     """Topics, and one consumer group on one input topic.
 
-    ``faults`` maps an operation (``poll``, ``begin``, ``publish``, ``commit``) to exceptions that
-    its next calls raise, one each; None lets a call succeed. Partitions in ``silent`` deliver no
-    records and no error.
+    ``faults`` maps an operation (``poll``, ``begin``, ``publish``, ``commit``, ``committed``) to
+    exceptions that its next calls raise, one each; None lets a call succeed. Partitions in
+    ``silent`` deliver no records and no error. ``marks`` has the text beside committed offsets.
     """
 
     topic: str
     partitions: int
     logs: dict[tuple[str, int], list[Record]] = field(default_factory=lambda: defaultdict(list))
     committed: dict[int, int] = field(default_factory=dict)
+    marks: dict[int, str] = field(default_factory=dict)
     members: list[MemoryBroker] = field(default_factory=list)
     generation: int = 0
     faults: dict[str, list[Exception | None]] = field(default_factory=dict)
@@ -74,6 +77,14 @@ class MemoryCluster:
         for place, member in enumerate(self.members):
             member.assign(frozenset(range(place, self.partitions, len(self.members))))
 
+    def return_at_once(self, partitions: Collection[int]) -> None:
+        """Two rebalances between which other members own these partitions."""
+        self.generation += 2
+        for member in self.members:
+            owned = member.assigned()
+            member.assign(owned.difference(partitions))
+            member.assign(owned)
+
     def fail(self, operation: str) -> None:
         """Raise the fault scripted for this call, if any."""
         script = self.faults.get(operation)
@@ -88,16 +99,23 @@ class MemoryBroker:
         self._cluster = cluster
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
+        self._assignments: Counter[int] = Counter()
+        self._held: frozenset[int] = frozenset()
+        self._new: frozenset[int] = frozenset()  # assigned since the last poll
+        self._holds_new = False
         cluster.join(self)
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """The available records, without waiting, partition by partition."""
         del timeout
         self._cluster.fail("poll")
+        self._new = frozenset()
         found: list[tuple[int, int, Record]] = []
-        for partition in sorted(self._assigned - self._cluster.silent):
+        for partition in sorted(self._assigned - self._cluster.silent - self._held):
             log = self._cluster.logs[self._cluster.topic, partition]
             start = self._positions[partition]
+            if start > len(log):
+                raise FatalError(f"partition {partition}: the log ends before offset {start}")
             stop = min(len(log), start + max_records - len(found))
             found += [(partition, offset, log[offset]) for offset in range(start, stop)]
             self._positions[partition] = stop
@@ -133,9 +151,46 @@ class MemoryBroker:
 
     def assign(self, partitions: frozenset[int]) -> None:
         """Replace the assignment; new partitions are read from their committed offsets."""
-        for partition in partitions - self._assigned:
+        new = partitions - self._assigned
+        self._assignments.update(new)
+        for partition in new:
             self._positions[partition] = self._cluster.committed.get(partition, 0)
+        self._held &= partitions
+        self._new = self._new & partitions | new
         self._assigned = partitions
+        self.hold_new(self._holds_new)
+
+    def assignments(self) -> Mapping[int, int]:
+        """How often each assigned partition was assigned."""
+        return {p: self._assignments[p] for p in self._assigned}
+
+    def hold_new(self, is_on: bool) -> None:
+        """Whether partitions are held from their assignment on.
+
+        Kafka assigns partitions during a poll: those since the last poll count as new until then.
+        """
+        self._holds_new = is_on
+        self._held = self._held | self._new if is_on else self._held - self._new
+
+    def hold(self, partitions: Collection[int]) -> None:
+        """Deliver nothing of these partitions."""
+        self._held |= self._assigned.intersection(partitions)
+
+    def release(self, partition: int, offset: int) -> None:
+        """Deliver a held partition from an offset on."""
+        if partition in self._held:
+            self._positions[partition] = offset
+            self._held -= {partition}
+
+    def held(self) -> frozenset[int]:
+        """The partitions that are held."""
+        return self._held
+
+    def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
+        """Offsets and marks of the group."""
+        cluster = self._cluster
+        cluster.fail("committed")
+        return {p: Committed(cluster.committed.get(p), cluster.marks.get(p)) for p in partitions}
 
     def lost(self) -> Mapping[int, int]:
         """Nothing is removed from this cluster."""
@@ -162,14 +217,16 @@ class MemoryTxn:
         self._cluster.fail("publish")
         self._pending += records
 
-    def commit(self, polled: Polled) -> None:
+    def commit(self, polled: Polled, marks: Marks = NO_MARKS) -> None:
         """Append the records and move the offsets, if the fence is still valid."""
         self._cluster.fail("commit")
         if polled.fence != self._cluster.generation:
             raise RetryableError("fenced: the group has rebalanced since this batch was polled")
         for topic, partition, key, value, headers in self._pending:
             self._cluster.logs[topic, partition].append(Record(key, value, headers))
-        self._cluster.committed.update(polled.next_offsets())
+        offsets = polled.next_offsets()
+        self._cluster.committed.update(offsets)
+        self._cluster.marks.update({p: format_mark(marks.get(p, {})) for p in offsets})
 
     def abort(self, *polled: Polled) -> None:
         """Discard the records and rewind."""

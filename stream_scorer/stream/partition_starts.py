@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Container, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.spans import Span
@@ -21,6 +21,18 @@ log = logging.getLogger(__name__)
 
 _START_SECONDS: Final = 5.0
 """Each start asks the broker. Hundreds of them must not take longer than a member may not poll."""
+
+
+class NextOffset(NamedTuple):
+    """Where a partition has to be read.
+
+    Attributes:
+        offset: the next offset to read; None if nothing of it was read or committed.
+        otherwise: where to begin then; None: at the first record that is left.
+    """
+
+    offset: int | None
+    otherwise: int | None = None
 
 
 class PartitionStarts:
@@ -78,22 +90,28 @@ class PartitionStarts:
         self._topics[partition] = topic
         self._waiting.add(partition)
 
-    def start(self, consumer: Consumer, next_offset: Callable[[int], int | None]) -> None:
+    def start(
+        self,
+        consumer: Consumer,
+        next_offset: Callable[[int], NextOffset],
+        held: Container[int] = (),
+    ) -> None:
         """Start the waiting partitions; those that take too long wait for the next poll.
 
         Args:
             consumer: the member.
-            next_offset: where a partition has to be read; None if nothing is committed.
+            next_offset: where a partition has to be read.
+            held: partitions that keep waiting.
 
         Raises:
             FatalError: an operator has to decide where; the message says how.
             RetryableError: no broker answers; they keep waiting.
         """
         deadline = time.monotonic() + _START_SECONDS
-        for partition in sorted(self._waiting):
+        for partition in sorted(p for p in self._waiting if p not in held):
             if time.monotonic() > deadline:
                 return
-            start = self._offsets.resolve(partition, next_offset(partition))
+            start = self._offsets.resolve(partition, *next_offset(partition))
             topic = self._topics[partition]
             if start.lost is not None:
                 self._report(topic, partition, start.lost)
@@ -116,8 +134,17 @@ class PartitionStarts:
             RetryableError: the offsets cannot be read now; call this again.
         """
         if self._unmarked:
-            self._offsets.require_same_marks(committed(sorted(self._unmarked)))
+            self.require_same_marks(committed(sorted(self._unmarked)))
             self._unmarked.clear()
+
+    def require_same_marks(self, places: Iterable[TopicPartition]) -> None:
+        """Check the marks of committed offsets.
+
+        Raises:
+            FatalError: an offset belongs to a topic of this name that was deleted.
+        """
+        if self._has_marks:
+            self._offsets.require_same_marks(places)
 
     def _report(self, topic: str, partition: int, lost: Span) -> None:
         known = self._reported.get(partition, Span(lost.low, lost.low))

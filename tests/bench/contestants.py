@@ -43,7 +43,7 @@ from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.outcome import Destinations, Outcome
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import Outgoing, Polled
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.bench.at_least_once import AtLeastOnceBroker
 from tests.bench.lean import LeanPlan, make_plan
 from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand

@@ -31,7 +31,7 @@ from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.kafka_producer import OutcomeProducer
 from stream_scorer.stream.loop import ScorerLoop
-from stream_scorer.stream.ports import Outgoing, Polled, Txn
+from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing, Polled, Txn
 
 AT_LEAST_ONCE = "CHAOS_AT_LEAST_ONCE"
 DWELL = "CHAOS_DWELL_SECONDS"
@@ -50,11 +50,11 @@ class SlowTxn:
         self.publish = txn.publish
         self.abort = txn.abort
 
-    def commit(self, polled: Polled) -> None:
+    def commit(self, polled: Polled, marks: Marks = NO_MARKS) -> None:
         self._mark.touch()
         time.sleep(self._seconds)
         self._mark.unlink()  # a process stopped while its mark exists has not begun to commit
-        self._txn.commit(polled)
+        self._txn.commit(polled, marks)
 
 
 class UnsafeBroker(KafkaBroker):
@@ -79,7 +79,7 @@ class UnsafeTxn:
     def publish(self, records: list[Outgoing]) -> None:
         self._producer.publish(records)
 
-    def commit(self, polled: Polled) -> None:
+    def commit(self, polled: Polled, _: Marks = NO_MARKS) -> None:
         offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)

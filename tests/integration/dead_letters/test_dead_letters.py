@@ -27,9 +27,9 @@ from stream_scorer.local.probe import PROBE_TOPIC
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.process.scorer import ScorerProcess
 from stream_scorer.settings import GroupSettings
-from stream_scorer.stream import rejection_ledger
-from stream_scorer.stream.rejection_guard import RejectionTally
-from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
+from stream_scorer.stream.rejections import ledger as rejection_ledger
+from stream_scorer.stream.rejections.guard import RejectionTally
+from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
 from tests.conftest import MakeTopics, StartBroker
 from tests.support.command_kit import (
     PARTITIONS,

@@ -14,8 +14,8 @@ from stream_scorer.errors import RetryableError
 from stream_scorer.local.probe import plain_settings
 from stream_scorer.observability import partition_watch
 from stream_scorer.observability.partition_watch import KafkaBacklog
-from stream_scorer.stream import rejection_ledger
-from stream_scorer.stream.rejection_ledger import KafkaRejectionLedger
+from stream_scorer.stream.rejections import ledger as rejection_ledger
+from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
 from tests.support.waiting import wait_until
 
 NOBODY = plain_settings("127.0.0.1:1")

@@ -61,6 +61,7 @@ class Group:
         self.committed: Callable[..., list[TopicPartition]] = lambda places, _: places
         self.events: list[Callable[[], None]] = []
         self.sought: list[TopicPartition] = []
+        self.paused: set[int] = set()
         self.next = 0
         self.waiting: list[Record] | None = None
         self.taken: list[int] = []
@@ -95,6 +96,15 @@ class Group:
 
     def seek(self, place: TopicPartition) -> None:
         self.sought.append(place)
+
+    def incremental_assign(self, places: list[TopicPartition]) -> None:
+        """What the client does itself after a callback that does not."""
+
+    def pause(self, places: list[TopicPartition]) -> None:
+        self.paused |= {place.partition for place in places}
+
+    def resume(self, places: list[TopicPartition]) -> None:
+        self.paused -= {place.partition for place in places}
 
 
 class Sink:
@@ -176,8 +186,9 @@ class RestartingGroup(Group):
             self.owned.discard(place.partition)
 
     def incremental_assign(self, places: list[TopicPartition]) -> None:
-        """Fetch partitions from the given offsets."""
+        """Fetch partitions from the given offsets; without one, from the committed offset."""
         for place in places:
             self.owned.add(place.partition)
-            self.stopped.discard(place.partition)
-            self.restarted.append((place.partition, place.offset))
+            if place.offset >= 0:
+                self.stopped.discard(place.partition)
+                self.restarted.append((place.partition, place.offset))

@@ -26,7 +26,7 @@ from stream_scorer.kafka.clients import open_admin
 from stream_scorer.kafka.driver import KafkaException
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
-from stream_scorer.stream.rejection_ledger import GROUP_SUFFIX
+from stream_scorer.stream.rejections.ledger import GROUP_SUFFIX
 from tests.support.kafka.pki import Authority
 from tests.support.waiting import wait_until
 

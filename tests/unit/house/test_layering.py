@@ -48,18 +48,21 @@ model: schemas schemas.json errors runtime features features.operations features
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors settings kafka dead_letters
+state: schemas schemas.transactions errors runtime settings features features.history kafka
+    model.store model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit: schemas.transactions errors runtime settings kafka audit.records
+stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
-    dead_letters
+    dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters stream observability
+    kafka model.store model.forest model model.serving dead_letters stream.rejections stream
+    observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream process autoscaling local
+    dead_letters audit.records audit stream.rejections process autoscaling local
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime

@@ -20,7 +20,7 @@ from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
 from stream_scorer.stream.model_guard import ModelGuard
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.support.factories import publish
 from tests.support.scoring_kit import INPUT, NEVER, make_pipeline, make_value
 

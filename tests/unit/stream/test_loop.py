@@ -15,7 +15,7 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy, RejectionTally
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy, RejectionTally
 from tests.support.factories import make_bundle
 from tests.support.scoring_kit import (
     ALWAYS,

@@ -23,7 +23,7 @@ from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.support.factories import make_bundle, publish
 from tests.support.guard_kit import lying_facts, publish_promising
 from tests.support.scoring_kit import (

@@ -22,9 +22,11 @@ class Offsets(GroupOffsets):
 
     def __init__(self) -> None:
         super().__init__(KafkaSettings(), "g", "t")
+        self.resolved: list[tuple[int, int | None, int | None]] = []
 
-    def resolve(self, partition: int, offset: int | None) -> Start:
-        del partition
+    def resolve(self, partition: int, offset: int | None, otherwise: int | None = None) -> Start:
+        self.resolved.append((partition, offset, otherwise))
+        offset = otherwise if offset is None else offset
         if offset is None:
             return Start(LOW)
         return Start(max(offset, LOW), Span(offset, LOW) if offset < LOW else None)

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from schemas.rejections import Rejection, Stage
 from stream_scorer.errors import FatalError
-from stream_scorer.stream.rejection_guard import RejectionGuard, RejectionPolicy, RejectionTally
-from stream_scorer.stream.rejection_ledger import format_tally, parse_tally
+from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy, RejectionTally
+from stream_scorer.stream.rejections.ledger import format_tally, parse_tally
 
 
 def bad(indices: Iterable[int]) -> list[Rejection]:

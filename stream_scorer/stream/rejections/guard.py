@@ -17,7 +17,7 @@ from typing import Final, NamedTuple, Protocol
 
 from schemas.rejections import Rejection
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.stream.rejection_reasons import ReasonCounts
+from stream_scorer.stream.rejections.reasons import ReasonCounts
 
 _SUSPICIOUS: Final = 0.1
 """If a batch uses more than this part of the allowed share, the counts are saved before its commit.

@@ -18,7 +18,7 @@ from stream_scorer.kafka.errors import translate
 from stream_scorer.kafka.retry import fetch_committed, retry_transient
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.runtime.stopping import close_within
-from stream_scorer.stream.rejection_guard import RejectionTally
+from stream_scorer.stream.rejections.guard import RejectionTally
 
 log = logging.getLogger(__name__)
 

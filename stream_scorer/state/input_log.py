@@ -1,0 +1,175 @@
+"""What a restore reads from the broker: the group's offsets, the inputs, and their dead letters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.layout import Layout
+from schemas.transactions.codec import TransactionDecoder
+from stream_scorer.kafka.clients import open_consumer
+from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
+from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.mark import parse_mark
+from stream_scorer.kafka.reader import QUERY_SECONDS, fetch_span
+from stream_scorer.kafka.retry import fetch_committed
+from stream_scorer.kafka.spans import Span
+from stream_scorer.settings import GroupSettings
+from stream_scorer.state.inputs import InputRows, read_dead_letters, read_inputs, refused_inputs
+
+STALL_SECONDS: Final = 60.0
+"""A restore waits for records for at most this long: longer than the open transaction of a killed
+scorer can block readers."""
+
+_NONE: Final = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the group committed for a partition.
+
+    Attributes:
+        offset: the next input; None if nothing is committed.
+        mark: the fields of the mark beside it.
+    """
+
+    offset: int | None
+    mark: Mapping[str, str] = field(default_factory=dict)
+
+
+class InputLog(Protocol):
+    """The inputs of a group and their dead letters. One thread owns it.
+
+    Every method raises RetryableError if no broker answers, and FatalError if it refuses.
+    """
+
+    def committed(self, partitions: Iterable[int]) -> Mapping[int, Place]:
+        """The group's offsets. It waits for the end of open transactions of other members."""
+        ...
+
+    def first_retained(self, partition: int) -> int:
+        """The first input that is left, or the end of the log."""
+        ...
+
+    def dead_letters(self, partition: int) -> Span:
+        """The dead letters of a partition that are left, up to the end of the log.
+
+        Reading up to the end waits for open transactions. An offset of the group that was read
+        before belongs to a transaction whose dead letters are within this span.
+        """
+        ...
+
+    def stable_dead_letter_end(self, partition: int) -> int:
+        """Every dead letter that is not visible now will have at least this offset."""
+        ...
+
+    def refused(self, partition: int, span: Span) -> NDArray[np.int64]:
+        """The inputs that dead letters of this span say were never accepted, sorted.
+
+        Raises:
+            InputMissing: a dead letter was removed or cannot be read.
+        """
+        ...
+
+    def read(
+        self, partition: int, span: Span, refused: NDArray[np.int64], layout: Layout | None
+    ) -> Iterator[InputRows]:
+        """The accepted inputs of a span, in offset order.
+
+        Raises:
+            InputMissing: an input was removed or cannot be read.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close all connections."""
+        ...
+
+
+class KafkaInputLog:
+    """The log on Kafka. Connections are opened on first use.
+
+    Args:
+        settings: broker, group and topics.
+        decoder: the decoder that the scorer uses, of its own.
+    """
+
+    def __init__(self, settings: GroupSettings, decoder: TransactionDecoder) -> None:
+        self._settings = settings
+        self._decoder = decoder
+        self._consumers: dict[str, Consumer] = {}
+
+    def committed(self, partitions: Iterable[int]) -> Mapping[int, Place]:
+        """Asks the group's coordinator; the group is not joined."""
+        places = [TopicPartition(self._settings.input_topic, p) for p in partitions]
+        try:
+            found = fetch_committed(self._consumer("read_committed"), places, QUERY_SECONDS)
+        except KafkaException as error:
+            raise translate(error) from error
+        return {
+            place.partition: Place(
+                place.offset if place.offset >= 0 else None, parse_mark(place.metadata)
+            )
+            for place in found
+        }
+
+    def first_retained(self, partition: int) -> int:
+        """Asks the leader."""
+        return fetch_span(
+            self._consumer("read_committed"), self._settings.input_topic, partition
+        ).low
+
+    def dead_letters(self, partition: int) -> Span:
+        """Asks the leader for the high watermark."""
+        return fetch_span(self._consumer("read_uncommitted"), self._settings.dlq_topic, partition)
+
+    def stable_dead_letter_end(self, partition: int) -> int:
+        """Asks the leader for the last stable offset."""
+        return fetch_span(
+            self._consumer("read_committed"), self._settings.dlq_topic, partition
+        ).high
+
+    def refused(self, partition: int, span: Span) -> NDArray[np.int64]:
+        """Reads the dead letters, if there are any."""
+        if span.low >= span.high:
+            return _NONE
+        found = read_dead_letters(
+            self._settings,
+            self._settings.kafka_group_id,
+            {partition: span},
+            stall_seconds=STALL_SECONDS,
+        )
+        return refused_inputs(found).get(partition, _NONE)
+
+    def read(
+        self, partition: int, span: Span, refused: NDArray[np.int64], layout: Layout | None
+    ) -> Iterator[InputRows]:
+        """Reads and decodes the inputs."""
+        return read_inputs(
+            self._settings,
+            self._settings.kafka_group_id,
+            {partition: span},
+            self._decoder,
+            {partition: refused},
+            layout=layout,
+            stall_seconds=STALL_SECONDS,
+        )
+
+    def close(self) -> None:
+        """Close the connections for requests; readers close their own."""
+        for consumer in self._consumers.values():
+            consumer.close()
+        self._consumers.clear()
+
+    def _consumer(self, isolation: str) -> Consumer:
+        if isolation not in self._consumers:
+            self._consumers[isolation] = open_consumer(
+                self._settings, self._settings.kafka_group_id, **{"isolation.level": isolation}
+            )
+        consumer = self._consumers[isolation]
+        consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
+        return consumer

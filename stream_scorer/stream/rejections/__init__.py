@@ -1,0 +1,1 @@
+"""Counts rejected records, and stops the scorer when there are too many."""
