@@ -48,7 +48,7 @@ model: schemas schemas.json errors runtime features features.operations features
     model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors runtime settings features features.history kafka
+state: schemas schemas.transactions errors runtime settings features.history kafka
     model.store model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit: schemas.transactions errors runtime settings kafka audit.records
