@@ -14,6 +14,7 @@ from stream_scorer.cli.arguments import (
     whole,
 )
 from stream_scorer.cli.dlq_parser import add_dlq
+from stream_scorer.cli.history.parser import add_history
 from stream_scorer.cli.subcommands import Parser, add_command, add_group, add_json
 from stream_scorer.runtime.version import add_version
 
@@ -40,6 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     _add_topics(commands)
     add_dlq(commands)
+    add_history(commands)
     _add_keda_sim(commands)
     return parser
 
