@@ -13,7 +13,7 @@ from urllib3 import HTTPResponse
 
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store import file_store, s3_store
-from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.file_store import FileObjects, FileStore
 from stream_scorer.model.store.s3_store import S3Store
 from tests.support.stores import S3Place, rest, s3_place
 
@@ -78,6 +78,14 @@ def test_response_without_a_length_is_read_completely(s3_endpoint: str) -> None:
     assert pointer.version == "v1"
 
 
+def test_server_that_ignores_a_range_is_read_no_further_than_its_end(s3_endpoint: str) -> None:
+    body = Endless()
+    place = s3_place(s3_endpoint)
+    answering(place, {"Content-Length": str(2**50)}, body)
+    assert place.objects.read_head("history/x", 1000) == b"1" * 1000
+    assert body.given < 3 * s3_store.READ_BLOCK_BYTES
+
+
 def test_response_that_never_ends_times_out(
     s3_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,6 +119,12 @@ def test_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "models/v1/metadata.json")
     with pytest.raises(StoreError, match="not a regular file"):
         store.fetch("v1")
+
+
+def test_head_of_a_named_pipe_is_refused_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.snap")
+    with pytest.raises(StoreError, match=r"x\.snap is not a regular file"):
+        FileObjects(tmp_path).read_head("x.snap", 1000)
 
 
 def test_device_is_refused(tmp_path: Path) -> None:
