@@ -9,11 +9,12 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from stream_scorer.errors import ScorerError
+from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.features.history.codec import encode_snapshot, most_keys
 from stream_scorer.features.history.header import OFFSETS_END, SHA256, TIMES_END
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era, EraSeed
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.runtime.json_limits import shown
@@ -50,6 +51,7 @@ class Eras:
     Args:
         store: where they are.
         facts: the input topic.
+        cache: has the last one, for a start while the store is down.
         max_keys: of each partition and key space, in eras that begin here.
         now: the time, for people.
     """
@@ -59,9 +61,11 @@ class Eras:
         store: HistoryStore,
         facts: InputFacts,
         max_keys: int,
+        cache: HistoryCache | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._store = store
+        self._cache = cache
         self._facts = facts
         self._max_keys = max_keys
         self._now = now
@@ -77,15 +81,18 @@ class Eras:
             StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read or begun now.
         """
         spec = require_spec(bundle)
-        era = self._store.latest_era(spec.fingerprint)
-        if era is None:
-            first = self._first(bundle, spec, inputs)
-            if self._store.create_era(first):
-                log.info("begin era %d of the card history", first.number, extra=_facts(first))
-            era = self._store.latest_era(spec.fingerprint)
-            if era is None:
-                raise ScorerError(f"{self._store.where} does not return the era just written")
+        try:
+            era = self._store.latest_era(spec.fingerprint) or self._begin_first(bundle, inputs)
+        except StoreError as error:
+            cached = None if self._cache is None else self._cache.latest_era(spec.fingerprint)
+            if cached is None:
+                raise
+            log.warning("era %d of the card history is the cached one: %s", cached.number, error)
+            self.check(cached)
+            return cached
         self.check(era)
+        if self._cache is not None:
+            self._cache.save_era(era)
         return era
 
     def check(self, era: Era) -> None:
@@ -180,6 +187,15 @@ class Eras:
             f"{resumed} are missing (HISTORY_ON_GAP=continue)"
         )
         return self.begin_next(restore.era, states(), why)
+
+    def _begin_first(self, bundle: Bundle, inputs: InputLog) -> Era:
+        first = self._first(bundle, require_spec(bundle), inputs)
+        if self._store.create_era(first):
+            log.info("begin era %d of the card history", first.number, extra=_facts(first))
+        era = self._store.latest_era(first.spec)  # another process may have been the first
+        if era is None:
+            raise StoreError(f"{self._store.where} does not return the era just written")
+        return era
 
     def _first(self, bundle: Bundle, spec: HistorySpec, inputs: InputLog) -> Era:
         facts = self._facts

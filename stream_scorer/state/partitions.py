@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -44,18 +45,25 @@ class OwnedState:
         state: at the committed offset once no step is open.
         assignment: the assignment that it was restored for; another one needs another state.
         head: the next offset that a step may begin with.
+        attached: when it was restored.
         is_dropped: the partition has left. Open steps end without an effect.
     """
 
     state: PartitionState
     assignment: int
     head: int
+    attached: datetime = field(default_factory=lambda: datetime.now(UTC))
     is_dropped: bool = False
 
     @property
     def debt(self) -> int:
         """Offsets that a successor would have to replay."""
         return self.state.offset - self.state.snapshot_offset
+
+    def snapshot_age(self, now: datetime) -> float:
+        """Seconds since the newest snapshot was written; without one, since the restore."""
+        since = self.state.snapshot_at or self.attached
+        return max(0.0, (now - since).total_seconds())
 
 
 class _Part(NamedTuple):

@@ -16,6 +16,7 @@ from typing import Final, Literal, Protocol
 
 from stream_scorer.errors import FatalError, ScorerError
 from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.eras import Eras, EraUnusable, require_spec
@@ -103,6 +104,7 @@ class Restorer:
         store: the artifact store.
         eras: the eras of the input topic.
         open_log: opens the inputs and dead letters; called in the restore thread.
+        cache: has snapshots for a start while the store is down.
         continues_after_gap: whether a new era begins where inputs are missing.
         observer: is notified of restores.
         clock: monotonic seconds.
@@ -113,6 +115,7 @@ class Restorer:
         store: HistoryStore,
         eras: Eras,
         open_log: Callable[[], InputLog],
+        cache: HistoryCache | None = None,
         *,
         continues_after_gap: bool = False,
         observer: RestoreObserver | None = None,
@@ -121,6 +124,7 @@ class Restorer:
         self._store = store
         self._eras = eras
         self._open_log = open_log
+        self._cache = cache
         self._continues_after_gap = continues_after_gap
         self._observer = observer or NoObserver()
         self._clock = clock
@@ -138,7 +142,9 @@ class Restorer:
         spec = require_spec(bundle)
         found = self._followed.get(spec.fingerprint)
         if found is None:
-            stored = StoredStates(self._store, spec, lambda _: self._observer.damaged_snapshot())
+            stored = StoredStates(
+                self._store, spec, self._cache, lambda _: self._observer.damaged_snapshot()
+            )
             self._followed[spec.fingerprint] = found = _Followed(bundle, stored)
             self._wake.set()
         found.asked_at = self._clock()

@@ -8,10 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from stream_scorer.errors import ArtifactCorrupt
+from stream_scorer.errors import ArtifactCorrupt, StoreError
 from stream_scorer.features.history.codec import Seed, Snapshot
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
+from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.placement import partitions_of
@@ -33,6 +34,7 @@ class StoredStates:
     Args:
         store: the artifact store.
         spec: the features.
+        cache: used where the store gives no snapshot.
         on_damaged: called for each snapshot that cannot be used.
     """
 
@@ -40,18 +42,36 @@ class StoredStates:
         self,
         store: HistoryStore,
         spec: HistorySpec,
+        cache: HistoryCache | None = None,
         on_damaged: Callable[[ArtifactCorrupt], None] = _ignore,
     ) -> None:
         self._store = store
         self._spec = spec
+        self._cache = cache
         self._on_damaged = on_damaged
         self._widths = {space.name: space.width for space in spec.spaces}
         self._seed: tuple[str, Seed] | None = None
 
     def candidates(self, era: Era, partition: int, at_most: int) -> Iterator[Snapshot]:
-        """The intact snapshots of a partition up to an offset, newest first."""
-        found = self._store.candidates(era, partition, at_most, self._widths, self._on_damaged)
-        return (snapshot for _, snapshot in found)
+        """The intact snapshots of a partition up to an offset, newest first; cached ones last."""
+        failure: StoreError | None = None
+        try:
+            for _, snapshot in self._store.candidates(
+                era, partition, at_most, self._widths, self._on_damaged
+            ):
+                yield snapshot
+        except StoreError as error:
+            failure = error
+        if self._cache is not None:
+            cached = self._cache.load(era, partition, at_most, self._widths)
+            if cached is not None:
+                log.warning(
+                    "the history of partition %d comes from the cache: %s",
+                    partition, failure or "the store has no usable snapshot of it",
+                )  # fmt: skip
+                yield cached
+        if failure is not None:
+            raise failure
 
     def damaged(self, error: ArtifactCorrupt) -> None:
         """Log and count a snapshot that cannot be used."""
