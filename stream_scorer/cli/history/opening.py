@@ -18,7 +18,7 @@ from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings, ScorerSettings
-from stream_scorer.state.bundles import find_history_bundle
+from stream_scorer.state.admin.bundles import find_history_bundle
 from stream_scorer.state.eras import InputFacts, require_spec
 from stream_scorer.state.input_log import KafkaInputLog
 

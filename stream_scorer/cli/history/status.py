@@ -18,8 +18,8 @@ from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.text import printable
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.state.admin.status import PartitionStatus, read_status
 from stream_scorer.state.eras import Eras
-from stream_scorer.state.status import PartitionStatus, read_status
 
 
 def run_status(args: argparse.Namespace) -> int:

@@ -50,6 +50,7 @@ model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka
     model.store model dead_letters
+state.admin: schemas errors runtime features.history kafka model.store model state
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit: schemas.transactions errors runtime settings kafka audit.records
 stream.rejections: schemas errors runtime kafka dead_letters
@@ -63,7 +64,10 @@ autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters audit.records audit stream.rejections process autoscaling local
-__main__: schemas errors runtime cli
+cli.history: schemas.transactions errors runtime settings features.history kafka model.store model
+    state state.admin cli
+cli.parsing: runtime settings cli cli.history
+__main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features features.operations

@@ -1,4 +1,4 @@
-"""Records are dealt to the partition that producers choose for their card."""
+"""Records move to the partition that producers choose for their card."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from stream_scorer.features.history.records import PartitionRecords
-from stream_scorer.state.dealing import deal
+from stream_scorer.state.admin.redistribution import redistribute
 from tests.support.kafka.murmur2 import murmur2, murmur2_partition
 
 WIDTH = 10
@@ -55,10 +55,10 @@ def test_reference_agrees_with_the_tests_of_kafka_clients(text: bytes, expected:
 def test_every_record_gets_to_the_partition_of_its_card(count: int) -> None:
     cards = list(range(-40, 400, 7))
     before = [of_partition(cards, p, 2, 500 - p, client=1, mail=2) for p in range(2)]
-    dealt = deal(before, count)
-    assert (dealt.total, dealt.misplaced, dealt.dropped) == (4 * len(cards), 0, 0)
-    assert len(dealt.partitions) == count
-    for partition, found in enumerate(dealt.partitions):
+    moved = redistribute(before, count)
+    assert (moved.total, moved.misplaced, moved.dropped) == (4 * len(cards), 0, 0)
+    assert len(moved.partitions) == count
+    for partition, found in enumerate(moved.partitions):
         expected = of_partition(cards, partition, count, client=1, mail=2)
         assert found.clock == 500
         assert list(found.spaces) == ["client", "mail"]
@@ -67,9 +67,9 @@ def test_every_record_gets_to_the_partition_of_its_card(count: int) -> None:
             np.testing.assert_array_equal(words, expected.spaces[name])
 
 
-def test_dealt_records_are_in_the_order_of_snapshots() -> None:
+def test_redistributed_records_are_in_the_order_of_snapshots() -> None:
     words = make_words([-5, -1, 0, 3, 12345678901])
-    (found,) = deal([PartitionRecords(1, {"client": words[::-1]})], 1).partitions
+    (found,) = redistribute([PartitionRecords(1, {"client": words[::-1]})], 1).partitions
     np.testing.assert_array_equal(found.spaces["client"], words)
 
 
@@ -78,15 +78,15 @@ def test_of_two_records_of_one_key_the_one_used_last_is_kept() -> None:
     older, newer = make_words([card], 3), make_words([card], 4)
     older[:, 4], newer[:, 4] = 1000, 2000
     before = [PartitionRecords(9, {"client": newer}), PartitionRecords(8, {"client": older})]
-    dealt = deal(before, 2)
-    assert (dealt.total, dealt.misplaced, dealt.dropped) == (4, 2, 2)
-    assert len(dealt.partitions[0].spaces["client"]) == 0
-    np.testing.assert_array_equal(dealt.partitions[1].spaces["client"], newer)
+    found = redistribute(before, 2)
+    assert (found.total, found.misplaced, found.dropped) == (4, 2, 2)
+    assert len(found.partitions[0].spaces["client"]) == 0
+    np.testing.assert_array_equal(found.partitions[1].spaces["client"], newer)
 
 
-def test_partitions_without_records_are_dealt_too() -> None:
+def test_partitions_without_records_are_redistributed_too() -> None:
     empty = PartitionRecords(-1, {"client": np.empty((0, WIDTH), np.uint64)})
-    dealt = deal([empty, empty], 4)
-    assert dealt.total == 0
-    assert [part.clock for part in dealt.partitions] == [-1] * 4
-    assert all(part.spaces["client"].shape == (0, WIDTH) for part in dealt.partitions)
+    found = redistribute([empty, empty], 4)
+    assert found.total == 0
+    assert [part.clock for part in found.partitions] == [-1] * 4
+    assert all(part.spaces["client"].shape == (0, WIDTH) for part in found.partitions)

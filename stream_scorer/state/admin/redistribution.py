@@ -1,4 +1,4 @@
-"""Records of all partitions, dealt to the partitions of a topic with another number of them."""
+"""Redistributes the records of all partitions to those of a topic with another partition count."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from stream_scorer.state.placement import partitions_of
 _Words = NDArray[np.uint64]
 
 
-class Dealt(NamedTuple):
+class Redistributed(NamedTuple):
     """Records by the partition of their card.
 
     Attributes:
         partitions: the records of each partition.
-        total: records that were dealt.
+        total: records before.
         misplaced: records that were not in the partition of their card.
         dropped: records whose key was in two partitions; the one that was used last is kept.
     """
@@ -30,8 +30,8 @@ class Dealt(NamedTuple):
     dropped: int
 
 
-def deal(records: Sequence[PartitionRecords], count: int) -> Dealt:
-    """Deal the records of all partitions to the partitions of a topic that has ``count`` of them.
+def redistribute(records: Sequence[PartitionRecords], count: int) -> Redistributed:
+    """Move each record to the partition of its card in a topic with ``count`` partitions.
 
     Each clock is the latest of all clocks: it decides when unused records are removed, and which
     partition a card was in must not decide that.
@@ -56,8 +56,8 @@ def deal(records: Sequence[PartitionRecords], count: int) -> Dealt:
         partitions = _partitions(unique, count)
         for partition in range(count):
             spaces[partition][name] = unique[partitions == partition]
-    dealt = [PartitionRecords(clock, of_partition) for of_partition in spaces]
-    return Dealt(dealt, total, misplaced, dropped)
+    moved = [PartitionRecords(clock, of_partition) for of_partition in spaces]
+    return Redistributed(moved, total, misplaced, dropped)
 
 
 def _partitions(words: _Words, count: int) -> NDArray[np.int32]:

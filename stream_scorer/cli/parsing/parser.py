@@ -6,16 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
-from stream_scorer.cli.arguments import (
+from stream_scorer.cli.parsing.arguments import (
     past_time,
     port,
     positive,
     rate,
     whole,
 )
-from stream_scorer.cli.dlq_parser import add_dlq
-from stream_scorer.cli.history.parser import add_history
-from stream_scorer.cli.subcommands import Parser, add_command, add_group, add_json
+from stream_scorer.cli.parsing.dlq_parser import add_dlq
+from stream_scorer.cli.parsing.history_parser import add_history
+from stream_scorer.cli.parsing.subcommands import Parser, add_command, add_group, add_json
 from stream_scorer.runtime.version import add_version
 
 RUN: Final = "stream_scorer.cli.run:run"

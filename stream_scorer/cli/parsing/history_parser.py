@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from stream_scorer.cli.arguments import signed_whole
-from stream_scorer.cli.subcommands import add_command, add_group, add_json
+from stream_scorer.cli.parsing.arguments import signed_whole
+from stream_scorer.cli.parsing.subcommands import add_command, add_group, add_json
 
 _SCORER: Final = "stream_scorer.settings:ScorerSettings"
 
