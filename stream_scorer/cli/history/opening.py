@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from schemas.transactions.codec import TransactionDecoder
+from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.admin import describe_topics
 from stream_scorer.kafka.clients import open_admin
@@ -17,7 +18,7 @@ from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.runtime.registry import using_resolver
-from stream_scorer.settings import GroupSettings, ScorerSettings
+from stream_scorer.settings import GroupSettings
 from stream_scorer.state.admin.bundles import find_history_bundle
 from stream_scorer.state.eras import InputFacts, require_spec
 from stream_scorer.state.input_log import KafkaInputLog
@@ -25,7 +26,7 @@ from stream_scorer.state.input_log import KafkaInputLog
 _REQUEST_SECONDS: Final = 10.0
 
 
-def open_bundle(settings: ScorerSettings, version: str | None) -> Bundle:
+def open_bundle(settings: HistoryCommandSettings, version: str | None) -> Bundle:
     """The version that ``--model`` names, or the promoted one; it reads card history.
 
     Raises:

@@ -11,6 +11,7 @@ import numpy as np
 
 from stream_scorer.cli.console import count_noun, say, say_json
 from stream_scorer.cli.history.opening import open_bundle, require_era
+from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.cli.times import format_seconds, format_transaction_time
 from stream_scorer.errors import UsageError
 from stream_scorer.features.history.card_record import CardRecord, find_card
@@ -20,7 +21,6 @@ from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.runtime.settings import load_settings
-from stream_scorer.settings import ScorerSettings
 from stream_scorer.state.eras import require_spec
 from stream_scorer.state.placement import partitions_of
 from stream_scorer.state.stored import StoredStates
@@ -30,7 +30,7 @@ _NEWEST = 2**63 - 1
 
 def run_show(args: argparse.Namespace) -> int:
     """``history show CARD1``: the records of a card; only the artifact store is asked."""
-    settings = load_settings(ScorerSettings)
+    settings = load_settings(HistoryCommandSettings)
     bundle = open_bundle(settings, args.model)
     spec = require_spec(bundle)
     store = open_history_store(settings)

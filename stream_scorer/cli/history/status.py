@@ -9,6 +9,7 @@ from typing import Any
 
 from stream_scorer.cli.console import aligned, say, say_json
 from stream_scorer.cli.history.opening import open_bundle, opened_log, read_input_facts, require_era
+from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.cli.times import format_seconds
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
@@ -17,14 +18,13 @@ from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.text import printable
-from stream_scorer.settings import ScorerSettings
 from stream_scorer.state.admin.status import PartitionStatus, read_status
 from stream_scorer.state.eras import Eras
 
 
 def run_status(args: argparse.Namespace) -> int:
     """``history status``: exit code 1 if the era cannot be used with the input topic."""
-    settings = load_settings(ScorerSettings)
+    settings = load_settings(HistoryCommandSettings)
     bundle = open_bundle(settings, args.model)
     store = open_history_store(settings)
     era = require_era(store, bundle)

@@ -57,19 +57,6 @@ class BuiltPartition:
     keys: Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Refreshed:
-    """The result of :meth:`HistoryBuilder.refresh`.
-
-    Attributes:
-        is_served: scorers use the era already, and store snapshots themselves.
-        offsets: of the new snapshots, by partition.
-    """
-
-    is_served: bool
-    offsets: Mapping[int, int] = field(default_factory=dict)
-
-
 @dataclass(slots=True)
 class _Work:
     """A partition that is being computed; after a failure it goes on where it was."""
@@ -96,6 +83,7 @@ class HistoryBuilder:
         compression: of the snapshots.
         on_rows: called with the number of inputs of each replayed batch.
         pause: waits between two attempts.
+        is_abandoned: asked before each slow step; the work then ends.
     """
 
     spec: HistorySpec
@@ -106,11 +94,12 @@ class HistoryBuilder:
     compression: Compression = "zlib"
     on_rows: Callable[[int], None] = lambda _: None
     pause: Callable[[float], None] = time.sleep
+    is_abandoned: Callable[[], bool] = lambda: False
     now: Callable[[], datetime] = field(default=lambda: datetime.now(UTC))
 
     def restore_of(self, era: Era) -> PartitionRestore:
         """Restores partitions of an era from what is stored."""
-        return PartitionRestore(self.spec, era, self.stored, self.log)
+        return PartitionRestore(self.spec, era, self.stored, self.log, self.is_abandoned)
 
     def build(self, draft: Era, begin: Begin, on_built: Callable[[BuiltPartition], None]) -> Era:
         """Store a snapshot of each partition; returns the era to create.
@@ -122,6 +111,7 @@ class HistoryBuilder:
 
         Raises:
             InputMissing: an input was removed or cannot be read.
+            RestoreAbandoned: the process is stopping.
             StoreError, ArtifactCorrupt, RetryableError, FatalError: not possible now. There is no
                 new era, and what was stored is of no use.
         """
@@ -150,19 +140,25 @@ class HistoryBuilder:
         content = encode_snapshot(header, state.history.records(), self.compression)
         return self.store.create_snapshot(era, content)
 
-    def refresh(self, era: Era, keep_days: int) -> Refreshed:
-        """Store newer snapshots of the partitions that the group has gone on with.
+    def is_served(self, era: Era) -> bool:
+        """Whether scorers have committed offsets with this era: they store snapshots themselves.
 
         Raises:
-            ScorerError: a partition cannot be brought forward now.
+            RetryableError, FatalError: the group's offsets cannot be fetched.
         """
         places = self.log.committed(range(era.partition_count))
         marks = [read_history_mark(place.mark) for place in places.values()]
         ours = (spec_folder(era.spec), era.number)
-        if any(mark is not None and (mark.spec, mark.era) == ours for mark in marks):
-            return Refreshed(is_served=True)
+        return any(mark is not None and (mark.spec, mark.era) == ours for mark in marks)
+
+    def refresh(self, era: Era, keep_days: int) -> dict[int, int]:
+        """Store newer snapshots of the partitions that the group has gone on with; their offsets.
+
+        Raises:
+            ScorerError: a partition cannot be brought forward now.
+        """
         done = {}
-        for partition, place in places.items():
+        for partition, place in self.log.committed(range(era.partition_count)).items():
             newest = next(iter(self.store.snapshots(era, partition, place.offset)), None)
             if place.offset is None or (newest and newest.next_offset >= place.offset):
                 continue
@@ -170,7 +166,7 @@ class HistoryBuilder:
             self.write(era, partition, state)
             self.store.prune(era, partition, state.offset, keep_days=keep_days, now=self.now())
             done[partition] = state.offset
-        return Refreshed(is_served=False, offsets=done)
+        return done
 
     def _build_with_retries(self, draft: Era, begin: Begin, partition: int) -> BuiltPartition:
         """Go on while broker or store fail; begin again while retention removes the inputs."""
@@ -209,7 +205,8 @@ class HistoryBuilder:
                 work.rows += rows
                 self.on_rows(rows)
 
-            restore = PartitionRestore(self.spec, draft, self.stored, self.log, on_rows=count)
+            restore = self.restore_of(draft)
+            restore.on_rows = count
             restore.replay(work.partition, state, work.end)
         state.dead_letter_offset = max(state.dead_letter_offset, work.stable)
         self.write(draft, work.partition, state)

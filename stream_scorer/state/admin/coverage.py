@@ -1,4 +1,4 @@
-"""How much of the past the retained inputs hold, in the time of the transactions themselves."""
+"""How much of the past retained inputs hold, in the time of the transactions themselves."""
 
 from __future__ import annotations
 
@@ -13,21 +13,18 @@ WARM_DAYS: Final = 7
 """The longest time window of the usual history features: with less, scores drift until it fills."""
 
 _SAMPLE: Final = 500  # offsets at either end of a partition
-_SECONDS_A_DAY: Final = 86_400
 
 
-def covered_days(log: InputLog, spans: Mapping[int, Span]) -> float:
-    """Days between the first and the last transaction of the spans, by ``TransactionDT``.
+def find_edges(log: InputLog, spans: Mapping[int, Span]) -> tuple[int, int] | None:
+    """``TransactionDT`` of the first and of the last transaction of the spans.
 
-    Only the ends of each partition are read. 0 if no input there can be read.
+    Only the ends of each partition are read. None if no input there can be read.
 
     Raises:
         InputMissing, RetryableError, FatalError: they cannot be read now.
     """
     first, last = _edge(log, spans, is_end=False), _edge(log, spans, is_end=True)
-    if first is None or last is None:
-        return 0.0
-    return max(0, last - first) / _SECONDS_A_DAY
+    return None if first is None or last is None else (first, last)
 
 
 def _edge(log: InputLog, spans: Mapping[int, Span], *, is_end: bool) -> int | None:

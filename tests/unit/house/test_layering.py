@@ -65,7 +65,7 @@ local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters audit.records audit stream.rejections process autoscaling local
 cli.history: schemas.transactions errors runtime settings features.history kafka model.store model
-    state state.admin cli
+    state state.admin process cli
 cli.parsing: runtime settings cli cli.history
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
