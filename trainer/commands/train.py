@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from trainer.commands.console import Subparsers, finish
 from trainer.commands.features import add_program_flags
@@ -12,6 +13,18 @@ from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_fla
 from trainer.commands.flags.forcing import add_force
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
+
+_SWITCHES: Final = (
+    (
+        "--no-refit",
+        "serve the last fold's model, which has not seen the newest rows; saves a fit",
+    ),
+    (
+        "--no-history-seed",
+        "publish no card histories of the training rows: they are personal data; scorers begin empty",
+    ),
+    ("--no-promote", "publish without promoting"),
+)
 
 
 def add_train(commands: Subparsers) -> None:
@@ -48,10 +61,8 @@ def add_train(commands: Subparsers) -> None:
         "--test-share", type=float, metavar="X",
         help="share of rows, the latest, in all test windows (default: 0.15 a fold, at most 0.45)",
     )  # fmt: skip
-    parser.add_argument(
-        "--no-refit", action="store_true",
-        help="serve the last fold's model, which has not seen the newest rows; saves a fit",
-    )  # fmt: skip
+    for flag, meaning in _SWITCHES:
+        parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
         "--learner",
         choices=LEARNERS,
@@ -63,7 +74,6 @@ def add_train(commands: Subparsers) -> None:
     )
     add_threshold_flags(parser)
     add_max_slowdown(parser)
-    parser.add_argument("--no-promote", action="store_true", help="publish without promoting")
     add_force(parser, "promote even if the gate refuses the model")
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"

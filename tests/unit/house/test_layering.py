@@ -73,24 +73,27 @@ trainer.report: errors runtime
 trainer.programs: schemas runtime features features.operations
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
+trainer.history: schemas errors features.history features model trainer.data
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
-    trainer.evaluation
+    trainer.history trainer.evaluation
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
-    trainer.evaluation
-trainer.publishing: errors runtime model.store model model.serving
+    trainer.history trainer.evaluation
+trainer.publishing: errors runtime model.store model model.serving trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
 trainer.cpus:
-trainer.learning: features trainer.fitting trainer.data trainer.stages
+trainer.learning: schemas features trainer.fitting trainer.data trainer.history trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
-trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
-trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
-    trainer.rival
-trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.evaluation
-    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
+trainer.rival: model trainer.fitting trainer.data trainer.history trainer.evaluation
+    trainer.learning
+trainer.candidate: schemas features model trainer.fitting trainer.data trainer.history
+    trainer.evaluation trainer.stages trainer.rival
+trainer.pipeline: features model trainer.programs trainer.fitting trainer.data trainer.history
+    trainer.evaluation trainer.memory trainer.stages trainer.learning trainer.served trainer.rival
+    trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
