@@ -173,7 +173,7 @@ def _plan(
     if args.start != EARLIEST:
         starts = _offsets_at(settings, facts, log, args.start)
     spans = _spans(log, facts, starts)
-    _check_past(log, spans, seed, is_cold=args.cold)
+    check_past(log, spans, seed, is_cold=args.cold)
     return _Plan(
         bundle, draft, FromInputs(builder.restore_of(draft), starts), builder, _count(spans)
     )
@@ -221,7 +221,7 @@ def _count(spans: Spans) -> int:
     return sum(span.high - span.low for span in spans.values())
 
 
-def _check_past(log: InputLog, spans: Spans, seed: EraSeed | None, *, is_cold: bool) -> None:
+def check_past(log: InputLog, spans: Spans, seed: EraSeed | None, *, is_cold: bool) -> None:
     """Check that histories do not begin without a past by mistake.
 
     Raises:

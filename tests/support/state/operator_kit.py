@@ -14,7 +14,7 @@ from stream_scorer.kafka.mark import format_mark
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import MemoryObjects
-from stream_scorer.state.admin.beginnings import draft_era
+from stream_scorer.state.admin.beginnings import FromInputs, draft_era
 from stream_scorer.state.admin.build import HistoryBuilder
 from stream_scorer.state.eras import InputFacts
 from stream_scorer.state.marks import history_mark
@@ -22,7 +22,7 @@ from stream_scorer.state.placement import partitions_of
 from stream_scorer.state.stored import StoredStates
 from stream_scorer.stream.memory_broker import MemoryCluster, Record
 from tests.support.scoring_kit import INPUT
-from tests.support.state.history_kit import encode_rows, make_card_rows, make_spec
+from tests.support.state.history_kit import NOW, encode_rows, make_card_rows, make_spec
 from tests.support.state.memory_log import MemoryInputLog
 
 Rows = list[dict[str, Any]]
@@ -115,3 +115,11 @@ class OperatorBed:
             "pause": self.pauses.append,
         }
         return HistoryBuilder(self.spec, self.store, log=self.log, **(given | more))
+
+    def begin_era(self, **more: Any) -> Era:
+        """Build an era from all inputs, at :data:`NOW`, and begin it."""
+        builder = self.builder(now=lambda: NOW)
+        draft = self.draft(**more)
+        era = builder.build(draft, FromInputs(builder.restore_of(draft)), lambda _: None)
+        assert self.store.create_era(era)
+        return era

@@ -277,21 +277,21 @@ def test_snapshots_after_a_time_can_be_left_out(bed: OperatorBed) -> None:
 def test_snapshots_are_kept_fresh_until_scorers_use_the_era(bed: OperatorBed) -> None:
     era, _ = build(bed)
     builder = bed.builder()
-    assert builder.refresh(era, 35).offsets == {}
+    assert builder.refresh(era, 35) == {}
     bed.add([row for row in make_card_rows(40, seed=2, cards=9) if "card1" in row][:5])
     bed.commit_all()
     grown = {p: n for p, rows in enumerate(bed.inputs) if (n := len(rows)) > era_end(bed, era, p)}
     assert grown
-    done = builder.refresh(era, 35)
-    assert (done.offsets, done.is_served) == (grown, False)
+    assert builder.refresh(era, 35) == grown
     for partition in range(3):
         assert restored(bed, era, partition).check_sum() == bed.history(partition).check_sum()
         assert bed.log.reads == []
     bed.add(make_card_rows(9, seed=4, cards=9))
     bed.commit_all()
+    assert not builder.is_served(era)
     bed.mark(era, 1)
-    assert builder.refresh(era, 35).is_served
-    assert builder.refresh(replace(era, number=2), 35).is_served is False
+    assert builder.is_served(era)
+    assert not builder.is_served(replace(era, number=2))
 
 
 def era_end(bed: OperatorBed, era: Era, partition: int) -> int:
@@ -304,5 +304,5 @@ def test_old_snapshots_are_removed_while_new_ones_are_written(bed: OperatorBed) 
     for seed in range(2, 8):
         bed.add(make_card_rows(20, seed=seed, cards=9))
         bed.commit_all()
-        assert len(builder.refresh(era, 1).offsets) == 3
+        assert len(builder.refresh(era, 1)) == 3
     assert len(bed.store.snapshots(era, 0)) <= 5
