@@ -23,6 +23,10 @@ class GroupSettings(KafkaSettings, TopicSettings, RegistrySettings):
     kafka_group_id: str = Field("stream-scorer", description="consumer group of the scorers")
 
 
+class RescoringSettings(GroupSettings, StoreSettings):
+    """The topics, the scorers' group, and the store of the models that scored."""
+
+
 class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings, TracingSettings):
     """All settings of the scorer process."""
 

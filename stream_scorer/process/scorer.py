@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
@@ -18,14 +18,19 @@ from stream_scorer.observability.partition_watch import KafkaBacklog, PartitionW
 from stream_scorer.observability.probes import Health, HealthServer
 from stream_scorer.observability.topic_watch import TopicWatch
 from stream_scorer.observability.watchdog import Watchdog
+from stream_scorer.process.card_histories import HistoryThreads
 from stream_scorer.process.startup import Started, Startup
 from stream_scorer.process.telemetry import Telemetry, report_progress
 from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.state.eras import InputFacts
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
+
+if TYPE_CHECKING:
+    from stream_scorer.stream.ports import Histories
 
 log = logging.getLogger(__name__)
 
@@ -118,9 +123,18 @@ class ScorerProcess:
         settings, broker = self._settings, started.broker
         group, topic = settings.kafka_group_id, settings.input_topic
         ledger = KafkaRejectionLedger(settings, group, topic)
+        input_facts = started.topics[topic]
+        histories = HistoryThreads(
+            settings,
+            InputFacts(topic, input_facts.topic_id or "", input_facts.partitions),
+            broker,
+            self._watcher,
+            self._metrics.history,
+        )
+        self._health.history, self._health.without_history = histories.problem, histories.stuck
         watch = PartitionWatch(
             settings.partition_stuck_seconds,
-            broker.assigned,
+            lambda: broker.assigned() - broker.held(),  # their histories report held ones
             lambda: KafkaBacklog(settings, group, topic),
             partial(report_progress, self._metrics, self._health, broker.unreadable),
             broker.unreadable,
@@ -130,7 +144,7 @@ class ScorerProcess:
         loop = ScorerLoop(
             broker,
             started.pipeline,
-            lambda: self._watcher.current,
+            cast("Histories", histories.histories),  # it ends only steps that it has begun
             RejectionGuard(policy, ledger, broker.assigned),
             Telemetry(
                 self._metrics, self._health, self._watcher, guard, broker, watch.progress, tracing
@@ -154,7 +168,9 @@ class ScorerProcess:
         def after_each() -> None:
             ledger.serve()
             topics.raise_fatal()
+            histories.serve()
 
+        histories.start()
         watch.start()
         topics.start()
         calls.start()
@@ -164,7 +180,8 @@ class ScorerProcess:
             watch.stop()
             topics.stop()
             calls.stop()
-            broker.close()
+            broker.close()  # first, so that other members need not wait for the last snapshots
+            histories.stop()
             ledger.close()
             if started.registry is not None:
                 started.registry.close()

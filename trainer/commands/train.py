@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from trainer.commands.console import Subparsers, finish
-from trainer.commands.features import add_program_flags
+from trainer.commands.features import add_program_flags, feature_plan
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
 from trainer.commands.flags.forcing import add_force
@@ -21,7 +21,7 @@ _SWITCHES: Final = (
     ),
     (
         "--no-history-seed",
-        "publish no card histories of the training rows: they are personal data; scorers begin empty",
+        "publish no card histories of the training rows (personal data); scorers begin without",
     ),
     ("--no-promote", "publish without promoting"),
 )
@@ -79,6 +79,10 @@ def add_train(commands: Subparsers) -> None:
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
     parser.add_argument(
+        "--ablation", type=Path, metavar="FILE",
+        help="keep the result of fraud-trainer ablate --output with the version, for its report",
+    )  # fmt: skip
+    parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write the version's evaluation report"
     )
     finish(parser, _train)
@@ -88,11 +92,17 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.cpus import available_cpus, prepare_openmp
 
     prepare_openmp(arguments.threads or available_cpus())
-    from trainer.commands.report import write_version_report
+    from trainer.commands.report import read_ablation_of, write_version_report
     from trainer.commands.summary import show_run
     from trainer.commands.train_run import train
+    from trainer.programs.chosen import choose_program
 
-    result = train(arguments, settings)
+    facts = {}
+    if arguments.ablation is not None:
+        plan = feature_plan(arguments)
+        chosen = choose_program(plan.program, plan.without)
+        facts["ablation"] = read_ablation_of(arguments.ablation, chosen)
+    result = train(arguments, settings, facts=facts)
     if arguments.report is not None:
         write_version_report(settings, result["version"], arguments.report)
     return show_run(result, arguments)

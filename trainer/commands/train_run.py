@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -112,21 +113,29 @@ def train(
     plan: Plan | None = None,
     find: FindCandidate = run_training,
     parameters: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
 
     Without ``plan``, it is made from the flags. ``parameters`` are tracked from the
-    start; without them, the whole plan is.
+    start; without them, the whole plan is. ``facts`` are added to the metadata.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
     """
     try:
-        return _train(arguments, settings, plan or make_plan(arguments), find, parameters)
+        plan = plan or make_plan(arguments)
+        return _train(arguments, settings, plan, partial(_with_facts, find, facts), parameters)
     except Exception:
         if settings.pushgateway_url:
             push_failure(settings.pushgateway_url)
         raise
+
+
+def _with_facts(find: FindCandidate, more: Mapping[str, Any] | None, *given: Any) -> Candidate:
+    candidate = find(*given)
+    facts = {**candidate.draft.facts, **(more or {})}
+    return replace(candidate, draft=replace(candidate.draft, facts=facts))
 
 
 def _train(

@@ -136,11 +136,11 @@ class HistoryCache:
         return self._folder_of(era.spec) / f"{era.number:06d}-p{partition:05d}.snap"
 
     def _make_room(self, size: int, path: Path) -> None:
-        """Remove the oldest snapshots until ``size`` bytes fit; the one at ``path`` last."""
+        """Remove snapshots until ``size`` bytes fit: the one to be replaced, then the oldest."""
         files = list(self._files())
         used = sum(file.size for file in files)
         removable = [file for file in files if _SNAPSHOT.fullmatch(file.path.name)]
-        for file in sorted(removable, key=lambda file: (file.path == path, file.modified)):
+        for file in sorted(removable, key=lambda file: (file.path != path, file.modified)):
             if used + size <= self._max_bytes:
                 break
             if file.path != path and not self._is_full:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import pickle
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -198,8 +200,38 @@ def test_champion_with_and_without_history_are_compared_on_the_same_rows(
 
 
 def test_search_and_ablation_know_the_history(
-    trained: Trained, store: FileStore, capsys: pytest.CaptureFixture[str]
+    trained: Trained, store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    del store
     assert main(["tune", *trained.flags[:6], "--trials", "1", "--folds", "1", "--trees", "10"]) == 0
     assert "fraud-trainer train" in capsys.readouterr().out
+    ablation = ["ablate", *trained.flags[:6], "--folds", "1", "--seeds", "1", "--trees", "15"]
+    output = str(tmp_path / "ablation.json")
+    assert main([*ablation, "--groups", "history:client,times", "-o", output, "--jobs", "1"]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"^without card history +38 ", shown, re.MULTILINE)
+    assert re.search(r"^only client history +47 ", shown, re.MULTILINE)
+    assert re.search(r"^history:client +9 ", shown, re.MULTILINE)
+    # The version keeps it, and its report shows it.
+    page = tmp_path / "report.html"
+    flags = ["--ablation", output, "--report", str(page), "--no-promote"]
+    assert main(["train", *trained.flags, *flags]) == 0
+    kept = metadata_of(store)["ablation"]
+    assert kept["stateless"]["features"] == 38
+    assert "kept" not in kept
+    assert "without card history" in page.read_text()
+    capsys.readouterr()
+    assert main(["train", *trained.flags, *flags, "--without", "mail"]) == 1
+    assert "is of another program than this run: left_out is [] there" in capsys.readouterr().err
+
+
+def test_imported_model_cannot_read_card_history(
+    trained: Trained, store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = tmp_path / "model.txt"
+    text = pickle.loads(FileStore(trained.root).fetch("v1")["model.pkl"])["lightgbm"]
+    model.write_text(text)
+    assert main(["import", str(model), *trained.flags[:4]]) == 1
+    error = capsys.readouterr().err
+    assert "which is no column of a transaction" in error
+    assert "card history" in error
+    assert store.versions() == []

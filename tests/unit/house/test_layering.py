@@ -44,22 +44,24 @@ features: schemas errors features.interpreter features.operations features.histo
 kafka: schemas errors runtime
 model.store: errors runtime features.history
 model.forest: schemas errors runtime
-model: schemas schemas.json errors runtime features features.operations features.history model.store
-    model.forest
+model: schemas schemas.json errors runtime features.operations features.history features
+    model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors runtime settings features.history kafka
-    model.store model dead_letters
+state: schemas schemas.transactions errors runtime settings features.history kafka model.store
+    model dead_letters
 state.admin: schemas errors runtime features.history kafka model.store model state
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
-audit: schemas.transactions errors runtime settings kafka audit.records
+audit.recompute: schemas schemas.scores errors kafka model state audit.records
+audit: schemas.transactions errors runtime settings kafka model state audit.records
+    audit.recompute
 stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters stream.rejections stream
-    observability
+    kafka model.store model.forest model model.serving dead_letters state stream.rejections
+    stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -70,16 +72,17 @@ cli.parsing: runtime settings cli cli.history
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
-trainer.programs: schemas runtime features features.operations
+trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
-trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
-trainer.history: schemas errors features.history features model trainer.data
+labels: schemas runtime settings kafka
+trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
-trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
-    trainer.history trainer.evaluation
+trainer.history: schemas errors features.history features model trainer.data
+trainer.ablation: schemas errors runtime features.history features trainer.programs
+    trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
-    trainer.history trainer.evaluation
+    trainer.evaluation trainer.history
 trainer.publishing: errors runtime model.store model model.serving trainer.history
 trainer.settings: runtime
 trainer.memory:
@@ -87,20 +90,20 @@ trainer.stages: trainer.memory
 trainer.cpus:
 trainer.learning: schemas features trainer.fitting trainer.data trainer.history trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
-trainer.rival: model trainer.fitting trainer.data trainer.history trainer.evaluation
+trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.history
     trainer.learning
-trainer.candidate: schemas features model trainer.fitting trainer.data trainer.history
-    trainer.evaluation trainer.stages trainer.rival
-trainer.pipeline: features model trainer.programs trainer.fitting trainer.data trainer.history
-    trainer.evaluation trainer.memory trainer.stages trainer.learning trainer.served trainer.rival
-    trainer.candidate
+trainer.candidate: schemas features model trainer.fitting trainer.data trainer.evaluation
+    trainer.history trainer.stages trainer.rival
+trainer.pipeline: features model trainer.programs trainer.fitting trainer.data
+    trainer.evaluation trainer.history trainer.memory trainer.stages trainer.learning
+    trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.programs
-    trainer.fitting trainer.data trainer.ablation trainer.tuning trainer.publishing
-    trainer.settings trainer.stages trainer.cpus trainer.candidate trainer.pipeline
-    trainer.import_pipeline trainer.commands.flags
+trainer.commands: errors runtime features model.store trainer.synth trainer.report
+    trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
+    trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
+    trainer.pipeline trainer.import_pipeline trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime
 dashboard.model_status: model model.serving

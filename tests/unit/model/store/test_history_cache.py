@@ -130,8 +130,9 @@ def test_oldest_snapshots_make_room_and_that_is_said_once(
 
     for partition in (0, 1, 2):
         save(partition)
+    save(0)  # its own old file makes room, so that a full cache can be renewed
+    assert [p for p in range(8) if cache.load(era, p, 99, WIDTHS) is not None] == [0, 1, 2]
     assert caplog.records == []
-    save(0)  # partition 1 is the oldest now: the old and the new file of 0 are there at once
     save(3)
     save(4)
     kept = [p for p in range(8) if cache.load(era, p, 99, WIDTHS) is not None]
@@ -140,9 +141,7 @@ def test_oldest_snapshots_make_room_and_that_is_said_once(
     assert "the histories do not fit into the cache" in caplog.text
 
 
-def test_snapshot_of_the_same_partition_is_removed_only_if_nothing_else_makes_room(
-    tmp_path: Path,
-) -> None:
+def test_cache_for_one_snapshot_can_renew_it(tmp_path: Path) -> None:
     cache = HistoryCache(tmp_path, max_bytes=SIZE + 100)
     cache.save(ERA, make_snapshot(1, 25, compression="none"))
     cache.save(ERA, make_snapshot(1, 26, compression="none"))
@@ -201,6 +200,14 @@ def test_damaged_snapshot_is_ignored_and_removed(
     caplog.clear()
     assert offset_of(cache) is None
     assert caplog.records == []
+
+
+def test_snapshot_with_more_keys_than_the_era_allows_is_removed(tmp_path: Path) -> None:
+    cache = HistoryCache(tmp_path)
+    cache.save(ERA, make_snapshot())
+    assert cache.load(replace(ERA, max_keys=50), 1, 99, WIDTHS) is not None
+    assert cache.load(replace(ERA, max_keys=49), 1, 99, WIDTHS) is None
+    assert files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
