@@ -15,13 +15,13 @@ from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.errors import RetryableError
 from stream_scorer.kafka.clients import open_consumer, open_producer
 from stream_scorer.kafka.driver import Consumer, TopicPartition
+from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.kafka.retry import fetch_committed
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.kafka_transaction import KafkaTransaction
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
-from stream_scorer.stream.mark import parse_mark
 from stream_scorer.stream.memory_broker import Record
 from stream_scorer.stream.outcome import Destinations
 from stream_scorer.stream.pipeline import Pipeline

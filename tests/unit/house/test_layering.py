@@ -50,6 +50,7 @@ model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
+state.admin: schemas errors runtime features.history kafka model.store model state
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
@@ -65,7 +66,7 @@ autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters audit.records audit stream.rejections process autoscaling local replay
-__main__: schemas errors runtime cli
+__main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
@@ -120,6 +121,9 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
     dashboard.metrics dashboard.web
+cli.history: schemas.transactions errors runtime settings features.history kafka model.store
+    model state state.admin process cli
+cli.parsing: runtime settings cli cli.history
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
