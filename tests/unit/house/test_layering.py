@@ -53,8 +53,9 @@ audit: schemas.transactions errors runtime settings kafka audit.records
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters
 observability: schemas errors drift runtime kafka model.serving stream
-process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters stream observability
+process: schemas schemas.scores schemas.transactions errors drift runtime settings
+    features.history features kafka model.store model.forest model model.serving dead_letters
+    stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
