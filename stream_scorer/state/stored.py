@@ -17,7 +17,6 @@ from stream_scorer.state.placement import select_records
 
 log = logging.getLogger(__name__)
 
-_CARD: Final = 0  # the word of a record that has card1
 
 
 def _ignore(_: ArtifactCorrupt) -> None:
