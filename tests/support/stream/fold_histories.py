@@ -21,10 +21,10 @@ from schemas.batch import HistoryColumns, TransactionBatch, empty_batch
 from schemas.framing import Header
 from stream_scorer.dead_letters.repeats import REDRIVEN_STAGE
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.forest.explained import Choose, Explained, explain_afterwards
 from stream_scorer.model.forest.predictor import Predictor
-from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
 from stream_scorer.stream.ports import Histories, HistoryStep, Marks, Polled
 from tests.support.scoring_kit import make_value

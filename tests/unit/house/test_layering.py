@@ -48,8 +48,8 @@ model: schemas schemas.json errors runtime features.operations features.history 
     model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors runtime settings features features.history kafka
-    model.store model dead_letters
+state: schemas schemas.transactions errors runtime settings features.history kafka model.store
+    model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records

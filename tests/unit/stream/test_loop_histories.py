@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from schemas.rejections import Rejection, Stage
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
-from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.pipeline import Pipeline
