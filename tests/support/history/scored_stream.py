@@ -19,7 +19,6 @@ from stream_scorer.dead_letters.repeats import NOT_ACCEPTED, find_first_copies
 from stream_scorer.errors import RetryableError
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.history.codec import encode_snapshot
-from stream_scorer.features.history.dealing import card_partitions, select
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
@@ -32,6 +31,7 @@ from stream_scorer.model.store.memory_store import MemoryObjects
 from stream_scorer.state.input_log import Place
 from stream_scorer.state.inputs import AcceptedInputs, InputFaults, InputRows, Refused
 from stream_scorer.state.marks import history_mark
+from stream_scorer.state.placement import partitions_of, select_records
 from tests.support.audit.forged_topics import Sent, as_records
 from tests.support.factories import make_program, make_transaction
 from tests.support.history.small_spec import DAY, SPEC
@@ -156,7 +156,7 @@ class ScoredStream:
 
     def partition_of(self, row: Mapping[str, Any]) -> int:
         cards = np.array([int(row["card1"])], np.int64)
-        return int(card_partitions(cards, self.era.partition_count)[0])
+        return int(partitions_of(cards, self.era.partition_count)[0])
 
     def produce(
         self, rows: Sequence[Mapping[str, Any]], headers: tuple[tuple[str, bytes | None], ...] = ()
@@ -221,7 +221,7 @@ class ScoredStream:
         as_of = -1 if era.seed is None else era.seed.as_of
         if self.seed is None:
             return PartitionHistory(spec, era.max_keys, as_of)
-        records = select(self.seed, partition, era.partition_count)
+        records = select_records(self.seed, partition, era.partition_count)
         return PartitionHistory.restore(spec, records, era.max_keys, as_of)
 
     def next_score(self, row: Mapping[str, Any]) -> float:
