@@ -95,9 +95,11 @@ LABEL org.opencontainers.image.version="${VERSION}" \
 # few hundred kilobytes) from the read-only folder of the image to /tmp.
 ENV LOG_FORMAT=json \
     MODEL_CACHE_DIR=/var/lib/stream-scorer/models \
+    HISTORY_CACHE_DIR=/var/lib/stream-scorer/history \
     NUMBA_CACHE_DIR=/tmp/kernels
 # Nothing is installed after this point, so pip is removed.
 RUN install -d -o app -g app /var/lib/stream-scorer /var/lib/stream-scorer/models \
+       /var/lib/stream-scorer/history \
     && rm -rf /usr/local/bin/pip* /usr/local/lib/python3*/ensurepip \
        /usr/local/lib/python3*/site-packages/*
 COPY --from=scorer-app /opt/kernels /opt/kernels

@@ -65,6 +65,11 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
+    predict_history: Literal["none", "snapshot", "follow"] = Field(
+        "snapshot",
+        description="card histories in /predict: none, snapshot (as of the newest snapshots, "
+        "minutes old) or follow (also reads the inputs since then)",
+    )
 
     @property
     def is_loopback(self) -> bool:

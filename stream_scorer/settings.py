@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from stream_scorer.runtime.settings import (
+    HistorySettings,
     KafkaSettings,
     LogSettings,
     RegistrySettings,
@@ -22,7 +23,11 @@ class GroupSettings(KafkaSettings, TopicSettings, RegistrySettings):
     kafka_group_id: str = Field("stream-scorer", description="consumer group of the scorers")
 
 
-class ScorerSettings(GroupSettings, StoreSettings, LogSettings, TracingSettings):
+class RescoringSettings(GroupSettings, StoreSettings):
+    """The topics, the scorers' group, and the store of the models that scored."""
+
+
+class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings, TracingSettings):
     """All settings of the scorer process."""
 
     kafka_group_protocol: Literal["classic", "consumer"] = Field(

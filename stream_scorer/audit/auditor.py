@@ -17,12 +17,19 @@ from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from stream_scorer.audit.expiry import Cuts, LogKey
 from stream_scorer.audit.judging import judge_missing
 from stream_scorer.audit.ledger import Clocks, Ledger
-from stream_scorer.audit.matching import count_marks, match_outcomes
+from stream_scorer.audit.matching import (
+    count_marks,
+    highs_of,
+    leave_unjudged,
+    lows_of,
+    match_outcomes,
+    take_some,
+)
+from stream_scorer.audit.recompute.recomputer import NO_INPUT
 from stream_scorer.audit.records.columns import Coordinates, Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.records.digest import combine
 from stream_scorer.audit.state import AuditState
@@ -177,7 +184,7 @@ class Auditor:
             state.strays = []
         gaps, state.gaps = state.gaps, []
         for outcomes in gaps:
-            expired = outcomes.source_offsets < _lows(now, outcomes)
+            expired = outcomes.source_offsets < lows_of(now, outcomes)
             state.tally.count("expired", np.count_nonzero(expired))
             if self._is_compacted:
                 state.tally.count("compacted", np.count_nonzero(~expired))
@@ -207,6 +214,7 @@ class Auditor:
             intervals=state.versions.intervals,
             times=state.times,
             digest=combine({key: (log.chained, log.chain) for key, log in state.logs.items()}),
+            unjudged=dict(state.unjudged),
         )
 
     def end_run(self) -> None:
@@ -232,12 +240,14 @@ class Auditor:
         self._tally.add_faults(Fault.ORPHAN, outcomes, unknown)
         removed = ~unknown & (sources < low)
         self._tally.count("expired", np.count_nonzero(removed))
+        is_gone = removed & (low == self._known_lows[places])  # and not outside of a range of times
+        leave_unjudged(self.state, outcomes, is_gone, NO_INPUT)
         if self._known_lows.any():
             self._see_removed(outcomes)
         beyond = ~unknown & (sources >= edge) & ~removed
         if beyond.any():
             self._hold(outcomes.take(beyond))
-        self._accept(_some(outcomes, ~(unknown | removed | beyond)))
+        self._accept(take_some(outcomes, ~(unknown | removed | beyond)))
 
     def _see_removed(self, outcomes: Outcomes) -> None:
         lows = self._known_lows
@@ -263,7 +273,7 @@ class Auditor:
         if elsewhere.any():
             self._tally.add_faults(Fault.WRONG_PARTITION, outcomes, elsewhere)
             self.state.strays.append(outcomes.take(elsewhere))
-        self._route(_some(outcomes, ~elsewhere), is_newer=True)
+        self._route(take_some(outcomes, ~elsewhere), is_newer=True)
 
     def _route(self, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         """Match outcomes in their own partition, or hold them until their inputs are read."""
@@ -273,13 +283,12 @@ class Auditor:
         ready = outcomes.source_offsets < ledger.head
         if not ready.all():
             self.state.early.append(outcomes.take(~ready))
-        self._match(outcomes.partition, _some(outcomes, ready), is_newer=is_newer)
+        self._match(outcomes.partition, take_some(outcomes, ready), is_newer=is_newer)
 
     def _match(self, partition: int, outcomes: Outcomes, *, is_newer: bool = False) -> None:
         if not len(outcomes):
             return
-        ledger = self.state.ledgers[partition]
-        absent = match_outcomes(self._tally, ledger, outcomes, is_newer=is_newer)
+        absent = match_outcomes(self.state, partition, outcomes, is_newer=is_newer)
         if absent is not None:
             self.state.gaps.append(absent)
 
@@ -290,7 +299,7 @@ class Auditor:
             return outcomes
         older = ledger.older(outcomes) & (outcomes.source_partitions == outcomes.partition)
         self._tally.count("older", np.count_nonzero(older))
-        return _some(outcomes, ~older)
+        return take_some(outcomes, ~older)
 
     def _hold(self, outcomes: Outcomes) -> None:
         """Hold outcomes of inputs at or after the edge.
@@ -298,7 +307,7 @@ class Auditor:
         Without a next run, only those are held whose input did not exist when this run began.
         """
         if not self._has_next_run:
-            highs = _highs(self._known, outcomes)
+            highs = highs_of(self._known, outcomes)
             self._tally.count("later", np.count_nonzero(outcomes.source_offsets < highs))
             outcomes = outcomes.take(outcomes.source_offsets >= highs)
         if len(outcomes):
@@ -315,7 +324,7 @@ class Auditor:
                     self.state.strays.append(part.take(~ready))
 
     def _resolve_held(self, outcomes: Outcomes, now: Spans) -> None:
-        highs = np.maximum(_highs(now, outcomes), _highs(self._known, outcomes))
+        highs = np.maximum(highs_of(now, outcomes), highs_of(self._known, outcomes))
         nowhere = outcomes.source_offsets >= highs
         self._tally.add_faults(Fault.ORPHAN, outcomes, nowhere)
         if not self._has_next_run:
@@ -335,16 +344,3 @@ class Auditor:
                     Coordinates(inputs.partition, offset),
                 )
             )
-
-
-def _some(outcomes: Outcomes, rows: NDArray[np.bool_]) -> Outcomes:
-    """``take``, without a copy in the usual case that all rows are taken."""
-    return outcomes if rows.all() else outcomes.take(rows)
-
-
-def _lows(spans: Spans, outcomes: Outcomes) -> NDArray[np.int64]:
-    return np.array([spans[p].low for p in outcomes.source_partitions.tolist()], np.int64)
-
-
-def _highs(spans: Spans, outcomes: Outcomes) -> NDArray[np.int64]:
-    return np.array([spans[p].high for p in outcomes.source_partitions.tolist()], np.int64)

@@ -19,16 +19,21 @@ _TOPIC_ID: Final = "t"  # the key of the input's topic id in the metadata of a c
 
 @dataclass(frozen=True, slots=True)
 class CommittedMark:
-    """A committed offset, and the id of the topic it was committed for, if that is known."""
+    """A committed offset, and the fields of its mark."""
 
     offset: int
-    topic_id: str | None
+    fields: Mapping[str, str]
+
+    @property
+    def topic_id(self) -> str | None:
+        """The id of the topic it was committed for, if that is known."""
+        return self.fields.get(_TOPIC_ID)
 
 
 def parse_mark(offset: int, metadata: str | None) -> CommittedMark:
     """The mark in the metadata of a committed offset: ``key=value`` pairs joined by ``;``."""
     pairs = dict(pair.split("=", 1) for pair in (metadata or "").split(";") if "=" in pair)
-    return CommittedMark(offset, pairs.get(_TOPIC_ID))
+    return CommittedMark(offset, pairs)
 
 
 def fetch_marks(settings: GroupSettings, spans: Spans) -> dict[int, CommittedMark]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+from stream_scorer.audit.recompute.marks import MarkCheck
 from stream_scorer.audit.state_file import AuditIdentity
-from stream_scorer.audit.verdict import PartitionRange, Verdict
+from stream_scorer.audit.verdict import Fault, PartitionRange, Verdict
 from stream_scorer.audit.versions import affected
 
 NOT_FAULTS: Final = (
@@ -46,6 +47,8 @@ class Report:
         problems: faults that no single input has, a sentence each.
         allowed_lost: number of lost inputs that are known and therefore no fault.
         outside: number of offsets before or after the requested range of times.
+        recompute: one score in ``recompute`` was to be computed again; 0: none was.
+        marks: what came of comparing the check sums of card histories.
     """
 
     verdict: Verdict
@@ -61,15 +64,19 @@ class Report:
     problems: tuple[str, ...] = ()
     allowed_lost: int = 0
     outside: int = 0
+    recompute: int = 0
+    marks: MarkCheck = field(default_factory=MarkCheck)
 
     @property
     def is_verified(self) -> bool:
         """Whether each input has exactly one outcome and there is no other fault.
 
-        False if nothing was judged. An audit that continues from a state file and finds no new
-        input is verified by what its earlier runs judged.
+        False if nothing was judged, or none of the scores that were to be recomputed. An audit
+        that continues from a state file and finds no new input is verified by what its earlier
+        runs judged.
         """
-        return self.is_clean and (self.verdict.judged > 0 or self.has_nothing_new)
+        is_judged = self.verdict.judged > 0 or self.has_nothing_new
+        return self.is_clean and is_judged and not self.has_recomputed_none
 
     @property
     def is_clean(self) -> bool:
@@ -80,6 +87,12 @@ class Report:
     def has_lost(self) -> bool:
         """Whether more inputs were deleted before they were scored than is allowed."""
         return self.verdict.inputs_lost > self.allowed_lost
+
+    @property
+    def has_recomputed_none(self) -> bool:
+        """Whether scores were to be computed again, and not one could be."""
+        verdict = self.verdict
+        return self.recompute > 0 and not verdict.recomputed and verdict.not_recomputed > 0
 
     @property
     def has_nothing_new(self) -> bool:
@@ -131,6 +144,7 @@ class Report:
             **{
                 name: counts.get(name, 0) for name in NOT_FAULTS if name not in ("expired", "later")
             },
+            "recompute": self._recompute_json(),
             "committed_only": self.is_committed_only,
             "uncommitted_inputs": self.uncommitted,
             "since": self.since,
@@ -153,6 +167,20 @@ class Report:
                 "ranges": affected(verdict.intervals, model),
             }
         return report
+
+    def _recompute_json(self) -> dict[str, Any] | None:
+        verdict, marks = self.verdict, self.marks
+        if not self.recompute:
+            return None
+        return {
+            "one_in": self.recompute,
+            "compared": verdict.recomputed,
+            "not_reproduced": verdict.faults[Fault.NOT_REPRODUCED],
+            "not_judged": verdict.not_recomputed,
+            "reasons": dict(verdict.unjudged),
+            "marks_compared": marks.compared,
+            "marks_not_judged": {str(p): reason for p, reason in marks.unjudged.items()},
+        }
 
 
 def _partition(part: PartitionRange) -> dict[str, Any]:
@@ -188,7 +216,17 @@ def conclude(report: Report) -> str:
         return f"NOT VERIFIED: nothing to judge: no {which.format('inputs')}{hint}"
     if not verdict.judged:
         return f"NOT VERIFIED: none of {verdict.inputs:,} inputs could be judged"
-    which = which.format("input")
+    if report.has_recomputed_none:
+        reason = max(verdict.unjudged, key=verdict.unjudged.__getitem__)
+        return (
+            f"NOT VERIFIED: none of {verdict.not_recomputed:,} scores could be recomputed: {reason}"
+        )
+    return _claim(report, which.format("input")) + _recomputed(report)
+
+
+def _claim(report: Report, which: str) -> str:
+    """What was proved of the inputs that were judged."""
+    verdict = report.verdict
     if left := verdict.counts.get("not_judged", 0):
         return (
             f"verified: every {which} that could be judged has exactly one outcome; {left:,} of "
@@ -197,6 +235,19 @@ def conclude(report: Report) -> str:
     if verdict.counts.get("unaudited", 0):
         return f"verified: every {which} that could be judged has exactly one outcome"
     return f"verified: every {which} has exactly one outcome"
+
+
+def _recomputed(report: Report) -> str:
+    """What was proved of the scores that were recomputed."""
+    verdict = report.verdict
+    if not report.recompute:
+        return ""
+    one_in = f"1 in {report.recompute:,}"
+    if not verdict.recomputed:
+        return f"; no score was recomputed: none of the scores is among {one_in}"
+    left = f"; {verdict.not_recomputed:,} more could not be" if verdict.not_recomputed else ""
+    which = "score was" if verdict.recomputed == 1 else "scores were"
+    return f"; {verdict.recomputed:,} {which} recomputed with equal bits ({one_in}){left}"
 
 
 def _refusal(report: Report) -> Iterator[str]:

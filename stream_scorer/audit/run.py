@@ -9,8 +9,9 @@ from typing import Final, Protocol
 
 from stream_scorer.audit.auditor import Auditor
 from stream_scorer.audit.ledger import Ledger
+from stream_scorer.audit.recompute.recomputer import Recomputer
 from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
-from stream_scorer.audit.verdict import Verdict
+from stream_scorer.audit.verdict import Fault, Offender, Verdict
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.spans import Span, Spans
 
@@ -82,6 +83,7 @@ class AuditRun:
         checkpoint: called between two stripes.
         on_progress: see :data:`OnProgress`.
         stripe_offsets: see :data:`STRIPE_OFFSETS`.
+        recomputer: computes scores again; None: none are.
     """
 
     auditor: Auditor
@@ -90,6 +92,7 @@ class AuditRun:
     checkpoint: Callable[[], None] = lambda: None
     on_progress: OnProgress = lambda _done, _total: None
     stripe_offsets: int = STRIPE_OFFSETS
+    recomputer: Recomputer | None = None
     _done: int = field(default=0, init=False)
     _total: int = field(default=0, init=False)
     _resolve_at: int = field(default=_MOST_UNRESOLVED, init=False)
@@ -102,7 +105,8 @@ class AuditRun:
             RetryableError: the topics could not be read to their ends.
         """
         state = self.auditor.state
-        self._total = sum(x.edge - x.head for x in state.ledgers.values()) + sum(
+        inputs = sum(x.edge - x.head for x in state.ledgers.values())
+        self._total = inputs * (1 if self.recomputer is None else 2) + sum(
             max(0, span.high - state.logs[kind, p].position)
             for kind, spans in self.ends.items()
             for p, span in spans.items()
@@ -127,6 +131,26 @@ class AuditRun:
         for kind, ends in self.ends.items():
             self._outcomes(kind, {p: ends[p].high for p in stops if p in ends}, stops)
         auditor.end_stripe()
+        if self.recomputer is not None:
+            self._recompute(self.recomputer, {p: Span(heads[p], stop) for p, stop in stops.items()})
+
+    def _recompute(self, recomputer: Recomputer, spans: Spans) -> None:
+        """Compute the scores of a stripe again."""
+        state, before = self.auditor.state, self._done
+        for found in recomputer.run(spans):
+            compared, differing, differences = found.comparison
+            state.tally.count("recomputed", compared)
+            state.tally.add_differing(
+                differing,
+                (
+                    Offender(Fault.NOT_REPRODUCED, OutcomeKind.SCORE, outcome, source, detail)
+                    for source, outcome, detail in differences
+                ),
+            )
+            state.leave_unjudged(found.unjudged)
+            self._advance(found.offsets)
+        counted = sum(span.high - span.low for span in spans.values())
+        self._advance(before + counted - self._done)  # offsets that need not be read again
 
     def _outcomes(
         self, kind: OutcomeKind, ends: Mapping[int, int], stops: Mapping[int, int]

@@ -50,6 +50,7 @@ class Scope:
         edges: the offset to stop before, by partition.
         ends: the outcome topics up to their high watermarks, so open txns are waited for.
         committed: the group's committed offsets, by partition.
+        marks: the fields of their marks, by partition.
         uncommitted: number of offsets the group has not committed; None if it never committed.
         outside: number of offsets before or after the requested range of times.
         problems: what is wrong with the group's committed offsets, a sentence each.
@@ -65,6 +66,7 @@ class Scope:
     edges: Mapping[int, int]
     ends: Mapping[OutcomeKind, Spans]
     committed: Mapping[int, int]
+    marks: Mapping[int, Mapping[str, str]]
     uncommitted: int | None
     outside: int
     problems: tuple[str, ...]
@@ -121,6 +123,7 @@ def open_scope(settings: GroupSettings, wanted: AuditRange) -> Scope:
             OutcomeKind.DEAD_LETTER: written_spans(settings, group, topics[2], counts[topics[2]]),
         },
         committed=committed,
+        marks={p: mark.fields for p, mark in marks.items()},
         uncommitted=count_uncommitted(inputs, committed),
         outside=outside,
         problems=problems,

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from stream_scorer.audit.expiry import Expiry, LogKey
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
 from stream_scorer.audit.lost_inputs import LostInputs
 from stream_scorer.audit.outcome_log import OutcomeLog
+from stream_scorer.audit.recompute.stated import StatedScores
 from stream_scorer.audit.records.columns import Inputs, Outcomes
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
+
+_MOST_REASONS: Final = 50  # a topic can name any number of versions that do not exist
+_OTHER_REASONS: Final = "other reasons"
 
 
 @dataclass(slots=True)
@@ -38,6 +44,9 @@ class AuditState:
         is_open: a run began and has not ended; the next one continues its counters.
         times: first and last timestamp of the inputs read in this run, epoch milliseconds.
         ranges: of each partition in this run: first input, last input, number of inputs.
+        stated: what the scores of the open stripe state, if they are recomputed; empty between two
+            stripes.
+        unjudged: number of scores of this run that could not be recomputed, by reason.
     """
 
     tally: AuditTally = field(default_factory=AuditTally)
@@ -55,6 +64,8 @@ class AuditState:
     is_open: bool = False
     times: tuple[int, int] | None = None
     ranges: dict[int, tuple[int, int, int]] = field(default_factory=dict)
+    stated: StatedScores | None = None
+    unjudged: Counter[str] = field(default_factory=Counter)
 
     def log(self, key: LogKey) -> OutcomeLog:
         """The log of one partition of outcomes, created when it is first needed."""
@@ -71,6 +82,14 @@ class AuditState:
             (min(self.times[0], low), max(self.times[1], high)) if self.times else (low, high)
         )
 
+    def leave_unjudged(self, reasons: Mapping[str, int]) -> None:
+        """Count scores that cannot be recomputed, by reason."""
+        for reason, number in reasons.items():
+            is_new = reason not in self.unjudged
+            is_full = len(self.unjudged) >= _MOST_REASONS
+            self.unjudged[_OTHER_REASONS if is_new and is_full else reason] += number
+            self.tally.count("not_recomputed", number)
+
     def add_totals(self) -> None:
         """Add the counters of the finished run to the totals."""
         totals = Counter(self.totals)
@@ -84,3 +103,4 @@ class AuditState:
         self.versions.begin_run()
         self.times = None
         self.ranges = {}
+        self.unjudged = Counter()

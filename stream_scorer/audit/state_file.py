@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
 from stream_scorer.audit.expiry import Expiry
 from stream_scorer.audit.ledger import Ledger, RedrivenOnce
@@ -28,6 +30,7 @@ from stream_scorer.audit.records.columns import (
     OutcomeKind,
     Outcomes,
 )
+from stream_scorer.audit.records.results import Results
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.tally import AuditTally
 from stream_scorer.audit.versions import VersionRanges
@@ -52,6 +55,7 @@ _COLUMNS: Final = {
     "value_hashes": "<i8",
     "marks": "u1",
 }
+_RESULTS: Final = ("<i8", "<i8", "<i8", "i1", "<i8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,7 @@ def dump_state(state: AuditState) -> dict[str, Any]:
         "early": [_dump_outcomes(outcomes) for outcomes in state.early],
         "times": state.times,
         "ranges": {str(p): row for p, row in state.ranges.items()},
+        **({"unjudged": dict(state.unjudged)} if state.unjudged else {}),
     }
 
 
@@ -168,6 +173,7 @@ def parse_state(body: Mapping[str, Any], limit: int) -> AuditState:
         is_open=body["is_open"],
         times=(body["times"][0], body["times"][1]) if body["times"] else None,
         ranges={int(p): (row[0], row[1], row[2]) for p, row in body["ranges"].items()},
+        unjudged=Counter(body.get("unjudged", {})),
     )
 
 
@@ -195,16 +201,23 @@ def _check_identity(path: Path, found: Mapping[str, Any], identity: AuditIdentit
 
 
 def _dump_outcomes(outcomes: Outcomes) -> dict[str, Any]:
-    columns = {
-        name: base64.b64encode(np.ascontiguousarray(getattr(outcomes, name), of).tobytes()).decode()
-        for name, of in _COLUMNS.items()
-    }
+    results = outcomes.results
     return {
         "kind": outcomes.kind,
         "partition": outcomes.partition,
         "version_names": outcomes.version_names,
-        **columns,
+        **{name: _dump(getattr(outcomes, name), of) for name, of in _COLUMNS.items()},
+        **({"results": _dump_results(results)} if results is not None else {}),
     }
+
+
+def _dump_results(results: Results) -> list[str]:
+    columns: tuple[NDArray[Any], ...] = tuple(results)
+    return [_dump(column, of) for column, of in zip(columns, _RESULTS, strict=True)]
+
+
+def _dump(column: NDArray[Any], of: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(column, of).tobytes()).decode()
 
 
 def _parse_outcomes(state: Mapping[str, Any]) -> Outcomes:
@@ -220,5 +233,14 @@ def _parse_outcomes(state: Mapping[str, Any]) -> Outcomes:
         columns["event_times"] = np.full(size, NOT_STATED, np.int64)
         columns["value_hashes"] = np.full(size, NOT_HASHED, np.int64)
         columns["marks"] = np.where(is_plausible, 0, Mark.IMPLAUSIBLE).astype(np.uint8)
-    names = tuple(state["version_names"])
-    return Outcomes(OutcomeKind(state["kind"]), state["partition"], **columns, version_names=names)
+    results = None
+    if "results" in state:
+        found = zip(state["results"], _RESULTS, strict=True)
+        results = Results(*(np.frombuffer(base64.b64decode(one), of) for one, of in found))
+    return Outcomes(
+        OutcomeKind(state["kind"]),
+        state["partition"],
+        **columns,
+        version_names=tuple(state["version_names"]),
+        results=results,
+    )

@@ -21,6 +21,8 @@ Counters by name:
 - ``inputs_unread``: scores whose transaction could not be compared, because the schema of the
   input is unknown now.
 - ``keys_not_compared``: outcomes that came so late that neither key nor transaction was compared.
+- ``recomputed``: scores that were computed again and compared.
+- ``not_recomputed``: scores that were to be computed again and could not.
 - each :class:`Fault`.
 """
 
@@ -80,6 +82,12 @@ class AuditTally:
         for offset in first:
             self._list(Offender(Fault.MISSING, None, None, Coordinates(partition, offset)))
 
+    def add_differing(self, number: int, first: Iterable[Offender]) -> None:
+        """Count scores that were not reproduced; ``first`` holds the first of them."""
+        self.count(Fault.NOT_REPRODUCED, number)
+        for offender, _ in zip(first, range(self.room(Fault.NOT_REPRODUCED)), strict=False):
+            self._list(offender)
+
     def room(self, fault: Fault) -> int:
         """Number of offenders of a fault that can still be listed."""
         return max(0, self.limit - len(self._offenders.get(fault, ())))
@@ -109,7 +117,8 @@ class AuditTally:
             outcome, source = (
                 Coordinates(**found[name]) if found[name] else None for name in ("outcome", "input")
             )
-            self._list(Offender(Fault(found["fault"]), kind, outcome, source))
+            detail = found.get("detail")
+            self._list(Offender(Fault(found["fault"]), kind, outcome, source, detail))
 
     def _list(self, offender: Offender) -> None:
         self._offenders.setdefault(offender.fault, []).append(offender)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -30,24 +30,31 @@ class Fault(StrEnum):
     WRONG_REJECTION = "wrong_rejection"  # a dead letter that calls a good input undecodable
     WRONG_VALUE = "wrong_value"  # a dead letter whose value differs from its input's
     UNEXPLAINED = "unexplained"  # a dead letter without a known stage or without a reason
+    NOT_REPRODUCED = "not_reproduced"  # a score that its model version does not give for its input
 
 
 @dataclass(frozen=True, slots=True)
 class Offender:
-    """One fault: the outcome that has it (None if it is missing) and that outcome's input."""
+    """One fault: the outcome that has it (None if it is missing) and that outcome's input.
+
+    ``detail`` says what differs, where a score was recomputed.
+    """
 
     fault: Fault
     kind: OutcomeKind | None
     outcome: Coordinates | None
     source: Coordinates | None
+    detail: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """JSON for the report."""
+        more = {"detail": self.detail} if self.detail else {}
         return {
             "fault": self.fault,
             "kind": self.kind,
             "outcome": self.outcome._asdict() if self.outcome else None,
             "input": self.source._asdict() if self.source else None,
+            **more,
         }
 
 
@@ -115,6 +122,7 @@ class Verdict:
             read.
         digest: digest of the outcomes of all audited inputs, over all runs; equal topics have equal
             digests.
+        unjudged: number of scores of this run that could not be recomputed, by reason.
     """
 
     faults: Mapping[Fault, int]
@@ -126,6 +134,7 @@ class Verdict:
     intervals: Mapping[tuple[str, int], Sequence[Interval]]
     times: tuple[int, int] | None
     digest: str
+    unjudged: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def inputs(self) -> int:
@@ -166,6 +175,16 @@ class Verdict:
     def later(self) -> int:
         """Outcomes of inputs after the judged range; not a fault."""
         return self.counts.get("later", 0)
+
+    @property
+    def recomputed(self) -> int:
+        """Scores that were computed again and compared."""
+        return self.counts.get("recomputed", 0)
+
+    @property
+    def not_recomputed(self) -> int:
+        """Scores that were to be computed again and could not; the reasons are in ``unjudged``."""
+        return self.counts.get("not_recomputed", 0)
 
     @property
     def is_clean(self) -> bool:

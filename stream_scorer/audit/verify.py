@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -12,24 +12,24 @@ from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.audit.auditor import Auditor
 from stream_scorer.audit.expiry import MOST_SKEW_MS
 from stream_scorer.audit.ledger import Clocks
-from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
+from stream_scorer.audit.recompute.marks import MarkCheck, check_marks
+from stream_scorer.audit.recompute.recomputer import ReadInputs, Recomputer
+from stream_scorer.audit.recompute.stated import StatedScores
 from stream_scorer.audit.records.input_reader import InputReader
-from stream_scorer.audit.records.outcome_reader import OutcomeReader
 from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.audit.report import Report
-from stream_scorer.audit.run import STRIPE_OFFSETS, AuditRun, OnLost, OnProgress
+from stream_scorer.audit.run import STRIPE_OFFSETS, AuditRun, OnProgress
 from stream_scorer.audit.scope import AuditRange, Scope, open_scope
 from stream_scorer.audit.state import AuditState
 from stream_scorer.audit.state_file import load_state, save_state
 from stream_scorer.audit.tally import AuditTally
+from stream_scorer.audit.topics import AuditTopics, Sampling
 from stream_scorer.audit.verdict import Verdict
 from stream_scorer.errors import UsageError
-from stream_scorer.kafka.messages import by_partition
-from stream_scorer.kafka.reader import read_spans
-from stream_scorer.kafka.spans import Spans
-from stream_scorer.kafka.unreadable import PassedBatch
+from stream_scorer.model.by_version import BundlesByVersion
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
+from stream_scorer.state.history_source import HistorySource, NoHistorySource
 
 STALL_SECONDS: Final = 60.0
 """Longer than the open txn of a killed scorer can block readers (15 s and the broker's sweep)."""
@@ -40,6 +40,25 @@ written, so the producers' clocks must not be ahead of the scorers' by more."""
 
 SAMPLE: Final = 10
 """One input in ``SAMPLE`` is decoded; a batch with mixed-up rows holds many sampled inputs."""
+
+
+_STRIPE_SCORES: Final = 131_072
+"""Scores of a stripe that are recomputed at most: ten megabytes, and some seconds of work."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecomputeOptions:
+    """Which scores to compute again, and from what.
+
+    Attributes:
+        one_in: one score in ``one_in``, the same ones in each audit; 1: all.
+        bundles: the model versions.
+        histories: the features of the past.
+    """
+
+    one_in: int
+    bundles: BundlesByVersion
+    histories: HistorySource = field(default_factory=NoHistorySource)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +78,8 @@ class AuditOptions:
         clock_skew_ms: how much the producers' clocks may be ahead of the scorers'.
         versions: the model versions that exist; by default every possible name is accepted.
         stall_seconds: give up when no record arrives for this long.
-        stripe_offsets: inputs between two checkpoints.
+        stripe_offsets: inputs between two checkpoints; fewer if most scores are recomputed.
+        recompute: compute scores again; None: none.
     """
 
     committed_only: bool = False
@@ -73,6 +93,19 @@ class AuditOptions:
     versions: Collection[str] | None = None
     stall_seconds: float = STALL_SECONDS
     stripe_offsets: int = STRIPE_OFFSETS
+    recompute: RecomputeOptions | None = None
+
+    @property
+    def one_in(self) -> int:
+        """One score in ``one_in`` is recomputed; 0: none."""
+        return self.recompute.one_in if self.recompute else 0
+
+    @property
+    def stripe(self) -> int:
+        """Inputs between two checkpoints."""
+        if not self.one_in:
+            return self.stripe_offsets
+        return min(self.stripe_offsets, _STRIPE_SCORES * self.one_in)
 
     @property
     def judges_committed_only(self) -> bool:
@@ -121,26 +154,47 @@ def verify_topics(
         using_resolver(settings, "fraud_score") as of_scores,
         using_resolver(settings) as of_inputs,
     ):
-        source = _Topics(
+        decoder = TransactionDecoder(of_inputs)
+        source = AuditTopics(
             scope,
-            InputReader(settings.dlq_topic, TransactionDecoder(of_inputs), options.sample),
+            InputReader(settings.dlq_topic, decoder, options.sample),
             ScoreReader(of_scores, settings.input_topic, options.versions),
-            options.sample,
+            Sampling(options.sample, options.one_in),
             options.stall_seconds,
         )
-        run = AuditRun(auditor, source, scope.ends, checkpoint, on_progress, options.stripe_offsets)
+        recomputer = _recomputer(options, auditor.state, source.reader_of_accepted(decoder))
+        run = AuditRun(
+            auditor, source, scope.ends, checkpoint, on_progress, options.stripe, recomputer
+        )
         verdict = run.run()
+    marks = _check_marks(options, scope)
     auditor.end_run()
     checkpoint()
-    problems = (*scope.problems, *_registry_problem(settings, source.scores))
-    return _report(options, scope, verdict, problems, loaded, time.monotonic() - begun)
+    problems = (*scope.problems, *_registry_problem(settings, source.scores), *marks.problems)
+    return replace(
+        _report(options, scope, verdict, loaded, time.monotonic() - begun),
+        problems=problems,
+        marks=marks,
+    )
+
+
+def _recomputer(options: AuditOptions, state: AuditState, read: ReadInputs) -> Recomputer | None:
+    if options.recompute is None or state.stated is None:
+        return None
+    return Recomputer(state.stated, options.recompute.bundles, options.recompute.histories, read)
+
+
+def _check_marks(options: AuditOptions, scope: Scope) -> MarkCheck:
+    if options.recompute is None:
+        return MarkCheck()
+    marks = {p: (scope.committed[p], fields) for p, fields in scope.marks.items()}
+    return check_marks(marks, options.recompute.histories)
 
 
 def _report(
     options: AuditOptions,
     scope: Scope,
     verdict: Verdict,
-    problems: tuple[str, ...],
     loaded: AuditState | None,
     seconds: float,
 ) -> Report:
@@ -149,7 +203,7 @@ def _report(
         identity=scope.identity,
         is_committed_only=options.judges_committed_only,
         uncommitted=scope.uncommitted,
-        problems=problems,
+        recompute=options.one_in,
         allowed_lost=options.allowed_lost,
         outside=scope.outside,
         since=options.since,
@@ -180,6 +234,7 @@ def _begin(options: AuditOptions, scope: Scope, loaded: AuditState | None) -> Au
         has_next_run=options.state is not None,
         is_compacted=scope.is_compacted,
     )
+    auditor.state.stated = StatedScores(options.one_in) if options.one_in else None
     _check_positions(auditor.state, scope, options.state)
     auditor.begin_run(
         scope.inputs,
@@ -191,55 +246,6 @@ def _begin(options: AuditOptions, scope: Scope, loaded: AuditState | None) -> Au
         clocks=Clocks(options.clock_skew_ms, scope.cuts.latest - MOST_SKEW_MS),
     )
     return auditor
-
-
-@dataclass(frozen=True, slots=True)
-class _Topics:
-    """Reads inputs and outcomes from the topics."""
-
-    scope: Scope
-    reader: InputReader
-    scores: ScoreReader
-    sample: int
-    stall_seconds: float
-
-    def inputs(self, spans: Spans) -> Iterator[Inputs]:
-        settings = self.scope.settings
-        group = self.scope.group
-        passed: list[tuple[int, PassedBatch]] = []
-        for batch in read_spans(
-            settings,
-            group,
-            settings.input_topic,
-            spans,
-            self.stall_seconds,
-            on_unreadable=lambda partition, unread: passed.append((partition, unread)),
-        ):
-            yield from self._passed(passed, spans)
-            for partition, records in by_partition(batch):
-                yield self.reader.read(partition, records)
-        yield from self._passed(passed, spans)
-
-    def _passed(self, passed: list[tuple[int, PassedBatch]], spans: Spans) -> Iterator[Inputs]:
-        """The inputs of batches that cannot be read, before the records that follow them."""
-        for partition, batch in passed:
-            end = min(batch.next_offset, spans[partition].high)
-            yield self.reader.passed(partition, replace(batch, next_offset=end))
-        passed.clear()
-
-    def outcomes(
-        self, kind: OutcomeKind, spans: Spans, on_lost: OnLost
-    ) -> Iterator[tuple[Outcomes, list[int]]]:
-        settings, group = self.scope.settings, self.scope.group
-        reader = OutcomeReader(kind, settings.input_topic, self.scores, self.sample)
-        topic = self.scope.topic(kind)
-        for batch in read_spans(settings, group, topic, spans, self.stall_seconds, on_lost):
-            for partition, records in by_partition(batch):
-                outcomes, unreadable = reader.read(partition, records)
-                yield outcomes, [place.offset for place in unreadable]
-
-    def inputs_now(self) -> Spans:
-        return self.scope.inputs_now()
 
 
 def _registry_problem(settings: GroupSettings, scores: ScoreReader) -> list[str]:

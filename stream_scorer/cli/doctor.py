@@ -226,6 +226,24 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
     yield Check(
         "model", Level.OK, f"{bundle.version} verified; its golden rows have the expected scores"
     )
+    from stream_scorer.process.history_topics import has_history
+
+    if has_history(bundle):
+        yield from _guarded("history topics", lambda: check_history_topics(settings))
+
+
+def check_history_topics(settings: ScorerSettings) -> Iterator[Check]:
+    """Check that the card histories that the model reads can be restored from the topics."""
+    from stream_scorer.process.history_topics import judge_history_topics, read_history_configs
+
+    topics, name = (settings.input_topic, settings.dlq_topic), "history topics"
+    found = judge_history_topics(*topics, read_history_configs(settings))
+    for level, problems in ((Level.FAIL, found.faults), (Level.WARN, found.warnings)):
+        for problem in problems:
+            what, _, advice = problem.partition(": ")
+            yield Check(name, level, what, advice)
+    if not (found.faults or found.warnings):
+        yield Check(name, Level.OK, f"{' and '.join(topics)} keep what histories are restored from")
 
 
 def check_conditional_writes(store: ArtifactStore) -> Check:

@@ -20,6 +20,7 @@ from stream_scorer.runtime.version import add_version
 RUN: Final = "stream_scorer.cli.run:run"
 _GROUP: Final = "stream_scorer.settings:GroupSettings"
 
+_RESCORING: Final = "stream_scorer.settings:RescoringSettings"
 _SCORER: Final = "stream_scorer.settings:ScorerSettings"
 
 
@@ -142,10 +143,12 @@ def _add_verify(commands: Any) -> None:
         "verify",
         "proves that every input has exactly one outcome",
         "stream_scorer.cli.verify:run_verify",
-        _GROUP,
+        _RESCORING,
         "Reads all committed inputs, scores and dead letters that exist now. Exit code 1 if an\n"
         "outcome is missing, duplicated, out of order, without an input, or inconsistent with\n"
-        "itself or its input, if inputs were deleted unscored, and if nothing could be judged.",
+        "itself or its input, if inputs were deleted unscored, and if nothing could be judged.\n"
+        "With --recompute also if a score differs from the recomputed one, or none could be\n"
+        "recomputed. Only --recompute and --check-versions read the artifact store.",
     )
     verify.add_argument(
         "--from-beginning", action="store_true", help="the default without --state and --since"
@@ -189,6 +192,15 @@ def _add_strictness(verify: argparse.ArgumentParser) -> None:
         default=10,
         metavar="N",
         help="compare the content of one input in N with its outcome (10; 1: all, 0: none)",
+    )
+    verify.add_argument(
+        "--recompute",
+        type=positive,
+        nargs="?",
+        const=100,
+        metavar="N",
+        help="compute one score in N again with its model version, and compare every bit (100; "
+        "1: all); reads the models from MODEL_STORE_URI",
     )
     verify.add_argument(
         "--allow-lost",

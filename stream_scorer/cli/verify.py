@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from stream_scorer.audit.verify import AuditOptions, verify_topics
+from stream_scorer.audit.verify import AuditOptions, RecomputeOptions, verify_topics
 from stream_scorer.cli.console import note, say_json
 from stream_scorer.cli.verify_progress import showing_progress
 from stream_scorer.cli.verify_report import print_report
@@ -17,6 +17,7 @@ def run_verify(args: argparse.Namespace) -> int:
     """``verify``: exit code 0 only if there is no fault and at least one input was judged."""
     settings = load_settings(GroupSettings)
     versions = _existing_versions() if args.check_versions else None
+    recompute = _recompute(args.recompute) if args.recompute else None
     with showing_progress(quiet=args.json) as on_progress:
         try:
             report = verify_topics(
@@ -32,6 +33,7 @@ def run_verify(args: argparse.Namespace) -> int:
                     clock_skew_ms=round(args.clock_skew * 1000),
                     versions=versions,
                     stall_seconds=args.timeout,
+                    recompute=recompute,
                 ),
                 on_progress=on_progress,
             )
@@ -44,6 +46,27 @@ def run_verify(args: argparse.Namespace) -> int:
     else:
         print_report(report, args.model)
     return 0 if report.is_verified else 1
+
+
+def _recompute(one_in: int) -> RecomputeOptions:
+    """From where scores are computed again: the scorers' store, with the scorers' checks.
+
+    Raises:
+        UsageError: the store has no version, so it cannot be the scorers'.
+        SettingsError: MODEL_TRUSTED_KEYS is invalid.
+        StoreError: the store does not answer.
+    """
+    from stream_scorer.model.by_version import BundlesByVersion
+    from stream_scorer.model.signing import parse_trusted_keys
+    from stream_scorer.model.store.opening import open_store
+
+    settings = load_settings(StoreSettings)
+    bundles = BundlesByVersion(
+        open_store(settings), parse_trusted_keys(settings.model_trusted_keys)
+    )
+    if not bundles.versions():
+        raise UsageError(f"no model version in {bundles.where}: set MODEL_STORE_URI")
+    return RecomputeOptions(one_in, bundles)
 
 
 def _existing_versions() -> list[str]:

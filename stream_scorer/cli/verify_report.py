@@ -30,6 +30,7 @@ _FAULT_TEXTS: Final = {
     Fault.WRONG_REJECTION: "can be decoded, but this dead letter says that it cannot",
     Fault.WRONG_VALUE: "has a different value from this dead letter",
     Fault.UNEXPLAINED: "has a dead letter without a known stage or without a reason",
+    Fault.NOT_REPRODUCED: "has a score that its model version does not give",
 }
 
 _NOT_FAULT_TEXTS: Final = {
@@ -109,6 +110,12 @@ def _notes(report: Report) -> Iterator[str]:
         yield f"up to {verdict.inputs_lost:,} inputs were deleted before they were scored ({where})"
     if compared := verdict.counts.get("transactions_compared", 0):
         yield f"{compared:,} scores compared with the transaction of their input"
+    if report.recompute:
+        yield f"{verdict.recomputed:,} scores recomputed (1 in {report.recompute:,})"
+    for reason, number in sorted(verdict.unjudged.items(), key=lambda item: -item[1]):
+        yield f"{number:,} scores not recomputed, so not judged: {reason}"
+    for partition, reason in report.marks.unjudged.items():
+        yield f"check sum of the history of partition {partition} not compared: {reason}"
     if verdict.times:
         first, last = verdict.times
         yield f"inputs from {format_time(first)} to {format_time(last)}"
@@ -150,4 +157,4 @@ def _describe(offender: Offender, topics: Mapping[str, str]) -> str:
     if offender.outcome and offender.kind:
         topic = topics["scores" if offender.kind is OutcomeKind.SCORE else "dead_letters"]
         text += f": {topic} {offender.outcome.partition}-{offender.outcome.offset}"
-    return text
+    return f"{text} ({offender.detail})" if offender.detail else text

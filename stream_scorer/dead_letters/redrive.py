@@ -24,11 +24,11 @@ from stream_scorer.dead_letters.dead_letter import (
     STALL_SECONDS,
     DeadLetter,
     DeadLetterFilter,
-    Header,
     check_partition,
     parse_dead_letters,
     parse_number,
 )
+from stream_scorer.dead_letters.redrive_headers import redriven_headers
 from stream_scorer.dead_letters.redrive_plan import Planner, Redriven, RedrivePlan
 from stream_scorer.dead_letters.redrive_progress import RedriveProgress, parse_progress
 from stream_scorer.dead_letters.redrive_retention import fetch_retention_ms, known_since
@@ -52,9 +52,6 @@ from stream_scorer.kafka.topics import require_topics
 from stream_scorer.settings import GroupSettings
 
 GROUP_SUFFIX: Final = "-redrive"
-ORIGIN_HEADERS: Final = "redrive."
-"""``redrive.topic``, ``.partition``, ``.offset``: the dead letter a record was redriven from."""
-
 TXN_SECONDS: Final = 30.0  # timeout of one transactional call
 _TXN_RECORDS: Final = 500  # small enough that a txn ends well within its timeout
 _BY_KEY: Final = -1  # librdkafka's value for "the partitioner decides"
@@ -165,10 +162,7 @@ class _Sender:
             raise
 
     def _send(self, dead_letter: DeadLetter) -> None:
-        headers: list[tuple[str, str | bytes | None]] = [
-            *(h for h in dead_letter.headers if not h[0].startswith(ORIGIN_HEADERS)),
-            *_origin(self._dlq, dead_letter),
-        ]
+        headers = redriven_headers(dead_letter, self._dlq, self._input)
         while True:
             try:
                 self._producer.produce(
@@ -212,15 +206,6 @@ def _translate(error: KafkaException) -> RetryableError | FatalError:
         )
     failure = translate(error)
     return type(failure)(f"{failure}; the progress is stored: the command can be run again")
-
-
-def _origin(dlq_topic: str, dead_letter: DeadLetter) -> list[Header]:
-    """Headers with the coordinates of the dead letter; they replace those of an earlier redrive."""
-    return [
-        (ORIGIN_HEADERS + "topic", dlq_topic.encode()),
-        (ORIGIN_HEADERS + "partition", str(dead_letter.partition).encode()),
-        (ORIGIN_HEADERS + "offset", str(dead_letter.offset).encode()),
-    ]
 
 
 def _load_progress(

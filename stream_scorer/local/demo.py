@@ -175,6 +175,7 @@ class _Demo:
             "KAFKA_BOOTSTRAP_SERVERS": servers,
             "MODEL_STORE_URI": (self._folder / "store").as_uri(),
             "MODEL_CACHE_DIR": str(self._folder / "cache"),
+            "HISTORY_CACHE_DIR": str(self._folder / "history"),
             "MODEL_POLL_SECONDS": "2",
             "METRICS_HOST": "127.0.0.1",
             "METRICS_PORT": str(self._metrics_port),

@@ -24,6 +24,7 @@ from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop
 from stream_scorer.stream.model_guard import ModelGuard
+from stream_scorer.stream.ports import NoHistories
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
 
@@ -130,7 +131,7 @@ class ScorerProcess:
         loop = ScorerLoop(
             broker,
             started.pipeline,
-            lambda: self._watcher.current,
+            NoHistories(lambda: self._watcher.current),
             RejectionGuard(policy, ledger, broker.assigned),
             Telemetry(
                 self._metrics, self._health, self._watcher, guard, broker, watch.progress, tracing

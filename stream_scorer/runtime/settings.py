@@ -204,6 +204,52 @@ class StoreSettings(_Environment):
         return _without_userinfo(value, _AWS_KEYS)
 
 
+class HistorySettings(_Environment):
+    """Card histories, which scorers keep if the promoted bundle has history features."""
+
+    history_replay_max: int = Field(
+        1_500_000,
+        ge=1,
+        description="a scorer writes snapshots so often that, if it is killed, at most this many "
+        "inputs are read again",
+    )
+    history_snapshot_seconds: float = Field(
+        600.0,
+        gt=0,
+        description="a partition with new inputs gets a snapshot at least this often",
+    )
+    history_keep_days: int = Field(
+        35,
+        ge=1,
+        description="the first snapshot of each day is kept for this many days, so that audit and "
+        "replay can begin there",
+    )
+    history_cache_dir: Path = Field(
+        Path(".cache/stream-scorer/history"),
+        description="folder for the newest snapshots, used to start while the store is down",
+    )
+    history_on_gap: Literal["stop", "continue"] = Field(
+        "stop",
+        description="if inputs after the newest snapshot were deleted: stop (the partition waits "
+        "for an operator) or continue (a new era begins with what is known)",
+    )
+    history_max_keys: int = Field(
+        1_000_000,
+        ge=1,
+        le=100_000_000,
+        description="largest number of keys of a kind in a partition, for eras that begin; the "
+        "longest unused are forgotten",
+    )
+    history_compression: Literal["zlib", "none"] = Field(
+        "zlib", description="compression of snapshots: zlib or none"
+    )
+    history_restore_seconds: float = Field(
+        300.0,
+        gt=0,
+        description="unready if restoring the history of a partition takes longer than this",
+    )
+
+
 def _without_userinfo(value: str | None, variables: str) -> str | None:
     # Messages and logs show addresses, and so do third-party clients.
     if value is not None and "@" in value:

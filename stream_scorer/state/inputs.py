@@ -191,6 +191,14 @@ def refused_inputs(dead_letters: Mapping[int, Mapping[int, Stage]]) -> Refused:
     }
 
 
+def are_among(offsets: NDArray[np.int64], known: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which offsets are among ``known``, which is sorted; bool ``[n]``."""
+    if not len(known):
+        return np.zeros(len(offsets), np.bool_)
+    found: NDArray[np.bool_] = known[np.searchsorted(known[:-1], offsets)] == offsets
+    return found
+
+
 def read_inputs(
     settings: GroupSettings,
     group_id: str,
@@ -303,6 +311,6 @@ class AcceptedInputs:
 
     def _wanted(self, partition: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
         refused = self.refused.get(partition)
-        if refused is None or not len(refused):
+        if refused is None:
             return np.ones(len(offsets), np.bool_)
-        return np.isin(offsets, refused, invert=True)
+        return ~are_among(offsets, refused)

@@ -210,6 +210,12 @@ class PartitionRestore:
             at = header.next_offset
             return PartitionState(history, at, header.dead_letter_offset, at, header.created)
         begin = self.era.begin[partition]
+        if self.era.has_base:
+            raise ScorerError(
+                f"era {self.era.number} of the history has no usable snapshot of partition "
+                f"{partition} up to offset {offset}, and it does not begin without one: restore it "
+                "from a backup of the store, or begin a new era with `stream-scorer history build`"
+            )
         if offset < begin:
             raise ScorerError(
                 f"era {self.era.number} of the history begins at offset {begin} of partition "
@@ -225,8 +231,8 @@ class PartitionRestore:
             RestoreAbandoned, InputMissing, RetryableError, FatalError: see :meth:`restore`.
         """
         self._go_on()
-        letters = self.log.dead_letters(partition)
-        refused = self.log.refused(partition, Span(state.dead_letter_offset, letters.high))
+        dead_letters = self.log.dead_letters(partition)
+        refused = self.log.refused(partition, Span(state.dead_letter_offset, dead_letters.high))
         out = np.empty((0, len(self.spec.names)))
         rows = 0
         inputs = self.log.read(partition, Span(state.offset, end), refused, self.layout)
@@ -247,8 +253,8 @@ class PartitionRestore:
         """The state at the beginning of the era."""
         records = self.snapshots.seed_records(self.era, partition)
         history = self._history(records)
-        letters = self.log.dead_letters(partition)
-        return PartitionState(history, offset, letters.low, offset)
+        dead_letters = self.log.dead_letters(partition)
+        return PartitionState(history, offset, dead_letters.low, offset)
 
     def _history(self, records: PartitionRecords | None) -> PartitionHistory:
         as_of = -1 if self.era.seed is None else self.era.seed.as_of

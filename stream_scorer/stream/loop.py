@@ -6,16 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.pipeline import Pipeline
-from stream_scorer.stream.ports import Broker, Polled, Txn
+from stream_scorer.stream.ports import NO_MARKS, Broker, Histories, Marks, Polled, Txn
 from stream_scorer.stream.rejections.guard import RejectionGuard
 
 log = logging.getLogger(__name__)
@@ -79,6 +77,7 @@ class _Scored(NamedTuple):
     polled: Polled
     outcome: Outcome
     started: float  # monotonic, when it was polled
+    marks: Marks  # of its step, taken before the next batch advances the histories
 
 
 class ScorerLoop:
@@ -90,10 +89,13 @@ class ScorerLoop:
     the fence of its own poll, and when a batch is aborted the one scored ahead is dropped and
     both are read again.
 
+    Where the model has history, the histories' state is that of the inputs before the consumer's
+    position: whatever rewinds a batch also rolls its step back, the youngest first.
+
     Args:
         broker: a member of the consumer group.
         pipeline: scores a batch.
-        model: the current bundle; None until a first one is loaded.
+        histories: the current model, and the histories that its batches advance.
         guard: stops the process when too many records are rejected.
         observer: receives the loop's events.
         options: the size of batches.
@@ -106,7 +108,7 @@ class ScorerLoop:
         self,
         broker: Broker,
         pipeline: Pipeline,
-        model: Callable[[], Bundle | None],
+        histories: Histories,
         guard: RejectionGuard,
         observer: Observer,
         options: LoopOptions,
@@ -115,7 +117,7 @@ class ScorerLoop:
     ) -> None:
         self._broker = broker
         self._pipeline = pipeline
-        self._model = model
+        self._histories = histories
         self._guard = guard
         self._observer = observer
         self._options = options
@@ -170,12 +172,12 @@ class ScorerLoop:
             batch = scored
         refusal = self._refusal(batch.outcome)
         if refusal is not None:  # before the guard counts its rejections: the model caused them
-            self._broker.rewind(batch.polled)
+            self._drop(batch)
             return self._failed(refusal)
         try:
             self._guard.check(len(batch.polled), batch.outcome.rejections)
         except RetryableError as error:  # the stored counts cannot be read or written now
-            self._broker.rewind(batch.polled)
+            self._drop(batch)
             return self._failed(str(error))
         following = self._poll_ahead(batch.polled)
         self.in_flight = len(batch.polled) + (len(following) if following else 0)
@@ -186,16 +188,26 @@ class ScorerLoop:
     def finish(self) -> None:
         """Commit the batch that was scored ahead, without polling again."""
         batch, self._ahead = self._ahead, None
-        if batch is not None and self._refusal(batch.outcome) is None:
-            with suppress(RetryableError):  # not committed: its next owner reads it again
-                self._guard.check(len(batch.polled), batch.outcome.rejections)
-                self._commit(batch, None)
+        if batch is not None:
+            self._finish(batch)
         self._committer.shutdown()
 
+    def _finish(self, batch: _Scored) -> None:
+        if self._refusal(batch.outcome) is None:
+            try:
+                self._guard.check(len(batch.polled), batch.outcome.rejections)
+            except RetryableError as error:
+                log.info("the last batch is not committed: %s", error)
+            else:
+                self._commit(batch, None)
+                return
+        self._drop(batch)  # its next owner reads it again
+
     def _poll(self, timeout: float) -> Polled | Step:
-        if self._model() is None:
-            return self._failed("no model is loaded yet")
         try:
+            self._histories.serve(None)
+            if self._histories.model() is None:
+                return self._failed("no model is loaded yet")
             polled = self._broker.poll(self._options.max_records, timeout)
         except RetryableError as error:
             return self._failed(str(error))
@@ -209,6 +221,7 @@ class ScorerLoop:
         if len(polled) < self._options.ahead_from_records:
             return None
         try:
+            self._histories.serve(polled)
             return self._broker.poll(self._options.max_records, 0)
         except RetryableError as error:
             log.info("cannot poll ahead: %s", error)
@@ -216,30 +229,45 @@ class ScorerLoop:
 
     def _score(self, polled: Polled, uncommitted: Polled | None) -> _Scored | Step:
         """Score a batch; ``uncommitted`` is the previous one, while another thread commits it."""
-        bundle = self._model()  # once, after the wait: one version scores the batch, the newest
+        # Once, after the wait: one version scores the batch, the newest.
+        bundle = self._histories.model()
         if bundle is None:
             raise FatalError("the loaded model has disappeared")
         started = time.monotonic()
         try:
-            outcome = self._pipeline.process(polled, bundle, int(self._clock() * 1000))
+            now_ms = int(self._clock() * 1000)
+            outcome = self._pipeline.process(polled, bundle, now_ms, self._histories)
         except RetryableError as error:  # the schema registry does not answer
             if uncommitted is None:
                 self._broker.rewind(polled)
             return self._failed(str(error))
         self._observer.timed("score", time.monotonic() - started)
-        return _Scored(polled, outcome, started)
+        marks = NO_MARKS if outcome.step is None else outcome.step.marks
+        return _Scored(polled, outcome, started, marks)
+
+    def _roll_back(self, batch: _Scored | Step | None) -> None:
+        """Undo what a batch did to the histories; the caller rewinds it before the next poll."""
+        if isinstance(batch, _Scored) and batch.outcome.step is not None:
+            self._histories.rollback(batch.outcome.step)
+
+    def _drop(self, batch: _Scored) -> None:
+        """Read a batch again that no transaction has begun for."""
+        self._roll_back(batch)
+        self._broker.rewind(batch.polled)
 
     def _commit(self, batch: _Scored, following: Polled | None) -> Step:
         """Publish and commit ``batch`` while scoring ``following`` for the next iteration."""
         try:
             txn = self._broker.begin()
         except RetryableError as error:
+            self._roll_back(batch)
             self._broker.rewind(batch.polled, *([following] if following else []))
             return self._failed(f"cannot begin a transaction: {error}")
         if following is None:
             problem = self._publish(txn, batch)
             if problem is None:
                 return self._committed(batch)
+            self._roll_back(batch)
             txn.abort(batch.polled)
             return self._failed(problem)
         publishing = self._committer.submit(self._publish, txn, batch)
@@ -249,6 +277,8 @@ class ScorerLoop:
             problem = publishing.result()
         if problem is not None:
             # Committing the batch scored ahead would now skip this one: both are read again.
+            self._roll_back(ahead)
+            self._roll_back(batch)
             txn.abort(batch.polled, following)
             return self._failed(problem)
         step = self._committed(batch)
@@ -260,6 +290,8 @@ class ScorerLoop:
         return step
 
     def _committed(self, batch: _Scored) -> Step:
+        if batch.outcome.step is not None:
+            self._histories.committed(batch.outcome.step)
         self._guard.accept()
         self._aborts = 0
         self._observer.committed(batch.polled, batch.outcome, time.monotonic() - batch.started)
@@ -271,7 +303,7 @@ class ScorerLoop:
         try:
             txn.publish(batch.outcome.records)
             published = time.monotonic()
-            txn.commit(batch.polled)
+            txn.commit(batch.polled, batch.marks)
         except RetryableError as error:
             return str(error)
         self._observer.timed("publish", published - started)

@@ -81,7 +81,7 @@ class MemoryCluster:
         """Two rebalances between which other members own these partitions."""
         self.generation += 2
         for member in self.members:
-            owned = member.assigned()
+            owned = member.next_assigned
             member.assign(owned.difference(partitions))
             member.assign(owned)
 
@@ -93,23 +93,33 @@ class MemoryCluster:
 
 
 class MemoryBroker:
-    """A member of the cluster's group."""
+    """A member of the cluster's group.
+
+    As with Kafka, a member notices a rebalance at its next poll, and whatever it committed before
+    that is refused. Only its first assignment is there at once.
+
+    Attributes:
+        generation: that of the group when this member polled last.
+    """
 
     def __init__(self, cluster: MemoryCluster) -> None:
         self._cluster = cluster
+        self._rebalances: list[frozenset[int]] = []  # not noticed yet
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._assignments: Counter[int] = Counter()
         self._held: frozenset[int] = frozenset()
-        self._new: frozenset[int] = frozenset()  # assigned since the last poll
         self._holds_new = False
+        self._has_polled = False
         cluster.join(self)
+        self._rebalance()
 
     def poll(self, max_records: int, timeout: float) -> Polled | None:
         """The available records, without waiting, partition by partition."""
         del timeout
         self._cluster.fail("poll")
-        self._new = frozenset()
+        self._rebalance()
+        self._has_polled = True
         found: list[tuple[int, int, Record]] = []
         for partition in sorted(self._assigned - self._cluster.silent - self._held):
             log = self._cluster.logs[self._cluster.topic, partition]
@@ -128,7 +138,8 @@ class MemoryBroker:
             [record.headers for _, _, record in found],
             np.array([p for p, _, _ in found], np.int32),
             np.array([o for _, o, _ in found], np.int64),
-            self._cluster.generation,
+            # A member that was removed and does not know yet still receives records.
+            self.generation if self in self._cluster.members else None,
         )
 
     def begin(self) -> MemoryTxn:
@@ -149,16 +160,26 @@ class MemoryBroker:
         """Leave the group."""
         self._cluster.leave(self)
 
+    @property
+    def next_assigned(self) -> frozenset[int]:
+        """The partitions assigned after the next poll."""
+        return self._rebalances[-1] if self._rebalances else self._assigned
+
     def assign(self, partitions: frozenset[int]) -> None:
-        """Replace the assignment; new partitions are read from their committed offsets."""
-        new = partitions - self._assigned
-        self._assignments.update(new)
-        for partition in new:
-            self._positions[partition] = self._cluster.committed.get(partition, 0)
-        self._held &= partitions
-        self._new = self._new & partitions | new
-        self._assigned = partitions
-        self.hold_new(self._holds_new)
+        """Replace the assignment, which the member notices at its next poll."""
+        self._rebalances.append(partitions)
+
+    def _rebalance(self) -> None:
+        """Notice the rebalances; new partitions are read from their committed offsets."""
+        self.generation = self._cluster.generation
+        rebalances, self._rebalances = self._rebalances, []
+        for partitions in rebalances:
+            new = partitions - self._assigned
+            self._assignments.update(new)
+            for partition in new:
+                self._positions[partition] = self._cluster.committed.get(partition, 0)
+            self._held = self._held & partitions | (new if self._holds_new else frozenset())
+            self._assigned = partitions
 
     def assignments(self) -> Mapping[int, int]:
         """How often each assigned partition was assigned."""
@@ -167,10 +188,11 @@ class MemoryBroker:
     def hold_new(self, is_on: bool) -> None:
         """Whether partitions are held from their assignment on.
 
-        Kafka assigns partitions during a poll: those since the last poll count as new until then.
+        Those of the first assignment are new until the first poll, during which Kafka assigns them.
         """
         self._holds_new = is_on
-        self._held = self._held | self._new if is_on else self._held - self._new
+        if not self._has_polled:
+            self._held = self._assigned if is_on else frozenset()
 
     def hold(self, partitions: Collection[int]) -> None:
         """Deliver nothing of these partitions."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from schemas.rejections import Rejection
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
-from stream_scorer.stream.ports import Outgoing
+from stream_scorer.stream.ports import HistoryStep, Outgoing
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,11 @@ class Destinations:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The outcome of one polled batch: one outgoing record for each input, in input order."""
+    """The outcome of one polled batch: one outgoing record for each input, in input order.
+
+    ``step`` is what the batch did to the histories of its partitions, if the model has history. It
+    is open.
+    """
 
     records: Sequence[Outgoing]
     scored: int
@@ -42,3 +46,4 @@ class Outcome:
     decisions: Counter[str]
     model_version: str
     scores: NDArray[np.float64]
+    step: HistoryStep | None = None

@@ -1,8 +1,12 @@
-"""Turns polled records into outgoing ones: decode, score, encode. Pure: no clock, no socket."""
+"""Turns polled records into outgoing ones: decode, advance histories, score, encode.
+
+Pure but for the histories, which have a port of their own: no clock, no socket.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -14,16 +18,18 @@ from schemas.layout import Layout
 from schemas.rejections import Rejection, Stage
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
+from stream_scorer.dead_letters.repeats import find_first_copies
 from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Scores, score
 from stream_scorer.stream.outcome import Destinations, Outcome
-from stream_scorer.stream.ports import Outgoing, Polled
+from stream_scorer.stream.ports import Histories, HistoryStep, NoHistories, Outgoing, Polled
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
 
 _MAX_TRACE_BYTES: Final = 1024  # W3C Trace Context: a tracestate of 512 must be propagated
+_NO_HISTORIES: Final = NoHistories()
 _LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc accepts at most 32 MiB as a hint
 
 
@@ -35,13 +41,39 @@ class Pipeline:
         self._to = to
         _retain_freed_memory()
 
-    def process(self, polled: Polled, bundle: Bundle, now_ms: int) -> Outcome:
+    def process(
+        self, polled: Polled, bundle: Bundle, now_ms: int, histories: Histories = _NO_HISTORIES
+    ) -> Outcome:
         """One outcome for each record, in input order, all by one model version.
 
-        ``now_ms`` (epoch milliseconds) is used only for the scores' ``scored_at``.
+        Args:
+            polled: the records.
+            bundle: the model.
+            now_ms: epoch milliseconds, used only for the scores' ``scored_at``.
+            histories: they advance once, whatever happens to the batch afterwards; the step is in
+                the outcome. If this raises, they are as they were before.
         """
         # The same bundle decodes and scores, so the batch has the columns that its features read.
         decoded, rejections = self._decode(polled, bundle.features.layout)
+        step = _advance(histories, bundle, polled, decoded)
+        if step is None:
+            return self._outcome(polled, bundle, now_ms, decoded, rejections)
+        try:
+            decoded = decoded._replace(batch=decoded.batch.with_history(step.columns))
+            found = self._outcome(polled, bundle, now_ms, decoded, rejections)
+        except BaseException:
+            histories.rollback(step)
+            raise
+        return replace(found, step=step)
+
+    def _outcome(
+        self,
+        polled: Polled,
+        bundle: Bundle,
+        now_ms: int,
+        decoded: Decoded,
+        rejections: list[Rejection],
+    ) -> Outcome:
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
@@ -173,6 +205,21 @@ class Pipeline:
         )
         dead_letter = build_dead_letter(rejected, rejection, self._to.limit(self._to.dlq))
         return Outgoing(self._to.dlq, partition, *dead_letter)
+
+
+def _advance(
+    histories: Histories, bundle: Bundle, polled: Polled, decoded: Decoded
+) -> HistoryStep | None:
+    """Advance the histories by the records that could be decoded; None: the bundle has none.
+
+    The records of a batch are scored in parts if one of them raises. So this comes before.
+    """
+    if not histories.has_history(bundle):
+        return None
+    kept, headers = decoded.kept, polled.headers
+    if len(kept) < len(polled):
+        headers = [headers[row] for row in kept.tolist()]
+    return histories.step(bundle, polled, decoded.batch, kept, find_first_copies(headers))
 
 
 def _retain_freed_memory() -> None:

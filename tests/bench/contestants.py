@@ -42,7 +42,7 @@ from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.outcome import Destinations, Outcome
 from stream_scorer.stream.pipeline import Pipeline
-from stream_scorer.stream.ports import Outgoing, Polled
+from stream_scorer.stream.ports import NoHistories, Outgoing, Polled
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.bench.at_least_once import AtLeastOnceBroker
 from tests.bench.lean import LeanPlan, make_plan
@@ -129,7 +129,7 @@ class World:
         )
         guard = RejectionGuard(RejectionPolicy())
         options = LoopOptions(self.batch_size, 0.5)
-        loop = ScorerLoop(broker, pipeline, lambda: bundle, guard, seen, options)
+        loop = ScorerLoop(broker, pipeline, NoHistories(lambda: bundle), guard, seen, options)
         try:
             while seen.rows == 0:
                 loop.run_once()

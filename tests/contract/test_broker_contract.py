@@ -12,10 +12,10 @@ from typing import Protocol
 import pytest
 
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
-from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
 from stream_scorer.stream.ports import Broker, Outgoing, Polled
 from tests.conftest import MakeTopics

@@ -22,12 +22,12 @@ from pyarrow import parquet
 from schemas.errors import UnusableFileError
 from schemas.records import UndecodableRecord, encode_record
 from stream_scorer.errors import UsageError
+from stream_scorer.labels.topic import decode_label
 from stream_scorer.runtime.settings import StoreSettings
 from tests.fuzz.mutations import errors_only, mutate
 from tests.support.factories import make_transactions
 from trainer.data.ingest import ingest
 from trainer.data.label_file import read_label_file
-from trainer.data.label_topic import decode_label
 from trainer.data.source import CsvSource
 
 MAX_SECONDS: Final = 20.0

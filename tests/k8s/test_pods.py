@@ -6,6 +6,9 @@ import re
 
 import pytest
 
+from stream_scorer.model.serving.cache import KEPT_VERSIONS
+from stream_scorer.model.store.history_cache import CACHE_MAX_BYTES
+from stream_scorer.model.store.names import REQUIRED_FILES, SIGNATURE, size_limit
 from tests.k8s.support.known_settings import default_of
 from tests.k8s.support.rendering import VARIANTS, Object, all_containers, pod_spec, render, select
 
@@ -67,6 +70,24 @@ def test_our_containers_have_a_read_only_root_and_a_tmp(variant: str) -> None:
         assert container["securityContext"]["readOnlyRootFilesystem"] is True
         assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
         assert pod_spec(item)["securityContext"]["runAsUser"] == 10001  # type: ignore[index]
+
+
+def test_caches_fit_into_the_volume_of_a_scorer(variant: str) -> None:
+    """A pod whose volume passes its limit is evicted."""
+    scorer = select(render(variant), "Deployment", "stream-scorer")
+    spec = pod_spec(scorer)
+    (container,) = spec["containers"]  # type: ignore[index]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}  # type: ignore[index]
+    limits = {
+        path: int(volumes[mounts[path]]["emptyDir"]["sizeLimit"].removesuffix("Mi"))
+        for path in ("/var/lib/stream-scorer", "/tmp")
+    }
+    bundle = sum(size_limit(name) for name in (*REQUIRED_FILES, SIGNATURE))
+    written = (KEPT_VERSIONS + 1) * bundle + CACHE_MAX_BYTES
+    assert written <= limits["/var/lib/stream-scorer"] << 20
+    ephemeral = container["resources"]["limits"]["ephemeral-storage"]
+    assert sum(limits.values()) + 256 <= int(ephemeral.removesuffix("Gi")) << 10, "room for logs"
 
 
 def test_every_image_is_pinned(variant: str) -> None:

@@ -110,6 +110,7 @@ class ScorerFleet:
             "KAFKA_TRANSACTION_TIMEOUT_MS": "15000",
             "MODEL_STORE_URI": (self.folder / "store").as_uri(),
             "MODEL_CACHE_DIR": str(self.folder / f"cache-{number}"),
+            "HISTORY_CACHE_DIR": str(self.folder / f"history-{number}"),
             "MODEL_POLL_SECONDS": "0.2",
             "METRICS_PORT": str(port),
             "METRICS_HOST": "127.0.0.1",

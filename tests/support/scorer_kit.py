@@ -25,6 +25,7 @@ def scorer_settings(
         kafka_group_id=group_id,
         model_store_uri=(folder / "store").as_uri(),
         model_cache_dir=folder / "cache",
+        history_cache_dir=folder / "history",
         model_poll_seconds=0.2,
         metrics_port=0,
         metrics_host="127.0.0.1",

@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch
 from schemas.csv.codec import CsvChunk
 from stream_scorer.errors import UsageError
+from stream_scorer.labels.labels import Labels
 from trainer.data.duplicates import find_repeats
 from trainer.data.files import Advance
 from trainer.data.label_file import read_label_file
-from trainer.data.labels import Labelling, Labels, label_rows
+from trainer.data.labels import Labelling, label_rows
 from trainer.data.memory import available_memory
 from trainer.data.rows import Part, TrainingRows
 from trainer.data.source import TrainingSource

@@ -16,9 +16,9 @@ from schemas.csv.layout import ANY_AS_TEXT, LABEL, FileFacts, Layout
 from schemas.csv.rows import FileRows
 from schemas.csv.source import read_rows
 from schemas.errors import UnusableFileError
+from stream_scorer.labels.labels import ORIGINS, UNKNOWN_ORIGIN, VALUES, Labels, build_labels
 from stream_scorer.runtime.settings import StoreSettings
 from trainer.data.files import DigestedFiles
-from trainer.data.labels import ORIGINS, UNKNOWN_ORIGIN, VALUES, Labels, build_labels
 
 _ID: Final = "transaction_id"
 _VALUE: Final = "label"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.contracts import TRANSACTION_COLUMNS
@@ -19,7 +19,8 @@ _PLACES: Final = {name: i for i, name in enumerate(TRANSACTION_COLUMNS)}
 def program_text(program: Program) -> str:
     """The program in TOML; :func:`parse_program` gives an equal program."""
     head = f"format = {FORMAT}\nname = {_value(program.name)}\ntitle = {_value(program.title)}\n"
-    return "\n".join([head, *map(_operation_text, program.operations)])
+    spaces = program.history.plain() if program.history else []
+    return "\n".join([head, *map(_operation_text, program.operations), *map(_space_text, spaces)])
 
 
 def _operation_text(operation: Operation) -> str:
@@ -30,6 +31,18 @@ def _operation_text(operation: Operation) -> str:
         fields["columns"] = ranges(operation.columns)
     lines = (f"{name} = {_field(name, value)}\n" for name, value in fields.items())
     return "[[operation]]\n" + "".join(lines)
+
+
+def _space_text(space: Mapping[str, Any]) -> str:
+    """A key space of card history, and its features."""
+    own = (
+        f"{name} = {_field(name, value)}\n" for name, value in space.items() if name != "features"
+    )
+    parts = ["[[history]]\n" + "".join(own)]
+    for features in space["features"]:
+        lines = (f"{name} = {_field(name, value)}\n" for name, value in features.items())
+        parts.append("[[history.features]]\n" + "".join(lines))
+    return "\n".join(parts)
 
 
 def ranges(columns: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import NO_EVENT_TIME
+from stream_scorer.audit.records.results import Results
 
 LEAF_BYTES: Final = 32
 """A SHA-256."""
@@ -53,6 +54,9 @@ class Mark(IntFlag):
     """A dead letter without a known stage or without a reason."""
     BLAMES_RECORD = 32
     """Not a fault by itself: a dead letter that says that the record cannot be decoded."""
+    REFUSED = 64
+    """Not a fault by itself: a dead letter of a stage before scoring. Its input is part of no
+    card's history."""
 
 
 class OutcomeKind(StrEnum):
@@ -125,6 +129,7 @@ class Outcomes:
             and for values that were cut.
         marks: :class:`Mark` bits, uint8 ``[n]``.
         version_names: model versions, such as ``v3``.
+        results: what scores state about their model's result; None unless they are recomputed.
     """
 
     kind: OutcomeKind
@@ -141,6 +146,7 @@ class Outcomes:
     value_hashes: NDArray[np.int64]
     marks: NDArray[np.uint8]
     version_names: tuple[str, ...] = ()
+    results: Results | None = None
 
     def __len__(self) -> int:
         """Number of outcomes."""
@@ -163,6 +169,7 @@ class Outcomes:
             self.value_hashes[rows],
             self.marks[rows],
             self.version_names,
+            self.results and self.results.take(rows),
         )
 
     def have(self, mark: Mark) -> NDArray[np.bool_]:

@@ -21,13 +21,11 @@ from stream_scorer.audit.records.columns import (
     Outcomes,
 )
 from stream_scorer.audit.records.digest import leaves, value_hash
-from stream_scorer.audit.records.score_reader import (
-    ScoreReader,
-    SourceColumns,
-    SourceCoordinates,
-    unattributed,
-)
+from stream_scorer.audit.records.results import is_chosen
+from stream_scorer.audit.records.score_facts import SourceCoordinates
+from stream_scorer.audit.records.score_reader import ScoreReader, SourceColumns, unattributed
 from stream_scorer.dead_letters.headers import error_headers
+from stream_scorer.dead_letters.repeats import NOT_ACCEPTED
 from stream_scorer.kafka.messages import Records
 from stream_scorer.runtime.text import as_text
 
@@ -65,9 +63,10 @@ def _source_of(errors: Mapping[str, str]) -> SourceCoordinates:
 def _marks_of(errors: Mapping[str, str]) -> Mark:
     """What a dead letter's headers say about why it is one."""
     stage = errors.get("stage")
+    marks = Mark.REFUSED if stage in NOT_ACCEPTED else Mark(0)
     if stage not in _STAGES or not errors.get("exception.message", "").strip():
-        return Mark.UNEXPLAINED
-    return Mark.BLAMES_RECORD if stage in _RECORD_STAGES else Mark(0)
+        return marks | Mark.UNEXPLAINED
+    return marks | Mark.BLAMES_RECORD if stage in _RECORD_STAGES else marks
 
 
 def key_hash(key: bytes | str | None) -> int:
@@ -91,15 +90,22 @@ class OutcomeReader:
         input_topic: the topic whose records are the inputs.
         scores: reads scores.
         sample: compare the headers of one score in ``sample`` with the score; 0 compares none.
+        recompute: read the results of scores, of which one in ``recompute`` is recomputed; 0: none.
     """
 
     def __init__(
-        self, kind: OutcomeKind, input_topic: str, scores: ScoreReader, sample: int = 1
+        self,
+        kind: OutcomeKind,
+        input_topic: str,
+        scores: ScoreReader,
+        sample: int = 1,
+        recompute: int = 0,
     ) -> None:
         self._kind = kind
         self._input_topic = input_topic
         self._scores = scores
         self._sample = sample
+        self._recompute = recompute if kind is OutcomeKind.SCORE else 0
 
     def read(self, partition: int, records: Records) -> tuple[Outcomes, list[Coordinates]]:
         """Read records of one partition into columns; also the coordinates of unreadable ones."""
@@ -109,6 +115,10 @@ class OutcomeReader:
         if is_score:
             found = self._scores.sources(values)
             self._check_headers(records, found)
+            if self._recompute:
+                chosen = is_chosen(found.partitions, found.offsets, self._recompute)
+                chosen &= found.is_readable & (found.partitions >= 0)
+                self._scores.read_reasons(values, np.flatnonzero(chosen), found)
         else:
             found = self._dead_letters(records, hashes)
         places = np.stack([offsets, found.partitions, found.offsets], axis=1)
@@ -127,6 +137,7 @@ class OutcomeReader:
             hashes,
             found.marks,
             self._scores.version_names if is_score else (),
+            found.results if self._recompute else None,
         )
         if found.is_readable.all():
             return outcomes, []

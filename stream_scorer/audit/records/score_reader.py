@@ -22,21 +22,14 @@ from schemas.scores.kernel import (
     equal_texts,
     find_sources,
 )
-from schemas.scores.program import DECISIONS, SLOTS, Slot, build_program
+from schemas.scores.program import SLOTS, Slot, build_program
 from schemas.writer_schema import UnreadableSchema, parse_writer
 from stream_scorer.audit.records.columns import EARLIEST_TIME, NOT_STATED, Mark
+from stream_scorer.audit.records.results import NO_REASONS, UNREAD, Results, empty_results
 from stream_scorer.audit.records.score_checks import VersionBook, are_plausible
+from stream_scorer.audit.records.score_facts import ScoreFacts, SourceCoordinates, facts_of
 
 _STACK_DEPTH: Final = 16
-_LARGEST: Final = 2**63 - 1  # of an Avro long; the reference decoder reads larger ones too
-
-
-class SourceCoordinates(NamedTuple):
-    """The coordinates of an outcome's input, as the outcome states them."""
-
-    topic: str
-    partition: int
-    offset: int
 
 
 class SourceColumns(NamedTuple):
@@ -50,6 +43,7 @@ class SourceColumns(NamedTuple):
         transactions: transaction ids, int64 ``[n]``; 0 where there is none.
         event_times: int64 ``[n]``; ``NOT_STATED`` where there is none.
         marks: :class:`Mark` bits, uint8 ``[n]``.
+        results: what scores state about their model's result.
     """
 
     partitions: NDArray[np.int64]
@@ -59,17 +53,7 @@ class SourceColumns(NamedTuple):
     transactions: NDArray[np.int64]
     event_times: NDArray[np.int64]
     marks: NDArray[np.uint8]
-
-
-class ScoreFacts(NamedTuple):
-    """What one score states about its input and itself."""
-
-    source: SourceCoordinates
-    version: str
-    transaction: int
-    event_time: int
-    thresholds: tuple[float, float]
-    marks: Mark
+    results: Results
 
 
 def unattributed(size: int) -> SourceColumns:
@@ -82,6 +66,7 @@ def unattributed(size: int) -> SourceColumns:
         np.zeros(size, np.int64),
         np.full(size, NOT_STATED, np.int64),
         np.zeros(size, np.uint8),
+        empty_results(size),
     )
 
 
@@ -192,6 +177,7 @@ class ScoreReader:
         found.partitions[rows] = np.where(is_ours, partitions, -1)
         found.offsets[rows] = np.where(is_ours, offsets, -1)
         found.transactions[rows] = places[:, Slot.TRANSACTION]
+        found.results.read(rows, places)
         found.event_times[rows] = np.choose(
             places[:, Slot.EVENT_STATED],
             [NOT_STATED, np.maximum(places[:, Slot.EVENT_TIME], EARLIEST_TIME), NO_EVENT_TIME],
@@ -240,8 +226,21 @@ class ScoreReader:
                 found.partitions[row], found.offsets[row] = source.partition, source.offset
             found.transactions[row], found.event_times[row] = facts.transaction, facts.event_time
             version = facts.version.encode("utf-8", "surrogatepass")
-            found.versions[row], mark = self._book.judge(version, *facts.thresholds)
+            thresholds = facts.result.review, facts.result.block
+            found.versions[row], mark = self._book.judge(version, *thresholds)
             found.marks[row] = facts.marks | mark
+            found.results.set(row, facts.result)
+
+    def read_reasons(
+        self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: SourceColumns
+    ) -> None:
+        """Set the hashes of the reasons of readable scores; only flagged ones have any."""
+        found.results.reasons[rows] = NO_REASONS
+        for row in rows[found.results.decisions[rows] != 0].tolist():
+            try:
+                found.results.reasons[row] = self._decode(values[row]).result.reasons
+            except UndecodableRecord:  # the compiled reader accepts what it need not look at
+                found.results.reasons[row] = UNREAD
 
     def _program(self, head: bytes) -> NDArray[np.int64] | None:
         try:
@@ -257,7 +256,7 @@ class ScoreReader:
         try:
             body = io.BytesIO(value[len(head) :])
             score = fastavro.schemaless_reader(body, writer.schema)
-            return _facts(score, has_more=bool(body.read(1)))
+            return facts_of(score, has_more=bool(body.read(1)))
         except Exception as error:  # untrusted bytes can raise anything
             raise UndecodableRecord(f"not readable by its schema: {error}") from error
 
@@ -282,45 +281,6 @@ class ScoreReader:
 def _doubles(places: NDArray[np.int64], slot: Slot) -> NDArray[np.float64]:
     """A column whose integers are the bits of doubles."""
     return places[:, slot].copy().view(np.float64)
-
-
-def _facts(score: Any, *, has_more: bool) -> ScoreFacts:
-    """What a decoded score states; anything may be raised if it is not one."""
-    source = score["source"]
-    place = SourceCoordinates(
-        str(source["topic"]), _as_long(source["partition"]), _as_long(source["offset"])
-    )
-    transaction = _as_long(score.get("transaction_id", 0))
-    stated = score.get("event_time", NOT_STATED)
-    event_time = NO_EVENT_TIME if stated is None else _as_long(stated)
-    if stated is not None and "event_time" in score:
-        event_time = max(event_time, EARLIEST_TIME)
-    names = ("score", "decision", "is_flagged", "review_threshold", "block_threshold")
-    thresholds = (float("nan"), float("nan"))
-    marks = Mark.TRAILING if has_more else Mark(0)
-    is_plausible = False
-    if {"transaction_id", *names} <= score.keys() and score["decision"] in DECISIONS:
-        value, decision, is_flagged, review, block = (score[name] for name in names)
-        thresholds = (float(review), float(block))
-        found = are_plausible(
-            np.array([value], np.float64),
-            np.array([DECISIONS.index(decision)], np.int64),
-            np.array([is_flagged], np.int64),
-            (np.array([review], np.float64), np.array([block], np.float64)),
-            np.array([bool(score.get("reasons")) or score.get("context") is not None]),
-        )
-        is_plausible = bool(found[0])
-    marks |= Mark(0) if is_plausible else Mark.IMPLAUSIBLE
-    return ScoreFacts(
-        place, str(score["model_version"]), transaction, event_time, thresholds, marks
-    )
-
-
-def _as_long(number: Any) -> int:
-    found = int(number)
-    if not -_LARGEST - 1 <= found <= _LARGEST:
-        raise UndecodableRecord(f"{found} is no 64-bit number")
-    return found
 
 
 def _head(value: bytes | None) -> bytes:

@@ -289,7 +289,9 @@ def _inflate(stored: memoryview, target: memoryview) -> None:
             given = stream.unconsumed_tail
     except zlib.error as error:
         raise ValueError(f"it cannot be unpacked: {error}") from None
-    if not stream.eof or filled != len(target):
+    if not stream.eof:
+        raise ValueError(f"it ends after {filled} of {len(target)} bytes, unpacked")
+    if filled != len(target):
         raise ValueError(f"it unpacks to {filled} bytes, not to the announced {len(target)}")
     if stream.unused_data or at != len(stored):
         raise ValueError("it has bytes after the end of its records")

@@ -127,6 +127,7 @@ def test_each_kind_of_fault_is_found_and_listed(
         "wrong_rejection": 0,
         "wrong_value": 0,
         "unexplained": 0,
+        "not_reproduced": 0,
     }
     place = {"partition": 0, "offset": inputs[4].offset}
     named = {o["fault"] for o in printed["offenders"] if o["input"] == place}

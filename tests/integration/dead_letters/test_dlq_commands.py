@@ -89,6 +89,7 @@ def test_each_dead_letter_is_redriven_once_with_its_origin(settings: GroupSettin
     for dead_letter in dead_letters:
         record = by_origin[str(dead_letter.partition).encode(), str(dead_letter.offset).encode()]
         assert record.headers["redrive.topic"] == settings.dlq_topic.encode()
+        assert record.headers["redrive.stage"] == b"decode"
         assert (record.key, record.value) == (dead_letter.key, dead_letter.value)
         assert record.partition == dead_letter.partition
         assert record.headers["traceparent"] == b"00-1"

@@ -6,7 +6,7 @@ import random
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from schemas.records import decode_record, encode_record
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder, encode_transactions_json
 from stream_scorer.audit.auditor import Auditor
+from stream_scorer.audit.recompute.recomputer import Recomputer
+from stream_scorer.audit.recompute.stated import StatedScores
 from stream_scorer.audit.records.columns import Inputs, OutcomeKind, Outcomes
 from stream_scorer.audit.records.input_reader import InputReader
 from stream_scorer.audit.records.outcome_reader import OutcomeReader
@@ -25,8 +27,12 @@ from stream_scorer.audit.verdict import Verdict
 from stream_scorer.kafka.driver import Message
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.spans import Span, Spans
+from stream_scorer.model.by_version import BundlesByVersion
+from stream_scorer.model.store.memory_store import MemoryStore
+from stream_scorer.state.history_source import HistorySource, NoHistorySource
+from stream_scorer.state.inputs import AcceptedInputs, Choose, InputFaults, InputRows, Refused
 from stream_scorer.stream.ports import Polled
-from tests.support.factories import make_batch, make_bundle
+from tests.support.factories import make_batch, make_bundle, publish
 from tests.support.scoring_kit import DLQ, INPUT, NOW_MS, OUTPUT, make_pipeline, make_value
 
 PARTITIONS = 2
@@ -85,6 +91,20 @@ def as_message(partition: int, offset: int, sent: Sent) -> Message:
     return cast("Message", _Message(partition, offset, sent))
 
 
+VERSION: Final = "v3"
+REVIEW: Final = 0.3
+
+
+@cache
+def _store() -> MemoryStore:
+    """A store whose third version is the one that scored."""
+    store = MemoryStore()
+    for _ in range(3):
+        published = publish(store, review=REVIEW)
+    assert published == VERSION
+    return store
+
+
 @dataclass(slots=True)
 class Topics:
     """An audit's source: inputs by partition and offset, outcomes by kind and partition."""
@@ -93,6 +113,13 @@ class Topics:
     written: dict[tuple[OutcomeKind, int], list[Sent]]
     sample: int = 1
     versions: Collection[str] | None = None
+    recompute: int = 0
+    bundles: BundlesByVersion = field(default_factory=lambda: BundlesByVersion(_store()))
+    histories: HistorySource = field(default_factory=NoHistorySource)
+    removed: dict[int, int] = field(default_factory=dict)
+    """Inputs before these offsets are removed before they are read again, by partition."""
+    state: AuditState = field(default_factory=AuditState)
+    """Of the last audit."""
     _scores: ScoreReader = field(init=False)
 
     def scores(self, partition: int) -> list[Sent]:
@@ -125,7 +152,7 @@ class Topics:
         self, kind: OutcomeKind, spans: Spans, on_lost: OnLost
     ) -> Iterator[tuple[Outcomes, list[int]]]:
         del on_lost
-        reader = OutcomeReader(kind, INPUT, self._scores, self.sample)
+        reader = OutcomeReader(kind, INPUT, self._scores, self.sample, self.recompute)
         for partition, span in spans.items():
             rows = list(enumerate(self.written[kind, partition]))[span.low : span.high]
             for start in range(0, len(rows), _READ):
@@ -133,16 +160,39 @@ class Topics:
                 outcomes, unreadable = reader.read(partition, part)
                 yield outcomes, [place.offset for place in unreadable]
 
+    def accepted(
+        self, spans: Spans, refused: Refused, choose: Choose | None, faults: InputFaults
+    ) -> Iterator[InputRows]:
+        """The inputs again, as they are decoded to be scored."""
+        decoder = TransactionDecoder(LocalSchemas())
+        reader = AcceptedInputs(INPUT, decoder, refused, None, choose, faults)
+        for partition, span in spans.items():
+            low = self.removed.get(partition, 0)
+            if low > span.low:
+                faults.removed(INPUT, partition, span.low, low)
+            held = sorted(self.given[partition].items())
+            rows = [(o, sent) for o, sent in held if max(low, span.low) <= o < span.high]
+            for start in range(0, len(rows), _READ):
+                part = as_records(partition, rows[start : start + _READ])
+                if (found := reader.read(partition, part)) is not None:
+                    yield found
+
     def inputs_now(self) -> Spans:
         return self.spans()
 
     def judge(self, stripe: int = 1000) -> Verdict:
         """Audit the topics."""
         self._scores = ScoreReader(LocalSchemas("fraud_score"), INPUT, self.versions)
-        auditor, spans, ends = Auditor(AuditState()), self.spans(), self.ends()
+        self.state = AuditState()
+        auditor, spans, ends = Auditor(self.state), self.spans(), self.ends()
+        recomputer = None
+        if self.recompute:
+            self.state.stated = StatedScores(self.recompute)
+            recomputer = Recomputer(self.state.stated, self.bundles, self.histories, self.accepted)
         lows = {(kind, p): 0 for kind, partitions in ends.items() for p in partitions}
         auditor.begin_run(spans, {p: span.high for p, span in spans.items()}, lows)
-        return AuditRun(auditor, self, ends, stripe_offsets=stripe).run()
+        run = AuditRun(auditor, self, ends, stripe_offsets=stripe, recomputer=recomputer)
+        return run.run()
 
 
 def edit_score(sent: Sent, **changes: Any) -> Sent:
@@ -175,7 +225,7 @@ def _originals() -> tuple[dict[int, dict[int, Sent]], dict[tuple[OutcomeKind, in
         np.array([o for _, o, _ in rows], np.int64),
         None,
     )
-    outcome = make_pipeline().process(polled, make_bundle("v3", review=0.3), NOW_MS)
+    outcome = make_pipeline().process(polled, make_bundle(VERSION, review=REVIEW), NOW_MS)
     assert 0 < outcome.flagged < outcome.scored < len(rows)
     written: dict[tuple[OutcomeKind, int], list[Sent]] = {
         (kind, p): [] for kind in OutcomeKind for p in range(PARTITIONS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import replace
@@ -79,6 +80,12 @@ def dead_letter(change: Callable[[Sent], Sent]) -> Forge:
 
 def header(name: str, value: bytes | None) -> Forge:
     return dead_letter(lambda sent: sent.with_header(ERRORS + name, value))
+
+
+def one_bit_higher(topics: Topics, rng: random.Random) -> None:
+    scores, row = some(topics, rng)
+    score = decode_record("fraud_score", scores[row].value)["score"]
+    scores[row] = edit_score(scores[row], score=math.nextafter(score, 2.0))
 
 
 def leave_out(topics: Topics, rng: random.Random) -> None:
@@ -267,6 +274,12 @@ FORGERIES: dict[str, tuple[Fault, Forge]] = {
     "no reason": (Fault.UNEXPLAINED, header("exception.message", None)),
     "an empty reason": (Fault.UNEXPLAINED, header("exception.message", b" ")),
     "a score from before its input": (Fault.MISSING, before_its_input),
+    "a score one bit higher": (Fault.NOT_REPRODUCED, one_bit_higher),
+    "another reason": (Fault.NOT_REPRODUCED, scored({"reasons": [REASON]}, is_flagged=True)),
+    "no reasons": (Fault.NOT_REPRODUCED, scored({"reasons": []}, is_flagged=True)),
+    "a score of another version": (
+        Fault.NOT_REPRODUCED, scored({"model_version": "v2", "score": 0.29, "decision": "APPROVE",
+        "is_flagged": False, "reasons": [], "context": None}, is_flagged=True)),
 }  # fmt: skip
 
 WITHOUT_SAMPLE = {
@@ -284,10 +297,12 @@ WITHOUT_SAMPLE = {
 @pytest.mark.parametrize("sample", [0, 1, 3])
 def test_what_a_pipeline_writes_is_clean(stripe: int, sample: int) -> None:
     topics = make_topics()
-    topics.sample = sample
+    topics.sample = topics.recompute = sample
     verdict = topics.judge(stripe)
     assert faults(verdict) == {}, verdict.offenders
     assert verdict.judged == verdict.inputs > 0
+    if sample == 1:
+        assert verdict.recomputed == verdict.scores
 
 
 @pytest.mark.parametrize("forgery", FORGERIES)
@@ -296,6 +311,7 @@ def test_forgery_is_found_and_named(forgery: str, seed: int) -> None:
     fault, forge = FORGERIES[forgery]
     rng = random.Random(seed)
     topics = make_topics()
+    topics.recompute = 1 if fault is Fault.NOT_REPRODUCED else 0
     forge(topics, rng)
     verdict = topics.judge(stripe=rng.choice([8, 1000]))
     assert verdict.faults[fault] > 0, faults(verdict)

@@ -137,11 +137,16 @@ def test_nothing_is_uncommitted_where_more_was_committed_than_the_spans_hold() -
 def test_mark_of_a_committed_offset_has_the_topic_id(
     metadata: str | None, topic_id: str | None
 ) -> None:
-    assert parse_mark(5, metadata) == CommittedMark(5, topic_id)
+    mark = parse_mark(5, metadata)
+    assert (mark.offset, mark.topic_id) == (5, topic_id)
 
 
 def test_committed_offsets_beyond_the_end_or_of_another_topic_are_described() -> None:
-    marks = {0: CommittedMark(10, "now"), 1: CommittedMark(11, None), 2: CommittedMark(1, "old")}
+    marks = {
+        0: CommittedMark(10, {"t": "now"}),
+        1: CommittedMark(11, {}),
+        2: CommittedMark(1, {"t": "old"}),
+    }
     ends = dict.fromkeys(range(3), 10)
     beyond, other = describe_problems("in", "scorers", marks, ends, "now")
     assert beyond.startswith("group scorers has committed offset 11 of in partition 1, which ends")

@@ -17,7 +17,8 @@ from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.scores.program import build_program
 from schemas.writer_schema import parse_writer
 from stream_scorer.audit.records.columns import Mark
-from stream_scorer.audit.records.score_reader import ScoreReader, SourceColumns, SourceCoordinates
+from stream_scorer.audit.records.score_facts import SourceCoordinates
+from stream_scorer.audit.records.score_reader import ScoreReader, SourceColumns
 from tests.support.factories import make_score
 
 TOPIC = "transactions"

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
+from stream_scorer.audit.recompute.marks import MarkCheck
 from stream_scorer.audit.records.columns import Content, OutcomeKind
 from stream_scorer.audit.report import Report, conclude
 from stream_scorer.cli.verify_progress import log_lines
 from stream_scorer.cli.verify_report import print_report
 from stream_scorer.kafka.spans import Span
 from tests.support.audit.audit_kit import HERE, MemoryTopics, Row, judge
+from tests.support.audit.forged_topics import Topics, edit_score
+from tests.support.audit.recompute_kit import Fixed, rescore, topics
+from tests.support.factories import make_bundle
 
 
 def report_of(
@@ -123,6 +128,84 @@ def test_report_lists_the_faults(capsys: pytest.CaptureFixture[str]) -> None:
     assert "  orphan: in 0-9 does not exist, but has this outcome: dlq 0-0" in printed.out
     assert printed.out.splitlines()[-1] == "NOT VERIFIED"
     assert "the scorers have not committed up to 5 inputs yet" in printed.err
+
+
+def recomputed(of: Topics) -> Report:
+    return Report(of.judge(), HERE, False, 0, None, None, 1, None, False, 1.0, recompute=1)
+
+
+def test_report_of_recomputed_scores_says_how_many_were_equal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = recomputed(topics())
+    assert report.is_verified
+    number = report.verdict.scores
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == (
+        f"verified: every input has exactly one outcome; {number} scores were recomputed with "
+        "equal bits (1 in 1)"
+    )
+    assert f"{number} scores recomputed (1 in 1)" in lines
+    assert report.as_json()["recompute"] == {
+        "one_in": 1, "compared": number, "not_reproduced": 0, "not_judged": 0, "reasons": {},
+        "marks_compared": 0, "marks_not_judged": {},
+    }  # fmt: skip
+    assert report_of(MemoryTopics()).as_json()["recompute"] is None
+
+
+def test_report_of_a_score_that_was_not_reproduced_has_both_values(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    of = topics()
+    of.scores(1)[2] = edit_score(of.scores(1)[2], score=0.25)
+    report = recomputed(of)
+    assert not report.is_verified
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    (line,) = [line for line in lines if line.startswith("  not reproduced: in 1-")]
+    assert "has a score that its model version does not give: out 1-2 (score 0.25, rec" in line
+    assert lines[-1] == "NOT VERIFIED"
+    assert report.as_json()["recompute"]["not_reproduced"] == 1
+
+
+def test_report_does_not_claim_that_scores_which_were_not_judged_are_good(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    of = topics()
+    rows = rescore(of, make_bundle("v8"), from_offset=20)
+    report = recomputed(of)
+    assert report.is_verified
+    print_report(report)
+    lines = capsys.readouterr().out.splitlines()
+    reason = "version v8 is not in the store memory://"
+    assert f"{rows} scores not recomputed, so not judged: {reason}" in lines
+    assert lines[-1].endswith(f"recomputed with equal bits (1 in 1); {rows} more could not be")
+    assert report.as_json()["recompute"]["reasons"] == {reason: rows}
+    report = recomputed(topics(bundles=Fixed({})))
+    assert report.verdict.is_clean
+    assert not report.is_verified
+    number = report.verdict.scores
+    assert conclude(report) == (
+        f"NOT VERIFIED: none of {number} scores could be recomputed: version v3 is not there"
+    )
+
+
+def test_report_says_that_no_score_was_chosen() -> None:
+    report = replace(recomputed(topics(recompute=10**6)), recompute=10**6)
+    assert report.is_verified
+    assert conclude(report).endswith(
+        "; no score was recomputed: none of the scores is among 1 in 1,000,000"
+    )
+
+
+def test_check_sum_that_differs_is_a_problem() -> None:
+    report = recomputed(topics())
+    marks = MarkCheck(1, ("the history of partition 0 differs",), {2: "another era"})
+    report = replace(report, problems=marks.problems, marks=marks)
+    assert not report.is_verified
+    assert conclude(report) == "NOT VERIFIED: the history of partition 0 differs"
+    assert report.as_json()["recompute"]["marks_not_judged"] == {"2": "another era"}
 
 
 def test_progress_lines_show_share_and_rate() -> None:

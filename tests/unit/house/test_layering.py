@@ -44,14 +44,16 @@ features: schemas errors features.interpreter features.operations features.histo
 kafka: schemas errors runtime
 model.store: errors runtime features.history
 model.forest: schemas errors runtime
-model: schemas schemas.json errors runtime features features.operations features.history model.store
-    model.forest
+model: schemas schemas.json errors runtime features.operations features.history features
+    model.store model.forest
 model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
-state: schemas schemas.transactions errors runtime settings features features.history kafka
-    model.store model dead_letters
+state: schemas schemas.transactions errors runtime settings features.history kafka model.store
+    model dead_letters
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
-audit: schemas.transactions errors runtime settings kafka audit.records
+audit.recompute: schemas schemas.scores errors kafka model state audit.records
+audit: schemas.transactions errors runtime settings kafka model state audit.records
+    audit.recompute
 stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters stream.rejections
@@ -66,9 +68,10 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
-trainer.programs: schemas runtime features features.operations
+trainer.programs: schemas runtime features.operations features
 trainer.fitting: schemas errors runtime model.forest
-trainer.data: schemas schemas.csv errors runtime settings kafka trainer.synth trainer.fitting
+labels: schemas runtime settings kafka
+trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
@@ -86,14 +89,15 @@ trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.lea
 trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
     trainer.rival
 trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.evaluation
-    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival trainer.candidate
+    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival
+    trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime features model.store trainer.synth trainer.report trainer.programs
-    trainer.fitting trainer.data trainer.ablation trainer.tuning trainer.publishing
-    trainer.settings trainer.stages trainer.cpus trainer.candidate trainer.pipeline
-    trainer.import_pipeline trainer.commands.flags
+trainer.commands: errors runtime features model.store trainer.synth trainer.report
+    trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
+    trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
+    trainer.pipeline trainer.import_pipeline trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
 dashboard.model_status: model model.serving

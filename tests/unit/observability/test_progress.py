@@ -148,6 +148,7 @@ def test_time_starts_at_zero_for_a_partition_that_is_assigned_again() -> None:
     it.run(90)
     assert it.stuck() == {1}
     other = MemoryBroker(it.cluster)
+    it.member.poll(1, 0)
     assert it.member.assigned() == {0}
     it.check()
     assert it.stuck() == set()

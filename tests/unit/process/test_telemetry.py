@@ -20,6 +20,7 @@ from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
 from stream_scorer.stream.model_guard import ModelGuard
+from stream_scorer.stream.ports import NoHistories
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.support.factories import publish
 from tests.support.scoring_kit import INPUT, NEVER, make_pipeline, make_value
@@ -47,7 +48,7 @@ class Process:
         self.loop = ScorerLoop(
             broker,
             make_pipeline(),
-            lambda: self.watcher.current,
+            NoHistories(lambda: self.watcher.current),
             RejectionGuard(RejectionPolicy()),
             self.telemetry,
             LoopOptions(4, 0.0, ahead_from),

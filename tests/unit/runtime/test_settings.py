@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.settings import DashboardSettings
 from stream_scorer.errors import SettingsError, UsageError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.config import (
@@ -56,6 +57,14 @@ CONTRACT = [
     "METRICS_PORT",
     "LOG_LEVEL",
     "LOG_FORMAT",
+    "HISTORY_REPLAY_MAX",
+    "HISTORY_SNAPSHOT_SECONDS",
+    "HISTORY_KEEP_DAYS",
+    "HISTORY_CACHE_DIR",
+    "HISTORY_ON_GAP",
+    "HISTORY_MAX_KEYS",
+    "HISTORY_COMPRESSION",
+    "HISTORY_RESTORE_SECONDS",
 ]
 """The environment of the scorer, as the project promises it."""
 
@@ -67,13 +76,25 @@ DEFAULTS = {
     "DLQ_TOPIC": "transactions-dlq",
     "LABELS_TOPIC": "fraud-labels",
     "METRICS_PORT": 9100,
+    "HISTORY_REPLAY_MAX": 1_500_000,
+    "HISTORY_SNAPSHOT_SECONDS": 600,
+    "HISTORY_KEEP_DAYS": 35,
+    "HISTORY_CACHE_DIR": Path(".cache/stream-scorer/history"),
+    "HISTORY_ON_GAP": "stop",
+    "HISTORY_MAX_KEYS": 1_000_000,
+    "HISTORY_COMPRESSION": "zlib",
+    "HISTORY_RESTORE_SECONDS": 300,
 }
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """An environment without this project's variables."""
-    for name in (*CONTRACT, *(field.upper() for field in ScorerSettings.model_fields)):
+    for name in (
+        *CONTRACT,
+        "PREDICT_HISTORY",
+        *(field.upper() for field in ScorerSettings.model_fields),
+    ):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch
 
@@ -131,6 +152,36 @@ def test_every_fault_is_listed_at_once(environment: pytest.MonkeyPatch) -> None:
     }
     assert len(found) == 10
     assert any("METRICS_PORT='70000'" in line for line in found)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("HISTORY_REPLAY_MAX", "0"),
+        ("HISTORY_SNAPSHOT_SECONDS", "-1"),
+        ("HISTORY_KEEP_DAYS", "0"),
+        ("HISTORY_ON_GAP", "ignore"),
+        ("HISTORY_MAX_KEYS", "200000000"),
+        ("HISTORY_COMPRESSION", "zstd"),
+        ("HISTORY_RESTORE_SECONDS", "soon"),
+    ],
+)
+def test_wrong_settings_of_histories_are_refused(
+    environment: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    (line,) = faults(environment, **{name: value})
+    assert line.startswith(f"{name}='{value}': Input should be")
+
+
+def test_dashboard_reads_histories_from_snapshots_unless_it_is_set_otherwise(
+    environment: pytest.MonkeyPatch,
+) -> None:
+    assert load_settings(DashboardSettings).predict_history == "snapshot"
+    environment.setenv("PREDICT_HISTORY", "follow")
+    assert load_settings(DashboardSettings).predict_history == "follow"
+    environment.setenv("PREDICT_HISTORY", "all")
+    with pytest.raises(SettingsError, match=r"PREDICT_HISTORY='all': .*'snapshot' or 'follow'"):
+        load_settings(DashboardSettings)
 
 
 @pytest.mark.parametrize(

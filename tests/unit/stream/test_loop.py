@@ -15,6 +15,7 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
+from stream_scorer.stream.ports import NoHistories
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy, RejectionTally
 from tests.support.factories import make_bundle
 from tests.support.scoring_kit import (
@@ -55,7 +56,7 @@ def join(
     seen, broker = Seen(), MemoryBroker(cluster)
     guard = RejectionGuard(policy or RejectionPolicy())
     loop = ScorerLoop(
-        broker, make_pipeline(**pipeline), model, guard, seen,
+        broker, make_pipeline(**pipeline), NoHistories(model), guard, seen,
         LoopOptions(max_records, 0.0, ahead_from), clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
     return Member(loop, broker, seen)

@@ -22,7 +22,7 @@ from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.outcome import Outcome
-from stream_scorer.stream.ports import Polled
+from stream_scorer.stream.ports import NoHistories, Polled
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.support.factories import make_bundle, publish
 from tests.support.guard_kit import lying_facts, publish_promising
@@ -106,7 +106,8 @@ def join(
 ) -> Member:
     seen, broker = Guarded(guard=guard), MemoryBroker(cluster)
     loop = ScorerLoop(
-        broker, make_pipeline(), model, RejectionGuard(policy or RejectionPolicy()), seen,
+        broker, make_pipeline(), NoHistories(model),
+        RejectionGuard(policy or RejectionPolicy()), seen,
         LoopOptions(max_records, 0.0, ahead_from), guard.refusal, clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
     return Member(loop, broker, seen)

@@ -296,6 +296,14 @@ def test_compressed_body_that_is_too_short_is_refused() -> None:
     assert "cannot be" in refusal(garbage)
 
 
+def test_compressed_body_without_its_end_is_refused() -> None:
+    """All records are there, but zlib's own check sum is cut off."""
+    content = make_snapshot()[:-4]
+    body = json.loads(content.partition(b"\n")[0])["body"]
+    whole = edit_header(content, body=body | {"bytes": body["bytes"] - 4})
+    assert "it ends after 6800 of 6800 bytes, unpacked" in refusal(whole)
+
+
 def test_state_too_large_for_any_reader_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(codec, "BODY_MAX_BYTES", 1000)
     with pytest.raises(StoreError, match=r"partition 1 at offset 25 has 6800 bytes.*MAX_KEYS"):

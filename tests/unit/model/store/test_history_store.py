@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -121,9 +122,30 @@ def test_headers_are_read_once_for_pruning(monkeypatch: pytest.MonkeyPatch) -> N
     store.prune(ERA, 1, 27, keep_days=35, now=NOW)
     assert len(objects.heads) == 6  # it wrote that one itself
     monkeypatch.setattr(history_store, "REMEMBERED_MAX", 3)
-    store.prune(ERA, 1, 27, keep_days=35, now=NOW)
-    HistoryStore(objects).prune(ERA, 1, 27, keep_days=35, now=NOW)
-    assert len(objects.heads) == 13
+    forgetful = HistoryStore(objects)
+    for _ in range(2):
+        forgetful.prune(ERA, 1, 27, keep_days=35, now=NOW)
+    assert len(objects.heads) > 6 + 7
+
+
+def test_headers_of_ended_eras_are_read_up_to_the_first_that_is_kept() -> None:
+    objects = CountingObjects()
+    store = HistoryStore(objects)
+    for offset in range(20, 26):
+        created = NOW - timedelta(days=40 - offset)
+        store.create_snapshot(ERA, make_snapshot(1, offset, created=created))
+    removed = store.prune_ended(next_era(ERA), keep_days=19, now=NOW)
+    assert [name.next_offset for name in removed] == [20, 21]
+    assert [key[-7:] for key in objects.heads] == ["20.snap", "21.snap", "22.snap"]
+
+
+def test_snapshot_with_more_keys_than_the_era_allows_is_refused() -> None:
+    store = HistoryStore(MemoryObjects())
+    store.create_snapshot(ERA, make_snapshot())
+    (name,) = store.snapshots(ERA, 1)
+    assert store.read_snapshot(replace(ERA, max_keys=50), name, WIDTHS) is not None
+    with pytest.raises(ArtifactCorrupt, match="it has 50 client keys; the limit is 49"):
+        store.read_snapshot(replace(ERA, max_keys=49), name, WIDTHS)
 
 
 def test_snapshot_whose_header_is_damaged_does_not_stop_pruning(

@@ -1,0 +1,1 @@
+"""Labels of transactions: what people and chargebacks decided, read from their topic."""

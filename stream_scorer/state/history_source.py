@@ -1,0 +1,74 @@
+"""Where features of the past come from when scores are computed again: the port to a reader."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from schemas.batch import HistoryColumns
+from stream_scorer.model.bundle import Bundle
+from stream_scorer.state.inputs import InputRows
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryUnknown:
+    """Why a history is not known."""
+
+    reason: str
+
+
+class HistorySource(Protocol):
+    """Computes the features of the past of inputs, which it is given in order.
+
+    For each history spec it gets the accepted inputs of a partition in offset order, each once.
+    Where they do not follow on those before, as at the first call, it finds the state itself.
+    """
+
+    def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
+        """The features of these inputs that a bundle with history reads; the state advances.
+
+        It is called once for each batch of inputs and history spec, with any bundle of that spec.
+        """
+        ...
+
+    def lose(self, partition: int, reason: str) -> None:
+        """Inputs that come next in a partition cannot be given: the state cannot advance."""
+        ...
+
+    def check_sum(
+        self, partition: int, offset: int, mark: Mapping[str, str]
+    ) -> str | HistoryUnknown:
+        """The check sum of a partition's state before ``offset``, as a mark has it (``sum``).
+
+        Args:
+            partition: the partition.
+            offset: a committed offset.
+            mark: the fields of its mark, such as ``era``.
+        """
+        ...
+
+
+class NoHistorySource:
+    """Knows no history: scores of bundles that read one are not judged."""
+
+    def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
+        """Always unknown."""
+        del rows
+        return HistoryUnknown(f"the history that version {bundle.version} reads is not available")
+
+    def lose(self, partition: int, reason: str) -> None:
+        """Nothing depends on it."""
+
+    def check_sum(
+        self, partition: int, offset: int, mark: Mapping[str, str]
+    ) -> str | HistoryUnknown:
+        """Always unknown."""
+        del partition, offset, mark
+        return HistoryUnknown("card histories are not available")
+
+
+def history_of(bundle: Bundle) -> str | None:
+    """The fingerprint of the history spec that a bundle's features read; None if they read none."""
+    spec = getattr(bundle.features.program, "history", None)
+    return None if spec is None else str(spec.fingerprint)

@@ -1,0 +1,148 @@
+"""Labels from their topic: every wire format, the last one of a transaction, and bad records."""
+
+from __future__ import annotations
+
+import json
+import logging
+import uuid
+
+import pytest
+
+from schemas.contracts import load_schema
+from schemas.framing import SCHEMA_ID_HEADER, Headers
+from schemas.records import UndecodableRecord, encode_record
+from stream_scorer.kafka.messages import Records
+from stream_scorer.labels.labels import Labels
+from stream_scorer.labels.topic import DecodedLabels, decode_label
+from tests.support.wire import FixedResolver
+
+LABEL = {
+    "transaction_id": 2,
+    "label": "FRAUD",
+    "origin": "ANALYST",
+    "decided_by": "ana",
+    "decided_at": 1_790_000_000_000,
+}
+
+
+def values(labels: Labels) -> dict[int, int]:
+    return dict(zip(labels.ids.tolist(), labels.values.tolist(), strict=True))
+
+
+GUID = uuid.UUID(int=7).bytes
+RESOLVER = FixedResolver({3: load_schema("fraud_label")}, {GUID: load_schema("fraud_label")})
+SINGLE_OBJECT = encode_record("fraud_label", LABEL)
+
+
+@pytest.mark.parametrize(
+    ("value", "headers"),
+    [
+        (SINGLE_OBJECT, None),
+        (encode_record("fraud_label", LABEL, 3), None),
+        (SINGLE_OBJECT[10:], [(SCHEMA_ID_HEADER, b"\x01" + GUID)]),
+        (json.dumps(LABEL).encode(), None),
+        (SINGLE_OBJECT, [("trace", b"1")]),
+    ],
+)
+def test_every_wire_format_is_decoded(value: bytes, headers: Headers) -> None:
+    found = decode_label(value, headers, RESOLVER)
+    assert {name: found[name] for name in LABEL} == LABEL
+
+
+@pytest.mark.parametrize(
+    ("value", "headers", "reason"),
+    [
+        (None, None, "the value is empty"),
+        (b"", None, "the value is empty"),
+        (b"hello", None, "no known framing starts with the bytes"),
+        (b"\x00\x00\x00", None, "Confluent framing needs 5 bytes"),
+        (encode_record("fraud_label", LABEL, 99), None, "99"),
+        (SINGLE_OBJECT[:-3], None, ""),
+        (SINGLE_OBJECT, [(SCHEMA_ID_HEADER, b"\x01")], "is not 0x01 and a 16-byte GUID"),
+        (b"{", None, "not JSON"),
+        (b"[" * 100_000, None, ""),
+        (b"[1]", None, "not a JSON object"),
+        (json.dumps(LABEL | {"label": "YES"}).encode(), None, "label is not one of FRAUD"),
+        (json.dumps(LABEL | {"origin": "UNKNOWN"}).encode(), None, "origin is not one of ANALYST"),
+        (json.dumps(LABEL | {"transaction_id": True}).encode(), None, "transaction_id is not a"),
+        (json.dumps(LABEL | {"decided_at": 2**63}).encode(), None, "decided_at is not a whole"),
+    ],
+)  # fmt: skip
+def test_what_is_no_label_is_named(value: bytes | None, headers: Headers, reason: str) -> None:
+    with pytest.raises(UndecodableRecord) as error:
+        decode_label(value, headers, RESOLVER)
+    assert reason in str(error.value)
+
+
+class FakeMessage:
+    """A message of one partition, as the driver delivers it."""
+
+    def __init__(self, offset: int, value: bytes | None) -> None:
+        self._offset = offset
+        self._value = value
+
+    def value(self) -> bytes | None:
+        return self._value
+
+    def key(self) -> bytes | None:
+        return b"1"
+
+    def headers(self) -> None:
+        return None
+
+    def offset(self) -> int:
+        return self._offset
+
+
+def records(*values: bytes | None) -> Records:
+    return Records([FakeMessage(i, value) for i, value in enumerate(values)])  # type: ignore[misc]  # has all that is read
+
+
+def label(transaction: int, word: str, decided_at: int = 1, origin: str = "ANALYST") -> bytes:
+    return encode_record(
+        "fraud_label",
+        LABEL
+        | {
+            "transaction_id": transaction,
+            "label": word,
+            "decided_at": decided_at,
+            "origin": origin,
+        },
+    )
+
+
+def test_the_last_record_of_a_transaction_stands_whatever_its_time() -> None:
+    found = DecodedLabels("labels")
+    found.add(
+        0, records(label(1, "FRAUD", 9), label(2, "FRAUD"), label(1, "LEGITIMATE", 3)), RESOLVER
+    )
+    found.add(0, records(label(2, "UNSURE", 1, "REVERSAL")), RESOLVER)
+    labels = found.build({"source": "kafka://labels"})
+    assert values(labels) == {1: 0, 2: -1}
+    assert (labels.facts["records"], labels.facts["transactions"]) == (4, 2)
+
+
+def test_between_partitions_the_later_decision_stands() -> None:
+    found = DecodedLabels("labels")
+    found.add(0, records(label(1, "FRAUD", 9), label(2, "FRAUD", 3)), RESOLVER)
+    found.add(1, records(label(1, "LEGITIMATE", 3), label(2, "LEGITIMATE", 9)), RESOLVER)
+    assert values(found.build({})) == {1: 1, 2: 0}
+
+
+def test_bad_records_are_counted_and_named(caplog: pytest.LogCaptureFixture) -> None:
+    found = DecodedLabels("labels")
+    bad: list[bytes | None] = [b"\x1b[31mred", None, b"{}"]
+    with caplog.at_level(logging.WARNING):
+        found.add(2, records(*bad, label(1, "FRAUD"), *[b"x"] * 50), RESOLVER)
+        labels = found.build({})
+    assert values(labels) == {1: 1}
+    assert (labels.facts["bad_records"], labels.facts["records"]) == (53, 54)
+    assert "labels 2-0 is not a label: no known framing" in caplog.text
+    assert "labels 2-1 is not a label: the value is empty" in caplog.text
+    assert "labels: 53 of 54 records are no labels" in caplog.text
+    assert "\x1b" not in caplog.text
+    assert len(caplog.records) == 6
+
+
+def test_topic_without_labels_gives_none() -> None:
+    assert len(DecodedLabels("labels").build({})) == 0
