@@ -77,7 +77,6 @@ VARIABLES: Final = frozenset(
         "PARTITION_STUCK_SECONDS",
         "PREDICT_HISTORY",
         "PUSHGATEWAY_URL",
-        "PREDICT_HISTORY",
         "PREDICT_HISTORY_MAX_BYTES",
         "REJECTION_MAX_RUN",
         "REJECTION_MAX_SHARE",
