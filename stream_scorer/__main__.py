@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(args: argparse.Namespace) -> int:
+    from stream_scorer.cli.arguments import load_object
     from stream_scorer.cli.parser import RUN
-    from stream_scorer.cli.subcommands import load_object
 
     if args.handler != RUN:  # the scorer configures logging itself
         from stream_scorer.cli.console import configure_command_log

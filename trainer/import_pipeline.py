@@ -14,14 +14,13 @@ from numpy.typing import NDArray
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program, parse_program
 from stream_scorer.model.bundle import Bundle, Draft
-from trainer.candidate import Candidate, compare_paired, read_source
+from trainer.candidate import Candidate, SourceRows, compare_paired, read_source, time_models
 from trainer.data.rows import Part
 from trainer.data.source import TrainingSource
 from trainer.evaluation.calibration import measure_calibration
 from trainer.evaluation.champion import Rival, gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, score_all
 from trainer.evaluation.gate import judge_candidate
-from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
 from trainer.evaluation.report_facts import report_facts
@@ -59,7 +58,9 @@ def judge_imported(
     Raises:
         UsageError: the source cannot be used.
     """
-    part, source_facts = read_source(source, stages)
+    champions = () if champion is None else (champion.features.program,)
+    read = read_source(source, stages, champions)
+    part = read.rows  # a model of transaction columns needs no card history
     with stages.stage("features"):
         features = FeatureSet.fit(part.batch, copy_program(model.columns))
     bundle = candidate_bundle(model.model_text, features)
@@ -71,12 +72,12 @@ def judge_imported(
         )
         bundle = replace(bundle, thresholds=thresholds)
         metrics = {"test": measure(part, scores, thresholds, seed)}
-        rival = _compare(part, every, scores, champion, metrics["test"], plan)
-        latency = measure_latency(part.batch, bundle, champion)
+        rival = _compare(read, scores, champion, metrics["test"], plan)
+        latency = time_models(read, every, bundle, champion)
     verdict = judge_candidate(
         metrics["test"], rival.comparison, plan.gate, champion_version, rival.notes, latency
     )
-    facts = _facts(part, source_facts, model, file, plan) | {
+    facts = _facts(part, read.facts, model, file, plan) | {
         "metrics": metrics,
         "thresholds": chosen,
         "calibration": _no_calibration(part, scores),
@@ -90,8 +91,7 @@ def judge_imported(
 
 
 def _compare(
-    part: Part,
-    rows: slice,
+    read: SourceRows,
     scores: NDArray[np.float64],
     champion: Bundle | None,
     measures: Mapping[str, Any],
@@ -100,6 +100,8 @@ def _compare(
     """The champion's result on rows that it has not learned from, or else on all of them."""
     if champion is None:
         return Rival()
+    part = read.rows_for(champion.features.program)
+    rows = slice(0, len(part))
     paired, note = pair_on_later_rows(part, rows, scores, champion, plan)
     if paired is None:
         paired, note = pair_on_all_rows(part, rows, scores, champion, plan, note)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from schemas.batch import HistoryColumns
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from trainer.data.ingest import Part
 from trainer.data.rows import some_rows
 from trainer.fitting.fit import Curve, Fitted, fit_model, make_dataset
 from trainer.fitting.plan import ModelPlan
+from trainer.history.rows import with_history
 from trainer.stages import Stages
 
 
@@ -35,16 +38,23 @@ class Learning:
     """Trains on slices of the rows.
 
     Attributes:
-        rows: all rows, in the order of time.
+        rows: all rows, in the order of time, with the card history that the program needs.
         program: the features.
         stages: where time and progress are recorded.
         trees: the trees of the whole run.
+        histories: history spec's fingerprint → its features of all rows, for other programs.
     """
 
     rows: Part
     program: Program
     stages: Stages
     trees: TreeCount
+    histories: Mapping[str, HistoryColumns] = field(default_factory=dict)
+
+    def with_program(self, program: Program) -> Learning:
+        """The same rows with another program, whose history is among :attr:`histories`."""
+        rows = with_history(self.rows, program, self.histories)
+        return replace(self, rows=rows, program=program)
 
     def learn(
         self,

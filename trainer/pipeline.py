@@ -11,9 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds
+from stream_scorer.model.bundled_history import HistoryDraft
 from stream_scorer.model.calibration import Calibration, calibrate
-from trainer.candidate import Candidate, compare_paired, lost_columns, read_source
+from trainer.candidate import (
+    Candidate,
+    SourceRows,
+    compare_paired,
+    lost_columns,
+    read_source,
+    time_models,
+)
 from trainer.data.rows import Part, some_rows
 from trainer.data.source import TrainingSource
 from trainer.data.split import Split, split_by_time, window_facts
@@ -21,15 +30,17 @@ from trainer.evaluation.calibration import Piece, fit_pooled, judged_scores
 from trainer.evaluation.champion import gate_facts
 from trainer.evaluation.evaluate import candidate_bundle, measure, measure_ranking, score_all
 from trainer.evaluation.gate import judge_candidate
-from trainer.evaluation.latency import measure_latency
 from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
 from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
 from trainer.fitting.plan import Plan
+from trainer.history.burn_in import burn_in_facts, first_learned_row, log_burn_in
+from trainer.history.golden_stream import golden_stream
+from trainer.history.seed import Seed
 from trainer.learning import Learned, Learning, TreeCount
 from trainer.memory import return_freed_memory
-from trainer.programs.chosen import choose_program
+from trainer.programs.chosen import ChosenProgram, choose_program
 from trainer.rival import pair_with_champion
 from trainer.served import Served, train_served
 from trainer.stages import Stages
@@ -76,55 +87,82 @@ def run_training(
     """
     plan.check()
     chosen = choose_program(plan.features.program, plan.features.without)
-    rows, source_facts = read_source(source, stages)
+    program = chosen.program
+    champions = () if champion is None else (champion.features.program,)
+    seeded = program if plan.features.has_seed else None
+    read = read_source(source, stages, (program, *champions), seeded)
+    rows = read.rows_for(program)
     with stages.stage("split"):
-        split = _split(rows, plan)
-    n_fits = len(split.folds) + plan.is_refit
-    learning = Learning(rows, chosen.program, stages, TreeCount(n_fits * plan.model.trees))
+        split = _split(rows, program, plan)
+    trees = TreeCount((len(split.folds) + plan.is_refit) * plan.model.trees)
+    learning = Learning(rows, program, stages, trees, read.columns)
     learned, uncalibrated = _learn_folds(learning, split, plan)
     evaluated = _evaluate(learning, split, uncalibrated, plan)
     paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
     rival = compare_paired(paired, notes, champion, evaluated.metrics["test"], plan)
-    served = train_served(learning, split.folds, learned, plan)
+    served = train_served(learning, split, learned, plan)
     with stages.stage("reference"):
         bundle = candidate_bundle(served.learned.fitted.model_text, served.learned.features)
         bundle = replace(bundle, thresholds=evaluated.thresholds, calibration=evaluated.calibration)
         described = _describe_test(rows, split, learned[-1], served, evaluated, plan.model.seed)
-        latency = measure_latency(evaluated.test.batch, bundle, champion)
-    measures = evaluated.metrics["test"]
-    lost = lost_columns(source_facts, champion)
+        latency = time_models(read, split.test, bundle, champion)
     verdict = judge_candidate(
-        measures, rival.comparison, plan.gate, champion_version, rival.notes, latency, lost
+        evaluated.metrics["test"],
+        rival.comparison,
+        plan.gate,
+        champion_version,
+        rival.notes,
+        latency,
+        lost_columns(read.facts, champion),
     )
     facts = {
         "created_at": datetime.now(UTC).isoformat(timespec="seconds"),
-        "training": source_facts | _training_facts(rows, split, stages),
-        "parameters": {
-            **plan.facts(),
-            "features": chosen.facts(),
-            plan.model.learner: served.learned.fitted.parameters,
-            "trees_used": served.learned.fitted.trees,
-        },
+        "training": _training_facts(read, split, program, stages),
+        "parameters": _parameters(plan, chosen, served),
         "evaluation": _evaluation_facts(rows, split, learned, uncalibrated, plan.model.seed),
         "served": served.facts,
         **evaluated.facts,
         "gate": gate_facts(verdict, rival, latency),
         **described,
     }
-    draft = Draft(
+    seed, n_trees = read.seed(program), served.facts["trees"]
+    draft = _draft(served, evaluated, facts, seed)
+    return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), n_trees, seed)
+
+
+def _parameters(plan: Plan, chosen: ChosenProgram, served: Served) -> dict[str, Any]:
+    return {
+        **plan.facts(),
+        "features": chosen.facts(),
+        plan.model.learner: served.learned.fitted.parameters,
+        "trees_used": served.learned.fitted.trees,
+    }
+
+
+def _draft(
+    served: Served, evaluated: _Evaluated, facts: dict[str, Any], seed: Seed | None
+) -> Draft:
+    spec = served.learned.features.program.history
+    history = None
+    if spec is not None:
+        history = HistoryDraft(golden_stream(spec), None if seed is None else seed.facts)
+    return Draft(
         served.learned.fitted.model_text,
         served.learned.features,
         evaluated.thresholds,
         golden_rows(evaluated.test.batch, evaluated.scores),
         facts,
         evaluated.calibration,
+        history,
     )
-    return Candidate(draft, bundle, verdict, evaluated.metrics, len(rows), served.facts["trees"])
 
 
-def _split(rows: Part, plan: Plan) -> Split:
+def _split(rows: Part, program: Program, plan: Plan) -> Split:
     return_freed_memory()
-    split = split_by_time(rows.batch.times, rows.labels, plan.split)
+    times = rows.batch.times
+    split = split_by_time(times, rows.labels, plan.split, first_learned_row(times, program))
+    if program.history is not None:
+        log_burn_in(times, split.first)
     for note in split.notes:
         log.warning("%s", note)
     return split
@@ -218,15 +256,22 @@ def _report_facts(
     )
 
 
-def _training_facts(rows: Part, split: Split, stages: Stages) -> dict[str, Any]:
+def _training_facts(
+    read: SourceRows, split: Split, program: Program, stages: Stages
+) -> dict[str, Any]:
+    rows, history = read.rows, read.history(program)
     times = rows.batch.times
-    return {
+    facts = {
+        **read.facts,
         "rows": len(rows),
         "frauds": int(rows.labels.sum()),
         "window_seconds": [int(times[0]), int(times[-1])],
         "split": split.facts(times, rows.labels),
         "stages": stages.facts(),
     }
+    if history is not None:
+        facts["history"] = history.facts | {"burn_in": burn_in_facts(times, split.first)}
+    return facts
 
 
 def _evaluation_facts(

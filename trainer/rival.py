@@ -15,6 +15,7 @@ from trainer.data.rows import some_rows
 from trainer.data.split import Fold, Split
 from trainer.evaluation.evaluate import candidate_bundle, score_all
 from trainer.fitting.plan import ModelPlan, Plan
+from trainer.history.burn_in import first_learned_row
 from trainer.learning import Learning
 
 
@@ -55,7 +56,7 @@ def pair_with_champion(
     recipe is not known, it is compared on all test rows, which favours the champion.
 
     Args:
-        learning: trains a model.
+        learning: trains a model; has the history columns that the champion needs.
         split: the folds.
         scores: the candidate's scores of all test rows, by the models of the folds.
         champion: None if there is none, or if this code cannot load it.
@@ -63,7 +64,9 @@ def pair_with_champion(
     """
     if champion is None:
         return None, ()
-    rows = learning.rows
+    program = champion.features.program
+    theirs = learning.with_program(program)  # with the champion's card history, or without any
+    rows = theirs.rows
     paired, why = pair_on_later_rows(rows, split.test, scores, champion, plan)
     if paired is not None:
         return paired, (why,)
@@ -74,12 +77,10 @@ def pair_with_champion(
     fold = split.folds[-1]
     part = some_rows(rows, fold.test)
     ours = scores[fold.test.start - split.test.start :]
-    program = champion.features.program
     if recipe == plan.model and program == learning.program:
         note = f"{why}; its recipe is the candidate's, so the two are the same model on equal rows"
         return Paired(part, ours, ours), (note,)
     note = f"{why}; compared with a model trained by its recipe on the rows of the last fold"
-    theirs = replace(learning, program=program)
     return Paired(part, ours, _scores_by_recipe(theirs, fold, part, recipe)), (note,)
 
 
@@ -144,7 +145,10 @@ def _scores_by_recipe(
 ) -> NDArray[np.float64]:
     trees = replace(learning.trees, total=learning.trees.done + recipe.trees)
     again = replace(learning, trees=trees)
-    learned = again.learn(fold.train, fold.validation, recipe.trees, recipe)
+    # The recipe's program says whether the first rows are learned from, not the candidate's.
+    first = first_learned_row(learning.rows.batch.times, learning.program)
+    train = slice(min(first, fold.train.stop - 1), fold.train.stop)
+    learned = again.learn(train, fold.validation, recipe.trees, recipe)
     return score_all(test.batch, candidate_bundle(learned.fitted.model_text, learned.features))
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from trainer.data.split import DAY_SECONDS, Fold, window_facts
+from trainer.data.split import DAY_SECONDS, Fold, Split, window_facts
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning
 
@@ -33,23 +33,25 @@ class Served:
 
 
 def train_served(
-    learning: Learning, folds: Sequence[Fold], learned: Sequence[Learned], plan: Plan
+    learning: Learning, split: Split, learned: Sequence[Learned], plan: Plan
 ) -> Served:
     """Refit on all rows, with a number of trees scaled to them; or the last fold's model as it is.
+
+    Rows that no fold learns from, because they only build up card histories, are left out here too.
 
     Raises:
         UsageError: the learner refuses the parameters.
     """
-    part = learning.rows
+    part, folds = learning.rows, split.folds
     times, labels = part.batch.times, part.labels
     if plan.is_refit:
-        seen = slice(0, len(part))
-        trees = scaled_trees(folds, learned, len(part), plan.model.trees)
+        seen = slice(split.first, len(part))
+        trees = scaled_trees(folds, learned, len(part) - split.first, plan.model.trees)
         learning.trees.total = learning.trees.done + trees
         found, note = learning.learn(seen, None, trees, plan.model), None
     else:
         # Early stopping has looked at the validation rows: the model has learned until there.
-        seen, found = slice(0, folds[-1].validation.stop), learned[-1]
+        seen, found = slice(split.first, folds[-1].validation.stop), learned[-1]
         unseen = len(part) - seen.stop
         days = (int(times[-1]) - int(times[seen.stop - 1])) / DAY_SECONDS
         note = (

@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.cli.arguments import (
+    Parser,
+    add_command,
+    add_group,
+    add_json,
     past_time,
     port,
     positive,
@@ -14,7 +18,7 @@ from stream_scorer.cli.arguments import (
     whole,
 )
 from stream_scorer.cli.dlq_parser import add_dlq
-from stream_scorer.cli.subcommands import Parser, add_command, add_group, add_json
+from stream_scorer.cli.replay_parser import add_replay
 from stream_scorer.runtime.version import add_version
 
 RUN: Final = "stream_scorer.cli.run:run"
@@ -39,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_produce(commands)
     _add_tail(commands)
     _add_verify(commands)
+    add_replay(commands)
     _add_topics(commands)
     add_dlq(commands)
     _add_keda_sim(commands)

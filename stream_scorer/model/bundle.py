@@ -15,19 +15,17 @@ from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as package_version
 from typing import Any, Final
 
-import numpy as np
-from numpy.typing import NDArray
-
 from schemas.batch import TransactionBatch
 from schemas.contracts import load_schema, schema_fingerprint
-from schemas.json.codec import decode_objects
 from stream_scorer.errors import ArtifactCorrupt, ArtifactIncompatible
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.model.calibration import Calibration, calibrate, parse_calibration, to_scores
+from stream_scorer.model.bundled_history import HistoryDraft, check_history, history_facts
+from stream_scorer.model.calibration import Calibration, parse_calibration
 from stream_scorer.model.compatibility import check_compatible, feature_facts, load_features
 from stream_scorer.model.forest.forest import feature_names_in, gives_log_odds
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
 from stream_scorer.model.forest.predictor import Predictor, build_predictor
+from stream_scorer.model.golden import check_golden, golden_facts
 from stream_scorer.model.signing import verify_signature
 from stream_scorer.model.store.names import METADATA, MODEL, PREPROCESSOR, SIGNATURE, size_limit
 from stream_scorer.model.unpickle import load_pickle
@@ -36,12 +34,13 @@ from stream_scorer.runtime.json_limits import parse_object, shown
 FORMAT: Final = 2
 """Version of the bundle's own layout. In format 1 the features were code, not a program."""
 
-READABLE_FORMATS: Final = (1, 2)
+HISTORY_FORMAT: Final = 3
+"""Of bundles whose features read card history. Releases without it refuse them by this number, and
+go on with all others."""
+
+READABLE_FORMATS: Final = (1, FORMAT, HISTORY_FORMAT)
 
 _PICKLE_PROTOCOL: Final = 5
-_MAX_GOLDEN_ROWS: Final = 64
-_SCORE_ULPS: Final = 4  # the C library's exp may differ by an ulp or two between machines
-_ATTRIBUTION_TOLERANCE: Final = 1e-6  # in log-odds; the sums have thousands of terms
 _LIBRARIES: Final = ("lightgbm", "numba", "numpy", "scikit-learn")
 
 
@@ -72,7 +71,10 @@ class Bundle:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A trained model before it has a version."""
+    """A trained model before it has a version.
+
+    If its features read card history, ``golden`` has the columns of it, and ``history`` is given.
+    """
 
     model_text: str
     features: FeatureSet
@@ -80,6 +82,12 @@ class Draft:
     golden: TransactionBatch
     facts: Mapping[str, Any]
     calibration: Calibration | None = None
+    history: HistoryDraft | None = None
+
+    @property
+    def format(self) -> int:
+        """Version of the bundle's layout."""
+        return FORMAT if self.features.program.history is None else HISTORY_FORMAT
 
 
 def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]:
@@ -102,18 +110,19 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
     calibration = None if draft.calibration is None else draft.calibration.state()
     parse_calibration(calibration)
     model = pickle.dumps(
-        {"format": FORMAT, "lightgbm": draft.model_text, "calibration": calibration},
+        {"format": draft.format, "lightgbm": draft.model_text, "calibration": calibration},
         _PICKLE_PROTOCOL,
     )
     features = pickle.dumps(
-        {"format": FORMAT, "features": draft.features.state()}, _PICKLE_PROTOCOL
+        {"format": draft.format, "features": draft.features.state()}, _PICKLE_PROTOCOL
     )
-    golden = _golden(draft)
+    golden = golden_facts(draft.model_text, draft.features, draft.golden, draft.calibration)
+    history = _history(draft)
     thresholds = {"review": draft.thresholds.review, "block": draft.thresholds.block}
 
     def rest(version: str) -> dict[str, bytes]:
         metadata = {
-            "format": FORMAT,
+            "format": draft.format,
             "version": version,
             "files": {MODEL: _digest(model), PREPROCESSOR: _digest(features)},
             "features": feature_facts(draft.features),
@@ -122,6 +131,7 @@ def build_files(draft: Draft) -> tuple[bytes, Callable[[str], dict[str, bytes]]]
             "libraries": _library_versions(),
             "thresholds": thresholds,
             "golden": golden,
+            **history,
         }
         clash = metadata.keys() & draft.facts.keys() - {"thresholds"}
         if clash:
@@ -145,20 +155,17 @@ def _digest(data: bytes) -> dict[str, Any]:
     return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
 
-def _golden(draft: Draft) -> dict[str, Any]:
-    batch = draft.golden.take(slice(0, _MAX_GOLDEN_ROWS))
-    matrix = draft.features.transform(batch)
-    raw = LightGBMModel(draft.model_text).raw(matrix)
-    if not np.array_equal(raw, build_predictor(draft.model_text).raw(matrix)):
-        raise ArtifactCorrupt("the compiled predictor and LightGBM disagree on the golden rows")
-    scores = to_scores(raw, draft.calibration)
-    return {
-        "rows": [
-            {k: v for k, v in batch.row(i).items() if v is not None} for i in range(len(batch))
-        ],
-        "raw": raw.tolist(),
-        "scores": scores.tolist(),
-    }
+def _history(draft: Draft) -> dict[str, Any]:
+    """The metadata's part about card history; empty if the features read none."""
+    spec = draft.features.program.history
+    if spec is None and draft.history is None and draft.golden.history is None:
+        return {}
+    if spec is None or draft.history is None or draft.golden.history is None:
+        raise ValueError(
+            "features with card history need a golden stream and golden rows with their history, "
+            "and others must have neither"
+        )
+    return {"history": history_facts(spec, draft.history)}
 
 
 def load_bundle(
@@ -184,6 +191,7 @@ def load_bundle(
     if not isinstance(text, str):
         raise ArtifactCorrupt(f"{MODEL} contains no model text")
     features = load_features(preprocessor.get("features"), metadata)
+    _check_history(features, metadata)
     try:
         predictor = build_predictor(text)
         calibration = parse_calibration(model.get("calibration"))
@@ -198,8 +206,17 @@ def load_bundle(
     bundle = Bundle(
         version, metadata, features, predictor, LightGBMModel(text), thresholds, calibration
     )
-    _check_golden(bundle)
+    check_golden(metadata, features, predictor, calibration)
     return bundle
+
+
+def _check_history(features: FeatureSet, metadata: Mapping[str, Any]) -> None:
+    spec, layout = features.program.history, metadata["format"]
+    if (spec is not None) != (layout == HISTORY_FORMAT):
+        what = "have no card history" if spec is None else "have card history"
+        raise ArtifactCorrupt(f"the features {what}, and the bundle has format {layout}")
+    if spec is not None:
+        check_history(metadata, spec)
 
 
 def _read_metadata(
@@ -221,7 +238,7 @@ def _read_metadata(
         raise ArtifactCorrupt(f"{METADATA} of {version} belongs to another version")
     layout = metadata.get("format")
     if type(layout) is not int or layout not in READABLE_FORMATS:
-        formats = " and ".join(map(str, READABLE_FORMATS))
+        formats = ", ".join(map(str, READABLE_FORMATS))
         raise ArtifactIncompatible(
             f"version {version} has bundle format {shown(layout)}; this code reads {formats}"
         )
@@ -265,48 +282,6 @@ def _check_thresholds(thresholds: Thresholds) -> None:
 def _check_log_odds(model_text: str) -> None:
     if not gives_log_odds(model_text):
         raise ArtifactIncompatible("the model's raw score is not the log-odds of one class")
-
-
-def _check_golden(bundle: Bundle) -> None:
-    try:
-        golden = bundle.metadata["golden"]
-        if len(golden["rows"]) > _MAX_GOLDEN_ROWS or len(golden["raw"]) > _MAX_GOLDEN_ROWS:
-            raise ValueError(f"more than {_MAX_GOLDEN_ROWS} rows")
-        batch, kept, faults = decode_objects(golden["rows"], strict=True)
-        raw, scores = np.array(golden["raw"], float), np.array(golden["scores"], float)
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-        raise ArtifactCorrupt(f"cannot read the golden rows: {shown(repr(error))}") from error
-    if faults or not raw.shape == scores.shape == (len(kept),) or len(raw) == 0:
-        raise ArtifactCorrupt("golden rows are missing or are not valid transactions")
-    if not np.isfinite(raw).all() or not np.isfinite(scores).all():
-        raise ArtifactCorrupt("golden scores are not finite numbers")
-    matrix = bundle.features.transform(batch)
-    actual = bundle.predictor.raw(matrix)
-    if not np.array_equal(actual, raw) or not _close(scores, raw, bundle.calibration):
-        raise ArtifactIncompatible("golden rows do not get the scores they had in training")
-    _check_attribution(bundle, matrix[:1], actual[:1])
-
-
-def _check_attribution(
-    bundle: Bundle, matrix: NDArray[np.float64], raw: NDArray[np.float64]
-) -> None:
-    """Check that attributions work, on one row only: LightGBM's own are slow."""
-    total = bundle.predictor.base + bundle.predictor.contributions(matrix).sum(axis=1)
-    if not np.allclose(total, raw, rtol=0, atol=_ATTRIBUTION_TOLERANCE):
-        raise ArtifactCorrupt("attributions do not add up to the raw score")
-
-
-def _close(
-    scores: NDArray[np.float64], raw: NDArray[np.float64], calibration: Calibration | None
-) -> bool:
-    """Whether scores are those of ``raw``, but for the last bits of ``exp``.
-
-    The map itself is exact and increasing, so it keeps a score between the ends of that interval.
-    """
-    again = to_scores(raw)
-    margin = _SCORE_ULPS * np.spacing(again)
-    low, high = calibrate(again - margin, calibration), calibrate(again + margin, calibration)
-    return bool(((low <= scores) & (scores <= high)).all())
 
 
 def created_at(metadata: Mapping[str, Any]) -> float | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from prometheus_client import Counter, Histogram
 from prometheus_client.core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -81,3 +82,9 @@ class BinCollector(Collector):
                 labels=labels,
             ),
         )
+
+
+def start_at_zero(metric: Counter | Histogram, labels: Iterable[str]) -> None:
+    """Create the series of these labels; ``increase`` misses a series' first value otherwise."""
+    for label in labels:
+        metric.labels(label)

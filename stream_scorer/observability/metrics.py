@@ -1,12 +1,13 @@
 """Every metric of the scorer: name, type and meaning in one place.
 
-The metrics come in three groups: the batches of the loop, the model that scores them, and the
-input partitions. A caller reports events to a group's methods and never sees its metrics.
+The metrics come in four groups: the batches of the loop, the model that scores them, the input
+partitions, and card histories. A caller reports events to a group's methods and never sees its
+metrics.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Final
 
 import numpy as np
@@ -24,7 +25,8 @@ from schemas.rejections import Stage
 from stream_scorer.drift.reference import Reference
 from stream_scorer.drift.score_bins import ScoreBins
 from stream_scorer.model.serving.guard import CAUSES, Trip
-from stream_scorer.observability.collectors import BatchHistogram, BinCollector
+from stream_scorer.observability.collectors import BatchHistogram, BinCollector, start_at_zero
+from stream_scorer.observability.history_metrics import HistoryMetrics
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 
@@ -81,9 +83,9 @@ class BatchMetrics:
         self._bins = ScoreBins()
         registry.register(self._scores)
         registry.register(BinCollector(self._bins))
-        _start_at_zero(self._decisions, _DECISIONS)
-        _start_at_zero(self._dead_letters, (stage.value for stage in Stage))
-        _start_at_zero(self._step_seconds, STEPS)
+        start_at_zero(self._decisions, _DECISIONS)
+        start_at_zero(self._dead_letters, (stage.value for stage in Stage))
+        start_at_zero(self._step_seconds, STEPS)
 
     def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
         """Count a committed batch."""
@@ -174,7 +176,7 @@ class ModelMetrics:
             ["figure"],
             registry=registry,
         )
-        _start_at_zero(self._guard_trips, CAUSES)
+        start_at_zero(self._guard_trips, CAUSES)
 
     def loaded(self, version: str, seconds: float) -> None:
         """A model version took over after a load of ``seconds``."""
@@ -292,6 +294,7 @@ class ScorerMetrics:
         self.batches = BatchMetrics(self.registry)
         self.model = ModelMetrics(self.registry)
         self.partitions = PartitionMetrics(self.registry)
+        self.history = HistoryMetrics(self.registry)
         self._identity = Gauge(
             "fraud_scorer_info",
             "1; the labels name the group and the input topic of this scorer.",
@@ -307,9 +310,3 @@ class ScorerMetrics:
     def render(self) -> bytes:
         """The text format of a scrape."""
         return generate_latest(self.registry)
-
-
-def _start_at_zero(metric: Counter | Histogram, labels: Iterable[str]) -> None:
-    """Create the series of these labels; ``increase`` misses a series' first value otherwise."""
-    for label in labels:
-        metric.labels(label)

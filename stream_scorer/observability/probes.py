@@ -33,6 +33,10 @@ class Health:
         """Why Kafka or one of its topics cannot be used now."""
         self.stuck: Mapping[int, str] = {}
         """Assigned partitions that make no progress, each with a description for the operator."""
+        self.history: Callable[[], str | None] = lambda: None
+        """What waits for its card history, for the operator."""
+        self.without_history: Callable[[], Mapping[int, str]] = dict
+        """Assigned partitions that have waited too long for their card history, and why."""
 
     def heartbeat(self) -> None:
         """The loop has begun an iteration."""
@@ -52,7 +56,8 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """Readiness, and the conditions it depends on."""
-        stuck = {str(partition): why for partition, why in sorted(self.stuck.items())}
+        without = self.without_history()
+        stuck = {str(p): why for p, why in sorted({**self.stuck, **without}.items())}
         outage = self.outage
         ready = (
             self.is_live()
@@ -66,7 +71,7 @@ class Health:
             "model_loaded": self._is_model_loaded(),
             "joined_group": self._joined,
             "seconds_since_heartbeat": round(self.seconds_since_heartbeat(), 1),
-            "problem": outage or self.problem,
+            "problem": outage or self.problem or self.history(),
             "stuck_partitions": stuck,
         }
 

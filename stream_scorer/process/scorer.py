@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
@@ -18,15 +18,19 @@ from stream_scorer.observability.partition_watch import KafkaBacklog, PartitionW
 from stream_scorer.observability.probes import Health, HealthServer
 from stream_scorer.observability.topic_watch import TopicWatch
 from stream_scorer.observability.watchdog import Watchdog
+from stream_scorer.process.card_histories import HistoryThreads
 from stream_scorer.process.startup import Started, Startup
 from stream_scorer.process.telemetry import Telemetry, report_progress
 from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.state.eras import InputFacts
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop
 from stream_scorer.stream.model_guard import ModelGuard
-from stream_scorer.stream.ports import NoHistories
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
+
+if TYPE_CHECKING:
+    from stream_scorer.stream.ports import Histories
 
 log = logging.getLogger(__name__)
 
@@ -119,9 +123,10 @@ class ScorerProcess:
         settings, broker = self._settings, started.broker
         group, topic = settings.kafka_group_id, settings.input_topic
         ledger = KafkaRejectionLedger(settings, group, topic)
+        histories = self._open_histories(started)
         watch = PartitionWatch(
             settings.partition_stuck_seconds,
-            broker.assigned,
+            lambda: broker.assigned() - broker.held(),  # their histories report held ones
             lambda: KafkaBacklog(settings, group, topic),
             partial(report_progress, self._metrics, self._health, broker.unreadable),
             broker.unreadable,
@@ -131,7 +136,7 @@ class ScorerProcess:
         loop = ScorerLoop(
             broker,
             started.pipeline,
-            NoHistories(lambda: self._watcher.current),
+            cast("Histories", histories.histories),  # it ends only steps that it has begun
             RejectionGuard(policy, ledger, broker.assigned),
             Telemetry(
                 self._metrics, self._health, self._watcher, guard, broker, watch.progress, tracing
@@ -155,7 +160,9 @@ class ScorerProcess:
         def after_each() -> None:
             ledger.serve()
             topics.raise_fatal()
+            histories.serve()
 
+        histories.start()
         watch.start()
         topics.start()
         calls.start()
@@ -165,10 +172,24 @@ class ScorerProcess:
             watch.stop()
             topics.stop()
             calls.stop()
-            broker.close()
+            broker.close()  # first, so that other members need not wait for the last snapshots
+            histories.stop()
             ledger.close()
             if started.registry is not None:
                 started.registry.close()
+
+    def _open_histories(self, started: Started) -> HistoryThreads:
+        topic = self._settings.input_topic
+        found = started.topics[topic]
+        histories = HistoryThreads(
+            self._settings,
+            InputFacts(topic, found.topic_id or "", found.partitions),
+            started.broker,
+            self._watcher,
+            self._metrics.history,
+        )
+        self._health.history, self._health.without_history = histories.problem, histories.stuck
+        return histories
 
     def _pause(self, seconds: float) -> None:
         """Wait ``seconds``, or less if the process is stopping."""

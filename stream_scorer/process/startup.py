@@ -22,6 +22,7 @@ from stream_scorer.kafka.admin import TopicSummary
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.observability.probes import Health
+from stream_scorer.process.card_histories import require_history_topics
 from stream_scorer.process.earlier_outcomes import EarlierOutcomes
 from stream_scorer.process.topic_check import CheckedTopics, check_topics
 from stream_scorer.process.warm import warm
@@ -103,6 +104,9 @@ class Startup:
         # no partition waits for us meanwhile.
         if self._wait_for("compiled kernels", partial(_require_end, warming)) is None:
             return None
+        history_topics = partial(require_history_topics, self._settings, self._promoted)
+        if self._wait_for("topics for card histories", history_topics) is None:
+            return None
         # Last, and before the group is joined: nothing is read from an offset that is not checked.
         if self._wait_for("the group's offsets", partial(self._check_offsets, path)) is None:
             return None
@@ -132,6 +136,9 @@ class Startup:
             raise RetryableError(self._watcher.status.problem or "none is loaded yet")
         self._health.problem = None
         return bundle
+
+    def _promoted(self) -> Bundle | None:
+        return self._watcher.current
 
     def _check_offsets(self, path: _Path) -> bool:
         partitions = range(path.topics.summaries[self._settings.input_topic].partitions)

@@ -1,14 +1,17 @@
-"""How long a group's features take, in microseconds a row."""
+"""How long the features of a group or a key space take, in microseconds a row."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
 from schemas.batch import TransactionBatch
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.history.partition import PartitionHistory
+from trainer.ablation.variants import Variant
+from trainer.history.rows import follow, measure_step
 
 BATCH_ROWS: Final = 2_000
 """As many as a busy scorer takes at once."""
@@ -19,25 +22,34 @@ _ROUNDS: Final = 9
 Clock = Callable[[], float]
 
 
-def only_groups(features: FeatureSet, groups: Collection[str]) -> FeatureSet:
-    """A fitted feature set with the operations of some groups only."""
-    kept = [
-        (operation, table)
-        for operation, table in zip(features.program.operations, features.tables, strict=True)
-        if operation.group in groups
-    ]
-    program = replace(features.program, operations=tuple(operation for operation, _ in kept))
-    return FeatureSet(program, features.rows, [table for _, table in kept])
+def only_operations(features: FeatureSet, places: Sequence[int]) -> FeatureSet:
+    """A fitted feature set with some operations only, and without card history."""
+    operations = tuple(features.program.operations[i] for i in places)
+    program = replace(features.program, operations=operations, history=None)
+    return FeatureSet(program, features.rows, [features.tables[i] for i in places])
 
 
-def measure_group(
+def measure_variant(
     features: FeatureSet,
-    group: str,
+    variant: Variant,
     batch: TransactionBatch,
     clock: Clock = time.thread_time,
 ) -> float:
-    """The processor time of the group's features, in microseconds a row."""
-    alone = only_groups(features, (group,))
+    """The processor time of a variant's features, in microseconds a row.
+
+    Card history is measured in the state after all rows of the batch.
+    """
+    found = 0.0
+    if variant.operations:
+        found += _measure_operations(only_operations(features, variant.operations), batch, clock)
+    if variant.history is not None:
+        history = PartitionHistory(variant.history)
+        follow(history, batch, lambda _: None)
+        found += measure_step(history, batch, clock)
+    return found
+
+
+def _measure_operations(alone: FeatureSet, batch: TransactionBatch, clock: Clock) -> float:
     rows = batch.take(slice(0, BATCH_ROWS))
     alone.transform(rows)  # builds the tables
     fastest = float("inf")

@@ -23,7 +23,7 @@ def build_report(
     ``rows`` and ``raw`` are what ``fraud-trainer report --ablation`` shows.
     """
     summary, variants = Summary(ablation), ablation.variants
-    everything = variants.everything
+    everything, stateless = variants.everything, variants.stateless
     plan = {
         **chosen.facts(),
         "candidates": [candidate.facts() for candidate in candidates],
@@ -39,6 +39,8 @@ def build_report(
         "raw": summary.reference(variants.raw),
         "whole": summary.reference(variants.whole),
         "with_candidates": None if everything is None else summary.reference(everything),
+        "stateless": None if stateless is None else summary.reference(stateless),
+        "with_space": {name: summary.reference(one) for name, one in variants.alone.items()},
         "plan": plan,
         "kept": ablation.results.plain(),
     }
@@ -73,15 +75,17 @@ def _references(report: Mapping[str, Any]) -> Iterator[str]:
     head = ("", "features", "AP", "95 % interval", "to whole", "95 % interval")
     yield pattern.format(*head).rstrip()
     named = (
-        ("whole program", "whole"),
-        ("with all candidates", "with_candidates"),
-        ("raw columns", "raw"),
+        ("whole program", report["whole"]),
+        ("with all candidates", report["with_candidates"]),
+        *((f"only {name} history", found) for name, found in report["with_space"].items()),
+        ("without card history", report["stateless"]),
+        ("raw columns", report["raw"]),
     )
-    for label, key in named:
-        if (found := report[key]) is not None:
-            is_whole = key == "whole"
+    for label, found in named:
+        if found is not None:
+            is_whole = found is report["whole"]
             yield pattern.format(
-                label,
+                printable(label),
                 found["features"],
                 f"{found['average_precision']:.4f}",
                 _interval(found["average_precision_interval"], ".4f"),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
-from trainer.ablation.cost import measure_group
+from trainer.ablation.cost import measure_variant
 from trainer.ablation.fit import Fitter, Rows
 from trainer.ablation.plan import AblationPlan
 from trainer.ablation.results import Result, Results
@@ -85,7 +85,7 @@ class Ablation:
         for judged in self.variants.judged:
             alone = judged.alone
             if alone.program is program and alone.digest not in self.results.costs:
-                cost = measure_group(features, judged.group, window.test.batch)
+                cost = measure_variant(features, alone, window.test.batch)
                 self.results.costs[alone.digest] = cost
         return Fitter(Rows(matrix, window.train.labels), Rows(later, window.test.labels))
 

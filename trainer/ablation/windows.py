@@ -10,9 +10,12 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from stream_scorer.errors import UsageError
+from stream_scorer.features.program import Program
 from trainer.data.ingest import Part, TrainingRows, ingest
 from trainer.data.source import SyntheticSource, TrainingSource
 from trainer.fitting.plan import SplitPlan
+from trainer.history.burn_in import first_learned_row
+from trainer.history.rows import compute_history
 
 DAY_SECONDS: Final = 86_400
 
@@ -59,11 +62,12 @@ class WindowSource(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SyntheticWindows:
-    """For each seed other synthetic rows, cut once."""
+    """For each seed other synthetic rows, cut once; with the card history of ``program``."""
 
     rows: int
     all_seeds: tuple[int, ...]
     gap_days: float
+    program: Program | None = None
     unit: str = "data seed"
 
     @property
@@ -82,20 +86,24 @@ class SyntheticWindows:
     def load(self, name: str) -> Window:
         """Generate the rows."""
         (seed,) = self.seeds(name)
-        rows = join_rows(ingest(SyntheticSource(self.rows, seed), _silent))
-        (cut,) = cut_rows(rows.batch.times, 1, self.gap_days)
+        rows = join_rows(ingest(SyntheticSource(self.rows, seed), _silent), self.program)
+        (cut,) = cut_rows(rows.batch.times, 1, self.gap_days, rows.first)
         return load_window(rows, cut, name)
 
 
 @dataclass(slots=True)
 class FileWindows:
-    """Expanding windows in time over the rows of a source, which are read once."""
+    """Expanding windows in time over the rows of a source, which are read once.
+
+    They have the card history of ``program``.
+    """
 
     source: TrainingSource
     name: str
     folds: int
     all_seeds: tuple[int, ...]
     gap_days: float
+    program: Program | None = None
     unit: str = "time window"
     _rows: Joined | None = field(default=None, init=False)
 
@@ -115,18 +123,20 @@ class FileWindows:
     def load(self, name: str) -> Window:
         """One of the windows."""
         if self._rows is None:
-            self._rows = join_rows(ingest(self.source, _silent))
-        cuts = cut_rows(self._rows.batch.times, self.folds, self.gap_days)
-        return load_window(self._rows, cuts[self.names.index(name)], name)
+            self._rows = join_rows(ingest(self.source, _silent), self.program)
+        rows = self._rows
+        cuts = cut_rows(rows.batch.times, self.folds, self.gap_days, rows.first)
+        return load_window(rows, cuts[self.names.index(name)], name)
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """All rows in the order of time, and the digest of their source."""
+    """All rows in the order of time, the digest of their source, and the first to learn from."""
 
     batch: TransactionBatch
     labels: NDArray[np.int8]
     digest: Any
+    first: int = 0
 
 
 class Cut(NamedTuple):
@@ -136,21 +146,27 @@ class Cut(NamedTuple):
     test: slice
 
 
-def join_rows(rows: TrainingRows) -> Joined:
-    """The rows in one batch in the order of time; frees the source's."""
+def join_rows(rows: TrainingRows, program: Program | None = None) -> Joined:
+    """The rows in one batch in the order of time, with a program's card history.
+
+    Frees the source's rows. With a history, no variant learns from the first rows, not even one
+    without history features: all are compared on the same rows.
+    """
+    history, first = None, 0
+    if program is not None and program.history is not None:
+        history = compute_history(rows, program.history, _silent).columns
+        first = first_learned_row(rows.times, program)
     part = rows.part(np.ones(len(rows), np.bool_))
     rows.release()
-    batch, labels = part.batch, part.labels
-    if (np.diff(batch.times) < 0).any():
-        order = np.argsort(batch.times, kind="stable")
-        batch, labels = batch.take(order), labels[order]
-    return Joined(batch, labels, rows.facts.get("sha256"))
+    batch = part.batch.with_history(history)
+    return Joined(batch, part.labels, rows.facts.get("sha256"), first)
 
 
-def cut_rows(times: NDArray[np.int64], folds: int, gap_days: float) -> list[Cut]:
+def cut_rows(times: NDArray[np.int64], folds: int, gap_days: float, begin: int = 0) -> list[Cut]:
     """Test windows of about equal size at the end of ascending times, each after a gap.
 
     On short data the gap shrinks as in training. Rows of the same second are in the same part.
+    Rows before ``begin`` are not learned from.
     """
     n = len(times)
     gap = min(gap_days * DAY_SECONDS, float(times[-1] - times[0]) * SplitPlan().max_gap_share)
@@ -159,7 +175,7 @@ def cut_rows(times: NDArray[np.int64], folds: int, gap_days: float) -> list[Cut]
     first = [int(np.searchsorted(times, start)) for start in starts]
     learned = [int(np.searchsorted(times, start - gap)) for start in starts]
     return [
-        Cut(slice(0, end), slice(start, stop))
+        Cut(slice(min(begin, end), end), slice(start, stop))
         for end, start, stop in zip(learned, first, [*first[1:], n], strict=True)
     ]
 

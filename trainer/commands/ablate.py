@@ -18,6 +18,7 @@ from trainer.fitting.plan import WrongUsageError
 from trainer.settings import TrainerSettings
 
 if TYPE_CHECKING:
+    from stream_scorer.features.program import Program
     from trainer.ablation.run import Ablation
     from trainer.ablation.windows import WindowSource
 
@@ -46,8 +47,9 @@ def add_ablate(commands: Subparsers) -> None:
         help="candidates: judge the groups of this program too, each added to the program alone",
     )  # fmt: skip
     parser.add_argument(
-        "--groups", action="append", default=[], metavar="G1,G2", help="judge only these groups"
-    )
+        "--groups", action="append", default=[], metavar="G1,G2",
+        help="judge only these groups; history:NAME is a key space of card history",
+    )  # fmt: skip
     for flag, default, meaning in (
         ("--seeds", plan.seeds, "synthetic: sets of rows; else: models for each window in time"),
         ("--seed-from", plan.seed_from, "first seed; do not use seeds that you report"),
@@ -105,7 +107,7 @@ def _ablate(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     candidates = [choose_program(name) for name in arguments.add]
     groups = split_names(arguments.groups, "--groups")
     variants = plan_variants(chosen.program, candidates, groups)
-    source = _make_source(arguments, settings, plan)
+    source = _make_source(arguments, settings, plan, variants.whole.program)
     basis = {"data": source.facts(), **plan.basis()}
     path: Path | None = arguments.output
     results = Results(basis) if path is None else read_results(path, basis)
@@ -124,13 +126,14 @@ def _ablate(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _make_source(
-    arguments: argparse.Namespace, settings: TrainerSettings, plan: AblationPlan
+    arguments: argparse.Namespace, settings: TrainerSettings, plan: AblationPlan, program: Program
 ) -> WindowSource:
+    """The rows, with the card history that a program needs."""
     from trainer.ablation.windows import FileWindows, SyntheticWindows
     from trainer.data.source import CsvSource
 
     if arguments.synthetic is not None:
-        return SyntheticWindows(arguments.synthetic, plan.all_seeds, plan.gap_days)
+        return SyntheticWindows(arguments.synthetic, plan.all_seeds, plan.gap_days, program)
     transactions = arguments.transactions or settings.train_transactions_uri
     if transactions is None:
         raise WrongUsageError(
@@ -139,7 +142,7 @@ def _make_source(
     is_set = arguments.transactions is None
     identity = arguments.identity or (settings.train_identity_uri if is_set else None)
     rows = CsvSource(transactions, identity, settings)
-    return FileWindows(rows, transactions, plan.folds, plan.all_seeds, plan.gap_days)
+    return FileWindows(rows, transactions, plan.folds, plan.all_seeds, plan.gap_days, program)
 
 
 def _run(ablation: Ablation, save: Callable[[], None]) -> None:

@@ -123,11 +123,11 @@ def _check(arguments: argparse.Namespace, _: TrainerSettings) -> int:
 
 
 def _operations(arguments: argparse.Namespace, _: TrainerSettings) -> int:
-    from trainer.programs.described import describe_operations
+    from trainer.programs.described import describe_kinds, describe_operations
     from trainer.programs.text import list_operations
 
     found = describe_operations()
-    _print(arguments, found, list_operations(found))
+    _print(arguments, found, list_operations(found, describe_kinds()))
     return DONE
 
 

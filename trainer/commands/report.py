@@ -13,9 +13,10 @@ from typing import Any, Final
 from stream_scorer.errors import StoreError, UsageError
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
-from stream_scorer.runtime.json_limits import parse_object
+from stream_scorer.runtime.json_limits import parse_object, shown
 from stream_scorer.runtime.text import printable
 from trainer.commands.console import DONE, Subparsers, finish
+from trainer.programs.chosen import ChosenProgram
 from trainer.settings import TrainerSettings
 
 log = logging.getLogger(__name__)
@@ -93,6 +94,26 @@ def _promotions(store: ArtifactStore) -> list[Mapping[str, Any]]:
     except StoreError as error:
         log.warning("the report has no promotion history: %s", error)
         return []
+
+
+def read_ablation_of(path: Path, chosen: ChosenProgram) -> dict[str, Any]:
+    """An ablation of the program of a run, for the metadata; without its single fits.
+
+    Raises:
+        UsageError: the file cannot be read, or is an ablation of another program.
+    """
+    found = read_ablation(path)
+    plan = found.get("plan")
+    facts = plan if isinstance(plan, Mapping) else {}
+    expected = {name: value for name, value in chosen.facts().items() if name != "file"}
+    measured = {name: facts.get(name) for name in expected}
+    if measured != expected:
+        name = next(name for name in expected if measured[name] != expected[name])
+        raise UsageError(
+            f"--ablation {path} is of another program than this run: {name} is "
+            f"{shown(measured[name])} there and {shown(expected[name])} here"
+        )
+    return {name: value for name, value in found.items() if name != "kept"}
 
 
 def read_ablation(path: Path) -> dict[str, Any]:

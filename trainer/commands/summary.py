@@ -31,6 +31,8 @@ def describe_run(result: Mapping[str, Any]) -> Iterator[str]:
     yield _describe_calibration(result["calibration"])
     if "served" in result:
         yield _describe_served(result["served"], result["rows"])
+    if "history" in result:
+        yield from _describe_history(result["history"])
     for note in result["gate"]["notes"]:
         yield f"gate: {note}"
     for refusal in result["gate"]["refusals"]:
@@ -134,11 +136,27 @@ def _describe_calibration(calibration: Mapping[str, Any]) -> str:
 
 def _describe_served(served: Mapping[str, Any], rows: int) -> str:
     if served["is_refit"]:
-        return f"  served: refit on all {rows:,} rows with {served['trees']} trees"
+        which = f"all {rows:,}" if served["rows"] == rows else f"{served['rows']:,} of {rows:,}"
+        return f"  served: refit on {which} rows with {served['trees']} trees"
     return (
         f"  served: the last window's model, with --no-refit. It learned from {served['rows']:,} "
         f"of {rows:,} rows and has not seen the newest ones, which costs average precision"
     )
+
+
+def _describe_history(history: Mapping[str, Any]) -> Iterator[str]:
+    """Keys and bytes of the card histories, the rows that built them up, and the seed."""
+    sizes = history["bytes_a_key"]
+    keys = (f"{n:,} {name} keys of {sizes[name]} bytes" for name, n in history["keys"].items())
+    burn_in = history["burn_in"]
+    yield f"  card history: {', '.join(keys)}"
+    yield f"  the first {burn_in['rows']:,} rows only built it up; no model learned from them"
+    seed = history["seed"]
+    if seed is None:
+        yield "  no seed is published: scorers begin without card histories"
+    else:
+        size = f"{seed['bytes'] / 1e6:,.1f} MB"
+        yield f"  seed: {size}, up to TransactionDT {seed['as_of']} (personal data)"
 
 
 def describe_versions(lines: Iterable[VersionLine]) -> Iterator[str]:

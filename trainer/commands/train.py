@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Final
 
 from trainer.commands.console import Subparsers, finish
-from trainer.commands.features import add_program_flags
+from trainer.commands.features import add_program_flags, feature_plan
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
 from trainer.commands.flags.forcing import add_force
 from trainer.fitting.plan import LEARNERS, Plan
 from trainer.settings import TrainerSettings
+
+_SWITCHES: Final = (
+    (
+        "--no-refit",
+        "serve the last fold's model, which has not seen the newest rows; saves a fit",
+    ),
+    (
+        "--no-history-seed",
+        "publish no card histories of the training rows (personal data); scorers begin without",
+    ),
+    ("--no-promote", "publish without promoting"),
+)
 
 
 def add_train(commands: Subparsers) -> None:
@@ -48,10 +61,8 @@ def add_train(commands: Subparsers) -> None:
         "--test-share", type=float, metavar="X",
         help="share of rows, the latest, in all test windows (default: 0.15 a fold, at most 0.45)",
     )  # fmt: skip
-    parser.add_argument(
-        "--no-refit", action="store_true",
-        help="serve the last fold's model, which has not seen the newest rows; saves a fit",
-    )  # fmt: skip
+    for flag, meaning in _SWITCHES:
+        parser.add_argument(flag, action="store_true", help=meaning)
     parser.add_argument(
         "--learner",
         choices=LEARNERS,
@@ -63,11 +74,14 @@ def add_train(commands: Subparsers) -> None:
     )
     add_threshold_flags(parser)
     add_max_slowdown(parser)
-    parser.add_argument("--no-promote", action="store_true", help="publish without promoting")
     add_force(parser, "promote even if the gate refuses the model")
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
+    parser.add_argument(
+        "--ablation", type=Path, metavar="FILE",
+        help="keep the result of fraud-trainer ablate --output with the version, for its report",
+    )  # fmt: skip
     parser.add_argument(
         "--report", type=Path, metavar="FILE", help="write the version's evaluation report"
     )
@@ -78,11 +92,17 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.cpus import available_cpus, prepare_openmp
 
     prepare_openmp(arguments.threads or available_cpus())
-    from trainer.commands.report import write_version_report
+    from trainer.commands.report import read_ablation_of, write_version_report
     from trainer.commands.summary import show_run
     from trainer.commands.train_run import train
+    from trainer.programs.chosen import choose_program
 
-    result = train(arguments, settings)
+    facts = {}
+    if arguments.ablation is not None:
+        plan = feature_plan(arguments)
+        chosen = choose_program(plan.program, plan.without)
+        facts["ablation"] = read_ablation_of(arguments.ablation, chosen)
+    result = train(arguments, settings, facts=facts)
     if arguments.report is not None:
         write_version_report(settings, result["version"], arguments.report)
     return show_run(result, arguments)

@@ -6,10 +6,12 @@ import argparse
 import logging
 import time
 from collections.abc import Mapping
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.opening import open_history_store, open_store
 from stream_scorer.model.store.port import ArtifactStore
 from trainer.candidate import Candidate, FindCandidate
 from trainer.commands.features import feature_plan
@@ -21,7 +23,13 @@ from trainer.data.labels import Labelling
 from trainer.data.source import CsvSource, SyntheticSource, TrainingSource
 from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan, WrongUsageError
 from trainer.pipeline import run_training
-from trainer.publishing.publish import intention, load_champion, promote_candidate, publish
+from trainer.publishing.publish import (
+    intention,
+    load_champion,
+    promote_candidate,
+    publish,
+    publish_seed,
+)
 from trainer.publishing.telemetry import (
     RunMeasures,
     build_registry,
@@ -41,7 +49,7 @@ MAX_MATURITY_DAYS: Final = 10_000.0
 def make_plan(arguments: argparse.Namespace) -> Plan:
     """The plan from the flags."""
     return Plan(
-        features=feature_plan(arguments),
+        features=replace(feature_plan(arguments), has_seed=not arguments.no_history_seed),
         split=SplitPlan(
             folds=arguments.folds,
             validation_share=arguments.validation_share,
@@ -105,21 +113,29 @@ def train(
     plan: Plan | None = None,
     find: FindCandidate = run_training,
     parameters: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Find a candidate, publish and promote it; returns the value that ``--json`` prints.
 
     Without ``plan``, it is made from the flags. ``parameters`` are tracked from the
-    start; without them, the whole plan is.
+    start; without them, the whole plan is. ``facts`` are added to the metadata.
 
     Raises:
         ScorerError: the run failed; the message is for the user.
     """
     try:
-        return _train(arguments, settings, plan or make_plan(arguments), find, parameters)
+        plan = plan or make_plan(arguments)
+        return _train(arguments, settings, plan, partial(_with_facts, find, facts), parameters)
     except Exception:
         if settings.pushgateway_url:
             push_failure(settings.pushgateway_url)
         raise
+
+
+def _with_facts(find: FindCandidate, more: Mapping[str, Any] | None, *given: Any) -> Candidate:
+    candidate = find(*given)
+    facts = {**candidate.draft.facts, **(more or {})}
+    return replace(candidate, draft=replace(candidate.draft, facts=facts))
 
 
 def _train(
@@ -144,6 +160,8 @@ def _train(
         has_passed = candidate.verdict.has_passed
         is_wanted = not arguments.no_promote and (has_passed or override is not None)
         with stages.stage("publish"):
+            if candidate.seed is not None:  # first, so that no version names a seed that is missing
+                publish_seed(open_history_store(settings), candidate.seed)
             promotion = intention(champion, wanted=is_wanted)
             version = publish(store, candidate.draft, settings, promotion)
         if is_wanted:
@@ -195,6 +213,7 @@ def _result(
         },
         "metrics": {"split": "test", **test},
         **{name: facts[name] for name in ("evaluation", "served") if name in facts},
+        **_history(candidate),
         "calibration": {
             name: _without_table(found) if isinstance(found, dict) else found
             for name, found in calibration.items()
@@ -203,6 +222,14 @@ def _result(
         "stage_seconds": {name: round(value, 3) for name, value in stages.seconds.items()},
         "stage_peak_mib": {name: stage["peak_mib"] for name, stage in stages.facts().items()},
     }
+
+
+def _history(candidate: Candidate) -> dict[str, Any]:
+    """Counts of the card history and its seed; empty if the features read none."""
+    history = candidate.draft.facts["training"].get("history")
+    if history is None:
+        return {}
+    return {"history": history | {"seed": candidate.seed and asdict(candidate.seed.facts)}}
 
 
 def _without_table(measures: Mapping[str, Any]) -> dict[str, Any]:

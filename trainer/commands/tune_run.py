@@ -13,15 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
 from stream_scorer.errors import UsageError
 from stream_scorer.features.program import Program
+from trainer.candidate import read_source
 from trainer.commands.features import feature_plan
 from trainer.commands.train_run import make_source
 from trainer.cpus import available_cpus
-from trainer.data.ingest import TrainingRows, ingest
 from trainer.fitting.plan import Plan, WrongUsageError
 from trainer.programs.chosen import choose_program
 from trainer.settings import TrainerSettings
@@ -96,12 +98,14 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
     program = choose_program(plan.features.program, plan.features.without).program
     source = make_source(arguments, settings)
     stages = Stages()
-    with stages.stage("ingest", source.size()) as advance:
-        rows = ingest(source, advance)
+    read = read_source(source, stages, (program,))
+    rows = read.rows_for(program)
     study = Study(
-        arguments.storage, study_facts(rows, plan, program, arguments.folds), plan.model,
+        arguments.storage,
+        study_facts(read.facts, rows.labels, plan, program, arguments.folds),
+        plan.model,
         frontier=arguments.frontier,
-    )  # fmt: skip
+    )
     with stages.stage("windows", arguments.folds) as advance:
         folds = prepare_folds(rows, plan, program, arguments.folds, advance)
     meter = None
@@ -119,21 +123,27 @@ def tune(arguments: argparse.Namespace, settings: TrainerSettings) -> dict[str, 
             raise KeyboardInterrupt
         raise UsageError("no trial ran to its end: give it more time, fewer --folds or --trees")
     frauds = sum(int(fold.labels.sum()) for fold in folds)
-    result = summarise(study, rows.facts["source"], frauds, arguments)
+    result = summarise(study, read.facts["source"], frauds, arguments)
     return result | {
         "interrupted": was_interrupted,
         "seconds": round(time.monotonic() - started, 3),
     }
 
 
-def study_facts(rows: TrainingRows, plan: Plan, program: Program, folds: int) -> dict[str, Any]:
+def study_facts(
+    source: Mapping[str, Any],
+    labels: NDArray[np.int8],
+    plan: Plan,
+    program: Program,
+    folds: int,
+) -> dict[str, Any]:
     """What trials depend on: a study goes on only with the same."""
     # Labels may come from elsewhere than the files, so they count on their own.
-    files = json.dumps(rows.facts["sha256"], sort_keys=True).encode()
-    digest = hashlib.sha256(files + rows.labels.tobytes()).hexdigest()
+    files = json.dumps(source["sha256"], sort_keys=True).encode()
+    digest = hashlib.sha256(files + labels.tobytes()).hexdigest()
     return {
-        "source": rows.facts["source"],
-        "rows": len(rows),
+        "source": source["source"],
+        "rows": len(labels),
         "digest": digest,
         "features": hashlib.sha256(json.dumps(program.plain()).encode()).hexdigest(),
         "folds": folds,

@@ -154,13 +154,21 @@ def _arrange(
     facts["duplicates_dropped"] = read.rows - len(kept)
     facts["out_of_order"] = int((times < np.maximum.accumulate(times)).sum())
     facts |= labelled.facts
-    known = np.flatnonzero(labelled.is_kept)
-    order = known[np.argsort(times[known], kind="stable")]
-    positions = None
+    everything = np.argsort(times, kind="stable")
+    order = everything[labelled.is_kept[everything]]
+    positions = seen = None
     if facts["out_of_order"] or len(order) < read.rows:
-        positions = np.full(read.rows, -1, np.int64)
-        positions[kept[order]] = np.arange(len(order))
-    return TrainingRows(read.chunks, labelled.values[order], times[order], facts, positions)
+        positions = _places(kept[order], read.rows)
+    if len(order) < len(everything):
+        seen = _places(kept[everything], read.rows)
+    return TrainingRows(read.chunks, labelled.values[order], times[order], facts, positions, seen)
+
+
+def _places(rows: NDArray[np.int64], total: int) -> NDArray[np.int64]:
+    """For each of ``total`` rows its place in ``rows``, or -1."""
+    places = np.full(total, -1, np.int64)
+    places[rows] = np.arange(len(rows))
+    return places
 
 
 def _log(facts: dict[str, Any], name: str) -> None:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, blank_batch
+from schemas.contracts import NUMBER_INDEX
+from schemas.layout import Layout
 
 
 @dataclass(slots=True)
@@ -26,6 +28,8 @@ class TrainingRows:
         facts: the source, digests and counts, for the metadata.
         positions: for each row of the chunks, its place among the ``n`` rows, or -1 if it is left
             out, int64; None: all rows, in the order of the chunks.
+        seen: for each row of the chunks, its place in time among all rows but repeats, or -1,
+            int64; None: no row is left out for its label, so ``positions`` says it.
     """
 
     chunks: list[TransactionBatch]
@@ -33,9 +37,15 @@ class TrainingRows:
     times: NDArray[np.int64]
     facts: dict[str, Any]
     positions: NDArray[np.int64] | None = None
+    seen: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def distinct(self) -> int:
+        """The number of rows but repeats, whether their label is known or not."""
+        return len(self) if self.seen is None else int(self.seen.max()) + 1
 
     def part(self, where: NDArray[np.bool_]) -> Part:
         """The rows selected by a mask, in one batch and in order."""
@@ -43,6 +53,22 @@ class TrainingRows:
         if self.positions is not None:
             place = np.where(self.positions >= 0, place[self.positions], -1)
         return Part(gather(self.chunks, place, int(where.sum())), self.labels[where])
+
+    def all_rows(self, layout: Layout | None) -> tuple[TransactionBatch, NDArray[np.int64] | None]:
+        """All rows but repeats in time order, whether their label is known or not.
+
+        Args:
+            layout: the number columns to keep; None: all.
+
+        Returns:
+            The rows, and which of them are the ``n`` labelled ones, ascending; None if all are.
+        """
+        if self.seen is None or self.positions is None:
+            places = self.positions
+            places = np.arange(len(self)) if places is None else places
+            return gather(self.chunks, places, len(self), layout), None
+        batch = gather(self.chunks, self.seen, self.distinct, layout)
+        return batch, np.sort(self.seen[self.positions >= 0])
 
     def release(self) -> None:
         """Free the transactions' memory; labels and times are kept."""
@@ -85,14 +111,18 @@ def some_rows(part: Part, rows: slice) -> Part:
 
 
 def gather(
-    chunks: Iterable[TransactionBatch], places: NDArray[np.int64], n: int
+    chunks: Iterable[TransactionBatch],
+    places: NDArray[np.int64],
+    n: int,
+    layout: Layout | None = None,
 ) -> TransactionBatch:
-    """A batch of ``n`` rows, each copied once from the chunks.
+    """A batch of ``n`` rows, each copied once from the chunks, which have every column.
 
     ``places`` has, for each row of the chunks, its row in the result or -1. Each row of the result
-    must have one.
+    must have one. ``layout`` has the number columns to copy; None: all.
     """
-    out = blank_batch(n)
+    out = blank_batch(n, layout)
+    columns = None if layout is None else [NUMBER_INDEX[name] for name in layout.columns]
     texts, size, start = [], 0, 0
     for chunk in chunks:
         to = places[start : start + len(chunk)]
@@ -104,7 +134,10 @@ def gather(
         out.ids[to] = chunk.ids[rows]
         out.times[to] = chunk.times[rows]
         out.event_times[to] = chunk.event_times[rows]
-        out.numbers[to] = chunk.numbers[rows]
+        if columns is None:
+            out.numbers[to] = chunk.numbers[rows]
+        else:
+            out.numbers[to, : len(columns)] = chunk.numbers[rows[:, np.newaxis], columns]
         out.lengths[to] = chunk.lengths[rows]
         text, starts = chunk.text, chunk.starts[rows]
         if len(rows) < len(chunk):
@@ -113,8 +146,10 @@ def gather(
         texts.append(text)
         size += len(text)
     text = np.concatenate(texts) if texts else np.empty(0, np.uint8)
+    if columns is not None:
+        out.numbers[:, len(columns) :] = np.nan  # the cell for what is not kept
     return TransactionBatch(
-        out.ids, out.times, out.event_times, out.numbers, text, out.starts, out.lengths
+        out.ids, out.times, out.event_times, out.numbers, text, out.starts, out.lengths, layout
     )
 
 

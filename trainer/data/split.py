@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -47,12 +47,13 @@ class Split:
     """The folds, in the order of time; their test windows follow each other without a gap.
 
     ``gap_seconds`` is the gap between two parts of a fold. ``notes`` says for people what differs
-    from the plan.
+    from the plan. ``first`` is the first row that any model learns from.
     """
 
     folds: tuple[Fold, ...]
     gap_seconds: float
     notes: tuple[str, ...] = ()
+    first: int = 0
 
     @property
     def test(self) -> slice:
@@ -85,22 +86,25 @@ def window_facts(rows: slice, times: Times, labels: Labels) -> dict[str, Any]:
     }
 
 
-def split_by_time(times: Times, labels: Labels, plan: SplitPlan) -> Split:
+def split_by_time(times: Times, labels: Labels, plan: SplitPlan, first: int = 0) -> Split:
     """Split rows, which are in the order of time, so that each part of each fold has both classes.
 
     The test windows have about equal numbers of rows. If that leaves a part with fewer than
     ``ENOUGH_FRAUDS``, they get about equal numbers of frauds instead; if that does not help
     either, there are fewer folds. The next resort is fewer frauds, and the last one no gap.
 
+    No model learns from the rows before ``first``. The test windows do not depend on it.
+
     Raises:
         UsageError: no split has both classes in each part.
     """
-    for folds, gap_seconds, least in _candidates(times, labels, plan):
+    for folds, gap_seconds, least in _candidates(times, labels, plan, first):
         if all(_is_usable(fold, labels, least) for fold in folds):
-            return Split(folds, gap_seconds, tuple(_notes(folds, gap_seconds, plan)))
+            return Split(folds, gap_seconds, tuple(_notes(folds, gap_seconds, plan)), first)
+    without = f", of which the first {first} are not learned from," if first else ""
     raise UsageError(
-        f"cannot split {len(labels)} rows with {int(labels.sum())} frauds by time so that train, "
-        "validation and test each have both classes: use more rows over a longer time"
+        f"cannot split {len(labels)} rows with {int(labels.sum())} frauds{without} by time so that "
+        "train, validation and test each have both classes: use more rows over a longer time"
     )
 
 
@@ -123,7 +127,7 @@ def _notes(folds: tuple[Fold, ...], gap_seconds: float, plan: SplitPlan) -> Iter
 
 
 def _candidates(
-    times: Times, labels: Labels, plan: SplitPlan
+    times: Times, labels: Labels, plan: SplitPlan, first: int
 ) -> Iterator[tuple[tuple[Fold, ...], float, Sequence[int]]]:
     span = float(times[-1] - times[0])
     gap = min(plan.gap_days * DAY_SECONDS, span * plan.max_gap_share)
@@ -131,7 +135,12 @@ def _candidates(
     counts = range(plan.folds, 0, -1)
     for gap_seconds, least in itertools.product((gap, 0.0), (ENOUGH_FRAUDS, (1, 1, 1))):
         for n_folds, sample in itertools.product(counts, samples):
-            yield _cut(times, sample, plan, n_folds, gap_seconds), gap_seconds, least
+            folds = _cut(times, sample, plan, n_folds, gap_seconds)
+            yield tuple(_learned_from(fold, first) for fold in folds), gap_seconds, least
+
+
+def _learned_from(fold: Fold, first: int) -> Fold:
+    return replace(fold, train=slice(min(first, fold.train.stop), fold.train.stop))
 
 
 def _cut(

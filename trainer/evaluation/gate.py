@@ -183,6 +183,8 @@ def _interval(
 
 def _speed(latency: Latency, champion_version: str | None) -> str:
     ours = f"scores a row in {latency.candidate_us:.1f} µs"
+    if latency.candidate_history_us:
+        ours += f" (and computes its card history in {latency.candidate_history_us:.1f} µs)"
     if latency.champion_us is None:
         return ours
     return f"{ours}, {champion_version} in {latency.champion_us:.1f} µs"

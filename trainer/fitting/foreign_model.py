@@ -190,7 +190,9 @@ def _columns(names: Sequence[str]) -> tuple[str, ...]:
     if faults:
         more = len(faults) - _SHOWN_FAULTS
         listed = "; ".join(faults[:_SHOWN_FAULTS]) + (f"; and {more} more" if more > 0 else "")
-        raise UnsupportedModel(listed)
+        others = set(columns).difference(NUMBER_INDEX, TEXT_INDEX, _EVENT)
+        is_computed = any("_" in name for name in others)  # such as client_count
+        raise UnsupportedModel(f"{listed} ({_ONLY_COLUMNS})" if is_computed else listed)
     return columns
 
 
@@ -204,6 +206,12 @@ def _fault(column: str) -> str | None:
     near = difflib.get_close_matches(column[:100], NUMBER_COLUMNS, 1, _ALIKE)
     hint = f" (did you mean {near[0]}?)" if near else ""
     return f"{shown(column)!r}, which is no column of a transaction{hint}"
+
+
+_ONLY_COLUMNS: Final = (
+    "an imported model reads columns of a transaction and no computed features, such as those of "
+    "card history: train a model with such features here, with --features FILE"
+)
 
 
 def _only(model: ModelText, used: Sequence[int]) -> ModelText:

@@ -33,10 +33,13 @@ class FeaturePlan:
     Attributes:
         program: the name of a built-in program, or a file.
         without: groups that are left out.
+        has_seed: card histories at the end of the training rows are published, if the program has
+            some.
     """
 
     program: str = DEFAULT_PROGRAM
     without: tuple[str, ...] = ()
+    has_seed: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,9 @@ from dataclasses import fields
 from typing import Any, Final
 
 from schemas.contracts import NUMBER_INDEX
+from stream_scorer.features.history.header import WORD_BYTES
+from stream_scorer.features.history.kinds import KINDS
+from stream_scorer.features.history.spec import SEMANTICS, HistorySpec
 from stream_scorer.features.operations.base import Operation
 from stream_scorer.features.operations.registry import OPERATIONS
 from stream_scorer.features.program import Program, ProgramError
@@ -30,7 +33,27 @@ def describe_program(program: Program) -> dict[str, Any]:
         "groups": {group: len(features) for group, features in group_features(program).items()},
         "operations": list(program.semantics),
         "fingerprint": program.fingerprint,
+        "history": describe_history(program.history),
     }
+
+
+def describe_history(spec: HistorySpec | None) -> dict[str, Any] | None:
+    """The key spaces of a program's card history, and the bytes of a record; None without any."""
+    if spec is None:
+        return None
+    spaces = [
+        {
+            "space": space.name,
+            "key": list(space.key),
+            "start_day": space.start_day,
+            "ttl_days": space.ttl_days,
+            "ring": space.ring,
+            "bytes_a_key": WORD_BYTES * space.width,
+            "features": [name for name, *_ in space.named],
+        }
+        for space in spec.spaces
+    ]
+    return {"fingerprint": spec.fingerprint, "features": len(spec.names), "spaces": spaces}
 
 
 def group_features(program: Program) -> dict[str, list[str]]:
@@ -44,6 +67,8 @@ def group_features(program: Program) -> dict[str, list[str]]:
 def describe_features(program: Program, group: str | None = None) -> list[dict[str, str]]:
     """Each feature with its group, its operation and what it is in words.
 
+    Those of card history come last, as in the matrix.
+
     Raises:
         ProgramError: the program has no such group.
     """
@@ -51,16 +76,16 @@ def describe_features(program: Program, group: str | None = None) -> list[dict[s
     if group is not None and group not in groups:
         known = ", ".join(groups)
         raise ProgramError(f"program {program.name} has no group {group!r}; it has {known}")
+    origin = {name: o.semantics for o in program.operations for name in o.names}
     return [
         {
             "name": name,
-            "group": operation.group,
-            "operation": operation.semantics,
-            "text": operation.describe(i),
+            "group": program.groups[name],
+            "operation": origin.get(name, SEMANTICS),
+            "text": program.texts[name],
         }
-        for operation in program.operations
-        if group in (None, operation.group)
-        for i, name in enumerate(operation.names)
+        for name in program.names
+        if group in (None, program.groups[name])
     ]
 
 
@@ -76,6 +101,19 @@ def count_fitted(program: Program) -> dict[str, int]:
 def describe_operations() -> list[dict[str, Any]]:
     """Every operation that a program can use: its fields, and what it computes."""
     return [_describe_operation(operation) for operation in OPERATIONS.values()]
+
+
+def describe_kinds() -> list[dict[str, str]]:
+    """Every kind of history feature: what it is given, and what it computes."""
+    return [
+        {
+            "kind": name,
+            "takes": kind.takes.value,
+            "name": kind.name.format("…"),
+            "text": kind.text.format("…"),
+        }
+        for name, kind in KINDS.items()
+    ]
 
 
 def _describe_operation(operation: type[Operation]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from schemas.contracts import TRANSACTION_COLUMNS
+from stream_scorer.features.history.spec import KeySpace
 from stream_scorer.features.operations.base import Operation
 from stream_scorer.features.operations.columns import RANGE
 from stream_scorer.features.program import FORMAT, Program
@@ -19,8 +20,21 @@ _PLACES: Final = {name: i for i, name in enumerate(TRANSACTION_COLUMNS)}
 def program_text(program: Program) -> str:
     """The program in TOML; :func:`parse_program` gives an equal program."""
     head = f"format = {FORMAT}\nname = {_value(program.name)}\ntitle = {_value(program.title)}\n"
-    spaces = program.history.plain() if program.history else []
-    return "\n".join([head, *map(_operation_text, program.operations), *map(_space_text, spaces)])
+    history = program.history
+    spaces = [] if history is None else list(map(_space_text, history.spaces))
+    return "\n".join([head, *map(_operation_text, program.operations), *spaces])
+
+
+def _space_text(space: KeySpace) -> str:
+    fields = space.plain()
+    del fields["features"]
+    parts = ["[[history]]\n" + _lines(fields)]
+    for features in space.features:
+        own = features.plain()
+        if features.columns:
+            own["columns"] = ranges(features.columns)
+        parts.append("[[history.features]]\n" + _lines(own))
+    return "\n".join(parts)
 
 
 def _operation_text(operation: Operation) -> str:
@@ -29,20 +43,11 @@ def _operation_text(operation: Operation) -> str:
         del fields["names"]
     if operation.columns:
         fields["columns"] = ranges(operation.columns)
-    lines = (f"{name} = {_field(name, value)}\n" for name, value in fields.items())
-    return "[[operation]]\n" + "".join(lines)
+    return "[[operation]]\n" + _lines(fields)
 
 
-def _space_text(space: Mapping[str, Any]) -> str:
-    """A key space of card history, and its features."""
-    own = (
-        f"{name} = {_field(name, value)}\n" for name, value in space.items() if name != "features"
-    )
-    parts = ["[[history]]\n" + "".join(own)]
-    for features in space["features"]:
-        lines = (f"{name} = {_field(name, value)}\n" for name, value in features.items())
-        parts.append("[[history.features]]\n" + "".join(lines))
-    return "\n".join(parts)
+def _lines(fields: Mapping[str, Any]) -> str:
+    return "".join(f"{name} = {_field(name, value)}\n" for name, value in fields.items())
 
 
 def ranges(columns: Sequence[str]) -> list[str]:

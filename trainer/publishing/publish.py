@@ -11,12 +11,14 @@ from typing import Any
 from stream_scorer.errors import ArtifactError, StoreConflict, UsageError
 from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
+from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.names import METADATA, SIGNATURE
 from stream_scorer.model.store.port import ArtifactStore, Pointer
 from stream_scorer.model.store.promotions import Override, Promotion
 from stream_scorer.model.store.succession import failed_its_gate, find_succession
 from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.settings import StoreSettings
+from trainer.history.seed import Seed
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +110,15 @@ def publish(
     version = store.publish(model, other_files)
     load_bundle(store.fetch(version), version, parse_trusted_keys(settings.model_trusted_keys))
     return version
+
+
+def publish_seed(histories: HistoryStore, seed: Seed) -> None:
+    """Write the card histories that a version is about to name.
+
+    Raises:
+        StoreError: the store cannot be written.
+    """
+    histories.write_seed(seed.content)
 
 
 def promote_candidate(

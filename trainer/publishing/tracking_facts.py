@@ -58,6 +58,7 @@ def tags_of(metadata: Mapping[str, Any], store: str) -> dict[str, str]:
     """The version, its store, the gate's verdict, and how thresholds and calibration were made."""
     gate = _mapping(metadata.get("gate"))
     training = _mapping(metadata.get("training"))
+    history = _mapping(metadata.get("history"))
     tags: dict[str, Any] = {
         "model_version": metadata.get("version"),
         "model_sha256": model_digest(metadata),
@@ -69,6 +70,8 @@ def tags_of(metadata: Mapping[str, Any], store: str) -> dict[str, str]:
         "data_source": mask_userinfo(str(training.get("source", ""))),
         "data_sha256": json.dumps(training.get("sha256"), sort_keys=True),
         "features": _mapping(metadata.get("features")).get("fingerprint"),
+        "history": history.get("fingerprint"),
+        "history_seed": _mapping(history.get("seed")).get("sha256"),
     }
     for section in ("thresholds", "calibration"):
         for name, value in _mapping(metadata.get(section)).items():

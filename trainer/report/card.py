@@ -21,6 +21,7 @@ _SHOWN_APART: Final = {
     "window_seconds",
     "split",
     "stages",
+    "history",
 }
 
 INTENDED_USE: Final = (

@@ -171,8 +171,10 @@ def _served_table(facts: View) -> Html:
     if refit is None:
         return NOTHING
     window = served.interval("window_seconds")
+    burn_in = facts.count("training", "history", "burn_in", "rows")
+    which = f"all labelled rows but the first {whole(burn_in)}" if burn_in else "all labelled rows"
     row = (
-        "refit on all labelled rows" if refit else "as evaluated, not refit",
+        f"refit on {which}" if refit else "as evaluated, not refit",
         whole(served.count("rows")),
         whole(served.count("frauds")),
         NONE if window is None else days(*window),

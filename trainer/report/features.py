@@ -21,6 +21,7 @@ from trainer.report.view import View
 
 NOTHING: Final = Html("")
 MOST_FEATURES: Final = 20
+MOST_SPACES: Final = 16
 MODERATE: Final = 0.1
 STRONG: Final = 0.25
 """The usual bounds of the population stability index."""
@@ -224,4 +225,32 @@ def ablation(subjects: Sequence[Subject]) -> Html:
         "The change of average precision when a group is left out: below zero, the group helps; an "
         "interval across zero means that no gain is proven."
     )
-    return join([tag("p", lead), drawn])
+    return join([tag("p", lead), _ablation_references(found), drawn])
+
+
+def _ablation_references(found: View) -> Html:
+    """The whole program beside raw columns, and with and without card history."""
+    named = [("whole program", found.at("whole"))]
+    named += [
+        (f"only {name} history", one) for name, one in found.entries("with_space", most=MOST_SPACES)
+    ]
+    named += [("without card history", found.at("stateless")), ("raw columns", found.at("raw"))]
+    measured = [(name, one) for name, one in named if one.number("average_precision") is not None]
+    ends = [one.interval("interval") for _, one in measured]
+    scale = scale_of([0.0, *(e for pair in ends for e in pair or ())])
+    rows = []
+    for (name, one), pair in zip(measured, ends, strict=True):
+        change = one.number("difference")
+        rows.append(
+            (
+                name,
+                whole(one.count("features")),
+                decimal(one.number("average_precision")),
+                signed(change, 4),
+                NONE if pair is None else f"{signed(pair[0], 4)} to {signed(pair[1], 4)}",
+                NOTHING if change is None else interval_strip(scale, change, pair, 0.0),
+            )
+        )
+    axis = axis_strip(scale, lambda v: signed(v, 3) if v else "0", zero=0.0)
+    head = ("features", "number", "average precision", "to the whole", "95 % interval", axis)
+    return table("Ablation: whole programs", head, rows, align="lrrrrl")

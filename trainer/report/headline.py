@@ -175,9 +175,13 @@ def summary_sentence(subjects: Sequence[Subject]) -> Html:
         "later than the rows that the evaluated model was trained on."
     )
     if served.flag("is_refit"):
+        which = f"all {whole(served.count('rows'))} labelled rows"
+        burn_in = first.facts.count("training", "history", "burn_in", "rows")
+        if burn_in:
+            which = f"all labelled rows but the first {whole(burn_in)}"
         words += (
-            f" The served model is another one: it was refit on all {whole(served.count('rows'))} "
-            "labelled rows, and has no later rows to be measured on."
+            f" The served model is another one: it was refit on {which}, and has no later rows to "
+            "be measured on."
         )
     elif served.flag("is_refit") is False:
         words += " The served model was not refit: it has not seen the latest rows."

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import UsageError
-from trainer.report import card, curves, decisions, evaluation, features, headline
+from trainer.report import card, curves, decisions, evaluation, features, headline, history
 from trainer.report.comparison import comparison
 from trainer.report.markup import Html, join, tag
 from trainer.report.slices import slices
@@ -93,6 +93,7 @@ def _chapters(
         decisions.thresholds(subjects),
     ]
     inputs = [
+        _part("Card history", history.history(subjects)),
         _part("Gain", features.gain(subjects)),
         _part("Contributions", features.shap(subjects)),
         _part("Drift", features.drift(subjects)),

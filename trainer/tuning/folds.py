@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
-from trainer.data.rows import TrainingRows, join_rows, some_rows
+from trainer.data.rows import Part, some_rows
 from trainer.data.split import split_by_time
 from trainer.fitting.fit import make_dataset
 from trainer.fitting.fitted import Advance
 from trainer.fitting.plan import Plan
+from trainer.history.burn_in import first_learned_row, log_burn_in
 
 log = logging.getLogger(__name__)
 
@@ -37,23 +38,26 @@ class Fold:
 
 
 def prepare_folds(
-    rows: TrainingRows, plan: Plan, program: Program, folds: int, advance: Advance
+    rows: Part, plan: Plan, program: Program, folds: int, advance: Advance
 ) -> list[Fold]:
     """Fit the features on each window's training rows, and bin its rows for the learner.
 
-    The windows are those of a training run. ``advance`` is called after each one. The transactions
-    are freed.
+    The windows are those of a training run. ``advance`` is called after each one. ``rows`` have the
+    card history that the program needs.
 
     Raises:
         UsageError: the rows cannot be split, or the learner cannot read a value.
     """
-    split = split_by_time(rows.times, rows.labels, replace(plan.split, folds=folds))
+    times = rows.batch.times
+    first = first_learned_row(times, program)
+    split = split_by_time(times, rows.labels, replace(plan.split, folds=folds), first)
     for note in split.notes:  # such as fewer windows than asked for
         log.warning("%s", note)
-    everything = join_rows(rows)
+    if program.history is not None:
+        log_burn_in(times, first)
     prepared = []
     for fold in split.folds:
-        train, stop, test = (some_rows(everything, part) for part in fold.parts)
+        train, stop, test = (some_rows(rows, part) for part in fold.parts)
         features, matrix = FeatureSet.fit_transform(train.batch, program)
         binned = make_dataset(matrix, train.labels, features.names, plan.model)
         del matrix

@@ -35,6 +35,12 @@ ALLOWED_ATTRIBUTES: Final = frozenset(
 _VOID: Final = frozenset({"meta"})
 
 
+_REFERENCE: Final = {
+    "features": 14, "average_precision": 0.4, "average_precision_interval": [0.3, 0.5],
+    "difference": -0.05, "interval": [-0.08, -0.01], "gained_on": 5, "seeds": 5,
+}  # fmt: skip
+
+
 def make_part(n: int = 400, seed: int = 3) -> Part:
     """Rows with a label that the model of the factories can partly predict."""
     batch = make_batch(n, seed)
@@ -63,6 +69,11 @@ def _report_metadata() -> dict[str, Any]:
             "columns_missing": ["id_24", "D7"],
             "identity_match": {"identity_rows": 4880, "identity_rows_matched": 4871.0},
             "stages": {"ingest": {"seconds": 3.2, "peak_mib": 612}},
+            "history": {
+                "rows": 4200,
+                "keys": {"client": 2345, "mail": 17},
+                "bytes_a_key": {"client": 312, "mail": 96},
+            },
         },
         "parameters": {"model": {"trees": 20, "leaves": 15}, "trees_used": 20},
         "metrics": {"test": measure(part, scores, bundle.thresholds, 1)},
@@ -123,8 +134,22 @@ def _run_facts() -> dict[str, Any]:
             "before": {"brier": 0.06, "expected_calibration_error": 0.02, "reliability": bins},
             "after": {"brier": 0.05, "expected_calibration_error": 0.01, "reliability": bins},
         },
-        "ablation": {"rows": [{"group": "amounts", "difference": -0.02, "interval": [-0.03, 0.0]}]},
-    }
+        "ablation": {
+            "rows": [{"group": "amounts", "difference": -0.02, "interval": [-0.03, 0.0]}],
+            "whole": {**_REFERENCE, "difference": 0.0, "interval": [0.0, 0.0]},
+            "stateless": _REFERENCE,
+            "with_space": {"client": _REFERENCE},
+            "raw": _REFERENCE,
+        },
+        "history": {
+            "spec": [
+                {"space": "client", "key": ["card1", "addr1"], "start_day": "D1", "ttl_days": 180,
+                 "ring": 8},
+                {"space": "mail", "key": ["card1"], "ttl_days": 1, "ring": 1},
+            ],
+            "seed": {"sha256": "ab" * 32, "bytes": 45_200_000, "as_of": 90 * DAY, "keys": {}},
+        },
+    }  # fmt: skip
 
 
 def make_report_metadata(**changes: Any) -> dict[str, Any]:

@@ -59,38 +59,42 @@ stream: schemas schemas.scores schemas.transactions errors runtime kafka model m
     dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters stream.rejections stream
-    observability
+    kafka model.store model.forest model model.serving dead_letters state stream.rejections
+    stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream.rejections process autoscaling local
+    dead_letters audit.records audit stream.rejections process autoscaling local replay
 __main__: schemas errors runtime cli
 trainer.synth: errors
 trainer.report: errors runtime
-trainer.programs: schemas runtime features.operations features
+trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
 labels: schemas runtime settings kafka
+replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
+    labels
 trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
-trainer.ablation: schemas errors runtime features trainer.programs trainer.fitting trainer.data
-    trainer.evaluation
+trainer.history: schemas errors features.history features model trainer.data
+trainer.ablation: schemas errors runtime features.history features trainer.programs
+    trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
-    trainer.evaluation
-trainer.publishing: errors runtime model.store model model.serving
+    trainer.evaluation trainer.history
+trainer.publishing: errors runtime model.store model model.serving trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
 trainer.cpus:
-trainer.learning: features trainer.fitting trainer.data trainer.stages
+trainer.learning: schemas features trainer.fitting trainer.data trainer.history trainer.stages
 trainer.served: trainer.fitting trainer.data trainer.learning
-trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.learning
-trainer.candidate: model trainer.fitting trainer.data trainer.evaluation trainer.stages
-    trainer.rival
-trainer.pipeline: model trainer.programs trainer.fitting trainer.data trainer.evaluation
-    trainer.memory trainer.stages trainer.learning trainer.served trainer.rival
-    trainer.candidate
+trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.history
+    trainer.learning
+trainer.candidate: schemas features model trainer.fitting trainer.data trainer.evaluation
+    trainer.history trainer.stages trainer.rival
+trainer.pipeline: features model trainer.programs trainer.fitting trainer.data
+    trainer.evaluation trainer.history trainer.memory trainer.stages trainer.learning
+    trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
@@ -150,6 +154,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
     "prometheus_client": {
         "stream_scorer.observability.metrics",
+        "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
         "trainer.publishing.telemetry",
         "dashboard.metrics",

@@ -18,7 +18,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stream_scorer.errors import ArtifactCorrupt, ArtifactError, ArtifactIncompatible
-from stream_scorer.model.bundle import FORMAT, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.bundle import (
+    FORMAT,
+    READABLE_FORMATS,
+    Draft,
+    Thresholds,
+    build_files,
+    load_bundle,
+)
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
 from stream_scorer.model.forest.predictor import ForestPredictor
 from stream_scorer.model.signing import (
@@ -165,7 +172,7 @@ def put(*path: str | int, value: Any) -> Callable[[Metadata], None]:
 
 
 INCOMPATIBLE = {
-    "a later format": put("format", value=FORMAT + 1),
+    "a later format": put("format", value=max(READABLE_FORMATS) + 1),
     "no format": put("format", value=True),
     "a format that is a list": put("format", value=[FORMAT]),
     "features of format 1 that are others": lambda m: m.update(

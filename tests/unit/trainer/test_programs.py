@@ -13,14 +13,17 @@ import pytest
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS
 from stream_scorer.features.builtin import builtin_programs, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.history.kinds import KINDS
 from stream_scorer.features.operations.registry import OPERATIONS
 from stream_scorer.features.program import Program, ProgramError, parse_program, read_program
 from tests.support.factories import make_batch
+from tests.support.training.history_kit import CARD, CLIENT, MAIL, make_history_program
 from trainer.fitting.plan import DEFAULT_PROGRAM
 from trainer.programs.chosen import choose_program
 from trainer.programs.described import (
     count_fitted,
     describe_features,
+    describe_kinds,
     describe_operations,
     describe_program,
 )
@@ -131,6 +134,76 @@ def test_training_rows_do_not_see_later_rows(name: str) -> None:
     # The rows do repeat values, so that a table over all of them would have been seen.
     served = FeatureSet.fit(batch, program).transform(batch)
     assert not np.array_equal(served, whole, equal_nan=True)
+
+
+def test_program_with_history_as_a_file_is_the_same_program() -> None:
+    program = make_history_program(CLIENT, MAIL, CARD)
+    text = program_text(program)
+    assert parse_program(text) == program
+    assert text.count("[[history]]") == 3
+    assert all(len(line) <= 100 for line in text.splitlines())
+    wide = parse_program(
+        text.replace('columns = ["C13", "V45"]', 'columns = ["C1..C14", "V1..V99"]')
+    )
+    assert '"C1..C14", "V1..V99"' in program_text(wide)
+    assert parse_program(program_text(wide)) == wide
+
+
+def test_key_spaces_are_described_with_the_bytes_of_a_key() -> None:
+    program = make_history_program()
+    assert program.history is not None
+    history = describe_program(program)["history"]
+    assert history["fingerprint"] == program.history.fingerprint
+    client, mail = history["spaces"]
+    assert client["key"] == ["card1", "addr1"]
+    assert (client["start_day"], mail["start_day"]) == ("D1", None)
+    assert client["bytes_a_key"] == 8 * program.history.spaces[0].width
+    assert client["features"] + mail["features"] == list(program.history.names)
+    assert history["features"] == len(program.history.names)
+    assert describe_program(load_builtin("raw/1"))["history"] is None
+    (first, *_) = describe_features(program, "mail")
+    assert first == {
+        "name": "mail_count", "group": "mail", "operation": "history/1",
+        "text": "earlier transactions, up to 64 (mail history)",
+    }  # fmt: skip
+    assert [f["name"] for f in describe_features(program)] == list(program.names)
+    lines = "\n".join(show_program(describe_program(program), describe_features(program), None))
+    assert "client: key card1 and addr1 and day - D1; 9 features, " in lines
+    assert f"{client['bytes_a_key']} bytes a key, kept 180 days" in lines
+
+
+def test_every_kind_of_history_feature_is_explained() -> None:
+    kinds = describe_kinds()
+    assert [facts["kind"] for facts in kinds] == list(KINDS)
+    lines = list(list_operations(describe_operations(), kinds))
+    assert max(map(len, lines)) <= 100
+    text = "\n".join(lines)
+    assert all(f"\n  {name} " in text for name in KINDS)
+    assert "count_in          remembered transactions in the last … [seconds]" in text
+    # The example in the text is a program's part.
+    start = lines.index("    [[history]]")
+    end = next(i for i in range(start, len(lines)) if lines[i].startswith("  space "))
+    example = "\n".join(line.strip() for line in lines[start:end])
+    assert parse_program(HEAD + AMOUNT + example).history is not None
+
+
+@pytest.mark.parametrize(
+    ("spaces", "message"),
+    [
+        ((CLIENT, MAIL, CARD), None),
+        ((CARD, CARD.replace('"card"', '"other"')), "key space other has the same key as card"),
+        ((MAIL.replace("ttl_days = 90", "ttl_days = 1").replace("86400", "86401"),),
+         "mail has a feature over 86401s, and forgets an unused key sooner: ttl_days = 1"),
+        ((MAIL.replace("amount_in", "decayed_amount"),),
+         "key space mail remembers 4 transactions a key, and no feature reads them: ring = 0"),
+    ],
+)  # fmt: skip
+def test_history_that_is_probably_not_meant_is_warned_about(
+    spaces: tuple[str, ...], message: str | None
+) -> None:
+    found = list(find_oddities(make_history_program(*spaces)))
+    assert len(found) == (message is not None)
+    assert message is None or message in found[0]
 
 
 def test_only_runs_of_the_schema_become_ranges() -> None:

@@ -12,16 +12,23 @@ import pytest
 from numpy.typing import NDArray
 from rich.console import Console
 
+from stream_scorer.features.builtin import load_builtin
+from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle
 from tests.support.factories import make_batch, make_bundle
-from trainer.data.ingest import Part
+from tests.support.training.history_kit import CARD, make_history_program
+from trainer.data.ingest import Part, TrainingRows
+from trainer.data.rows import some_rows
 from trainer.data.split import Split, split_by_time
 from trainer.evaluation.evaluate import candidate_bundle, score_all
 from trainer.fitting.plan import GatePlan, ModelPlan, Plan, SplitPlan
+from trainer.history.burn_in import first_learned_row
+from trainer.history.rows import compute_history
 from trainer.learning import Learning, TreeCount
 from trainer.rival import learned_until, pair_with_champion
 from trainer.stages import Stages
 
+HISTORY, CARD_ALONE = make_history_program(), make_history_program(CARD)
 ROWS = 600
 MIN_FRAUDS = GatePlan().min_frauds
 MODEL = ModelPlan(trees=4, leaves=4, learning_rate=0.5, min_rows_in_leaf=5)
@@ -34,6 +41,27 @@ def make_learning() -> Learning:
     return Learning(
         Part(make_batch(ROWS), labels), make_bundle("v7").features.program, stages, TreeCount(100)
     )
+
+
+def make_history_learning(program: Program) -> Learning:
+    """Rows of few cards with the histories of two specs, of which the program has one or none."""
+    plain = make_learning()
+    batch = plain.rows.batch
+    rows = TrainingRows([batch], plain.rows.labels, batch.times, {})
+    histories = {}
+    for one in (HISTORY, CARD_ALONE):
+        assert one.history is not None
+        found = compute_history(rows, one.history, lambda _: None)
+        histories[one.history.fingerprint] = found.columns
+    learning = replace(plain, histories=histories)
+    return learning.with_program(program)
+
+
+def trained(learning: Learning, split: Split) -> Bundle:
+    """A champion with the learning's program, trained on the last fold."""
+    fold = split.folds[-1]
+    learned = learning.learn(fold.train, fold.validation, MODEL.trees, MODEL)
+    return replace(candidate_bundle(learned.fitted.model_text, learned.features), version="v7")
 
 
 def champion_with(**metadata: Any) -> Bundle:
@@ -154,6 +182,60 @@ def test_unknown_recipe_is_compared_on_all_test_rows(parameters: dict[str, Any])
         "it is not known which rows v7 learned from; compared on all test rows, which favours v7; "
         "its recipe is not known"
     )
+
+
+@pytest.mark.parametrize("champions", [HISTORY, CARD_ALONE, load_builtin("raw/1")])
+def test_each_model_is_scored_with_the_history_that_it_needs(champions: Program) -> None:
+    learning = make_history_learning(HISTORY)
+    split = split_of(learning)
+    theirs = learning.with_program(champions)
+    champion = trained(theirs, split)
+    champion = replace(champion, metadata=until(learning, 10))
+    paired, _ = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    expected = score_all(some_rows(theirs.rows, split.test).batch, champion)
+    assert np.array_equal(paired.champion, expected)
+    if champions.history is not None:
+        without = replace(theirs.rows.batch.take(split.test), history=None)
+        assert not np.array_equal(score_all(without, champion), expected)
+
+
+def test_candidate_without_history_meets_a_champion_with_one() -> None:
+    learning = make_history_learning(load_builtin("raw/1"))
+    assert learning.rows.batch.history is None
+    split = split_of(learning)
+    champion = trained(learning.with_program(HISTORY), split)
+    champion = replace(champion, metadata={})
+    paired, _ = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    assert paired.rows.batch.history is not None
+
+
+@pytest.mark.parametrize(
+    ("candidate", "champions", "start"),
+    [(HISTORY, load_builtin("raw/1"), 0), (load_builtin("raw/1"), HISTORY, 60)],
+)
+def test_a_recipe_has_the_burn_in_of_its_own_program(
+    candidate: Program, champions: Program, start: int
+) -> None:
+    learning = make_history_learning(candidate)
+    times = learning.rows.batch.times
+    first = first_learned_row(times, candidate)
+    assert {first, start} == {0, 60}
+    split = split_by_time(times, learning.rows.labels, PLAN.split, first)
+    theirs = learning.with_program(champions)
+    other = replace(MODEL, leaves=3, seed=9)
+    champion = replace(
+        trained(theirs, split), metadata={**until(learning, ROWS - 30), **recipe(other)}
+    )
+    paired, notes = pair_with_champion(learning, split, scores_of(split), champion, PLAN)
+    assert paired is not None
+    assert "trained by its recipe" in notes[0]
+    fold = split.folds[-1]
+    again = theirs.learn(slice(start, fold.train.stop), fold.validation, other.trees, other)
+    bundle = candidate_bundle(again.fitted.model_text, again.features)
+    expected = score_all(some_rows(theirs.rows, fold.test).batch, bundle)
+    assert np.array_equal(paired.champion, expected)
 
 
 def test_recipe_survives_the_metadata() -> None:

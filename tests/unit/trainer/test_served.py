@@ -13,7 +13,7 @@ from rich.console import Console
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from tests.support.factories import make_batch
 from trainer.data.ingest import Part
-from trainer.data.split import Fold, split_by_time
+from trainer.data.split import Fold, Split, split_by_time
 from trainer.fitting.fit import Fitted, least_trees
 from trainer.fitting.plan import ModelPlan, Plan, SplitPlan
 from trainer.learning import Learned, Learning, TreeCount
@@ -40,37 +40,50 @@ def make_rows() -> Part:
     return Part(batch, (risk > np.quantile(risk, 0.8)).astype(np.int8))
 
 
-def learn_folds(learning: Learning) -> tuple[tuple[Fold, ...], list[Learned]]:
+def learn_folds(learning: Learning, first: int = 0) -> tuple[Split, list[Learned]]:
     rows = learning.rows
-    folds = split_by_time(rows.batch.times, rows.labels, PLAN.split).folds
-    return folds, [learning.learn(f.train, f.validation, 6, PLAN.model) for f in folds]
+    split = split_by_time(rows.batch.times, rows.labels, PLAN.split, first)
+    return split, [learning.learn(f.train, f.validation, 6, PLAN.model) for f in split.folds]
 
 
 def test_refit_learns_from_all_rows() -> None:
     learning = make_learning(make_rows())
-    folds, learned = learn_folds(learning)
-    served = train_served(learning, folds, learned, PLAN)
+    split, learned = learn_folds(learning)
+    served = train_served(learning, split, learned, PLAN)
     rows = learning.rows
     expected = make_learning(rows).learn(slice(0, ROWS), None, served.facts["trees"], PLAN.model)
     assert served.learned.fitted.model_text == expected.fitted.model_text
     assert served.learned.features.rows == ROWS
     assert served.facts["rows"] == ROWS
     assert served.facts["window_seconds"] == [int(rows.batch.times[0]), int(rows.batch.times[-1])]
-    assert served.facts["trees"] == scaled_trees(folds, learned, ROWS, 6)
+    assert served.facts["trees"] == scaled_trees(split.folds, learned, ROWS, 6)
     assert served.note is None
     assert learning.trees.done == learning.trees.total
+
+
+def test_refit_leaves_out_the_rows_that_only_build_up_histories() -> None:
+    learning = make_learning(make_rows())
+    split, learned = learn_folds(learning, first=90)
+    assert {fold.train.start for fold in split.folds} == {90}
+    served = train_served(learning, split, learned, PLAN)
+    times = learning.rows.batch.times
+    assert served.facts["rows"] == served.learned.features.rows == ROWS - 90
+    assert served.facts["window_seconds"] == [int(times[90]), int(times[-1])]
+    assert served.facts["trees"] == scaled_trees(split.folds, learned, ROWS - 90, 6)
+    unrefit = train_served(learning, split, learned, replace(PLAN, is_refit=False))
+    assert unrefit.facts["rows"] == split.folds[-1].validation.stop - 90
 
 
 def test_without_refit_the_last_folds_model_is_served_and_what_it_misses_is_said(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     learning = make_learning(make_rows())
-    folds, learned = learn_folds(learning)
+    split, learned = learn_folds(learning)
     with caplog.at_level(logging.WARNING):
-        served = train_served(learning, folds, learned, replace(PLAN, is_refit=False))
+        served = train_served(learning, split, learned, replace(PLAN, is_refit=False))
     assert served.learned is learned[-1]
     assert served.facts["is_refit"] is False
-    seen = folds[-1].validation.stop
+    seen = split.folds[-1].validation.stop
     assert served.facts["rows"] == seen
     assert served.facts["window_seconds"][1] == int(learning.rows.batch.times[seen - 1])
     assert f"has not seen the newest {ROWS - seen} of {ROWS} labelled rows" in caplog.text
@@ -102,12 +115,12 @@ def test_early_stopping_does_not_choose_the_first_few_trees() -> None:
 def test_features_are_fitted_on_the_training_rows_alone() -> None:
     rows = make_rows()
     learning = make_learning(rows)
-    folds, learned = learn_folds(learning)
+    split, learned = learn_folds(learning)
     changed = rows.batch.numbers.copy()
-    changed[folds[0].test.start :] = 7.0
+    changed[split.folds[0].test.start :] = 7.0
     later = Part(replace(rows.batch, numbers=changed), rows.labels)
     again = make_learning(later)
-    fold = folds[0]
+    fold = split.folds[0]
     other = again.learn(fold.train, fold.validation, 6, PLAN.model)
     assert other.features.state() == learned[0].features.state()
     assert other.fitted.model_text == learned[0].fitted.model_text

@@ -74,3 +74,26 @@ def test_a_run_without_a_map_or_a_refit_says_what_that_means() -> None:
     shown = lines_of(calibration=calibration, served=served)
     assert "scores are not probabilities: 12 frauds" in shown
     assert "learned from 14,000 of 20,000 rows and has not seen the newest ones" in shown
+
+
+HISTORY = {
+    "keys": {"client": 12_345, "mail": 999},
+    "bytes_a_key": {"client": 312, "mail": 96},
+    "burn_in": {"rows": 1800},
+    "seed": {"sha256": "ab" * 32, "bytes": 45_200_000, "as_of": 15_811_131, "keys": {}},
+}
+
+
+def test_card_history_is_described() -> None:
+    served = {"is_refit": True, "rows": 18_200, "trees": 150}
+    shown = lines_of(history=HISTORY, served=served)
+    assert "card history: 12,345 client keys of 312 bytes, 999 mail keys of 96 bytes" in shown
+    assert "the first 1,800 rows only built it up; no model learned from them" in shown
+    assert "seed: 45.2 MB, up to TransactionDT 15811131 (personal data)" in shown
+    assert "refit on 18,200 of 20,000 rows with 150 trees" in shown
+    assert "card history" not in lines_of()
+
+
+def test_version_without_a_seed_says_what_that_means() -> None:
+    shown = lines_of(history=HISTORY | {"seed": None})
+    assert "no seed is published: scorers begin without card histories" in shown

@@ -100,6 +100,10 @@ def test_tags_hold_the_verdict_and_identify_the_version() -> None:
         "thresholds.review_method": "most rows",
         "calibration.method": "isotonic",
     }
+    history = {"fingerprint": "cafe", "seed": {"sha256": "ef" * 32}}
+    with_history = tags_of(METADATA | {"history": history}, "")
+    assert (with_history["history"], with_history["history_seed"]) == ("cafe", "ef" * 32)
+    assert "history_seed" not in tags_of(METADATA | {"history": history | {"seed": None}}, "")
     assert tags_of({"gate": {"passed": True}}, "")["verdict"] == "passed"
     assert tags_of({"gate": {"passed": []}}, "")["verdict"] == "not judged"
     assert model_digest({"files": {"model.pkl": None}}) == ""

@@ -23,7 +23,8 @@ from tests.support.ablation.kit import (
     make_ablation,
     make_part,
 )
-from trainer.ablation.cost import measure_group, only_groups
+from tests.support.training.history_kit import make_history_program
+from trainer.ablation.cost import measure_variant, only_operations
 from trainer.ablation.fit import Fitter, Rows, Stopped
 from trainer.ablation.run import Ablation
 from trainer.ablation.variants import plan_variants
@@ -164,12 +165,25 @@ def test_each_group_has_a_cost() -> None:
 def test_cost_is_the_fastest_of_some_rounds_and_of_the_group_alone() -> None:
     part = make_part(100, 1)
     features = FeatureSet.fit(part.batch, PROGRAM)
-    alone = only_groups(features, ("shares",))
+    (shares,) = plan_variants(PROGRAM, groups=["shares"]).judged
+    alone = only_operations(features, shares.alone.operations)
     whole = features.transform(part.batch)
     assert alone.names == ("card1_share", "P_emaildomain_share")
     assert np.array_equal(alone.transform(part.batch), whole[:, [2, 3]])
     times = iter(np.cumsum([5.0, 3.0, 9.0, 0.5, *range(1, 15)]).tolist())
-    assert measure_group(features, "shares", part.batch, lambda: next(times)) == 5_000.0
+    assert measure_variant(features, shares.alone, part.batch, lambda: next(times)) == 5_000.0
+
+
+def test_cost_of_history_is_that_of_its_step() -> None:
+    program = make_history_program()
+    batch = make_part(100, 1).batch
+    features = FeatureSet.fit(batch, program)
+    (mail,) = plan_variants(program, groups=["history:mail"]).judged
+    assert mail.alone.operations == ()
+    times = iter(np.cumsum([5.0, 3.0, 9.0, 0.5, *range(1, 17)]).tolist())
+    assert measure_variant(features, mail.alone, batch, lambda: next(times)) == 5_000.0
+    (times_group,) = plan_variants(program, groups=["times"]).judged
+    assert measure_variant(features, times_group.alone, batch) > 0
 
 
 def test_results_of_another_digest_are_not_used() -> None:

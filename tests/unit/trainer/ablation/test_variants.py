@@ -9,7 +9,8 @@ import pytest
 
 from stream_scorer.errors import UsageError
 from stream_scorer.features.feature_set import FeatureSet
-from stream_scorer.features.program import ProgramError
+from stream_scorer.features.history.partition import PartitionHistory
+from stream_scorer.features.program import ProgramError, parse_program
 from tests.support.ablation.kit import (
     AMOUNT,
     COUNTS,
@@ -22,10 +23,20 @@ from tests.support.ablation.kit import (
 )
 from tests.support.factories import make_batch
 from tests.support.factories import make_program as make_built_in
-from trainer.ablation.variants import EVERYTHING, RAW, WHOLE, plan_variants
+from tests.support.training.history_kit import (
+    CARD,
+    CLIENT,
+    HEAD,
+    joined_rows,
+    make_history_program,
+)
+from trainer.ablation.candidates import join_candidates
+from trainer.ablation.variants import EVERYTHING, RAW, WHOLE, Variant, plan_variants
+from trainer.history.rows import follow
 from trainer.programs.chosen import ChosenProgram
 
 BUILT_IN = make_built_in()
+HISTORY = make_history_program()
 
 
 def same_bits(a: Any, b: Any) -> bool:
@@ -104,6 +115,122 @@ def test_only_group_of_a_program_cannot_be_left_out_but_candidates_can_be_judged
         plan_variants(make_program(AMOUNT))
     (judged,) = plan_variants(make_program(AMOUNT), [candidate(COUNTS)]).judged
     assert judged.group == "counts"
+
+
+def test_history_is_judged_by_groups_by_key_spaces_and_as_a_whole() -> None:
+    variants = plan_variants(HISTORY)
+    assert [judged.group for judged in variants.judged] == [
+        "amount", "texts", "times", "amounts", "windows", "means", "sets", "mail",
+        "history:client", "history:mail",
+    ]  # fmt: skip
+    names = HISTORY.names
+
+    def kept(variant: Variant | None) -> list[str]:
+        assert variant is not None
+        return [names[i] for i in variant.columns]
+
+    stateless = [name for name in names if not name.startswith(("client_", "mail_"))]
+    assert HISTORY.history is not None
+    client, mail = ([n for n, *_ in space.named] for space in HISTORY.history.spaces)
+    assert kept(variants.stateless) == stateless
+    assert kept(variants.alone["client"]) == [*stateless, *client]
+    assert kept(variants.alone["mail"]) == [*stateless, *mail]
+    by_group = {judged.group: judged for judged in variants.judged}
+    assert kept(by_group["history:client"].without_it) == [*stateless, *mail]
+    assert kept(by_group["history:client"].alone) == client
+    assert kept(by_group["windows"].without_it) == [
+        n
+        for n in names
+        if n not in ("client_count_1h", "client_count_7d", "client_amount_decayed_1d")
+    ]
+    # The same features are fitted once, whatever they are called.
+    digests = {variant.digest for variant in variants.distinct()}
+    assert len(digests) == len(variants.distinct()) - 3
+    assert by_group["mail"].without_it.digest == by_group["history:mail"].without_it.digest
+    assert variants.alone["client"].digest == by_group["history:mail"].without_it.digest
+
+
+def test_leaving_out_history_columns_is_leaving_them_out_of_the_spec() -> None:
+    batch = joined_rows(600).batch
+    assert HISTORY.history is not None
+    out = follow(PartitionHistory(HISTORY.history), batch, lambda _: None)
+    names = list(HISTORY.history.names)
+    for judged in plan_variants(HISTORY).judged:
+        spec = judged.without_it.history
+        if spec is not None:
+            columns = [names.index(name) for name in spec.names]
+            alone = follow(PartitionHistory(spec), batch, lambda _: None)
+            assert same_bits(alone, np.ascontiguousarray(out[:, columns]))
+            assert [
+                HISTORY.names[i]
+                for i in judged.without_it.columns
+                if i >= len(HISTORY.names) - len(names)
+            ] == list(spec.names)
+
+
+def test_groups_name_key_spaces_too() -> None:
+    (judged,) = plan_variants(HISTORY, groups=["history:mail"]).judged
+    assert judged.group == "history:mail"
+    assert not judged.is_candidate
+    with pytest.raises(UsageError, match=r"no group 'mails'; the groups are .*history:client"):
+        plan_variants(HISTORY, groups=["mails"])
+    assert plan_variants(PROGRAM).stateless is None
+    one_space = plan_variants(make_history_program(CARD))
+    assert one_space.alone == {}
+    assert one_space.stateless is not None
+
+
+def test_program_of_one_group_is_judged_by_its_key_spaces() -> None:
+    one = CARD.replace('group = "card"', 'group = "amount"')
+    program = parse_program(f'format = 1\nname = "a/1"\ntitle = ""\n{AMOUNT}{one}')
+    assert [judged.group for judged in plan_variants(program).judged] == ["history:card"]
+
+
+def test_candidates_add_key_spaces_and_features_to_key_spaces() -> None:
+    features = '[[history.features]]\nkind = "amount_z"\ngroup = "deviation"\n'
+    client = CLIENT[: CLIENT.index("[[history.features]]")] + features
+    more = parse_program(HEAD + COUNTS.replace("counts", "new").replace("C1", "V7") + client + CARD)
+    joined = join_candidates(HISTORY, [ChosenProgram(more, "more.toml")])
+    assert joined.history is not None
+    assert [space.name for space in joined.history.spaces] == ["client", "mail", "card"]
+    assert joined.names[-5:] == (
+        "client_amount_z", "mail_count", "mail_amount_1d", "card_count_1h",
+        "card_gap_before_seconds",
+    )  # fmt: skip
+    variants = plan_variants(HISTORY, [ChosenProgram(more, "more.toml")], ["deviation", "card"])
+    deviation, card = variants.judged
+    assert deviation.is_candidate
+    assert [joined.names[i] for i in deviation.alone.columns] == ["client_amount_z"]
+    assert set(deviation.with_it.columns) - set(variants.whole.columns) == set(
+        deviation.alone.columns
+    )
+    assert len(card.alone.columns) == 2
+    assert [joined.names[i] for i in variants.whole.columns] == list(HISTORY.names)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("ttl_days = 180", "ttl_days = 90", "the key space client is already there with another"),
+        ('group = "deviation"', 'group = "times"', "the group times is already there"),
+        ("amount_z", "count", "the feature client_count is already there"),
+    ],
+)
+def test_candidate_of_another_key_space_of_that_name_is_refused(
+    old: str, new: str, message: str
+) -> None:
+    features = '[[history.features]]\nkind = "amount_z"\ngroup = "deviation"\n'
+    client = (CLIENT[: CLIENT.index("[[history.features]]")] + features).replace(old, new)
+    more = parse_program(HEAD + COUNTS.replace("counts", "new").replace("C1", "V7") + client)
+    with pytest.raises(ProgramError, match=message):
+        join_candidates(HISTORY, [ChosenProgram(more, "more.toml")])
+
+
+def test_more_key_spaces_than_a_program_can_have_are_refused() -> None:
+    spaces = [CARD.replace('"card"', f'"card{i}"') for i in range(4)]
+    more = parse_program(HEAD + COUNTS.replace("C1", "V7") + "".join(spaces[:3]))
+    with pytest.raises(ProgramError, match="there are 5, and a program has at most 4"):
+        join_candidates(HISTORY, [ChosenProgram(more, "more.toml")])
 
 
 def test_digest_is_of_what_a_model_sees() -> None:

@@ -12,6 +12,7 @@ from schemas.batch import build_batch
 from schemas.csv.codec import CsvChunk
 from stream_scorer.errors import UsageError
 from tests.support.factories import make_transaction
+from tests.support.training.history_kit import make_history_program, read_rows, same_bits
 from trainer.ablation.windows import (
     Cut,
     FileWindows,
@@ -22,6 +23,8 @@ from trainer.ablation.windows import (
 )
 from trainer.data.ingest import TrainingRows
 from trainer.data.source import SyntheticSource
+from trainer.history.burn_in import first_learned_row
+from trainer.history.rows import compute_history
 
 
 def hours(n: int) -> NDArray[np.int64]:
@@ -31,7 +34,9 @@ def hours(n: int) -> NDArray[np.int64]:
 def make_rows(order: NDArray[np.int64]) -> TrainingRows:
     """One row an hour; every third is fraud."""
     batch = build_batch([make_transaction(int(i), TransactionDT=3600 * int(i)) for i in order])
-    return TrainingRows([batch], (order % 3 == 0).astype(np.int8), batch.times, {"sha256": "x"})
+    times = np.sort(batch.times)
+    labels = (np.arange(len(order)) % 3 == 0).astype(np.int8)
+    return TrainingRows([batch], labels, times, {"sha256": "x"}, order)
 
 
 def test_test_windows_follow_each_other_and_training_windows_grow() -> None:
@@ -60,6 +65,25 @@ def test_rows_of_a_window_are_in_the_order_of_time() -> None:
     assert window.test.batch.ids.tolist() == list(range(240, 300))
     assert window.test.labels.tolist() == [int(i % 3 == 0) for i in range(240, 300)]
     assert np.shares_memory(window.train.batch.numbers, rows.batch.numbers)
+
+
+def test_all_variants_learn_from_the_rows_after_the_burn_in_alone() -> None:
+    assert cut_rows(hours(1000), 1, gap_days=0.0, begin=100) == [
+        (slice(100, 800), slice(800, 1000))
+    ]
+    program = make_history_program()
+    assert program.history is not None
+    rows = join_rows(read_rows(), program)
+    assert rows.first == first_learned_row(rows.batch.times, program) > 0
+    columns = compute_history(read_rows(), program.history, lambda _: None).columns
+    assert rows.batch.history is not None
+    assert same_bits(rows.batch.history.values, columns.values)
+    (cut,) = cut_rows(rows.batch.times, 1, 3.0, rows.first)
+    window = load_window(rows, cut, "a")
+    assert window.facts["train_rows"] == cut.train.stop - rows.first
+    history = window.test.batch.history
+    assert history is not None
+    assert same_bits(history.values, columns.values[cut.test])
 
 
 def test_window_without_a_fraud_is_refused() -> None:

@@ -56,6 +56,22 @@ def test_windows_expand_and_their_tests_cover_the_newest_rows() -> None:
     assert watched == pytest.approx([0.15 * n for n in seen], rel=0.01)
 
 
+def test_rows_that_are_not_learned_from_move_no_window() -> None:
+    times, labels = make_times(10_000, 180), every(10_000, 20)
+    whole, rest = (split_by_time(times, labels, SplitPlan(), first) for first in (0, 1000))
+    assert (whole.first, rest.first) == (0, 1000)
+    for one, other in zip(whole.folds, rest.folds, strict=True):
+        assert other.train == slice(1000, one.train.stop)
+        assert (other.validation, other.test) == (one.validation, one.test)
+    assert rest.facts(times, labels)["train"]["first_seconds"] == times[1000]
+
+
+def test_too_many_rows_that_are_not_learned_from_are_an_error_that_counts_them() -> None:
+    times, labels = make_times(400, 180), every(400, 20)
+    with pytest.raises(UsageError, match="of which the first 390 are not learned from"):
+        split_by_time(times, labels, SplitPlan(), 390)
+
+
 @pytest.mark.parametrize(
     ("plan", "shares"),
     [

@@ -21,7 +21,7 @@ from trainer.evaluation.champion import (
 from trainer.evaluation.comparison import Comparison, Difference
 from trainer.evaluation.evaluate import score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
-from trainer.evaluation.latency import ROUNDS, Latency, measure_latency
+from trainer.evaluation.latency import ROUNDS, Contender, Latency, measure_latency
 from trainer.fitting.decisions import DecisionPlan
 from trainer.fitting.plan import GatePlan, Plan
 
@@ -186,14 +186,16 @@ def test_models_take_turns_and_the_fastest_round_counts() -> None:
     # Before the rounds that count, there is one reading for each model.
     rounds = [(0.0, 0.2 + (i != 3), 0.0, 0.4 + (i != 5)) for i in range(ROUNDS)]
     readings = iter([0.0, 0.0, *(second for each in rounds for second in each)])
-    found = measure_latency(make_batch(100), first, slow, lambda: next(readings))
+    found = measure_latency(
+        Contender(first, make_batch(100)), Contender(slow, make_batch(100)), lambda: next(readings)
+    )
     assert found.candidate_us == pytest.approx(0.2 / 100 * 1e6)
     assert found.champion_us == pytest.approx(0.4 / 100 * 1e6)
     assert found.slowdown == pytest.approx(0.5)
 
 
 def test_latency_without_a_champion_has_no_slowdown() -> None:
-    found = measure_latency(make_batch(50), make_bundle(), None)
+    found = measure_latency(Contender(make_bundle(), make_batch(50)), None)
     assert found.candidate_us > 0
     assert json.loads(json.dumps(found.facts()))["slowdown"] is None
 

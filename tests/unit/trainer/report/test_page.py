@@ -53,6 +53,37 @@ def test_headline_figures_have_their_intervals_and_chance() -> None:
     assert "refit on all 4,000 labelled rows" in text
 
 
+def test_card_history_is_described_with_its_sizes_its_cost_and_its_limits() -> None:
+    metadata = make_report_metadata()
+    metadata["training"]["history"]["burn_in"] = {"rows": 390}
+    metadata["gate"]["latency"] = {
+        "candidate_us_per_row": 1.84, "candidate_history_us_per_row": 2.13,
+    }  # fmt: skip
+    reader = read_page(build_page(metadata))
+    assert reader.faults == []
+    text = " ".join(reader.text.split())
+    assert "client card1 and addr1 and day - D1 180 days 8 312 2,345" in text
+    assert "mail card1 1 day 1 96 17" in text
+    assert "one pass over 4,200 transactions in time order" in text
+    assert "The first 390 only built up histories" in text
+    assert "Seed: 45.2 MB, the histories up to day 90.0" in text
+    assert "2.1 µs a transaction, beside 1.8 µs for the score" in text
+    assert "On the public IEEE-CIS data it has not been measured" in text
+    assert "refit on all labelled rows but the first 390" in text
+    metadata["history"]["seed"] = None
+    assert "No seed was published" in build_page(metadata)
+    del metadata["history"]
+    assert "bytes a key" not in build_page(metadata)
+
+
+def test_ablation_shows_the_program_with_and_without_history() -> None:
+    text = " ".join(read_page(build_page(make_report_metadata())).text.split())
+    minus = "\N{MINUS SIGN}"
+    for name in ("only client history", "without card history", "raw columns"):
+        assert f"{name} 14 0.400 {minus}0.0500 {minus}0.0800 to {minus}0.0100" in text
+    assert "whole program 14 0.400 +0.0000 +0.0000 to +0.0000" in text
+
+
 def test_every_chart_has_a_sentence_and_a_text_alternative() -> None:
     page = build_page(make_report_metadata())
     figures = page.split("<figure")[1:]
@@ -124,7 +155,7 @@ def test_synthetic_data_is_said_on_the_page_in_its_title_and_in_print(
 def test_metadata_of_an_earlier_release_gives_what_it_has() -> None:
     metadata = make_report_metadata()
     for key in ("evaluation", "served", "calibration", "ablation", "slices", "curves", "shap",
-                "feature_gain", "feature_drift", "synthetic"):  # fmt: skip
+                "feature_gain", "feature_drift", "synthetic", "history"):  # fmt: skip
         del metadata[key]
     part = {"rows": 900, "frauds": 80, "first_seconds": 86_400, "last_seconds": 9e6}
     metadata["training"]["split"] = dict.fromkeys(("train", "validation", "test"), part)

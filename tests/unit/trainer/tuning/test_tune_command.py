@@ -12,7 +12,6 @@ from tests.support.trainer.tuning_kit import figures_of, open_study
 from trainer.commands.features import feature_plan
 from trainer.commands.parser import build_parser
 from trainer.commands.tune_run import describe_search, make_plan, study_facts, summarise
-from trainer.data.rows import TrainingRows
 from trainer.fitting.plan import FeaturePlan, ModelPlan, WrongUsageError
 from trainer.programs.chosen import choose_program
 
@@ -79,9 +78,8 @@ def test_flags_to_train_with_have_the_features_of_the_search(tmp_path: Path) -> 
 def test_study_of_other_labels_is_another_study(labels: tuple[int, ...]) -> None:
     def facts_of(labels: tuple[int, ...]) -> dict[str, Any]:
         facts = {"source": "x.csv", "sha256": {"transactions": "ab"}}
-        rows = TrainingRows([], np.array(labels, np.int8), np.arange(3), facts)
-        plan = make_plan(arguments())
-        return study_facts(rows, plan, choose_program("raw/1").program, 3)
+        plan, program = make_plan(arguments()), choose_program("raw/1").program
+        return study_facts(facts, np.array(labels, np.int8), plan, program, 3)
 
     assert facts_of((0, 0, 1)) == facts_of((0, 0, 1))
     assert facts_of((0, 0, 1)) != facts_of(labels)

@@ -15,13 +15,17 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.forest.predictor import ForestPredictor, build_predictor
 from tests.support.factories import make_batch, train_text
 from tests.support.trainer.tuning_kit import FACTS, make_trial, open_study
-from trainer.data.ingest import TrainingRows, ingest
+from tests.support.training.history_kit import joined_rows, make_history_program, read_rows
+from trainer.data.ingest import Part, ingest
+from trainer.data.rows import join_rows
 from trainer.data.source import SyntheticSource
 from trainer.data.split import split_by_time
 from trainer.evaluation.measures import average_precision, rank
 from trainer.fitting.fit import fit_model, make_dataset
 from trainer.fitting.fitted import Advance
 from trainer.fitting.plan import LEARNERS, FeaturePlan, ModelPlan, Plan, SplitPlan
+from trainer.history.burn_in import first_learned_row
+from trainer.history.rows import compute_history, with_history
 from trainer.tuning.cost import CostMeter, reference_forest
 from trainer.tuning.folds import Fold, prepare_folds
 from trainer.tuning.front import fastest_within, front
@@ -38,28 +42,39 @@ def nothing(_: int) -> None:
 
 
 @cache
-def make_rows() -> TrainingRows:
-    return ingest(SyntheticSource(3000, 3), nothing)
+def make_rows() -> Part:
+    return join_rows(ingest(SyntheticSource(3000, 3), nothing))
 
 
 @cache
 def folds(learner: str = "lightgbm") -> list[Fold]:
-    rows = replace(make_rows(), chunks=list(make_rows().chunks))
     plan = Plan(model=replace(SMALL, learner=learner))
-    made = prepare_folds(rows, plan, load_builtin(IEEE_CIS), 2, nothing)
-    assert rows.chunks == []  # freed
-    return made
+    return prepare_folds(make_rows(), plan, load_builtin(IEEE_CIS), 2, nothing)
 
 
 def test_folds_have_the_rows_of_their_windows() -> None:
     rows = make_rows()
-    split = split_by_time(rows.times, rows.labels, SplitPlan(folds=2))
+    split = split_by_time(rows.batch.times, rows.labels, SplitPlan(folds=2))
     assert len(split.folds) == 2
     for fold, window in zip(folds(), split.folds, strict=True):
         assert fold.labels.tolist() == rows.labels[window.test].tolist()
-        assert fold.batch.times.tolist() == rows.times[window.test].tolist()
+        assert fold.batch.times.tolist() == rows.batch.times[window.test].tolist()
         assert fold.matrix.shape == (len(fold.labels), len(fold.features.names))
         assert fold.features.rows == window.train.stop - window.train.start
+
+
+def test_folds_of_a_program_with_history_begin_after_the_burn_in() -> None:
+    program = make_history_program()
+    assert program.history is not None
+    columns = compute_history(read_rows(), program.history, nothing).columns
+    rows = with_history(joined_rows(), program, {program.history.fingerprint: columns})
+    first = first_learned_row(rows.batch.times, program)
+    split = split_by_time(rows.batch.times, rows.labels, SplitPlan(folds=2), first)
+    made = prepare_folds(rows, Plan(model=SMALL), program, 2, nothing)
+    for fold, window in zip(made, split.folds, strict=True):
+        assert fold.features.rows == window.train.stop - first
+        expected = columns.values[window.test]
+        assert np.array_equal(fold.matrix[:, -expected.shape[1] :], expected, equal_nan=True)
 
 
 @pytest.mark.parametrize("learner", LEARNERS)
