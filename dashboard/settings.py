@@ -57,6 +57,14 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
+    predict_history: Literal["none", "snapshot", "follow"] = Field(
+        "snapshot",
+        description="card histories in /predict: none, snapshot (as of the newest snapshots, "
+        "minutes old) or follow (also reads the inputs since then)",
+    )
+    predict_history_max_bytes: int = Field(
+        1_073_741_824, ge=0, description="memory for card histories; what does not fit is not used"
+    )
 
     @property
     def is_loopback(self) -> bool:
