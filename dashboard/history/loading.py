@@ -13,13 +13,13 @@ from typing import Final
 
 from dashboard.history.partitions import LoadedPartition
 from stream_scorer.errors import ArtifactCorrupt, ScorerError
-from stream_scorer.features.history.dealing import select
 from stream_scorer.features.history.header import OFFSETS_END, Body
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_names import SnapshotName
 from stream_scorer.model.store.history_store import HistoryStore
+from stream_scorer.state.placement import select_records
 from stream_scorer.state.restore import begin_history, open_snapshot
 
 log = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ class EraLoader:
         if self._seed is None:  # for all partitions that begin with it
             self._require_room(self._store.read_seed_facts(seed.sha256).body, room, partition)
             self._seed = self._store.read_seed(self._era.spec, seed.sha256, self._widths).records
-        return select(self._seed, partition, self._era.partition_count)
+        return select_records(self._seed, partition, self._era.partition_count)
 
     def _require_room(self, body: Body, room: int, partition: int) -> None:
         needed = body.bytes + INDEX_BYTES * sum(space.keys for space in body.spaces)

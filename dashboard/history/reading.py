@@ -12,8 +12,8 @@ from dashboard.history.past import LOADING, NO_CARD, Past, not_used, used_note
 from schemas.batch import HistoryColumns, TransactionBatch
 from schemas.contracts import NUMBER_INDEX
 from schemas.layout import number_cells
-from stream_scorer.features.history.dealing import card_partitions
 from stream_scorer.features.history.spec import CARD, HistorySpec
+from stream_scorer.state.placement import partitions_of
 
 _MAX_WHOLE: Final = 2.0**53  # doubles up to here are exact whole numbers
 
@@ -30,7 +30,7 @@ def read_past(view: View, batch: TransactionBatch, spec: HistorySpec) -> Past:
     if view.spec.fingerprint != spec.fingerprint or not view.partitions:
         return Past(None, [not_used(LOADING)] * n)
     cards, has_card = _read_cards(batch)
-    partitions = np.where(has_card, card_partitions(cards, len(view.partitions)), -1)
+    partitions = np.where(has_card, partitions_of(cards, len(view.partitions)), -1)
     values = np.full((n, len(spec.names)), np.nan)
     notes = [not_used(NO_CARD)] * n
     used = False

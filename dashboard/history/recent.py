@@ -14,10 +14,10 @@ from dashboard.history.past import Recent
 from schemas.batch import build_batch
 from schemas.contracts import AMOUNT, CONTEXT_COLUMNS, ID, TIME
 from stream_scorer.features.history.card_record import read_record
-from stream_scorer.features.history.dealing import card_partitions
 from stream_scorer.features.history.header import TIMES_END
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import CARD, HistorySpec, KeySpace
+from stream_scorer.state.placement import partitions_of
 
 _MAX_WHOLE: Final = 2.0**53
 _MAX_AMOUNT: Final = 1e15  # as a record remembers it
@@ -43,7 +43,7 @@ def find_recent(view: View, context: Mapping[str, Any]) -> Recent | None:
     if row is None:
         return None
     number = int(card)
-    place = int(card_partitions(np.array([number], np.int64), len(view.partitions))[0])
+    place = int(partitions_of(np.array([number], np.int64), len(view.partitions))[0])
     one = view.partitions[place]
     if isinstance(one, Missing):
         return None

@@ -76,7 +76,7 @@ def adding(what: str) -> Iterator[Callable[[int], None]]:
 
 
 @contextmanager
-def showing_progress(command: str, *, quiet: bool) -> Iterator[OnProgress]:
+def showing_progress(command: str, *, quiet: bool, what: str = "offsets") -> Iterator[OnProgress]:
     """Show progress on standard error; call the yielded function with offsets read and to read.
 
     With ``quiet``, or if standard error is not a terminal, lines are printed instead of a bar.
@@ -86,7 +86,7 @@ def showing_progress(command: str, *, quiet: bool) -> Iterator[OnProgress]:
 
         def show(done: int, total: int) -> None:
             if not bar:  # the total is known at the first call
-                bar.append(stack.enter_context(counting("reading offsets", total, int)))
+                bar.append(stack.enter_context(counting(f"reading {what}", total, int)))
             bar[0](done)
 
         lines = log_lines(command, time.monotonic, note)

@@ -179,7 +179,11 @@ class PartitionRestore:
         offset = place.offset
         if offset is None:  # nothing was scored, so nothing is missing either
             offset = max(self.era.begin[partition], first)
-            return Restored(self._begin(partition, offset), "unchecked", 0)
+            if not self.era.has_base:
+                return Restored(self.begin(partition, offset), "unchecked", 0)
+            added = self.nearest(partition, offset)
+            added.offset = offset
+            return Restored(added, "unchecked", 0)
         state = prepared if prepared is not None and prepared.offset <= offset else None
         if state is None:
             state = self.nearest(partition, offset)
@@ -221,7 +225,7 @@ class PartitionRestore:
                 f"{partition}, and the group is at offset {offset}: begin a new era with "
                 "`stream-scorer history build`"
             )
-        return self._begin(partition, begin)
+        return self.begin(partition, begin)
 
     def replay(self, partition: int, state: PartitionState, end: int) -> int:
         """Advance a state to an offset; returns the number of inputs.
@@ -248,8 +252,12 @@ class PartitionRestore:
         state.offset = end
         return rows
 
-    def _begin(self, partition: int, offset: int) -> PartitionState:
-        """The state at the beginning of the era."""
+    def begin(self, partition: int, offset: int) -> PartitionState:
+        """The state at the beginning of an era that has no base: its seed, or nothing.
+
+        Raises:
+            StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read.
+        """
         records = self.snapshots.seed_records(self.era, partition)
         history = begin_history(self.spec, self.era, records)
         dead_letters = self.log.dead_letters(partition)

@@ -130,6 +130,7 @@ class SnapshotWriter:
         self._failures = 0
         self._pruned_ended_at: dict[str, float] = {}
         self._wake = threading.Event()
+        self._may_run = False
         self._is_stopping = False
         self._thread = threading.Thread(target=self._work, name="history-snapshots", daemon=True)
 
@@ -142,6 +143,8 @@ class SnapshotWriter:
             if job.is_done:
                 self._end(job)
         elif states is not None and self._begin(states):
+            if self._may_run and not self._is_stopping and not self._thread.is_alive():
+                self._thread.start()
             self._wake.set()
 
     def finish(self, states: OwnedStates | None, deadline: float) -> None:
@@ -186,8 +189,8 @@ class SnapshotWriter:
     # In the snapshot thread
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Let the thread start with the first snapshot: processes without history need none."""
+        self._may_run = True
 
     def stop(self) -> None:
         """Stop it, without waiting long for a write in progress."""

@@ -29,6 +29,10 @@ COMMANDS = [
     ["dlq", "list"],
     ["dlq", "show"],
     ["dlq", "redrive"],
+    ["history", "status"],
+    ["history", "show"],
+    ["history", "build"],
+    ["history", "rescale"],
 ]
 WITH_SETTINGS = [c for c in COMMANDS if c[0] not in ("broker", "demo", "warm")]
 
@@ -79,6 +83,10 @@ def test_help_names_the_environment_variables(
         ["broker", "--port", "70000"],
         ["dlq", "show", "17"],
         ["dlq", "list", "--stage", "lunch"],
+        ["history"],
+        ["history", "show"],
+        ["history", "build", "--from", "yesterday"],
+        ["history", "build", "--seed", "v1", "--cold"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

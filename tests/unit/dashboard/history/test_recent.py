@@ -10,9 +10,9 @@ import pytest
 from dashboard.history.partitions import LoadedPartition, Missing, View
 from dashboard.history.recent import find_recent
 from schemas.contracts import CONTEXT_COLUMNS
-from stream_scorer.features.history.dealing import card_partitions
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import HistorySpec, read_space
+from stream_scorer.state.placement import partitions_of
 from tests.support.factories import make_transaction
 from tests.support.history.scored_stream import NOW, make_era
 from tests.support.history.small_spec import CARD, CLIENT, DAY, advance
@@ -52,7 +52,7 @@ def context_of(row: dict[str, Any]) -> dict[str, Any]:
 def view_of(*rows: dict[str, Any], partitions: int = 4) -> View:
     """The history after these transactions, which are all of one card."""
     cards = np.array([int(rows[0]["card1"])], np.int64)
-    own = int(card_partitions(cards, partitions)[0])
+    own = int(partitions_of(cards, partitions)[0])
     history = PartitionHistory(SPEC)
     advance(history, rows)
     one = LoadedPartition(own, "era", history, len(rows), NOW, -1)

@@ -7,7 +7,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
-from stream_scorer.cli.arguments import add_command, add_json, past_time, rate
+from stream_scorer.cli.parsing.arguments import past_time, rate
+from stream_scorer.cli.parsing.subcommands import add_command, add_json
 
 _VERSION: Final = re.compile(r"v[1-9][0-9]{0,8}")
 _ENDINGS: Final = (".csv", ".parquet")
