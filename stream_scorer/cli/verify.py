@@ -6,7 +6,7 @@ import argparse
 
 from stream_scorer.audit.verify import AuditOptions, RecomputeOptions, verify_topics
 from stream_scorer.cli.console import note, say_json
-from stream_scorer.cli.verify_progress import showing_progress
+from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.verify_report import print_report
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings, load_settings
@@ -18,7 +18,7 @@ def run_verify(args: argparse.Namespace) -> int:
     settings = load_settings(GroupSettings)
     versions = _existing_versions() if args.check_versions else None
     recompute = _recompute(args.recompute) if args.recompute else None
-    with showing_progress(quiet=args.json) as on_progress:
+    with showing_progress("verify", quiet=args.json) as on_progress:
         try:
             report = verify_topics(
                 settings,

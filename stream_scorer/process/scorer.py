@@ -123,15 +123,7 @@ class ScorerProcess:
         settings, broker = self._settings, started.broker
         group, topic = settings.kafka_group_id, settings.input_topic
         ledger = KafkaRejectionLedger(settings, group, topic)
-        input_facts = started.topics[topic]
-        histories = HistoryThreads(
-            settings,
-            InputFacts(topic, input_facts.topic_id or "", input_facts.partitions),
-            broker,
-            self._watcher,
-            self._metrics.history,
-        )
-        self._health.history, self._health.without_history = histories.problem, histories.stuck
+        histories = self._open_histories(started)
         watch = PartitionWatch(
             settings.partition_stuck_seconds,
             lambda: broker.assigned() - broker.held(),  # their histories report held ones
@@ -185,6 +177,19 @@ class ScorerProcess:
             ledger.close()
             if started.registry is not None:
                 started.registry.close()
+
+    def _open_histories(self, started: Started) -> HistoryThreads:
+        topic = self._settings.input_topic
+        found = started.topics[topic]
+        histories = HistoryThreads(
+            self._settings,
+            InputFacts(topic, found.topic_id or "", found.partitions),
+            started.broker,
+            self._watcher,
+            self._metrics.history,
+        )
+        self._health.history, self._health.without_history = histories.problem, histories.stuck
+        return histories
 
     def _pause(self, seconds: float) -> None:
         """Wait ``seconds``, or less if the process is stopping."""

@@ -77,6 +77,7 @@ VARIABLES: Final = frozenset(
         "PARTITION_STUCK_SECONDS",
         "PREDICT_HISTORY",
         "PUSHGATEWAY_URL",
+        "PREDICT_HISTORY_MAX_BYTES",
         "REJECTION_MAX_RUN",
         "REJECTION_MAX_SHARE",
         "S3_BUCKET",

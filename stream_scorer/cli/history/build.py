@@ -17,8 +17,8 @@ from stream_scorer.cli.console import count_noun, note, say, say_json
 from stream_scorer.cli.history.follow import follow
 from stream_scorer.cli.history.opening import open_bundle, opened_log, read_input_facts
 from stream_scorer.cli.history.settings import HistoryCommandSettings
+from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.times import format_time
-from stream_scorer.cli.verify_progress import showing_progress
 from stream_scorer.errors import UsageError
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.reader import time_offsets
@@ -260,7 +260,7 @@ def _build(plan: _Plan, *, quiet: bool) -> tuple[Era, list[BuiltPartition]]:
                 f"{built.begin} are gone, and their inputs are left out"
             )
 
-    with showing_progress(quiet=quiet, name="history build", what="inputs") as on_progress:
+    with showing_progress("history build", quiet=quiet, what="inputs") as on_progress:
 
         def on_rows(count: int) -> None:
             nonlocal rows

@@ -1,4 +1,7 @@
-"""Argument types of the command line; each has its own error message."""
+"""Parsers of commands, and the types of their arguments, each with its own error message.
+
+The modules and settings of commands are imported only when they are needed.
+"""
 
 from __future__ import annotations
 

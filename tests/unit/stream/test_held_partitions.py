@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.errors import RetryableError
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.spans import Span
 from stream_scorer.runtime.settings import KafkaSettings
@@ -243,17 +243,3 @@ def test_marks_are_stored_beside_the_topics_id(
     assert polled is not None
     broker.begin().commit(polled, {1: {"era": "3", "sum": "00000000000000ff"}})
     assert sink.marks == {"t=id", "t=id;era=3;sum=00000000000000ff"}
-
-
-def test_committed_offsets_of_a_recreated_topic_are_refused(
-    broker: KafkaBroker, group: HoldingGroup
-) -> None:
-    joined(broker)
-    group.stored, group.mark = 5, "t=id;era=3"
-    found = broker.committed([0, 1])
-    assert {p: (c.offset, c.mark) for p, c in found.items()} == {
-        0: (5, "t=id;era=3"), 1: (5, "t=id;era=3"),
-    }  # fmt: skip
-    group.mark = "t=other;era=3"
-    with pytest.raises(FatalError, match=r"deleted and recreated.*id other.*id id"):
-        broker.committed([1])
