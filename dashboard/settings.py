@@ -54,16 +54,16 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_predict_rows_per_second: int = Field(
         100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"
     )
+    dashboard_failed_logins_per_minute: int = Field(
+        10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
+    )
     predict_history: Literal["none", "snapshot", "follow"] = Field(
         "snapshot",
-        description="card history for /predict, if the model reads one: none, snapshot (the newest "
-        "snapshots) or follow (advanced with the stream)",
+        description="card histories in /predict: none, snapshot (as of the newest snapshots, "
+        "minutes old) or follow (also reads the inputs since then)",
     )
     predict_history_max_bytes: int = Field(
         1_073_741_824, ge=0, description="memory for card histories; what does not fit is not used"
-    )
-    dashboard_failed_logins_per_minute: int = Field(
-        10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
 
     @property

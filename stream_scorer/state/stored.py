@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final
 
 from stream_scorer.errors import ArtifactCorrupt, StoreError
 from stream_scorer.features.history.codec import Seed, Snapshot
@@ -16,8 +15,6 @@ from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.placement import select_records
 
 log = logging.getLogger(__name__)
-
-_CARD: Final = 0  # the word of a record that has card1
 
 
 def _ignore(_: ArtifactCorrupt) -> None:

@@ -133,7 +133,8 @@ class PartitionHistory:
         """
         source, plan = source_of(batch), self._plan_for(batch.layout)
         keys = plan.empty_keys(len(rows))
-        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out), advances, self.as_of)
+        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out),
+                  np.ascontiguousarray(advances, np.bool_), self.as_of)  # fmt: skip
         undo = Undo(self._clock, [table.begin(len(rows)) for table in self._tables])
         self._open.append(undo)
         try:

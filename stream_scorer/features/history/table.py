@@ -296,6 +296,8 @@ class SpaceTable:
 
 def sum_of(words: Words, seed: int) -> int:
     """The check sum of records."""
+    words = np.ascontiguousarray(words).view()
+    words.flags.writeable = False  # one type for the compiled loop, whoever made the array
     return int(add_hashes(words, np.uint64(seed))) & _SUM_MASK
 
 

@@ -52,6 +52,7 @@ def _registries() -> list[CollectorRegistry]:
     scorer.model.loaded(bundle.version, 0.1)
     scorer.model.set_probation({"psi": 0.1}, is_rolled_back=False)
     scorer.model.set_status(1.0, is_behind=False, is_failing=False)
+    scorer.history.set_states({"client": 1}, 1, 0, 0.0)
     scorer.partitions.set_lag({0: 1}, 1)
     scorer.partitions.set_progress({0: 1.0}, ())
     scorer.partitions.set_lost({0: 1})

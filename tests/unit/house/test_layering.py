@@ -59,9 +59,9 @@ stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
-process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters state stream.rejections
-    stream observability
+process: schemas schemas.scores schemas.transactions errors drift runtime settings
+    features.history features kafka model.store model.forest model model.serving dead_letters
+    state stream.rejections stream observability
 autoscaling: errors
 local: errors runtime kafka
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
