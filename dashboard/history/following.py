@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Final, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from dashboard.history.partitions import LoadedPartition, View
-from schemas.contracts import NUMBER_INDEX
 from schemas.layout import Layout
 from schemas.rejections import Stage
 from stream_scorer.features.history.spec import HistorySpec
@@ -24,8 +23,7 @@ from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.state.input_log import Place
 from stream_scorer.state.inputs import InputFaults, InputRows, Refused, refused_inputs
 from stream_scorer.state.marks import read_history_mark
-
-MISMATCH_RUNBOOK: Final = "HistoryMismatch"
+from stream_scorer.state.restore import MISMATCH_RUNBOOK, layout_of
 
 
 class StreamLog(Protocol):
@@ -225,12 +223,6 @@ class Follower:
                 "that its last scores were made with: committed inputs were lost, or this release "
                 f"computes other histories; see the runbook {MISMATCH_RUNBOOK}"
             )
-
-
-def layout_of(spec: HistorySpec) -> Layout | None:
-    """The number columns that a history reads; None: every one."""
-    layout = Layout([column for column in spec.columns if column in NUMBER_INDEX])
-    return None if layout.is_complete else layout
 
 
 def _other_topic(view: View, place: Place) -> str | None:

@@ -13,15 +13,14 @@ from typing import Final
 
 from dashboard.history.partitions import LoadedPartition
 from stream_scorer.errors import ArtifactCorrupt, ScorerError
-from stream_scorer.features.history.codec import Snapshot
 from stream_scorer.features.history.header import OFFSETS_END, Body
-from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_names import SnapshotName
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.placement import select_records
+from stream_scorer.state.restore import begin_history, open_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -142,26 +141,12 @@ class EraLoader:
         return LoadedPartition(
             name.partition,
             self._era.id,
-            self._checked(snapshot),
+            open_snapshot(self._spec, self._era, snapshot),
             name.next_offset,
             snapshot.header.created,
             name.next_offset,
             snapshot.header.dead_letter_offset,
         )
-
-    def _checked(self, snapshot: Snapshot) -> PartitionHistory:
-        header = snapshot.header
-        where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
-        try:
-            history = self._history(snapshot.records)
-        except ValueError as error:
-            raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
-        if history.check_sum() != header.check_sum:
-            raise ArtifactCorrupt(
-                f"{where} cannot be used: its records have the check sum "
-                f"{history.check_sum():016x}, and its header says {header.check_sum:016x}"
-            )
-        return history
 
     def _begin(self, partition: int, room: int, at_most: int) -> LoadedPartition:
         """The history at the beginning of the era.
@@ -177,7 +162,7 @@ class EraLoader:
                 f"era {era.number} of the history begins at offset {begin} of partition "
                 f"{partition}, and the scorers are at offset {at_most}"
             )
-        history = self._history(self._seed_records(partition, room))
+        history = begin_history(self._spec, era, self._seed_records(partition, room))
         return LoadedPartition(partition, era.id, history, begin, era.created, FROM_BEGIN)
 
     def _seed_records(self, partition: int, room: int) -> PartitionRecords | None:
@@ -188,12 +173,6 @@ class EraLoader:
             self._require_room(self._store.read_seed_facts(seed.sha256).body, room, partition)
             self._seed = self._store.read_seed(self._era.spec, seed.sha256, self._widths).records
         return select_records(self._seed, partition, self._era.partition_count)
-
-    def _history(self, records: PartitionRecords | None) -> PartitionHistory:
-        as_of = -1 if self._era.seed is None else self._era.seed.as_of
-        if records is None:
-            return PartitionHistory(self._spec, self._era.max_keys, as_of)
-        return PartitionHistory.restore(self._spec, records, self._era.max_keys, as_of)
 
     def _require_room(self, body: Body, room: int, partition: int) -> None:
         needed = body.bytes + INDEX_BYTES * sum(space.keys for space in body.spaces)

@@ -149,8 +149,7 @@ class PartitionRestore:
 
     def __post_init__(self) -> None:
         """Decode no columns that the history does not read."""
-        layout = Layout([c for c in self.spec.columns if c in NUMBER_INDEX])
-        self.layout = None if layout.is_complete else layout
+        self.layout = layout_of(self.spec)
 
     def restore(self, partition: int, prepared: PartitionState | None = None) -> Restored:
         """The state at the group's committed offset, checked against its mark.
@@ -206,7 +205,7 @@ class PartitionRestore:
         for snapshot in self.snapshots.candidates(self.era, partition, offset):
             self._go_on()
             try:
-                history = self._open(snapshot)
+                history = open_snapshot(self.spec, self.era, snapshot)
             except ArtifactCorrupt as error:
                 self.snapshots.damaged(error)
                 continue
@@ -260,30 +259,9 @@ class PartitionRestore:
             StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read.
         """
         records = self.snapshots.seed_records(self.era, partition)
-        history = self._history(records)
+        history = begin_history(self.spec, self.era, records)
         dead_letters = self.log.dead_letters(partition)
         return PartitionState(history, offset, dead_letters.low, offset)
-
-    def _history(self, records: PartitionRecords | None) -> PartitionHistory:
-        as_of = -1 if self.era.seed is None else self.era.seed.as_of
-        if records is None:
-            return PartitionHistory(self.spec, self.era.max_keys, as_of)
-        return PartitionHistory.restore(self.spec, records, self.era.max_keys, as_of)
-
-    def _open(self, snapshot: Snapshot) -> PartitionHistory:
-        header = snapshot.header
-        where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
-        try:
-            history = self._history(snapshot.records)
-        except ValueError as error:
-            raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
-        if history.check_sum() != header.check_sum:
-            raise ArtifactCorrupt(
-                f"{where} cannot be used: its records have the check sum "
-                f"{format_sum(history.check_sum())}, and its header says "
-                f"{format_sum(header.check_sum)}"
-            )
-        return history
 
     def _require_topic(self, place: Place) -> None:
         found, wanted = place.mark.get(TOPIC_ID), self.era.topic_id
@@ -331,3 +309,44 @@ class PartitionRestore:
     def _go_on(self) -> None:
         if self.is_abandoned():
             raise RestoreAbandoned
+
+
+def layout_of(spec: HistorySpec) -> Layout | None:
+    """The number columns that a history reads; None: every one."""
+    layout = Layout([column for column in spec.columns if column in NUMBER_INDEX])
+    return None if layout.is_complete else layout
+
+
+def begin_history(
+    spec: HistorySpec, era: Era, records: PartitionRecords | None
+) -> PartitionHistory:
+    """A history of an era with these records, or with none.
+
+    Raises:
+        ValueError: they are not records of this spec.
+    """
+    as_of = -1 if era.seed is None else era.seed.as_of
+    if records is None:
+        return PartitionHistory(spec, era.max_keys, as_of)
+    return PartitionHistory.restore(spec, records, era.max_keys, as_of)
+
+
+def open_snapshot(spec: HistorySpec, era: Era, snapshot: Snapshot) -> PartitionHistory:
+    """The history that a snapshot holds.
+
+    Raises:
+        ArtifactCorrupt: its records are not those that its header announces.
+    """
+    header = snapshot.header
+    where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
+    try:
+        history = begin_history(spec, era, snapshot.records)
+    except ValueError as error:
+        raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
+    if history.check_sum() != header.check_sum:
+        raise ArtifactCorrupt(
+            f"{where} cannot be used: its records have the check sum "
+            f"{format_sum(history.check_sum())}, and its header says "
+            f"{format_sum(header.check_sum)}"
+        )
+    return history

@@ -231,7 +231,7 @@ class KafkaBroker:
         """
         if self._revoked:
             self._received.drop(self._revoked)
-            back = (self._revoked & self._assigned) - self._holds.current
+            back = self._revoked & self._assigned
             self._revoked.clear()
             self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
 

@@ -158,6 +158,9 @@ class Broker(Protocol):
 
         If the log has no such offset, the rules for starting a partition apply: removed records
         are counted as lost, and an offset past the end raises FatalError from a later poll.
+
+        Raises:
+            FatalError: the process must be replaced; the partition is still held.
         """
         ...
 

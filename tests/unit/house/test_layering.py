@@ -64,17 +64,20 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
     state stream.rejections stream observability
 autoscaling: errors
 local: errors runtime kafka
+labels: schemas runtime settings kafka
+replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
+    labels
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters audit.records audit stream.rejections process autoscaling local replay
+cli.history: schemas.transactions errors runtime settings features.history kafka model.store
+    model state state.admin process cli
+cli.parsing: runtime settings cli cli.history
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
-labels: schemas runtime settings kafka
-replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
-    labels
-trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
+trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.history: schemas errors features.history features model trainer.data
@@ -121,9 +124,6 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
     dashboard.metrics dashboard.web
-cli.history: schemas.transactions errors runtime settings features.history kafka model.store
-    model state state.admin process cli
-cli.parsing: runtime settings cli cli.history
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

@@ -10,7 +10,6 @@ import numpy as np
 import orjson
 import pytest
 
-from dashboard.history import following
 from dashboard.history.following import Follower
 from dashboard.history.keeper import LOOK_SECONDS, RETRY_SECONDS, FollowOptions, StoredHistories
 from dashboard.history.partitions import STEP_ROWS, LoadedPartition
@@ -21,6 +20,7 @@ from stream_scorer.dead_letters.repeats import REDRIVEN_STAGE
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import StoreFault
 from stream_scorer.state.input_log import Place
+from stream_scorer.state.restore import MISMATCH_RUNBOOK
 from tests.support.dashboard_kit import StaticModel
 from tests.support.history.scored_stream import (
     NOW,
@@ -278,7 +278,7 @@ def test_history_that_differs_from_the_mark_is_not_used(world: World) -> None:
     reasons = {n["reason"] for n in world.ask(make_rows(40, 400))[1] if not n["used"]}
     (reason,) = reasons
     assert "partition 2" in reason
-    assert following.MISMATCH_RUNBOOK in reason
+    assert MISMATCH_RUNBOOK in reason
     world.stream.committed[2] = place
     world.tick(2 * LOOK_SECONDS)
     world.tick()

@@ -5,14 +5,22 @@ from __future__ import annotations
 import copy
 import re
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from schemas.contracts import NUMBER_COLUMNS
 from stream_scorer.features.builtin import builtin_programs
+from stream_scorer.features.history.kinds import KINDS, Takes
 from stream_scorer.features.history.partition import PartitionHistory
-from stream_scorer.features.history.spec import MAX_SPACES, MAX_WIDTH, read_space
+from stream_scorer.features.history.spec import (
+    MAX_RING,
+    MAX_SPACES,
+    MAX_TTL_DAYS,
+    MAX_WIDTH,
+    read_space,
+)
 from stream_scorer.features.operations.reading import FieldFault
 from stream_scorer.features.program import ProgramError, parse_program, read_program
 from tests.support.features.history_programs import (
@@ -445,3 +453,23 @@ def test_groups_are_left_out() -> None:
         program.without(["card_texts"])
     with pytest.raises(ProgramError, match="no operations without"):
         program.without(["amount"])
+
+
+def test_page_explains_every_kind_and_shows_a_valid_program() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "model.md").read_text("utf-8")
+    section = page[page.index("### Card history") : page.index("### Add a feature")]
+    rows = re.findall(r"^\| `(\w+)` \| ([\w, ]*)\| `client_(\w+)` \|", section, re.MULTILINE)
+    assert [kind for kind, _, _ in rows] == list(KINDS)
+    for kind, needs, feature in rows:
+        of_kind = KINDS[kind]
+        assert ("ring" in needs) == of_kind.needs_ring
+        assert ("seconds" in needs) == (of_kind.takes is Takes.SECONDS)
+        assert ("number columns" in needs) == (of_kind.takes is Takes.NUMBERS)
+        assert ("columns" in needs) == (of_kind.takes in (Takes.NUMBERS, Takes.ANY_COLUMNS))
+        assert re.fullmatch(of_kind.name.format(r"\w+"), feature)
+    (example,) = re.findall(r"^```toml\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    program = parse_program(HEAD + example)
+    assert program.history is not None
+    assert len(program.history.names) == 7
+    for word in (str(MAX_WIDTH * 8), str(MAX_TTL_DAYS), str(MAX_RING)):
+        assert word in section.replace(",", "")
