@@ -31,7 +31,7 @@ from stream_scorer.state.switch import Switch
 log = logging.getLogger(__name__)
 
 HOLD_SECONDS: Final = 30.0
-"""A change of history features holds all partitions for at most this long, then it is put off."""
+"""A change of history features holds all partitions for at most this long; it is repeated later."""
 
 RETRY_SECONDS: Final = 60.0
 """After a change that failed, until it is tried again."""
@@ -236,7 +236,7 @@ class CardHistories:
         must_hold = serving is not None and self._models.is_withdrawn(serving.version)
         if switch.error is not None and not must_hold:
             log.error("%s", switch.error)
-            self._put_off(switch, assignments, str(switch.error))
+            self._postpone(switch, assignments, str(switch.error))
             return
         if not switch.is_holding and (must_hold or switch.is_prepared(assignments)):
             self._member.hold_new(True)
@@ -249,7 +249,7 @@ class CardHistories:
                 self._complete(switch, assignments)
             elif not must_hold and now - switch.held_at > HOLD_SECONDS:
                 reason = switch.problem or f"it took longer than {HOLD_SECONDS:.0f} s"
-                self._put_off(switch, assignments, reason)
+                self._postpone(switch, assignments, reason)
 
     def _complete(self, switch: Switch, assignments: Mapping[int, int]) -> None:
         """Change bundle and states; no step is open."""
@@ -269,7 +269,7 @@ class CardHistories:
             },
         )
 
-    def _put_off(self, switch: Switch, assignments: Mapping[int, int], reason: str) -> None:
+    def _postpone(self, switch: Switch, assignments: Mapping[int, int], reason: str) -> None:
         self._retry_at = self._clock() + RETRY_SECONDS
         serving = self._serving
         log.warning(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 SPEC: Final = "spec"
-"""The first digits of the history spec's fingerprint: eras are numbered for each spec anew."""
+"""The first digits of the history spec's fingerprint: each spec has its own eras."""
 ERA: Final = "era"
 SUM: Final = "sum"
 

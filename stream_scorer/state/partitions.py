@@ -46,6 +46,8 @@ class OwnedState:
         assignment: the assignment that it was restored for; another one needs another state.
         head: the next offset that a step may begin with.
         attached: when it was restored.
+        dead_letter_end: where the dead letters ended when that was last asked.
+        asked_at: the committed offset when the loop got to know that.
         is_dropped: the partition has left. Open steps end without an effect.
     """
 
@@ -53,12 +55,30 @@ class OwnedState:
     assignment: int
     head: int
     attached: datetime = field(default_factory=lambda: datetime.now(UTC))
+    dead_letter_end: int | None = None
+    asked_at: int = 0
     is_dropped: bool = False
 
     @property
     def debt(self) -> int:
         """Offsets that a successor would have to replay."""
         return self.state.offset - self.state.snapshot_offset
+
+    def learn_dead_letter_end(self, end: int) -> None:
+        """The dead letters of the partition ended at ``end`` a moment ago."""
+        self.dead_letter_end, self.asked_at = end, self.state.offset
+
+    def commit(self, offset: int) -> None:
+        """Inputs up to an offset were committed.
+
+        So this member was the owner until now: no dead letter of an input from the offset on was
+        written before, and none can be before an end that was known before. A former owner commits
+        nothing any more; what it asks later is where its successor's dead letters end.
+        """
+        self.state.offset = offset
+        if self.dead_letter_end is not None and offset > self.asked_at:
+            self.state.dead_letter_offset = self.dead_letter_end
+            self.dead_letter_end = None
 
     def snapshot_age(self, now: datetime) -> float:
         """Seconds since the newest snapshot was written; without one, since the restore."""
@@ -92,7 +112,7 @@ class BatchStep:
         """The batch was committed; this step is the oldest open one."""
         for owned, undo, _, head_after in self._parts:
             if not owned.is_dropped:
-                owned.state.offset = head_after
+                owned.commit(head_after)
                 if undo is not None:
                     owned.state.history.settle(undo)
 

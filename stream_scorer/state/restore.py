@@ -231,8 +231,8 @@ class PartitionRestore:
             RestoreAbandoned, InputMissing, RetryableError, FatalError: see :meth:`restore`.
         """
         self._go_on()
-        letters = self.log.dead_letters(partition)
-        refused = self.log.refused(partition, Span(state.dead_letter_offset, letters.high))
+        dead_letters = self.log.dead_letters(partition)
+        refused = self.log.refused(partition, Span(state.dead_letter_offset, dead_letters.high))
         out = np.empty((0, len(self.spec.names)))
         rows = 0
         inputs = self.log.read(partition, Span(state.offset, end), refused, self.layout)
@@ -253,8 +253,8 @@ class PartitionRestore:
         """The state at the beginning of the era."""
         records = self.snapshots.seed_records(self.era, partition)
         history = self._history(records)
-        letters = self.log.dead_letters(partition)
-        return PartitionState(history, offset, letters.low, offset)
+        dead_letters = self.log.dead_letters(partition)
+        return PartitionState(history, offset, dead_letters.low, offset)
 
     def _history(self, records: PartitionRecords | None) -> PartitionHistory:
         as_of = -1 if self.era.seed is None else self.era.seed.as_of

@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from enum import Enum, auto
 from typing import Final, Literal, Protocol
 
 from stream_scorer.errors import ScorerError
@@ -78,33 +77,20 @@ class NoSnapshotObserver:
         """Not counted."""
 
 
-class _Phase(Enum):
-    """Who works on a snapshot next. The one who has worked moves it on, last of all."""
-
-    LOOK_UP = auto()
-    """The snapshot thread asks where the dead letters end. This comes before the copy: no dead
-    letter of an input after the copied state can be before that."""
-    COPY = auto()
-    """The loop's thread copies the records."""
-    WRITE = auto()
-    """The snapshot thread writes them."""
-    DONE = auto()
-    """The loop's thread notes the result."""
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
-    """One snapshot on its way."""
+    """A snapshot on its way. The snapshot thread sets the last three, ``is_done`` last of all."""
 
     spec: HistorySpec
     era: Era
     partition: int
     owned: OwnedState
-    dead_letter_offset: int = 0
-    offset: int = -1
-    records: PartitionRecords | None = None
+    offset: int
+    dead_letter_offset: int
+    records: PartitionRecords
     created: datetime | None = None
-    phase: _Phase = _Phase.LOOK_UP
+    dead_letter_end: int | None = None
+    is_done: bool = False
 
 
 class SnapshotWriter:
@@ -112,7 +98,7 @@ class SnapshotWriter:
 
     Args:
         store: the artifact store.
-        open_log: opens what tells the end of the dead letters; called in the thread.
+        open_log: opens what has the end of the dead letters; called in the thread.
         policy: when a snapshot is due.
         writer: names this process in the snapshots.
         cache: gets a copy of each snapshot.
@@ -150,19 +136,13 @@ class SnapshotWriter:
     # In the loop's thread
 
     def serve(self, states: OwnedStates | None) -> None:
-        """Begin a snapshot that is due, or copy the state for the one that has begun."""
+        """Note a snapshot that was written, or copy a state whose snapshot is due."""
         job = self._job
-        if job is None:
-            if states is not None and self._begin(states):
-                self._wake.set()
-        elif job.phase is _Phase.DONE:
-            self._end(job)
-        elif job.phase is _Phase.COPY:
-            if job.owned.is_dropped:
-                self._job = None
-            else:
-                _copy(job)
-                self._wake.set()
+        if job is not None:
+            if job.is_done:
+                self._end(job)
+        elif states is not None and self._begin(states):
+            self._wake.set()
 
     def finish(self, states: OwnedStates | None, deadline: float) -> None:
         """Write snapshots of large debts, the largest first, until a time on the clock.
@@ -178,12 +158,8 @@ class SnapshotWriter:
             if self._clock() >= deadline:
                 log.info("no time for a snapshot", extra={"partition": partition})
                 continue
-            job = _Job(states.spec, states.era, partition, owned)
             try:
-                self._look_up(job)
-                _copy(job)
-                self._write(job)
-                self._end(job)
+                self._write(_copy(states, partition, owned))
             except ScorerError as error:
                 log.warning("no last snapshot of partition %d: %s", partition, error)
         self._close()
@@ -196,14 +172,16 @@ class SnapshotWriter:
         found = find_due(states.items(), self._policy, datetime.now(UTC))
         if found is None:
             return False
-        self._job = _Job(states.spec, states.era, *found)
+        self._job = _copy(states, *found)
         return True
 
     def _end(self, job: _Job) -> None:
+        self._job = None
         state = job.owned.state
         if job.created is not None and job.offset > state.snapshot_offset:
             state.snapshot_offset, state.snapshot_at = job.offset, job.created
-        self._job = None
+        if job.dead_letter_end is not None:
+            job.owned.learn_dead_letter_end(job.dead_letter_end)
 
     # In the snapshot thread
 
@@ -219,18 +197,16 @@ class SnapshotWriter:
             self._thread.join(_STOP_SECONDS)
 
     def work_once(self) -> bool:
-        """Do this thread's next part of a job; whether there was anything to do."""
+        """Write the snapshot whose records were copied; whether there was one."""
         job = self._job
-        if job is None or job.phase not in (_Phase.LOOK_UP, _Phase.WRITE):
+        if job is None or job.is_done:
             return False
         started = self._clock()
         try:
-            if job.phase is _Phase.LOOK_UP:
-                self._look_up(job)
-            else:
-                self._write(job)
+            self._write(job)
         except Exception as error:
             self._fail(job, error, self._clock() - started)
+        job.is_done = True
         return True
 
     def _work(self) -> None:
@@ -260,17 +236,10 @@ class SnapshotWriter:
             "cannot write a snapshot of partition %d: %s; it will be tried again", job.partition,
             error, exc_info=None if isinstance(error, ScorerError) else error,
         )  # fmt: skip
-        job.phase = _Phase.DONE
-
-    def _look_up(self, job: _Job) -> None:
-        job.dead_letter_offset = self._inputs().stable_dead_letter_end(job.partition)
-        job.phase = _Phase.COPY
 
     def _write(self, job: _Job) -> None:
         started = self._clock()
-        if job.records is None:
-            raise AssertionError("the records were not copied")
-        records, job.records = sort_records(job.records), None
+        records = sort_records(job.records)
         created = datetime.now(UTC)
         header = job.era.header(
             job.partition,
@@ -296,10 +265,13 @@ class SnapshotWriter:
             facts = {**where, "bytes": len(content), "seconds": seconds}
             log.info("snapshot %s", result, extra=facts)
             job.created = created
-        if self._cache is not None and result != "different":
-            self._cache.save(job.era, content)
+            if self._cache is not None:
+                self._cache.save(job.era, content)
         self._prune(job, created)
-        job.phase = _Phase.DONE
+        try:  # for the next snapshot of the partition: see OwnedState.commit
+            job.dead_letter_end = self._inputs().stable_dead_letter_end(job.partition)
+        except ScorerError as error:
+            log.info("cannot look up the end of the dead letters: %s", error)
 
     def _prune(self, job: _Job, now: datetime) -> None:
         keep_days = self._policy.keep_days
@@ -330,8 +302,15 @@ def find_due(
     return oldest if oldest[1].snapshot_age(now) > policy.seconds else None
 
 
-def _copy(job: _Job) -> None:
+def _copy(states: OwnedStates, partition: int, owned: OwnedState) -> _Job:
     """The state of the last committed batch: open steps are left out."""
-    state = job.owned.state
-    job.records, job.offset = state.history.copy(), state.offset
-    job.phase = _Phase.WRITE
+    state = owned.state
+    return _Job(
+        states.spec,
+        states.era,
+        partition,
+        owned,
+        state.offset,
+        state.dead_letter_offset,
+        state.history.copy(),
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,12 @@ from tests.support.scoring_kit import DLQ
 _READ = 5  # records read at a time
 
 
+@cache
+def _decoder() -> TransactionDecoder:
+    """One for all: its plans take some time."""
+    return TransactionDecoder(LocalSchemas())
+
+
 @dataclass
 class MemoryInputLog:
     """Implements ``InputLog``.
@@ -38,9 +45,11 @@ class MemoryInputLog:
         cluster: with the group's offsets, the inputs and the dead letters.
         low: the first input that is left, by partition; 0 otherwise.
         dead_letter_low: the first dead letter that is left, by partition.
-        faults: raised by the next calls, one each; None lets a call succeed.
+        faults: raised by the next requests, one each; None lets a call succeed.
         before_read: called before each batch of inputs.
         reads: the spans of inputs that were read.
+        readable: values that a later release can read in place of those in the log, by partition
+            and offset.
     """
 
     cluster: MemoryCluster
@@ -49,11 +58,11 @@ class MemoryInputLog:
     faults: list[Exception | None] = field(default_factory=list)
     before_read: Callable[[], None] = lambda: None
     reads: list[tuple[int, Span]] = field(default_factory=list)
+    readable: Mapping[tuple[int, int], bytes] = field(default_factory=dict)
     closed: bool = False
 
     def committed(self, partitions: Iterable[int]) -> Mapping[int, Place]:
-        if self.faults and (fault := self.faults.pop(0)) is not None:
-            raise fault
+        self._fail()
         cluster = self.cluster
         return {
             p: Place(cluster.committed.get(p), parse_mark(cluster.marks.get(p))) for p in partitions
@@ -67,6 +76,7 @@ class MemoryInputLog:
         return Span(self.dead_letter_low.get(partition, 0), end)
 
     def stable_dead_letter_end(self, partition: int) -> int:
+        self._fail()
         return self.dead_letters(partition).high
 
     def refused(self, partition: int, span: Span) -> NDArray[np.int64]:
@@ -83,16 +93,15 @@ class MemoryInputLog:
     ) -> Iterator[InputRows]:
         self.reads.append((partition, span))
         log = self.cluster.logs[self.cluster.topic, partition]
-        decoder = TransactionDecoder(LocalSchemas())
         reader = AcceptedInputs(
-            self.cluster.topic, decoder, {partition: refused}, layout, None, RAISE
+            self.cluster.topic, _decoder(), {partition: refused}, layout, None, RAISE
         )
         for start in range(span.low, span.high, _READ):
             self.before_read()
             stop = min(start + _READ, span.high)
             if self.low.get(partition, 0) > start:
                 raise InputMissing(f"inputs of partition {partition} from {start} on are gone")
-            sent = [(at, _sent(log[at])) for at in range(start, stop)]
+            sent = [(at, self._sent(partition, at, log[at])) for at in range(start, stop)]
             rows = reader.read(partition, as_records(partition, sent))
             if rows is not None:
                 yield rows
@@ -100,10 +109,14 @@ class MemoryInputLog:
     def close(self) -> None:
         self.closed = True
 
+    def _fail(self) -> None:
+        if self.faults and (fault := self.faults.pop(0)) is not None:
+            raise fault
 
-def _sent(record: Record) -> Sent:
-    headers = tuple((name, as_bytes(value)) for name, value in record.headers or ())
-    return Sent(record.key, record.value, headers)
+    def _sent(self, partition: int, offset: int, record: Record) -> Sent:
+        headers = tuple((name, as_bytes(value)) for name, value in record.headers or ())
+        value = self.readable.get((partition, offset), record.value)
+        return Sent(record.key, value, headers)
 
 
 def as_bytes(value: bytes | str | None) -> bytes | None:
