@@ -244,11 +244,8 @@ def read_inputs(
 
     def unreadable(partition: int, batch: PassedBatch) -> None:
         span = spans[partition]
-        passed = replace(
-            batch,
-            begin=max(batch.begin, span.low),
-            next_offset=min(batch.next_offset, span.high),
-        )
+        low, high = max(batch.begin, span.low), min(batch.next_offset, span.high)
+        passed = replace(batch, begin=low, next_offset=high)
         if not reader.all_refused(partition, passed):
             faults.unreadable(topic, partition, passed)
         reached[partition] = begin[partition] = passed.next_offset

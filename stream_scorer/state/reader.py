@@ -19,11 +19,12 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
+from stream_scorer.state.faults import HistoryGap
 from stream_scorer.state.history_source import HistoryUnknown
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.inputs import InputRows
 from stream_scorer.state.marks import format_sum, read_history_mark
-from stream_scorer.state.restore import HistoryGap, PartitionRestore, PartitionState
+from stream_scorer.state.restore import PartitionRestore, PartitionState
 from stream_scorer.state.snapshots import WRITER
 from stream_scorer.state.stored import StoredStates
 
