@@ -20,10 +20,11 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.mark import TOPIC_ID
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.unreadable import PassedBatch
+from stream_scorer.state.faults import MISMATCH_RUNBOOK
 from stream_scorer.state.input_log import Place
 from stream_scorer.state.inputs import InputFaults, InputRows, Refused, refused_inputs
 from stream_scorer.state.marks import read_history_mark
-from stream_scorer.state.restore import MISMATCH_RUNBOOK, layout_of
+from stream_scorer.state.restore import layout_of
 
 
 class StreamLog(Protocol):

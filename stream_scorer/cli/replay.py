@@ -11,12 +11,14 @@ from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.times import format_time
 from stream_scorer.model.by_version import BundlesByVersion
 from stream_scorer.model.signing import parse_trusted_keys
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.opening import open_history_store, open_store
 from stream_scorer.replay.columns import DECISIONS, Shown
 from stream_scorer.replay.run import PUBLISHED, ReplayOptions, ReplayReport, replay
 from stream_scorer.replay.summary import Move, by_number
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import RescoringSettings
+from stream_scorer.state.input_log import using_input_log
+from stream_scorer.state.reader import HistoryReader
 
 _SHOWN_REASONS: Final = 3  # of each side of a move; the JSON has all of them
 
@@ -25,18 +27,20 @@ def run_replay(args: argparse.Namespace) -> int:
     """``replay``: exit code 0 if scores were compared, whatever came of it."""
     settings = load_settings(RescoringSettings)
     keys = parse_trusted_keys(settings.model_trusted_keys)
-    options = ReplayOptions(
-        model=args.model,
-        bundles=BundlesByVersion(open_store(settings), keys),
-        since=args.since,
-        until=args.until,
-        against=args.against,
-        with_labels=args.labels,
-        out=args.out,
-        stall_seconds=args.timeout,
-    )
-    with showing_progress("replay", quiet=args.json) as on_progress:
-        report = replay(settings, options, on_progress)
+    with using_input_log(settings) as log:
+        options = ReplayOptions(
+            model=args.model,
+            bundles=BundlesByVersion(open_store(settings), keys),
+            since=args.since,
+            until=args.until,
+            against=args.against,
+            with_labels=args.labels,
+            out=args.out,
+            histories=HistoryReader(open_history_store(settings), log),
+            stall_seconds=args.timeout,
+        )
+        with showing_progress("replay", quiet=args.json) as on_progress:
+            report = replay(settings, options, on_progress)
     if args.json:
         say_json(report.as_json())
     else:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from stream_scorer.errors import FatalError
 from stream_scorer.features.history.spec import HistorySpec
+from stream_scorer.state.faults import HistoryMismatch
 from stream_scorer.state.partitions import OwnedStates
 from stream_scorer.state.ports import Member
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
-from stream_scorer.state.restore import HistoryMismatch
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -24,44 +24,18 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.mark import TOPIC_ID
 from stream_scorer.kafka.spans import Span
 from stream_scorer.model.store.history_era import Era
+from stream_scorer.state.faults import (
+    MISMATCH_RUNBOOK,
+    HistoryGap,
+    HistoryMismatch,
+    NewerEra,
+    RestoreAbandoned,
+)
 from stream_scorer.state.input_log import InputLog, Place
 from stream_scorer.state.marks import HistoryMark, format_sum, read_history_mark
 
 Check = Literal["checked", "unchecked"]
 """Whether the restored state was compared with the mark of a scorer with the same history."""
-
-MISMATCH_RUNBOOK: Final = "HistoryMismatch"
-
-
-class HistoryGap(ScorerError):
-    """Inputs that the history needs are not retained any more.
-
-    Attributes:
-        needed: the first offset that is needed.
-        first: the first one that is left.
-    """
-
-    def __init__(self, partition: int, needed: int, first: int, topic: str) -> None:
-        super().__init__(
-            f"history of partition {partition} needs inputs from offset {needed}, and the topic "
-            f"{topic} begins at {first}: begin a new era with `stream-scorer history build`, or "
-            "set HISTORY_ON_GAP=continue to go on with what is known"
-        )
-        self.partition = partition
-        self.needed = needed
-        self.first = first
-
-
-class HistoryMismatch(ScorerError):
-    """The recomputed state is not the one that scores were made with."""
-
-
-class NewerEra(ScorerError):
-    """Another scorer has committed offsets with a later era; this one has to look for it."""
-
-
-class RestoreAbandoned(Exception):
-    """The partition has left meanwhile."""
 
 
 class SnapshotSource(Protocol):
@@ -259,7 +233,7 @@ class PartitionRestore:
             StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read.
         """
         records = self.snapshots.seed_records(self.era, partition)
-        history = begin_history(self.spec, self.era, records)
+        history = new_history(self.spec, self.era, records)
         dead_letters = self.log.dead_letters(partition)
         return PartitionState(history, offset, dead_letters.low, offset)
 
@@ -317,9 +291,7 @@ def layout_of(spec: HistorySpec) -> Layout | None:
     return None if layout.is_complete else layout
 
 
-def begin_history(
-    spec: HistorySpec, era: Era, records: PartitionRecords | None
-) -> PartitionHistory:
+def new_history(spec: HistorySpec, era: Era, records: PartitionRecords | None) -> PartitionHistory:
     """A history of an era with these records, or with none.
 
     Raises:
@@ -340,7 +312,7 @@ def open_snapshot(spec: HistorySpec, era: Era, snapshot: Snapshot) -> PartitionH
     header = snapshot.header
     where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
     try:
-        history = begin_history(spec, era, snapshot.records)
+        history = new_history(spec, era, snapshot.records)
     except ValueError as error:
         raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
     if history.check_sum() != header.check_sum:

@@ -20,15 +20,10 @@ from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.eras import Eras, EraUnusable, require_spec
+from stream_scorer.state.faults import HistoryGap, HistoryMismatch, NewerEra, RestoreAbandoned
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
-from stream_scorer.state.restore import (
-    HistoryGap,
-    HistoryMismatch,
-    NewerEra,
-    PartitionRestore,
-    RestoreAbandoned,
-)
+from stream_scorer.state.restore import PartitionRestore
 from stream_scorer.state.stored import StoredStates
 
 log = logging.getLogger(__name__)

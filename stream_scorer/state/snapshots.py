@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 SnapshotResult = Literal["created", "same", "different", "failed"]
 SNAPSHOT_RESULTS: Final[tuple[SnapshotResult, ...]] = ("created", "same", "different", "failed")
 
+WRITER: Final = "scorer "
+"""Begins the writer of a snapshot that a scorer wrote: its era is in use there."""
+
 LAST_DEBT_RECORDS: Final = 50_000
 """At the end of a process, partitions with a larger debt get a snapshot: replaying less takes a
 successor under a second."""
@@ -119,7 +122,7 @@ class SnapshotWriter:
         self._store = store
         self._open_log = open_log
         self._policy = policy
-        self._writer = writer
+        self._writer = WRITER + writer
         self._cache = cache
         self._observer = observer or NoSnapshotObserver()
         self._clock = clock

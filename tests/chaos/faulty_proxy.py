@@ -77,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
             dict(self.headers.items()),
         )
         # Only objects are torn, not listings or errors.
-        is_object = self.command == "GET" and "/models/" in self.path and status == HTTPStatus.OK
+        is_object = self.command == "GET" and status == HTTPStatus.OK and is_stored(self.path)
         if is_object and mode in (Mode.TORN, Mode.CUT):
             half = body[: len(body) // 2]
             self._answer(status, headers, half, len(body) if mode is Mode.CUT else None)
@@ -102,6 +102,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Log nothing."""
+
+
+def is_stored(path: str) -> bool:
+    """Whether a path is that of a model's file, or of an era or snapshot."""
+    return "/models/" in path or "/history/" in path
 
 
 class _Server(ThreadingHTTPServer):

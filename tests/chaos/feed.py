@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, Protocol
 
 from schemas.batch import build_batch
 from schemas.transactions.codec import encode_transactions
@@ -25,7 +25,7 @@ METADATA: Final = {"topic.metadata.refresh.interval.ms": 1_000, "metadata.max.ag
 """So that the campaign's own clients soon know of an added partition."""
 
 BAD_BYTES: Final = 30_000  # more than the dead letter topic accepts while its limit is lowered
-_NOT_UTF8: Final[tuple[RawHeader, ...]] = ((b"traceparent", b"00-1"), (b"caf\xe9", b"x"))
+NOT_UTF8: Final[tuple[RawHeader, ...]] = ((b"traceparent", b"00-1"), (b"caf\xe9", b"x"))
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
 _POLL_SECONDS: Final = 0.1
@@ -41,29 +41,81 @@ def make_values(count: int = _DISTINCT, seed: int = 1) -> list[bytes]:
     return values
 
 
-class Feed:
-    """Produces ``total`` records in its own thread, at ``rate`` records per second.
+class Sent(NamedTuple):
+    """A record to be sent. One with headers of bytes goes through another producer."""
 
-    Record ``i`` goes to partition ``i % partitions``. Nothing is sent while ``gate`` returns False.
-    Without a rate, records are sent as fast as possible. Towards the end the feed slows down, so
-    that a slow machine does not run out of records before :meth:`hurry` is called.
+    value: bytes
+    key: bytes
+    partition: int
+    headers: tuple[RawHeader, ...] = ()
+
+
+class Records(Protocol):
+    """What a feed sends."""
+
+    @property
+    def total(self) -> int:
+        """Number of records."""
+        ...
+
+    def __iter__(self) -> Iterator[Sent]:
+        """The records, in order."""
+        ...
+
+    def add_partition(self) -> None:
+        """Use one more partition from now on."""
+        ...
+
+
+class CycledRecords:
+    """The same transactions again and again; record ``i`` goes to partition ``i % partitions``."""
+
+    def __init__(self, partitions: int, total: int) -> None:
+        self._partitions = partitions
+        self._total = total
+
+    @property
+    def total(self) -> int:
+        """Number of records."""
+        return self._total
+
+    def __iter__(self) -> Iterator[Sent]:
+        """The records, in order."""
+        values = make_values()
+        for number in range(self._total):
+            yield Sent(
+                values[number % len(values)],
+                str(1000 + number % CARDS).encode(),
+                number % self._partitions,
+                () if (number + 1) % NOT_UTF8_EVERY else NOT_UTF8,
+            )
+
+    def add_partition(self) -> None:
+        """Use one more partition from now on."""
+        self._partitions += 1
+
+
+class Feed:
+    """Produces records in its own thread, at ``rate`` records per second.
+
+    Nothing is sent while ``gate`` returns False. Without a rate, records are sent as fast as
+    possible. Towards the end the feed slows down, so that a slow machine does not run out of
+    records before :meth:`hurry` is called.
     """
 
     def __init__(
         self,
         settings: KafkaSettings,
         topic: str,
-        partitions: int,
-        total: int,
+        records: Records,
         rate: float | None,
         gate: Callable[[], bool] = lambda: True,
     ) -> None:
         self._topic = topic
-        self._partitions = partitions
-        self._total = total
+        self._records = records
+        self._total = records.total
         self._rate = rate
         self._gate = gate
-        self._values = make_values()
         self._producer = open_producer(settings, **METADATA)
         self._servers = settings.kafka_bootstrap_servers
         self._hurry = threading.Event()
@@ -80,7 +132,7 @@ class Feed:
 
     def add_partition(self) -> None:
         """Send to one more partition from now on."""
-        self._partitions += 1
+        self._records.add_partition()
 
     @property
     def is_done(self) -> bool:
@@ -110,13 +162,14 @@ class Feed:
 
     def _run(self) -> None:
         with raw_producer(self._servers, **METADATA) as raw:
-            self._feed(raw)
-            raw_records = self.begun // NOT_UTF8_EVERY
+            raw_records = self._feed(raw)
         self.delivered += raw_records  # it was flushed
 
-    def _feed(self, raw: RawProducer) -> None:
+    def _feed(self, raw: RawProducer) -> int:
+        """Send all records; returns how many of them had headers of bytes."""
         pacer = Pacer(self._rate, wait=self._producer.poll)
-        for number in range(self._total):
+        raw_records = 0
+        for number, sent in enumerate(self._records):
             if self._stop.is_set():
                 break
             left = self._total - number
@@ -127,17 +180,13 @@ class Feed:
             while not self._gate() and not self._stop.is_set():
                 self._producer.poll(0.01)
             self.begun += 1
-            if self.begun % NOT_UTF8_EVERY:
-                self._send(number)
+            if sent.headers:
+                raw.produce(self._topic, sent.value, sent.key, sent.headers, sent.partition)
+                raw_records += 1
             else:
-                raw.produce(
-                    self._topic,
-                    self._values[number % len(self._values)],
-                    self._key(number),
-                    _NOT_UTF8,
-                    number % self._partitions,
-                )
+                self._send(sent)
         self._producer.flush(_FLUSH_SECONDS)
+        return raw_records
 
     def _wait(self, seconds: float) -> None:
         """Wait, but not after :meth:`hurry` or :meth:`stop`."""
@@ -147,21 +196,17 @@ class Feed:
                 return
             self._producer.poll(min(left, _POLL_SECONDS))
 
-    @staticmethod
-    def _key(number: int) -> bytes:
-        return str(1000 + number % CARDS).encode()
-
-    def _send(self, number: int) -> None:
+    def _send(self, sent: Sent) -> None:
         while not self._stop.is_set():
             try:
                 self._producer.produce(
                     self._topic,
-                    self._values[number % len(self._values)],
-                    self._key(number),
-                    number % self._partitions,
+                    sent.value,
+                    sent.key,
+                    sent.partition,
                     on_delivery=self._on_delivery,
                 )
-                if number % 64 == 0:
+                if self.begun % 64 == 0:
                     self._producer.poll(0)
                 return
             except BufferError:

@@ -3,7 +3,8 @@
 ``CHAOS_AT_LEAST_ONCE=1`` is the negative control: batches are published and their offsets committed
 separately, without a transaction. ``CHAOS_DWELL_SECONDS`` is a wait between publish and commit of
 each batch, where a fault does the most harm. Without it, most faults would hit a scorer that is
-idle. During the wait, the folder ``CHAOS_MARKS`` contains a file named after the process id.
+idle. ``CHAOS_RESTORE_DWELL_SECONDS`` is a wait in each restore of a card history. During the waits,
+the folder ``CHAOS_MARKS`` contains a file named after the process id and the place.
 ``CHAOS_CLOCK_FILE`` names a file with the error of the wall clock in seconds, which may change at
 any time. ``CHAOS_EXTRA_SCHEMA`` names a transaction schema that this process knows by its
 fingerprint, like a scorer of the next release.
@@ -26,6 +27,7 @@ from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
 from stream_scorer.process import scorer, startup
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.state.restore import PartitionRestore, PartitionState
 from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
@@ -35,6 +37,7 @@ from stream_scorer.stream.ports import NO_MARKS, Marks, Outgoing, Polled, Txn
 
 AT_LEAST_ONCE = "CHAOS_AT_LEAST_ONCE"
 DWELL = "CHAOS_DWELL_SECONDS"
+RESTORE_DWELL = "CHAOS_RESTORE_DWELL_SECONDS"
 MARKS = "CHAOS_MARKS"
 CLOCK_FILE = "CHAOS_CLOCK_FILE"
 EXTRA_SCHEMA = "CHAOS_EXTRA_SCHEMA"
@@ -100,6 +103,19 @@ def dwelling(kind: type[KafkaBroker], seconds: float, mark: Path) -> type[KafkaB
     return DwellingBroker
 
 
+def restore_slowly(seconds: float, mark: Path) -> None:
+    """Every restore waits when it knows the group's offset, and leaves a mark during the wait."""
+    nearest = PartitionRestore.nearest
+
+    def slow(self: PartitionRestore, partition: int, offset: int) -> PartitionState:
+        mark.touch()
+        time.sleep(seconds)
+        mark.unlink()
+        return nearest(self, partition, offset)
+
+    PartitionRestore.nearest = slow  # type: ignore[method-assign]
+
+
 def wrong_clock(path: Path) -> Callable[[], float]:
     """The wall clock plus the number of seconds in a file."""
 
@@ -112,10 +128,16 @@ def wrong_clock(path: Path) -> Callable[[], float]:
     return now
 
 
+def _mark(place: str) -> Path:
+    return Path(os.environ[MARKS], f"{os.getpid()}-{place}")
+
+
 def main() -> int:
     kind: type[Any] = UnsafeBroker if os.environ.get(AT_LEAST_ONCE) else KafkaBroker
     if seconds := os.environ.get(DWELL):
-        kind = dwelling(kind, float(seconds), Path(os.environ[MARKS], str(os.getpid())))
+        kind = dwelling(kind, float(seconds), _mark("txn"))
+    if seconds := os.environ.get(RESTORE_DWELL):
+        restore_slowly(float(seconds), _mark("restore"))
     startup.KafkaBroker = kind  # type: ignore[attr-defined]  # replaced, not used
     if path := os.environ.get(CLOCK_FILE):
         clock = wrong_clock(Path(path))

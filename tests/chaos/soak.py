@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from stream_scorer.local.broker import EmbeddedBroker
-from tests.chaos.feed import Feed
+from tests.chaos.feed import CycledRecords, Feed
 from tests.chaos.latency import LatencyProbe
 from tests.chaos.picture import Panel, Span, draw
 from tests.chaos.world import BROKER, Setup, World, make_world
@@ -59,7 +59,8 @@ def measure_capacity(world: World, seconds: float) -> float:
     """Transactions per second that one scorer commits while it has a backlog."""
     samples = world.watch.samples
     feed = Feed(
-        world.broker.settings, world.topics.input_topic, world.partitions, _ENDLESS, None,
+        world.broker.settings, world.topics.input_topic,
+        CycledRecords(world.partitions, _ENDLESS), None,
         gate=lambda: bool(samples) and samples[-1].lag < _BACKLOG,
     )  # fmt: skip
     feed.start()
@@ -89,9 +90,8 @@ class Soak:
     def run(self, rate: float) -> None:
         """Feed at ``rate``, with reloads, rebalances and samples at their intervals."""
         world = self.world
-        feed = Feed(
-            world.broker.settings, world.topics.input_topic, world.partitions, _ENDLESS, rate
-        )
+        records = CycledRecords(world.partitions, _ENDLESS)
+        feed = Feed(world.broker.settings, world.topics.input_topic, records, rate)
         probe = LatencyProbe(world.broker.settings, world.topics)
         begun = time.monotonic()
         feed.start()

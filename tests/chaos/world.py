@@ -19,14 +19,19 @@ from typing import Any, Final
 from unittest.mock import patch
 
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.file_store import FileObjects
+from stream_scorer.model.store.history_store import HistoryStore
+from stream_scorer.model.store.layout_store import LayoutStore
+from stream_scorer.model.store.objects import Objects
 from stream_scorer.model.store.port import ArtifactStore
-from stream_scorer.process.topics import wanted_topics
+from stream_scorer.process.topics import MAX_BYTES, wanted_topics
 from stream_scorer.runtime.settings import TopicSettings
+from stream_scorer.settings import GroupSettings
 from tests.chaos.cluster_admin import AUTHORIZING, ClusterAdmin
 from tests.chaos.faulty_proxy import FaultyProxy, faulty_proxy
-from tests.chaos.feed import Feed
-from tests.chaos.scorer import AT_LEAST_ONCE, CLOCK_FILE, DWELL, MARKS
+from tests.chaos.feed import CycledRecords, Feed
+from tests.chaos.history.stream import OUTPUT_BYTES, HistoryStream
+from tests.chaos.scorer import AT_LEAST_ONCE, CLOCK_FILE, DWELL, MARKS, RESTORE_DWELL
 from tests.chaos.supervisor import Supervisor
 from tests.chaos.watch import Watch
 from tests.support.factories import publish
@@ -37,13 +42,22 @@ SESSION_SECONDS: Final = 8.0
 TXN_SECONDS: Final = 2.0  # less than a session, so that each can time out without the other
 _TICK_SECONDS: Final = 0.05
 _CATCH_SECONDS: Final = 90.0  # usually a second, longer on a slow machine
-_VERIFY_SECONDS: Final = 600.0
+_COMMAND_SECONDS: Final = 1_200.0
+_SNAPSHOT_SECONDS: Final = 3.0
+_RESTORE_DWELL_SECONDS: Final = 0.05
 
-BROKER: Final[Mapping[str, str]] = {
-    **AUTHORIZING,
-    "group.consumer.session.timeout.ms": str(int(SESSION_SECONDS * 1000)),
-    "group.consumer.heartbeat.interval.ms": "500",
-}
+
+def broker_properties(session_seconds: float = SESSION_SECONDS) -> dict[str, str]:
+    """Settings of a campaign's broker."""
+    return {
+        **AUTHORIZING,
+        "group.consumer.session.timeout.ms": str(int(session_seconds * 1000)),
+        "group.consumer.min.session.timeout.ms": "1000",
+        "group.consumer.heartbeat.interval.ms": "500",
+    }
+
+
+BROKER: Final[Mapping[str, str]] = broker_properties()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +85,10 @@ class World:
     feed: Feed
     watch: Watch
     rng: random.Random
-    store: ArtifactStore
+    models: Models
     proxy: FaultyProxy | None
     stack: ExitStack
+    history: HistoryStream | None = None
     events: list[Event] = field(default_factory=list)
 
     def pause(self, seconds: float) -> None:
@@ -83,21 +98,32 @@ class World:
             self.supervisor.tick()
             time.sleep(min(left, _TICK_SECONDS))
 
-    def wait_until(self, condition: Callable[[], object], seconds: float, what: str) -> None:
+    def wait_until(
+        self,
+        condition: Callable[[], object],
+        seconds: float,
+        what: str,
+        every: float = 2 * _TICK_SECONDS,
+    ) -> None:
         """Let the system run until a condition is true.
 
         Raises:
             AssertionError: it did not become true in time.
         """
         deadline = time.monotonic() + seconds
-        while not condition():
+        while not _holds(condition):
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} not within {seconds:g} s; {self.state()}")
-            self.pause(2 * _TICK_SECONDS)
+            self.pause(every)
+
+    @property
+    def store(self) -> ArtifactStore:
+        """The artifact store, without the proxy."""
+        return self.models.store
 
     def promote(self) -> str:
         """Publish and promote another version, directly in the store and not through the proxy."""
-        return publish(self.store, seed=2 + len(self.store.versions()) % 3)
+        return self.models.publish(2 + len(self.store.versions()) % 3)
 
     def a_worker(self) -> ScorerUnderTest:
         """One of the scorers that are ready now, else one that is running."""
@@ -114,16 +140,28 @@ class World:
         Raises:
             AssertionError: no scorer was stopped there in time.
         """
+        return self.stop_at(self.a_worker, "txn")
+
+    def stop_at(self, choose: Callable[[], ScorerUnderTest], place: str) -> ScorerUnderTest:
+        """SIGSTOP a scorer while it is at a place where it waits and leaves a mark.
+
+        Raises:
+            AssertionError: no scorer was stopped there in time.
+        """
         deadline = time.monotonic() + _CATCH_SECONDS
         while time.monotonic() < deadline:
-            scorer = self.a_worker()
+            scorer = choose()
             scorer.process.send_signal(signal.SIGSTOP)
             # The mark is reliable only once the process has stopped.
             os.waitid(os.P_PID, scorer.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
-            if (self.folder / "marks" / str(scorer.process.pid)).exists():
+            if self.is_at(scorer, place):
                 return scorer
             scorer.process.send_signal(signal.SIGCONT)
-        raise AssertionError(f"no scorer was stopped in a transaction; {self.state()}")
+        raise AssertionError(f"no scorer was stopped in its {place}; {self.state()}")
+
+    def is_at(self, scorer: ScorerUnderTest, place: str) -> bool:
+        """Whether a scorer has left the mark of a place."""
+        return (self.folder / "marks" / f"{scorer.process.pid}-{place}").exists()
 
     def state(self) -> str:
         """For error messages: the progress, and the ends of the scorers' logs."""
@@ -132,25 +170,66 @@ class World:
         ends = [f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs[-3:]]
         return "\n".join([f"{latest}, exits {self.supervisor.exits[-10:]}", *ends])
 
-    def verify(self) -> tuple[int, dict[str, Any]]:
+    def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Exit code and report of ``stream-scorer verify --json``."""
-        done = subprocess.run(
-            [sys.executable, "-m", "stream_scorer", "verify", "--json"],
-            env=os.environ | self.environment(),
-            capture_output=True,
-            timeout=_VERIFY_SECONDS,
-            check=False,
-        )
-        assert done.stdout, done.stderr.decode()[-2000:]
+        done = self.command("verify", "--json", *arguments)
+        assert done.stdout, done.stderr[-2000:]
         return done.returncode, json.loads(done.stdout)
 
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a ``stream-scorer`` command on the topics and the store, which may fail."""
+        return subprocess.run(
+            [sys.executable, "-m", "stream_scorer", *arguments],
+            env=os.environ | self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=_COMMAND_SECONDS,
+            check=False,
+        )
+
     def environment(self) -> dict[str, str]:
-        """The environment with which commands find the topics."""
+        """The environment with which commands find the topics and the store."""
         return {
             "KAFKA_BOOTSTRAP_SERVERS": self.broker.bootstrap_servers,
             "KAFKA_GROUP_ID": self.group_id,
             **{name.upper(): value for name, value in self.topics.model_dump().items()},
+            **self.models.environment,
         }
+
+    def settings(self) -> GroupSettings:
+        """The settings with which functions of this process find the topics."""
+        return GroupSettings(
+            **self.broker.settings.model_dump(),
+            **self.topics.model_dump(),
+            kafka_group_id=self.group_id,
+        )
+
+
+def _holds(condition: Callable[[], object]) -> bool:
+    """Whether it is true; a scorer that does not answer any more makes it false."""
+    try:
+        return bool(condition())
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The artifact store, directly and not through the proxy.
+
+    Attributes:
+        objects: what is in it.
+        store: its versions.
+        histories: its card histories.
+        environment: with which commands find it.
+        publish: publishes and promotes a version; each number has other trees.
+    """
+
+    objects: Objects
+    store: ArtifactStore
+    histories: HistoryStore
+    environment: Mapping[str, str]
+    publish: Callable[[int], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +246,10 @@ class Setup:
     dwell_seconds: float = 0.02
     is_s3: bool = False
     session_seconds: float = SESSION_SECONDS
+    history: HistoryStream | None = None
+    """What is sent and promoted instead, if card history is to be tested."""
+    starts_stateless: bool = False
+    """The first version has no history."""
 
 
 @contextmanager
@@ -181,8 +264,11 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
     with ExitStack() as stack:
         # The broker is down on purpose: hundreds of lines would hide the actual problem.
         stack.enter_context(patch.object(logging.getLogger("librdkafka"), "disabled", True))
-        store, proxy, place = _open_store(setup, folder, stack)
-        publish(store)
+        models, proxy, place = _open_store(setup, folder, stack)
+        if setup.history is None or setup.starts_stateless:
+            publish(models.store)
+        else:
+            models.publish(1)
         environment = {
             **place,
             "MODEL_CACHE_DIR": str(folder / "cache"),
@@ -194,29 +280,41 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
             MARKS: str(marks),
             CLOCK_FILE: str(folder / "clock"),
             **({} if setup.is_exactly_once else {AT_LEAST_ONCE: "1"}),
+            **({} if setup.history is None else _with_history(folder)),
         }
+        records = setup.history or CycledRecords(setup.partitions, setup.transactions)
+        if setup.history is not None:
+            admin.set_config(topics.output_topic, MAX_BYTES, str(OUTPUT_BYTES))
         watch = Watch(broker.settings, topics.input_topic, setup.partitions, group_id)
         stack.callback(watch.stop)
-        feed = Feed(
-            broker.settings, topics.input_topic, setup.partitions, setup.transactions, setup.rate
-        )
+        feed = Feed(broker.settings, topics.input_topic, records, setup.rate)
         stack.callback(feed.stop)
         scorers = stack.enter_context(
             fleet(broker.settings, topics, group_id, folder, **environment)
         )
         scorers.program = ("-m", "tests.chaos.scorer")
         yield World(
-            broker, admin, topics, group_id, setup.partitions, folder,
-            Supervisor(scorers), feed, watch, random.Random(setup.seed), store, proxy, stack,
+            broker, admin, topics, group_id, setup.partitions, folder, Supervisor(scorers), feed,
+            watch, random.Random(setup.seed), models, proxy, stack, setup.history,
         )  # fmt: skip
+
+
+def _with_history(folder: Path) -> dict[str, str]:
+    """Snapshots are written often, and every restore takes long enough to be disturbed."""
+    return {
+        "HISTORY_CACHE_DIR": str(folder / "history-cache"),
+        "HISTORY_SNAPSHOT_SECONDS": str(_SNAPSHOT_SECONDS),
+        RESTORE_DWELL: str(_RESTORE_DWELL_SECONDS),
+    }
 
 
 def _open_store(
     setup: Setup, folder: Path, stack: ExitStack
-) -> tuple[ArtifactStore, FaultyProxy | None, dict[str, str]]:
+) -> tuple[Models, FaultyProxy | None, dict[str, str]]:
     """The store for the campaign, its proxy, and the environment for the scorers."""
     if not setup.is_s3:
-        return FileStore(folder / "store"), None, {}
+        place = {"MODEL_STORE_URI": (folder / "store").as_uri()}
+        return _models(setup, FileObjects(folder / "store"), place), None, place
     from tests.support.s3_server import AtomicS3Server
     from tests.support.stores import s3_place
 
@@ -231,7 +329,22 @@ def _open_store(
     server.start()
     stack.callback(server.stop)
     host, port = server.get_host_and_port()
-    place = s3_place(f"http://{host}:{port}")
-    proxy = stack.enter_context(faulty_proxy(f"http://{host}:{port}"))
-    uri = place.objects.where
-    return place.open(), proxy, {"MODEL_STORE_URI": uri, "AWS_ENDPOINT_URL_S3": proxy.url}
+    endpoint = f"http://{host}:{port}"
+    bucket = s3_place(endpoint)
+    proxy = stack.enter_context(faulty_proxy(endpoint))
+    place = {"MODEL_STORE_URI": bucket.objects.where, "AWS_ENDPOINT_URL_S3": endpoint}
+    models = _models(setup, bucket.objects, place)
+    return models, proxy, {**place, "AWS_ENDPOINT_URL_S3": proxy.url}
+
+
+def _models(setup: Setup, objects: Objects, place: Mapping[str, str]) -> Models:
+    store = LayoutStore(objects, is_trusted=True)
+    histories = HistoryStore(objects, is_trusted=True)
+    stream = setup.history
+
+    def make(number: int) -> str:
+        if stream is None:
+            return publish(store, seed=number)
+        return stream.models.publish(store, histories, number)
+
+    return Models(objects, store, histories, place, make)

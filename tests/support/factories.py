@@ -84,11 +84,14 @@ def make_program(min_count: int = 5) -> Program:
     return load_builtin(IEEE_CIS).with_min_count(min_count)
 
 
-def train_text(matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 20) -> str:
-    """A small LightGBM model of a synthetic label, as text."""
-    rng = np.random.default_rng(seed)
-    amount, count = matrix[:, names.index("TransactionAmt")], matrix[:, names.index("C1")]
-    label = (amount / 100 + count / 4 + rng.normal(0, 1, len(matrix))) > 3
+def train_text(
+    matrix: Any, names: tuple[str, ...], seed: int = 1, trees: int = 20, label: Any = None
+) -> str:
+    """A small LightGBM model of a synthetic label, or of the one given, as text."""
+    if label is None:
+        rng = np.random.default_rng(seed)
+        amount, count = matrix[:, names.index("TransactionAmt")], matrix[:, names.index("C1")]
+        label = (amount / 100 + count / 4 + rng.normal(0, 1, len(matrix))) > 3
     params = {
         "objective": "binary",
         "num_leaves": 15,

@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from stream_scorer.cli.console import count_noun, note, say, say_json
 from stream_scorer.cli.history.follow import follow
-from stream_scorer.cli.history.opening import open_bundle, opened_log, read_input_facts
+from stream_scorer.cli.history.opening import open_bundle, read_input_facts
 from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.times import format_time
@@ -39,8 +39,8 @@ from stream_scorer.state.admin.beginnings import (
 from stream_scorer.state.admin.build import BuiltPartition, HistoryBuilder
 from stream_scorer.state.admin.coverage import WARM_DAYS, find_edges
 from stream_scorer.state.eras import Eras, InputFacts, require_spec, seed_of
-from stream_scorer.state.input_log import InputLog
-from stream_scorer.state.restore import RestoreAbandoned
+from stream_scorer.state.faults import RestoreAbandoned
+from stream_scorer.state.input_log import InputLog, using_input_log
 from stream_scorer.state.stored import StoredStates
 
 EARLIEST: Final = "earliest"
@@ -69,7 +69,7 @@ def run_build(args: argparse.Namespace) -> int:
     seed = _find_seed(settings, bundle, args.seed)
     facts = read_input_facts(settings)
     store = open_history_store(settings)
-    with opened_log(settings) as log, stop_flag() as is_stopping:
+    with using_input_log(settings) as log, stop_flag() as is_stopping:
         plan = _plan(args, settings, bundle, seed, facts, store, log, is_stopping)
         started = time.monotonic()
         try:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Final
 
-from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.errors import UsageError
 from stream_scorer.kafka.admin import describe_topics
@@ -17,11 +14,9 @@ from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.opening import open_store
-from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 from stream_scorer.state.admin.bundles import find_history_bundle
 from stream_scorer.state.eras import InputFacts, require_spec
-from stream_scorer.state.input_log import KafkaInputLog
 
 _REQUEST_SECONDS: Final = 10.0
 
@@ -65,14 +60,3 @@ def read_input_facts(settings: GroupSettings) -> InputFacts:
     require_topics(settings, [topic])
     found = describe_topics(open_admin(settings), [topic], _REQUEST_SECONDS)[topic]
     return InputFacts(topic, found.topic_id or "", found.partitions)
-
-
-@contextmanager
-def opened_log(settings: GroupSettings) -> Iterator[KafkaInputLog]:
-    """The inputs and dead letters, with the schemas of the registry if one is configured."""
-    with using_resolver(settings) as resolver:
-        log = KafkaInputLog(settings, TransactionDecoder(resolver))
-        try:
-            yield log
-        finally:
-            log.close()

@@ -6,7 +6,7 @@ import argparse
 from typing import Final
 
 from stream_scorer.cli.console import count_noun, note, say, say_json
-from stream_scorer.cli.history.opening import open_bundle, opened_log, read_input_facts, require_era
+from stream_scorer.cli.history.opening import open_bundle, read_input_facts, require_era
 from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.cli.progress import counting
 from stream_scorer.errors import UsageError
@@ -19,6 +19,7 @@ from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
 from stream_scorer.state.admin.rescale import Rescale, Rescaled
 from stream_scorer.state.eras import Eras, InputFacts, require_spec
+from stream_scorer.state.input_log import using_input_log
 from stream_scorer.state.restore import PartitionRestore
 from stream_scorer.state.stored import StoredStates
 
@@ -37,7 +38,7 @@ def run_rescale(args: argparse.Namespace) -> int:
         raise UsageError(busy)
     spec = require_spec(bundle)
     with (
-        opened_log(settings) as log,
+        using_input_log(settings) as log,
         counting(
             "partitions restored and stored", era.partition_count + facts.partition_count, int
         ) as show,

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from stream_scorer.cli.console import aligned, say, say_json
-from stream_scorer.cli.history.opening import open_bundle, opened_log, read_input_facts, require_era
+from stream_scorer.cli.history.opening import open_bundle, read_input_facts, require_era
 from stream_scorer.cli.history.settings import HistoryCommandSettings
 from stream_scorer.cli.times import format_seconds
 from stream_scorer.errors import ScorerError
@@ -20,6 +20,7 @@ from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.text import printable
 from stream_scorer.state.admin.status import PartitionStatus, read_status
 from stream_scorer.state.eras import Eras
+from stream_scorer.state.input_log import using_input_log
 
 
 def run_status(args: argparse.Namespace) -> int:
@@ -34,7 +35,7 @@ def run_status(args: argparse.Namespace) -> int:
         Eras(store, facts, era.max_keys).check(era)
     except ScorerError as error:
         problem = str(error)
-    with opened_log(settings) as log:
+    with using_input_log(settings) as log:
         found = list(read_status(store, era, log))
     now = datetime.now(UTC)
     if args.json:

@@ -19,8 +19,8 @@ from schemas.rejections import Stage
 from stream_scorer.dead_letters.repeats import REDRIVEN_STAGE
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import StoreFault
+from stream_scorer.state.faults import MISMATCH_RUNBOOK
 from stream_scorer.state.input_log import Place
-from stream_scorer.state.restore import MISMATCH_RUNBOOK
 from tests.support.dashboard_kit import StaticModel
 from tests.support.history.scored_stream import (
     NOW,

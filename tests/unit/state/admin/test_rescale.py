@@ -14,7 +14,7 @@ from stream_scorer.model.store.history_era import Era
 from stream_scorer.state.admin.beginnings import FromInputs
 from stream_scorer.state.admin.rescale import Rescale, Rescaled
 from stream_scorer.state.eras import Eras, InputFacts
-from stream_scorer.state.restore import HistoryGap, HistoryMismatch
+from stream_scorer.state.faults import HistoryGap, HistoryMismatch
 from tests.support.scoring_kit import INPUT
 from tests.support.state.history_kit import fold, make_card_rows
 from tests.support.state.operator_kit import OperatorBed
