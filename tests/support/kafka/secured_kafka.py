@@ -157,6 +157,19 @@ def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
     }
 
 
+def follower_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
+    """What a dashboard needs for ``PREDICT_HISTORY=follow`` beside READ on the scores."""
+    group = AclBinding(
+        ResourceType.GROUP, group_id, ResourcePatternType.LITERAL, principal, "*",
+        AclOperation.DESCRIBE, AclPermissionType.ALLOW,
+    )  # fmt: skip
+    return {
+        "input": reader_right(principal, topics.input_topic),
+        "dlq": reader_right(principal, topics.dlq_topic),
+        "group": group,
+    }
+
+
 def reader_right(principal: str, topic: str) -> AclBinding:
     """READ on one topic."""
     return AclBinding(
