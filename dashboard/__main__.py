@@ -96,6 +96,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
     from dashboard.feed.source import KafkaScores
+    from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
     from stream_scorer.model.serving.cache import BundleCache
     from stream_scorer.model.serving.options import WatcherOptions
@@ -116,6 +117,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     with (
         lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
+        opened_histories(settings, watcher) as histories,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
         app = build_app(
@@ -124,6 +126,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
             tracing,
+            histories,
         )
         server = Server(app, on_exit=app.state.parts.hub.close)
         watcher.start()

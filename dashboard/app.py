@@ -22,6 +22,7 @@ from dashboard.feed.board import Board
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
 from dashboard.feed.source import ScoreSource
+from dashboard.history.past import Histories, NoHistories
 from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
@@ -52,8 +53,11 @@ def build_app(
     open_source: Callable[[], ScoreSource],
     resolver: SchemaResolver,
     tracing: Tracing | None = None,
+    histories: Histories | None = None,
 ) -> FastAPI:
     """Build the application. Its feed runs from startup to shutdown.
+
+    Without ``histories``, ``/predict`` knows nothing of a card's past.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -66,7 +70,7 @@ def build_app(
     feed = Feed(open_source, settings.output_topic, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
-    parts = _build_parts(settings, writer.path, board, model, hub)
+    parts = _build_parts(settings, writer.path, board, model, histories or NoHistories(model), hub)
     app = FastAPI(
         title="Fraud dashboard",
         description="A live list of flagged transactions, and synchronous scoring with the same "
@@ -83,7 +87,12 @@ def build_app(
 
 
 def _build_parts(
-    settings: DashboardSettings, table: Path, board: Board, model: ModelSource, hub: Hub
+    settings: DashboardSettings,
+    table: Path,
+    board: Board,
+    model: ModelSource,
+    histories: Histories,
+    hub: Hub,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -96,8 +105,9 @@ def _build_parts(
         table=table,
         board=board,
         model=model,
+        histories=histories,
         hub=hub,
-        metrics=build_metrics(board, model, lambda: len(hub)),
+        metrics=build_metrics(board, model, lambda: len(hub), histories),
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),

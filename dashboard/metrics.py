@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector
@@ -11,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from dashboard.feed.board import Board, FeedState
+from dashboard.history.past import Histories
 from dashboard.model_status import ModelSource
 
 _LATENCY_BUCKETS: Final = (
@@ -26,16 +28,25 @@ class Metrics:
     request_latency: Histogram
     request_count: Counter
     prediction_count: Counter
+    history_predictions: Counter
+
+    def count_histories(self, used: int, missing: int) -> None:
+        """Count transactions that a model with history scored with the history, and without."""
+        self.history_predictions.labels("true").inc(used)
+        self.history_predictions.labels("false").inc(missing)
 
     def render(self) -> tuple[bytes, str]:
         """The exposition text and its content type."""
         return generate_latest(self.registry), CONTENT_TYPE_LATEST
 
 
-def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) -> Metrics:
+def build_metrics(
+    board: Board, model: ModelSource, streams: Callable[[], int], histories: Histories
+) -> Metrics:
     """The metrics of one process. Gauges read their values at each scrape."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(board, model, streams))
+    registry.register(_HistoryCollector(histories))
     ProcessCollector(registry=registry)  # memory, CPU, open files, start time
     return Metrics(
         registry,
@@ -53,6 +64,12 @@ def build_metrics(board: Board, model: ModelSource, streams: Callable[[], int]) 
             registry=registry,
         ),
         Counter("prediction_count", "Transactions scored by /predict", registry=registry),
+        Counter(
+            "fraud_scorer_history_predictions",
+            "Transactions scored by /predict with a model that reads the history of cards",
+            ["used"],
+            registry=registry,
+        ),
     )
 
 
@@ -100,3 +117,36 @@ class _StateCollector:
         if seconds is not None:
             load.add_metric([], seconds)
         yield load
+
+
+class _HistoryCollector:
+    """Reads the state of the card histories at each scrape, if the model reads one."""
+
+    def __init__(self, histories: Histories) -> None:
+        self._histories = histories
+
+    def describe(self) -> Iterable[Metric]:
+        """No families: the registry need not check these names for duplicates."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families."""
+        status = self._histories.status()
+        if status is None:
+            return
+        prefix = "fraud_scorer_dashboard_history"
+        partitions = GaugeMetricFamily(
+            f"{prefix}_partitions", "Partitions of the card history by state", labels=["state"]
+        )
+        partitions.add_metric(["loaded"], status.loaded)
+        partitions.add_metric(["missing"], status.partitions - status.loaded)
+        yield partitions
+        if status.as_of is not None:
+            age = (datetime.now(UTC) - status.as_of).total_seconds()
+            yield GaugeMetricFamily(
+                f"{prefix}_age_seconds", "Age of the oldest card history in use", max(0.0, age)
+            )
+        yield GaugeMetricFamily(f"{prefix}_bytes", "Memory of the card histories", status.nbytes)
+        yield CounterMetricFamily(
+            f"{prefix}_damaged_snapshots", "Snapshots that could not be used", status.damaged
+        )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Final, NamedTuple
 
+from dashboard.history.past import Histories, Past, read_nothing
 from schemas.json.codec import MAX_FAULTS, decode_objects, parse_json, shown_name
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Decision, Reason, Scores, score, shap_reasons
@@ -56,11 +57,12 @@ class TooManyRows(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The response of ``/predict``."""
+    """The response of ``/predict``; ``past`` is None if the model reads no card history."""
 
     predictions: list[float]
     results: list[dict[str, Any]]
     model_version: str
+    past: Past | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The response body as a JSON object."""
@@ -71,8 +73,13 @@ class Prediction:
         }
 
 
-def predict(body: bytes, bundle: Bundle) -> Prediction:
+def predict(body: bytes, bundle: Bundle, histories: Histories | None = None) -> Prediction:
     """Score all transactions of a request, or none.
+
+    Args:
+        body: of the request.
+        bundle: scores all of it.
+        histories: asked if the bundle reads the history of cards; None: nothing is known of it.
 
     Raises:
         InvalidInput: the request has faults. At most ``MAX_FAULTS`` are reported.
@@ -82,6 +89,10 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
     batch, _, rejections = decode_objects(rows, strict=True)
     if rejections:
         raise InvalidInput([InputFault(r.index, r.field, r.reason) for r in rejections])
+    spec, past = bundle.features.program.history, None
+    if spec is not None:
+        past = read_nothing(batch) if histories is None else histories.read(batch, spec)
+        batch = batch.with_history(past.columns)
     scores = score(batch, bundle)
     reasons: Mapping[int, tuple[Reason, ...]] = scores.reasons
     if use_shap:
@@ -89,7 +100,10 @@ def predict(body: bytes, bundle: Bundle) -> Prediction:
     results = [
         _result(int(batch.ids[i]), scores, i, reasons.get(i, ()), bundle) for i in range(len(batch))
     ]
-    return Prediction(scores.scores.tolist(), results, scores.version)
+    if past is not None:
+        for result, note in zip(results, past.notes, strict=True):
+            result["history"] = note
+    return Prediction(scores.scores.tolist(), results, scores.version, past)
 
 
 def _read_request(body: bytes) -> tuple[list[object], bool]:

@@ -8,21 +8,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from stream_scorer.runtime.settings import (
-    KafkaSettings,
-    LogSettings,
-    RegistrySettings,
-    StoreSettings,
-    TopicSettings,
-    TracingSettings,
-)
+from stream_scorer.runtime.settings import LogSettings, StoreSettings, TracingSettings
+from stream_scorer.settings import GroupSettings
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
-class DashboardSettings(
-    KafkaSettings, TopicSettings, RegistrySettings, StoreSettings, LogSettings, TracingSettings
-):
+class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettings):
     """All settings of the dashboard process."""
 
     dashboard_host: str = Field("127.0.0.1", description="address to listen on")
@@ -69,6 +61,9 @@ class DashboardSettings(
         "snapshot",
         description="card histories in /predict: none, snapshot (as of the newest snapshots, "
         "minutes old) or follow (also reads the inputs since then)",
+    )
+    predict_history_max_bytes: int = Field(
+        1_073_741_824, ge=0, description="memory for card histories; what does not fit is not used"
     )
 
     @property

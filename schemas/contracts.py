@@ -83,14 +83,17 @@ NUMBER_INDEX: Final = {name: i for i, name in enumerate(NUMBER_COLUMNS)}
 TEXT_INDEX: Final = {name: i for i, name in enumerate(TEXT_COLUMNS)}
 
 
-def _context_numbers() -> tuple[str, ...]:
+def _context_columns() -> tuple[str, ...]:
     fields = load_schema("fraud_score")["fields"]
     record = next(field["type"][1] for field in fields if field["name"] == "context")
-    return tuple(f["name"] for f in record["fields"] if f["name"] in NUMBER_INDEX)
+    return tuple(f["name"] for f in record["fields"])
 
 
-CONTEXT_NUMBERS: Final = _context_numbers()
-"""The number columns that the context of a flagged transaction's score shows."""
+CONTEXT_COLUMNS: Final = _context_columns()
+"""The columns that the context of a flagged transaction's score shows."""
+
+CONTEXT_NUMBERS: Final = tuple(name for name in CONTEXT_COLUMNS if name in NUMBER_INDEX)
+"""The number columns among them."""
 
 TRANSACTION_COLUMNS: Final = tuple(f["name"] for f in load_schema("transaction")["fields"])
 """All columns of a transaction in schema order, ``event_time`` last."""

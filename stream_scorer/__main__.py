@@ -27,8 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _execute(args: argparse.Namespace) -> int:
-    from stream_scorer.cli.parser import RUN
-    from stream_scorer.cli.subcommands import load_object
+    from stream_scorer.cli.parsing.parser import RUN
+    from stream_scorer.cli.parsing.subcommands import load_object
 
     if args.handler != RUN:  # the scorer configures logging itself
         from stream_scorer.cli.console import configure_command_log
@@ -40,7 +40,7 @@ def _execute(args: argparse.Namespace) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     # Imported here, so that Ctrl-C while they load prints no traceback.
     from schemas.errors import UnusableFileError
-    from stream_scorer.cli.parser import build_parser
+    from stream_scorer.cli.parsing.parser import build_parser
     from stream_scorer.errors import EXIT_FAILED, ScorerError
 
     try:

@@ -51,9 +51,9 @@ function showResults(body) {
   section.append(element("p", `Model ${body.model_version}`, "dim"));
   const table = element("table", "", "plain");
   const head = table.createTHead().insertRow();
-  for (const title of ["Risk", "Score", "Decision", "Transaction", "Reasons"]) {
-    head.append(element("th", title));
-  }
+  const titles = ["Risk", "Score", "Decision", "Transaction", "Reasons"];
+  if (body.results.some((result) => result.history)) titles.push("Card history");
+  for (const title of titles) head.append(element("th", title));
   const rows = table.createTBody();
   for (const result of body.results) rows.append(showResult(result));
   section.append(table, raw(body));
@@ -78,7 +78,12 @@ function showResult(result) {
     const cell = row.insertCell();
     cell.append(...content);
   }
+  if (result.history) row.insertCell().append(describeHistory(result.history));
   return row;
+}
+
+function describeHistory({ used, as_of: asOf, reason }) {
+  return used ? `as of ${asOf.replace("T", " ").replace("Z", " UTC")}` : `not used: ${reason}`;
 }
 
 /** The risk bands of the list: the range from the review threshold to 1, in thirds. */

@@ -150,10 +150,11 @@ def list_features(parts: PartsOf) -> dict[str, Any]:
 def meta(request: Request, parts: PartsOf) -> dict[str, Any]:
     """The model, topics, totals and user of this dashboard."""
     settings, counts = parts.settings, parts.board.counts
-    identity = identity_of(request)
+    identity, history = identity_of(request), parts.histories.status()
     return {
         "version": parts.version,
         "model": describe_model(parts.model),
+        "history": None if history is None else history.as_json(),
         "stream": describe_stream(parts.board.status),
         "feed": describe_feed(parts.board.status),
         "topics": {

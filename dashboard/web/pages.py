@@ -62,14 +62,20 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """One flagged transaction. The drawer of the list shows the same details."""
     flag = orjson.loads(find_flag(parts, flag_id))
     widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
-    return _render(request, "transaction.html", flag=flag, widest=widest, **_state(parts))
+    recent = parts.histories.recent(flag["context"])
+    return _render(
+        request, "transaction.html", flag=flag, widest=widest, recent=recent, **_state(parts)
+    )
 
 
 @router.get("/check", response_model=None)
 def check(request: Request, parts: PartsOf) -> Response:
     """A form for one-off predictions."""
     sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    return _render(request, "check.html", sample=sample, max_rows=MAX_ROWS, **_state(parts))
+    history = parts.histories.status()
+    return _render(
+        request, "check.html", sample=sample, max_rows=MAX_ROWS, history=history, **_state(parts)
+    )
 
 
 def _render(request: Request, template: str, **more: Any) -> Response:

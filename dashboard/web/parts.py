@@ -10,6 +10,7 @@ from fastapi import Request
 from fastapi.templating import Jinja2Templates
 
 from dashboard.feed.board import Board
+from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
@@ -29,6 +30,7 @@ class Parts:
     table: Path
     board: Board
     model: ModelSource
+    histories: Histories
     hub: Hub
     metrics: Metrics
     sealer: Sealer

@@ -9,6 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
+from dashboard.history.past import Histories
 from dashboard.model_status import describe_model
 from dashboard.predicting import (
     MAX_BODY_BYTES,
@@ -82,11 +83,13 @@ async def predict_transactions(
             body = await _inflate(body, key, parts)
             add(len(body))
             charged += len(body) // ROW_BYTES
-        prediction = await run_sync(_predict, body, bundle, limiter=parts.scoring)
+        prediction = await run_sync(_predict, body, bundle, parts.histories, limiter=parts.scoring)
     count = len(prediction.predictions)
     parts.predict_rate.charge(key, max(0, count - charged))
     request.scope["state"]["transaction_count"] = count
     parts.metrics.prediction_count.inc(count)
+    if (past := prediction.past) is not None:
+        parts.metrics.count_histories(past.used, count - past.used)
     return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
 
 
@@ -109,9 +112,9 @@ def _rate_limit_key(request: Request) -> str:
     return f"user {identity.name}"
 
 
-def _predict(body: bytes, bundle: Bundle) -> Prediction:
+def _predict(body: bytes, bundle: Bundle, histories: Histories) -> Prediction:
     try:
-        return predict(body, bundle)
+        return predict(body, bundle, histories)
     except InvalidInput as error:
         raise Problem(
             422,

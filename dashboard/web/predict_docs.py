@@ -20,6 +20,23 @@ class ReasonModel(BaseModel):
     contribution: float = Field(description="contribution to the raw score (log-odds)")
 
 
+class HistoryModel(BaseModel):
+    """Whether a score used the earlier transactions of the card, and which."""
+
+    used: bool
+    reason: str | None = Field(None, description="why the history was not used")
+    as_of: str | None = Field(
+        None,
+        description="every transaction that was committed by this time (UTC) was used, if it is of "
+        "the same card",
+        examples=["2026-01-31T12:00:00Z"],
+    )
+    partition: int | None = Field(None, description="the input partition of the card")
+    offset: int | None = Field(
+        None, description="inputs of that partition from this offset on were not used"
+    )
+
+
 class ResultModel(BaseModel):
     """The score and decision of one transaction."""
 
@@ -33,6 +50,9 @@ class ResultModel(BaseModel):
         description='set for flagged transactions, or for all with "explain": "shap"'
     )
     model_version: str
+    history: HistoryModel | None = Field(
+        None, description="only if the model reads the history of cards; see PREDICT_HISTORY"
+    )
 
 
 class PredictionModel(BaseModel):

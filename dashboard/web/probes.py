@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
 from dashboard.feed.board import FeedState
+from dashboard.history.past import HistoryStatus
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_model
 from dashboard.web.parts import Parts, parts_of
@@ -22,6 +23,7 @@ router = APIRouter(tags=["probes"])
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MODEL_PROBLEM: Final = "problem with the artifact store or the promoted version; see the log"
+_HISTORY_PROBLEM: Final = "problem with the card histories of /predict; see the log"
 _FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
 
 
@@ -66,6 +68,8 @@ async def health(request: Request, parts: PartsOf) -> Response:
         "model": {"ok": model["version"] is not None, **model},
         "feed": _feed(parts, in_full=in_full),
     }
+    if (status := parts.histories.status()) is not None:
+        checks["history"] = _history(status, in_full=in_full)
     is_healthy = all(check["ok"] for check in checks.values())
     body = {
         "status": "ok" if is_healthy else "unavailable",
@@ -104,6 +108,13 @@ def _model(parts: Parts, *, in_full: bool) -> dict[str, Any]:
         for name, value in model["override"].items()
     }
     return {**model, "detail": detail, "rejected": rejected, "override": override}
+
+
+def _history(status: HistoryStatus, *, in_full: bool) -> dict[str, Any]:
+    described = {"ok": status.is_complete, **status.as_json()}
+    if not in_full and status.problem:
+        described["detail"] = _HISTORY_PROBLEM
+    return described
 
 
 def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:

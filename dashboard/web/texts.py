@@ -20,6 +20,11 @@ def format_time(millis: int | None) -> str:
         return f"{millis} ms"
 
 
+def format_moment(when: datetime) -> str:
+    """The same, of a time with a zone."""
+    return format_time(int(when.timestamp() * 1000))
+
+
 def format_iso(millis: int | None) -> str:
     """``2026-11-23T14:03:21Z``, for a ``datetime`` attribute."""
     return "" if millis is None else format_time(millis).replace(" UTC", "Z").replace(" ", "T")
@@ -79,6 +84,7 @@ def format_sentence(text: str) -> str:
 
 FILTERS: Final = {
     "time": format_time,
+    "moment": format_moment,
     "iso": format_iso,
     "score": format_score,
     "amount": format_amount,

@@ -47,5 +47,27 @@ def format_time(milliseconds: int, form: str = "%Y-%m-%dT%H:%M:%SZ") -> str:
         return f"{milliseconds} ms (after year 9999)"
 
 
+def format_seconds(seconds: float) -> str:
+    """A time span in one or two units: ``45 s``, ``12 min``, ``3 h 20 min``, ``5 d 2 h``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes = whole // 60
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 24:
+        return f"{hours} h {minutes} min"
+    days, hours = divmod(hours, 24)
+    return f"{days:,} d {hours} h"
+
+
+def format_transaction_time(seconds: int) -> str:
+    """``TransactionDT``, seconds since an instant that only the data's owner knows."""
+    days, left = divmod(seconds, 86_400)
+    hours, minutes = divmod(left // 60, 60)
+    return f"day {days:,} {hours:02d}:{minutes:02d}:{left % 60:02d}"
+
+
 def _milliseconds(time: datetime) -> int:
     return int(time.timestamp() * 1000)

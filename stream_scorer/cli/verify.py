@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from stream_scorer.audit.verify import AuditOptions, RecomputeOptions, verify_topics
 from stream_scorer.cli.console import note, say_json
-from stream_scorer.cli.verify_progress import showing_progress
+from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.verify_report import print_report
 from stream_scorer.errors import UsageError
 from stream_scorer.runtime.settings import StoreSettings, load_settings
@@ -17,8 +19,10 @@ def run_verify(args: argparse.Namespace) -> int:
     """``verify``: exit code 0 only if there is no fault and at least one input was judged."""
     settings = load_settings(GroupSettings)
     versions = _existing_versions() if args.check_versions else None
-    recompute = _recompute(args.recompute) if args.recompute else None
-    with showing_progress(quiet=args.json) as on_progress:
+    with ExitStack() as opened, showing_progress("verify", quiet=args.json) as on_progress:
+        recompute = None
+        if args.recompute:
+            recompute = opened.enter_context(_recomputing(args.recompute, settings))
         try:
             report = verify_topics(
                 settings,
@@ -48,7 +52,8 @@ def run_verify(args: argparse.Namespace) -> int:
     return 0 if report.is_verified else 1
 
 
-def _recompute(one_in: int) -> RecomputeOptions:
+@contextmanager
+def _recomputing(one_in: int, group: GroupSettings) -> Iterator[RecomputeOptions]:
     """From where scores are computed again: the scorers' store, with the scorers' checks.
 
     Raises:
@@ -58,7 +63,9 @@ def _recompute(one_in: int) -> RecomputeOptions:
     """
     from stream_scorer.model.by_version import BundlesByVersion
     from stream_scorer.model.signing import parse_trusted_keys
-    from stream_scorer.model.store.opening import open_store
+    from stream_scorer.model.store.opening import open_history_store, open_store
+    from stream_scorer.state.input_log import using_input_log
+    from stream_scorer.state.reader import HistoryReader
 
     settings = load_settings(StoreSettings)
     bundles = BundlesByVersion(
@@ -66,7 +73,8 @@ def _recompute(one_in: int) -> RecomputeOptions:
     )
     if not bundles.versions():
         raise UsageError(f"no model version in {bundles.where}: set MODEL_STORE_URI")
-    return RecomputeOptions(one_in, bundles)
+    with using_input_log(group) as log:
+        yield RecomputeOptions(one_in, bundles, HistoryReader(open_history_store(settings), log))
 
 
 def _existing_versions() -> list[str]:

@@ -16,7 +16,13 @@ from typing import Any, Final
 
 from schemas.contracts import NUMBER_COLUMNS, TEXT_COLUMNS
 from stream_scorer.errors import UsageError
-from stream_scorer.features.history.spec import MAX_SPACES, HistorySpec, KeySpace, read_space
+from stream_scorer.features.history.spec import (
+    MAX_SPACES,
+    FeaturesFault,
+    HistorySpec,
+    KeySpace,
+    read_space,
+)
 from stream_scorer.features.operations.base import Operation
 from stream_scorer.features.operations.reading import FieldFault, Fields, check_name, shown
 from stream_scorer.features.operations.registry import UnknownOperation, read_operation
@@ -182,22 +188,30 @@ def _add_history(program: Program, history: Any, lines: ProgramLines) -> Program
         need = f"card history needs 1 to {MAX_SPACES} key spaces, each under [[history]]"
         raise ProgramError(f"{lines.of_key('history')}: {need}")
     spaces: list[KeySpace] = []
+    taken = dict.fromkeys(program.names, "an operation")
     for number, plain in enumerate(history, 1):
         try:
             space = read_space(plain)
             if space.name in [other.name for other in spaces]:
                 raise FieldFault("space", f"{space.name} occurs twice", space.name)
+            for name, *_ in space.named:
+                if name in taken:
+                    raise FieldFault("space", f"feature {name} is already one of {taken[name]}")
+                taken[name] = f"key space {space.name}"
+            if len(taken) > MAX_FEATURES:
+                raise FieldFault("features", f"the program has more than {MAX_FEATURES} features")
         except FieldFault as fault:
-            where = lines.of_space(number, fault.field_name, fault.value)
-            prefix = f"{where}, " if where else ""
-            raise ProgramError(f"{prefix}key space {number}: {fault}") from fault
+            raise _space_fault(fault, number, lines) from fault
         spaces.append(space)
-    spec = HistorySpec(tuple(spaces))
-    if twice := sorted(set(spec.names) & set(program.names)):
-        raise ProgramError(f"history feature {twice[0]} is already one of an operation")
-    if len(program.names) + len(spec.names) > MAX_FEATURES:
-        raise ProgramError(f"the program has more than {MAX_FEATURES} features")
-    return replace(program, history=spec)
+    return replace(program, history=HistorySpec(tuple(spaces)))
+
+
+def _space_fault(fault: FieldFault, number: int, lines: ProgramLines) -> ProgramError:
+    listed = fault.listed if isinstance(fault, FeaturesFault) else None
+    where = lines.of_space(number, fault.field_name, fault.value, listed)
+    prefix = f"{where}, " if where else ""
+    of_features = f", features {listed}" if listed is not None else ""
+    return ProgramError(f"{prefix}key space {number}{of_features}: {fault}")
 
 
 def _read_name(name: str) -> str:

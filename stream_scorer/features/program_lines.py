@@ -7,7 +7,7 @@ from typing import Final
 
 _OPERATION: Final = re.compile(r"\s*\[\[\s*operation\s*\]\]")
 _SPACE: Final = re.compile(r"\s*\[\[\s*history\s*\]\]")
-_TABLE: Final = re.compile(r"\s*\[")
+_FEATURES: Final = re.compile(r"\s*\[\[\s*history\s*\.\s*features\s*\]\]")
 
 
 class ProgramLines:
@@ -32,20 +32,44 @@ class ProgramLines:
         For a list, the line of the item ``value``. If the field is not there, where the operation
         begins.
         """
-        return self._of_table(self._starts, number, key, value)
+        return self._of_table(self._range(self._starts, number), key, value)
 
-    def of_space(self, number: int, key: str, value: object) -> str:
-        """Where a field of key space ``number`` (from 1) is, in the same way."""
-        return self._of_table(self._spaces, number, key, value)
+    def of_space(self, number: int, key: str, value: object, listed: int | None = None) -> str:
+        """Where a field of key space ``number`` (from 1) is, in the same way.
 
-    def _of_table(self, starts: list[int], number: int, key: str, value: object) -> str:
-        if not self._source:
-            return ""
+        ``listed``: the field is one of the features' table with this number (from 1).
+        """
+        place = self._range(self._spaces, number)
+        if place is not None and listed is not None:
+            inner = [i for i in range(*place) if _FEATURES.match(self._lines[i])]
+            if listed > len(inner):  # features = [{…}, …]
+                return self._where(self._find_brace(place, listed))
+            place = inner[listed - 1], [*inner, place[1]][listed]
+        return self._of_table(place, key, value)
+
+    def _range(self, starts: list[int], number: int) -> tuple[int, int] | None:
+        """The lines of table ``number``."""
         if number > len(starts):
-            return self._source
+            return None
         start = starts[number - 1]
         others = (i for i in sorted(self._starts + self._spaces) if i > start)
-        end = next(others, len(self._lines))
+        return start, next(others, len(self._lines))
+
+    def _find_brace(self, place: tuple[int, int], number: int) -> int:
+        """The line of brace ``number`` within the space's features, or its first line."""
+        seen = 0
+        for i in range(self._find("features", *place) or place[0], place[1]):
+            seen += self._lines[i].count("{")
+            if seen >= number:
+                return i
+        return place[0]
+
+    def _of_table(self, place: tuple[int, int] | None, key: str, value: object) -> str:
+        if not self._source:
+            return ""
+        if place is None:
+            return self._source
+        start, end = place
         found = self._find(key, start, end)
         if found is not None and isinstance(value, str):
             quoted = (f'"{value}"', f"'{value}'")

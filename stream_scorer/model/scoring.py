@@ -86,6 +86,17 @@ def shap_reasons(
     return _strongest(batch, bundle, matrix, some, contributions)
 
 
+def path_reasons(
+    batch: TransactionBatch, bundle: Bundle, rows: Sequence[int]
+) -> dict[int, tuple[Reason, ...]]:
+    """Reasons of some rows as :func:`score` gives them, whether they are flagged or not."""
+    if not rows:
+        return {}
+    matrix, some = bundle.features.transform(batch), np.array(rows, np.int64)
+    contributions = bundle.predictor.contributions(np.ascontiguousarray(matrix[some]))
+    return _strongest(batch, bundle, matrix, some, contributions)
+
+
 def _strongest(
     batch: TransactionBatch,
     bundle: Bundle,

@@ -180,12 +180,16 @@ class ModelMetrics:
 
     def loaded(self, version: str, seconds: float) -> None:
         """A model version took over after a load of ``seconds``."""
+        self.set_version(version)
+        self._load_seconds.set(seconds)
+
+    def set_version(self, version: str) -> None:
+        """The version that scores: the previous one while a new one waits for its history."""
         # The new version first: a scrape in between must find at least one.
         self._version.labels(version).set(1)
         if self._loaded not in (None, version):
             self._version.remove(self._loaded)
         self._loaded = version
-        self._load_seconds.set(seconds)
 
     def refused(self) -> None:
         """Count a version that was refused."""

@@ -6,7 +6,8 @@ import logging
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
 from schemas.resolver import LocalSchemas
@@ -32,6 +33,11 @@ log = logging.getLogger(__name__)
 _UPDATE_SECONDS: Final = 1.0
 LAST_SNAPSHOT_SECONDS: Final = 10.0
 """For the snapshots after the last commit, within the grace period of a pod."""
+
+
+COLD_DAYS: Final = 7
+"""Then the time windows of a history that began without a past are full. Until then scores differ
+from those of the test rows, whose history was warm."""
 
 
 class HistoryThreads:
@@ -63,6 +69,7 @@ class HistoryThreads:
             Eras(store, facts, settings.history_max_keys, cache),
             self._open_log,
             cache,
+            check=partial(check_history_topics, settings),
             continues_after_gap=settings.history_on_gap == "continue",
             observer=metrics,
         )
@@ -133,8 +140,15 @@ class HistoryThreads:
         return {
             partition: one.reason
             for partition, one in self.histories.waiting.items()
-            if now - one.since > limit
+            if one.needs_operator or now - one.since > limit
         }
+
+    def is_cold(self, bundle: Bundle) -> bool:
+        """Whether the bundle's history began without a past, a few days ago; from any thread."""
+        era = self._restorer.era(bundle)
+        if era is None or not era.is_cold:
+            return False
+        return datetime.now(UTC) < era.created + timedelta(days=COLD_DAYS)
 
     def _open_log(self) -> KafkaInputLog:
         """What a thread reads; each has a decoder and a registry client of its own."""

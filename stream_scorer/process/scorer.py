@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final
 
+from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy
 from stream_scorer.model.serving.options import WatcherOptions
@@ -16,6 +17,7 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.observability.partition_watch import KafkaBacklog, PartitionWatch
 from stream_scorer.observability.probes import Health, HealthServer
+from stream_scorer.observability.progress import ProgressWatch
 from stream_scorer.observability.topic_watch import TopicWatch
 from stream_scorer.observability.watchdog import Watchdog
 from stream_scorer.process.card_histories import HistoryThreads
@@ -24,13 +26,11 @@ from stream_scorer.process.telemetry import Telemetry, report_progress
 from stream_scorer.runtime.tracing import Tracing, open_tracing
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.state.eras import InputFacts
+from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from stream_scorer.stream.rejections.ledger import KafkaRejectionLedger
-
-if TYPE_CHECKING:
-    from stream_scorer.stream.ports import Histories
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class ScorerProcess:
         self._settings = settings
         self._is_from_start = is_from_start
         self._is_stopping = False
+        self._histories: HistoryThreads | None = None
         self._metrics = ScorerMetrics()
         self._metrics.identify(settings.kafka_group_id, settings.input_topic)
         self._watcher = ModelWatcher(
@@ -64,6 +65,7 @@ class ScorerProcess:
                 parse_trusted_keys(settings.model_trusted_keys),
                 settings.model_poll_seconds,
                 guard=_guard_policy(settings),
+                is_cold=self._is_cold,
             ),
             on_load=self._metrics.model.loaded,
             on_failure=lambda *_: self._metrics.model.refused(),
@@ -136,11 +138,9 @@ class ScorerProcess:
         loop = ScorerLoop(
             broker,
             started.pipeline,
-            cast("Histories", histories.histories),  # it ends only steps that it has begun
+            histories.histories,
             RejectionGuard(policy, ledger, broker.assigned),
-            Telemetry(
-                self._metrics, self._health, self._watcher, guard, broker, watch.progress, tracing
-            ),
+            self._observe(broker, guard, watch.progress, tracing, histories),
             LoopOptions(settings.batch_max_records, settings.batch_max_wait_ms / 1000),
             guard.refusal,
         )
@@ -178,6 +178,19 @@ class ScorerProcess:
             if started.registry is not None:
                 started.registry.close()
 
+    def _observe(
+        self,
+        broker: KafkaBroker,
+        guard: ModelGuard,
+        progress: ProgressWatch,
+        tracing: Tracing | None,
+        histories: HistoryThreads,
+    ) -> Telemetry:
+        metrics, serving = self._metrics, histories.histories.model
+        return Telemetry(
+            metrics, self._health, self._watcher, guard, broker, progress, tracing, serving
+        )
+
     def _open_histories(self, started: Started) -> HistoryThreads:
         topic = self._settings.input_topic
         found = started.topics[topic]
@@ -188,8 +201,12 @@ class ScorerProcess:
             self._watcher,
             self._metrics.history,
         )
+        self._histories = histories
         self._health.history, self._health.without_history = histories.problem, histories.stuck
         return histories
+
+    def _is_cold(self, bundle: Bundle) -> bool:
+        return self._histories is not None and self._histories.is_cold(bundle)
 
     def _pause(self, seconds: float) -> None:
         """Wait ``seconds``, or less if the process is stopping."""

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from stream_scorer.drift.reference import Reference, read_reference
-from stream_scorer.model.bundle import created_at
+from stream_scorer.model.bundle import Bundle, created_at
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.observability.partition_watch import stall_advice
@@ -42,6 +42,7 @@ class Telemetry:
         broker: the group member, for assignment and lag.
         progress: is notified of commits and aborts.
         tracing: None: traces are off.
+        serving: the bundle that scores; None: the watcher's.
     """
 
     def __init__(
@@ -53,7 +54,9 @@ class Telemetry:
         broker: Broker,
         progress: ProgressWatch,
         tracing: Tracing | None,
+        serving: Callable[[], Bundle | None] | None = None,
     ) -> None:
+        self._serving = serving or (lambda: watcher.current)
         self._metrics = metrics
         self._health = health
         self._watcher = watcher
@@ -82,7 +85,9 @@ class Telemetry:
                 self._health.problem = None  # resolved, though no commit has shown it yet
 
     def _update_model(self, now: float) -> None:
-        metrics, bundle, status = self._metrics.model, self._watcher.current, self._watcher.status
+        metrics, bundle, status = self._metrics.model, self._serving(), self._watcher.status
+        if bundle is not None:
+            metrics.set_version(bundle.version)
         probation = self._watcher.probation
         metrics.set_probation(
             probation.figures() if probation else None,
@@ -144,7 +149,7 @@ class Telemetry:
     def _reference_of(self, version: str) -> Reference | None:
         """The reference of a version; None if that version is no longer loaded."""
         if version != self._reference[0]:
-            bundle = self._watcher.current
+            bundle = self._serving()
             if bundle is None or bundle.version != version:
                 return None
             self._reference = version, read_reference(bundle.metadata)

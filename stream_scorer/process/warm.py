@@ -25,6 +25,7 @@ from schemas.transactions.codec import (
 )
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.features.feature_set import FeatureSet
+from stream_scorer.features.history.warm import warm_history
 from stream_scorer.model.calibration import parse_calibration, to_scores
 from stream_scorer.model.forest import kernel
 from stream_scorer.model.forest.layout import MISSING_NAN, Forest, Tree, assemble
@@ -45,7 +46,7 @@ class _NestedWriter(LocalSchemas):
 
 
 def warm() -> float:
-    """Run each kernel of the scorer process once on one row; the seconds this took."""
+    """Run each kernel of the scorer process once on a row or two; the seconds this took."""
     started = time.monotonic()
     row = {"TransactionID": 1, "TransactionDT": 86400, "TransactionAmt": 1.0, "card1": 1.0}
     batch = build_batch([{**row, "card4": "visa", "event_time": 1}])
@@ -63,6 +64,7 @@ def warm() -> float:
     identity = parse_calibration({"x": [0.0, 1.0], "y": [0.0, 1.0]})
     scores = to_scores(raw, identity)
     encode_sample_scores(decoded.batch, scores)
+    warm_history(build_batch([row, {**row, "card1": 2.0}]))
     return time.monotonic() - started
 
 

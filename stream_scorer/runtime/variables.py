@@ -76,6 +76,7 @@ VARIABLES: Final = frozenset(
         "OUTPUT_TOPIC",
         "PARTITION_STUCK_SECONDS",
         "PREDICT_HISTORY",
+        "PREDICT_HISTORY_MAX_BYTES",
         "PUSHGATEWAY_URL",
         "REJECTION_MAX_RUN",
         "REJECTION_MAX_SHARE",

@@ -18,8 +18,9 @@ from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era, EraSeed
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.runtime.json_limits import shown
+from stream_scorer.state.faults import HistoryGap
 from stream_scorer.state.input_log import InputLog
-from stream_scorer.state.restore import HistoryGap, PartitionRestore, PartitionState
+from stream_scorer.state.restore import PartitionRestore, PartitionState
 
 log = logging.getLogger(__name__)
 

@@ -129,14 +129,15 @@ class CardHistories:
         self._on_step(time.perf_counter() - started)
         return step
 
-    def rollback(self, step: BatchStep) -> None:
-        """Restore the states as they were before the youngest open step."""
-        step.roll_back()
+    def rollback(self, step: object) -> None:
+        """Restore the states as they were before the youngest open step, one of these histories."""
+        _own(step).roll_back()
 
-    def committed(self, step: BatchStep) -> None:
+    def committed(self, step: object) -> None:
         """The batch of the oldest open step was committed."""
-        step.commit()
-        self._past += Counts(misplaced=step.misplaced)
+        own = _own(step)
+        own.commit()
+        self._past += Counts(misplaced=own.misplaced)
         self._snapshots.serve(self._states)
 
     # For telemetry and snapshots
@@ -334,6 +335,12 @@ def _spec(bundle: Bundle) -> HistorySpec | None:
 def _spec_id(bundle: Bundle) -> str | None:
     spec = _spec(bundle)
     return None if spec is None else spec.fingerprint
+
+
+def _own(step: object) -> BatchStep:
+    if not isinstance(step, BatchStep):
+        raise TypeError(f"not a step of these histories: {step!r}")
+    return step
 
 
 def _new_states(bundle: Bundle, era: Era) -> OwnedStates:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -18,6 +19,7 @@ from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.kafka.reader import QUERY_SECONDS, fetch_span
 from stream_scorer.kafka.retry import fetch_committed
 from stream_scorer.kafka.spans import Span
+from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 from stream_scorer.state.inputs import InputRows, read_dead_letters, read_inputs, refused_inputs
 
@@ -173,3 +175,14 @@ class KafkaInputLog:
         consumer = self._consumers[isolation]
         consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
         return consumer
+
+
+@contextmanager
+def using_input_log(settings: GroupSettings) -> Iterator[KafkaInputLog]:
+    """A log with the schemas of the registry if one is configured; closed at the end."""
+    with using_resolver(settings) as resolver:
+        log = KafkaInputLog(settings, TransactionDecoder(resolver))
+        try:
+            yield log
+        finally:
+            log.close()

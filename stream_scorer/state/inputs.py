@@ -57,6 +57,7 @@ class InputRows:
             features, and leaves the history as it is.
         next_offset: every input of the partition before this offset has been read, including those
             that are in no rows.
+        begin: every accepted input from this offset on is in these rows; None: not known.
     """
 
     partition: int
@@ -64,6 +65,7 @@ class InputRows:
     batch: TransactionBatch
     advances: NDArray[np.bool_]
     next_offset: int
+    begin: int | None = None
 
     def __len__(self) -> int:
         """Number of inputs."""
@@ -234,17 +236,19 @@ def read_inputs(
     topic = settings.input_topic
     reader = AcceptedInputs(topic, decoder, refused, layout, choose, faults)
     reached = {partition: span.low for partition, span in spans.items()}
+    begin = dict(reached)  # after the last rows
 
     def removed(partition: int, low: int) -> None:
         faults.removed(topic, partition, reached[partition], low)
-        reached[partition] = low
+        reached[partition] = begin[partition] = low
 
     def unreadable(partition: int, batch: PassedBatch) -> None:
-        begin, end = max(batch.begin, spans[partition].low), spans[partition].high
-        passed = replace(batch, begin=begin, next_offset=min(batch.next_offset, end))
+        span = spans[partition]
+        low, high = max(batch.begin, span.low), min(batch.next_offset, span.high)
+        passed = replace(batch, begin=low, next_offset=high)
         if not reader.all_refused(partition, passed):
             faults.unreadable(topic, partition, passed)
-        reached[partition] = passed.next_offset
+        reached[partition] = begin[partition] = passed.next_offset
 
     for messages in read_spans(
         settings, group_id, topic, spans, stall_seconds, on_lost=removed, on_unreadable=unreadable
@@ -253,7 +257,8 @@ def read_inputs(
             rows = reader.read(partition, records)
             reached[partition] = int(records.offsets[-1]) + 1
             if rows is not None:
-                yield rows
+                yield rows if choose is not None else replace(rows, begin=begin[partition])
+                begin[partition] = rows.next_offset
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from stream_scorer.errors import FatalError
 from stream_scorer.features.history.spec import HistorySpec
+from stream_scorer.state.faults import HistoryMismatch
 from stream_scorer.state.partitions import OwnedStates
 from stream_scorer.state.ports import Member
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
-from stream_scorer.state.restore import HistoryMismatch
 
 log = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ class Waiting:
 
     reason: str
     since: float
+    needs_operator: bool = False
+    """It does not end by itself."""
 
     def seconds(self) -> float:
         """Until now."""
@@ -115,7 +117,7 @@ class MissingStates:
         del self._requests[partition]
         if isinstance(result.error, HistoryMismatch):
             log.error("%s", result.error, extra={"partition": partition})
-            waiting = Waiting(str(result.error), request.since)
+            waiting = Waiting(str(result.error), request.since, needs_operator=True)
             self._mismatches[partition] = _Mismatch(request.assignment, waiting)
         elif result.error is not None:
             raise FatalError(str(result.error)) from result.error

@@ -15,6 +15,7 @@ from schemas.batch import TransactionBatch
 from schemas.compiled import compiled
 from schemas.contracts import NUMBER_INDEX
 from schemas.layout import number_cells
+from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import CARD
 
 _MAX_TEXT: Final = 20
@@ -32,6 +33,17 @@ def partitions_of(cards: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     found = np.empty(len(cards), np.int32)
     _find_partitions(cards, count, found)
     return found
+
+
+def select_records(records: PartitionRecords, partition: int, count: int) -> PartitionRecords:
+    """The records whose cards belong to a partition of a topic with ``count`` partitions."""
+    spaces = {
+        name: words[
+            partitions_of(np.ascontiguousarray(words[:, 0]).view(np.int64), count) == partition
+        ]
+        for name, words in records.spaces.items()
+    }
+    return PartitionRecords(records.clock, spaces)
 
 
 def count_misplaced(batch: TransactionBatch, partitions: NDArray[np.int32], count: int) -> int:

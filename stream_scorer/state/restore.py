@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Literal, Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -24,44 +24,18 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.mark import TOPIC_ID
 from stream_scorer.kafka.spans import Span
 from stream_scorer.model.store.history_era import Era
+from stream_scorer.state.faults import (
+    MISMATCH_RUNBOOK,
+    HistoryGap,
+    HistoryMismatch,
+    NewerEra,
+    RestoreAbandoned,
+)
 from stream_scorer.state.input_log import InputLog, Place
 from stream_scorer.state.marks import HistoryMark, format_sum, read_history_mark
 
 Check = Literal["checked", "unchecked"]
 """Whether the restored state was compared with the mark of a scorer with the same history."""
-
-MISMATCH_RUNBOOK: Final = "HistoryMismatch"
-
-
-class HistoryGap(ScorerError):
-    """Inputs that the history needs are not retained any more.
-
-    Attributes:
-        needed: the first offset that is needed.
-        first: the first one that is left.
-    """
-
-    def __init__(self, partition: int, needed: int, first: int, topic: str) -> None:
-        super().__init__(
-            f"history of partition {partition} needs inputs from offset {needed}, and the topic "
-            f"{topic} begins at {first}: begin a new era with `stream-scorer history build`, or "
-            "set HISTORY_ON_GAP=continue to go on with what is known"
-        )
-        self.partition = partition
-        self.needed = needed
-        self.first = first
-
-
-class HistoryMismatch(ScorerError):
-    """The recomputed state is not the one that scores were made with."""
-
-
-class NewerEra(ScorerError):
-    """Another scorer has committed offsets with a later era; this one has to look for it."""
-
-
-class RestoreAbandoned(Exception):
-    """The partition has left meanwhile."""
 
 
 class SnapshotSource(Protocol):
@@ -149,8 +123,7 @@ class PartitionRestore:
 
     def __post_init__(self) -> None:
         """Decode no columns that the history does not read."""
-        layout = Layout([c for c in self.spec.columns if c in NUMBER_INDEX])
-        self.layout = None if layout.is_complete else layout
+        self.layout = layout_of(self.spec)
 
     def restore(self, partition: int, prepared: PartitionState | None = None) -> Restored:
         """The state at the group's committed offset, checked against its mark.
@@ -180,7 +153,11 @@ class PartitionRestore:
         offset = place.offset
         if offset is None:  # nothing was scored, so nothing is missing either
             offset = max(self.era.begin[partition], first)
-            return Restored(self._begin(partition, offset), "unchecked", 0)
+            if not self.era.has_base:
+                return Restored(self.begin(partition, offset), "unchecked", 0)
+            added = self.nearest(partition, offset)
+            added.offset = offset
+            return Restored(added, "unchecked", 0)
         state = prepared if prepared is not None and prepared.offset <= offset else None
         if state is None:
             state = self.nearest(partition, offset)
@@ -202,7 +179,7 @@ class PartitionRestore:
         for snapshot in self.snapshots.candidates(self.era, partition, offset):
             self._go_on()
             try:
-                history = self._open(snapshot)
+                history = open_snapshot(self.spec, self.era, snapshot)
             except ArtifactCorrupt as error:
                 self.snapshots.damaged(error)
                 continue
@@ -222,7 +199,7 @@ class PartitionRestore:
                 f"{partition}, and the group is at offset {offset}: begin a new era with "
                 "`stream-scorer history build`"
             )
-        return self._begin(partition, begin)
+        return self.begin(partition, begin)
 
     def replay(self, partition: int, state: PartitionState, end: int) -> int:
         """Advance a state to an offset; returns the number of inputs.
@@ -249,33 +226,16 @@ class PartitionRestore:
         state.offset = end
         return rows
 
-    def _begin(self, partition: int, offset: int) -> PartitionState:
-        """The state at the beginning of the era."""
+    def begin(self, partition: int, offset: int) -> PartitionState:
+        """The state at the beginning of an era that has no base: its seed, or nothing.
+
+        Raises:
+            StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read.
+        """
         records = self.snapshots.seed_records(self.era, partition)
-        history = self._history(records)
+        history = begin_history(self.spec, self.era, records)
         dead_letters = self.log.dead_letters(partition)
         return PartitionState(history, offset, dead_letters.low, offset)
-
-    def _history(self, records: PartitionRecords | None) -> PartitionHistory:
-        as_of = -1 if self.era.seed is None else self.era.seed.as_of
-        if records is None:
-            return PartitionHistory(self.spec, self.era.max_keys, as_of)
-        return PartitionHistory.restore(self.spec, records, self.era.max_keys, as_of)
-
-    def _open(self, snapshot: Snapshot) -> PartitionHistory:
-        header = snapshot.header
-        where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
-        try:
-            history = self._history(snapshot.records)
-        except ValueError as error:
-            raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
-        if history.check_sum() != header.check_sum:
-            raise ArtifactCorrupt(
-                f"{where} cannot be used: its records have the check sum "
-                f"{format_sum(history.check_sum())}, and its header says "
-                f"{format_sum(header.check_sum)}"
-            )
-        return history
 
     def _require_topic(self, place: Place) -> None:
         found, wanted = place.mark.get(TOPIC_ID), self.era.topic_id
@@ -323,3 +283,44 @@ class PartitionRestore:
     def _go_on(self) -> None:
         if self.is_abandoned():
             raise RestoreAbandoned
+
+
+def layout_of(spec: HistorySpec) -> Layout | None:
+    """The number columns that a history reads; None: every one."""
+    layout = Layout([column for column in spec.columns if column in NUMBER_INDEX])
+    return None if layout.is_complete else layout
+
+
+def begin_history(
+    spec: HistorySpec, era: Era, records: PartitionRecords | None
+) -> PartitionHistory:
+    """A history of an era with these records, or with none.
+
+    Raises:
+        ValueError: they are not records of this spec.
+    """
+    as_of = -1 if era.seed is None else era.seed.as_of
+    if records is None:
+        return PartitionHistory(spec, era.max_keys, as_of)
+    return PartitionHistory.restore(spec, records, era.max_keys, as_of)
+
+
+def open_snapshot(spec: HistorySpec, era: Era, snapshot: Snapshot) -> PartitionHistory:
+    """The history that a snapshot holds.
+
+    Raises:
+        ArtifactCorrupt: its records are not those that its header announces.
+    """
+    header = snapshot.header
+    where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
+    try:
+        history = begin_history(spec, era, snapshot.records)
+    except ValueError as error:
+        raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
+    if history.check_sum() != header.check_sum:
+        raise ArtifactCorrupt(
+            f"{where} cannot be used: its records have the check sum "
+            f"{format_sum(history.check_sum())}, and its header says "
+            f"{format_sum(header.check_sum)}"
+        )
+    return history

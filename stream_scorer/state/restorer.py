@@ -20,15 +20,10 @@ from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.eras import Eras, EraUnusable, require_spec
+from stream_scorer.state.faults import HistoryGap, HistoryMismatch, NewerEra, RestoreAbandoned
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
-from stream_scorer.state.restore import (
-    HistoryGap,
-    HistoryMismatch,
-    NewerEra,
-    PartitionRestore,
-    RestoreAbandoned,
-)
+from stream_scorer.state.restore import PartitionRestore
 from stream_scorer.state.stored import StoredStates
 
 log = logging.getLogger(__name__)
@@ -105,6 +100,8 @@ class Restorer:
         eras: the eras of the input topic.
         open_log: opens the inputs and dead letters; called in the restore thread.
         cache: has snapshots for a start while the store is down.
+        check: called before the first era of a history is used; raises if the topics do not keep
+            what histories are restored from.
         continues_after_gap: whether a new era begins where inputs are missing.
         observer: is notified of restores.
         clock: monotonic seconds.
@@ -117,6 +114,7 @@ class Restorer:
         open_log: Callable[[], InputLog],
         cache: HistoryCache | None = None,
         *,
+        check: Callable[[], None] = lambda: None,
         continues_after_gap: bool = False,
         observer: RestoreObserver | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -125,6 +123,7 @@ class Restorer:
         self._eras = eras
         self._open_log = open_log
         self._cache = cache
+        self._check = check
         self._continues_after_gap = continues_after_gap
         self._observer = observer or NoObserver()
         self._clock = clock
@@ -134,6 +133,7 @@ class Restorer:
         self._results: deque[RestoreResult] = deque()
         self._lock = threading.Lock()
         self._wake = threading.Event()
+        self._may_run = False
         self._is_stopping = False
         self._thread = threading.Thread(target=self._work, name="history-restore", daemon=True)
 
@@ -146,7 +146,7 @@ class Restorer:
                 self._store, spec, self._cache, lambda _: self._observer.damaged_snapshot()
             )
             self._followed[spec.fingerprint] = found = _Followed(bundle, stored)
-            self._wake.set()
+            self._begin()
         found.asked_at = self._clock()
         return found.era
 
@@ -156,11 +156,17 @@ class Restorer:
         found = None if spec is None else self._followed.get(spec.fingerprint)
         return None if found is None else found.problem
 
+    def era(self, bundle: Bundle) -> Era | None:
+        """The newest era known of a bundle's history, for any thread; it is not looked for."""
+        spec = bundle.features.program.history
+        found = None if spec is None else self._followed.get(spec.fingerprint)
+        return None if found is None else found.era
+
     def submit(self, request: RestoreRequest) -> None:
         """Work on a request."""
         with self._lock:
             self._queue.append(_Queued(request))
-        self._wake.set()
+        self._begin()
 
     def take(self) -> list[RestoreResult]:
         """The results since the last call."""
@@ -170,8 +176,13 @@ class Restorer:
         return results
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Let the thread start with the first request: processes without history need none."""
+        self._may_run = True
+
+    def _begin(self) -> None:
+        if self._may_run and not self._is_stopping and not self._thread.is_alive():
+            self._thread.start()
+        self._wake.set()
 
     def stop(self) -> None:
         """Stop it, without waiting long for a restore in progress."""
@@ -227,6 +238,8 @@ class Restorer:
 
     def _find_era(self, followed: _Followed) -> None:
         try:
+            if followed.era is None:
+                self._check()
             era = self._eras.find(followed.bundle, self._inputs())
         except EraUnusable as error:
             followed.problem = FatalError(str(error))

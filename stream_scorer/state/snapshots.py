@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 SnapshotResult = Literal["created", "same", "different", "failed"]
 SNAPSHOT_RESULTS: Final[tuple[SnapshotResult, ...]] = ("created", "same", "different", "failed")
 
+WRITER: Final = "scorer "
+"""Begins the writer of a snapshot that a scorer wrote: its era is in use there."""
+
 LAST_DEBT_RECORDS: Final = 50_000
 """At the end of a process, partitions with a larger debt get a snapshot: replaying less takes a
 successor under a second."""
@@ -119,7 +122,7 @@ class SnapshotWriter:
         self._store = store
         self._open_log = open_log
         self._policy = policy
-        self._writer = writer
+        self._writer = WRITER + writer
         self._cache = cache
         self._observer = observer or NoSnapshotObserver()
         self._clock = clock
@@ -130,6 +133,7 @@ class SnapshotWriter:
         self._failures = 0
         self._pruned_ended_at: dict[str, float] = {}
         self._wake = threading.Event()
+        self._may_run = False
         self._is_stopping = False
         self._thread = threading.Thread(target=self._work, name="history-snapshots", daemon=True)
 
@@ -142,6 +146,8 @@ class SnapshotWriter:
             if job.is_done:
                 self._end(job)
         elif states is not None and self._begin(states):
+            if self._may_run and not self._is_stopping and not self._thread.is_alive():
+                self._thread.start()
             self._wake.set()
 
     def finish(self, states: OwnedStates | None, deadline: float) -> None:
@@ -186,8 +192,8 @@ class SnapshotWriter:
     # In the snapshot thread
 
     def start(self) -> None:
-        """Start the thread."""
-        self._thread.start()
+        """Let the thread start with the first snapshot: processes without history need none."""
+        self._may_run = True
 
     def stop(self) -> None:
         """Stop it, without waiting long for a write in progress."""

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Final
-
-import numpy as np
 
 from stream_scorer.errors import ArtifactCorrupt, StoreError
 from stream_scorer.features.history.codec import Seed, Snapshot
@@ -15,11 +12,9 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
-from stream_scorer.state.placement import partitions_of
+from stream_scorer.state.placement import select_records
 
 log = logging.getLogger(__name__)
-
-_CARD: Final = 0  # the word of a record that has card1
 
 
 def _ignore(_: ArtifactCorrupt) -> None:
@@ -85,12 +80,7 @@ class StoredStates:
         if self._seed is None or self._seed[0] != era.seed.sha256:
             seed = self._store.read_seed(era.spec, era.seed.sha256, self._widths)
             self._seed = era.seed.sha256, seed
-        records = self._seed[1].records
-        spaces = {}
-        for name, words in records.spaces.items():
-            cards = np.ascontiguousarray(words[:, _CARD]).view(np.int64)
-            spaces[name] = words[partitions_of(cards, era.partition_count) == partition]
-        return PartitionRecords(records.clock, spaces)
+        return select_records(self._seed[1].records, partition, era.partition_count)
 
     def forget_seed(self) -> None:
         """Free its memory."""

@@ -174,20 +174,29 @@ class GroupOffsets:
             return Start(span.low, Span(offset, span.low))
         return Start(offset)
 
-    def require_same_marks(self, places: Iterable[TopicPartition]) -> None:
+    def committed(self, partitions: Iterable[int]) -> dict[int, Committed]:
+        """The group's committed offsets and marks; any thread may call this.
+
+        Raises:
+            FatalError: an offset belongs to a topic of the same name that was deleted.
+            RetryableError: a request failed, or a transaction is open that has sent offsets.
+        """
+        consumer = open_consumer(self._settings, self._group)
+        try:
+            found = self._committed(consumer, partitions)
+        finally:
+            consumer.close()
+        self.require_same_marks(found)
+        return found
+
+    def require_same_marks(self, committed: Mapping[int, Committed]) -> None:
         """Check that committed offsets belong to the topic as it was when this process started.
 
         Raises:
             FatalError: an offset belongs to a topic of the same name with another id.
         """
-        unusable = []
-        for place in places:
-            committed = as_committed(place)
-            unusable += find_unusable(
-                {place.partition: committed},
-                {place.partition: Span(0, max(place.offset, 0))},
-                self._topic_id,
-            )
+        spans = {p: Span(0, place.offset or 0) for p, place in committed.items()}
+        unusable = find_unusable(committed, spans, self._topic_id)
         self._refuse([u for u in unusable if u.fault is Fault.RECREATED])
 
     def require_same_topic(self, found: Mapping[str, TopicSummary]) -> None:

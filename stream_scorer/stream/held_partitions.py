@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from functools import partial
 
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.driver import Consumer, TopicPartition
 from stream_scorer.stream.kafka_calls import serve_callbacks
 
@@ -73,7 +74,7 @@ class HeldPartitions:
         """End a hold.
 
         Raises:
-            RetryableError, FatalError: the client failed; the partition is still held.
+            FatalError: the client failed; the partition is still held.
         """
         self._resume(consumer, {partition})
         self._held -= {partition}
@@ -87,5 +88,10 @@ class HeldPartitions:
     def _resume(self, consumer: Consumer, partitions: Collection[int]) -> None:
         if partitions:
             places = [TopicPartition(self._topic, p) for p in sorted(partitions)]
-            serve_callbacks(partial(consumer.resume, places))
+            try:
+                serve_callbacks(partial(consumer.resume, places))
+            except RetryableError as error:
+                raise FatalError(
+                    f"the client cannot resume {sorted(partitions)}: {error}"
+                ) from error
             self._paused.difference_update(partitions)

@@ -21,7 +21,7 @@ from stream_scorer.kafka.errors import driver_error, translate
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.runtime.settings import KafkaSettings
-from stream_scorer.stream.group_offsets import GroupOffsets, as_committed
+from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.held_partitions import HeldPartitions
 from stream_scorer.stream.kafka_calls import TransactionCalls, read_fence, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
@@ -57,10 +57,10 @@ class KafkaBroker:
         is_transactional: bool = True,
     ) -> None:
         self._topic = options.topic
-        self._starts = PartitionStarts(
-            offsets or GroupOffsets(settings, options.group_id, options.topic, options.topic_id),
-            has_marks=options.topic_id is not None,
+        self._offsets = offsets or GroupOffsets(
+            settings, options.group_id, options.topic, options.topic_id
         )
+        self._starts = PartitionStarts(self._offsets, has_marks=options.topic_id is not None)
         self._holds = HeldPartitions(options.topic)
         self._unsought: dict[int, int] = {}  # to be read again from their committed offsets
         self._timeout = options.txn_timeout_ms / 1000
@@ -164,10 +164,11 @@ class KafkaBroker:
         return self._holds.current
 
     def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
-        """The group's offsets and marks; waits up to the transaction timeout for an answer."""
-        places = self._committed_now(partitions)
-        self._starts.require_same_marks(places)
-        return {place.partition: as_committed(place) for place in places}
+        """The group's offsets and marks, from a client of its own.
+
+        The member's own request would wait behind its JoinGroup while the group rebalances.
+        """
+        return self._offsets.committed(partitions)
 
     def lag(self) -> Mapping[int, int]:
         """Lag by the high watermarks of the last fetches."""
@@ -230,7 +231,7 @@ class KafkaBroker:
         """
         if self._revoked:
             self._received.drop(self._revoked)
-            back = (self._revoked & self._assigned) - self._holds.current
+            back = self._revoked & self._assigned
             self._revoked.clear()
             self._seek_to_committed(dict.fromkeys(back, OFFSET_BEGINNING))
 

@@ -54,7 +54,8 @@ class OutcomeProducer:
     ) -> None:
         self._calls = calls
         self._timeout = options.txn_timeout_ms / 1000
-        self._mark = options.mark
+        self._options = options
+        self._usual_mark = options.mark({})
         self._failure: tuple[KafkaError, Message] | None = None
         self._is_transactional = is_transactional
         self._config = txn_producer_config(settings, options, self._on_delivery)
@@ -131,8 +132,9 @@ class OutcomeProducer:
 
         ``fence`` is the poll's group metadata.
         """
+        texts = {p: self._options.mark(fields) for p, fields in marks.items()}
         places = [
-            TopicPartition(topic, p, o, self._mark(marks.get(p, {}))) for p, o in offsets.items()
+            TopicPartition(topic, p, o, texts.get(p, self._usual_mark)) for p, o in offsets.items()
         ]
         with self._expiring():
             self._calls.make(

@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.spans import Span
-from stream_scorer.stream.group_offsets import GroupOffsets
+from stream_scorer.stream.group_offsets import GroupOffsets, as_committed
 
 log = logging.getLogger(__name__)
 
@@ -134,17 +134,9 @@ class PartitionStarts:
             RetryableError: the offsets cannot be read now; call this again.
         """
         if self._unmarked:
-            self.require_same_marks(committed(sorted(self._unmarked)))
+            places = committed(sorted(self._unmarked))
+            self._offsets.require_same_marks({p.partition: as_committed(p) for p in places})
             self._unmarked.clear()
-
-    def require_same_marks(self, places: Iterable[TopicPartition]) -> None:
-        """Check the marks of committed offsets.
-
-        Raises:
-            FatalError: an offset belongs to a topic of this name that was deleted.
-        """
-        if self._has_marks:
-            self._offsets.require_same_marks(places)
 
     def _report(self, topic: str, partition: int, lost: Span) -> None:
         known = self._reported.get(partition, Span(lost.low, lost.low))

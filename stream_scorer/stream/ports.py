@@ -158,6 +158,9 @@ class Broker(Protocol):
 
         If the log has no such offset, the rules for starting a partition apply: removed records
         are counted as lost, and an offset past the end raises FatalError from a later poll.
+
+        Raises:
+            FatalError: the process must be replaced; the partition is still held.
         """
         ...
 
@@ -168,11 +171,12 @@ class Broker(Protocol):
     def committed(self, partitions: Collection[int]) -> Mapping[int, Committed]:
         """The group's committed offset of each partition, and the text of its mark.
 
-        It waits for the end of other members' open transactions (KIP-447). It is final for a
-        partition that is held and of which no batch of this member waits for its commit.
+        They are final for a partition that is held and of which no batch of this member waits for
+        its commit. Any thread may call this. It can take seconds.
 
         Raises:
-            RetryableError: the offsets cannot be read now.
+            RetryableError: the offsets cannot be read now, for example because another member's
+                transaction is open that has sent offsets (KIP-447).
             FatalError: an offset belongs to a topic of the same name that was deleted.
         """
         ...

@@ -33,6 +33,7 @@ from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.local.jars import cache_folder
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.bundled_history import HistoryDraft
 from stream_scorer.model.scoring import score
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.process.warm import warm
@@ -42,18 +43,22 @@ from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
 from stream_scorer.stream.outcome import Destinations, Outcome
 from stream_scorer.stream.pipeline import Pipeline
-from stream_scorer.stream.ports import NoHistories, Outgoing, Polled
+from stream_scorer.stream.ports import Histories, NoHistories, Outgoing, Polled
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.bench.at_least_once import AtLeastOnceBroker
+from tests.bench.history_scorer import add_history, open_histories
 from tests.bench.lean import LeanPlan, make_plan
 from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand
 from tests.support.names import random_topics
 from trainer.data.source import SyntheticSource
+from trainer.history.golden_stream import golden_stream
 
 WHOLE: Final = "whole scorer, exactly once"
+WITH_HISTORY: Final = "whole scorer with card history"
 PARTITIONS: Final = 12
 _ONE_ROW_CALLS: Final = 500
 FLAGGED_SHARE: Final = 0.035
+HISTORY: Final = "history/1"
 _TRAINING_ROWS: Final = 20_000
 
 
@@ -74,6 +79,8 @@ class World:
     plan: LeanPlan
     draft: Draft
     decoder: TransactionDecoder
+    remembering: Bundle
+    _group: str = ""
 
     @property
     def flagged_share(self) -> float:
@@ -84,6 +91,7 @@ class World:
         """Name → a function that runs the contestant and returns rows per second."""
         return {
             WHOLE: self.whole_scorer,
+            WITH_HISTORY: lambda: self.score_all(self.remembering),
             "scorer, none flagged": lambda: self._whole(self._join(), self.quiet),
             "scorer, at least once": lambda: self._whole(
                 self._join_without_transactions(), self.bundle
@@ -129,7 +137,8 @@ class World:
         )
         guard = RejectionGuard(RejectionPolicy())
         options = LoopOptions(self.batch_size, 0.5)
-        loop = ScorerLoop(broker, pipeline, NoHistories(lambda: bundle), guard, seen, options)
+        histories, stop = self._histories(broker, bundle)
+        loop = ScorerLoop(broker, pipeline, histories, guard, seen, options)
         try:
             while seen.rows == 0:
                 loop.run_once()
@@ -140,6 +149,15 @@ class World:
             return (seen.rows - before) / (time.perf_counter() - started)
         finally:
             broker.close()
+            stop()
+
+    def _histories(
+        self, broker: KafkaBroker, bundle: Bundle
+    ) -> tuple[Histories, Callable[[], object]]:
+        """What the loop advances, and what stops its threads."""
+        if bundle.features.program.history is None:
+            return NoHistories(lambda: bundle), lambda: None
+        return open_histories(self.settings, self.topics, self._group, broker, bundle)
 
     def pass_through(self) -> float:
         """Poll, publish the same number of records of a score's size, commit."""
@@ -174,7 +192,8 @@ class World:
         return AtLeastOnceBroker(self.settings, self._options())
 
     def _options(self) -> GroupOptions:
-        return GroupOptions(f"bench-{uuid.uuid4().hex[:8]}", self.topics.input_topic)
+        self._group = f"bench-{uuid.uuid4().hex[:8]}"
+        return GroupOptions(self._group, self.topics.input_topic)
 
     def _one_by_one(self, run: Callable[[int, int], None]) -> float:
         run(0, 1)
@@ -255,6 +274,8 @@ def build_world(
     features, bundle = draft.features, _bundle(draft)
     matrix = features.transform(stream)
     quiet = _bundle(replace(draft, thresholds=Thresholds(1.0, 1.0)))
+    past = replace(load_builtin(IEEE_CIS), history=load_builtin(HISTORY).history)
+    _, remembering = _draft(past, trees, leaves, (train_batch, labels), stream)
     say("filling the input topic …")
     topics = random_topics()
     admin = open_admin(settings)
@@ -264,6 +285,7 @@ def build_world(
     return World(
         settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
         matrix, quiet, make_plan(features), draft, TransactionDecoder(LocalSchemas()),
+        _bundle(remembering),
     )  # fmt: skip
 
 
@@ -281,7 +303,8 @@ def _draft(
     stream: TransactionBatch,
 ) -> tuple[Any, Draft]:
     """The trained Booster, and the draft whose thresholds flag ``FLAGGED_SHARE`` of the stream."""
-    batch, labels = train
+    batch, labels = add_history(train[0], program.history), train[1]
+    stream = add_history(stream, program.history)
     features, train_matrix = FeatureSet.fit_transform(batch, program)
     params = {
         "objective": "binary", "num_leaves": leaves, "learning_rate": 0.02, "verbosity": -1,
@@ -290,7 +313,10 @@ def _draft(
     booster = _trained(params, trees, features, train_matrix, labels)
     cut = float(np.quantile(booster.predict(features.transform(stream)), 1 - FLAGGED_SHARE))
     text, golden = booster.model_to_string(), stream.take(slice(8))
-    return booster, Draft(text, features, Thresholds(cut, max(cut, 0.9)), golden, {})
+    spec = program.history
+    history = None if spec is None else HistoryDraft(golden_stream(spec))
+    thresholds = Thresholds(cut, max(cut, 0.9))
+    return booster, Draft(text, features, thresholds, golden, {}, history=history)
 
 
 def _bundle(draft: Draft) -> Bundle:

@@ -46,7 +46,7 @@ def functions(path: Path, root: Path = ROOT) -> Iterator[Function]:
             node.name,
             (node.end_lineno or node.lineno) - node.lineno + 1,
             len([n for n in names if n not in ("self", "cls")]),
-            any(word in decorators for word in ("compiled", "njit", "jit", "intrinsic")),
+            any(word in decorators for word in ("compiled", "inlined", "njit", "jit", "intrinsic")),
         )
 
 

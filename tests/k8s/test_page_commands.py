@@ -42,7 +42,7 @@ NOT_RUN = {
 }
 """Blocks that cannot run here, by page and first word, with the reason."""
 
-SHORTCUTS = ("as_operator", "as_scorer", "in_scorer", "in_trainer", "logs")
+SHORTCUTS = ("as_operator", "as_scorer", "build_history", "in_scorer", "in_trainer", "logs")
 INLINE = re.compile(rf"`((?:inf|tra|{'|'.join(SHORTCUTS)}|docker compose) [^`]+|logs)`")
 
 pytestmark = pytest.mark.skipif(

@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from stream_scorer.cli.parsing.parser import build_parser
 from tests.k8s.support.rendering import Object, render, select
 from tests.k8s.support.rules import alerts
 from tests.k8s.support.runbooks import PATH, sections
+from tests.k8s.test_quotas import INFERENCE, amount, hard, needed, the_only
 
 KUBECTL = """#!/bin/sh
 echo "$*" >> "$FOLDER/calls"
@@ -136,6 +138,43 @@ def test_operator_pod_is_not_selected_as_a_scorer_but_reaches_kafka(
     assert expression["operator"] == "In"
     assert {label[1], *selector.values()} <= set(expression["values"])
     assert "topologySpreadConstraints" not in template["spec"]
+
+
+@each_shell
+def test_histories_are_built_in_a_job_that_goes_on(terminal: Terminal, shell: str) -> None:
+    flags = ["--seed", "v8", "--follow"]
+    assert terminal.run(shell, "build_history", *flags) == 0
+    assert terminal.out == "job.batch/command-x\n"  # its name; nothing waits for its end
+    assert [line.split()[2] for line in terminal.calls] == ["get", "create"]
+    container, spec = terminal.container(), terminal.job["spec"]
+    assert container["args"] == ["stream-scorer", "history", "build", *flags]
+    assert build_parser().parse_args(container["args"][1:]).follow
+    scorer = select(render("overlays/production"), "Deployment", "stream-scorer")
+    pod = scorer["spec"]["template"]["spec"]
+    (its,) = pod["containers"]
+    # A release that was rolled back must not build histories for the one that scores.
+    assert container["image"] == its["image"]
+    assert container["securityContext"] == its["securityContext"]
+    assert container["volumeMounts"] == its["volumeMounts"]
+    assert container["envFrom"][:-1] == its["envFrom"]
+    assert container["envFrom"][-1] == {"secretRef": {"name": "kafka-operator", "optional": True}}
+    assert spec["template"]["spec"]["serviceAccountName"] == pod["serviceAccountName"]
+    assert (spec["backoffLimit"], spec["template"]["spec"]["restartPolicy"]) == (0, "Never")
+    assert "activeDeadlineSeconds" not in spec
+    assert terminal.job["metadata"] == {"generateName": "history-build-"}
+
+
+def test_quota_has_room_for_a_build_of_histories(terminal: Terminal) -> None:
+    terminal.run(SHELLS[0], "build_history", "--from", "earliest")
+    objects = render("overlays/production")
+    have, want = hard(objects, INFERENCE), needed(objects, INFERENCE)
+    resources = terminal.container()["resources"]
+    (bounds,) = the_only(objects, "LimitRange", INFERENCE)["limits"]
+    for side in ("requests", "limits"):
+        for name, value in resources[side].items():
+            assert amount(value) <= have[f"{side}.{name}"] - want[f"{side}.{name}"], (side, name)
+            assert amount(value) <= amount(bounds["max"][name])
+    assert have["pods"] > want["pods"]
 
 
 @each_shell

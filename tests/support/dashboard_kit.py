@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from dashboard.app import build_app
 from dashboard.feed.source import FeedBatch, TopicBounds
+from dashboard.history.past import Histories
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
 from schemas.batch import TransactionBatch, build_batch
@@ -175,6 +176,7 @@ def make_app(
     folder: Path,
     topic: MemoryTopic | None = None,
     model: StaticModel | None = None,
+    histories: Histories | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -183,6 +185,7 @@ def make_app(
         model or StaticModel(),
         topic.open,
         LocalSchemas("fraud_score"),
+        histories=histories,
     )
 
 

@@ -7,13 +7,30 @@ from collections.abc import Callable
 from functools import cache
 from typing import Final
 
+import numpy as np
+
 from dashboard.predicting import predict
+from schemas.batch import TransactionBatch, build_batch
+from schemas.contracts import NUMBER_INDEX
+from schemas.layout import Layout
 from schemas.resolver import LocalSchemas
-from schemas.transactions.codec import encode_transactions_json
+from schemas.transactions.codec import (
+    TransactionDecoder,
+    encode_transactions,
+    encode_transactions_json,
+)
 from stream_scorer.audit.records.score_reader import ScoreReader
+from stream_scorer.features.history.partition import PartitionHistory, records_sum
+from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.outcome import Outcome
 from tests.support.factories import make_batch, make_bundle, make_transactions
+from tests.support.features.history_streams import (
+    count_alone,
+    every_kind,
+    every_row,
+    make_rows,
+)
 from tests.support.scoring_kit import (
     INPUT,
     NOW_MS,
@@ -61,4 +78,33 @@ def audit() -> None:
             ScoreReader(LocalSchemas("fraud_score"), INPUT).sources(list(values))
 
 
-ALL: Final[tuple[Callable[[], None], ...]] = (stream, shim, audit)
+def history() -> None:
+    """The paths of card history: complete and narrow batches, and whatever forgets or restores."""
+    spec = every_kind()
+    layout = Layout([column for column in spec.columns if column in NUMBER_INDEX])
+    for size in _SIZES:
+        values = encode_transactions(build_batch(make_rows(size, 5, seconds=40_000)))
+        for kept in (None, layout):
+            batch = TransactionDecoder(LocalSchemas()).decode(values, [None] * size, kept).batch
+            _advance(spec, batch, max_keys=20)
+            _advance(count_alone(), batch.take(slice(0, size)), max_keys=2**30)
+
+
+def _advance(spec: HistorySpec, batch: TransactionBatch, max_keys: int) -> None:
+    n, past = len(batch), PartitionHistory(spec, max_keys)
+    out = np.empty((n, len(spec.names)))
+    every, some = np.arange(n), np.flatnonzero(np.arange(n) % 3 == 0)
+    past.rollback(past.step(batch, some, every_row(n), out))
+    first = past.step(batch, every[: n // 2], every % 2 == 0, out)
+    second = past.step(batch, every[::2], every_row(n), out)
+    past.copy()
+    past.settle(first)
+    past.settle(second)
+    past.peek(batch, some[:1], out)
+    records = past.records()
+    for words in records.spaces.values():
+        words.flags.writeable = False
+    assert PartitionHistory.restore(spec, records).check_sum() == records_sum(spec, records)
+
+
+ALL: Final[tuple[Callable[[], None], ...]] = (stream, shim, audit, history)

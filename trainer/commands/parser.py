@@ -8,6 +8,7 @@ from stream_scorer.runtime.settings import describe_settings
 from stream_scorer.runtime.version import add_version
 from trainer.commands.ablate import add_ablate
 from trainer.commands.features import add_features
+from trainer.commands.history import add_history
 from trainer.commands.import_model import add_import
 from trainer.commands.models import add_models
 from trainer.commands.report import add_report
@@ -35,6 +36,7 @@ def build_parser() -> argparse.ArgumentParser:
         add_resume,
         add_features,
         add_ablate,
+        add_history,
         add_synth,
         add_models,
         add_report,

@@ -104,11 +104,37 @@ class _Read:
         return self.places[at](row - self.starts[at])
 
 
-def _read(source: TrainingSource, advance: Advance, *, has_labels: bool) -> _Read:
+def read_unlabelled(
+    source: TrainingSource, advance: Advance
+) -> tuple[TrainingRows, Callable[[int], str]]:
+    """All rows but repeats, in time order, whose labels are not known; and where each row is.
+
+    Raises:
+        UsageError: the rows do not fit into memory.
+        UnusableFileError: a file is invalid.
+    """
+    read = _read(source, advance, has_labels=None)
+    facts = source.facts()
+    is_repeat = find_repeats(read.chunks, None, read.place, facts["source"])
+    kept = np.flatnonzero(~is_repeat)
+    times = np.concatenate([chunk.times for chunk in read.chunks])[kept]
+    order = kept[np.argsort(times, kind="stable")]
+    rows = TrainingRows(
+        read.chunks,
+        np.zeros(len(order), np.int8),
+        np.sort(times),
+        facts,
+        _places(order, read.rows),
+    )
+    return rows, lambda row: read.place(int(order[row]))
+
+
+def _read(source: TrainingSource, advance: Advance, *, has_labels: bool | None) -> _Read:
+    """Read all rows; ``has_labels`` says whether there are other labels, None that none matter."""
     read = _Read()
     free = available_memory()
     for chunk in source.chunks(advance):
-        if chunk.labels is None and not read.rows:
+        if chunk.labels is None and not read.rows and has_labels is not None:
             has_lines = chunk.place(0).startswith("line")
             where = source.facts()["source"] + (", line 1" if has_lines else "")
             _check_unlabelled(where, source.labelling, has_labels=has_labels)

@@ -61,6 +61,13 @@ class SnapshotFacts(NamedTuple):
         return (self.body.sha256, self.body.spaces, self.body.clock, self.header.check_sum)
 
 
+class SeedFacts(NamedTuple):
+    """What the header of a seed says."""
+
+    header: SeedHeader
+    body: Body
+
+
 class Snapshot(NamedTuple):
     """A decoded snapshot."""
 
@@ -144,6 +151,16 @@ def read_facts(head: bytes, name: str) -> SnapshotFacts:
     """
     with _described(name, _SNAPSHOT_ADVICE):
         return SnapshotFacts(*parse_snapshot(_split(head)[0]))
+
+
+def read_seed_facts(head: bytes, name: str) -> SeedFacts:
+    """The header of a seed from its first ``HEADER_MAX_BYTES`` or more; no record is checked.
+
+    Raises:
+        ArtifactCorrupt: they are not the beginning of a seed.
+    """
+    with _described(name, _SEED_ADVICE):
+        return SeedFacts(*parse_seed(_split(head)[0]))
 
 
 def most_keys(widths: Mapping[str, int]) -> int:

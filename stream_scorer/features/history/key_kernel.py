@@ -1,4 +1,4 @@
-"""The compiled loop that reads keys: ``card1``, a hash of the whole key, and hashes for the sets.
+"""The compiled loops that read rows: their keys, the hashes for the sets, and their clock.
 
 The hashes are part of the state, so their meaning belongs to ``HISTORY_VERSION``.
 """
@@ -10,8 +10,11 @@ from typing import Any, Final
 import numpy as np
 
 from schemas.compiled import compiled, inlined
+from stream_scorer.features.history import kinds
+from stream_scorer.features.history.arrays import KeyPlan, Keys, Source
 
 _SECONDS_A_DAY: Final = 86_400
+_CLOCK_STEP: Final = 3_600
 _END_OF_TIME: Final = 2**32
 _MAX_WHOLE: Final = 9007199254740992.0  # 2^53: doubles up to here are exact whole numbers
 _WORD_END: Final = 7
@@ -64,36 +67,77 @@ def _bits(source: Any, r: Any, cell: Any) -> Any:
 
 
 @compiled
-def read_keys(source: Any, key: Any, rows: Any, keys: Any) -> None:
-    """The key of each row of ``rows``, and 16 bits of each value that goes into a set.
+def read_keys(
+    times: Any, ids: Any, numbers: Any, text: Any, starts: Any, lengths: Any,
+    card_cell: Any, amount: Any, spaces: Any, cells: Any, width: Any,
+    key_rows: Any, key_flags: Any, key_words: Any, rows: Any, advances: Any, as_of: Any,
+) -> None:  # fmt: skip
+    """The keys of each row of ``rows``, and 16 bits of each value that goes into a set.
 
-    ``key.cells`` are the cells of the key's columns: of a number, or of a text (``-1 - column``);
-    ``key.sets`` likewise. ``keys.sets`` has 0 for a missing value.
+    ``keys.words`` has for each space ``card1``, the hash of the whole key, and for each set 0 for a
+    missing value. What a row without a key has there is undefined. Rows up to ``as_of`` do not
+    advance.
     """
+    source = Source(times, ids, numbers, text, starts, lengths)
+    plan = KeyPlan(card_cell, amount, spaces, cells, width)
+    keys = Keys(key_rows, key_flags, key_words)
     for q in range(rows.shape[0]):
         r = rows[q]
-        keys.has_history[q] = False
+        keys.rows[q] = r
+        keys.flags[q] = 0
         time = source.times[r]
-        card = source.numbers[r, key.cells[0]]
+        card = source.numbers[r, plan.card]
         if (
             time < 0
             or time >= _END_OF_TIME
             or not abs(card) <= _MAX_WHOLE
             or card != np.floor(card)
+            or not abs(source.numbers[r, plan.amount]) < np.inf
         ):
             continue
-        h = _mix(_START, _number_bits(card))
-        for k in range(1, key.cells.shape[0]):
-            h = _mix(h, _bits(source, r, key.cells[k]))
-        if key.start_day >= 0:
-            days = source.numbers[r, key.start_day]
-            if not abs(days) <= _MAX_WHOLE:
-                continue
-            day = np.int64(time // _SECONDS_A_DAY) - np.int64(np.floor(days))
-            h = _mix(h, np.uint64(day))
-        keys.cards[q] = np.uint64(np.int64(card))
-        keys.hashes[q] = h
-        keys.has_history[q] = True
-        for k in range(key.sets.shape[0]):
-            bits = _bits(source, r, key.sets[k])
-            keys.sets[q, k] = _U0 if bits == _MISSING else max(_mix(_START, bits) & _SET_MASK, _U1)
+        flags = kinds.MOVES_CLOCK if advances[r] and time > as_of else 0
+        of_card = _mix(_START, _number_bits(card))
+        at = 0
+        for s in range(plan.spaces.shape[0]):
+            first_cell, first_set, end, start_day = plan.spaces[s]
+            h = of_card
+            for k in range(first_cell, first_set):
+                h = _mix(h, _bits(source, r, plan.cells[k]))
+            if start_day >= 0:
+                days = source.numbers[r, start_day]
+                if abs(days) <= _MAX_WHOLE:
+                    day = np.int64(time // _SECONDS_A_DAY) - np.int64(np.floor(days))
+                    h = _mix(h, np.uint64(day))
+                    flags |= kinds.HAS_KEY << s
+            else:
+                flags |= kinds.HAS_KEY << s
+            keys.words[q, at] = np.uint64(np.int64(card))
+            keys.words[q, at + 1] = h
+            at += 2
+            for k in range(first_set, end):
+                bits = _bits(source, r, plan.cells[k])
+                hashed = max(_mix(_START, bits) & _SET_MASK, _U1)
+                keys.words[q, at] = _U0 if bits == _MISSING else hashed
+                at += 1
+        keys.flags[q] = flags
+
+
+@compiled
+def move_clock(
+    times: Any, rows: Any, flags: Any, first: Any, last: Any, clock: Any, future: Any
+) -> Any:
+    """How far the clock stays in its day: the first row of another day, and the clock before it.
+
+    The clock follows the rows, at most an hour at a time, so that one absurd time cannot age
+    everything. ``future`` counts rows more than a day ahead of it.
+    """
+    for q in range(first, last):
+        if not flags[q] & kinds.MOVES_CLOCK:
+            continue
+        time = times[rows[q]]
+        after = time if clock < 0 else min(max(clock, time), clock + _CLOCK_STEP)
+        if q > first and after // _SECONDS_A_DAY != clock // _SECONDS_A_DAY:
+            return q, clock
+        future[0] += np.int64(clock >= 0 and time > clock + _SECONDS_A_DAY)
+        clock = after
+    return last, clock

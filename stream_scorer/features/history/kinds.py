@@ -30,6 +30,11 @@ MINUS_LAST: Final = 17
 DISTINCT: Final = 18
 IS_NEW: Final = 19
 
+MOVES_CLOCK: Final = 1
+"""Among the flags of a row: it advances the state, and has a card and a time."""
+HAS_KEY: Final = 2
+"""It has a key in the first space; twice that in the second, and so on."""
+
 MAX_COUNT: Final = 64
 """``count`` stops here: a count since the stream began would drift for ever."""
 

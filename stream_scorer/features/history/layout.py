@@ -7,7 +7,7 @@
     6 sum of the amounts    7 sum of their squares             8 largest amount (float32)
     then  2 doubles for each half-life: decayed count, decayed amount
           running means (float32), how many values each has (uint8, at most 255)
-          last values (float32, NaN before the first)
+          last values (float32; NO_VALUE before the first)
           sets: four hashes of 16 bits each, 0 is an empty place
           the ring: time (uint32 seconds) and amount (float32) of each remembered transaction
 """
@@ -18,6 +18,9 @@ from dataclasses import dataclass
 from typing import Final
 
 FIXED_WORDS: Final = 9
+
+NO_VALUE: Final = 2.0**127
+"""In place of a last value before the first one: a record holds no NaN, which has many bits."""
 
 
 @dataclass(frozen=True, slots=True)

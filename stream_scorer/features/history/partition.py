@@ -10,17 +10,9 @@ from numpy.typing import NDArray
 
 from schemas.batch import HistoryColumns, TransactionBatch
 from schemas.layout import Layout
-from stream_scorer.features.history.key_kernel import read_keys
-from stream_scorer.features.history.plan import (
-    KeyPlan,
-    Keys,
-    Source,
-    UpdatePlan,
-    empty_keys,
-    plan_keys,
-    plan_updates,
-    source_of,
-)
+from stream_scorer.features.history.arrays import Keys, Source
+from stream_scorer.features.history.key_kernel import move_clock, read_keys
+from stream_scorer.features.history.plan import Plan, plan_spec, source_of
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.features.history.table import (
@@ -31,10 +23,10 @@ from stream_scorer.features.history.table import (
     space_seed,
     sum_of,
 )
-from stream_scorer.features.history.table_kernel import move_clock
 
 NO_CLOCK: Final = -1
 _SECONDS_A_DAY: Final = 86_400
+_END_OF_TIME: Final = 2**32
 _CLOCK_FACTOR: Final = 0xD6E8FEB86659FD93
 _SUM_MASK: Final = 2**64 - 1
 
@@ -57,25 +49,22 @@ class Sizes(NamedTuple):
     nbytes: int
 
 
-class _Plans(NamedTuple):
-    keys: list[KeyPlan]
-    updates: list[UpdatePlan]
-
-
 class PartitionHistory:
     """The records of a partition, and the one function that advances them.
 
     The state is a function of the rows that advanced it, in their order, and of nothing else: not
-    of batches, of open steps, or of the partition's number.
+    of batches, of open steps, or of the partition's number. One thread at a time may use it.
 
     Args:
         spec: keys and features.
-        max_keys: of each key space.
+        max_keys: of each key space, at least 1.
         as_of: rows up to this ``TransactionDT`` get features and do not advance, because the state
             that this one began with has seen them.
     """
 
     def __init__(self, spec: HistorySpec, max_keys: int = MAX_KEYS, as_of: int = -1) -> None:
+        if not 0 < max_keys <= MAX_KEYS:
+            raise ValueError(f"a key space has 1 to {MAX_KEYS} keys, not {max_keys}")
         self.spec = spec
         self.max_keys = max_keys
         self.as_of = as_of
@@ -83,7 +72,8 @@ class PartitionHistory:
         """Rows of settled steps that were more than a day ahead of the clock, since the start."""
         self._clock = NO_CLOCK
         self._open: list[Undo] = []
-        self._plans: dict[Layout | None, _Plans] = {}
+        self._layout: Layout | None = None
+        self._plan = plan_spec(spec, None)
         self._tables = [
             SpaceTable(space.width, space_seed(place), space.ttl_days, max_keys)
             for place, space in enumerate(spec.spaces)
@@ -99,14 +89,19 @@ class PartitionHistory:
             ValueError: they are not records of this spec, or a key occurs twice.
         """
         history = cls(spec, max_keys, as_of)
+        if not NO_CLOCK <= records.clock < _END_OF_TIME:
+            raise ValueError(f"the clock of the records is {records.clock}")
         history._clock = records.clock
         if list(records.spaces) != [space.name for space in spec.spaces]:
             raise ValueError("the records are of other key spaces")
         for space, table in zip(spec.spaces, history._tables, strict=True):
             words = records.spaces[space.name]
-            if words.ndim != 2 or words.shape[1] != space.width:
+            if words.dtype != np.uint64 or words.ndim != 2 or words.shape[1] != space.width:
                 raise ValueError(f"records of {space.name} do not have {space.width} words")
-            table.fill(words)
+            if (words[:, 2] == 0).any() or (words[:, 3:5] >= _END_OF_TIME).any():
+                raise ValueError(f"a record of {space.name} has no transaction, or no such time")
+            if not table.fill(np.ascontiguousarray(words)):
+                raise ValueError(f"two records of {space.name} have the same key")
         return history
 
     @property
@@ -131,29 +126,22 @@ class PartitionHistory:
 
         Returns:
             What :meth:`rollback` or :meth:`settle` needs.
+
+        Raises:
+            ValueError: ``out`` has another shape; nothing has changed then.
+            KeyError: the batch lacks a column; nothing has changed then.
         """
-        source, plans = source_of(batch), self._plans_for(batch.layout)
-        moves = advances[rows] & (batch.times[rows] > self.as_of)
-        keys = [self._read_keys(source, plan, rows, moves) for plan in plans.keys]
+        source, plan = source_of(batch), self._plan_for(batch.layout)
+        keys = plan.empty_keys(len(rows))
+        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out),
+                  np.ascontiguousarray(advances, np.bool_), self.as_of)  # fmt: skip
         undo = Undo(self._clock, [table.begin(len(rows)) for table in self._tables])
         self._open.append(undo)
-        # All spaces agree on the rows that have a card and a time.
-        first, seen = 0, np.zeros(1, np.int64)
-        ticks = moves & self._has_card(keys)
-        while first < len(rows):
-            last, clock = map(int, move_clock(batch.times, rows, ticks, first, self._clock, seen))
-            day = clock // _SECONDS_A_DAY
-            is_new_day = self._clock >= 0 and day != self._clock // _SECONDS_A_DAY
-            for table, of_table, of_space, plan in zip(
-                self._tables, undo.tables, keys, plans.updates, strict=True
-            ):
-                if is_new_day:
-                    table.enter_day(of_table, day)
-                table.update(of_table, source, of_space, plan, first, last, day, out)
-            self._clock, first = clock, last
-        undo.future = int(seen[0])
-        for table, of_table in zip(self._tables, undo.tables, strict=True):
-            table.finish(of_table)
+        try:
+            self._advance(source, keys, plan, undo, out)
+        except BaseException:
+            self.rollback(undo)
+            raise
         return undo
 
     def columns(
@@ -168,11 +156,11 @@ class PartitionHistory:
         self, batch: TransactionBatch, rows: NDArray[np.int64], out: NDArray[np.float64]
     ) -> None:
         """Features of some rows, without an update: they do not see each other."""
-        source, plans = source_of(batch), self._plans_for(batch.layout)
-        none = np.zeros(len(rows), np.bool_)
-        for table, of_keys, of_updates in zip(self._tables, plans.keys, plans.updates, strict=True):
-            keys = self._read_keys(source, of_keys, rows, none)
-            table.peek(source, keys, of_updates, out)
+        source, plan = source_of(batch), self._plan_for(batch.layout)
+        none, keys = np.zeros(len(batch), np.bool_), plan.empty_keys(len(rows))
+        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out), none, self.as_of)
+        for table, of_space in zip(self._tables, plan.updates, strict=True):
+            table.peek(source, keys, of_space, out)
 
     def rollback(self, undo: Undo) -> None:
         """Take back the youngest open step.
@@ -197,10 +185,9 @@ class PartitionHistory:
             raise ValueError("only the oldest open step can be settled")
         self._open.pop(0)
         self.future += undo.future
-        for table, of_table in zip(self._tables, undo.tables, strict=True):
-            table.settle(of_table)
-            if not self._open:
-                table.compact()
+        for place, table in enumerate(self._tables):
+            table.settle(undo.tables[place])
+            table.compact(self._open_of(place))
 
     @property
     def open_steps(self) -> int:
@@ -216,9 +203,10 @@ class PartitionHistory:
 
         Their check sum is that of the last settled step. :func:`sort_records` does the rest.
         """
-        spaces = {}
-        for place, (space, table) in enumerate(zip(self.spec.spaces, self._tables, strict=True)):
-            spaces[space.name] = table.copy([undo.tables[place] for undo in self._open])
+        spaces = {
+            space.name: table.copy(self._open_of(place))
+            for place, (space, table) in enumerate(zip(self.spec.spaces, self._tables, strict=True))
+        }
         return PartitionRecords(self._open[0].clock_before if self._open else self._clock, spaces)
 
     def records(self) -> PartitionRecords:
@@ -226,7 +214,7 @@ class PartitionHistory:
         return sort_records(self.copy())
 
     def find(self, card: int) -> dict[str, NDArray[np.uint64]]:
-        """The records of a card, by key space."""
+        """The records of a card after all open steps, by key space."""
         return {s.name: t.find(card) for s, t in zip(self.spec.spaces, self._tables, strict=True)}
 
     def sizes(self) -> Sizes:
@@ -244,31 +232,43 @@ class PartitionHistory:
             total.evicted += table.figures.evicted
         return total
 
-    def _plans_for(self, layout: Layout | None) -> _Plans:
-        found = self._plans.get(layout)
-        if found is None:
-            first, updates = 0, []
-            for space in self.spec.spaces:
-                updates.append(plan_updates(space, first, layout))
-                first += len(space.named)
-            found = _Plans([plan_keys(space, layout) for space in self.spec.spaces], updates)
-            self._plans[layout] = found
-        return found
+    def _advance(
+        self, source: Source, keys: Keys, plan: Plan, undo: Undo, out: NDArray[np.float64]
+    ) -> None:
+        """Apply the rows, day by day of the clock."""
+        first, end, future = 0, len(keys.rows), np.zeros(1, np.int64)
+        while first < end:
+            last, clock = move_clock(source.times, keys.rows, keys.flags, first, end,
+                                     self._clock, future)  # fmt: skip
+            day = clock // _SECONDS_A_DAY
+            is_new_day = self._clock >= 0 and day != self._clock // _SECONDS_A_DAY
+            for table, of_table, of_space in zip(
+                self._tables, undo.tables, plan.updates, strict=True
+            ):
+                if is_new_day:
+                    table.enter_day(of_table, day)
+                table.update(of_table, source, keys, of_space, first, last, self._clock, out)
+            self._clock, first = clock, last
+        undo.future = int(future[0])
+        for table, of_table in zip(self._tables, undo.tables, strict=True):
+            table.finish(of_table)
 
-    @staticmethod
-    def _read_keys(
-        source: Source, plan: KeyPlan, rows: NDArray[np.int64], advances: NDArray[np.bool_]
-    ) -> Keys:
-        keys = empty_keys(rows, advances, len(plan.sets))
-        read_keys(source, plan, rows, keys)
-        return keys
+    def _plan_for(self, layout: Layout | None) -> Plan:
+        if layout is not self._layout:
+            self._plan = plan_spec(self.spec, layout)
+            self._layout = layout
+        return self._plan
 
-    @staticmethod
-    def _has_card(keys: list[Keys]) -> NDArray[np.bool_]:
-        found = keys[0].has_history
-        for of_space in keys[1:]:
-            found = found | of_space.has_history
-        return found
+    def _open_of(self, place: int) -> list[TableUndo]:
+        return [undo.tables[place] for undo in self._open]
+
+    def _check(
+        self, batch: TransactionBatch, rows: NDArray[np.int64], out: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        if out.shape != (len(batch), len(self.spec.names)) or not out.flags.c_contiguous:
+            need = f"[{len(batch)}, {len(self.spec.names)}]"
+            raise ValueError(f"the output is {list(out.shape)}, not contiguous {need}")
+        return np.ascontiguousarray(rows, np.int64)
 
 
 def sort_records(records: PartitionRecords) -> PartitionRecords:

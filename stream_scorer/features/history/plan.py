@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch, read_only
 from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_INDEX
 from schemas.layout import Layout
-from stream_scorer.features.history.decay import HALVINGS, decay_tables
-from stream_scorer.features.history.kinds import KINDS
-from stream_scorer.features.history.spec import KeySpace
+from stream_scorer.features.history.arrays import Ints, KeyPlan, Keys, Source, UpdatePlan
+from stream_scorer.features.history.decay import decay_tables
+from stream_scorer.features.history.kinds import COUNT, HAS_KEY
+from stream_scorer.features.history.spec import CARD, HistorySpec, KeySpace
 
-Ints = NDArray[np.int64]
-Doubles = NDArray[np.float64]
-
-
-class Source(NamedTuple):
-    """The columns of a batch."""
-
-    times: Ints
-    ids: Ints
-    numbers: Doubles
-    text: NDArray[np.uint8]
-    starts: Ints
-    lengths: NDArray[np.int32]
+_KEPT_PLANS: Final = 64
 
 
 def source_of(batch: TransactionBatch) -> Source:
@@ -36,114 +25,94 @@ def source_of(batch: TransactionBatch) -> Source:
     return Source(batch.times, batch.ids, batch.numbers, text, batch.starts, batch.lengths)
 
 
-class KeyPlan(NamedTuple):
-    """Which cells make the key and the sets; a text is ``-1 - column``. No start day: -1."""
+class Plan(NamedTuple):
+    """How to read the keys of all spaces, and what to do in each space."""
 
-    cells: Ints
-    start_day: int
-    sets: Ints
+    keys: KeyPlan
+    updates: tuple[UpdatePlan, ...]
 
-
-class Keys(NamedTuple):
-    """The rows of one call: their places in the batch, and their keys."""
-
-    rows: Ints
-    advances: NDArray[np.bool_]
-    cards: NDArray[np.uint64]
-    hashes: NDArray[np.uint64]
-    has_history: NDArray[np.bool_]
-    sets: NDArray[np.uint64]
+    def empty_keys(self, n: int) -> Keys:
+        """Room for the keys of ``n`` rows."""
+        words = np.empty((n, self.keys.width), np.uint64)
+        return Keys(np.empty(n, np.int64), np.empty(n, np.uint8), words)
 
 
-def empty_keys(rows: Ints, advances: NDArray[np.bool_], n_sets: int) -> Keys:
-    """Room for the keys of some rows."""
-    n = len(rows)
-    return Keys(
-        rows,
-        advances,
-        np.empty(n, np.uint64),
-        np.empty(n, np.uint64),
-        np.empty(n, np.bool_),
-        np.empty((n, n_sets), np.uint64),
-    )
+@lru_cache(_KEPT_PLANS)
+def plan_spec(spec: HistorySpec, layout: Layout | None) -> Plan:
+    """The plan of a spec, for batches of this layout. Nothing writes to it.
+
+    Raises:
+        KeyError: the layout lacks a column that the spec reads.
+    """
+    spaces, cells, updates = [], list[int](), []
+    first_out = keys_at = 0
+    for number, space in enumerate(spec.spaces):
+        key, sets = _cells(layout, space.key[1:]), _cells(layout, space.layout.sets)
+        start_day = -1 if space.start_day is None else _cell(layout, space.start_day)
+        first_set = len(cells) + len(key)
+        spaces.append((len(cells), first_set, first_set + len(sets), start_day))
+        cells += [*key, *sets]
+        updates.append(_plan_updates(space, number, first_out, keys_at, layout))
+        first_out += len(space.named)
+        keys_at += 2 + len(sets)
+    amount, card = _cell(layout, AMOUNT), _cell(layout, CARD)
+    keys = KeyPlan(card, amount, _ints(spaces), _ints(cells), keys_at)
+    return Plan(keys, tuple(updates))
 
 
-class UpdatePlan(NamedTuple):
-    """What the loop over the rows has to know."""
-
-    kinds: Ints
-    operands: Ints
-    outs: Ints
-    amount: int
-    ttl_days: int
-    ring: int
-    half_lives: Ints
-    windows: Ints
-    mean_cells: Ints
-    last_cells: Ints
-    means_at: int
-    counts_at: int
-    lasts_at: int
-    sets_at: int
-    ring_at: int
-    halvings: Doubles
-    coarse: Doubles
-    fine: Doubles
-    counts: Doubles
-    amounts: Doubles
-
-
-def plan_keys(space: KeySpace, layout: Layout | None) -> KeyPlan:
-    """The key of a space, in batches of this layout."""
-    start_day = -1 if space.start_day is None else _cell(layout, space.start_day)
-    return KeyPlan(_cells(layout, space.key), start_day, _cells(layout, space.layout.sets))
-
-
-def plan_updates(space: KeySpace, first: int, layout: Layout | None) -> UpdatePlan:
-    """The features of a space, from column ``first`` of the output on, and its updates."""
+def _plan_updates(
+    space: KeySpace, number: int, first: int, keys_at: int, layout: Layout | None
+) -> UpdatePlan:
     record = space.layout
-    operands = []
-    for _, features, operand in space.named:
-        of_kind = {
-            "count_in": record.windows,
-            "amount_in": record.windows,
-            "decayed_count": record.half_lives,
-            "decayed_amount": record.half_lives,
-            "mean": record.means,
-            "minus_mean": record.means,
-            "minus_last": record.lasts,
-            "distinct": record.sets,
-            "is_new": record.sets,
-        }.get(features.kind)
-        operands.append(list(of_kind).index(operand) if of_kind is not None else 0)
-    coarse, fine = decay_tables(record.half_lives)
-    numbers = [KINDS[features.kind].number for _, features, _ in space.named]
+    places: dict[str, tuple[str | int, ...]] = {
+        "count_in": record.windows,
+        "amount_in": record.windows,
+        "decayed_count": record.half_lives,
+        "decayed_amount": record.half_lives,
+        "mean": record.means,
+        "minus_mean": record.means,
+        "minus_last": record.lasts,
+        "distinct": record.sets,
+        "is_new": record.sets,
+    }
+    entries, operands, out = [], list[int](), first
+    for features in space.features:
+        of_kind = places.get(features.kind)
+        found = [0] if of_kind is None else [of_kind.index(o) for o in features.operands]
+        entries.append((features.feature_kind.number, out, len(found), len(operands)))
+        operands += found
+        out += len(found)
     return UpdatePlan(
-        np.array(numbers, np.int64),
-        np.array(operands, np.int64),
-        np.arange(first, first + len(numbers), dtype=np.int64),
+        _ints(entries),
+        _ints(operands),
+        first,
+        out - first,
+        next((to for kind, to, _, _ in entries if kind == COUNT), -1),
         _cell(layout, AMOUNT),
         space.ttl_days,
         space.ring,
-        np.array(record.half_lives, np.int64),
-        np.array(record.windows, np.int64),
-        _cells(layout, record.means),
-        _cells(layout, record.lasts),
+        _ints(record.half_lives),
+        decay_tables(record.half_lives),
+        _ints(record.windows),
+        _ints(_cells(layout, record.means)),
+        _ints(_cells(layout, record.lasts)),
         record.means_at,
-        record.counts_at,
         record.lasts_at,
+        record.counts_at,
         record.sets_at,
         record.ring_at,
-        HALVINGS,
-        coarse,
-        fine,
-        np.empty(len(record.windows)),
-        np.empty(len(record.windows)),
+        len(record.sets),
+        keys_at,
+        HAS_KEY << number,
     )
 
 
-def _cells(layout: Layout | None, columns: Sequence[str]) -> Ints:
-    return np.array([_cell(layout, column) for column in columns], np.int64)
+def _ints(values: Sequence[int] | Sequence[tuple[int, ...]]) -> Ints:
+    return np.array(values, np.int64)
+
+
+def _cells(layout: Layout | None, columns: Sequence[str]) -> list[int]:
+    return [_cell(layout, column) for column in columns]
 
 
 def _cell(layout: Layout | None, column: str) -> int:

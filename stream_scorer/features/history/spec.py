@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import cached_property
 from typing import Any, Final
 
@@ -36,8 +37,11 @@ MAX_SPANS: Final = 8
 """Different time spans of windows, and of half-lives, in one key space."""
 MAX_VALUES: Final = 128
 """Columns whose means, last values or sets a key space remembers, of each kind."""
+MAX_WIDTH: Final = 128
+"""Words of a record: together with the limit of keys, this bounds the memory of a partition."""
 MAX_SECONDS: Final = 366 * 86_400
 _MAX_KEY_COLUMNS: Final = 8
+_LONGEST: Final = 100  # of a kind for which a similar one is looked for
 
 
 @dataclass(frozen=True)
@@ -119,10 +123,12 @@ class KeySpace:
     def named(self) -> tuple[tuple[str, HistoryFeatures, str | int | None], ...]:
         """Each feature: its name, what it is one of, and what it is given."""
         return tuple(
-            (f"{self.name}_{f.feature_kind.name.format(_shown(operand))}", f, operand)
-            for f in self.features
-            for operand in f.operands
+            (self.name_of(f, operand), f, operand) for f in self.features for operand in f.operands
         )
+
+    def name_of(self, features: HistoryFeatures, operand: str | int | None) -> str:
+        """The name of a feature."""
+        return f"{self.name}_{features.feature_kind.name.format(_shown(operand))}"
 
     def describe(self, features: HistoryFeatures, operand: str | int | None) -> str:
         """A feature in words."""
@@ -206,15 +212,25 @@ class HistorySpec:
         return HistorySpec(tuple(spaces)) if spaces else None
 
 
+class FeaturesFault(FieldFault):
+    """A fault in one of the tables that list features; ``listed`` is its number, from 1."""
+
+    def __init__(self, fault: FieldFault, listed: int) -> None:
+        super().__init__(fault.field_name, "", fault.value)
+        self.args = fault.args
+        self.listed = listed
+
+
 def read_space(plain: Any) -> KeySpace:
     """A key space from plain data that anyone may have written.
 
     Raises:
+        FeaturesFault: a list of features is wrong.
         FieldFault: a field is missing, wrong or unknown.
     """
     if type(plain) is not dict:
         raise FieldFault("history", f"must be a table, not {shown(plain)}")
-    fields = Fields(plain)
+    fields = Fields(plain, "a key space")
     name = fields.name("space")
     version = fields.integer("version", 0, 2**31)
     if version != HISTORY_VERSION:
@@ -232,17 +248,28 @@ def read_space(plain: Any) -> KeySpace:
     fields.finish()
     if type(given) is not list or not 0 < len(given) <= MAX_FEATURES:
         raise FieldFault("features", f"must be a list of 1 to {MAX_FEATURES} tables")
-    features = tuple(_read_features(one, ring) for one in given)
+    features = tuple(_read_features(one, ring, number) for number, one in enumerate(given, 1))
     space = KeySpace(name, key, start_day, ttl_days, ring, features)
+    _check_names(space)
     _check_sizes(space)
     return space
 
 
-def _read_features(plain: Any, ring: int) -> HistoryFeatures:
-    if type(plain) is not dict:
-        raise FieldFault("features", f"has {shown(plain)} where it needs tables")
-    fields = Fields(plain)
-    kind = fields.choice("kind", tuple(KINDS))
+def _read_features(plain: Any, ring: int, number: int) -> HistoryFeatures:
+    try:
+        if type(plain) is not dict:
+            raise FieldFault("features", f"has {shown(plain)} where it needs tables")
+        return _read_fields(Fields(plain, "features of a key space"), ring)
+    except FieldFault as fault:
+        raise FeaturesFault(fault, number) from fault
+
+
+def _read_fields(fields: Fields, ring: int) -> HistoryFeatures:
+    kind = fields.text("kind")
+    if kind not in KINDS:
+        near = get_close_matches(kind[:_LONGEST], KINDS, 1)
+        known = f"did you mean {near[0]}?" if near else f"the kinds are {', '.join(KINDS)}"
+        raise FieldFault("kind", f"unknown kind {shown(kind)}; {known}")
     takes = KINDS[kind].takes
     group = fields.name("group")
     columns: tuple[str, ...] = ()
@@ -254,8 +281,10 @@ def _read_features(plain: Any, ring: int) -> HistoryFeatures:
     elif takes is Takes.SECONDS:
         seconds = _read_seconds(fields)
     fields.finish()
-    if KINDS[kind].needs_ring and ring < (2 if kind == "gap_before" else 1):
-        raise FieldFault("ring", f"is {ring}, but {kind} needs remembered transactions")
+    needed = 2 if kind == "gap_before" else 1
+    if KINDS[kind].needs_ring and ring < needed:
+        why = f"{kind} needs a ring of at least {needed}, and the key space has {ring}"
+        raise FieldFault("kind", why)
     return HistoryFeatures(kind, group, columns, seconds)
 
 
@@ -269,25 +298,42 @@ def _read_columns(fields: Fields, name: str, kinds: Sequence[Kind]) -> tuple[str
 
 def _read_seconds(fields: Fields) -> tuple[int, ...]:
     given = fields.take("seconds")
-    if type(given) is not list or not 0 < len(given) <= MAX_SPANS or len(given) != len(set(given)):
-        raise FieldFault("seconds", f"must be a list of 1 to {MAX_SPANS} different whole numbers")
+    if type(given) is not list or not 0 < len(given) <= MAX_SPANS:
+        raise FieldFault("seconds", f"must be a list of 1 to {MAX_SPANS} whole numbers")
     for value in given:
         if type(value) is not int or not 0 < value <= MAX_SECONDS:
             why = f"has {shown(value)}, not a whole number from 1 to {MAX_SECONDS}"
-            raise FieldFault("seconds", why, value)
+            raise FieldFault("seconds", why)
+    if len(given) != len(set(given)):
+        raise FieldFault("seconds", "has a number twice")
     return tuple(given)
+
+
+def _check_names(space: KeySpace) -> None:
+    number_of: dict[str, int] = {}
+    for number, features in enumerate(space.features, 1):
+        for operand in features.operands:
+            name = space.name_of(features, operand)
+            try:
+                check_name("features", name)
+                if name in number_of:
+                    why = f"feature {name} is already one of features {number_of[name]}"
+                    raise FieldFault("kind", why)
+            except FieldFault as fault:
+                raise FeaturesFault(fault, number) from fault
+            number_of[name] = number
 
 
 def _check_sizes(space: KeySpace) -> None:
     layout = space.layout
     if max(len(layout.half_lives), len(layout.windows)) > MAX_SPANS:
-        raise FieldFault("seconds", f"a key space has at most {MAX_SPANS} different time spans")
+        why = f"windows or half-lives have more than {MAX_SPANS} different time spans"
+        raise FieldFault("features", why)
     if max(map(len, (layout.means, layout.lasts, layout.sets))) > MAX_VALUES:
-        raise FieldFault("columns", f"a key space remembers at most {MAX_VALUES} columns of a kind")
-    for name, features, _ in space.named:
-        check_name("features", name)
-        if sum(other == name for other, *_ in space.named) > 1:
-            raise FieldFault("features", f"feature {name} occurs twice", features.kind)
+        raise FieldFault("features", f"remember more than {MAX_VALUES} columns of a kind")
+    if space.width > MAX_WIDTH:
+        why = f"a record has {8 * space.width} bytes, and {8 * MAX_WIDTH} are allowed; use fewer "
+        raise FieldFault("features", f"{why}columns or half-lives, or a smaller ring")
 
 
 def _shown(operand: str | int | None) -> str:

@@ -2,68 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from stream_scorer.features.history.arrays import (
+    Keys,
+    Saved,
+    Source,
+    TableArrays,
+    UpdatePlan,
+    Words,
+)
 from stream_scorer.features.history.kernel import DONE, advance
-from stream_scorer.features.history.plan import Keys, Source, UpdatePlan
+from stream_scorer.features.history.key_kernel import move_clock
 from stream_scorer.features.history.table_kernel import (
     add_hashes,
+    copy_living,
+    count_before,
     fill_index,
     finish_step,
     remove_before,
     undo_step,
 )
 
-Words = NDArray[np.uint64]
-
 MAX_KEYS: Final = 2**30
 """Of one key space: rows are numbered with 31 bits."""
 
 _FIRST_ROOM: Final = 1024
+_SPARE_SHARE: Final = 8
 _SECONDS_A_DAY: Final = 86_400
 _SPARE_DAYS: Final = 7
 """Dead records stay so much longer: clocks differ between one table offline and twelve online, and
 in a stream less late than this nobody can see when a record is removed."""
 _DEAD_SHARE: Final = 4
+_END_OF_TIME: Final = 2**33
 _SUM_MASK: Final = 2**64 - 1
 _SEED: Final = 0x9E3779B97F4A7C15
 _SPACE_FACTOR: Final = 0xC4CEB9FE1A85EC53
 
 
-class TableArrays(NamedTuple):
-    """The arrays of a table as the compiled loops take them; four views of the same records."""
-
-    words: Words
-    doubles: NDArray[np.float64]
-    floats: NDArray[np.float32]
-    octets: NDArray[np.uint8]
-    slots: NDArray[np.int32]
-    stamps: NDArray[np.int64]
-
-
-class Saved(NamedTuple):
-    """Records as they were before a step."""
-
-    rows: NDArray[np.int64]
-    words: Words
-
-
 @dataclass(slots=True)
 class TableUndo:
-    """What takes a step back: saved records, and the figures before it."""
+    """What takes a step back: saved records, and the figures before it.
+
+    ``state`` is that of :func:`stream_scorer.features.history.kernel.advance`.
+    """
 
     saved: Saved
     state: NDArray[np.int64]
     rows_before: int
     keys_before: int
     sum_before: int
-    used: int = 0
     expired: int = 0
     evicted: int = 0
+
+    @property
+    def used(self) -> Saved:
+        """The saved records, without the room for more."""
+        n = int(self.state[2])
+        return Saved(self.saved.rows[:n], self.saved.words[:n])
 
 
 @dataclass(slots=True)
@@ -112,14 +113,14 @@ class SpaceTable:
 
     @property
     def nbytes(self) -> int:
-        """Memory of records and index."""
+        """Memory of records and index; room for more records costs none until it is used."""
         arrays = self._arrays
-        return arrays.words.nbytes + arrays.slots.nbytes + arrays.stamps.nbytes
+        return self.rows * 8 * (self.width + 1) + arrays.slots.nbytes
 
     def begin(self, room: int) -> TableUndo:
         """Begin a step that touches about ``room`` records."""
         self._steps += 1
-        state = np.array([self.rows, self.keys, 0, self.rows, self._steps, 0, 0], np.int64)
+        state = np.array((self.rows, self.keys, 0, self.rows, self._steps, 0, 0), np.int64)
         saved = Saved(np.empty(room, np.int64), np.empty((room, self.width), np.uint64))
         return TableUndo(saved, state, self.rows, self.keys, self.check_sum)
 
@@ -131,29 +132,33 @@ class SpaceTable:
         plan: UpdatePlan,
         first: int,
         last: int,
-        day: int,
+        clock: int,
         out: NDArray[np.float64],
     ) -> None:
-        """Features and update of the rows ``first`` to ``last`` of ``keys``, all in one day."""
+        """Features and update of the rows ``first`` to ``last`` of ``keys``, all in one day.
+
+        ``clock`` is that of the partition before these rows.
+        """
         self._reserve(undo, last - first)
         self._grow(last - first)
         at = first
         while True:
-            stop = advance(source, keys, plan, self._arrays, undo.saved, undo.state, at, last,
-                           self.max_keys, 1, out)  # fmt: skip
+            at = advance(*source[:3], *keys, *plan, *self._arrays, *undo.saved, undo.state,
+                         at, last, self.max_keys, 1, out)  # fmt: skip
             self._take(undo)
-            if stop == DONE:
+            if at == DONE:
                 return
-            self._make_room(undo, day)
-            self._reserve(undo, last - stop)
-            at = int(stop)
+            _, now = move_clock(source.times, keys.rows, keys.flags, first, at + 1, clock,
+                                np.zeros(1, np.int64))  # fmt: skip
+            self._make_room(undo, now)
+            self._reserve(undo, last - at)
 
     def peek(self, source: Source, keys: Keys, plan: UpdatePlan, out: NDArray[np.float64]) -> None:
         """Features without an update."""
-        state = np.array([self.rows, self.keys, 0, self.rows, 0, 0, 0], np.int64)
+        state = np.array((self.rows, self.keys, 0, self.rows, 0, 0, 0), np.int64)
         saved = Saved(np.empty(0, np.int64), np.empty((0, self.width), np.uint64))
-        rows = len(keys.rows)
-        advance(source, keys, plan, self._arrays, saved, state, 0, rows, self.max_keys, 0, out)
+        advance(*source[:3], *keys, *plan, *self._arrays, *saved, state,
+                0, len(keys.rows), self.max_keys, 0, out)  # fmt: skip
 
     def enter_day(self, undo: TableUndo, day: int) -> None:
         """Remove what has long expired; the partition's clock has entered ``day``."""
@@ -161,15 +166,11 @@ class SpaceTable:
         undo.expired += self._remove(undo, time)
 
     def finish(self, undo: TableUndo) -> None:
-        """End a step: bring the check sum up to date, and keep only what undoes it."""
+        """End a step: bring the check sum up to date."""
         self.check_sum = int(
-            finish_step(self._arrays, undo.saved, undo.state, np.uint64(self.check_sum),
+            finish_step(self._arrays.words, *undo.saved, undo.state, np.uint64(self.check_sum),
                         np.uint64(self.seed))
-        ) & _SUM_MASK  # fmt: skip
-        undo.used = int(undo.state[2])
-        if len(undo.saved.rows) > 4 * max(undo.used, 1):  # a day's removal needs room for all
-            used = slice(0, undo.used)
-            undo.saved = Saved(undo.saved.rows[used].copy(), undo.saved.words[used].copy())
+        )  # fmt: skip
 
     def settle(self, undo: TableUndo) -> None:
         """Count what a step did; it is not taken back any more."""
@@ -180,68 +181,93 @@ class SpaceTable:
 
     def rollback(self, undo: TableUndo) -> None:
         """Take back the youngest open step, finished or not."""
-        used = slice(0, int(undo.state[2]))
-        saved = undo.saved
-        undo_step(self._arrays, saved.rows[used], saved.words[used], undo.rows_before, self.rows)
+        saved = undo.used
+        undo_step(self._arrays, saved.rows, saved.words, undo.rows_before, int(undo.state[0]))
         self.rows, self.keys, self.check_sum = undo.rows_before, undo.keys_before, undo.sum_before
 
-    def compact(self) -> None:
-        """Drop dead records if there are many; no step may be open."""
-        dead = self.rows - self.keys
-        if dead > max(_FIRST_ROOM, self.rows // _DEAD_SHARE):
-            self.fill(self._living(self._arrays.words[: self.rows]))
+    def compact(self, open_steps: Sequence[TableUndo]) -> None:
+        """Drop dead records if there are many; the open steps can be taken back all the same."""
+        before, alive_before = self._before(open_steps)
+        if before - alive_before <= max(_FIRST_ROOM, before // _DEAD_SHARE):
+            return
+        old = self._arrays
+        keep = old.words[: self.rows, 2] != 0
+        keep[before:] = True
+        for undo in open_steps:
+            keep[undo.used.rows] = True
+        places = np.cumsum(keep) - 1
+        for undo in open_steps:
+            saved = undo.used.rows
+            saved[:] = places[saved]
+        kept = int(places[-1]) + 1
+        dropped = self.rows - kept
+        self._arrays = _allocate(self.width, kept + kept // _SPARE_SHARE)
+        np.compress(keep, old.words[: self.rows], axis=0, out=self._arrays.words[:kept])
+        np.compress(keep, old.stamps[: self.rows], out=self._arrays.stamps[:kept])
+        fill_index(self._arrays.slots, self._arrays.words, kept)
+        self.rows = kept
+        for undo in open_steps:
+            undo.rows_before -= dropped
+            undo.state[0] -= dropped
 
-    def copy(self, open_steps: list[TableUndo]) -> Words:
-        """The records as they were before the open steps (oldest first); dead ones left out."""
-        rows = open_steps[0].rows_before if open_steps else self.rows
-        words = self._arrays.words[:rows].copy()
-        for undo in reversed(open_steps):
-            used = slice(0, undo.used)
-            known = undo.saved.rows[used] < rows
-            words[undo.saved.rows[used][known]] = undo.saved.words[used][known]
-        return self._living(words)
+    def copy(self, open_steps: Sequence[TableUndo]) -> Words:
+        """The records before the open steps (the oldest first), in no particular order."""
+        before, alive_before = self._before(open_steps)
+        out = np.empty((alive_before, self.width), np.uint64)
+        taken, n = np.zeros(before, np.bool_), 0
+        for undo in open_steps:
+            saved = undo.used
+            new = saved.rows < before
+            rows = saved.rows[new]
+            new[new] = ~taken[rows]
+            alive = saved.words[new & (saved.words[:, 2] != 0)]
+            out[n : n + len(alive)] = alive
+            taken[rows], n = True, n + len(alive)
+        copy_living(self._arrays.words, taken, out, n)
+        return out
 
-    def fill(self, words: Words) -> None:
-        """Replace all records.
-
-        Raises:
-            ValueError: a key occurs twice.
-        """
-        arrays = _allocate(self.width, max(_FIRST_ROOM, len(words)))
+    def fill(self, words: Words) -> bool:
+        """Replace all records; False if a key occurs twice."""
+        arrays = _allocate(self.width, len(words) + len(words) // _SPARE_SHARE)
         arrays.words[: len(words)] = words
         if not fill_index(arrays.slots, arrays.words, len(words)):
-            raise ValueError("two records have the same key")
+            return False
         self._arrays = arrays
         self.rows = self.keys = len(words)
         self.check_sum = sum_of(words, self.seed)
+        return True
 
     def find(self, card: int) -> Words:
-        """The records of a card."""
-        words = self._living(self._arrays.words[: self.rows])
+        """The records of a card, after all open steps."""
+        words = self._arrays.words[: self.rows]
         found: Words = words[words[:, 0].view(np.int64) == card]
-        return found
+        alive: Words = found[found[:, 2] != 0]
+        return alive
 
-    @staticmethod
-    def _living(words: Words) -> Words:
-        found: Words = words[words[:, 2] != 0]
-        return found
+    def _before(self, open_steps: Sequence[TableUndo]) -> tuple[int, int]:
+        """Rows and keys before the oldest open step."""
+        if not open_steps:
+            return self.rows, self.keys
+        return open_steps[0].rows_before, open_steps[0].keys_before
 
     def _take(self, undo: TableUndo) -> None:
         self.rows, self.keys = int(undo.state[0]), int(undo.state[1])
 
     def _remove(self, undo: TableUndo, time: int) -> int:
-        self._reserve(undo, self.rows)
-        removed = int(remove_before(self._arrays, undo.saved, undo.state, time))
-        self._take(undo)
-        return removed
+        found = int(count_before(self._arrays.words, self.rows, time))
+        if found:
+            self._reserve(undo, found)
+            remove_before(self._arrays, undo.saved, undo.state, time)
+            self._take(undo)
+        return found
 
-    def _make_room(self, undo: TableUndo, day: int) -> None:
+    def _make_room(self, undo: TableUndo, clock: int) -> None:
         """Halve the time to live until a quarter of the keys is free."""
-        end, ttl = (day + 1) * _SECONDS_A_DAY, self.ttl_days * _SECONDS_A_DAY
+        ttl = self.ttl_days * _SECONDS_A_DAY
         while self.keys > self.max_keys * 3 // 4:
             ttl //= 2
             # Times may lie ahead of the clock: at last everything goes.
-            undo.evicted += self._remove(undo, end - ttl if ttl else 2**33)
+            undo.evicted += self._remove(undo, clock - ttl if ttl else _END_OF_TIME)
 
     def _reserve(self, undo: TableUndo, more: int) -> None:
         """Make room for ``more`` saved records."""
@@ -270,6 +296,8 @@ class SpaceTable:
 
 def sum_of(words: Words, seed: int) -> int:
     """The check sum of records."""
+    words = np.ascontiguousarray(words).view()
+    words.flags.writeable = False  # one type for the compiled loop, whoever made the array
     return int(add_hashes(words, np.uint64(seed))) & _SUM_MASK
 
 
@@ -279,13 +307,9 @@ def space_seed(place: int) -> int:
 
 
 def _allocate(width: int, capacity: int) -> TableArrays:
-    words = np.zeros((capacity, width), np.uint64)
-    index = np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32)
+    capacity = max(capacity, _FIRST_ROOM)
     return TableArrays(
-        words,
-        words.view(np.float64),
-        words.view(np.float32),
-        words.view(np.uint8),
-        index,
+        np.zeros((capacity, width), np.uint64),
+        np.zeros(1 << (2 * capacity - 1).bit_length(), np.int32),
         np.zeros(capacity, np.int64),
     )

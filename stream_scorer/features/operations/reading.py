@@ -39,10 +39,11 @@ def shown(value: object) -> str:
 
 
 class Fields:
-    """The fields of one operation; each is read once, and none may be left over."""
+    """The fields of an operation or of another table; each is read once, none may be left over."""
 
-    def __init__(self, fields: dict[str, Any]) -> None:
+    def __init__(self, fields: dict[str, Any], what: str = "this operation") -> None:
         self._fields = dict(fields)
+        self._what = what
 
     def take(self, name: str) -> Any:
         """The value of a field, of any type; None if it is absent."""
@@ -94,7 +95,7 @@ class Fields:
     def finish(self) -> None:
         """Check that all fields were read."""
         for name in self._fields:
-            raise FieldFault(shown(name), "is not a field of this operation")
+            raise FieldFault(shown(name), f"is not a field of {self._what}")
 
 
 def check_name(field_name: str, value: str) -> str:

@@ -29,7 +29,11 @@ class Probation:
         fallback: Bundle,
         policy: GuardPolicy,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_cold: Callable[[Bundle], bool] = lambda _: False,
     ) -> None:
+        self._bundle = bundle
+        self._is_cold = is_cold
         self.version = bundle.version
         self.fallback = fallback
         self._reference: Reference = read_reference(bundle.metadata)
@@ -43,7 +47,9 @@ class Probation:
         """Judge all rows so far plus a batch: its finite scores, and the rows without one."""
         batch = Sample(len(scores) + errors, errors, flagged, self._reference.count(scores))
         self._next = self._sample + batch
-        return judge(self._next, self._reference, self._policy)
+        return judge(
+            self._next, self._reference, self._policy, is_warm=not self._is_cold(self._bundle)
+        )
 
     def accept(self) -> None:
         """Count the batch checked last: it was committed."""

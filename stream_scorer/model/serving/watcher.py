@@ -257,7 +257,9 @@ class ModelWatcher:
                     "model on probation",
                     extra={"model_version": bundle.version, "fallback": fallback.version},
                 )
-                return Probation(bundle, fallback, self._options.guard)
+                return Probation(
+                    bundle, fallback, self._options.guard, is_cold=self._options.is_cold
+                )
             log.info("no version to fall back to", extra={"model_version": bundle.version})
         self._verdicts.mark_decided(bundle.version)
         return None

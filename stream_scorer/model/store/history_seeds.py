@@ -7,8 +7,13 @@ from collections.abc import Mapping
 from typing import Final
 
 from stream_scorer.errors import ArtifactCorrupt, StoreError
-from stream_scorer.features.history.codec import Seed, decode_seed
-from stream_scorer.features.history.header import STORED_MAX_BYTES
+from stream_scorer.features.history.codec import (
+    Seed,
+    SeedFacts,
+    decode_seed,
+    read_seed_facts,
+)
+from stream_scorer.features.history.header import HEADER_MAX_BYTES, STORED_MAX_BYTES
 from stream_scorer.model.store.history_names import seed_key
 from stream_scorer.model.store.objects import Objects
 
@@ -55,3 +60,18 @@ def read_seed(objects: Objects, spec: str, sha256: str, widths: Mapping[str, int
             f"{seed.header.spec[:16]}, not {spec[:16]})"
         )
     return seed
+
+
+def read_facts_of_seed(objects: Objects, sha256: str) -> SeedFacts:
+    """A seed's header without its records, to know how large they are.
+
+    Raises:
+        ArtifactCorrupt: it is not the header of a seed.
+        StoreError: there is none, or the storage refuses the request.
+    """
+    key = seed_key(sha256)
+    name = f"{key} in {objects.where}"
+    head = objects.read_head(key, HEADER_MAX_BYTES)
+    if head is None:
+        raise StoreError(f"there is no {name}: {_ADVICE}")
+    return read_seed_facts(head, name)

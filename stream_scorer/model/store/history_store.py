@@ -11,6 +11,7 @@ from typing import Final, Literal
 from stream_scorer.errors import ArtifactCorrupt, StoreError
 from stream_scorer.features.history.codec import (
     Seed,
+    SeedFacts,
     Snapshot,
     SnapshotFacts,
     decode_snapshot,
@@ -34,7 +35,7 @@ from stream_scorer.model.store.history_names import (
     spec_folder,
 )
 from stream_scorer.model.store.history_pruning import Dated, find_expired, is_expired
-from stream_scorer.model.store.history_seeds import read_seed, write_seed
+from stream_scorer.model.store.history_seeds import read_facts_of_seed, read_seed, write_seed
 from stream_scorer.model.store.objects import Objects, StoredObject
 
 log = logging.getLogger(__name__)
@@ -276,6 +277,15 @@ class HistoryStore:
             StoreError: there is none.
         """
         return read_seed(self._objects, spec, sha256, widths)
+
+    def read_seed_facts(self, sha256: str) -> SeedFacts:
+        """A seed's header without its records.
+
+        Raises:
+            ArtifactCorrupt: it is not the header of a seed.
+            StoreError: there is none.
+        """
+        return read_facts_of_seed(self._objects, sha256)
 
     def _names(self, spec: str, prefix: str) -> list[SnapshotName]:
         folder = spec_folder(spec)

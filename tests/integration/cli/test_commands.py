@@ -30,6 +30,7 @@ from tests.support.command_kit import (
 from tests.support.factories import make_transaction, make_transactions, publish
 from tests.support.http_registry import running_registry
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
+from tests.support.kafka.murmur2 import murmur2_partition
 from tests.support.records import read_all
 from tests.support.waiting import wait_until
 
@@ -96,21 +97,6 @@ def test_card_goes_to_the_partition_that_java_producers_choose(settings: GroupSe
     (record,) = read_all(settings, settings.input_topic)
     assert record.key == b"13926"
     assert record.partition == murmur2_partition(b"13926", PARTITIONS)
-
-
-def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Kafka's own murmur2 (Utils.murmur2 in kafka-clients), 32 bits."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    h = (0x9747B28C ^ len(key)) & mask
-    whole = len(key) - len(key) % 4
-    for i in range(0, whole, 4):
-        k = int.from_bytes(key[i : i + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = (h * m & mask) ^ k
-    if tail := key[whole:]:
-        h = (h ^ int.from_bytes(tail, "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
 
 
 def write_csv(path: Path, rows: Sequence[dict[str, Any]]) -> Path:

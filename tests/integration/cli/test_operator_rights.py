@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -13,10 +14,12 @@ from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.kafka.reader import committed_spans
+from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings, load_settings
 from stream_scorer.settings import GroupSettings
 from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
+from tests.support.factories import publish
 from tests.support.kafka.bomb import produce_bomb
 from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
 
@@ -28,6 +31,7 @@ PASSWORD = "correct-horse-battery"
 COMMANDS = [
     ("topics", "list"),
     ("verify",),
+    ("replay", "--model", "v1", "--since", "1h", "--labels"),
     ("tail", "--from-beginning", "--limit", "1"),
     ("dlq", "list"),
     ("dlq", "allow", "5"),
@@ -65,8 +69,14 @@ def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Itera
 
 
 def test_commands_of_the_runbooks_work_with_the_operators_acls(
-    as_operator: GroupSettings, capsys: pytest.CaptureFixture[str]
+    as_operator: GroupSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    store = FileStore(tmp_path / "store")
+    publish(store)
+    monkeypatch.setenv("MODEL_STORE_URI", store.where)
     give_outcomes(as_operator, with_inputs(as_operator, 9), ["score", None])
     (dead_letter, *_) = read_dead_letters(as_operator)
     for command in [*COMMANDS, ("dlq", "show", dead_letter.place)]:

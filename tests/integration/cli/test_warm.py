@@ -63,6 +63,10 @@ def test_stream_loops_are_compiled_for_one_set_of_argument_types() -> None:
         "schemas.json.kernel.decode_json",
         "schemas.avro.write_kernel.write_scores",
         "stream_scorer.features.interpreter.kernel.build_features",
+        "stream_scorer.features.history.kernel.advance",
+        "stream_scorer.features.history.key_kernel.move_clock",
+        "stream_scorer.features.history.key_kernel.read_keys",
+        "stream_scorer.features.history.table_kernel.finish_step",
         "schemas.scores.kernel.find_sources",
     ):
         assert len(before[name]) == 1, name

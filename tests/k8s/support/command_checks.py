@@ -18,7 +18,7 @@ from typing import Any, Final
 import yaml
 
 from dashboard.__main__ import _parser as dashboard_parser
-from stream_scorer.cli.parser import build_parser
+from stream_scorer.cli.parsing.parser import build_parser
 from tests.k8s.support.rendering import K8S, ROOT, pod_spec, render, render_with
 from trainer.commands.parser import build_parser as trainer_parser
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from datetime import UTC, datetime
 from functools import cache
 
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
 from dashboard.feed.board import Board
+from dashboard.history.past import HistoryStatus, NoHistories
 from dashboard.metrics import build_metrics
 from stream_scorer.drift.reference import read_reference
 from stream_scorer.model.serving.status import ReloadStatus
@@ -21,6 +23,14 @@ from tests.support.factories import make_bundle
 from trainer.publishing.telemetry import RunMeasures, build_failure, build_registry
 
 _WORDS = frozenset({"and", "bool", "ignoring", "inf", "nan", "offset", "on", "or", "unless"})
+
+
+class _Histories(NoHistories):
+    def __init__(self) -> None:
+        super().__init__(_Model())
+
+    def status(self) -> HistoryStatus:
+        return HistoryStatus("snapshot", as_of=datetime.now(UTC))
 
 
 class _Model:
@@ -42,11 +52,13 @@ def _registries() -> list[CollectorRegistry]:
     scorer.model.loaded(bundle.version, 0.1)
     scorer.model.set_probation({"psi": 0.1}, is_rolled_back=False)
     scorer.model.set_status(1.0, is_behind=False, is_failing=False)
+    scorer.history.set_states({"client": 1}, 1, 0, 0.0)
     scorer.partitions.set_lag({0: 1}, 1)
     scorer.partitions.set_progress({0: 1.0}, ())
     scorer.partitions.set_lost({0: 1})
     scorer.identify("group", "topic")
-    dashboard = build_metrics(Board(), _Model(), lambda: 0)
+    dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories())
+    dashboard.count_histories(1, 1)
     dashboard.request_count.labels("GET", "/", "200").inc()
     dashboard.request_latency.labels("GET", "/").observe(0.1)
     measures = {"accuracy": 1.0, "average_precision": 1.0, "top": {"0.02": {"recall": 1.0}}}

@@ -143,8 +143,9 @@ def write_snapshot(
         "dead_letter_offset": 0,
         "check_sum": history.check_sum(),
         "writer": "a test",
+        "created": NOW,
     }
-    header = era.header(partition, offset, created=NOW, **(given | changes))
+    header = era.header(partition, offset, **(given | changes))
     store.create_snapshot(era, encode_snapshot(header, history.records()))
     return era.snapshot(partition, offset).key
 

@@ -109,7 +109,7 @@ class Recording:
 
     def rollback(self, step: HistoryStep) -> None:
         self._open.pop(id(step))
-        self.inner.rollback(_ours(step))
+        self.inner.rollback(step)
 
     def committed(self, step: HistoryStep) -> None:
         polled, kept, values = self._open.pop(id(step))
@@ -117,12 +117,7 @@ class Recording:
             place = int(polled.partitions[row]), int(polled.offsets[row])
             assert place not in self.features, f"{place} was committed twice"
             self.features[place] = features.tobytes()
-        self.inner.committed(_ours(step))
-
-
-def _ours(step: HistoryStep) -> BatchStep:
-    assert isinstance(step, BatchStep)
-    return step
+        self.inner.committed(step)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from threading import get_ident
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.forest.explained import Choose, Explained, explain_afterwards
 from stream_scorer.model.forest.predictor import Predictor
 from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Record
-from stream_scorer.stream.ports import Histories, HistoryStep, Marks, Polled
+from stream_scorer.stream.ports import Broker, Histories, HistoryStep, Marks, Polled
 from tests.support.scoring_kit import make_value
 
 FINGERPRINT = "f" * 64
@@ -61,11 +61,19 @@ class State(NamedTuple):
         return {"sum": f"{self.value:016x}"}
 
 
+class Producing(Protocol):
+    """Something that inputs can be produced to."""
+
+    def produce(self, partition: int, record: Record) -> None:
+        """Append a record to the input topic."""
+        ...
+
+
 @dataclass
 class Inputs:
     """What was produced: (number, whether it advances) of each input, by partition."""
 
-    cluster: MemoryCluster
+    cluster: Producing
     produced: dict[int, list[tuple[int, bool]]] = field(default_factory=lambda: defaultdict(list))
     place: dict[int, tuple[int, int]] = field(default_factory=dict)
 
@@ -128,14 +136,14 @@ class FoldHistories:
     """The histories of one member, which check what the loop does with them.
 
     Attributes:
-        broker: the member.
+        broker: the member of a group on any broker.
         bundle: its model.
         inputs: all inputs; a state is restored from them.
         faults: what the next calls of ``serve`` and ``step`` raise.
         chance: decides when the restore of a partition is complete; None: at once.
     """
 
-    broker: MemoryBroker
+    broker: Broker
     bundle: Bundle
     inputs: Inputs
     faults: dict[str, list[Exception | None]] = field(default_factory=dict)
@@ -239,35 +247,66 @@ class FoldHistories:
             self.problems.append("commit of a step that is not the oldest")
         self.open.pop(0)
 
+    def position(self, partition: int) -> int:
+        """Where the member reads a partition next."""
+        return len(self.inputs.produced[partition]) - self.broker.lag()[partition]
+
+    def committed_offsets(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Where a new owner would begin."""
+        return {p: found.offset or 0 for p, found in self.broker.committed(partitions).items()}
+
+    def is_current(self) -> bool:
+        """Whether the member has noticed the last rebalance. Until then its states may be old."""
+        return True
+
     def check(self) -> int:
         """Compare each live state with the inputs before the member's position.
 
         Returns:
-            The number of states compared. A member that has not noticed a rebalance yet has none.
+            The number of states compared.
         """
-        if self.broker.generation != self.inputs.cluster.generation:
-            return 0
-        counts, lag = self.broker.assignments(), self.broker.lag()
+        counts = self.broker.assignments()
         live = [p for p in self.states if counts.get(p) == self.known[p]]
+        if not live or not self.is_current():
+            return 0
+        committed = self.committed_offsets(live)
         for partition in live:
-            position = len(self.inputs.produced[partition]) - lag[partition]
-            wanted = self.inputs.fold(partition, position)
-            if self.states[partition] != wanted:
+            state, position = self.states[partition], self.position(partition)
+            if state != self.inputs.fold(partition, position):
                 self.problems.append(
-                    f"partition {partition}: state of {self.states[partition].position} inputs, "
-                    f"position {position}"
+                    f"partition {partition}: state of {state.position}, position {position}"
                 )
             oldest = next((s for s in self.open if partition in s.before), None)
-            base = self.states[partition] if oldest is None else oldest.before[partition]
-            committed = self.inputs.cluster.committed.get(partition, 0)
-            if base != self.inputs.fold(partition, committed):
-                self.problems.append(f"partition {partition}: not the state of {committed} inputs")
+            base = state if oldest is None else oldest.before[partition]
+            offset = committed[partition]
+            if base != self.inputs.fold(partition, offset):
+                self.problems.append(f"partition {partition}: not the state of {offset} inputs")
         return len(live)
 
     def _fail(self, operation: str) -> None:
         script = self.faults.get(operation)
         if script and (fault := script.pop(0)) is not None:
             raise fault
+
+
+@dataclass
+class MemoryHistories(FoldHistories):
+    """The same on the in-memory broker."""
+
+    def is_current(self) -> bool:
+        """By the group's generation."""
+        assert isinstance(self.broker, MemoryBroker)
+        return self.broker.generation == self.cluster.generation
+
+    def committed_offsets(self, partitions: Sequence[int]) -> dict[int, int]:
+        """Without a request, which could fail as scripted."""
+        return {p: self.cluster.committed.get(p, 0) for p in partitions}
+
+    @property
+    def cluster(self) -> MemoryCluster:
+        """What the inputs are produced to."""
+        assert isinstance(self.inputs.cluster, MemoryCluster)
+        return self.inputs.cluster
 
 
 class WatchedFeatures(FeatureSet):

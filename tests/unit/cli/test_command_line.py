@@ -23,11 +23,16 @@ COMMANDS = [
     ["produce"],
     ["tail"],
     ["verify"],
+    ["replay"],
     ["topics", "create"],
     ["topics", "list"],
     ["dlq", "list"],
     ["dlq", "show"],
     ["dlq", "redrive"],
+    ["history", "status"],
+    ["history", "show"],
+    ["history", "build"],
+    ["history", "rescale"],
 ]
 WITH_SETTINGS = [c for c in COMMANDS if c[0] not in ("broker", "demo", "warm")]
 
@@ -68,9 +73,20 @@ def test_help_names_the_environment_variables(
         ["produce", "x.csv", "--limit", "-1"],
         ["run", "--workers", "none"],
         ["verify", "--timeout", "inf"],
+        ["verify", "--recompute", "0"],
+        ["replay", "--model", "v3"],
+        ["replay", "--since", "1h"],
+        ["replay", "--model", "3", "--since", "1h"],
+        ["replay", "--model", "v3", "--since", "lunch"],
+        ["replay", "--model", "v3", "--since", "1h", "--against", "labels"],
+        ["replay", "--model", "v3", "--since", "1h", "--out", "rows.xlsx"],
         ["broker", "--port", "70000"],
         ["dlq", "show", "17"],
         ["dlq", "list", "--stage", "lunch"],
+        ["history"],
+        ["history", "show"],
+        ["history", "build", "--from", "yesterday"],
+        ["history", "build", "--seed", "v1", "--cold"],
     ],
 )
 def test_wrong_usage_exits_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

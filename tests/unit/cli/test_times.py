@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from stream_scorer.cli.parser import build_parser
+from stream_scorer.cli.parsing.parser import build_parser
 from stream_scorer.cli.times import format_time, parse_time
 
 NOW = datetime(2023, 11, 14, 22, 13, 20, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from stream_scorer.audit.recompute.marks import MarkCheck
 from stream_scorer.audit.records.columns import Content, OutcomeKind
 from stream_scorer.audit.report import Report, conclude
-from stream_scorer.cli.verify_progress import log_lines
+from stream_scorer.cli.progress import log_lines
 from stream_scorer.cli.verify_report import print_report
 from stream_scorer.kafka.spans import Span
 from tests.support.audit.audit_kit import HERE, MemoryTopics, Row, judge
@@ -211,10 +211,10 @@ def test_check_sum_that_differs_is_a_problem() -> None:
 def test_progress_lines_show_share_and_rate() -> None:
     ticks = iter([0.0, 4.0, 11.0, 12.0, 22.0])
     lines: list[str] = []
-    show = log_lines(lambda: next(ticks), lines.append)
+    show = log_lines("verify", lambda: next(ticks), lines.append)
     for done in (100, 1100, 1200, 2200):
         show(done, 2200)
     assert lines == [
-        "verify: 50 % of 2,200 offsets read, 100/s",
+        "verify: 50 % of 2,200 offsets read, 100/s, about 11 s left",
         "verify: 100 % of 2,200 offsets read, 100/s",
     ]

@@ -26,7 +26,7 @@ from stream_scorer.cli.dlq import (
     inspect_dead_letter,
     show_lines,
 )
-from stream_scorer.cli.dlq_parser import STAGES
+from stream_scorer.cli.parsing.dlq_parser import STAGES
 from stream_scorer.dead_letters.counts import DeadLetterCounts
 from stream_scorer.dead_letters.dead_letter import DeadLetter, DeadLetterFilter
 from stream_scorer.dead_letters.inspection import Inspection, RecordFault, inspect_value

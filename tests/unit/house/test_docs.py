@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from dashboard.__main__ import _parser as dashboard_parser
-from stream_scorer.cli.parser import build_parser
+from stream_scorer.cli.parsing.parser import build_parser
 from stream_scorer.settings import ScorerSettings
 from trainer.commands.parser import build_parser as trainer_parser
 

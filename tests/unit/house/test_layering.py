@@ -50,6 +50,7 @@ model.serving: errors drift runtime model.store model
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
+state.admin: schemas errors runtime features.history kafka model.store model state
 audit.records: schemas schemas.scores schemas.transactions runtime kafka dead_letters
 audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
@@ -58,20 +59,25 @@ stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
     dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
-process: schemas schemas.scores schemas.transactions errors drift runtime settings features
-    kafka model.store model.forest model model.serving dead_letters state stream.rejections
-    stream observability
+process: schemas schemas.scores schemas.transactions errors drift runtime settings
+    features.history features kafka model.store model.forest model model.serving dead_letters
+    state stream.rejections stream observability
 autoscaling: errors
 local: errors runtime kafka
+labels: schemas runtime settings kafka
+replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
+    labels
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters audit.records audit stream.rejections process autoscaling local
-__main__: schemas errors runtime cli
+    dead_letters state audit.records audit stream.rejections process autoscaling local replay
+cli.history: errors runtime settings features.history kafka model.store
+    model state state.admin process cli
+cli.parsing: runtime settings cli cli.history
+__main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
-labels: schemas runtime settings kafka
-trainer.data: schemas schemas.csv errors runtime settings trainer.synth trainer.fitting labels
+trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
 trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
     trainer.data
 trainer.history: schemas errors features.history features model trainer.data
@@ -95,24 +101,29 @@ trainer.pipeline: features model trainer.programs trainer.fitting trainer.data
     trainer.served trainer.rival trainer.candidate
 trainer.import_pipeline: features model trainer.fitting trainer.data trainer.evaluation
     trainer.stages trainer.rival trainer.candidate
+trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
+    model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime features model.store trainer.synth trainer.report
-    trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
+trainer.commands: errors runtime settings features.history features model.store trainer.synth
+    trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
     trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
-    trainer.pipeline trainer.import_pipeline trainer.commands.flags
+    trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
-dashboard.settings: runtime
+dashboard.settings: runtime settings
 dashboard.model_status: model model.serving
-dashboard.predicting: schemas.json model
+dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
+    model.store state dashboard.settings dashboard.model_status
+dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
-dashboard.metrics: dashboard.model_status dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.predicting dashboard.cache dashboard.feed dashboard.live dashboard.metrics
+    dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
+    dashboard.metrics
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.cache dashboard.feed dashboard.live dashboard.metrics
-    dashboard.web
+    dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
+    dashboard.metrics dashboard.web
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

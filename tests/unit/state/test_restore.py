@@ -20,16 +20,11 @@ from stream_scorer.kafka.spans import Span
 from stream_scorer.model.store.history_era import EraSeed
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import MemoryObjects, StoreFault
+from stream_scorer.state.faults import HistoryGap, HistoryMismatch, NewerEra, RestoreAbandoned
 from stream_scorer.state.inputs import InputMissing
 from stream_scorer.state.marks import HistoryMark, history_mark
 from stream_scorer.state.placement import partitions_of
-from stream_scorer.state.restore import (
-    HistoryGap,
-    HistoryMismatch,
-    NewerEra,
-    PartitionRestore,
-    RestoreAbandoned,
-)
+from stream_scorer.state.restore import PartitionRestore
 from stream_scorer.state.stored import StoredStates
 from stream_scorer.stream.memory_broker import MemoryCluster, Record
 from tests.support.scoring_kit import DLQ, INPUT

@@ -6,12 +6,14 @@ from collections.abc import Collection
 
 import pytest
 
-from stream_scorer.errors import FatalError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.admin import TopicSummary
+from stream_scorer.kafka.driver import KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.spans import Span
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream import group_offsets
 from stream_scorer.stream.group_offsets import GroupOffsets, Start
+from stream_scorer.stream.offset_check import Committed
 
 OUTCOMES: set[int] = {3}
 """The partitions for whose inputs outcomes exist."""
@@ -66,3 +68,56 @@ def test_partition_without_an_offset_but_with_outcomes_is_refused(
     with pytest.raises(FatalError, match=r"no committed offset for in partition 3"):
         offsets.resolve(3, None, otherwise)
     assert offsets.resolve(3, 200, otherwise) == Start(200)
+
+
+class Stored:
+    """A consumer that knows the group's offsets, or cannot find its coordinator."""
+
+    def __init__(self, mark: str, error: KafkaError | None = None) -> None:
+        self.mark = mark
+        self.error = error
+        self.is_closed = False
+
+    def committed(self, places: list[TopicPartition], _: float) -> list[TopicPartition]:
+        if self.error is not None:
+            raise KafkaException(self.error)
+        offsets = {0: 7, 1: -1001}
+        return [TopicPartition("in", p.partition, offsets[p.partition], self.mark) for p in places]
+
+    def poll(self, _: float) -> None:
+        return None
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_committed_offsets_come_with_their_marks(
+    offsets: GroupOffsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Stored("t=id;era=3;sum=00ff")
+    monkeypatch.setattr(group_offsets, "open_consumer", lambda *_: stored)
+    assert offsets.committed([0, 1]) == {
+        0: Committed(7, "t=id;era=3;sum=00ff"), 1: Committed(None, "t=id;era=3;sum=00ff"),
+    }  # fmt: skip
+    assert stored.is_closed
+
+
+def test_committed_offsets_of_a_recreated_topic_are_refused(
+    offsets: GroupOffsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Stored("t=other;era=3")
+    monkeypatch.setattr(group_offsets, "open_consumer", lambda *_: stored)
+    with pytest.raises(FatalError, match=r"deleted and recreated.*id other.*id id"):
+        offsets.committed([0])
+    assert stored.is_closed
+
+
+def test_committed_offsets_that_cannot_be_read_leave_no_client_behind(
+    offsets: GroupOffsets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stored = Stored("", KafkaError(KafkaError._TIMED_OUT))
+    monkeypatch.setattr(group_offsets, "open_consumer", lambda *_: stored)
+    monkeypatch.setattr(group_offsets, "_QUERY_SECONDS", 0.0)
+    with pytest.raises(RetryableError):
+        offsets.committed([0])
+    assert stored.is_closed

@@ -192,6 +192,21 @@ def test_client_that_cannot_pause_delivers_nothing_of_a_held_partition(
     assert places(broker) == [(0, 7)]
 
 
+def test_client_that_cannot_resume_ends_the_process(
+    broker: KafkaBroker, group: HoldingGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever released the partition will not do it again."""
+
+    def refuse(_: Any) -> None:
+        raise KafkaException(KafkaError(KafkaError._STATE))
+
+    joined(broker)
+    monkeypatch.setattr(group, "resume", refuse)
+    with pytest.raises(FatalError, match=r"cannot resume \[1\]"):
+        broker.release(1, 200)
+    assert broker.held() == {0, 1}
+
+
 def test_pending_rewind_does_not_move_a_partition_that_was_released_since(
     broker: KafkaBroker, group: HoldingGroup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,15 +260,32 @@ def test_marks_are_stored_beside_the_topics_id(
     assert sink.marks == {"t=id", "t=id;era=3;sum=00000000000000ff"}
 
 
-def test_committed_offsets_of_a_recreated_topic_are_refused(
+def test_partition_that_left_is_not_held_and_cannot_be_released(
     broker: KafkaBroker, group: HoldingGroup
 ) -> None:
     joined(broker)
-    group.stored, group.mark = 5, "t=id;era=3"
-    found = broker.committed([0, 1])
-    assert {p: (c.offset, c.mark) for p, c in found.items()} == {
-        0: (5, "t=id;era=3"), 1: (5, "t=id;era=3"),
-    }  # fmt: skip
-    group.mark = "t=other;era=3"
-    with pytest.raises(FatalError, match=r"deleted and recreated.*id other.*id id"):
-        broker.committed([1])
+    group.events = [group.lose]
+    broker.poll(10, 0)
+    assert broker.held() == {0}
+    broker.release(1, 200)
+    broker.hold([1])
+    assert group.sought == []
+    assert broker.held() == {0}
+
+
+def test_record_kept_for_the_next_poll_is_dropped_by_a_hold_that_ends_before_it(
+    broker: KafkaBroker, group: HoldingGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> bytes:
+        raise KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
+
+    joined(broker).release(1, 200)
+    group.first = [Record(1, 200)]
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consumer_group_metadata", refuse)
+        with pytest.raises(RetryableError):
+            broker.poll(10, 0)
+    broker.hold([1])
+    broker.release(1, 200)
+    group.first = [Record(1, 200)]
+    assert places(broker) == [(1, 200)]

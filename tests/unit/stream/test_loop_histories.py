@@ -49,6 +49,7 @@ from tests.support.stream.fold_histories import (
     FoldHistories,
     Inputs,
     LateMarks,
+    MemoryHistories,
     State,
     WatchedFeatures,
     WithoutRollback,
@@ -97,7 +98,7 @@ class Member:
 
     loop: ScorerLoop
     broker: MemoryBroker
-    histories: FoldHistories
+    histories: MemoryHistories
     scripts: dict[str, list[Exception | None]]
     seen: Seen = field(default_factory=Seen)
 
@@ -151,7 +152,7 @@ class World:
         broker, guard, seen = MemoryBroker(self.cluster), ScriptedGuard(), Seen()
         scripts: dict[str, list[Exception | None]] = {"refusal": [], "score": []}
         bundle = watched(make_bundle(), self.inputs, scripts["score"])
-        histories = FoldHistories(broker, bundle, self.inputs, chance=chance)
+        histories = MemoryHistories(broker, bundle, self.inputs, chance=chance)
         histories.faults = scripts
         scripts["guard"] = guard.script
 
@@ -506,7 +507,7 @@ class Schedule:
             self.act()
         for _ in range(100):
             steps = [member.run_once() for member in self.active * 2]
-            if set(steps) == {Step.IDLE}:
+            if set(steps) == {Step.IDLE} and not any(m.broker.held() for m in self.active):
                 break
         return self.world
 
@@ -569,7 +570,7 @@ def compute_marks_late(member: Member) -> None:
         return histories.open[-1]
 
     vars(histories)["step"] = lazily
-    histories.inputs.cluster.faults["commit"] = [Meanwhile(lambda: has_stepped.wait(10))]
+    histories.cluster.faults["commit"] = [Meanwhile(lambda: has_stepped.wait(10))]
 
 
 @pytest.mark.parametrize("control", [no_rollback, keep_over_revocations, advance_again])

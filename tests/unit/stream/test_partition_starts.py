@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from stream_scorer.kafka.driver import Consumer, KafkaError, TopicPartition
+from stream_scorer.errors import RetryableError
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.spans import Span
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream import kafka_broker, kafka_producer
@@ -135,3 +136,22 @@ def test_partition_revoked_and_assigned_again_is_started_if_its_event_was_droppe
     broker.poll(10, 0)
     broker.poll(10, 0)
     assert (1, LOW) in group.restarted
+
+
+def test_record_kept_for_the_next_poll_is_not_returned_twice_after_a_start(
+    broker: KafkaBroker, group: RestartingGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse() -> bytes:
+        raise KafkaException(KafkaError(KafkaError.COORDINATOR_LOAD_IN_PROGRESS))
+
+    group.committed = lambda places, _: [TopicPartition("t", p.partition, 200) for p in places]
+    group.first, group.waiting = [Record(1, 200)], [reset(201)]
+    with monkeypatch.context() as patch:
+        patch.setattr(group, "consumer_group_metadata", refuse)
+        with pytest.raises(RetryableError):
+            broker.poll(10, 0)
+    group.first = [Record(1, 200)]  # from the start at the committed offset
+    polled = broker.poll(10, 0)
+    assert group.restarted == [(1, 200)]
+    assert polled is not None
+    assert polled.offsets.tolist() == [200]

@@ -1,8 +1,14 @@
-"""Argument types of the command line; each has its own error message."""
+"""Parsers of commands, and the types of their arguments, each with its own error message.
+
+The modules and settings of commands are imported only when they are needed.
+"""
 
 from __future__ import annotations
 
 import argparse
+from typing import Final
+
+_MOST_DIGITS: Final = 18  # a signed 64-bit number holds them
 
 
 def positive(text: str) -> int:
@@ -15,6 +21,14 @@ def positive(text: str) -> int:
 def whole(text: str) -> int:
     """A whole number of 0 or more."""
     if not text.isascii() or not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return int(text)
+
+
+def signed_whole(text: str) -> int:
+    """A whole number of at most 18 digits, which may be negative."""
+    digits = text.removeprefix("-")
+    if not digits.isascii() or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return int(text)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any, Final
 
-from stream_scorer.cli.arguments import coordinates, past_time, positive, whole
-from stream_scorer.cli.subcommands import add_command, add_group, add_json
+from stream_scorer.cli.parsing.arguments import coordinates, past_time, positive, whole
+from stream_scorer.cli.parsing.subcommands import add_command, add_group, add_json
 
 _GROUP: Final = "stream_scorer.settings:GroupSettings"
 

@@ -6,15 +6,17 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
-from stream_scorer.cli.arguments import (
+from stream_scorer.cli.parsing.arguments import (
     past_time,
     port,
     positive,
     rate,
     whole,
 )
-from stream_scorer.cli.dlq_parser import add_dlq
-from stream_scorer.cli.subcommands import Parser, add_command, add_group, add_json
+from stream_scorer.cli.parsing.dlq_parser import add_dlq
+from stream_scorer.cli.parsing.history_parser import add_history
+from stream_scorer.cli.parsing.replay_parser import add_replay
+from stream_scorer.cli.parsing.subcommands import Parser, add_command, add_group, add_json
 from stream_scorer.runtime.version import add_version
 
 RUN: Final = "stream_scorer.cli.run:run"
@@ -39,8 +41,10 @@ def build_parser() -> argparse.ArgumentParser:
     _add_produce(commands)
     _add_tail(commands)
     _add_verify(commands)
+    add_replay(commands)
     _add_topics(commands)
     add_dlq(commands)
+    add_history(commands)
     _add_keda_sim(commands)
     return parser
 

@@ -1,0 +1,1 @@
+"""Card history for ``/predict``: loaded from snapshots, and advanced with the stream."""

@@ -1,0 +1,1 @@
+"""The commands that show, build and move card histories."""

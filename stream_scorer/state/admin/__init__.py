@@ -1,0 +1,1 @@
+"""What operators do with card histories: status, building an era, more partitions."""
