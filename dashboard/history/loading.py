@@ -20,7 +20,7 @@ from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_names import SnapshotName
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.state.placement import select_records
-from stream_scorer.state.restore import begin_history, open_snapshot
+from stream_scorer.state.restore import new_history, open_snapshot
 
 log = logging.getLogger(__name__)
 
@@ -162,7 +162,7 @@ class EraLoader:
                 f"era {era.number} of the history begins at offset {begin} of partition "
                 f"{partition}, and the scorers are at offset {at_most}"
             )
-        history = begin_history(self._spec, era, self._seed_records(partition, room))
+        history = new_history(self._spec, era, self._seed_records(partition, room))
         return LoadedPartition(partition, era.id, history, begin, era.created, FROM_BEGIN)
 
     def _seed_records(self, partition: int, room: int) -> PartitionRecords | None:

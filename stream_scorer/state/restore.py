@@ -233,7 +233,7 @@ class PartitionRestore:
             StoreError, ArtifactCorrupt, RetryableError, FatalError: it cannot be read.
         """
         records = self.snapshots.seed_records(self.era, partition)
-        history = begin_history(self.spec, self.era, records)
+        history = new_history(self.spec, self.era, records)
         dead_letters = self.log.dead_letters(partition)
         return PartitionState(history, offset, dead_letters.low, offset)
 
@@ -291,9 +291,7 @@ def layout_of(spec: HistorySpec) -> Layout | None:
     return None if layout.is_complete else layout
 
 
-def begin_history(
-    spec: HistorySpec, era: Era, records: PartitionRecords | None
-) -> PartitionHistory:
+def new_history(spec: HistorySpec, era: Era, records: PartitionRecords | None) -> PartitionHistory:
     """A history of an era with these records, or with none.
 
     Raises:
@@ -314,7 +312,7 @@ def open_snapshot(spec: HistorySpec, era: Era, snapshot: Snapshot) -> PartitionH
     header = snapshot.header
     where = f"the snapshot of partition {header.partition} at offset {header.next_offset}"
     try:
-        history = begin_history(spec, era, snapshot.records)
+        history = new_history(spec, era, snapshot.records)
     except ValueError as error:
         raise ArtifactCorrupt(f"{where} cannot be used: {error}") from error
     if history.check_sum() != header.check_sum:

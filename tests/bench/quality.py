@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
+from schemas.batch import HistoryColumns
 from schemas.csv.codec import CsvChunk
 from stream_scorer.features.builtin import load_builtin
 from stream_scorer.features.feature_set import FeatureSet
@@ -38,8 +39,11 @@ from trainer.evaluation.calibration import measure_calibration
 from trainer.evaluation.evaluate import score_all
 from trainer.evaluation.measures import average_precision, rank
 from trainer.fitting.fit import fit_model, make_dataset
-from trainer.fitting.plan import ModelPlan, Plan
+from trainer.fitting.plan import DEFAULT_PROGRAM, FeaturePlan, ModelPlan, Plan
+from trainer.history.burn_in import first_learned_row
+from trainer.history.rows import compute_history, with_history
 from trainer.pipeline import run_training
+from trainer.programs.chosen import choose_program
 from trainer.stages import Stages
 
 REPORTED_SEEDS: Final = (401, 402, 403, 404, 405)
@@ -85,16 +89,51 @@ class EarlierRows:
         return self.source.facts()
 
 
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """All rows of one data set, with the card histories that programs need.
+
+    Test rows see the training rows of their cards, as transactions in a stream do.
+    """
+
+    rows: Part
+    cut: int
+    histories: dict[str, HistoryColumns]
+
+    def train(self, program: Program) -> Part:
+        """The rows to learn from: the earlier ones, without the burn-in of a program's history."""
+        rows = with_history(self.rows, program, self.histories)
+        first = first_learned_row(self.rows.batch.times[: self.cut], program)
+        return some_rows(rows, slice(first, self.cut))
+
+    def test(self, program: Program) -> Part:
+        """The later rows."""
+        rows = with_history(self.rows, program, self.histories)
+        return some_rows(rows, slice(self.cut, len(rows)))
+
+
+def make_data_set(seed: int, rows: int, programs: Sequence[Program]) -> DataSet:
+    """Generate the rows and compute the histories."""
+    read = ingest(SyntheticSource(rows, seed), lambda _: None)
+    specs = {p.history.fingerprint: p.history for p in programs if p.history is not None}
+    histories = {
+        name: compute_history(read, spec, lambda _: None).columns for name, spec in specs.items()
+    }
+    return DataSet(join_rows(read), int(rows * TRAIN_SHARE), histories)
+
+
 def measure_seed(seed: int, rows: int, plan: Plan, programs: Sequence[Program]) -> dict[str, float]:
     """All figures of one data set."""
-    everything = join_rows(ingest(SyntheticSource(rows, seed), lambda _: None))
-    cut = int(rows * TRAIN_SHARE)
-    train, test = some_rows(everything, slice(0, cut)), some_rows(everything, slice(cut, rows))
-    found: dict[str, float] = {"frauds": float(test.labels.sum())}
+    data = make_data_set(seed, rows, programs)
+    raw = load_builtin("raw/1")
+    labels = data.test(raw).labels
+    found: dict[str, float] = {"frauds": float(labels.sum())}
     for program in programs:
-        found[f"plain {program.name}"] = _plain(train, test, program, PLAIN)
+        found[f"plain {program.name}"] = _plain(data, program, PLAIN)
     for name, one in (("trainer", plan), ("no refit", replace(plan, is_refit=False))):
-        candidate = run_training(EarlierRows(SyntheticSource(rows, seed), cut), one, Stages())
+        source = EarlierRows(SyntheticSource(rows, seed), data.cut)
+        candidate = run_training(source, one, Stages())
+        test = data.test(candidate.bundle.features.program)
         scores = score_all(test.batch, candidate.bundle)
         found[name] = average_precision(rank(scores, test.labels))
         if name == "trainer":
@@ -104,12 +143,13 @@ def measure_seed(seed: int, rows: int, plan: Plan, programs: Sequence[Program]) 
                 found[f"calibration {when}"] = facts["expected_calibration_error"]
             found["trees"] = float(candidate.trees)
             same = replace(plan.model, trees=candidate.trees)
-            found["same parameters"] = _plain(train, test, load_builtin("raw/1"), same)
+            found["same parameters"] = _plain(data, raw, same)
     return found
 
 
-def _plain(train: Part, test: Part, program: Program, plan: ModelPlan) -> float:
+def _plain(rows: DataSet, program: Program, plan: ModelPlan) -> float:
     """Average precision on the test rows of one LightGBM trained on all training rows."""
+    train, test = rows.train(program), rows.test(program)
     features, matrix = FeatureSet.fit_transform(train.batch, program)
     data = make_dataset(matrix, train.labels, features.names, plan)
     del matrix
@@ -183,13 +223,16 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.quality", description=__doc__)
     parser.add_argument("--seeds", type=int, nargs="+", default=list(REPORTED_SEEDS))
     parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument(
+        "--features", default=DEFAULT_PROGRAM, help="the program of the training runs"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", str(args.threads))
-    plan = Plan()
+    plan = Plan(features=FeaturePlan(args.features))
     plan = replace(plan, model=replace(plan.model, threads=args.threads))
-    default = load_builtin("default/1")
+    default = choose_program(args.features).program
     programs = [load_builtin("raw/1"), default, load_builtin("ieee-cis/1")]
     found: dict[int, dict[str, float]] = {}
     for number, seed in enumerate(args.seeds, 1):

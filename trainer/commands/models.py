@@ -69,7 +69,11 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if not arguments.json:  # people do not need the long tables
         for name in ("golden", "plots", "reference", "curves", "shap"):
             metadata.pop(name, None)
-        for section, name in (("features", "names"), ("thresholds", "saving_curve")):
+        for section, name in (
+            ("features", "names"),
+            ("thresholds", "saving_curve"),
+            ("history", "stream"),
+        ):
             if isinstance(found := metadata.get(section), dict):
                 found.pop(name, None)
     text = json.dumps(metadata, indent=None if arguments.json else 2)

@@ -160,6 +160,8 @@ def _libraries(subjects: Sequence[Subject]) -> Html:
     rows += [[n, *(s.facts.text("libraries", n) or NONE for s in subjects)] for n in names]
     prints = [s.facts.text("features", "fingerprint") for s in subjects]
     rows.append(["feature fingerprint", *map(_code, prints)])
+    histories = [s.facts.text("history", "fingerprint") for s in subjects]
+    rows.append(["history fingerprint", *map(_code, histories)])
     rows.append(
         ["transaction schema", *(_code(s.facts.text("schema_fingerprint")) for s in subjects)]
     )

@@ -158,6 +158,18 @@ def test_metadata_has_the_pass_the_burn_in_and_the_seed(trained: Trained) -> Non
     assert any("(client history)" in (text or "") for text in described.values())
 
 
+def test_people_see_the_history_without_the_golden_stream(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MODEL_STORE_URI", trained.root.as_uri())
+    assert main(["models", "show", "v1"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert "stream" not in shown["history"]
+    assert shown["history"]["seed"]["keys"]["client"] > 1000
+    assert run(["models", "show", "v1", "--json"])["history"]["stream"]["rows"]
+    assert run(["features", "show", "v1", "--json"])["history"]["spaces"][0]["space"] == "client"
+
+
 def test_seed_is_in_the_store_and_can_be_left_out(trained: Trained, store: FileStore) -> None:
     metadata = metadata_of(FileStore(trained.root))
     spec = trained.bundle.features.program.history

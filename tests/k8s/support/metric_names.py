@@ -56,6 +56,7 @@ def _registries() -> list[CollectorRegistry]:
     scorer.partitions.set_lag({0: 1}, 1)
     scorer.partitions.set_progress({0: 1.0}, ())
     scorer.partitions.set_lost({0: 1})
+    scorer.history.set_states({"client": 1}, 1, 1, 1.0)
     scorer.identify("group", "topic")
     dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories())
     dashboard.count_histories(1, 1)

@@ -117,9 +117,9 @@ def observed_system(folder: Path) -> Iterator[Observed]:
         environment = _environment(folder, broker.bootstrap_servers, ports)
         _run(folder, environment, "stream_scorer", "topics", "create")
         (folder / "trainer").mkdir()
-        _run(folder, environment, "trainer", "train", "--synthetic", "20000", "--trees", "100",
-             "--leaves", "31", "--block-precision", "0.6", "--metrics-file",
-             str(folder / "trainer/metrics"))  # fmt: skip
+        _run(folder, environment, "trainer", "train", "--synthetic", "20000", "--features",
+             "history/1", "--trees", "100", "--leaves", "31", "--block-precision", "0.6",
+             "--metrics-file", str(folder / "trainer/metrics"))  # fmt: skip
         _run(folder, environment, "trainer", "synth", str(folder / "rows"), "--rows", "20000",
              "--seed", "21")  # fmt: skip
         start = partial(_start, stack, folder, environment)
@@ -150,6 +150,8 @@ def _environment(folder: Path, servers: str, ports: Mapping[str, int]) -> dict[s
         "KAFKA_BOOTSTRAP_SERVERS": servers,
         "MODEL_STORE_URI": (folder / "store").as_uri(),
         "MODEL_CACHE_DIR": str(folder / "cache"),
+        "HISTORY_CACHE_DIR": str(folder / "history"),
+        "HISTORY_SNAPSHOT_SECONDS": "5",
         "METRICS_HOST": "127.0.0.1",
         "METRICS_PORT": str(ports["scorer"]),
         "DASHBOARD_PORT": str(ports["dashboard"]),

@@ -23,9 +23,8 @@ from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.spans import Span, Spans
-from stream_scorer.model.bundle import Bundle, Thresholds
-from stream_scorer.model.forest.lightgbm_model import LightGBMModel
-from stream_scorer.model.forest.predictor import build_predictor
+from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
+from stream_scorer.model.bundled_history import HistoryDraft
 from stream_scorer.model.scoring import score
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
@@ -69,9 +68,11 @@ def make_rows(n: int, first: int = 1, seed: int = 1) -> list[dict[str, Any]]:
 
 
 @functools.cache
-def history_bundle(version: str = "v1", spec: HistorySpec = SPEC) -> Bundle:
-    """A bundle whose scores depend on the history: a client who returns soon is fraud."""
+def history_draft(spec: HistorySpec = SPEC) -> Draft:
+    """A model whose scores depend on the history: a client who returns soon is fraud."""
     import lightgbm
+
+    from trainer.history.golden_stream import golden_stream
 
     batch = build_batch(make_rows(600, seed=3))
     history = PartitionHistory(spec)
@@ -84,8 +85,16 @@ def history_bundle(version: str = "v1", spec: HistorySpec = SPEC) -> Bundle:
     parameters = {"objective": "binary", "num_leaves": 15, "min_data_in_leaf": 5, "verbose": -1,
                   "num_threads": 1, "seed": 1, "learning_rate": 0.3}  # fmt: skip
     text = lightgbm.train(parameters, data, num_boost_round=20).model_to_string()
-    thresholds, predictor = Thresholds(0.4, 0.8), build_predictor(text)
-    return Bundle(version, {}, features, predictor, LightGBMModel(text), thresholds)
+    golden = batch.with_history(columns).take(slice(0, 8))
+    past = HistoryDraft(golden_stream(spec))
+    return Draft(text, features, Thresholds(0.4, 0.8), golden, {}, history=past)
+
+
+@functools.cache
+def history_bundle(version: str = "v1", spec: HistorySpec = SPEC) -> Bundle:
+    """A verified bundle of that model."""
+    model, rest = build_files(history_draft(spec))
+    return load_bundle({"model.pkl": model, **rest(version)}, version)
 
 
 def make_era(spec: HistorySpec = SPEC, **more: Any) -> Era:

@@ -69,8 +69,8 @@ replay: schemas schemas.transactions errors runtime settings kafka model state a
     labels
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters state audit.records audit stream.rejections process autoscaling local replay
-cli.history: errors runtime settings features.history kafka model.store
-    model state state.admin process cli
+cli.history: errors runtime settings features.history kafka model.store model state state.admin
+    process cli
 cli.parsing: runtime settings cli cli.history
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors

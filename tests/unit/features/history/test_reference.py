@@ -159,3 +159,23 @@ def test_a_mean_of_many_values_follows_the_newest() -> None:
     assert 0.36 < actual[655, 0] < 0.38  # 255 later: 1 / e
     assert actual[-1, 0] == 0.0  # and not a number that some processors round to 0
     assert_finite(spec, "card", history.records().spaces["card"])
+
+
+def test_decayed_sums_never_become_too_small() -> None:
+    """An amount long ago, and then nothing but zeros: each decays what is left by 2^-300."""
+    half_life = 1_000
+    spec = make_spec(
+        plain_space("card", ("card1",), features("decayed_amount", seconds=(half_life,)))
+    )
+    rows = [
+        {
+            "TransactionID": i,
+            "TransactionDT": DAY + i * 300 * half_life,
+            "TransactionAmt": 0.0 if i else 5.0,
+            "card1": 1.0,
+        }
+        for i in range(8)
+    ]
+    actual, history = one_pass(spec, build_batch(rows))
+    assert actual[1:, 0].tolist() == [5.0 * 2.0**-300, 5.0 * 2.0**-600, *[0.0] * 5]
+    assert_finite(spec, "card", history.records().spaces["card"])
