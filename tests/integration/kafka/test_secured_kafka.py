@@ -13,25 +13,30 @@ from typing import Any
 import pytest
 
 from dashboard.feed.source import KafkaScores
+from dashboard.history.kafka_log import KafkaStreamLog
 from schemas.batch import build_batch
-from schemas.transactions.codec import encode_transactions
+from schemas.resolver import LocalSchemas
+from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from stream_scorer.errors import FatalError
 from stream_scorer.kafka.admin import create_topics
-from stream_scorer.kafka.clients import open_admin
+from stream_scorer.kafka.clients import open_admin, open_producer
+from stream_scorer.kafka.spans import Span
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.process.scorer import ScorerProcess
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings, load_settings
-from stream_scorer.settings import ScorerSettings
+from stream_scorer.settings import GroupSettings, ScorerSettings
 from tests.support.factories import make_transactions, publish
 from tests.support.kafka.secured_kafka import (
     SecuredKafka,
+    follower_rights,
     reader_right,
     scorer_rights,
     secured_kafka,
 )
 from tests.support.processes import fleet
 from tests.support.records import produce, read_all, wait_readable
+from tests.support.state.kit import NotedFaults
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse-battery"
@@ -265,6 +270,39 @@ def test_dashboard_needs_access_to_one_topic_and_no_group(secured: SecuredKafka)
     ):
         scores.fetch_bounds()
     assert WRONG not in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["", "input", "dlq", "group"])
+def test_dashboard_that_follows_the_stream_needs_three_more_permissions(
+    secured: SecuredKafka, missing: str
+) -> None:
+    name = f"follower-{missing}"
+    secured.add_user(name, PASSWORD)
+    rights = follower_rights(f"User:{name}", TOPICS, name)
+    secured.grant(binding for right, binding in rights.items() if right != missing)
+    producer = open_producer(secured.inside)
+    for topic in (TOPICS.input_topic, TOPICS.dlq_topic):
+        producer.produce(topic, b"{}", partition=0)
+    assert producer.flush(60) == 0
+    given = TOPICS.model_dump() | {
+        n.lower(): v for n, v in secured.by_scram(name, PASSWORD).items()
+    }
+    settings = load_settings(GroupSettings, given | {"kafka_group_id": name})
+    faults = NotedFaults()
+    with closing(KafkaStreamLog(settings, TransactionDecoder(LocalSchemas()))) as log:
+
+        def advance() -> None:
+            assert log.committed([0])[0].offset is None
+            dead_letters = log.dead_letters(0)
+            log.read_dead_letters({0: Span(dead_letters.high - 1, dead_letters.high)}, faults)
+            list(log.read({0: Span(0, 1)}, {}, None, faults))
+
+        if missing:
+            with pytest.raises(FatalError, match=r"(?i)not authorized"):
+                advance()
+        else:
+            advance()
+            assert [fault for fault, *_ in faults.seen] in ([], ["undecodable"])
 
 
 def test_other_commands_report_the_cause_too(secured: SecuredKafka, store: Path) -> None:
