@@ -221,13 +221,24 @@ class Eras:
         )
 
 
+def spec_of(bundle: Bundle) -> HistorySpec | None:
+    """The history features of a bundle; None if it has none."""
+    return bundle.features.program.history
+
+
+def spec_id(bundle: Bundle) -> str | None:
+    """Their fingerprint."""
+    spec = spec_of(bundle)
+    return None if spec is None else spec.fingerprint
+
+
 def require_spec(bundle: Bundle) -> HistorySpec:
     """The history features of a bundle that has some.
 
     Raises:
         ValueError: it has none.
     """
-    spec = bundle.features.program.history
+    spec = spec_of(bundle)
     if spec is None:
         raise ValueError(f"version {bundle.version} reads no card history")
     return spec

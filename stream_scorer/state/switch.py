@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.store.history_era import Era
+from stream_scorer.state.missing import Waiting, describe
 from stream_scorer.state.partitions import OwnedStates
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
 from stream_scorer.state.restore import PartitionState
@@ -57,6 +58,15 @@ class Switch:
         """Why a restore was not possible yet."""
         found = (request.problem for request in list(self.requests.values()))
         return next((text for text in found if text is not None), None)
+
+    def waiting(self, partition: int) -> Waiting:
+        """Why a held partition waits."""
+        request = self.requests.get(partition)
+        if request is not None:
+            return describe(request)
+        if partition in self._failed:
+            return Waiting(str(self.error), self.held_at, needs_operator=True)
+        return Waiting("waiting for history", self.held_at)
 
     def is_prepared(self, assignments: Mapping[int, int]) -> bool:
         """Whether every assigned partition was restored up to where the group was then."""

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
+from stream_scorer.model.bundle import Bundle
+from tests.support.factories import make_bundle
+from tests.support.state.history_kit import make_history_bundle
 from tests.support.state.mutants import MUTANTS
 from tests.support.state.world import Stuck, World
 
 SCHEDULES = 10
+PROMOTION_SCHEDULES = 12
 MUTANT_SCHEDULES = 40
 """At most; the first that show all that is expected are enough."""
 
@@ -39,6 +43,26 @@ def test_every_score_is_that_of_one_pass_over_the_inputs_of_its_partition() -> N
     assert total["checked"] > 10 * SCHEDULES
     assert total["created"] > SCHEDULES
     assert total["replayed"] > 50 * SCHEDULES
+
+
+def test_promotions_in_between_lose_nothing_and_mix_no_histories() -> None:
+    plain, other = make_bundle("v2"), make_history_bundle("v3", ring=5)
+    versions: Counter[str] = Counter()
+    for seed in range(PROMOTION_SCHEDULES):
+        order = [plain, make_history_bundle("v1"), other, make_history_bundle("v4"), plain]
+        world = World(seed, bundle=order[seed % len(order)])
+
+        def promote(world: World, order: Sequence[Bundle] = order) -> None:
+            if world.random.random() < 0.02:
+                world.promote(world.random.choice(order))
+
+        world.run(promote)
+        world.check_outcomes()
+        world.check_marks()
+        assert world.counted.restores["mismatch"] == 0
+        assert world.counted.snapshots["different"] == 0
+        versions.update(version for version, _ in world.scores().values())
+    assert min(versions[f"v{n}"] for n in range(1, 5)) > 20
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
