@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Final, TypeVar
 
 from schemas.layout import Layout
 from schemas.rejections import Stage
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.kafka.clients import open_consumer
-from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
+from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.kafka.clients import open_admin, open_consumer
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
 from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.kafka.reader import QUERY_SECONDS, fetch_span
 from stream_scorer.kafka.retry import fetch_committed
+from stream_scorer.kafka.rights import refused_topics
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.settings import GroupSettings
 from stream_scorer.state.input_log import Place
@@ -28,6 +30,9 @@ from stream_scorer.state.inputs import (
 STALL_SECONDS: Final = 5.0
 """Reading gives up after so long without a record, and the next round tries again. The open
 transaction of a killed scorer can hold up the dead letters for longer; histories age meanwhile."""
+
+_EXPLAIN_SECONDS: Final = 2.0
+_T = TypeVar("_T")
 
 
 class KafkaStreamLog:
@@ -45,11 +50,9 @@ class KafkaStreamLog:
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         """One request to the group's coordinator."""
-        places = [TopicPartition(self._settings.input_topic, p) for p in partitions]
-        try:
-            found = fetch_committed(self._requests(), places, QUERY_SECONDS)
-        except KafkaException as error:
-            raise translate(error) from error
+        topic = self._settings.input_topic
+        places = [TopicPartition(topic, p) for p in partitions]
+        found = self._request(topic, lambda c: fetch_committed(c, places, QUERY_SECONDS))
         return {
             place.partition: Place(
                 place.offset if place.offset >= 0 else None, parse_mark(place.metadata)
@@ -59,7 +62,8 @@ class KafkaStreamLog:
 
     def dead_letters(self, partition: int) -> Span:
         """One request to the leader, for the high watermark."""
-        return fetch_span(self._requests(), self._settings.dlq_topic, partition)
+        topic = self._settings.dlq_topic
+        return self._request(topic, lambda c: fetch_span(c, topic, partition))
 
     def read_dead_letters(
         self, spans: Spans, faults: InputFaults
@@ -94,14 +98,34 @@ class KafkaStreamLog:
             self._consumer.close()
             self._consumer = None
 
-    def _requests(self) -> Consumer:
+    def _request(self, topic: str, request: Callable[[Consumer], _T]) -> _T:
         if self._consumer is None:
-            # With read_committed, offsets would be refused while a transaction that commits new
-            # ones is open, which is most of the time.
-            self._consumer = open_consumer(
-                self._settings,
-                self._settings.kafka_group_id,
-                **{"isolation.level": "read_uncommitted"},
-            )
-        self._consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
-        return self._consumer
+            self._consumer = self._open()
+        # Nothing is assigned: this serves errors that were queued in an outage.
+        self._consumer.poll(0)
+        try:
+            return request(self._consumer)
+        except (KafkaException, RetryableError) as error:
+            raise self._explain(error, self._consumer, topic) from error
+
+    def _open(self) -> Consumer:
+        # With read_committed, offsets would be refused while a transaction that commits new ones is
+        # open, which is most of the time.
+        more = {"isolation.level": "read_uncommitted"}
+        return open_consumer(self._settings, self._settings.kafka_group_id, **more)
+
+    def _explain(
+        self, error: KafkaException | RetryableError, consumer: Consumer, topic: str
+    ) -> RetryableError | FatalError:
+        """Why a request failed: a consumer reports a timeout where it is not authorized."""
+        message = consumer.poll(0)
+        problem = None if message is None else message.error()
+        if problem is not None and problem.code() == KafkaError.GROUP_AUTHORIZATION_FAILED:
+            group = self._settings.kafka_group_id
+            return FatalError(f"not authorized for group {group}: grant this user DESCRIBE")
+        try:
+            if refused_topics(open_admin(self._settings), [topic], _EXPLAIN_SECONDS):
+                return FatalError(f"not authorized for topic {topic}: grant this user READ")
+        except (RetryableError, FatalError) as explained:
+            return explained
+        return translate(error) if isinstance(error, KafkaException) else error

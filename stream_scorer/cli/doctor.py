@@ -7,11 +7,10 @@ import importlib.metadata
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
+from stream_scorer.cli.checks import Check, Level, guarded
 from stream_scorer.cli.console import aligned, say, say_json
 from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.kafka.topics import existing_topics
@@ -24,40 +23,22 @@ _REQUEST_SECONDS: Final = 10.0
 _CGROUP_LIMIT: Final = Path("/sys/fs/cgroup/cpu.max")
 
 
-class Level(StrEnum):
-    """The result of a check."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One line of the output: what was checked, what was found, and what to do about it."""
-
-    name: str
-    level: Level
-    found: str
-    advice: str = ""
-
-
 def examine(settings: ScorerSettings) -> Iterator[Check]:
     """All checks, the cheapest first; none of them makes a lasting change."""
     yield check_openmp()
     yield check_lightgbm()
     yield check_embedded_broker()
-    broker = list(_guarded("broker", lambda: check_kafka(settings)))
+    broker = list(guarded("broker", lambda: check_kafka(settings)))
     yield from broker
     if broker[0].level is Level.OK:  # otherwise there is no broker to query
-        yield from _guarded("rights", lambda: check_rights(settings))
+        yield from guarded("rights", lambda: check_rights(settings))
         if not any(
             c.name == f"topic {settings.input_topic}" and c.level is Level.FAIL for c in broker
         ):
-            yield from _guarded("group", lambda: check_group(settings))
+            yield from guarded("group", lambda: check_group(settings))
     if settings.schema_registry_url:
-        yield from _guarded("schema registry", lambda: check_registry(settings))
-    yield from _guarded("store", lambda: check_store(settings))
+        yield from guarded("schema registry", lambda: check_registry(settings))
+    yield from guarded("store", lambda: check_store(settings))
     yield check_cache(settings.model_cache_dir)
     yield check_threads(os.environ.get("OMP_NUM_THREADS"), cpu_limit())
 
@@ -226,24 +207,10 @@ def check_store(settings: ScorerSettings) -> Iterator[Check]:
     yield Check(
         "model", Level.OK, f"{bundle.version} verified; its golden rows have the expected scores"
     )
-    from stream_scorer.process.history_topics import has_history
+    if bundle.features.program.history is not None:
+        from stream_scorer.cli.doctor_history import check_history
 
-    if has_history(bundle):
-        yield from _guarded("history topics", lambda: check_history_topics(settings))
-
-
-def check_history_topics(settings: ScorerSettings) -> Iterator[Check]:
-    """Check that the card histories that the model reads can be restored from the topics."""
-    from stream_scorer.process.history_topics import judge_history_topics, read_history_configs
-
-    topics, name = (settings.input_topic, settings.dlq_topic), "history topics"
-    found = judge_history_topics(*topics, read_history_configs(settings))
-    for level, problems in ((Level.FAIL, found.faults), (Level.WARN, found.warnings)):
-        for problem in problems:
-            what, _, advice = problem.partition(": ")
-            yield Check(name, level, what, advice)
-    if not (found.faults or found.warnings):
-        yield Check(name, Level.OK, f"{' and '.join(topics)} keep what histories are restored from")
+        yield from check_history(settings, bundle)
 
 
 def check_conditional_writes(store: ArtifactStore) -> Check:
@@ -308,18 +275,6 @@ def cpu_limit(cgroup_limit: Path = _CGROUP_LIMIT) -> float:
         return min(float(affinity), int(quota) / int(period))
     except (OSError, ValueError):  # no cgroup v2, or "max": no quota
         return float(affinity)
-
-
-def _guarded(name: str, checks: Callable[[], Iterator[Check]]) -> Iterator[Check]:
-    """Run the checks; a check that raises an error becomes a failed one."""
-    try:
-        yield from checks()
-    except ScorerError as error:
-        yield Check(name, Level.FAIL, str(error))
-    except LookupError as error:  # the URL answers, but not as a schema registry does
-        yield Check(name, Level.FAIL, str(error), "check SCHEMA_REGISTRY_URL")
-    except OSError as error:  # mainly LightGBM without its OpenMP runtime
-        yield Check(name, Level.FAIL, str(error), "see the checks above")
 
 
 def run_doctor(args: argparse.Namespace) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -24,6 +24,11 @@ class Histories:
     def __init__(self, source: HistorySource, bundles: Sequence[Bundle]) -> None:
         self._source = source
         self._specs = {spec: b for b in bundles if (spec := history_of(b)) is not None}
+
+    def cut(self, rows: InputRows) -> Iterator[InputRows]:
+        """The same inputs in parts, so that each has one history."""
+        bundles = self._specs.values()
+        return rows.cut({at for b in bundles for at in self._source.changes(b, rows.partition)})
 
     def attach(self, rows: InputRows) -> dict[str, HistoryColumns | HistoryUnknown]:
         """The features that each spec gives; the states advance."""

@@ -254,6 +254,10 @@ class _Replayer:
         Raises:
             OSError: the file cannot be written.
         """
+        for part in self._histories.cut(rows):
+            self._add(part)
+
+    def _add(self, rows: InputRows) -> None:
         attached = self._histories.attach(rows)
         now = self._model.score(rows, attached)
         if isinstance(self._other, PublishedSide):
@@ -261,8 +265,7 @@ class _Replayer:
         else:
             before = self._other.score(rows, attached)
         explain: tuple[Explain, Explain] = (self._other.explain, self._model.explain)
-        offsets, transactions = rows.offsets, rows.batch.ids
-        self.summary.add(rows.partition, offsets, transactions, before, now, explain)
+        self.summary.add(rows.partition, rows.offsets, rows.batch.ids, before, now, explain)
         self._judge(rows, before, now)
 
     def _judge(self, rows: InputRows, before: Scored, now: Scored) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -25,9 +25,14 @@ class HistorySource(Protocol):
     Where they do not follow on those before, as at the first call, it finds the state itself.
     """
 
+    def changes(self, bundle: Bundle, partition: int) -> Sequence[int]:
+        """Offsets from which on another history is used, or it is not known which one."""
+        ...
+
     def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
         """The features of these inputs that a bundle with history reads; the state advances.
 
+        The inputs lie between two of :meth:`changes`.
         It is called once for each batch of inputs and history spec, with any bundle of that spec.
         """
         ...
@@ -51,6 +56,11 @@ class HistorySource(Protocol):
 
 class NoHistorySource:
     """Knows no history: scores of bundles that read one are not judged."""
+
+    def changes(self, bundle: Bundle, partition: int) -> Sequence[int]:
+        """None are known."""
+        del bundle, partition
+        return ()
 
     def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
         """Always unknown."""

@@ -7,7 +7,7 @@ today's decoder makes of it, and every other input has to be decoded again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -70,6 +70,27 @@ class InputRows:
     def __len__(self) -> int:
         """Number of inputs."""
         return len(self.offsets)
+
+    def cut(self, at: Iterable[int]) -> Iterator[InputRows]:
+        """The same inputs in parts, a new one from each of these offsets on."""
+        done, begin = 0, self.begin
+        for offset in sorted(at):
+            row = int(np.searchsorted(self.offsets, offset))
+            if done < row < len(self):
+                yield self._part(done, row, offset, begin)
+                done, begin = row, offset
+        yield self._part(done, len(self), self.next_offset, begin) if done else self
+
+    def _part(self, low: int, high: int, next_offset: int, begin: int | None) -> InputRows:
+        rows = slice(low, high)
+        return InputRows(
+            self.partition,
+            self.offsets[rows],
+            self.batch.take(rows),
+            self.advances[rows],
+            next_offset,
+            begin,
+        )
 
 
 class InputFaults(Protocol):

@@ -7,7 +7,7 @@ beginning of the era. It then advances with the inputs that the caller reads any
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -74,6 +74,17 @@ class HistoryReader:
         self._store = store
         self._log = log
         self._followed: dict[str, _Followed] = {}
+
+    def changes(self, bundle: Bundle, partition: int) -> Sequence[int]:
+        """Where the eras of a bundle's history begin, and where it is not known which one counts.
+
+        None where that cannot be asked; :meth:`attach` says why.
+        """
+        spec = bundle.features.program.history
+        try:
+            return [] if spec is None else self._begins(self._follow(spec), partition)
+        except ScorerError:
+            return []
 
     def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
         """The features of inputs, and the update of their partition's state."""
@@ -198,14 +209,18 @@ class HistoryReader:
 
     def _era(self, followed: _Followed, partition: int, first: int, last: int) -> Era | None:
         """The era that the inputs from ``first`` to ``last`` were scored with, if it is one."""
-        segments = followed.segments.get(partition)
-        if segments is None:
-            segments = followed.segments[partition] = self._segments(followed.eras, partition)
-        begins = [segment.begin for segment in segments]
+        begins = self._begins(followed, partition)
+        segments = followed.segments[partition]
         at, end = bisect_right(begins, first) - 1, bisect_right(begins, last) - 1
         if at < 0:
             raise ScorerError("the card history began after this input")
         return segments[at].era if at == end else None
+
+    def _begins(self, followed: _Followed, partition: int) -> list[int]:
+        segments = followed.segments.get(partition)
+        if segments is None:
+            segments = followed.segments[partition] = self._segments(followed.eras, partition)
+        return [segment.begin for segment in segments]
 
     def _segments(self, eras: list[Era], partition: int) -> list[_Segment]:
         """Which era was used from where on.

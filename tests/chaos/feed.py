@@ -161,7 +161,7 @@ class Feed:
             self._thread.join()
 
     def _run(self) -> None:
-        with raw_producer(self._servers, **METADATA) as raw:
+        with raw_producer(self._servers, **METADATA, log_level=0) as raw:  # it may be down
             raw_records = self._feed(raw)
         self.delivered += raw_records  # it was flushed
 

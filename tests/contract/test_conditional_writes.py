@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from stream_scorer.cli.doctor import Level, check_conditional_writes
+from stream_scorer.cli.checks import Level
+from stream_scorer.cli.doctor import check_conditional_writes
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.memory_store import MemoryObjects, MemoryStore, StoreFault
 from stream_scorer.model.store.port import ArtifactStore

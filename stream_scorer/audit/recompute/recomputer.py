@@ -87,9 +87,11 @@ class Recomputer:
         wanted = {partition: part.span(spans[partition]) for partition, part in parts.items()}
         reached = {partition: span.low for partition, span in wanted.items()}
         for rows in self._read(wanted, refused, _choose(parts), faults) if parts else ():
-            offsets = rows.next_offset - reached[rows.partition]
-            reached[rows.partition] = rows.next_offset
-            yield self._compare(parts[rows.partition], rows, offsets)
+            part = parts[rows.partition]
+            for some in rows.cut(self._changes(part, rows.partition)):
+                offsets = some.next_offset - reached[some.partition]
+                reached[some.partition] = some.next_offset
+                yield self._compare(part, some, offsets)
         for partition, part in parts.items():
             unseen = faults.explain(
                 partition, part.stated.sources[~part.is_seen], refused.get(partition)
@@ -138,6 +140,14 @@ class Recomputer:
             except ScorerError as error:
                 unjudged[f"version {self.stated.version_names[code]}: {error}"] += len(own)
         return Recomputed(offsets, join(done), unjudged)
+
+    def _changes(self, part: _Part, partition: int) -> set[int]:
+        """Where the history changes that some of the scores were made with."""
+        found = set[int]()
+        for version in part.specs.values():
+            if not isinstance(bundle := self._bundles.get(version), NoBundle):
+                found.update(self.histories.changes(bundle, partition))
+        return found
 
     def _attach(self, version: str, rows: InputRows) -> HistoryColumns | HistoryUnknown:
         bundle = self._bundles.get(version)

@@ -73,6 +73,13 @@ class HistoryStore:
         """The storage's URI."""
         return self._objects.where
 
+    def find_ignored_condition(self) -> str | None:
+        """What the storage does wrong with conditional writes below ``history/``, or None.
+
+        It writes an object of its own, and deletes it.
+        """
+        return find_ignored_condition(self._objects, PROBE)
+
     def specs(self) -> list[str]:
         """The specs with objects in the store, each by the first 16 digits of its fingerprint."""
         named = {named_spec(key) for key in self._objects.keys(ROOT)}
@@ -340,6 +347,6 @@ class HistoryStore:
 
     def _require_conditions(self) -> None:
         """Try conditional writes before this object's first one."""
-        if not self._is_tried and (ignored := find_ignored_condition(self._objects, PROBE)):
+        if not self._is_tried and (ignored := self.find_ignored_condition()):
             raise StoreError(ignored)
         self._is_tried = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, Final, cast
@@ -123,7 +123,12 @@ class CountingHistory:
     offsets: dict[int, list[int]] = field(default_factory=dict)
     lost: list[tuple[int, str]] = field(default_factory=list)
     unknown_from: int = 10**9
+    changed: Sequence[int] = ()
     sums: dict[int, str] = field(default_factory=dict)
+
+    def changes(self, bundle: Bundle, partition: int) -> Sequence[int]:
+        del bundle, partition
+        return self.changed
 
     def attach(self, bundle: Bundle, rows: InputRows) -> HistoryColumns | HistoryUnknown:
         assert bundle.features.program is not None

@@ -101,13 +101,24 @@ class _Outcomes:
 
 
 def pass_over(
-    settings: GroupSettings, store: ArtifactStore, histories: HistoryStore, spec: HistorySpec
+    settings: GroupSettings,
+    store: ArtifactStore,
+    histories: HistoryStore,
+    spec: HistorySpec,
+    era: Era | None = None,
 ) -> OnePass:
-    """Compute every score of the group's topics again, from the newest era's begin.
+    """Compute every score of the group's topics again, from the begin of an era.
 
     Every outcome has to be committed; no scorer need have ended.
+
+    Args:
+        settings: the topics.
+        store: with the versions that scored.
+        histories: with the era and its seed.
+        spec: the features of history.
+        era: where the histories begin; None: the newest.
     """
-    era = histories.latest_era(spec.fingerprint)
+    era = era or histories.latest_era(spec.fingerprint)
     assert era is not None
     found = OnePass()
     outcomes = _read_outcomes(settings, era.partition_count, found)
@@ -214,7 +225,7 @@ def _begin(
     spec: HistorySpec, era: Era, histories: HistoryStore, partition: int
 ) -> PartitionHistory:
     """The state at the begin of the era."""
-    assert not era.has_base, "the states that this era began with are not known"
+    assert not era.has_base, "the states that this era begins with are not known"
     if era.seed is None:
         return PartitionHistory(spec, era.max_keys)
     widths = {space.name: space.width for space in spec.spaces}

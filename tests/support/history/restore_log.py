@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -68,6 +69,14 @@ class RestoreLog:
             self.cached += 1
         elif _UNUSABLE in text:
             self.damaged += 1
+
+
+def noted_restores(records: Iterable[logging.LogRecord]) -> RestoreLog:
+    """The restores among the log records of this process."""
+    found = RestoreLog()
+    for record in records:
+        found.add(vars(record) | {"message": record.getMessage()})
+    return found
 
 
 def read_restores(logs: Iterable[Path]) -> RestoreLog:

@@ -110,6 +110,7 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
     """The minimal ACLs of a scorer, each under a short name."""
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     read, write = AclOperation.READ, AclOperation.WRITE
+    describe = AclOperation.DESCRIBE_CONFIGS
     wanted = {
         "input": (ResourceType.TOPIC, topics.input_topic, literal, read),
         "group": (ResourceType.GROUP, group_id, literal, read),
@@ -117,6 +118,10 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
         "output": (ResourceType.TOPIC, topics.output_topic, literal, write),
         "dlq": (ResourceType.TOPIC, topics.dlq_topic, literal, write),
         "txn": (ResourceType.TRANSACTIONAL_ID, group_id, prefixed, write),
+        # Only for models with card history:
+        "dead letters": (ResourceType.TOPIC, topics.dlq_topic, literal, read),
+        "retention of inputs": (ResourceType.TOPIC, topics.input_topic, literal, describe),
+        "retention of dead letters": (ResourceType.TOPIC, topics.dlq_topic, literal, describe),
     }
     return {
         right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
@@ -149,6 +154,19 @@ def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
     return {
         right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
         for right, (kind, name, pattern, operation) in wanted.items()
+    }
+
+
+def follower_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
+    """What a dashboard needs for ``PREDICT_HISTORY=follow`` beside READ on the scores."""
+    group = AclBinding(
+        ResourceType.GROUP, group_id, ResourcePatternType.LITERAL, principal, "*",
+        AclOperation.DESCRIBE, AclPermissionType.ALLOW,
+    )  # fmt: skip
+    return {
+        "input": reader_right(principal, topics.input_topic),
+        "dlq": reader_right(principal, topics.dlq_topic),
+        "group": group,
     }
 
 

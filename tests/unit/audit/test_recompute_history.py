@@ -11,7 +11,7 @@ from stream_scorer.audit.recompute.marks import check_marks
 from stream_scorer.audit.verdict import Fault
 from stream_scorer.state.history_source import NoHistorySource
 from tests.support.audit.audit_kit import faults
-from tests.support.audit.forged_topics import REVIEW, VERSION
+from tests.support.audit.forged_topics import PARTITIONS, REVIEW, VERSION
 from tests.support.audit.recompute_kit import (
     CountingHistory,
     Fixed,
@@ -61,6 +61,17 @@ def test_score_whose_history_is_unknown_is_not_judged() -> None:
     assert verdict.unjudged == {
         f"the history that version {VERSION} reads is not available": verdict.scores
     }
+
+
+def test_scores_before_another_history_do_not_make_those_after_it_unknown() -> None:
+    of, histories = history_topics()
+    histories.unknown_from, histories.changed = 20, [20]
+    verdict = of.judge(stripe=1000)
+    after = sum(
+        source_of(sent) >= 20 for partition in range(PARTITIONS) for sent in of.scores(partition)
+    )
+    assert verdict.unjudged == {"a snapshot is missing": after}
+    assert verdict.recomputed == verdict.scores - after > 0
 
 
 def test_history_is_notified_of_inputs_that_it_does_not_get() -> None:

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from stream_scorer.cli.checks import Level
 from stream_scorer.cli.console import aligned, count_noun
-from stream_scorer.cli.doctor import Level, check_cache, check_openmp, check_threads, cpu_limit
+from stream_scorer.cli.doctor import check_cache, check_openmp, check_threads, cpu_limit
 from stream_scorer.cli.tail import score_line
 from stream_scorer.errors import FatalError
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES, OUTPUT_MAX_BYTES

@@ -68,7 +68,8 @@ labels: schemas runtime settings kafka
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters state audit.records audit stream.rejections process autoscaling local replay
+    dead_letters state state.admin audit.records audit stream.rejections process autoscaling
+    local replay
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
 cli.parsing: runtime settings cli cli.history

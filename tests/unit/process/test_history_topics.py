@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import pytest
 
-from stream_scorer.cli import doctor
-from stream_scorer.cli.doctor import Level
+from stream_scorer.cli import doctor_history
+from stream_scorer.cli.checks import Level
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.process import history_topics
 from stream_scorer.process.history_topics import (
@@ -140,13 +140,13 @@ def test_doctor_has_a_line_for_each_problem_with_what_to_do(
     settings: ScorerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_configs(monkeypatch, configs({**USUAL, "retention.ms": "1"}, cleanup_policy="compact"))
-    fault, warning = doctor.check_history_topics(settings)
+    fault, warning = doctor_history.check_history_topics(settings)
     assert (fault.level, warning.level) == (Level.FAIL, Level.WARN)
     assert "removes records that card histories are computed from" in fault.found
     assert fault.advice.startswith("set cleanup.policy=delete")
     assert warning.advice == f"set retention.ms={WEEK} on transactions-dlq"
     given_configs(monkeypatch, configs())
-    (check,) = doctor.check_history_topics(settings)
+    (check,) = doctor_history.check_history_topics(settings)
     assert check.level is Level.OK
 
 

@@ -89,6 +89,15 @@ def test_history_that_is_unknown_is_the_reason_of_every_row() -> None:
     assert found.unscored == {"the history that version v3 reads is not available": 40}
 
 
+def test_rows_before_and_after_another_history_are_told_apart() -> None:
+    bundle, rows = with_history(make_bundle("v3")), input_rows()
+    histories = Histories(CountingHistory(changed=[10, 25], unknown_from=25), [bundle])
+    parts = list(histories.cut(rows))
+    assert [len(part) for part in parts] == [10, 15, 15]
+    found = [ModelSide(bundle).score(part, histories.attach(part)) for part in parts]
+    assert [int(one.is_there.sum()) for one in found] == [10, 15, 0]
+
+
 # --- the published scores
 
 

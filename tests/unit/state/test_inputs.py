@@ -82,6 +82,26 @@ def test_every_accepted_input_is_decoded_with_its_offset() -> None:
     )
 
 
+def test_inputs_are_cut_at_offsets() -> None:
+    rows = reader(refused=[2]).read(3, records())
+    assert rows is not None
+    whole = replace(rows, begin=FIRST)
+    parts = list(whole.cut([FIRST + 4, FIRST - 5, FIRST, FIRST + 2, FIRST + 3, FIRST + 6]))
+    assert [part.offsets.tolist() for part in parts] == [
+        [FIRST, FIRST + 1],
+        [FIRST + 3],
+        [FIRST + 4, FIRST + 5],
+    ]
+    assert [(part.begin, part.next_offset) for part in parts] == [
+        (FIRST, FIRST + 2),
+        (FIRST + 2, FIRST + 4),  # the refused one is between them
+        (FIRST + 4, FIRST + 6),
+    ]
+    assert [ids(part) for part in parts] == [[1, 2], [4], [5, 6]]
+    assert list(whole.cut([])) == [whole]
+    assert list(whole.cut([FIRST, FIRST + 6])) == [whole]
+
+
 def test_refused_input_is_left_out_even_if_it_can_be_decoded_today() -> None:
     assert ids(reader(refused=[0, 3]).read(3, records())) == [2, 3, 5, 6]
 

@@ -193,6 +193,19 @@ def test_era_of_an_input_is_the_one_whose_snapshots_show_that_it_was_in_use() ->
     assert values(found) == wanted[30:].tobytes()
 
 
+def test_inputs_before_and_after_the_beginning_of_an_era_are_told_apart() -> None:
+    bed = Bed(eras=(make_era(SPEC, begin=(30,)),))
+    assert bed.reader.changes(BUNDLE, 0) == [30]
+    assert "began after" in reason(bed.reader.attach(BUNDLE, rows(10, 50, 10)))  # both at once
+    before, after = rows(10, 50, 10).cut(bed.reader.changes(BUNDLE, 0))
+    assert "began after" in reason(bed.reader.attach(BUNDLE, before))
+    wanted, _ = fold(SPEC, build_batch(ROWS[30:50]))
+    assert values(bed.reader.attach(BUNDLE, after)) == wanted.tobytes()
+    assert bed.reader.changes(make_bundle(), 0) == []
+    bed.objects.script([StoreFault("unavailable")])
+    assert HistoryReader(bed.store, bed.log).changes(BUNDLE, 0) == []
+
+
 def test_check_sum_is_that_of_the_state_at_a_committed_offset() -> None:
     bed = Bed()
     bed.reader.attach(BUNDLE, rows(0, 10, 0))
