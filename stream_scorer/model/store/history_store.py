@@ -217,7 +217,8 @@ class HistoryStore:
 
         Raises:
             ArtifactCorrupt: ``content`` is not a snapshot of this era.
-            StoreError: the storage ignores the conditions of writes.
+            StoreError: the storage ignores the conditions of writes, or another process has begun
+                an era of this number.
         """
         facts = read_facts(content[:HEADER_MAX_BYTES], "the new snapshot")
         era.check(facts.header, facts.header.partition, "the new snapshot")
@@ -230,6 +231,7 @@ class HistoryStore:
             try:
                 found = self.read_facts(era, name)
             except ArtifactCorrupt as error:
+                self._require_own(era)
                 log.warning("%s; it is replaced by a new one", error)
                 self._objects.remove(name.key)
                 continue
@@ -310,6 +312,10 @@ class HistoryStore:
                 f"{shown} cannot be used: it is of offset {facts.header.next_offset}; delete it, "
                 "it does not belong there"
             )
+
+    def _require_own(self, era: Era) -> None:
+        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number) != era:
+            raise StoreError(f"another process has begun era {era.number} of {era.spec[:16]}")
 
     def _read_head(self, name: SnapshotName) -> SnapshotFacts | None:
         head = self._objects.read_head(name.key, HEADER_MAX_BYTES)

@@ -141,11 +141,7 @@ def test_predict_gives_the_score_that_the_stream_then_gives(
         assert before.predictions == [published[row["TransactionID"]] for row in chosen]
         without = ask_without(bundle, chosen)
         assert before.predictions != without.predictions
-<<<<<<< HEAD
     # A dashboard that only loads what is stored is as exact at the offset of its snapshot.
-=======
-    # A dashboard that only loads what is stored is as exact at the offset that it names.
->>>>>>> h-predict
     with following(kafka, names, group_id, tmp_path, bundle, "snapshot") as snapshot:
         wait_until(lambda: status_of(snapshot).is_complete, what="snapshots")
         assert status_of(snapshot).problem == ""
