@@ -147,6 +147,10 @@ class Eras:
         )
         begin = []
         for partition, state in states:
+            # The next era's snapshots have these names: a process that comes late, or a second
+            # attempt, must not replace what it begins with.
+            if self._store.eras(era.spec)[-1:] > [era.number]:
+                return None
             header = new.header(
                 partition,
                 state.offset,
