@@ -150,32 +150,16 @@ class Eras:
             created=self._now(),
             id=uuid4().hex,
         )
-<<<<<<< HEAD
         partitions = range(era.partition_count)
-        begin = tuple(self._write_base(draft, p, state_of(p)) for p in partitions)
+        try:
+            begin = tuple(self._write_base(draft, p, state_of(p)) for p in partitions)
+        except StoreError:
+            if draft.number in self._store.eras(era.spec):
+                return None  # its snapshots have the names of these, and must stay
+            raise
         new = replace(draft, begin=begin)
         last_check()
         if not self._store.create_era(new):
-=======
-        begin = []
-        for partition, state in states:
-            # The next era's snapshots have these names: a process that comes late, or a second
-            # attempt, must not replace what it begins with.
-            if self._store.eras(era.spec)[-1:] > [era.number]:
-                return None
-            header = new.header(
-                partition,
-                state.offset,
-                dead_letter_offset=state.dead_letter_offset,
-                check_sum=state.history.check_sum(),
-                writer=why,
-                created=new.created,
-            )
-            self._store.create_snapshot(new, encode_snapshot(header, state.history.records()))
-            begin.append(state.offset)
-        new = replace(new, begin=tuple(begin))
-        if len(begin) != era.partition_count or not self._store.create_era(new):
->>>>>>> h-chaos
             return None
         for partition in partitions:  # one that began the same era may have replaced them before
             try:
