@@ -74,10 +74,7 @@ class HistoryStore:
         return self._objects.where
 
     def find_ignored_condition(self) -> str | None:
-        """What the storage does wrong with conditional writes below ``history/``, or None.
-
-        It writes an object of its own, and deletes it.
-        """
+        """What the storage does wrong, or None; it writes an object of its own and deletes it."""
         return find_ignored_condition(self._objects, PROBE)
 
     def specs(self) -> list[str]:
@@ -317,7 +314,7 @@ class HistoryStore:
             )
 
     def _require_own(self, era: Era) -> None:
-        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number) != era:
+        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number).id != era.id:
             raise StoreError(f"another process has begun era {era.number} of {era.spec[:16]}")
 
     def _read_head(self, name: SnapshotName) -> SnapshotFacts | None:
