@@ -151,7 +151,12 @@ class Eras:
             id=uuid4().hex,
         )
         partitions = range(era.partition_count)
-        begin = tuple(self._write_base(draft, p, state_of(p)) for p in partitions)
+        try:
+            begin = tuple(self._write_base(draft, p, state_of(p)) for p in partitions)
+        except StoreError:
+            if draft.number in self._store.eras(era.spec):
+                return None  # its snapshots have the names of these, and must stay
+            raise
         new = replace(draft, begin=begin)
         last_check()
         if not self._store.create_era(new):

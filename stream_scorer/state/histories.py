@@ -140,8 +140,6 @@ class CardHistories:
         self._past += Counts(misplaced=own.misplaced)
         self._snapshots.serve(self._states)
 
-    # For telemetry and snapshots
-
     @property
     def states(self) -> OwnedStates | None:
         """The states that batches are scored with."""
@@ -245,11 +243,12 @@ class CardHistories:
             self._postpone(switch, assignments, str(switch.error))
             return
         if not switch.is_holding and (self._is_blocked or switch.is_prepared(assignments)):
+            switch.hold(now)  # first: if the client fails, partitions are held nevertheless
             self._hold_all(assignments)
-            switch.hold(now)
         switch.request(assignments, busy)
         if switch.is_holding:
-            if not busy and switch.is_complete(assignments):
+            # Rather some partitions without scores than all: those that failed are asked for again.
+            if not busy and switch.is_complete(assignments, is_without_failed=self._is_blocked):
                 self._complete(switch, assignments)
             elif not self._is_blocked and now - switch.held_at > HOLD_SECONDS:
                 reason = switch.problem or f"it took longer than {HOLD_SECONDS:.0f} s"

@@ -170,9 +170,10 @@ class World:
         ends = [f"{log.name}:\n{log.read_text()[-1500:]}" for log in logs[-3:]]
         return "\n".join([f"{latest}, exits {self.supervisor.exits[-10:]}", *ends])
 
-    def verify(self, *arguments: str) -> tuple[int, dict[str, Any]]:
-        """Exit code and report of ``stream-scorer verify --json``."""
-        done = self.command("verify", "--json", *arguments)
+    def verify(self) -> tuple[int, dict[str, Any]]:
+        """Exit code and report of ``stream-scorer verify --json``, of everything with history."""
+        everything = () if self.history is None else ("--recompute", "1", "--sample", "1")
+        done = self.command("verify", "--json", *everything)
         assert done.stdout, done.stderr[-2000:]
         return done.returncode, json.loads(done.stdout)
 

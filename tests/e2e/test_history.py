@@ -38,7 +38,7 @@ def run(
     with make_world(setup, folder, broker) as world:
         result = Campaign(world, faults, members).run()
         # Cards have no histories before a stateless model is replaced, but the trainer has.
-        return result, prove(world, with_trainer=not setup.starts_stateless)
+        return result, prove(world, result, with_trainer=not setup.starts_stateless)
 
 
 def with_history(stream: HistoryStream, protocol: str, *, starts_stateless: bool) -> Setup:

@@ -17,7 +17,8 @@ from stream_scorer.features.history.codec import (
     decode_snapshot,
     read_facts,
 )
-from stream_scorer.features.history.header import HEADER_MAX_BYTES, STORED_MAX_BYTES
+from stream_scorer.features.history.header import HEADER_MAX_BYTES, Body
+from stream_scorer.model.store import history_seeds
 from stream_scorer.model.store.conditions import find_ignored_condition
 from stream_scorer.model.store.history_era import Era, decode_era, encode_era
 from stream_scorer.model.store.history_names import (
@@ -35,7 +36,6 @@ from stream_scorer.model.store.history_names import (
     spec_folder,
 )
 from stream_scorer.model.store.history_pruning import Dated, find_expired, is_expired
-from stream_scorer.model.store.history_seeds import read_facts_of_seed, read_seed, write_seed
 from stream_scorer.model.store.objects import Objects, StoredObject
 
 log = logging.getLogger(__name__)
@@ -166,7 +166,7 @@ class HistoryStore:
         return facts
 
     def read_snapshot(
-        self, era: Era, name: SnapshotName, widths: Mapping[str, int]
+        self, era: Era, name: SnapshotName, widths: Mapping[str, int], body: Body | None = None
     ) -> tuple[bytes, Snapshot] | None:
         """A snapshot as stored, and decoded; None if it was deleted.
 
@@ -176,16 +176,17 @@ class HistoryStore:
             era: to which it belongs.
             name: from :meth:`snapshots`.
             widths: the words of a record by key space, in the order of the spec.
+            body: what its header announced; no more than that is read into memory.
 
         Raises:
             ArtifactCorrupt: it is not an intact snapshot of that state.
         """
-        found = self._objects.read(name.key, STORED_MAX_BYTES)
-        if found is None:
+        content = history_seeds.read_announced(self._objects, name.key, body)
+        if content is None:
             return None
-        snapshot = decode_snapshot(found.content, self._name(name.key), widths, era.max_keys)
+        snapshot = decode_snapshot(content, self._name(name.key), widths, era.max_keys)
         self._check(era, name, SnapshotFacts(snapshot.header, snapshot.body))
-        return found.content, snapshot
+        return content, snapshot
 
     def candidates(
         self,
@@ -276,16 +277,18 @@ class HistoryStore:
     def write_seed(self, content: bytes) -> str:
         """Write a seed unless it exists; returns its sha256, which is its name."""
         self._require_conditions()
-        return write_seed(self._objects, content)
+        return history_seeds.write_seed(self._objects, content)
 
-    def read_seed(self, spec: str, sha256: str, widths: Mapping[str, int]) -> Seed:
-        """A seed by its digest; ``widths`` as in :meth:`read_snapshot`.
+    def read_seed(
+        self, spec: str, sha256: str, widths: Mapping[str, int], body: Body | None = None
+    ) -> Seed:
+        """A seed by its digest; ``widths`` and ``body`` as in :meth:`read_snapshot`.
 
         Raises:
             ArtifactCorrupt: it is not that seed, or not one of these history features.
             StoreError: there is none.
         """
-        return read_seed(self._objects, spec, sha256, widths)
+        return history_seeds.read_seed(self._objects, spec, sha256, widths, body)
 
     def read_seed_facts(self, sha256: str) -> SeedFacts:
         """A seed's header without its records.
@@ -294,7 +297,7 @@ class HistoryStore:
             ArtifactCorrupt: it is not the header of a seed.
             StoreError: there is none.
         """
-        return read_facts_of_seed(self._objects, sha256)
+        return history_seeds.read_facts_of_seed(self._objects, sha256)
 
     def _names(self, spec: str, prefix: str) -> list[SnapshotName]:
         folder = spec_folder(spec)

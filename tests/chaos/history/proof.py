@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+from tests.chaos.campaign import Result
 from tests.chaos.world import World
 from tests.support.history.one_pass import OnePass, compare_features, pass_over
 from tests.support.history.restore_log import RestoreLog, read_restores
@@ -19,8 +20,7 @@ class HistoryProof:
     Attributes:
         one_pass: the stream against one pass over its inputs.
         restores: what the scorers logged.
-        recomputed: what ``verify --recompute 1`` reports.
-        exit_code: of that command.
+        report: of ``verify --recompute 1``.
         trainer_rows: rows whose features were compared with the trainer's.
         trainer_differs: rows in which a bit differs, or which only one of them has.
         late_unchecked: partition and offset of restores that no mark confirmed, although scores
@@ -29,8 +29,7 @@ class HistoryProof:
 
     one_pass: OnePass
     restores: RestoreLog
-    recomputed: dict[str, Any]
-    exit_code: int
+    report: dict[str, Any]
     trainer_rows: int = 0
     trainer_differs: int = 0
     late_unchecked: list[tuple[int, int]] = field(default_factory=list)
@@ -38,10 +37,10 @@ class HistoryProof:
     @property
     def is_recomputed(self) -> bool:
         """Whether ``verify --recompute`` reproduced every score, and the mark of each partition."""
-        again = self.recomputed["recompute"]
+        again = self.report["recompute"]
         return (
-            self.exit_code == 0
-            and again["compared"] == self.recomputed["scores"]
+            bool(self.report["verified"])
+            and again["compared"] == self.report["scores"]
             and again["marks_compared"] == len(self.one_pass.sums)
         )
 
@@ -56,7 +55,7 @@ class HistoryProof:
             "rows with other features than the trainer's": self.trainer_differs,
         }
         if not self.is_recomputed:
-            found["verify --recompute"] = self.recomputed["recompute"]
+            found["verify --recompute"] = self.report["conclusion"], self.report["recompute"]
         return {name: what for name, what in found.items() if what}
 
     def summary(self) -> dict[str, Any]:
@@ -86,16 +85,17 @@ class HistoryProof:
                 "without_one_outcome": one_pass.without_outcome,
                 "check_sums_compared": len(one_pass.sums),
             },
-            "verify_recompute": self.recomputed.get("recompute"),
+            "verify_recompute": self.report["recompute"],
             "trainer": {"rows": self.trainer_rows, "differing": self.trainer_differs},
         }
 
 
-def prove(world: World, *, with_trainer: bool = True) -> HistoryProof:
+def prove(world: World, result: Result, *, with_trainer: bool = True) -> HistoryProof:
     """Judge the topics and logs of a campaign that has ended.
 
     Args:
         world: its scorers have ended, and every input has its outcome.
+        result: of the campaign.
         with_trainer: also compare with the trainer's features. That needs histories which begin
             where the trainer's pass does, with the first training row.
     """
@@ -110,7 +110,6 @@ def prove(world: World, *, with_trainer: bool = True) -> HistoryProof:
         trainer = stream.trainer if seed is None else stream.trainer.after(seed.facts.as_of)
         rows, differs = compare_features(one_pass, trainer.ids, trainer.values)
         differs += abs(len(trainer.ids) - rows)
-    code, report = world.verify("--recompute", "1", "--sample", "1")
     first = one_pass.first_with_history
     late = [(p, o) for p, o in restores.unchecked if o > first.get(p, o)]
-    return HistoryProof(one_pass, restores, report, code, rows, differs, late)
+    return HistoryProof(one_pass, restores, result.report, rows, differs, late)

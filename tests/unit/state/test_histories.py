@@ -33,7 +33,7 @@ OTHER = make_history_bundle("v3", ring=5)
 
 
 class One:
-    """One scorer, whose threads work only when they are told to."""
+    """One scorer, whose threads work only when a test says so."""
 
     def __init__(self, bundle: Bundle = BUNDLE, n: int = 60, ahead_from: int = 1) -> None:
         self.world = World(3, n, bundle)
@@ -59,7 +59,7 @@ class One:
         return steps
 
     def work(self, times: int = 1) -> None:
-        """Let the restore thread do so many things, each followed by an iteration of the loop."""
+        """Let the restore thread do N things, each followed by an iteration of the loop."""
         for _ in range(times):
             self.world.now += 1
             self.member.restorer.work_once()

@@ -216,6 +216,27 @@ def test_broker_that_is_down_leaves_the_histories_and_is_tried_again(world: Worl
     assert world.problem() == ""
 
 
+def test_partition_that_hangs_holds_back_itself_alone(world: World) -> None:
+    world.tick()
+    world.stream.produce(make_rows(60, 301))
+    world.stream.score()
+    world.stream.hanging = 1
+    world.tick()
+    rows = make_rows(40, 400)
+    predictions, notes = world.ask(rows)
+    for row, prediction, note in zip(rows, predictions, notes, strict=True):
+        partition = world.stream.partition_of(row)
+        is_at_end = note["offset"] == world.stream.committed[partition].offset
+        assert is_at_end is (partition != 1)
+        if is_at_end:
+            assert prediction == world.stream.next_score(row)
+    assert "could not be read" in world.problem()
+    world.stream.hanging = None
+    world.tick(RETRY_SECONDS)
+    world.assert_equal_to_the_stream()
+    assert world.problem() == ""
+
+
 def test_newer_snapshots_are_used_while_no_broker_answers(world: World) -> None:
     world.tick()
     world.stream.produce(make_rows(50, 301))
@@ -230,7 +251,7 @@ def test_newer_snapshots_are_used_while_no_broker_answers(world: World) -> None:
 
 def test_snapshots_are_not_loaded_again_while_the_stream_is_followed(world: World) -> None:
     world.tick()
-    world.objects.script([StoreFault("unavailable", "read history/*.snap", times=100)])
+    world.objects.script([StoreFault("unavailable", "read* history/*.snap", times=100)])
     world.stream.produce(make_rows(50, 301))
     world.stream.score()
     world.stream.store_snapshots(world.store, NOW + timedelta(minutes=10))
