@@ -215,8 +215,7 @@ class HistoryStore:
 
         Raises:
             ArtifactCorrupt: ``content`` is not a snapshot of this era.
-            StoreError: the storage ignores the conditions of writes, or another process has begun
-                an era of this number.
+            StoreError: conditions are ignored, or another process has begun an era of this number.
         """
         facts = read_facts(content[:HEADER_MAX_BYTES], "the new snapshot")
         era.check(facts.header, facts.header.partition, "the new snapshot")
@@ -235,9 +234,8 @@ class HistoryStore:
                 continue
             if found is not None:
                 return "same" if found.state == facts.state else "different"
-        raise StoreError(
-            f"{self._name(name.key)} was written or deleted by others {CREATE_ATTEMPTS} times"
-        )
+        times = f"{CREATE_ATTEMPTS} times"
+        raise StoreError(f"{self._name(name.key)} was written or deleted by others {times}")
 
     def prune(
         self, era: Era, partition: int, offset: int, *, keep_days: int, now: datetime
