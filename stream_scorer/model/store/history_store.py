@@ -74,10 +74,7 @@ class HistoryStore:
         return self._objects.where
 
     def find_ignored_condition(self) -> str | None:
-        """What the storage does wrong with conditional writes below ``history/``, or None.
-
-        It writes an object of its own, and deletes it.
-        """
+        """What the storage does wrong with conditional writes, tried on an object of its own."""
         return find_ignored_condition(self._objects, PROBE)
 
     def specs(self) -> list[str]:
@@ -218,8 +215,7 @@ class HistoryStore:
 
         Raises:
             ArtifactCorrupt: ``content`` is not a snapshot of this era.
-            StoreError: the storage ignores the conditions of writes, or another process has begun
-                an era of this number.
+            StoreError: conditions of writes are ignored, or the era of this number is another.
         """
         facts = read_facts(content[:HEADER_MAX_BYTES], "the new snapshot")
         era.check(facts.header, facts.header.partition, "the new snapshot")
@@ -232,7 +228,8 @@ class HistoryStore:
             try:
                 found = self.read_facts(era, name)
             except ArtifactCorrupt as error:
-                self._require_own(era)
+                if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number) != era:
+                    raise StoreError(f"another process has begun era {era.number}") from error
                 log.warning("%s; it is replaced by a new one", error)
                 self._objects.remove(name.key)
                 continue
@@ -315,10 +312,6 @@ class HistoryStore:
                 f"{shown} cannot be used: it is of offset {facts.header.next_offset}; delete it, "
                 "it does not belong there"
             )
-
-    def _require_own(self, era: Era) -> None:
-        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number) != era:
-            raise StoreError(f"another process has begun era {era.number} of {era.spec[:16]}")
 
     def _read_head(self, name: SnapshotName) -> SnapshotFacts | None:
         head = self._objects.read_head(name.key, HEADER_MAX_BYTES)
