@@ -77,7 +77,7 @@ def run_build(args: argparse.Namespace) -> int:
         except RestoreAbandoned:
             note("stopped: no era has begun, and nothing has changed for the scorers")
             raise KeyboardInterrupt from None
-        if not store.create_era(era):
+        if not plan.builder.begin(era, plan.begin, done):
             raise UsageError(
                 f"another process has begun era {era.number} meanwhile: look at "
                 "`stream-scorer history status`, and run this again if it is still needed"

@@ -74,7 +74,7 @@ class HistoryStore:
         return self._objects.where
 
     def find_ignored_condition(self) -> str | None:
-        """What the storage does wrong with conditional writes, tried on an object of its own."""
+        """What the storage does wrong, or None; it writes an object of its own and deletes it."""
         return find_ignored_condition(self._objects, PROBE)
 
     def specs(self) -> list[str]:
@@ -215,7 +215,7 @@ class HistoryStore:
 
         Raises:
             ArtifactCorrupt: ``content`` is not a snapshot of this era.
-            StoreError: conditions of writes are ignored, or the era of this number is another.
+            StoreError: conditions are ignored, or another process has begun an era of this number.
         """
         facts = read_facts(content[:HEADER_MAX_BYTES], "the new snapshot")
         era.check(facts.header, facts.header.partition, "the new snapshot")
@@ -228,16 +228,14 @@ class HistoryStore:
             try:
                 found = self.read_facts(era, name)
             except ArtifactCorrupt as error:
-                if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number) != era:
-                    raise StoreError(f"another process has begun era {era.number}") from error
+                self._require_own(era)
                 log.warning("%s; it is replaced by a new one", error)
                 self._objects.remove(name.key)
                 continue
             if found is not None:
                 return "same" if found.state == facts.state else "different"
-        raise StoreError(
-            f"{self._name(name.key)} was written or deleted by others {CREATE_ATTEMPTS} times"
-        )
+        times = f"{CREATE_ATTEMPTS} times"
+        raise StoreError(f"{self._name(name.key)} was written or deleted by others {times}")
 
     def prune(
         self, era: Era, partition: int, offset: int, *, keep_days: int, now: datetime
@@ -312,6 +310,10 @@ class HistoryStore:
                 f"{shown} cannot be used: it is of offset {facts.header.next_offset}; delete it, "
                 "it does not belong there"
             )
+
+    def _require_own(self, era: Era) -> None:
+        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number).id != era.id:
+            raise StoreError(f"another process has begun era {era.number} of {era.spec[:16]}")
 
     def _read_head(self, name: SnapshotName) -> SnapshotFacts | None:
         head = self._objects.read_head(name.key, HEADER_MAX_BYTES)
