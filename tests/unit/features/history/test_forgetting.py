@@ -128,6 +128,19 @@ def test_limit_removes_what_was_unused_for_longest() -> None:
     assert np.array_equal(actual[frequent], unlimited[frequent], equal_nan=True)
 
 
+def test_limit_removes_no_more_than_it_must() -> None:
+    """Times to live of 10 and 5 days: 40 of 100 keys go, because a quarter must be free."""
+    hours = [row(20 * DAY + i * HOUR, 0.0) for i in range(8 * 24 + 1)]
+    old = [row(20 * DAY, 1.0 + i) for i in range(40)]
+    new = [row(28 * DAY, 100.0 + i) for i in range(60)]
+    _, history = one_pass(COUNT, build_batch([*old, *hours, *new[:-1]]), max_keys=100)
+    assert history.sizes().keys["card"] == 100
+    assert history.figures().evicted == 0
+    _, history = one_pass(COUNT, build_batch([*old, *hours, *new]), max_keys=100)
+    assert history.sizes().keys["card"] == 61
+    assert history.figures().evicted == 40
+
+
 def test_limit_of_one_key_and_times_ahead_of_the_clock() -> None:
     rows = [row(DAY), row(2**32 - 1, 8.0), row(DAY + 1), row(DAY + 2, 9.0), row(DAY + 3, 9.0)]
     actual, history = one_pass(COUNT, build_batch(rows), max_keys=1)
