@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -43,8 +44,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(setup: Setup, kills: int, say: Callable[[str], None]) -> tuple[Result, HistoryProof | None]:
-    """Run one campaign on its own broker."""
+def run(
+    setup: Setup, kills: int, say: Callable[[str], None], logs: Path
+) -> tuple[Result, HistoryProof | None]:
+    """Run one campaign on its own broker; the scorers' logs are kept in the folder ``logs``."""
     has_history = setup.history is not None
     plan = make_plan(kills, setup.seed, with_history=has_history)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
@@ -53,9 +56,18 @@ def run(setup: Setup, kills: int, say: Callable[[str], None]) -> tuple[Result, H
             EmbeddedBroker(folder / "kafka", properties=BROKER) as broker,
             make_world(setup, folder, broker) as world,
         ):
-            result = Campaign(world, plan, MEMBERS, Missing(), say).run()
-            say("comparing with one pass" if has_history else "done")
-            return result, prove(world, result) if has_history else None
+            try:
+                result = Campaign(world, plan, MEMBERS, Missing(), say).run()
+                return result, prove(world, result) if has_history else None
+            finally:
+                _keep_logs(folder, logs)
+
+
+def _keep_logs(folder: Path, logs: Path) -> None:
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    for log in folder.glob("scorer-*.log"):
+        shutil.copy(log, logs)
 
 
 def summary(result: Result, proof: HistoryProof | None = None) -> dict[str, Any]:
@@ -76,11 +88,14 @@ def summary(result: Result, proof: HistoryProof | None = None) -> dict[str, Any]
         "largest_lag": max(sample.lag for sample in result.samples),
         "seconds": round(result.seconds),
         "digest": report.get("digest"),
-        **(
-            {}
-            if proof is None
-            else {"history": proof.summary(), "only_scorer": _only_scorer(result)}
-        ),
+        **({} if proof is None else _history_figures(result, proof)),
+    }
+
+
+def _history_figures(result: Result, proof: HistoryProof) -> dict[str, Any]:
+    return {
+        "history": proof.summary(),
+        "seconds_from_kill_of_the_only_scorer_to_commit": _only_scorer(result),
     }
 
 
@@ -153,7 +168,7 @@ def main(argv: list[str] | None = None) -> int:
             args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500,
             history=history,
         )  # fmt: skip
-        result, proof = run(setup, args.kills, progress_printer(protocol))
+        result, proof = run(setup, args.kills, progress_printer(protocol), args.out / protocol)
         found[protocol] = summary(result, proof)
         is_good &= result.verified and not result.tracebacks
         is_good &= proof is None or not proof.faults
@@ -167,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
             total, rate, protocols[0], args.seed, is_exactly_once=False, is_s3=True,
             batch_records=500,
         )  # fmt: skip
-        control, _ = run(setup, kills, progress_printer("control"))
+        control, _ = run(setup, kills, progress_printer("control"), args.out / "control")
         found["control_without_exactly_once"] = summary(control)
         is_good &= not control.verified
     found["passed"] = is_good
