@@ -16,6 +16,7 @@ import numpy as np
 from dashboard.history.partitions import LoadedPartition, View
 from schemas.layout import Layout
 from schemas.rejections import Stage
+from stream_scorer.errors import RetryableError
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.mark import TOPIC_ID
 from stream_scorer.kafka.spans import Span, Spans
@@ -98,12 +99,14 @@ class Round:
         failed: partitions whose history cannot be advanced, and why.
         ahead: partitions that contain more than is committed, and the committed offset.
         newer_era: a scorer has committed offsets with a later era.
+        problem: why reading ended early; partitions that were read to their end are advanced.
     """
 
     def __init__(self) -> None:
         self.failed = _Failed()
         self.ahead: dict[int, int] = {}
         self.newer_era = False
+        self.problem: RetryableError | None = None
 
 
 class Follower:
@@ -129,7 +132,7 @@ class Follower:
         """Advance each partition to the group's committed offset, and check it there.
 
         Raises:
-            RetryableError: no broker answers; some partitions may have been advanced.
+            RetryableError: no broker answers.
             FatalError: the broker refuses.
         """
         result = Round()
@@ -150,12 +153,16 @@ class Follower:
                 result.ahead[partition] = offset
             else:
                 targets[partition] = offset
-        self._read(view.spec, loaded, targets, result.failed)
+        try:
+            self._read(view.spec, loaded, targets, result.failed)
+        except RetryableError as error:  # one partition may hang in a transaction of its producer
+            result.problem = error
         if self._is_stopped():
             return result
         for partition, offset in targets.items():
             one = loaded[partition]
-            if partition not in result.failed:
+            is_reached = result.problem is None or one.offset == offset
+            if is_reached and partition not in result.failed:
                 one.reach(offset, now)
                 self._compare(view, one, places[partition], result.failed)
         return result

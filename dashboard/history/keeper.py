@@ -265,8 +265,10 @@ class StoredHistories:
             if self._follower is None:
                 self._follower = Follower(follow.open_log(), self._stop.is_set)
             result = self._follower.advance(view)
-            self._stream_problem = ""
             self._apply(view, result)
+            if result.problem is not None:
+                raise result.problem
+            self._stream_problem = ""
         except ScorerError as error:
             self._close_follower()  # a new connection may find another broker
             self._follow_at = self._clock() + RETRY_SECONDS

@@ -134,7 +134,7 @@ class EraLoader:
         if facts is None:
             return None
         self._require_room(facts.body, room, name.partition)
-        found = self._store.read_snapshot(self._era, name, self._widths)
+        found = self._store.read_snapshot(self._era, name, self._widths, facts.body)
         if found is None:
             return None
         snapshot = found[1]
@@ -170,8 +170,10 @@ class EraLoader:
         if seed is None:
             return None
         if self._seed is None:  # for all partitions that begin with it
-            self._require_room(self._store.read_seed_facts(seed.sha256).body, room, partition)
-            self._seed = self._store.read_seed(self._era.spec, seed.sha256, self._widths).records
+            body = self._store.read_seed_facts(seed.sha256).body
+            self._require_room(body, room, partition)
+            spec, digest = self._era.spec, seed.sha256
+            self._seed = self._store.read_seed(spec, digest, self._widths, body).records
         return select_records(self._seed, partition, self._era.partition_count)
 
     def _require_room(self, body: Body, room: int, partition: int) -> None:

@@ -148,7 +148,8 @@ class HistoryThreads:
         era = self._restorer.era(bundle)
         if era is None or not era.is_cold:
             return False
-        return datetime.now(UTC) < era.created + timedelta(days=COLD_DAYS)
+        # The file may name any time: a difference of two times is always one, their sum is not.
+        return datetime.now(UTC) - era.created < timedelta(days=COLD_DAYS)
 
     def _open_log(self) -> KafkaInputLog:
         """What a thread reads; each has a decoder and a registry client of its own."""

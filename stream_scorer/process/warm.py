@@ -31,6 +31,7 @@ from stream_scorer.model.forest import kernel
 from stream_scorer.model.forest.layout import MISSING_NAN, Forest, Tree, assemble
 from stream_scorer.model.forest.predictor import SCAN_FROM_ROWS, ForestPredictor
 from stream_scorer.model.scoring import REASONS
+from stream_scorer.state.placement import count_misplaced, partitions_of
 
 TOPIC: Final = "transactions"
 
@@ -65,6 +66,7 @@ def warm() -> float:
     scores = to_scores(raw, identity)
     encode_sample_scores(decoded.batch, scores)
     warm_history(build_batch([row, {**row, "card1": 2.0}]))
+    count_misplaced(batch, partitions_of(np.ones(len(batch), np.int64), 1), 1)
     return time.monotonic() - started
 
 

@@ -221,6 +221,7 @@ class HistorySettings(_Environment):
     history_keep_days: int = Field(
         35,
         ge=1,
+        le=36_500,
         description="the first snapshot of each day is kept for this many days, so that audit and "
         "replay can begin there",
     )

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 from uuid import uuid4
 
-from stream_scorer.errors import ScorerError, StoreError
+from stream_scorer.errors import ArtifactCorrupt, ScorerError, StoreError
 from stream_scorer.features.history.codec import encode_snapshot, most_keys
 from stream_scorer.features.history.header import OFFSETS_END, SHA256, TIMES_END
 from stream_scorer.features.history.spec import HistorySpec
@@ -122,20 +122,25 @@ class Eras:
             )
 
     def begin_next(
-        self, era: Era, states: Iterable[tuple[int, PartitionState]], why: str
+        self,
+        era: Era,
+        state_of: Callable[[int], PartitionState],
+        why: str,
+        last_check: Callable[[], None] = lambda: None,
     ) -> Era | None:
         """Begin the next era with these states; None if another process began it first.
 
         Args:
             era: the one that ends.
-            states: of every partition, in their order. Each gets a snapshot before the next one is
-                asked for, so that only one need be in memory.
+            state_of: the state of a partition. Each gets a snapshot before the next one is asked
+                for, so that only one need be in memory.
             why: for people.
+            last_check: called when all are stored, before the era begins; raises to prevent it.
 
         Raises:
             StoreError: it could not be written; nothing has changed for anyone.
         """
-        new = replace(
+        draft = replace(
             era,
             number=era.number + 1,
             begin=(0,) * era.partition_count,
@@ -145,25 +150,24 @@ class Eras:
             created=self._now(),
             id=uuid4().hex,
         )
-        begin = []
-        for partition, state in states:
-            # The next era's snapshots have these names: a process that comes late, or a second
-            # attempt, must not replace what it begins with.
-            if self._store.eras(era.spec)[-1:] > [era.number]:
-                return None
-            header = new.header(
-                partition,
-                state.offset,
-                dead_letter_offset=state.dead_letter_offset,
-                check_sum=state.history.check_sum(),
-                writer=why,
-                created=new.created,
-            )
-            self._store.create_snapshot(new, encode_snapshot(header, state.history.records()))
-            begin.append(state.offset)
-        new = replace(new, begin=tuple(begin))
-        if len(begin) != era.partition_count or not self._store.create_era(new):
+        partitions = range(era.partition_count)
+        try:
+            begin = tuple(self._write_base(draft, p, state_of(p)) for p in partitions)
+        except StoreError:
+            if draft.number in self._store.eras(era.spec):
+                return None  # its snapshots have the names of these, and must stay
+            raise
+        new = replace(draft, begin=begin)
+        last_check()
+        if not self._store.create_era(new):
             return None
+        for partition in partitions:  # one that began the same era may have replaced them before
+            try:
+                is_there = self._store.read_facts(new, new.snapshot(partition, begin[partition]))
+            except ArtifactCorrupt:
+                is_there = None
+            if is_there is None:
+                self._write_base(new, partition, state_of(partition))
         log.warning("begin era %d of the card history: %s", new.number, why, extra=_facts(new))
         return new
 
@@ -178,20 +182,31 @@ class Eras:
         offset = restore.log.committed([gap.partition])[gap.partition].offset
         resumed = gap.first if offset is None else min(gap.first, offset)
 
-        def states() -> Iterator[tuple[int, PartitionState]]:
-            for partition in range(restore.era.partition_count):
-                if partition == gap.partition:
-                    state = restore.nearest(partition, gap.needed)
-                    state.offset = resumed
-                else:
-                    state = restore.nearest(partition, OFFSETS_END)
-                yield partition, state
+        def state_of(partition: int) -> PartitionState:
+            if partition != gap.partition:
+                return restore.nearest(partition, OFFSETS_END)
+            state = restore.nearest(partition, gap.needed)
+            state.offset = resumed
+            return state
 
         why = (
             f"the inputs of partition {gap.partition} from offset {gap.needed} to before "
             f"{resumed} are missing (HISTORY_ON_GAP=continue)"
         )
-        return self.begin_next(restore.era, states(), why)
+        return self.begin_next(restore.era, state_of, why)
+
+    def _write_base(self, era: Era, partition: int, state: PartitionState) -> int:
+        """Write the snapshot that a partition begins with; returns its offset."""
+        header = era.header(
+            partition,
+            state.offset,
+            dead_letter_offset=state.dead_letter_offset,
+            check_sum=state.history.check_sum(),
+            writer="the beginning of the era",
+            created=era.created,
+        )
+        self._store.create_snapshot(era, encode_snapshot(header, state.history.records()))
+        return state.offset
 
     def _begin_first(self, bundle: Bundle, inputs: InputLog) -> Era:
         first = self._first(bundle, require_spec(bundle), inputs)
@@ -225,13 +240,24 @@ class Eras:
         )
 
 
+def spec_of(bundle: Bundle) -> HistorySpec | None:
+    """The history features of a bundle; None if it has none."""
+    return bundle.features.program.history
+
+
+def spec_id(bundle: Bundle) -> str | None:
+    """Their fingerprint."""
+    spec = spec_of(bundle)
+    return None if spec is None else spec.fingerprint
+
+
 def require_spec(bundle: Bundle) -> HistorySpec:
     """The history features of a bundle that has some.
 
     Raises:
         ValueError: it has none.
     """
-    spec = bundle.features.program.history
+    spec = spec_of(bundle)
     if spec is None:
         raise ValueError(f"version {bundle.version} reads no card history")
     return spec

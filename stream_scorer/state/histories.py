@@ -20,10 +20,9 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.store.history_era import Era
-from stream_scorer.state.missing import MissingStates, Waiting, describe
+from stream_scorer.state.eras import require_spec, spec_id, spec_of
+from stream_scorer.state.missing import MissingStates, Waiting
 from stream_scorer.state.partitions import BatchStep, Counts, OwnedStates, PolledRecords
 from stream_scorer.state.ports import Member, Models, NoSnapshots, Restores, Snapshots
 from stream_scorer.state.switch import Switch
@@ -69,6 +68,7 @@ class CardHistories:
         self._missing = MissingStates(member, restores.submit)
         self._switch: Switch | None = None
         self._retry_at = 0.0
+        self._is_blocked = False  # all are held: the serving version must not score any more
         self._past = Counts()
         self.waiting: Mapping[int, Waiting] = {}
         """Partitions that wait for their history; safe to read from any thread."""
@@ -80,13 +80,13 @@ class CardHistories:
     def model(self) -> Bundle | None:
         """The promoted bundle if the states are those of its history, else the one before."""
         current, serving = self._models.current, self._serving
-        if serving is None or current is None or _spec_id(current) == _spec_id(serving):
+        if serving is None or current is None or spec_id(current) == spec_id(serving):
             return current
         return serving
 
     def has_history(self, bundle: Bundle) -> bool:
         """Whether the bundle's features read the past."""
-        return _spec(bundle) is not None
+        return spec_of(bundle) is not None
 
     def serve(self, uncommitted: PolledRecords | None) -> None:
         """Update states and held partitions; see the port.
@@ -102,8 +102,8 @@ class CardHistories:
             is_for_switch = self._switch is not None and self._switch.take(result)
             if not is_for_switch:
                 self._missing.take(result, self._states, assignments)
-        if self._serving is not None and not self._is_holding():
-            self._missing.request(_spec(self._serving), self._states, assignments, busy)
+        if self._serving is not None and not (self._is_blocked or self._is_holding()):
+            self._missing.request(spec_of(self._serving), self._states, assignments, busy)
         if self._switch is not None:
             self._advance(self._switch, assignments, busy)
         self._snapshots.serve(self._states)
@@ -118,7 +118,7 @@ class CardHistories:
         advances: NDArray[np.bool_],
     ) -> BatchStep | None:
         """Features of a batch's past, and the update of its partitions; see the port."""
-        spec = _spec(bundle)
+        spec = spec_of(bundle)
         if spec is None:
             return None
         states = self._states
@@ -140,8 +140,6 @@ class CardHistories:
         self._past += Counts(misplaced=own.misplaced)
         self._snapshots.serve(self._states)
 
-    # For telemetry and snapshots
-
     @property
     def states(self) -> OwnedStates | None:
         """The states that batches are scored with."""
@@ -158,21 +156,26 @@ class CardHistories:
         wanted = self._models.current
         if wanted is None:
             return
-        if _spec(wanted) is None:
+        if spec_of(wanted) is None:
             self._cancel_switch(assignments)
-            if self._serving is None or _spec(self._serving) is not None:
+            if self._serving is None or spec_of(self._serving) is not None:
                 self._drop_states()
             self._serving = wanted
             self._member.hold_new(False)
             return
-        if self._serving is None or _spec_id(self._serving) == _spec_id(wanted):
+        if self._serving is None or spec_id(self._serving) == spec_id(wanted):
             self._serving = wanted
             self._follow_era(wanted, assignments)
         else:
             self._begin_switch(wanted, assignments)
+            if self._models.is_withdrawn(self._serving.version) and not self._is_blocked:
+                self._is_blocked = True
+                self._hold_all(assignments)
 
     def _follow_era(self, wanted: Bundle, assignments: Mapping[int, int]) -> None:
         self._member.hold_new(True)
+        if self._is_blocked:
+            self._resume(assignments)
         era = self._restores.follow(wanted)
         if era is None:
             self._cancel_switch(assignments)
@@ -180,7 +183,7 @@ class CardHistories:
                 raise error
         elif self._states is None:
             self._cancel_switch(assignments)
-            self._states = _new_states(wanted, era)
+            self._states = OwnedStates(require_spec(wanted), era)
         elif era.number > self._states.era.number:
             self._begin_switch(wanted, assignments)
         else:
@@ -217,12 +220,14 @@ class CardHistories:
     def _begin_switch(self, wanted: Bundle, assignments: Mapping[int, int]) -> None:
         era = self._restores.follow(wanted)
         switch = self._switch
-        if switch is not None and (switch.spec_id != _spec_id(wanted) or switch.era != era):
+        if switch is not None and (switch.spec_id != spec_id(wanted) or switch.era != era):
             self._cancel_switch(assignments)
         if self._switch is not None:
             self._switch.bundle = wanted
         elif era is not None and self._clock() >= self._retry_at:
-            self._switch = Switch(wanted, _new_states(wanted, era), self._restores.submit)
+            self._switch = Switch(
+                wanted, OwnedStates(require_spec(wanted), era), self._restores.submit
+            )
             log.info(
                 "preparing the card history of version %s",
                 wanted.version,
@@ -233,29 +238,31 @@ class CardHistories:
         self, switch: Switch, assignments: Mapping[int, int], busy: frozenset[int]
     ) -> None:
         now = self._clock()
-        serving = self._serving
-        must_hold = serving is not None and self._models.is_withdrawn(serving.version)
-        if switch.error is not None and not must_hold:
+        if switch.error is not None and not self._is_blocked:
             log.error("%s", switch.error)
             self._postpone(switch, assignments, str(switch.error))
             return
-        if not switch.is_holding and (must_hold or switch.is_prepared(assignments)):
-            self._member.hold_new(True)
-            self._member.hold(list(assignments))
-            self._missing.forget_all()
-            switch.hold(now)
+        if not switch.is_holding and (self._is_blocked or switch.is_prepared(assignments)):
+            switch.hold(now)  # first: if the client fails, partitions are held nevertheless
+            self._hold_all(assignments)
         switch.request(assignments, busy)
         if switch.is_holding:
-            if not busy and switch.is_complete(assignments):
+            # Rather some partitions without scores than all: those that failed are asked for again.
+            if not busy and switch.is_complete(assignments, is_without_failed=self._is_blocked):
                 self._complete(switch, assignments)
-            elif not must_hold and now - switch.held_at > HOLD_SECONDS:
+            elif not self._is_blocked and now - switch.held_at > HOLD_SECONDS:
                 reason = switch.problem or f"it took longer than {HOLD_SECONDS:.0f} s"
                 self._postpone(switch, assignments, reason)
+
+    def _hold_all(self, assignments: Mapping[int, int]) -> None:
+        self._member.hold_new(True)
+        self._member.hold(list(assignments))
+        self._missing.forget_all()
 
     def _complete(self, switch: Switch, assignments: Mapping[int, int]) -> None:
         """Change bundle and states; no step is open."""
         before = self._serving
-        self._switch = None
+        self._switch, self._is_blocked = None, False
         self._drop_states()
         self._serving, self._states = switch.bundle, switch.states
         for partition, offset in switch.attach(assignments):
@@ -284,12 +291,15 @@ class CardHistories:
     def _cancel_switch(self, assignments: Mapping[int, int]) -> None:
         """Go on with the states that there are."""
         switch, self._switch = self._switch, None
-        if switch is None:
-            return
-        switch.abandon()
-        if not switch.is_holding or self._serving is None:
-            return
-        if _spec(self._serving) is None:
+        if switch is not None:
+            switch.abandon()
+        if self._is_blocked or (switch is not None and switch.is_holding):
+            self._resume(assignments)
+
+    def _resume(self, assignments: Mapping[int, int]) -> None:
+        """Release what has a state; all else is requested again."""
+        self._is_blocked = False
+        if self._serving is not None and spec_of(self._serving) is None:
             self._member.hold_new(False)
         elif self._states is not None:
             for partition, owned in self._states.items():
@@ -317,8 +327,7 @@ class CardHistories:
     def _waiting(self, partition: int) -> Waiting:
         switch = self._switch
         if switch is not None and switch.is_holding:
-            request = switch.requests.get(partition)
-            return describe(request) if request else Waiting("waiting for history", switch.held_at)
+            return switch.waiting(partition)
         found = self._missing.waiting(partition)
         if found is None and self._serving is not None:
             error = self._restores.problem(self._serving)
@@ -328,23 +337,7 @@ class CardHistories:
         return found or Waiting("waiting for history", self._clock())
 
 
-def _spec(bundle: Bundle) -> HistorySpec | None:
-    return bundle.features.program.history
-
-
-def _spec_id(bundle: Bundle) -> str | None:
-    spec = _spec(bundle)
-    return None if spec is None else spec.fingerprint
-
-
 def _own(step: object) -> BatchStep:
     if not isinstance(step, BatchStep):
         raise TypeError(f"not a step of these histories: {step!r}")
     return step
-
-
-def _new_states(bundle: Bundle, era: Era) -> OwnedStates:
-    spec = _spec(bundle)
-    if spec is None:
-        raise AssertionError("a bundle without history has no states")
-    return OwnedStates(spec, era)

@@ -166,7 +166,7 @@ class SnapshotWriter:
                 continue
             try:
                 self._write(_copy(states, partition, owned))
-            except ScorerError as error:
+            except Exception as error:  # it must not end the process otherwise
                 log.warning("no last snapshot of partition %d: %s", partition, error)
         self._close()
 
@@ -261,6 +261,7 @@ class SnapshotWriter:
         self._observer.snapshot(result, self._clock() - started)
         where = {"partition": job.partition, "offset": job.offset, "era": job.era.number}
         if result == "different":
+            self._retry_at = self._clock() + _LAST_RETRY_SECONDS  # else it is due again at once
             log.error(
                 "two processes computed different histories of partition %d at offset %d; the "
                 "snapshot that is stored was kept. See the runbook HistoryMismatch",
@@ -274,6 +275,8 @@ class SnapshotWriter:
             if self._cache is not None:
                 self._cache.save(job.era, content)
         self._prune(job, created)
+        if self._is_stopping:  # there is no next snapshot
+            return
         try:  # for the next snapshot of the partition: see OwnedState.commit
             job.dead_letter_end = self._inputs().stable_dead_letter_end(job.partition)
         except ScorerError as error:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.store.history_era import Era
+from stream_scorer.state.missing import Waiting, describe
 from stream_scorer.state.partitions import OwnedStates
 from stream_scorer.state.requests import RestoreRequest, RestoreResult
 from stream_scorer.state.restore import PartitionState
@@ -58,14 +59,31 @@ class Switch:
         found = (request.problem for request in list(self.requests.values()))
         return next((text for text in found if text is not None), None)
 
+    def waiting(self, partition: int) -> Waiting:
+        """Why a held partition waits."""
+        request = self.requests.get(partition)
+        if request is not None:
+            return describe(request)
+        if partition in self._failed:
+            return Waiting(str(self.error), self.held_at, needs_operator=True)
+        return Waiting("waiting for history", self.held_at)
+
     def is_prepared(self, assignments: Mapping[int, int]) -> bool:
         """Whether every assigned partition was restored up to where the group was then."""
         return assignments.keys() <= self._prepared.keys()
 
-    def is_complete(self, assignments: Mapping[int, int]) -> bool:
-        """Whether every assigned partition is restored since it has been held."""
+    def is_complete(
+        self, assignments: Mapping[int, int], *, is_without_failed: bool = False
+    ) -> bool:
+        """Whether every assigned partition is restored since it has been held.
+
+        Args:
+            assignments: of the partitions that are assigned now.
+            is_without_failed: leave out those that cannot be restored.
+        """
         return all(
-            partition in self._final and self._final[partition][0] == assignment
+            self._is_final(partition, assignment)
+            or (is_without_failed and self._failed.get(partition) == assignment)
             for partition, assignment in assignments.items()
         )
 
@@ -87,8 +105,7 @@ class Switch:
             if self._failed.get(partition) == assignment:
                 continue
             if self.is_holding:
-                final = self._final.get(partition)
-                if partition in busy or (final is not None and final[0] == assignment):
+                if partition in busy or self._is_final(partition, assignment):
                     continue
             elif partition in self._prepared:
                 continue
@@ -114,10 +131,15 @@ class Switch:
         return True
 
     def attach(self, assignments: Mapping[int, int]) -> list[tuple[int, int]]:
-        """Attach the states of the assigned partitions; each with the offset to read it from."""
+        """Attach the restored states; each with the offset to read its partition from."""
         for partition, assignment in assignments.items():
-            self.states.attach(partition, self._final[partition][1], assignment)
+            if self._is_final(partition, assignment):
+                self.states.attach(partition, self._final[partition][1], assignment)
         return [(partition, owned.state.offset) for partition, owned in self.states.items()]
+
+    def _is_final(self, partition: int, assignment: int) -> bool:
+        final = self._final.get(partition)
+        return final is not None and final[0] == assignment
 
     def abandon(self) -> None:
         """No result is wanted any more."""

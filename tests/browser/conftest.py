@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from dashboard.history.past import Histories
 from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,
@@ -63,9 +64,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Board]]:
     """``start(model=…, **settings)`` starts a dashboard."""
     with ExitStack() as stack:
 
-        def run(model: StaticModel | None = None, **settings: Any) -> Board:
+        def run(
+            model: StaticModel | None = None,
+            histories: Histories | None = None,
+            **settings: Any,
+        ) -> Board:
             topic = MemoryTopic(1)
-            app = make_app(tmp_path, topic, model or StaticModel(), **settings)
+            app = make_app(tmp_path, topic, model or StaticModel(), histories, **settings)
             return Board(stack.enter_context(serve(app)), topic, app)
 
         yield run

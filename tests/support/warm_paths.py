@@ -23,6 +23,7 @@ from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.features.history.partition import PartitionHistory, records_sum
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
+from stream_scorer.state.placement import count_misplaced, partitions_of
 from stream_scorer.stream.outcome import Outcome
 from tests.support.factories import make_batch, make_bundle, make_transactions
 from tests.support.features.history_streams import (
@@ -98,6 +99,8 @@ def _advance(spec: HistorySpec, batch: TransactionBatch, max_keys: int) -> None:
     first = past.step(batch, every[: n // 2], every % 2 == 0, out)
     second = past.step(batch, every[::2], every_row(n), out)
     past.copy()
+    places = partitions_of(np.arange(n), 3)
+    assert count_misplaced(batch, places, 3) <= n
     past.settle(first)
     past.settle(second)
     past.peek(batch, some[:1], out)

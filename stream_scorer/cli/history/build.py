@@ -10,7 +10,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from stream_scorer.cli.console import count_noun, note, say, say_json
@@ -77,7 +77,7 @@ def run_build(args: argparse.Namespace) -> int:
         except RestoreAbandoned:
             note("stopped: no era has begun, and nothing has changed for the scorers")
             raise KeyboardInterrupt from None
-        if not store.create_era(era):
+        if not plan.builder.begin(era, plan.begin, done):
             raise UsageError(
                 f"another process has begun era {era.number} meanwhile: look at "
                 "`stream-scorer history status`, and run this again if it is still needed"
@@ -165,7 +165,9 @@ def _plan(
             )
         Eras(store, facts, draft.max_keys).check(previous)
         keys = max(previous.max_keys, draft.max_keys)
-        draft = replace(draft, seed=previous.seed, max_keys=keys)
+        is_young = datetime.now(UTC) - previous.created < timedelta(days=WARM_DAYS)
+        is_cold = previous.is_cold and is_young
+        draft = replace(draft, seed=previous.seed, max_keys=keys, is_cold=is_cold)
         base = builder.restore_of(replace(previous, max_keys=keys))
         total = _count(_spans(log, facts, _newest(store, previous)))
         return _Plan(bundle, draft, FromSnapshots(base), builder, total)

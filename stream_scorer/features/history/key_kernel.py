@@ -71,18 +71,20 @@ def read_keys(
     times: Any, ids: Any, numbers: Any, text: Any, starts: Any, lengths: Any,
     card_cell: Any, amount: Any, spaces: Any, cells: Any, width: Any,
     key_rows: Any, key_flags: Any, key_words: Any, rows: Any, advances: Any, as_of: Any,
-) -> None:  # fmt: skip
+) -> Any:  # fmt: skip
     """The keys of each row of ``rows``, and 16 bits of each value that goes into a set.
 
     ``keys.words`` has for each space ``card1``, the hash of the whole key, and for each set 0 for a
     missing value. What a row without a key has there is undefined. Rows up to ``as_of`` do not
-    advance.
+    advance. False if one of ``rows`` is not in the batch.
     """
     source = Source(times, ids, numbers, text, starts, lengths)
     plan = KeyPlan(card_cell, amount, spaces, cells, width)
     keys = Keys(key_rows, key_flags, key_words)
     for q in range(rows.shape[0]):
         r = rows[q]
+        if r < 0 or r >= times.shape[0]:
+            return False
         keys.rows[q] = r
         keys.flags[q] = 0
         time = source.times[r]
@@ -120,6 +122,7 @@ def read_keys(
                 keys.words[q, at] = _U0 if bits == _MISSING else hashed
                 at += 1
         keys.flags[q] = flags
+    return True
 
 
 @compiled

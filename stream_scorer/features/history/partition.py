@@ -128,13 +128,12 @@ class PartitionHistory:
             What :meth:`rollback` or :meth:`settle` needs.
 
         Raises:
-            ValueError: ``out`` has another shape; nothing has changed then.
+            ValueError: ``out`` or ``advances`` has another shape; nothing has changed then.
+            IndexError: a row is not in the batch; nothing has changed then.
             KeyError: the batch lacks a column; nothing has changed then.
         """
         source, plan = source_of(batch), self._plan_for(batch.layout)
-        keys = plan.empty_keys(len(rows))
-        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out),
-                  np.ascontiguousarray(advances, np.bool_), self.as_of)  # fmt: skip
+        keys = self._read_keys(source, plan, rows, advances, out)
         undo = Undo(self._clock, [table.begin(len(rows)) for table in self._tables])
         self._open.append(undo)
         try:
@@ -157,8 +156,7 @@ class PartitionHistory:
     ) -> None:
         """Features of some rows, without an update: they do not see each other."""
         source, plan = source_of(batch), self._plan_for(batch.layout)
-        none, keys = np.zeros(len(batch), np.bool_), plan.empty_keys(len(rows))
-        read_keys(*source, *plan.keys, *keys, self._check(batch, rows, out), none, self.as_of)
+        keys = self._read_keys(source, plan, rows, np.zeros(len(batch), np.bool_), out)
         for table, of_space in zip(self._tables, plan.updates, strict=True):
             table.peek(source, keys, of_space, out)
 
@@ -253,6 +251,25 @@ class PartitionHistory:
         for table, of_table in zip(self._tables, undo.tables, strict=True):
             table.finish(of_table)
 
+    def _read_keys(
+        self,
+        source: Source,
+        plan: Plan,
+        rows: NDArray[np.int64],
+        advances: NDArray[np.bool_],
+        out: NDArray[np.float64],
+    ) -> Keys:
+        n, keys = len(source.times), plan.empty_keys(len(rows))
+        if out.shape != (n, len(self.spec.names)) or not out.flags.c_contiguous:
+            need = f"[{n}, {len(self.spec.names)}]"
+            raise ValueError(f"the output is {list(out.shape)}, not contiguous {need}")
+        if advances.shape != (n,):
+            raise ValueError(f"advances is {list(advances.shape)}, not [{n}]")
+        rows, advances = np.ascontiguousarray(rows, np.int64), np.ascontiguousarray(advances)
+        if not read_keys(*source, *plan.keys, *keys, rows, advances, self.as_of):
+            raise IndexError(f"rows are not in a batch of {n}")
+        return keys
+
     def _plan_for(self, layout: Layout | None) -> Plan:
         if layout is not self._layout:
             self._plan = plan_spec(self.spec, layout)
@@ -261,14 +278,6 @@ class PartitionHistory:
 
     def _open_of(self, place: int) -> list[TableUndo]:
         return [undo.tables[place] for undo in self._open]
-
-    def _check(
-        self, batch: TransactionBatch, rows: NDArray[np.int64], out: NDArray[np.float64]
-    ) -> NDArray[np.int64]:
-        if out.shape != (len(batch), len(self.spec.names)) or not out.flags.c_contiguous:
-            need = f"[{len(batch)}, {len(self.spec.names)}]"
-            raise ValueError(f"the output is {list(out.shape)}, not contiguous {need}")
-        return np.ascontiguousarray(rows, np.int64)
 
 
 def sort_records(records: PartitionRecords) -> PartitionRecords:

@@ -98,7 +98,7 @@ def add_hashes(words: Any, seed: Any) -> Any:
 
 @compiled
 def undo_step(table: Any, rows: Any, words: Any, before: Any, now: Any) -> None:
-    """Write saved records back, and take new rows out of the index, the newest first.
+    """Write saved records back, and take all new rows out of the index.
 
     The index was filled in the order of the rows, so this leaves it as if they had never been in.
     """
@@ -106,7 +106,7 @@ def undo_step(table: Any, rows: Any, words: Any, before: Any, now: Any) -> None:
         for w in range(words.shape[1]):
             table.words[rows[k], w] = words[k, w]
     mask = np.uint64(table.slots.shape[0] - 1)
-    for row in range(now - 1, before - 1, -1):
+    for row in range(before, now):
         slot = table.words[row, 1] & mask
         while table.slots[slot] != row + 1:
             slot = (slot + _U1) & mask

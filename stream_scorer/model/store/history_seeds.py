@@ -13,7 +13,7 @@ from stream_scorer.features.history.codec import (
     decode_seed,
     read_seed_facts,
 )
-from stream_scorer.features.history.header import HEADER_MAX_BYTES, STORED_MAX_BYTES
+from stream_scorer.features.history.header import HEADER_MAX_BYTES, STORED_MAX_BYTES, Body
 from stream_scorer.model.store.history_names import seed_key
 from stream_scorer.model.store.objects import Objects
 
@@ -37,7 +37,23 @@ def write_seed(objects: Objects, content: bytes) -> str:
     return sha256
 
 
-def read_seed(objects: Objects, spec: str, sha256: str, widths: Mapping[str, int]) -> Seed:
+def read_announced(objects: Objects, key: str, body: Body | None) -> bytes | None:
+    """A snapshot or seed: as much as its header announced, or whole; None if there is none.
+
+    One that is longer than announced is cut off, and decoding it finds that.
+
+    Raises:
+        StoreError: it has more bytes than any reader accepts, or the storage refuses the request.
+    """
+    if body is not None:
+        return objects.read_head(key, HEADER_MAX_BYTES + body.stored_bytes)
+    found = objects.read(key, STORED_MAX_BYTES)
+    return None if found is None else found.content
+
+
+def read_seed(
+    objects: Objects, spec: str, sha256: str, widths: Mapping[str, int], body: Body | None = None
+) -> Seed:
     """A seed by its digest.
 
     Raises:
@@ -46,14 +62,14 @@ def read_seed(objects: Objects, spec: str, sha256: str, widths: Mapping[str, int
     """
     key = seed_key(sha256)
     name = f"{key} in {objects.where}"
-    found = objects.read(key, STORED_MAX_BYTES)
-    if found is None:
+    content = read_announced(objects, key, body)
+    if content is None:
         raise StoreError(f"there is no {name}: {_ADVICE}")
-    if hashlib.sha256(found.content).hexdigest() != sha256:
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ArtifactCorrupt(
             f"{name} cannot be used: its content is not the one it is named by; {_ADVICE}"
         )
-    seed = decode_seed(found.content, name, widths)
+    seed = decode_seed(content, name, widths)
     if seed.header.spec != spec:
         raise ArtifactCorrupt(
             f"{name} cannot be used: it is of other history features (spec "

@@ -17,7 +17,8 @@ from stream_scorer.features.history.codec import (
     decode_snapshot,
     read_facts,
 )
-from stream_scorer.features.history.header import HEADER_MAX_BYTES, STORED_MAX_BYTES
+from stream_scorer.features.history.header import HEADER_MAX_BYTES, Body
+from stream_scorer.model.store import history_seeds
 from stream_scorer.model.store.conditions import find_ignored_condition
 from stream_scorer.model.store.history_era import Era, decode_era, encode_era
 from stream_scorer.model.store.history_names import (
@@ -35,7 +36,6 @@ from stream_scorer.model.store.history_names import (
     spec_folder,
 )
 from stream_scorer.model.store.history_pruning import Dated, find_expired, is_expired
-from stream_scorer.model.store.history_seeds import read_facts_of_seed, read_seed, write_seed
 from stream_scorer.model.store.objects import Objects, StoredObject
 
 log = logging.getLogger(__name__)
@@ -74,10 +74,7 @@ class HistoryStore:
         return self._objects.where
 
     def find_ignored_condition(self) -> str | None:
-        """What the storage does wrong with conditional writes below ``history/``, or None.
-
-        It writes an object of its own, and deletes it.
-        """
+        """What the storage does wrong, or None; it writes an object of its own and deletes it."""
         return find_ignored_condition(self._objects, PROBE)
 
     def specs(self) -> list[str]:
@@ -166,7 +163,7 @@ class HistoryStore:
         return facts
 
     def read_snapshot(
-        self, era: Era, name: SnapshotName, widths: Mapping[str, int]
+        self, era: Era, name: SnapshotName, widths: Mapping[str, int], body: Body | None = None
     ) -> tuple[bytes, Snapshot] | None:
         """A snapshot as stored, and decoded; None if it was deleted.
 
@@ -176,16 +173,17 @@ class HistoryStore:
             era: to which it belongs.
             name: from :meth:`snapshots`.
             widths: the words of a record by key space, in the order of the spec.
+            body: what its header announced; no more than that is read into memory.
 
         Raises:
             ArtifactCorrupt: it is not an intact snapshot of that state.
         """
-        found = self._objects.read(name.key, STORED_MAX_BYTES)
-        if found is None:
+        content = history_seeds.read_announced(self._objects, name.key, body)
+        if content is None:
             return None
-        snapshot = decode_snapshot(found.content, self._name(name.key), widths, era.max_keys)
+        snapshot = decode_snapshot(content, self._name(name.key), widths, era.max_keys)
         self._check(era, name, SnapshotFacts(snapshot.header, snapshot.body))
-        return found.content, snapshot
+        return content, snapshot
 
     def candidates(
         self,
@@ -217,7 +215,7 @@ class HistoryStore:
 
         Raises:
             ArtifactCorrupt: ``content`` is not a snapshot of this era.
-            StoreError: the storage ignores the conditions of writes.
+            StoreError: conditions are ignored, or another process has begun an era of this number.
         """
         facts = read_facts(content[:HEADER_MAX_BYTES], "the new snapshot")
         era.check(facts.header, facts.header.partition, "the new snapshot")
@@ -230,14 +228,14 @@ class HistoryStore:
             try:
                 found = self.read_facts(era, name)
             except ArtifactCorrupt as error:
+                self._require_own(era)
                 log.warning("%s; it is replaced by a new one", error)
                 self._objects.remove(name.key)
                 continue
             if found is not None:
                 return "same" if found.state == facts.state else "different"
-        raise StoreError(
-            f"{self._name(name.key)} was written or deleted by others {CREATE_ATTEMPTS} times"
-        )
+        times = f"{CREATE_ATTEMPTS} times"
+        raise StoreError(f"{self._name(name.key)} was written or deleted by others {times}")
 
     def prune(
         self, era: Era, partition: int, offset: int, *, keep_days: int, now: datetime
@@ -274,16 +272,18 @@ class HistoryStore:
     def write_seed(self, content: bytes) -> str:
         """Write a seed unless it exists; returns its sha256, which is its name."""
         self._require_conditions()
-        return write_seed(self._objects, content)
+        return history_seeds.write_seed(self._objects, content)
 
-    def read_seed(self, spec: str, sha256: str, widths: Mapping[str, int]) -> Seed:
-        """A seed by its digest; ``widths`` as in :meth:`read_snapshot`.
+    def read_seed(
+        self, spec: str, sha256: str, widths: Mapping[str, int], body: Body | None = None
+    ) -> Seed:
+        """A seed by its digest; ``widths`` and ``body`` as in :meth:`read_snapshot`.
 
         Raises:
             ArtifactCorrupt: it is not that seed, or not one of these history features.
             StoreError: there is none.
         """
-        return read_seed(self._objects, spec, sha256, widths)
+        return history_seeds.read_seed(self._objects, spec, sha256, widths, body)
 
     def read_seed_facts(self, sha256: str) -> SeedFacts:
         """A seed's header without its records.
@@ -292,7 +292,7 @@ class HistoryStore:
             ArtifactCorrupt: it is not the header of a seed.
             StoreError: there is none.
         """
-        return read_facts_of_seed(self._objects, sha256)
+        return history_seeds.read_facts_of_seed(self._objects, sha256)
 
     def _names(self, spec: str, prefix: str) -> list[SnapshotName]:
         folder = spec_folder(spec)
@@ -310,6 +310,10 @@ class HistoryStore:
                 f"{shown} cannot be used: it is of offset {facts.header.next_offset}; delete it, "
                 "it does not belong there"
             )
+
+    def _require_own(self, era: Era) -> None:
+        if era.number in self.eras(era.spec) and self.read_era(era.spec, era.number).id != era.id:
+            raise StoreError(f"another process has begun era {era.number} of {era.spec[:16]}")
 
     def _read_head(self, name: SnapshotName) -> SnapshotFacts | None:
         head = self._objects.read_head(name.key, HEADER_MAX_BYTES)

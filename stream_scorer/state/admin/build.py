@@ -9,19 +9,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from stream_scorer.errors import RetryableError, StoreError
+from stream_scorer.errors import ArtifactCorrupt, RetryableError, StoreError
 from stream_scorer.features.history.codec import encode_snapshot
 from stream_scorer.features.history.header import Compression
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_names import spec_folder
 from stream_scorer.model.store.history_store import HistoryStore, Written
-from stream_scorer.state.admin.beginnings import Begin
+from stream_scorer.state.admin.beginnings import Begin, FromInputs
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.inputs import InputMissing
 from stream_scorer.state.marks import read_history_mark
@@ -122,6 +122,39 @@ class HistoryBuilder:
             begins.append(built.offset if begin.has_base else built.begin)
             on_built(built)
         return replace(draft, begin=tuple(begins))
+
+    def begin(self, era: Era, begin: Begin, built: Sequence[BuiltPartition]) -> bool:
+        """Begin the era whose partitions are stored; False if another process was the first.
+
+        Args:
+            era: from :meth:`build`.
+            begin: as there.
+            built: its partitions.
+
+        Raises:
+            ScorerError: as :meth:`build`. If the era has begun, run the command again.
+        """
+        if not self.store.create_era(era):
+            return False
+        for one in built:  # a process that builds the same era may have replaced them before
+            if self._is_stored(era, one):
+                continue
+            log.warning("another process has replaced the snapshot of partition %d", one.partition)
+            again = begin
+            if not era.has_base:
+                again = FromInputs(self.restore_of(era), {one.partition: one.begin})
+            begun = again.state(one.partition, one.offset)
+            at = begun.state.offset
+            # The dead letters' end is not asked for: scorers may have written some since.
+            self._finish(era, _Work(one.partition, begun.state, begun.missing, at, one.offset, 0))
+        return True
+
+    def _is_stored(self, era: Era, built: BuiltPartition) -> bool:
+        try:
+            name = era.snapshot(built.partition, built.offset)
+            return self.store.read_facts(era, name) is not None
+        except ArtifactCorrupt:
+            return False
 
     def write(self, era: Era, partition: int, state: PartitionState) -> Written:
         """Store a state as a snapshot of an era.

@@ -6,8 +6,9 @@ caller checks that.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from stream_scorer.errors import UsageError
@@ -80,21 +81,25 @@ class Rescale:
         added = range(era.partition_count, self.count)
         places += [(self.restore.log.first_retained(partition), 0) for partition in added]
         new = self.eras.begin_next(
-            replace(era, begin=(0,) * self.count), self._states(moved, places, is_still_idle), why
+            replace(era, begin=(0,) * self.count),
+            partial(self._state, moved, places),
+            why,
+            partial(self._require_idle, is_still_idle),
         )
         if new is None:
             raise UsageError("another process has begun an era meanwhile: look at history status")
         return Rescaled(new, moved.total, moved.misplaced, moved.dropped)
 
-    def _states(
-        self, moved: Redistributed, places: list[tuple[int, int]], is_still_idle: Callable[[], bool]
-    ) -> Iterator[tuple[int, PartitionState]]:
-        """The state of each partition, one at a time."""
-        for partition, (offset, dead_letter_offset) in enumerate(places):
-            history = self._history(moved.partitions[partition])
-            yield partition, PartitionState(history, offset, dead_letter_offset, offset)
-            self.on_partition(self.restore.era.partition_count + partition + 1)
-        if not is_still_idle():  # all are stored, and the era begins next
+    def _state(
+        self, moved: Redistributed, places: list[tuple[int, int]], partition: int
+    ) -> PartitionState:
+        offset, dead_letter_offset = places[partition]
+        history = self._history(moved.partitions[partition])
+        self.on_partition(self.restore.era.partition_count + partition + 1)
+        return PartitionState(history, offset, dead_letter_offset, offset)
+
+    def _require_idle(self, is_still_idle: Callable[[], bool]) -> None:
+        if not is_still_idle():
             raise UsageError(
                 f"inputs arrived in topic {self.restore.era.topic} meanwhile, and their cards may "
                 "have been in other partitions before: stop the producers, let the scorers finish, "

@@ -15,6 +15,7 @@ from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.kafka.reader import committed_spans
 from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings, load_settings
 from stream_scorer.settings import GroupSettings
@@ -22,6 +23,10 @@ from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
 from tests.support.factories import publish
 from tests.support.kafka.bomb import produce_bomb
 from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
+from tests.support.records import produce
+from tests.support.state.history_kit import encode_rows, make_card_rows
+from tests.support.state.published import SPEC, publish_history
+from tests.support.stores import store_settings
 
 TOPICS = TopicSettings(
     input_topic="in", output_topic="scores", dlq_topic="dead-letters", labels_topic="labels"
@@ -84,6 +89,26 @@ def test_commands_of_the_runbooks_work_with_the_operators_acls(
         printed = capsys.readouterr()
         assert code == 0, (command, printed.out, printed.err)
         assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+
+
+def test_history_commands_work_with_the_operators_acls(
+    as_operator: GroupSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FileStore(tmp_path / "store")
+    histories = open_history_store(store_settings(model_store_uri=store.where))
+    publish_history(store, histories)
+    monkeypatch.setenv("MODEL_STORE_URI", store.where)
+    produce(as_operator, TOPICS.input_topic, encode_rows(make_card_rows(20)), PARTITIONS)
+    for command in (("build", "--cold"), ("status",), ("show", "1000"),
+                    ("build", "--from", "snapshots")):  # fmt: skip
+        code = main(["history", *command])
+        printed = capsys.readouterr()
+        assert code == 0, (command, printed.out, printed.err)
+        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+    assert histories.eras(SPEC.fingerprint) == [1, 2]
 
 
 def test_redrive_without_write_access_to_the_input_is_refused(

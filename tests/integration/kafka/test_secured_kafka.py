@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -22,6 +23,7 @@ from stream_scorer.kafka.admin import create_topics
 from stream_scorer.kafka.clients import open_admin, open_producer
 from stream_scorer.kafka.spans import Span
 from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.process.scorer import ScorerProcess
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings, load_settings
@@ -36,7 +38,10 @@ from tests.support.kafka.secured_kafka import (
 )
 from tests.support.processes import fleet
 from tests.support.records import produce, read_all, wait_readable
+from tests.support.state.history_kit import encode_rows, make_card_rows
 from tests.support.state.kit import NotedFaults
+from tests.support.state.published import publish_history
+from tests.support.stores import store_settings
 from tests.support.waiting import wait_until
 
 PASSWORD = "correct-horse-battery"
@@ -161,6 +166,41 @@ def test_scorer_works_with_the_minimal_acls(
     code, output = run_command(store, more, "doctor")
     assert code == 0, output
     assert "this user is authorized for everything a scorer does" in output
+
+
+@pytest.fixture(scope="module")
+def history_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("model-with-card-history")
+    uri = (folder / "store").as_uri()
+    publish_history(
+        FileStore(folder / "store"), open_history_store(store_settings(model_store_uri=uri))
+    )
+    return folder
+
+
+@pytest.mark.parametrize("without", ["", "dead letters"])
+def test_scorer_with_card_history_reads_the_dead_letters(
+    secured: SecuredKafka, history_store: Path, tmp_path: Path, without: str
+) -> None:
+    name = "remembers" if not without else "cannot-remember"
+    more = user(secured, name, without=without)
+    before = scored(secured)
+    produce(secured.inside, TOPICS.input_topic, encode_rows(make_card_rows(20)), partitions=1)
+    (tmp_path / "store").symlink_to(history_store / "store")
+    with fleet(secured.inside, TOPICS, name, tmp_path, **more) as scorers:
+        scorers.program = FROM_START
+        scorer = scorers.start()
+        if without:
+            wait_until(lambda: "grant this user READ" in scorer.log.read_text(), 120, what="it")
+            assert scored(secured) == before
+        else:
+            wait_until(lambda: scored(secured) >= before + 20, 120, what="20 scores")
+            assert "not authorized" not in scorer.log.read_text()
+    code, report = run_command(history_store, more, "doctor")
+    assert code == (1 if without else 0), report
+    assert ("grant this user READ on topic dead-letters" in report) == bool(without)
+    assert "snapshots can be written and deleted" in report
+    assert re.search(r"^ok +history topics ", report, re.MULTILINE)
 
 
 def test_scorer_without_access_to_its_rejection_counts_continues_with_one_warning(

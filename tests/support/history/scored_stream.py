@@ -132,6 +132,7 @@ class ScoredStream:
         first_input: inputs before it were removed; by partition.
         seed: the records that the era begins with.
         read_at_once: inputs of one partition.
+        hanging: a partition whose last committed input cannot be read yet.
     """
 
     era: Era = field(default_factory=make_era)
@@ -146,6 +147,7 @@ class ScoredStream:
     first_input: dict[int, int] = field(default_factory=dict)
     seed: PartitionRecords | None = None
     read_at_once: int = 7
+    hanging: int | None = None
 
     def __post_init__(self) -> None:
         count = self.era.partition_count
@@ -306,6 +308,8 @@ class MemoryLog:
             if first > span.low:
                 faults.removed(TOPIC, partition, span.low, first)
             sent = list(enumerate(self._stream.inputs[partition]))[max(first, span.low) : span.high]
+            if partition == self._stream.hanging:
+                sent.pop()
             size = self._stream.read_at_once
             for at in range(0, len(sent), size):
                 self._check()
@@ -313,6 +317,8 @@ class MemoryLog:
                 rows = reader.read(partition, as_records(partition, sent[at : at + size]))
                 if rows is not None:
                     yield rows
+        if self._stream.hanging in spans:
+            raise RetryableError(f"partition {self._stream.hanging} could not be read")
 
     def close(self) -> None:
         self.is_closed = True

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import HistoryColumns, TransactionBatch, build_batch
 from stream_scorer.errors import RetryableError
+from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import score
@@ -176,7 +177,7 @@ class Member:
 
     def __init__(self, world: World, records: int, ahead_from: int, debt: int) -> None:
         self.broker = MemoryBroker(world.cluster)
-        self.models = FakeModels(world.bundle)
+        self.models = FakeModels(world.promoted)
         facts = InputFacts(INPUT, "", PARTITIONS)
         self.restorer = Restorer(
             world.store,
@@ -230,7 +231,8 @@ class World:
 
     def __init__(self, seed: int, n: int = 90, bundle: Bundle | None = None) -> None:
         self.random = random.Random(seed)
-        self.bundle = bundle or make_history_bundle()
+        self.promoted = bundle or make_history_bundle()
+        self.bundles = {self.promoted.version: self.promoted}
         self.cluster = MemoryCluster(INPUT, PARTITIONS)
         self.objects = MemoryObjects()
         self.store = HistoryStore(self.objects, is_trusted=True)
@@ -283,6 +285,10 @@ class World:
         self.members.append(self.add_member())
         self.rebalance()
 
+    def promote(self, bundle: Bundle) -> None:
+        """Every member loads it, sooner or later."""
+        self.promoted = self.bundles[bundle.version] = bundle
+
     def disturb(self) -> None:
         """The next call of an operation fails."""
         operation = self.random.choice(["begin", "publish", "commit", "poll"])
@@ -306,6 +312,8 @@ class World:
                 self.kill()
             elif what < 0.1:
                 self.disturb()
+            elif what < 0.12:
+                self.random.choice(self.members).models.current = self.promoted
             else:
                 self.random.choice(self.members + self.zombies).act(self.random.random())
         raise Stuck(f"{self.cluster.committed} of {self.ends()}: {self._waiting()}")
@@ -332,46 +340,71 @@ class World:
     def check_outcomes(self) -> None:
         """Every input has one outcome, with the features and the score of one pass over all."""
         assert outcomes_by_source(self.cluster) == inputs(self.cluster)
-        scores = {}
-        for partition, record in self.cluster.read(OUTPUT):
-            found = read_score(record.value)
-            scores[partition, found["source"]["offset"]] = found["score"]
-        wanted, wanted_scores = self.expected()
-        wrong = [place for place in wanted if self.features.get(place) != wanted[place]]
-        assert not wrong, f"features of {len(wrong)} inputs differ, the first is {min(wrong)}"
-        assert scores == wanted_scores
+        self.check_features()
+        scores = self.scores()
+        for version, bundle in self.bundles.items():
+            for place, (values, one) in self.expected(bundle).items():
+                if place in scores and scores[place][0] == version:
+                    assert scores[place][1] == one, f"{place} has another score"
+                    assert self.features.get(place, b"") == values
 
     def check_features(self) -> None:
         """What was committed so far has the features of one pass over the inputs."""
-        wanted, _ = self.expected()
-        wrong = [place for place, found in self.features.items() if found != wanted.get(place)]
+        versions, wrong = self.scores(), []
+        wanted = {v: self.expected(bundle) for v, bundle in self.bundles.items()}
+        for place, found in self.features.items():
+            version, _ = versions[place]
+            if found != wanted[version].get(place, (b"", 0.0))[0]:
+                wrong.append(place)
         assert not wrong, f"features of {len(wrong)} inputs differ, the first is {min(wrong)}"
 
     def check_marks(self) -> None:
-        """The last mark of each partition is that of its recomputed state."""
-        spec = self.bundle.features.program.history
-        assert spec is not None
+        """The last mark of each partition is that of its recomputed state, if it has one."""
         for partition in range(PARTITIONS):
             mark = read_history_mark(parse_mark(self.cluster.marks[partition]))
-            _, history = fold(spec, self._batch(partition)[1])
-            assert mark is not None
-            assert mark.check_sum == history.check_sum(), f"the mark of partition {partition}"
+            for bundle in self.bundles.values():
+                spec = bundle.features.program.history
+                if spec is None or mark is None or not spec.fingerprint.startswith(mark.spec):
+                    continue
+                begin = self.store.read_era(spec.fingerprint, mark.era).begin[partition]
+                _, history = fold(spec, self._batch(partition, begin)[1])
+                assert mark.check_sum == history.check_sum(), f"the mark of partition {partition}"
 
-    def expected(self) -> tuple[dict[tuple[int, int], bytes], dict[tuple[int, int], float]]:
+    def scores(self) -> dict[tuple[int, int], tuple[str, float]]:
+        """Version and score by source."""
+        found = {}
+        for partition, record in self.cluster.read(OUTPUT):
+            value = read_score(record.value)
+            place = partition, value["source"]["offset"]
+            found[place] = value["model_version"], value["score"]
+        return found
+
+    def expected(self, bundle: Bundle) -> dict[tuple[int, int], tuple[bytes, float]]:
         """Features and scores of one pass over the accepted inputs of each partition."""
-        spec = self.bundle.features.program.history
-        assert spec is not None
-        features, scores = {}, {}
+        spec = bundle.features.program.history
+        found: dict[tuple[int, int], tuple[bytes, float]] = {}
         for partition in range(PARTITIONS):
-            places, batch = self._batch(partition)
-            values, _ = fold(spec, batch)
-            found = score(batch.with_history(HistoryColumns(spec.fingerprint, values)), self.bundle)
-            for place, row, one in zip(places, values, found.scores.tolist(), strict=True):
-                features[place], scores[place] = row.tobytes(), one
-        return features, scores
+            begin = 0 if spec is None else self._begin(spec, partition)
+            places, batch = self._batch(partition, begin)
+            if not places:
+                continue
+            rows = [b""] * len(places)
+            if spec is not None:
+                values, _ = fold(spec, batch)
+                batch = batch.with_history(HistoryColumns(spec.fingerprint, values))
+                rows = [row.tobytes() for row in values]
+            scores = score(batch, bundle).scores.tolist()
+            found |= dict(zip(places, zip(rows, scores, strict=True), strict=True))
+        return found
 
-    def _batch(self, partition: int) -> tuple[list[tuple[int, int]], TransactionBatch]:
-        places = sorted(p for p in self.rows if p[0] == partition and p not in self.bad)
+    def _begin(self, spec: HistorySpec, partition: int) -> int:
+        era = self.store.latest_era(spec.fingerprint)
+        return 10**9 if era is None else era.begin[partition]
+
+    def _batch(self, partition: int, begin: int) -> tuple[list[tuple[int, int]], TransactionBatch]:
+        places = sorted(
+            p for p in self.rows if p[0] == partition and p[1] >= begin and p not in self.bad
+        )
         return places, build_batch([self.rows[place] for place in places])
 
     def _produce(self, rows: list[dict[str, Any]]) -> None:

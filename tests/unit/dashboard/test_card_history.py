@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from dashboard.history.past import (
-    HistoryStatus,
-    NoHistories,
-    Past,
-    Recent,
-    not_used,
-    used_note,
-)
+from dashboard.history.past import HistoryStatus, Recent
 from dashboard.web.tokens import make_token
-from schemas.batch import HistoryColumns, TransactionBatch
 from stream_scorer.features.history.card_record import PastTransaction
-from stream_scorer.features.history.spec import HistorySpec
 from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,
@@ -35,36 +25,11 @@ from tests.support.dashboard_kit import (
     tiny_bundle,
 )
 from tests.support.history.scored_stream import NOW, history_bundle, make_rows
+from tests.support.history.scripted_histories import LOADED, ScriptedHistories
 from tests.support.waiting import wait_until
 
 LOCAL = "http://127.0.0.1"
 SECRET = "s3cr3t"
-
-
-class ScriptedHistories(NoHistories):
-    """Histories that say what a test gives them."""
-
-    def __init__(self, status: HistoryStatus, recent: Recent | None = None) -> None:
-        super().__init__(StaticModel(history_bundle()))
-        self.given = status
-        self.found = recent
-        self.asked: list[Mapping[str, Any]] = []
-
-    def read(self, batch: TransactionBatch, spec: HistorySpec) -> Past:
-        notes = [used_note(NOW, 7, 123) if i % 3 else not_used("<b>why</b>\x1b") for i in
-                 range(len(batch))]  # fmt: skip
-        values = np.full((len(batch), len(spec.names)), np.nan)
-        return Past(HistoryColumns(spec.fingerprint, values), notes)
-
-    def recent(self, context: Mapping[str, Any]) -> Recent | None:
-        self.asked.append(context)
-        return self.found
-
-    def status(self) -> HistoryStatus:
-        return self.given
-
-
-LOADED = HistoryStatus("snapshot", 3, 12, 12, NOW, 5_000_000)
 
 
 @contextmanager

@@ -141,6 +141,24 @@ def test_promoted_version_that_cannot_be_loaded_is_reported_as_behind(tmp_path: 
     assert found["fraud_scorer_model_store_silence_seconds",] < 60
 
 
+def test_version_that_waits_for_its_history_is_not_said_to_score(tmp_path: Path) -> None:
+    process = Process(tmp_path)
+    process.fill(3)
+    process.step()
+    before = process.watcher.current
+    assert before is not None
+    process.telemetry._serving = lambda: before
+    publish(process.store, seed=2)
+    process.watcher.tick()
+    process.metrics.model.loaded("v2", 0.1)  # as the watcher does
+    process.fill(3)
+    process.step()
+    found = process.scrape()
+    assert found["model_version", "v1"] == 1
+    assert ("model_version", "v2") not in found
+    assert found["fraud_scorer_model_behind",] == 1
+
+
 def test_rejected_version_is_reported_as_rolled_back_and_not_as_behind(tmp_path: Path) -> None:
     process = Process(tmp_path)
     version = publish(process.store, seed=2)

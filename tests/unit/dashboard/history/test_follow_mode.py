@@ -19,6 +19,7 @@ from schemas.rejections import Stage
 from stream_scorer.dead_letters.repeats import REDRIVEN_STAGE
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import StoreFault
+from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.state.faults import MISMATCH_RUNBOOK
 from stream_scorer.state.input_log import Place
 from tests.support.dashboard_kit import StaticModel
@@ -216,6 +217,32 @@ def test_broker_that_is_down_leaves_the_histories_and_is_tried_again(world: Worl
     assert world.problem() == ""
 
 
+def test_partition_that_hangs_holds_back_itself_alone(world: World) -> None:
+    world.histories._follower = Follower(
+        world.stream.open(), lambda: False, lambda: NOW + timedelta(seconds=world.clock.now)
+    )
+    world.tick()
+    world.stream.produce(make_rows(60, 301))
+    world.stream.score()
+    world.stream.hanging = 1
+    world.tick()
+    rows = make_rows(40, 400)
+    predictions, notes = world.ask(rows)
+    for row, prediction, note in zip(rows, predictions, notes, strict=True):
+        partition = world.stream.partition_of(row)
+        is_at_end = note["offset"] == world.stream.committed[partition].offset
+        assert is_at_end is (partition != 1)
+        seconds = world.clock.now - (partition == 1)
+        assert note["as_of"] == format_time(NOW + timedelta(seconds=seconds))
+        if is_at_end:
+            assert prediction == world.stream.next_score(row)
+    assert "could not be read" in world.problem()
+    world.stream.hanging = None
+    world.tick(RETRY_SECONDS)
+    world.assert_equal_to_the_stream()
+    assert world.problem() == ""
+
+
 def test_newer_snapshots_are_used_while_no_broker_answers(world: World) -> None:
     world.tick()
     world.stream.produce(make_rows(50, 301))
@@ -230,7 +257,7 @@ def test_newer_snapshots_are_used_while_no_broker_answers(world: World) -> None:
 
 def test_snapshots_are_not_loaded_again_while_the_stream_is_followed(world: World) -> None:
     world.tick()
-    world.objects.script([StoreFault("unavailable", "read history/*.snap", times=100)])
+    world.objects.script([StoreFault("unavailable", "read* history/*.snap", times=100)])
     world.stream.produce(make_rows(50, 301))
     world.stream.score()
     world.stream.store_snapshots(world.store, NOW + timedelta(minutes=10))
@@ -283,6 +310,21 @@ def test_history_that_differs_from_the_mark_is_not_used(world: World) -> None:
     world.tick(2 * LOOK_SECONDS)
     world.tick()
     world.assert_equal_to_the_stream()
+
+
+def test_history_that_differs_each_time_is_loaded_less_and_less_often(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    world.tick()
+    world.stream.produce(make_rows(30, 301))
+    world.stream.score()
+    place = world.stream.committed[2]
+    world.stream.committed[2] = Place(place.offset, dict(place.mark) | {"sum": "0" * 16})
+    for _ in range(240):
+        world.tick(LOOK_SECONDS / 2)  # two hours
+    failures = caplog.text.count("is not the one that its last scores were made with")
+    assert 5 < failures < 10
+    assert MISMATCH_RUNBOOK in world.problem()
 
 
 @pytest.mark.parametrize(

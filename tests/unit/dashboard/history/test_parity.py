@@ -68,14 +68,15 @@ class Watched:
         self, world: World, open_log: Callable[[MemoryInputLog], ClusterLog] = ClusterLog
     ) -> None:
         self.world = world
-        self.model = StaticModel(world.bundle)
+        self.bundle = world.promoted
+        self.model = StaticModel(self.bundle)
         self.random = random.Random(1)
         self.seconds = 0.0
         follow = FollowOptions(lambda: open_log(world.open_log()), INPUT)
         self.follow = StoredHistories(self.model, world.store, ROOM, follow, lambda: self.seconds)
         self.snapshot = StoredHistories(self.model, world.store, ROOM, None, lambda: self.seconds)
-        self.features, self.scores = world.expected()
-        self.spec = require_spec(world.bundle)
+        self.expected: dict[tuple[int, int], tuple[bytes, float]] = {}
+        self.spec = require_spec(self.bundle)
         self.followed = self.at_snapshot = 0
 
     def step(self, _: World) -> None:
@@ -102,9 +103,12 @@ class Watched:
             return False
         columns = histories.read(build_batch([row]), self.spec).columns
         assert columns is not None
-        assert columns.values.tobytes() == self.features[place], "other features"
-        answer = predict(orjson.dumps({"transactions": [row]}), self.world.bundle, histories)
-        assert answer.predictions == [self.scores[place]]
+        if not self.expected:  # not before the era has begun
+            self.expected = self.world.expected(self.bundle)
+        features, score = self.expected[place]
+        assert columns.values.tobytes() == features, "other features"
+        answer = predict(orjson.dumps({"transactions": [row]}), self.bundle, histories)
+        assert answer.predictions == [score]
         (note,) = [result["history"] for result in answer.results]
         assert (note["used"], note["partition"], note["offset"]) == (True, *place)
         return True

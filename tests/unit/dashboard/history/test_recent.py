@@ -87,6 +87,13 @@ def test_amount_is_compared_as_it_is_remembered() -> None:
     assert found[1] == [(1, float(np.float32(0.1)))]
 
 
+def test_amount_beyond_what_is_remembered_is_found_too() -> None:
+    row = transaction(1, 1e300)
+    found = shown(view_of(row), row)
+    assert found is not None
+    assert found[1:] == ([(1, float(np.float32(1e15)))], True)
+
+
 def test_transaction_that_is_not_known_yet_gets_the_record_of_a_key_that_the_score_carries() -> (
     None
 ):

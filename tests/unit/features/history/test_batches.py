@@ -180,7 +180,7 @@ def test_a_step_that_fails_in_the_middle_leaves_no_trace(monkeypatch: pytest.Mon
     assert history.check_sum() == one_pass(spec, batch)[1].check_sum()
 
 
-def test_an_output_of_another_shape_is_refused_and_nothing_changes() -> None:
+def test_arrays_of_another_shape_are_refused_and_nothing_changes() -> None:
     spec, batch = every_kind(), make_stream(20)
     history, n = PartitionHistory(spec), len(spec.names)
     for out in (np.empty((19, n)), np.empty((20, n + 1)), np.empty((n, 20)).T):
@@ -188,6 +188,14 @@ def test_an_output_of_another_shape_is_refused_and_nothing_changes() -> None:
             history.step(batch, np.arange(20), every_row(20), out)
         with pytest.raises(ValueError, match=r"the output is \["):
             history.peek(batch, np.arange(20), out)
+    out = np.empty((20, n))
+    with pytest.raises(ValueError, match=r"advances is \[19\], not \[20\]"):
+        history.step(batch, np.arange(20), every_row(19), out)
+    for rows in (np.array([3, 20]), np.array([-1]), np.array([2**40])):
+        with pytest.raises(IndexError, match="rows are not in a batch of 20"):
+            history.step(batch, rows, every_row(20), out)
+        with pytest.raises(IndexError, match="rows are not in a batch of 20"):
+            history.peek(batch, rows, out)
     assert history.open_steps == 0
     assert history.check_sum() == PartitionHistory(spec).check_sum()
 

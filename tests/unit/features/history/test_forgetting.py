@@ -187,3 +187,21 @@ def test_places_of_removed_records_are_used_again(most_open: int) -> None:
     assert same_records(history.records(), expected.records())
     assert max(memory[13:]) <= 1.3 * max(memory[:13])
     assert max(memory) < len(batch) * 8 * spec.spaces[0].width / 2  # not a place for every card
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_records_that_begin_and_end_within_an_open_step(seed: int) -> None:
+    """At the limit, a step of many new keys removes keys of its own; older steps are compacted."""
+    spec = make_spec(plain_space("card", ("card1",), features("count"), features("mean", "C1")))
+    rows = [row(20 * DAY + i, float(i % 7 if i % 5 == 0 else i)) for i in range(14_000)]
+    batch, limit = build_batch(rows), 1_100
+    whole, expected = one_pass(spec, batch, max_keys=limit)
+    out, advances = np.full_like(whole, 7.0), every_row(len(batch))
+    replay = Replay(spec, batch, np.arange(len(batch)), advances, out, limit)
+    replay.run(Numbers(seed), 3_000)
+    history = replay.finish()
+    assert replay.taken_back > 0
+    assert history.figures().evicted > 8 * limit
+    assert differing(spec, out, whole) == {}
+    assert history.check_sum() == expected.check_sum()
+    assert same_records(history.records(), expected.records())

@@ -18,6 +18,7 @@ from tests.support.features.history_streams import (
     HOUR,
     SPECS,
     Matrix,
+    Numbers,
     Row,
     every_kind,
     every_row,
@@ -179,3 +180,44 @@ def test_decayed_sums_never_become_too_small() -> None:
     actual, history = one_pass(spec, build_batch(rows))
     assert actual[1:, 0].tolist() == [5.0 * 2.0**-300, 5.0 * 2.0**-600, *[0.0] * 5]
     assert_finite(spec, "card", history.records().spaces["card"])
+
+
+def of_one_card(amounts: list[float], **columns: list[Any]) -> list[Row]:
+    return [
+        {
+            "TransactionID": i,
+            "TransactionDT": DAY + i,
+            "TransactionAmt": amount,
+            "card1": 1.0,
+            **{column: values[i] for column, values in columns.items()},
+        }
+        for i, amount in enumerate(amounts)
+    ]
+
+
+def test_each_of_many_values_has_its_weight_in_a_mean() -> None:
+    draw = Numbers(8)
+    values = [draw.of((*VALUES[:5], 100.0 + draw.below(50))) for _ in range(700)]
+    rows = of_one_card([1.0] * 700, C1=values)
+    spec = make_spec(plain_space("card", ("card1",), features("mean", "C1")))
+    actual, _ = one_pass(spec, build_batch(rows))
+    assert faults(spec, actual, plain_features(spec, rows)) == {}
+
+
+def test_the_largest_of_negative_amounts_is_negative() -> None:
+    rows = of_one_card([-20.0, -5.0, -10.0, -1.0])
+    spec = make_spec(plain_space("card", ("card1",), features("max_ratio")))
+    actual, _ = one_pass(spec, build_batch(rows))
+    assert actual[1:, 0].tolist() == [0.25, 2.0, 0.2]
+
+
+@pytest.mark.parametrize("amount", [31_937.39, 117.95, 0.1, 1e14, 0.0])
+def test_equal_amounts_have_no_deviation(amount: float) -> None:
+    """The rounding of the sums is none."""
+    rows = of_one_card([amount] * 200 + [amount + 1.0])
+    spec = make_spec(plain_space("card", ("card1",), features("amount_z")))
+    actual, _ = one_pass(spec, build_batch(rows))
+    assert np.isnan(actual).all()
+    rows = of_one_card([amount, amount * 1.001 + 0.01] * 100)
+    actual, _ = one_pass(spec, build_batch(rows))
+    assert np.abs(actual[10:, 0]) == pytest.approx(1.0, rel=0.2)

@@ -156,8 +156,9 @@ def test_rule_5_what_the_seed_has_seen_is_not_counted_a_second_time() -> None:
     rows = [row(), row(DAY + 60)]
     seed = advance(rows)[1].records()
     history = PartitionHistory.restore(CARD, seed, as_of=DAY + 60)
-    found, history = advance([*rows, row(DAY + 61)], history=history)
-    assert [f["card_count"] for f in found] == [2, 2, 2]
+    unseen = row(DAY + 60, TransactionID=5)  # of the last second of the seed
+    found, history = advance([*rows, unseen, row(DAY + 61)], history=history)
+    assert [f["card_count"] for f in found] == [2, 2, 2, 2]
     assert history.check_sum() == advance([*rows, row(DAY + 61)])[1].check_sum()
 
 
@@ -210,10 +211,11 @@ def test_rule_7_the_start_day_is_the_day_of_the_transaction_minus_whole_days() -
         row(11 * DAY - 1, D1=3.9),
         row(11 * DAY, D1=3.0),
         row(11 * DAY + 1, D1=4.0),
-        row(11 * DAY + 2, D1=-0.5),
+        row(11 * DAY + 2, D1=0.5),
+        row(11 * DAY + 3, D1=-0.5),  # the day after
     ]
     found, _ = advance(rows, BOTH)
-    assert [f["client_count"] for f in found] == [0, 1, 0, 2, 0]
+    assert [f["client_count"] for f in found] == [0, 1, 0, 2, 0, 0]
 
 
 def test_rule_7_a_row_without_an_amount_has_no_history() -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.guard import GuardPolicy, Trip
 from stream_scorer.model.serving.options import WatcherOptions
@@ -34,6 +35,7 @@ class Scorer:
     folder: Path
     policy: GuardPolicy | None = POLICY
     poll_seconds: float = 15.0
+    is_cold: Callable[[Bundle], bool] = lambda _: False
     trips: list[tuple[str, Trip]] = field(default_factory=list)
     watcher: ModelWatcher = field(init=False)
 
@@ -41,7 +43,7 @@ class Scorer:
         self.watcher = ModelWatcher(
             self.store,
             BundleCache(self.folder),
-            WatcherOptions(poll_seconds=self.poll_seconds, guard=self.policy),
+            WatcherOptions(poll_seconds=self.poll_seconds, guard=self.policy, is_cold=self.is_cold),
             on_trip=lambda version, trip: self.trips.append((version, trip)),
         )
         self.watcher.tick()
@@ -111,6 +113,31 @@ def test_version_that_fails_its_guard_is_rolled_back_marked_and_reported_once(
     assert rolled_back is not None
     assert (rolled_back.rejected, rolled_back.serving) == ("v2", "v1")
     assert "stability index" in rolled_back.reason
+
+
+def test_scores_of_a_cold_history_are_not_compared_with_those_of_the_test_rows(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    cold = {"v2"}
+    scorer = Scorer(store, tmp_path, is_cold=lambda bundle: bundle.version in cold)
+    publish_promising(store, lying_facts(), seed=2)
+    scorer.watcher.tick()
+    assert scorer.is_on_probation()
+    assert scorer.score()
+    assert scorer.trips == []
+    cold.clear()  # seven days later
+    assert not scorer.score()
+    assert scorer.trips[0][1].cause == "distribution"
+
+
+def test_version_with_a_cold_history_is_judged_by_its_errors(
+    store: MemoryStore, tmp_path: Path
+) -> None:
+    scorer = Scorer(store, tmp_path, is_cold=lambda _: True)
+    publish_promising(store, honest_facts(), seed=2)
+    scorer.watcher.tick()
+    assert not scorer.score(GOOD[:100], errors=200)
+    assert scorer.trips[0][1].cause == "errors"
 
 
 def test_other_scorers_roll_back_at_their_next_check(store: MemoryStore, tmp_path: Path) -> None:

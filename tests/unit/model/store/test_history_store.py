@@ -10,9 +10,12 @@ from pathlib import Path
 import pytest
 
 from stream_scorer.errors import ArtifactCorrupt, SettingsError, StoreError
+from stream_scorer.features.history.header import HEADER_MAX_BYTES
 from stream_scorer.model.store import history_store
+from stream_scorer.model.store.history_names import seed_key
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import MemoryObjects, StoreFault
+from stream_scorer.model.store.objects import StoredObject
 from stream_scorer.model.store.opening import open_history_store, open_store
 from tests.support.history.snapshots import (
     ERA,
@@ -191,3 +194,47 @@ def test_histories_are_in_the_store_of_the_models(tmp_path: Path) -> None:
         open_history_store(store_settings(model_store_uri="s3:///prefix"))
     s3 = open_history_store(store_settings(model_store_uri="s3://bucket/a/"))
     assert s3.where == "s3://bucket/a"
+
+
+class MeasuredObjects(MemoryObjects):
+    """Objects that remember how many bytes were read at most at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.most = 0
+
+    def read(
+        self, key: str, max_bytes: int, known: StoredObject | None = None
+    ) -> StoredObject | None:
+        found = super().read(key, max_bytes, known)
+        self.most = max(self.most, len(found.content) if found else 0)
+        return found
+
+    def read_head(self, key: str, count: int) -> bytes | None:
+        found = super().read_head(key, count)
+        self.most = max(self.most, len(found or b""))
+        return found
+
+
+def test_no_more_is_read_of_a_snapshot_or_seed_than_its_header_announced() -> None:
+    objects = MeasuredObjects()
+    store, snapshot, seed = HistoryStore(objects, is_trusted=True), make_snapshot(), make_seed()
+    name, digest = ERA.snapshot(1, 25), store.write_seed(seed)
+    assert store.create_snapshot(ERA, snapshot) == "created"
+    facts = store.read_facts(ERA, name)
+    assert facts is not None
+    body, of_seed = facts.body, store.read_seed_facts(digest).body
+    found = store.read_snapshot(ERA, name, WIDTHS, body)
+    assert found is not None
+    assert found[0] == snapshot
+    assert store.read_seed(SPEC, digest, WIDTHS, of_seed).body == of_seed
+    for key, content in ((name.key, snapshot), (seed_key(digest), seed)):
+        objects.overwrite(key, content + bytes(10**6))
+    objects.most = 0
+    with pytest.raises(ArtifactCorrupt):
+        store.read_snapshot(ERA, name, WIDTHS, body)
+    with pytest.raises(ArtifactCorrupt):
+        store.read_seed(SPEC, digest, WIDTHS, of_seed)
+    assert objects.most <= HEADER_MAX_BYTES + max(body.stored_bytes, of_seed.stored_bytes)
+    with pytest.raises(StoreError, match="there is no"):
+        store.read_seed_facts("0" * 64)

@@ -17,7 +17,12 @@ from stream_scorer.features.history.header import SeedHeader
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.model.store.history_era import Era, EraSeed
 from stream_scorer.model.store.memory_store import StoreFault
-from stream_scorer.state.admin.beginnings import FromInputs, FromSnapshots, OlderSnapshots
+from stream_scorer.state.admin.beginnings import (
+    Begin,
+    FromInputs,
+    FromSnapshots,
+    OlderSnapshots,
+)
 from stream_scorer.state.admin.build import ATTEMPTS, BuiltPartition
 from stream_scorer.state.inputs import InputMissing
 from stream_scorer.stream.memory_broker import Record
@@ -306,3 +311,41 @@ def test_old_snapshots_are_removed_while_new_ones_are_written(bed: OperatorBed) 
         bed.commit_all()
         assert len(builder.refresh(era, 1)) == 3
     assert len(bed.store.snapshots(era, 0)) <= 5
+
+
+@pytest.mark.parametrize("has_base", [False, True])
+def test_snapshots_that_another_build_has_replaced_are_written_again(
+    bed: OperatorBed, has_base: bool
+) -> None:
+    if has_base:
+        bed.begin_era()
+        bed.add(make_card_rows(40, seed=2, cards=9))
+        bed.commit_all()
+    first, second = bed.draft(), bed.draft()
+    builder = bed.builder()
+    begins: list[Begin] = []
+    for draft in (first, second):
+        begin: Begin = FromInputs(builder.restore_of(draft))
+        if has_base:
+            begin = FromSnapshots(builder.restore_of(newest_era(bed)))
+        begins.append(begin)
+    done, others = list[BuiltPartition](), list[BuiltPartition]()
+    era = builder.build(first, begins[0], done.append)
+    other = builder.build(second, begins[1], others.append)  # it ends later, and is the last
+    bed.add(make_card_rows(20, seed=4, cards=9))  # scorers go on meanwhile
+    bed.commit_all()
+    assert builder.begin(era, begins[0], done)
+    assert not builder.begin(other, begins[1], others)
+    assert newest_era(bed).id == era.id != other.id
+    for one in done:
+        facts = bed.store.read_facts(era, era.snapshot(one.partition, one.offset))
+        assert facts is not None
+        assert facts.header.check_sum == one.check_sum
+        expected = bed.history(one.partition).check_sum()
+        assert restored(bed, era, one.partition).check_sum() == expected
+
+
+def newest_era(bed: OperatorBed) -> Era:
+    found = bed.store.latest_era(bed.spec.fingerprint)
+    assert found is not None
+    return found
