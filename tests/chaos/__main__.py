@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import shutil
 import sys
 import tempfile
 import time
@@ -15,11 +16,13 @@ from typing import Any
 
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.chaos.campaign import Campaign, Result
+from tests.chaos.history.proof import HistoryProof, prove
+from tests.chaos.history.stream import HistoryStream, make_stream
 from tests.chaos.picture import Panel, Span, draw
-from tests.chaos.plan import MEMBERS, make_plan, planned_seconds
+from tests.chaos.plan import MEMBERS, ONLY_KILLED, make_plan, planned_seconds
 from tests.chaos.topic_faults import Missing
 from tests.chaos.watch import Progress
-from tests.chaos.world import BROKER, Setup, make_world
+from tests.chaos.world import BROKER, PARTITIONS, Setup, make_world
 
 CONTROL_KILLS = 10
 
@@ -30,6 +33,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--features", metavar="NAME",
+                        help="a built-in program with card history, such as history/1: every score "
+                        "is compared with one pass over the inputs, and with the trainer's "
+                        "features")  # fmt: skip
     parser.add_argument("--control", action=argparse.BooleanOptionalAction, default=True,
                         help="also run without exactly-once; must fail")  # fmt: skip
     parser.add_argument("--out", type=Path, default=Path(".cache/chaos"),
@@ -37,19 +44,33 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def run(setup: Setup, kills: int, say: Callable[[str], None]) -> Result:
-    """Run one campaign on its own broker."""
-    plan = make_plan(kills, setup.seed)
+def run(
+    setup: Setup, kills: int, say: Callable[[str], None], logs: Path
+) -> tuple[Result, HistoryProof | None]:
+    """Run one campaign on its own broker; the scorers' logs are kept in the folder ``logs``."""
+    has_history = setup.history is not None
+    plan = make_plan(kills, setup.seed, with_history=has_history)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (
             EmbeddedBroker(folder / "kafka", properties=BROKER) as broker,
             make_world(setup, folder, broker) as world,
         ):
-            return Campaign(world, plan, MEMBERS, Missing(), say).run()
+            try:
+                result = Campaign(world, plan, MEMBERS, Missing(), say).run()
+                return result, prove(world, result) if has_history else None
+            finally:
+                _keep_logs(folder, logs)
 
 
-def summary(result: Result) -> dict[str, Any]:
+def _keep_logs(folder: Path, logs: Path) -> None:
+    shutil.rmtree(logs, ignore_errors=True)
+    logs.mkdir(parents=True)
+    for log in folder.glob("scorer-*.log"):
+        shutil.copy(log, logs)
+
+
+def summary(result: Result, proof: HistoryProof | None = None) -> dict[str, Any]:
     """The figures of one campaign."""
     recoveries = sorted(e.recovered for e in result.events if e.recovered is not None)
     report = result.report
@@ -67,7 +88,21 @@ def summary(result: Result) -> dict[str, Any]:
         "largest_lag": max(sample.lag for sample in result.samples),
         "seconds": round(result.seconds),
         "digest": report.get("digest"),
+        **({} if proof is None else _history_figures(result, proof)),
     }
+
+
+def _history_figures(result: Result, proof: HistoryProof) -> dict[str, Any]:
+    return {
+        "history": proof.summary(),
+        "seconds_from_kill_of_the_only_scorer_to_commit": _only_scorer(result),
+    }
+
+
+def _only_scorer(result: Result) -> list[float]:
+    """Seconds from a kill of the only scorer to the next commit."""
+    killed = [event for event in result.events if event.name == ONLY_KILLED]
+    return [round(e.ended - e.begun + (e.recovered or 0.0), 1) for e in killed]
 
 
 def picture(title: str, result: Result) -> str:
@@ -104,6 +139,17 @@ def progress_printer(name: str) -> Callable[[str], None]:
     return say
 
 
+def _make_history(args: argparse.Namespace) -> HistoryStream | None:
+    if args.features is None:
+        return None
+    from tests.support.history.models import load_history_program
+
+    program = load_history_program(args.features)
+    if program.history is None:
+        raise SystemExit(f"--features {args.features}: this program has no card history")
+    return make_stream(args.transactions, PARTITIONS, program, seed=args.seed, has_seed=True)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 only when every campaign verified and every control did not."""
     args = parse(argv)
@@ -114,12 +160,18 @@ def main(argv: list[str] | None = None) -> int:
     protocols = ["classic", "consumer"] if args.protocol == "both" else [args.protocol]
     found: dict[str, Any] = {}
     is_good = True
+    history = _make_history(args)
+    plan = make_plan(args.kills, args.seed, with_history=history is not None)
     for protocol in protocols:
-        rate = args.transactions / planned_seconds(make_plan(args.kills, args.seed))
-        setup = Setup(args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500)
-        result = run(setup, args.kills, progress_printer(protocol))
-        found[protocol] = summary(result)
+        rate = args.transactions / planned_seconds(plan, with_history=history is not None)
+        setup = Setup(
+            args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500,
+            history=history,
+        )  # fmt: skip
+        result, proof = run(setup, args.kills, progress_printer(protocol), args.out / protocol)
+        found[protocol] = summary(result, proof)
         is_good &= result.verified and not result.tracebacks
+        is_good &= proof is None or not proof.faults
         title = f"{args.transactions:,} transactions, {args.kills} kills, {protocol} protocol"
         (args.out / f"chaos-{protocol}.svg").write_text(picture(title, result))
     if args.control:
@@ -130,7 +182,7 @@ def main(argv: list[str] | None = None) -> int:
             total, rate, protocols[0], args.seed, is_exactly_once=False, is_s3=True,
             batch_records=500,
         )  # fmt: skip
-        control = run(setup, kills, progress_printer("control"))
+        control, _ = run(setup, kills, progress_printer("control"), args.out / "control")
         found["control_without_exactly_once"] = summary(control)
         is_good &= not control.verified
     found["passed"] = is_good

@@ -15,14 +15,26 @@ from tests.chaos.faults import (
     expire_txn,
 )
 from tests.chaos.faulty_proxy import Mode
+from tests.chaos.history.faults import (
+    DamageSnapshots,
+    FreezeInRestore,
+    KillAll,
+    KillInRestore,
+    LoseSnapshots,
+    Promote,
+    Redrive,
+)
 from tests.chaos.offset_faults import AddPartition, How, WrongOffsets
 from tests.chaos.store_faults import CacheFull, ClockStep, StoreFault
 from tests.chaos.topic_faults import ReadOnly, SmallMessages
 
 MEMBERS: Final = 3
 KILLS_A_ROUND: Final = 50
+ONLY_KILLS: Final = 3
+ONLY_KILLED: Final = "only scorer killed"
 _KILL_SECONDS: Final = 2.0
 _RECOVERY_SECONDS: Final = 3.0
+_RESTORES_FACTOR: Final = 2.0
 
 
 def other_faults() -> list[Fault]:
@@ -47,19 +59,48 @@ def other_faults() -> list[Fault]:
     ]
 
 
-def make_plan(kills: int, seed: int) -> list[Fault]:
-    """``kills`` kills in random order with all other faults, which are repeated every 50 kills."""
+def history_faults() -> list[Fault]:
+    """Faults of card history, beside those of :func:`other_faults` that its topics allow."""
+    return [
+        *(fault for fault in other_faults() if not isinstance(fault, AddPartition)),
+        Promote(),
+        KillInRestore(),
+        KillInRestore(),
+        FreezeInRestore(),
+        DamageSnapshots(),
+        LoseSnapshots(),
+        KillAll(),
+        Redrive(),
+    ]
+
+
+def make_plan(kills: int, seed: int, *, with_history: bool = False) -> list[Fault]:
+    """``kills`` kills in random order with all other faults, which are repeated every 50 kills.
+
+    With history, the only scorer is killed at the end, so that it can be measured how long it takes
+    until a successor has restored everything and scores.
+    """
     rng = random.Random(seed)
     plan: list[Fault] = [KillScorer() for _ in range(kills)]
     for _ in range(max(1, round(kills / KILLS_A_ROUND))):
-        plan += other_faults()
+        plan += history_faults() if with_history else other_faults()
     rng.shuffle(plan)
+    if with_history:
+        only: list[Fault] = [KillAll(ONLY_KILLED) for _ in range(ONLY_KILLS)]
+        plan += [_members(MEMBERS), _members(1), *only, _members(MEMBERS)]
     return plan
 
 
-def planned_seconds(plan: list[Fault]) -> float:
-    """The approximate duration of a plan, so that the feed lasts until its end."""
-    return sum(
+def _members(count: int) -> Fault:
+    return Scale(count, count, hold_seconds=0.0)
+
+
+def planned_seconds(plan: list[Fault], *, with_history: bool = False) -> float:
+    """The approximate duration of a plan, so that the feed lasts until its end.
+
+    With history every fault is followed by restores, which wait for what the fault has broken.
+    """
+    return (_RESTORES_FACTOR if with_history else 1) * sum(
         _KILL_SECONDS if isinstance(fault, KillScorer) else fault.hold_seconds + _RECOVERY_SECONDS
         for fault in plan
     )

@@ -12,6 +12,7 @@ from typing import Final
 from tests.chaos.faulty_proxy import Mode
 from tests.chaos.world import World
 
+_CACHES: Final = ("MODEL_CACHE_DIR", "HISTORY_CACHE_DIR")
 _CACHE_SIZE: Final = "16k"  # less than any bundle
 _MEET_SECONDS: Final = (
     90.0  # until a scorer meets the fault: usually at once, longer on a busy machine
@@ -59,9 +60,8 @@ class CacheFull:
     def inject(self, world: World) -> None:
         folder = world.folder / "full"
         world.promote()
-        world.supervisor.more["MODEL_CACHE_DIR"] = str(
-            world.stack.enter_context(full_folder(folder))
-        )
+        full = str(world.stack.enter_context(full_folder(folder)))
+        world.supervisor.more |= dict.fromkeys(_CACHES, full)
         self._started = len(world.supervisor.fleet.scorers)
         world.a_worker().kill()
 
@@ -72,7 +72,8 @@ class CacheFull:
             _MEET_SECONDS,
             "scorer at work without space in its cache",
         )
-        del world.supervisor.more["MODEL_CACHE_DIR"]
+        for name in _CACHES:
+            del world.supervisor.more[name]
 
 
 @contextmanager

@@ -71,7 +71,7 @@ class SmallMessages:
         if self.which == "dlq" and self.max_bytes < BAD_BYTES:  # a smaller batch would not help
             _wait_for_failure(world, self._exits)
         topic = _name(world, self.which)
-        world.admin.set_config(topic, MAX_BYTES, wanted_topics(world.topics)[topic][MAX_BYTES])
+        world.admin.set_config(topic, MAX_BYTES, world.limit_of(topic))
 
 
 @dataclass(slots=True)
@@ -94,4 +94,5 @@ class Missing:
     def heal(self, world: World) -> None:
         names = [_name(world, which) for which in self.which]
         wanted = wanted_topics(world.topics)
-        world.admin.create({name: wanted[name] for name in names}, world.partitions)
+        changed = {name: wanted[name] | {MAX_BYTES: world.limit_of(name)} for name in names}
+        world.admin.create(changed, world.partitions)

@@ -40,6 +40,7 @@ from tests.support.processes import ScorerUnderTest, fleet
 
 SESSION_SECONDS: Final = 8.0
 TXN_SECONDS: Final = 2.0  # less than a session, so that each can time out without the other
+PARTITIONS: Final = 6
 _TICK_SECONDS: Final = 0.05
 _CATCH_SECONDS: Final = 90.0  # usually a second, longer on a slow machine
 _COMMAND_SECONDS: Final = 1_200.0
@@ -89,6 +90,8 @@ class World:
     proxy: FaultyProxy | None
     stack: ExitStack
     history: HistoryStream | None = None
+    limits: dict[str, str] = field(default_factory=dict)
+    """``max.message.bytes`` of topics that accept less than usual for now."""
     events: list[Event] = field(default_factory=list)
 
     def pause(self, seconds: float) -> None:
@@ -115,6 +118,10 @@ class World:
             if time.monotonic() > deadline:
                 raise AssertionError(f"{what} not within {seconds:g} s; {self.state()}")
             self.pause(every)
+
+    def limit_of(self, topic: str) -> str:
+        """``max.message.bytes`` of a topic while no fault has changed it."""
+        return self.limits.get(topic) or wanted_topics(self.topics)[topic][MAX_BYTES]
 
     @property
     def store(self) -> ArtifactStore:
@@ -241,7 +248,7 @@ class Setup:
     rate: float
     protocol: str = "classic"
     seed: int = 1
-    partitions: int = 6
+    partitions: int = PARTITIONS
     is_exactly_once: bool = True
     batch_records: int = 100
     dwell_seconds: float = 0.02
@@ -284,8 +291,9 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
             **({} if setup.history is None else _with_history(folder)),
         }
         records = setup.history or CycledRecords(setup.partitions, setup.transactions)
-        if setup.history is not None:
-            admin.set_config(topics.output_topic, MAX_BYTES, str(OUTPUT_BYTES))
+        limits = {} if setup.history is None else {topics.output_topic: str(OUTPUT_BYTES)}
+        for topic, limit in limits.items():
+            admin.set_config(topic, MAX_BYTES, limit)
         watch = Watch(broker.settings, topics.input_topic, setup.partitions, group_id)
         stack.callback(watch.stop)
         feed = Feed(broker.settings, topics.input_topic, records, setup.rate)
@@ -297,6 +305,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
         yield World(
             broker, admin, topics, group_id, setup.partitions, folder, Supervisor(scorers), feed,
             watch, random.Random(setup.seed), models, proxy, stack, setup.history,
+            limits,
         )  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from typing import Final
 
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.objects import Objects
-from stream_scorer.process.topics import MAX_BYTES, wanted_topics
+from stream_scorer.process.topics import MAX_BYTES
 from tests.chaos.world import SESSION_SECONDS, World
 from tests.support.processes import ScorerUnderTest
 
@@ -142,7 +142,8 @@ class Redrive:
 
     def inject(self, world: World) -> None:
         topic = world.topics.output_topic
-        world.admin.set_config(topic, MAX_BYTES, wanted_topics(world.topics)[topic][MAX_BYTES])
+        world.limits.pop(topic, None)
+        world.admin.set_config(topic, MAX_BYTES, world.limit_of(topic))
         world.a_worker().kill()  # the next one knows the new limit
 
     def heal(self, world: World) -> None:
@@ -157,12 +158,18 @@ class KillAll:
     name: str = "all killed"
     hold_seconds: float = 0.0
 
+    _samples: int = field(default=0, init=False)
+
     def inject(self, world: World) -> None:
         for scorer in world.supervisor.running():
             scorer.kill()
+        self._samples = len(world.watch.samples)
 
     def heal(self, world: World) -> None:
-        world.supervisor.tick()
+        samples = world.watch.samples
+        world.wait_until(  # or what was committed before the kill would count as the recovery
+            lambda: len(samples) > self._samples + 1, _MEET_SECONDS, "fresh samples"
+        )
 
 
 def tear(objects: Objects, key: str) -> None:

@@ -27,7 +27,7 @@ from trainer.history.rows import compute_history
 from trainer.history.seed import make_seed
 
 TRAINING_ROWS: Final = 2_500
-BAD_EVERY: Final = 997
+BAD_EVERY: Final = 499
 """A prime. After each such record comes one that is no transaction."""
 REFUSED_EVERY: Final = 809
 """A prime. Before each such record comes a copy with a header name that is not UTF-8: it could be

@@ -31,6 +31,7 @@ from tests.support.history.restore_log import RestoreLog, noted_restores
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
 from tests.support.scorer_kit import running, scorer_settings
 from tests.support.state.history_kit import fold
+from tests.support.state.mutants import features_after_the_update
 from tests.support.state.published import SPEC, publish_history
 from tests.support.state.scored_kit import ScoredStream, rows_of
 from tests.support.stores import s3_place
@@ -204,6 +205,30 @@ def test_altered_record_in_an_intact_snapshot_holds_that_partition_alone(bed: Be
     with running(bed.settings):
         bed.stream.check_scores()
     assert bed.restores().checks == {"checked": PARTITIONS}
+
+
+def test_scores_that_see_their_own_transaction_are_found_by_recomputing_them_and_by_no_mark(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Control: the states are right, so the marks are, and only the scores are not."""
+    with monkeypatch.context() as patch:
+        features_after_the_update(patch)
+        with running(bed.settings):
+            bed.produce()
+            bed.wait_for_snapshots()
+    with running(bed.settings):
+        bed.produce()
+        bed.wait_for_snapshots()
+    found = bed.restores()
+    assert found.checks == {"unchecked": PARTITIONS, "checked": PARTITIONS}
+    code, report = run_json(bed.settings, capsys, "verify", "--recompute", "1")
+    assert code == 1
+    wrong = report["recompute"]["not_reproduced"]
+    assert report["faults"]["not_reproduced"] == wrong > 10
+    assert report["recompute"]["marks_compared"] == PARTITIONS
+    assert report["recompute"]["compared"] == report["scores"]
+    with pytest.raises(AssertionError):
+        bed.stream.check_scores()
 
 
 def test_inputs_that_are_gone_hold_their_partition_until_a_new_era_continues_without_them(
