@@ -125,7 +125,7 @@ def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Chec
 def check_rights(settings: ScorerSettings) -> Iterator[Check]:
     """Check that the authorizer, if there is one, allows what a scorer does."""
     from stream_scorer.kafka.clients import open_admin
-    from stream_scorer.kafka.rights import find_txn_error, group_rights, topic_rights
+    from stream_scorer.kafka.rights import find_txn_error, group_rights, topics_without_right
     from stream_scorer.stream.rejections.ledger import GROUP_SUFFIX
 
     admin = open_admin(settings)
@@ -134,11 +134,8 @@ def check_rights(settings: ScorerSettings) -> Iterator[Check]:
         settings.output_topic: "WRITE",
         settings.dlq_topic: "WRITE",
     }
-    missing = [
-        f"{wanted[name]} on topic {name}"
-        for name in existing_topics(settings, list(wanted), admin)
-        if wanted[name] not in topic_rights(admin, name)
-    ]
+    needs = {name: wanted[name] for name in existing_topics(settings, list(wanted), admin)}
+    missing = [f"{wanted[name]} on topic {name}" for name in topics_without_right(admin, needs)]
     missing += [
         f"READ on group {group}"
         for group in (settings.kafka_group_id, settings.kafka_group_id + GROUP_SUFFIX)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from stream_scorer.errors import FatalError
@@ -46,6 +46,13 @@ def topic_rights(admin: AdminClient, topic: str, timeout: float = 10.0) -> froze
         TopicCollection([topic]), include_authorized_operations=True, request_timeout=timeout
     )
     return _rights(futures[topic], timeout)
+
+
+def topics_without_right(
+    admin: AdminClient, needs: Mapping[str, str], timeout: float = 10.0
+) -> list[str]:
+    """Those of the topics, all of which exist, for which this user lacks the operation named."""
+    return [name for name, need in needs.items() if need not in topic_rights(admin, name, timeout)]
 
 
 def group_rights(admin: AdminClient, group_id: str, timeout: float = 10.0) -> frozenset[str]:

@@ -15,7 +15,7 @@ from stream_scorer.kafka.admin import (
     topic_partitions,
 )
 from stream_scorer.kafka.clients import open_admin
-from stream_scorer.kafka.rights import refused_topics
+from stream_scorer.kafka.rights import refused_topics, topics_without_right
 from stream_scorer.kafka.sizes import INPUT_MAX_BYTES
 from stream_scorer.settings import ScorerSettings
 
@@ -48,13 +48,17 @@ def check_topics(settings: ScorerSettings) -> CheckedTopics:
     admin = open_admin(settings)
     names = (settings.input_topic, settings.output_topic, settings.dlq_topic)
     found = topic_partitions(admin, names, _ADMIN_SECONDS)
-    if missing := [name for name in names if name not in found]:
-        if denied := refused_topics(admin, missing, _ADMIN_SECONDS):
-            raise FatalError(
-                f"not authorized for topic {', '.join(denied)}: grant this user READ on "
-                f"{settings.input_topic}, WRITE on {settings.output_topic} and "
-                f"{settings.dlq_topic}"
-            )
+    missing = [name for name in names if name not in found]
+    needs = {n: "READ" if n == settings.input_topic else "WRITE" for n in names if n in found}
+    denied = refused_topics(admin, missing, _ADMIN_SECONDS)
+    # A missing WRITE would show at the first record, as a transaction that cannot be ended.
+    if denied := denied or topics_without_right(admin, needs, _ADMIN_SECONDS):
+        raise FatalError(
+            f"not authorized for topic {', '.join(denied)}: grant this user READ on "
+            f"{settings.input_topic}, WRITE on {settings.output_topic} and "
+            f"{settings.dlq_topic}"
+        )
+    if missing:
         raise RetryableError(
             f"no topic {', '.join(missing)} (create them with: stream-scorer topics create)"
         )

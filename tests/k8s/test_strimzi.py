@@ -11,7 +11,12 @@ from stream_scorer.process.topics import DEFAULT_PARTITIONS, wanted_topics
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
 from tests.k8s.support.rendering import K8S, Object, render_with, select, trigger
-from tests.support.kafka.secured_kafka import operator_rights, reader_right, scorer_rights
+from tests.support.kafka.secured_kafka import (
+    history_rights,
+    operator_rights,
+    reader_right,
+    scorer_rights,
+)
 
 API = "kafka.strimzi.io/v1"
 GROUP = GroupSettings.model_fields["kafka_group_id"].default
@@ -65,7 +70,14 @@ def as_grant(binding: Any) -> Grant:
 
 WANTED: dict[str, set[Grant]] = {
     # The integration tests show that these are enough, on a real broker with an authorizer.
-    "stream-scorer": {as_grant(b) for b in scorer_rights("User:any", TOPICS, GROUP).values()},
+    "stream-scorer": {
+        as_grant(binding)
+        for rights in (
+            scorer_rights("User:any", TOPICS, GROUP),
+            history_rights("User:any", TOPICS),
+        )
+        for binding in rights.values()
+    },
     "fraud-dashboard": {as_grant(reader_right("User:any", TOPICS.output_topic))},
     "keda": {
         ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),

@@ -32,6 +32,7 @@ from tests.support.factories import make_transactions, publish
 from tests.support.kafka.secured_kafka import (
     SecuredKafka,
     follower_rights,
+    history_rights,
     reader_right,
     scorer_rights,
     secured_kafka,
@@ -71,10 +72,14 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def user(secured: SecuredKafka, name: str, *, without: str = "") -> dict[str, str]:
+def user(
+    secured: SecuredKafka, name: str, *, without: str = "", has_history: bool = False
+) -> dict[str, str]:
     """A SCRAM user with the ACLs of a scorer, except one; its group has the same name."""
     secured.add_user(name, PASSWORD)
-    rights = scorer_rights(f"User:{name}", TOPICS, name)
+    rights = dict(scorer_rights(f"User:{name}", TOPICS, name))
+    if has_history:
+        rights |= history_rights(f"User:{name}", TOPICS)
     secured.grant(binding for right, binding in rights.items() if right != without)
     return {**secured.by_scram(name, PASSWORD), "KAFKA_GROUP_ID": name}
 
@@ -183,7 +188,7 @@ def test_scorer_with_card_history_reads_the_dead_letters(
     secured: SecuredKafka, history_store: Path, tmp_path: Path, without: str
 ) -> None:
     name = "remembers" if not without else "cannot-remember"
-    more = user(secured, name, without=without)
+    more = user(secured, name, without=without, has_history=True)
     before = scored(secured)
     produce(secured.inside, TOPICS.input_topic, encode_rows(make_card_rows(20)), partitions=1)
     (tmp_path / "store").symlink_to(history_store / "store")
@@ -254,6 +259,17 @@ def test_missing_acl_is_named_by_scorer_and_doctor(
         "txn": f"WRITE on transactional ids with the prefix lacks-{without}",
     }
     assert named[without] in report
+
+
+def test_dead_letter_topic_that_can_be_read_and_not_written_is_named_at_the_start(
+    secured: SecuredKafka, store: Path
+) -> None:
+    more = user(secured, "reads-only", without="dlq", has_history=True)
+    output = failure_of(scorer_settings(store, more))
+    assert "not authorized for topic dead-letters" in output
+    code, report = run_command(store, more, "doctor")
+    assert code == 1
+    assert "WRITE on topic dead-letters" in report
 
 
 def test_wrong_password_names_cause_and_setting(secured: SecuredKafka, store: Path) -> None:

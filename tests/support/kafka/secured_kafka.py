@@ -110,7 +110,6 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
     """The minimal ACLs of a scorer, each under a short name."""
     literal, prefixed = ResourcePatternType.LITERAL, ResourcePatternType.PREFIXED
     read, write = AclOperation.READ, AclOperation.WRITE
-    describe = AclOperation.DESCRIBE_CONFIGS
     wanted = {
         "input": (ResourceType.TOPIC, topics.input_topic, literal, read),
         "group": (ResourceType.GROUP, group_id, literal, read),
@@ -118,15 +117,20 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
         "output": (ResourceType.TOPIC, topics.output_topic, literal, write),
         "dlq": (ResourceType.TOPIC, topics.dlq_topic, literal, write),
         "txn": (ResourceType.TRANSACTIONAL_ID, group_id, prefixed, write),
-        # Only for models with card history:
+    }
+    return _bindings(principal, wanted)
+
+
+def history_rights(principal: str, topics: TopicSettings) -> Rights:
+    """What a scorer needs in addition for models with card history."""
+    literal = ResourcePatternType.LITERAL
+    read, describe = AclOperation.READ, AclOperation.DESCRIBE_CONFIGS
+    wanted = {
         "dead letters": (ResourceType.TOPIC, topics.dlq_topic, literal, read),
         "retention of inputs": (ResourceType.TOPIC, topics.input_topic, literal, describe),
         "retention of dead letters": (ResourceType.TOPIC, topics.dlq_topic, literal, describe),
     }
-    return {
-        right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
-        for right, (kind, name, pattern, operation) in wanted.items()
-    }
+    return _bindings(principal, wanted)
 
 
 def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
@@ -151,6 +155,13 @@ def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
             ResourceType.BROKER, "kafka-cluster", literal, AclOperation.DESCRIBE_CONFIGS,
         ),
     }  # fmt: skip
+    return _bindings(principal, wanted)
+
+
+def _bindings(
+    principal: str,
+    wanted: Mapping[str, tuple[ResourceType, str, ResourcePatternType, AclOperation]],
+) -> Rights:
     return {
         right: AclBinding(kind, name, pattern, principal, "*", operation, AclPermissionType.ALLOW)
         for right, (kind, name, pattern, operation) in wanted.items()
