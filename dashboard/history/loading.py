@@ -90,7 +90,7 @@ class EraLoader:
         self._names = names
         self._damaged = damaged
         self._seed: PartitionRecords | None = None
-        self._widths = {space.name: space.width for space in spec.spaces}
+        self._widths = spec.widths
 
     def load(
         self, partition: int, room: int, than: int | None = None, at_most: int = OFFSETS_END

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import Final
 
+from stream_scorer.runtime.backoff import backoff_seconds
+
 FIRST_SECONDS: Final = 30.0
 MOST_SECONDS: Final = 3600.0
 """A history that fails each time would be loaded and replayed each time."""
@@ -22,7 +24,7 @@ class Retries:
     def failed(self, partition: int) -> None:
         """Its history cannot be used any more."""
         failures = self._failures[partition] = self._failures.get(partition, 0) + 1
-        seconds = min(FIRST_SECONDS * 2 ** min(failures - 1, 20), MOST_SECONDS)
+        seconds = backoff_seconds(failures, FIRST_SECONDS, MOST_SECONDS)
         self._due_at[partition] = self._clock() + seconds
 
     def succeeded(self, partition: int) -> None:

@@ -14,7 +14,6 @@ from typing import Final
 from stream_scorer.errors import FatalError
 from stream_scorer.kafka.admin import topic_config
 from stream_scorer.kafka.clients import open_admin
-from stream_scorer.model.bundle import Bundle
 from stream_scorer.settings import ScorerSettings
 
 log = logging.getLogger(__name__)
@@ -37,11 +36,6 @@ class HistoryTopics:
 
     faults: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
-
-
-def has_history(bundle: Bundle) -> bool:
-    """Whether the bundle's features read card histories."""
-    return "history" in bundle.features.program.plain()
 
 
 def judge_history_topics(

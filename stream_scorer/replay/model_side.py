@@ -12,7 +12,8 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.isolated import score_isolated
 from stream_scorer.model.scoring import path_reasons
 from stream_scorer.replay.columns import Scored, Shown, unscored
-from stream_scorer.state.history_source import HistorySource, HistoryUnknown, history_of
+from stream_scorer.state.eras import spec_id
+from stream_scorer.state.history_source import HistorySource, HistoryUnknown
 from stream_scorer.state.inputs import InputRows
 
 _FAILED = "the model cannot score it"
@@ -23,7 +24,7 @@ class Histories:
 
     def __init__(self, source: HistorySource, bundles: Sequence[Bundle]) -> None:
         self._source = source
-        self._specs = {spec: b for b in bundles if (spec := history_of(b)) is not None}
+        self._specs = {spec: b for b in bundles if (spec := spec_id(b)) is not None}
 
     def cut(self, rows: InputRows) -> Iterator[InputRows]:
         """The same inputs in parts, so that each has one history."""
@@ -51,7 +52,7 @@ class ModelSide:
             ScorerError: the model cannot score, whatever the transaction.
         """
         self._batch, names = rows.batch, (self.bundle.version,)
-        if (spec := history_of(self.bundle)) is not None:
+        if (spec := spec_id(self.bundle)) is not None:
             history = histories[spec]
             if isinstance(history, HistoryUnknown):
                 return unscored(len(rows), names)._replace(unscored={history.reason: len(rows)})

@@ -225,7 +225,6 @@ class Eras:
             offset = places[partition].offset
             begin.append(inputs.first_retained(partition) if offset is None else offset)
         seed = seed_of(bundle)
-        widths = {space.name: space.width for space in spec.spaces}
         return Era(
             spec=spec.fingerprint,
             number=FIRST_ERA,
@@ -233,7 +232,7 @@ class Eras:
             topic_id=facts.topic_id,
             begin=tuple(begin),
             seed=seed,
-            max_keys=min(self._max_keys, most_keys(widths)),
+            max_keys=min(self._max_keys, most_keys(spec.widths)),
             is_cold=seed is None,
             why=f"first use, by version {bundle.version}",
             created=self._now(),

@@ -76,9 +76,3 @@ class NoHistorySource:
         """Always unknown."""
         del partition, offset, mark
         return HistoryUnknown("card histories are not available")
-
-
-def history_of(bundle: Bundle) -> str | None:
-    """The fingerprint of the history spec that a bundle's features read; None if they read none."""
-    spec = getattr(bundle.features.program, "history", None)
-    return None if spec is None else str(spec.fingerprint)

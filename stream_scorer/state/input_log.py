@@ -23,10 +23,6 @@ from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 from stream_scorer.state.inputs import InputRows, read_dead_letters, read_inputs, refused_inputs
 
-STALL_SECONDS: Final = 60.0
-"""A restore waits for records for at most this long: longer than the open transaction of a killed
-scorer can block readers."""
-
 _NONE: Final = np.empty(0, np.int64)
 
 
@@ -143,7 +139,6 @@ class KafkaInputLog:
             self._settings,
             self._settings.kafka_group_id,
             {partition: span},
-            stall_seconds=STALL_SECONDS,
         )
         return refused_inputs(found).get(partition, _NONE)
 
@@ -158,7 +153,6 @@ class KafkaInputLog:
             self._decoder,
             {partition: refused},
             layout=layout,
-            stall_seconds=STALL_SECONDS,
         )
 
     def close(self) -> None:

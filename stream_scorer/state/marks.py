@@ -31,6 +31,10 @@ class HistoryMark:
     era: int
     check_sum: int
 
+    def is_of(self, fingerprint: str, era: int) -> bool:
+        """Whether it is of this spec, by its whole fingerprint, and of this era."""
+        return fingerprint.startswith(self.spec) and self.era == era
+
     def fields(self) -> dict[str, str]:
         """As fields of a mark."""
         return {ERA: str(self.era), SUM: format_sum(self.check_sum), SPEC: self.spec}

@@ -35,12 +35,15 @@ def partitions_of(cards: NDArray[np.int64], count: int) -> NDArray[np.int32]:
     return found
 
 
+def cards_of(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """The card of each record, int64 ``[n]``."""
+    return np.ascontiguousarray(words[:, 0]).view(np.int64)
+
+
 def select_records(records: PartitionRecords, partition: int, count: int) -> PartitionRecords:
     """The records whose cards belong to a partition of a topic with ``count`` partitions."""
     spaces = {
-        name: words[
-            partitions_of(np.ascontiguousarray(words[:, 0]).view(np.int64), count) == partition
-        ]
+        name: words[partitions_of(cards_of(words), count) == partition]
         for name, words in records.spaces.items()
     }
     return PartitionRecords(records.clock, spaces)

@@ -9,17 +9,16 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 
 from schemas.batch import HistoryColumns
 from stream_scorer.errors import ArtifactCorrupt, ScorerError
+from stream_scorer.features.history.header import OFFSETS_END
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
-from stream_scorer.state.faults import HistoryGap
 from stream_scorer.state.history_source import HistoryUnknown
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.inputs import InputRows
@@ -27,8 +26,6 @@ from stream_scorer.state.marks import format_sum, read_history_mark
 from stream_scorer.state.restore import PartitionRestore, PartitionState
 from stream_scorer.state.snapshots import WRITER
 from stream_scorer.state.stored import StoredStates
-
-_END: Final = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +177,8 @@ class HistoryReader:
             state = self._nearest(restore, running, partition, first)
         if state is not None and state.offset < first:
             try:
-                self._require_retained(restore, partition, state.offset)
+                first_retained = self._log.first_retained(partition)
+                restore.require_retained(partition, state.offset, first_retained)
                 restore.replay(partition, state, first)
             except ScorerError as error:
                 _fail(running, state.offset, str(error))
@@ -196,11 +194,6 @@ class HistoryReader:
         except ScorerError as error:
             _fail(running, first, str(error))
             return None
-
-    def _require_retained(self, restore: PartitionRestore, partition: int, needed: int) -> None:
-        first = self._log.first_retained(partition)
-        if first > needed:
-            raise HistoryGap(partition, needed, first, restore.era.topic)
 
     def _has_later(self, era: Era, partition: int, running: _Running, first: int) -> bool:
         """Whether a snapshot lies between what failed and the next input."""
@@ -237,7 +230,7 @@ class HistoryReader:
             used_until = self._last_snapshot(segments[-1].era, partition)
             used_from = self._first_in_use(era, partition)
             segments.append(_Segment(max(used_until, segments[-1].begin) + 1, None))
-            if used_from < _END:
+            if used_from < OFFSETS_END:
                 segments.append(_Segment(max(used_from, segments[-1].begin), era))
         return segments
 
@@ -254,7 +247,7 @@ class HistoryReader:
             # Others are what the era began with, and what `history build --follow` adds.
             if facts is not None and facts.header.writer.startswith(WRITER):
                 return name.next_offset
-        return _END
+        return OFFSETS_END
 
 
 def _fail(running: _Running, offset: int, reason: str) -> None:

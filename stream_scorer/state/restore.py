@@ -163,7 +163,7 @@ class PartitionRestore:
             state = self.nearest(partition, offset)
         rows = 0
         if state.offset < offset:
-            self._require_retained(partition, state.offset, first)
+            self.require_retained(partition, state.offset, first)
             rows = self.replay(partition, state, offset)
         state.dead_letter_offset = max(state.dead_letter_offset, stable)
         return Restored(state, self._compare(partition, state, place), rows)
@@ -253,7 +253,12 @@ class PartitionRestore:
                 f"newest one known here is {self.era.number}"
             )
 
-    def _require_retained(self, partition: int, needed: int, first: int) -> None:
+    def require_retained(self, partition: int, needed: int, first: int) -> None:
+        """Check that the inputs from ``needed`` on are left; ``first`` is the first one that is.
+
+        Raises:
+            HistoryGap: they are not.
+        """
         if first > needed:
             raise HistoryGap(partition, needed, first, self.era.topic)
 
@@ -264,7 +269,7 @@ class PartitionRestore:
             HistoryMismatch: they differ.
         """
         mark = read_history_mark(place.mark)
-        if mark is None or not self._is_ours(mark) or mark.era != self.era.number:
+        if mark is None or not mark.is_of(self.spec.fingerprint, self.era.number):
             return "unchecked"
         actual = state.history.check_sum()
         if mark.check_sum != actual:

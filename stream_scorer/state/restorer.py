@@ -19,6 +19,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
+from stream_scorer.runtime.backoff import backoff_seconds
 from stream_scorer.state.eras import Eras, EraUnusable, require_spec
 from stream_scorer.state.faults import HistoryGap, HistoryMismatch, NewerEra, RestoreAbandoned
 from stream_scorer.state.input_log import InputLog
@@ -38,7 +39,6 @@ _ASKED_SECONDS: Final = 10.0
 
 _FIRST_RETRY_SECONDS: Final = 0.5
 _LAST_RETRY_SECONDS: Final = 30.0
-_MAX_DOUBLINGS: Final = 8
 _IDLE_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
 
@@ -337,5 +337,4 @@ class Restorer:
 
 
 def _backoff(failures: int) -> float:
-    doublings = min(failures - 1, _MAX_DOUBLINGS)
-    return min(_FIRST_RETRY_SECONDS * 2.0**doublings, _LAST_RETRY_SECONDS)
+    return backoff_seconds(failures, _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)

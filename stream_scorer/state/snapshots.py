@@ -24,13 +24,13 @@ from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_cache import HistoryCache
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
+from stream_scorer.runtime.backoff import backoff_seconds
 from stream_scorer.state.input_log import InputLog
 from stream_scorer.state.partitions import OwnedState, OwnedStates
 
 log = logging.getLogger(__name__)
 
 SnapshotResult = Literal["created", "same", "different", "failed"]
-SNAPSHOT_RESULTS: Final[tuple[SnapshotResult, ...]] = ("created", "same", "different", "failed")
 
 WRITER: Final = "scorer "
 """Begins the writer of a snapshot that a scorer wrote: its era is in use there."""
@@ -42,7 +42,6 @@ successor under a second."""
 _LOOK_SECONDS: Final = 0.1  # between two looks at what is due
 _FIRST_RETRY_SECONDS: Final = 5.0
 _LAST_RETRY_SECONDS: Final = 60.0
-_MAX_DOUBLINGS: Final = 6
 _IDLE_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 5.0
 _DAY_SECONDS: Final = 86_400.0
@@ -234,9 +233,8 @@ class SnapshotWriter:
 
     def _fail(self, job: _Job, error: Exception, seconds: float) -> None:
         self._observer.snapshot("failed", seconds)
-        doublings = min(self._failures, _MAX_DOUBLINGS)
         self._failures += 1
-        wait = min(_FIRST_RETRY_SECONDS * 2.0**doublings, _LAST_RETRY_SECONDS)
+        wait = backoff_seconds(self._failures, _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
         self._retry_at = self._clock() + wait
         log.warning(
             "cannot write a snapshot of partition %d: %s; it will be tried again", job.partition,

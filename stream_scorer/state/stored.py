@@ -44,7 +44,7 @@ class StoredStates:
         self._spec = spec
         self._cache = cache
         self._on_damaged = on_damaged
-        self._widths = {space.name: space.width for space in spec.spaces}
+        self._widths = spec.widths
         self._seed: tuple[str, Seed] | None = None
 
     def candidates(self, era: Era, partition: int, at_most: int) -> Iterator[Snapshot]:

@@ -11,6 +11,7 @@ from enum import Enum, auto
 from typing import Final, NamedTuple, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.runtime.backoff import backoff_seconds
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import NO_MARKS, Broker, Histories, Marks, Polled, Txn
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 
 _FIRST_BACKOFF_SECONDS: Final = 0.1
 _LAST_BACKOFF_SECONDS: Final = 10.0
-_MAX_DOUBLINGS: Final = 10
 AHEAD_FROM_RECORDS: Final = 64  # in a batch; below, a thread costs more than it gains
 
 
@@ -150,8 +150,7 @@ class ScorerLoop:
 
     def backoff(self) -> float:
         """Seconds to wait before the next attempt; doubles with each failure, up to a limit."""
-        doublings = min(self._aborts - 1, _MAX_DOUBLINGS)  # a double's exponent is bounded
-        return min(_FIRST_BACKOFF_SECONDS * 2.0**doublings, _LAST_BACKOFF_SECONDS)
+        return backoff_seconds(self._aborts, _FIRST_BACKOFF_SECONDS, _LAST_BACKOFF_SECONDS)
 
     def run_once(self) -> Step:
         """Run one iteration: at most one batch, which is committed completely or not at all.

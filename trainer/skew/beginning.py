@@ -51,8 +51,7 @@ def beginning_of(store: HistoryStore, spec: HistorySpec, topic: str) -> Beginnin
         _check(era, topic, way_out)
         start = Start()
         if era.seed is not None:
-            widths = {space.name: space.width for space in spec.spaces}
-            seed = store.read_seed(spec.fingerprint, era.seed.sha256, widths)
+            seed = store.read_seed(spec.fingerprint, era.seed.sha256, spec.widths)
             start = Start(seed.records, era.seed.as_of)
     except (ArtifactError, StoreError) as error:
         raise UsageError(f"{error}; {way_out}") from error

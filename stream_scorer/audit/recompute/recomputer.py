@@ -16,7 +16,8 @@ from stream_scorer.errors import ScorerError
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.model.by_version import BundlesByVersion, NoBundle
-from stream_scorer.state.history_source import HistorySource, HistoryUnknown, history_of
+from stream_scorer.state.eras import spec_id
+from stream_scorer.state.history_source import HistorySource, HistoryUnknown
 from stream_scorer.state.inputs import Choose, InputFaults, InputRows, Refused, are_among
 
 NO_INPUT: Final = "the input no longer exists"
@@ -108,7 +109,7 @@ class Recomputer:
             if isinstance(bundle, NoBundle):
                 unjudged[bundle.reason] += int(np.count_nonzero(own))
                 usable &= ~own
-            elif (spec := history_of(bundle)) is not None:
+            elif (spec := spec_id(bundle)) is not None:
                 specs.setdefault(spec, name)
         kept = stated if usable.all() else stated.take(usable)
         return _Part(kept, specs)
@@ -129,7 +130,7 @@ class Recomputer:
             try:
                 if isinstance(bundle, NoBundle):
                     unjudged[bundle.reason] += len(own)
-                elif (spec := history_of(bundle)) is None:
+                elif (spec := spec_id(bundle)) is None:
                     done.append(compare(rows.partition, stated.take(own), batch, bundle))
                 elif isinstance(history := attached[spec], HistoryUnknown):
                     unjudged[history.reason] += len(own)

@@ -178,6 +178,11 @@ class HistorySpec:
         }
 
     @cached_property
+    def widths(self) -> dict[str, int]:
+        """Words of a record by key space."""
+        return {space.name: space.width for space in self.spaces}
+
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The number and text columns that the spec reads, in the order of the transaction's."""
         used = {column for space in self.spaces for column in space.columns}

@@ -125,7 +125,7 @@ def draft_era(
         topic_id=facts.topic_id,
         begin=(0,) * facts.partition_count,
         seed=seed,
-        max_keys=min(max_keys, most_keys({space.name: space.width for space in spec.spaces})),
+        max_keys=min(max_keys, most_keys(spec.widths)),
         is_cold=is_cold,
         why=why,
         created=datetime.now(UTC),

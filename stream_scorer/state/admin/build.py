@@ -19,7 +19,6 @@ from stream_scorer.features.history.codec import encode_snapshot
 from stream_scorer.features.history.header import Compression
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_era import Era
-from stream_scorer.model.store.history_names import spec_folder
 from stream_scorer.model.store.history_store import HistoryStore, Written
 from stream_scorer.state.admin.beginnings import Begin, FromInputs
 from stream_scorer.state.input_log import InputLog
@@ -181,8 +180,7 @@ class HistoryBuilder:
         """
         places = self.log.committed(range(era.partition_count))
         marks = [read_history_mark(place.mark) for place in places.values()]
-        ours = (spec_folder(era.spec), era.number)
-        return any(mark is not None and (mark.spec, mark.era) == ours for mark in marks)
+        return any(mark is not None and mark.is_of(era.spec, era.number) for mark in marks)
 
     def refresh(self, era: Era, keep_days: int) -> dict[int, int]:
         """Store newer snapshots of the partitions that the group has gone on with; their offsets.

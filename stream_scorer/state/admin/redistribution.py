@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.features.history.records import PartitionRecords
-from stream_scorer.state.placement import partitions_of
+from stream_scorer.state.placement import cards_of, partitions_of
 
 _Words = NDArray[np.uint64]
 
@@ -61,17 +61,13 @@ def redistribute(records: Sequence[PartitionRecords], count: int) -> Redistribut
 
 
 def _partitions(words: _Words, count: int) -> NDArray[np.int32]:
-    return partitions_of(_cards(words), count)
-
-
-def _cards(words: _Words) -> NDArray[np.int64]:
-    return np.ascontiguousarray(words[:, 0]).view(np.int64)
+    return partitions_of(cards_of(words), count)
 
 
 def _latest(words: _Words) -> _Words:
     """Sorted by key, and of records with the same key the one that was used last."""
     last_time, count, transaction = words[:, 4], words[:, 2], words[:, 5]
-    order = np.lexsort((transaction, count, last_time, words[:, 1], _cards(words)))
+    order = np.lexsort((transaction, count, last_time, words[:, 1], cards_of(words)))
     words = words[order]
     is_last = np.ones(len(words), np.bool_)
     is_last[:-1] = (words[1:, :2] != words[:-1, :2]).any(axis=1)

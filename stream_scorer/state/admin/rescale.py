@@ -12,12 +12,10 @@ from functools import partial
 from typing import Final
 
 from stream_scorer.errors import UsageError
-from stream_scorer.features.history.partition import PartitionHistory
-from stream_scorer.features.history.records import PartitionRecords
 from stream_scorer.model.store.history_era import Era
 from stream_scorer.state.admin.redistribution import Redistributed, redistribute
 from stream_scorer.state.eras import Eras
-from stream_scorer.state.restore import PartitionRestore, PartitionState
+from stream_scorer.state.restore import PartitionRestore, PartitionState, new_history
 
 MISPLACED_MAX: Final = 0.05
 """If a larger share of the records is of cards of other partitions, producers do not use murmur2 of
@@ -94,7 +92,7 @@ class Rescale:
         self, moved: Redistributed, places: list[tuple[int, int]], partition: int
     ) -> PartitionState:
         offset, dead_letter_offset = places[partition]
-        history = self._history(moved.partitions[partition])
+        history = new_history(self.restore.spec, self.restore.era, moved.partitions[partition])
         self.on_partition(self.restore.era.partition_count + partition + 1)
         return PartitionState(history, offset, dead_letter_offset, offset)
 
@@ -105,11 +103,6 @@ class Rescale:
                 "have been in other partitions before: stop the producers, let the scorers finish, "
                 "and try again"
             )
-
-    def _history(self, records: PartitionRecords) -> PartitionHistory:
-        era = self.restore.era
-        as_of = -1 if era.seed is None else era.seed.as_of
-        return PartitionHistory.restore(self.restore.spec, records, era.max_keys, as_of)
 
 
 def _require_murmur2(moved: Redistributed, era: Era) -> None:

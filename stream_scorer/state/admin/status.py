@@ -10,11 +10,10 @@ from typing import Any
 from stream_scorer.errors import ArtifactCorrupt
 from stream_scorer.features.history.codec import SnapshotFacts
 from stream_scorer.model.store.history_era import Era
-from stream_scorer.model.store.history_names import spec_folder
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.state.input_log import InputLog
-from stream_scorer.state.marks import HistoryMark, read_history_mark
+from stream_scorer.state.marks import HistoryMark, format_sum, read_history_mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +70,7 @@ class PartitionStatus:
             else {
                 "spec": self.mark.spec,
                 "era": self.mark.era,
-                "check_sum": f"{self.mark.check_sum:016x}",
+                "check_sum": format_sum(self.mark.check_sum),
                 "is_same_history": self.is_same_history,
             },
             "snapshot": None
@@ -83,7 +82,7 @@ class PartitionStatus:
                 "keys": {space.name: space.keys for space in found.body.spaces},
                 "bytes": found.body.bytes,
                 "stored_bytes": found.body.stored_bytes,
-                "check_sum": f"{found.header.check_sum:016x}",
+                "check_sum": format_sum(found.header.check_sum),
                 "writer": found.header.writer,
             },
             "replay_debt": self.debt,
@@ -102,8 +101,7 @@ def read_status(store: HistoryStore, era: Era, log: InputLog) -> Iterator[Partit
     for partition in range(era.partition_count):
         place = places[partition]
         mark = read_history_mark(place.mark)
-        folder = spec_folder(era.spec)
-        is_same = mark is not None and (mark.spec, mark.era) == (folder, era.number)
+        is_same = mark is not None and mark.is_of(era.spec, era.number)
         snapshot, damaged = _newest(store, era, partition, place.offset)
         yield PartitionStatus(
             partition, place.offset, mark, is_same, snapshot, era.begin[partition], damaged

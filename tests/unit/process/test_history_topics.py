@@ -11,13 +11,10 @@ from stream_scorer.cli import doctor_history
 from stream_scorer.cli.checks import Level
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.process import history_topics
-from stream_scorer.process.history_topics import (
-    check_history_topics,
-    has_history,
-    judge_history_topics,
-)
+from stream_scorer.process.history_topics import check_history_topics, judge_history_topics
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.state.eras import spec_of
 from tests.support.factories import make_bundle
 
 INPUT, DLQ = "transactions", "transactions-dlq"
@@ -151,4 +148,4 @@ def test_doctor_has_a_line_for_each_problem_with_what_to_do(
 
 
 def test_bundle_of_an_earlier_release_has_no_history() -> None:
-    assert not has_history(make_bundle())
+    assert spec_of(make_bundle()) is None
