@@ -31,6 +31,10 @@ class HistoryMark:
     era: int
     check_sum: int
 
+    def is_of(self, fingerprint: str) -> bool:
+        """Whether it is one of the spec with this whole fingerprint."""
+        return fingerprint.startswith(self.spec)
+
     def fields(self) -> dict[str, str]:
         """As fields of a mark."""
         return {ERA: str(self.era), SUM: format_sum(self.check_sum), SPEC: self.spec}
