@@ -223,9 +223,9 @@ class Follower:
     def _compare(view: View, one: LoadedPartition, place: Place, failed: _Failed) -> None:
         """Compare a history with the one that the last scores of its partition were made with."""
         mark = read_history_mark(place.mark)
-        if mark is None or view.era is None or mark.era != view.era.number:
+        if mark is None or view.era is None:
             return
-        if view.spec.fingerprint.startswith(mark.spec) and mark.check_sum != one.check_sum():
+        if mark.is_of(view.spec.fingerprint, view.era.number) and mark.check_sum != one.check_sum():
             failed[one.partition] = (
                 f"the history of partition {one.partition} at offset {one.offset} is not the one "
                 "that its last scores were made with: committed inputs were lost, or this release "
@@ -248,6 +248,6 @@ def _is_later_era(view: View, place: Place) -> bool:
     return (
         mark is not None
         and view.era is not None
-        and view.spec.fingerprint.startswith(mark.spec)
+        and mark.is_of_spec(view.spec.fingerprint)
         and mark.era > view.era.number
     )

@@ -10,15 +10,13 @@ from schemas.rejections import Stage
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import open_admin, open_consumer
-from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException
 from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.mark import parse_mark
-from stream_scorer.kafka.reader import QUERY_SECONDS, fetch_span
-from stream_scorer.kafka.retry import fetch_committed
+from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.rights import refused_topics
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.settings import GroupSettings
-from stream_scorer.state.input_log import Place
+from stream_scorer.state.input_log import Place, fetch_places
 from stream_scorer.state.inputs import (
     InputFaults,
     InputRows,
@@ -51,14 +49,7 @@ class KafkaStreamLog:
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         """One request to the group's coordinator."""
         topic = self._settings.input_topic
-        places = [TopicPartition(topic, p) for p in partitions]
-        found = self._request(topic, lambda c: fetch_committed(c, places, QUERY_SECONDS))
-        return {
-            place.partition: Place(
-                place.offset if place.offset >= 0 else None, parse_mark(place.metadata)
-            )
-            for place in found
-        }
+        return self._request(topic, lambda c: fetch_places(c, topic, partitions))
 
     def dead_letters(self, partition: int) -> Span:
         """One request to the leader, for the high watermark."""

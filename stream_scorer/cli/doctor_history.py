@@ -6,8 +6,6 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from schemas.resolver import LocalSchemas
-from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.cli.checks import Check, Level, guarded
 from stream_scorer.cli.times import format_seconds
 from stream_scorer.errors import StoreError
@@ -22,7 +20,7 @@ from stream_scorer.process.history_topics import judge_history_topics, read_hist
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.state.admin.status import PartitionStatus, read_status
 from stream_scorer.state.eras import Eras, InputFacts, require_spec
-from stream_scorer.state.input_log import KafkaInputLog
+from stream_scorer.state.input_log import using_input_log
 
 _REQUEST_SECONDS: Final = 10.0
 _OLD_SECONDS: Final = 1800.0
@@ -100,11 +98,8 @@ def check_histories(
         return
     facts = InputFacts(topic, summary.topic_id or "", summary.partitions)
     Eras(store, facts, era.max_keys).check(era)
-    log = KafkaInputLog(settings, TransactionDecoder(LocalSchemas()))
-    try:
+    with using_input_log(settings) as log:
         partitions = list(read_status(store, era, log))
-    finally:
-        log.close()
     yield judge_status(era, partitions, datetime.now(UTC))
 
 

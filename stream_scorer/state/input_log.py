@@ -39,6 +39,21 @@ class Place:
     mark: Mapping[str, str] = field(default_factory=dict)
 
 
+def fetch_places(consumer: Consumer, topic: str, partitions: Iterable[int]) -> Mapping[int, Place]:
+    """The offsets that a consumer's group has committed, with their marks.
+
+    Raises:
+        KafkaException: the coordinator cannot be asked.
+    """
+    places = [TopicPartition(topic, p) for p in partitions]
+    return {
+        place.partition: Place(
+            place.offset if place.offset >= 0 else None, parse_mark(place.metadata)
+        )
+        for place in fetch_committed(consumer, places, QUERY_SECONDS)
+    }
+
+
 class InputLog(Protocol):
     """The inputs of a group and their dead letters. One thread owns it.
 
@@ -103,17 +118,11 @@ class KafkaInputLog:
 
     def committed(self, partitions: Iterable[int]) -> Mapping[int, Place]:
         """Asks the group's coordinator; the group is not joined."""
-        places = [TopicPartition(self._settings.input_topic, p) for p in partitions]
+        consumer = self._consumer("read_committed")
         try:
-            found = fetch_committed(self._consumer("read_committed"), places, QUERY_SECONDS)
+            return fetch_places(consumer, self._settings.input_topic, partitions)
         except KafkaException as error:
             raise translate(error) from error
-        return {
-            place.partition: Place(
-                place.offset if place.offset >= 0 else None, parse_mark(place.metadata)
-            )
-            for place in found
-        }
 
     def first_retained(self, partition: int) -> int:
         """Asks the leader."""

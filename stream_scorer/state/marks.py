@@ -31,9 +31,13 @@ class HistoryMark:
     era: int
     check_sum: int
 
+    def is_of_spec(self, fingerprint: str) -> bool:
+        """Whether it is of the spec with this whole fingerprint."""
+        return fingerprint.startswith(self.spec)
+
     def is_of(self, fingerprint: str, era: int) -> bool:
-        """Whether it is of this spec, by its whole fingerprint, and of this era."""
-        return fingerprint.startswith(self.spec) and self.era == era
+        """Whether it is of this spec, and of this era."""
+        return self.is_of_spec(fingerprint) and self.era == era
 
     def fields(self) -> dict[str, str]:
         """As fields of a mark."""

@@ -32,7 +32,7 @@ from stream_scorer.state.faults import (
     RestoreAbandoned,
 )
 from stream_scorer.state.input_log import InputLog, Place
-from stream_scorer.state.marks import HistoryMark, format_sum, read_history_mark
+from stream_scorer.state.marks import format_sum, read_history_mark
 
 Check = Literal["checked", "unchecked"]
 """Whether the restored state was compared with the mark of a scorer with the same history."""
@@ -247,7 +247,11 @@ class PartitionRestore:
 
     def _require_era(self, partition: int, place: Place) -> None:
         mark = read_history_mark(place.mark)
-        if mark is not None and self._is_ours(mark) and mark.era > self.era.number:
+        if (
+            mark is not None
+            and mark.is_of_spec(self.spec.fingerprint)
+            and mark.era > self.era.number
+        ):
             raise NewerEra(
                 f"partition {partition} was scored with era {mark.era} of the history, and the "
                 f"newest one known here is {self.era.number}"
@@ -281,9 +285,6 @@ class PartitionRestore:
                 f"{MISMATCH_RUNBOOK}"
             )
         return "checked"
-
-    def _is_ours(self, mark: HistoryMark) -> bool:
-        return self.spec.fingerprint.startswith(mark.spec)
 
     def _go_on(self) -> None:
         if self.is_abandoned():

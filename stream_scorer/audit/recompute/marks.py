@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Final
 
 from stream_scorer.state.history_source import HistorySource, HistoryUnknown
-
-CHECK_SUM: Final = "sum"  # the key of a history's check sum in the metadata of a committed offset
+from stream_scorer.state.marks import SUM
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +35,7 @@ def check_marks(
     """
     problems, unjudged, compared = [], {}, 0
     for partition, (offset, mark) in sorted(marks.items()):
-        if (stated := mark.get(CHECK_SUM)) is None:  # no history was in use
+        if (stated := mark.get(SUM)) is None:  # no history was in use
             continue
         found = histories.check_sum(partition, offset, mark)
         if isinstance(found, HistoryUnknown):
