@@ -200,18 +200,23 @@ def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBa
     )
 
 
-def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
-    """The rows of several batches, concatenated.
+def concatenate(
+    batches: Sequence[TransactionBatch], layout: Layout | None = None
+) -> TransactionBatch:
+    """The rows of several batches of one layout, concatenated.
 
     Raises:
-        ValueError: one of several batches lacks columns, or history that another one has.
+        ValueError: one of several batches has another layout, or lacks history that another has.
     """
     if len(batches) == 1:
         return batches[0]
     if not batches:
-        return empty_batch()
+        return blank_batch(0, layout)
     for batch in batches:
-        batch.check_complete()
+        if layout is None:
+            batch.check_complete()
+        elif batch.layout != layout:
+            raise ValueError("the batches have different columns")
     shifts = np.cumsum([0] + [len(b.text) for b in batches[:-1]])
     return TransactionBatch(
         np.concatenate([b.ids for b in batches]),
@@ -221,7 +226,7 @@ def concatenate(batches: Sequence[TransactionBatch]) -> TransactionBatch:
         np.concatenate([b.text for b in batches]),
         np.concatenate([b.starts + s for b, s in zip(batches, shifts, strict=True)]),
         np.concatenate([b.lengths for b in batches]),
-        None,
+        layout,
         _join_history([b.history for b in batches]),
     )
 

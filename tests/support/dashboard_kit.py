@@ -38,6 +38,16 @@ PRODUCTS = ("W", "C", "R", "H", "S")
 _FEATURES = ("C13", "TransactionAmt", "card1_count", "DeviceInfo", "D2", "P_emaildomain", "V258")
 
 
+class Clock:
+    """A clock that tests move."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
 class MemoryTopic:
     """A scores topic in memory. ``is_down`` makes every read fail."""
 

@@ -12,6 +12,7 @@ from schemas.batch import TransactionBatch
 from stream_scorer.errors import UsageError
 from stream_scorer.features.program import Program
 from trainer.data.ingest import Part, TrainingRows, ingest
+from trainer.data.rows import join_rows as join_all
 from trainer.data.source import SyntheticSource, TrainingSource
 from trainer.fitting.plan import SplitPlan
 from trainer.history.burn_in import first_learned_row
@@ -156,8 +157,7 @@ def join_rows(rows: TrainingRows, program: Program | None = None) -> Joined:
     if program is not None and program.history is not None:
         history = compute_history(rows, program.history, _silent).columns
         first = first_learned_row(rows.times, program)
-    part = rows.part(np.ones(len(rows), np.bool_))
-    rows.release()
+    part = join_all(rows)
     batch = part.batch.with_history(history)
     return Joined(batch, part.labels, rows.facts.get("sha256"), first)
 

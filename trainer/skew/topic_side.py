@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import TransactionBatch, blank_batch
+from schemas.batch import TransactionBatch, concatenate
 from schemas.contracts import NUMBER_INDEX
 from schemas.layout import Layout
 from schemas.transactions.codec import TransactionDecoder
@@ -88,7 +88,7 @@ class Collected:
 
     def side(self, spec: HistorySpec, start: Start) -> Side:
         """The transactions with their features."""
-        batch = join_narrow(self._batches, self.layout)
+        batch = concatenate(self._batches, self.layout)
         none = np.empty(0, np.int64)
         partitions = np.concatenate([none, *self._partitions])
         offsets = np.concatenate([none, *self._offsets])
@@ -192,21 +192,4 @@ def narrow(batch: TransactionBatch, layout: Layout | None) -> TransactionBatch:
     text, starts = pack_text(batch, np.arange(len(batch)))
     return TransactionBatch(
         batch.ids, batch.times, batch.event_times, numbers, text, starts, batch.lengths, layout
-    )
-
-
-def join_narrow(batches: Sequence[TransactionBatch], layout: Layout | None) -> TransactionBatch:
-    """Several batches of one layout as one."""
-    if not batches:
-        return blank_batch(0, layout)
-    shifts = np.cumsum([0, *(len(batch.text) for batch in batches[:-1])])
-    return TransactionBatch(
-        np.concatenate([batch.ids for batch in batches]),
-        np.concatenate([batch.times for batch in batches]),
-        np.concatenate([batch.event_times for batch in batches]),
-        np.concatenate([batch.numbers for batch in batches]),
-        np.concatenate([batch.text for batch in batches]),
-        np.concatenate([b.starts + shift for b, shift in zip(batches, shifts, strict=True)]),
-        np.concatenate([batch.lengths for batch in batches]),
-        layout,
     )

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.batch import TransactionBatch, build_batch
+from schemas.batch import HistoryColumns, TransactionBatch, build_batch
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.history.codec import encode_snapshot
@@ -69,9 +69,7 @@ def make_history_bundle(version: str = "v1", ring: int = 4) -> Bundle:
     spec = make_spec(ring)
     batch = make_batch(400)
     program = replace(make_program(), history=spec)
-    columns, _ = PartitionHistory(spec).columns(
-        batch, np.arange(len(batch)), np.ones(len(batch), np.bool_)
-    )
+    columns = advance(PartitionHistory(spec), batch)
     features, matrix = FeatureSet.fit_transform(batch.with_history(columns), program)
     text = train_text(matrix, features.names)
     metadata = {"version": version, "history": {"fingerprint": spec.fingerprint}}
@@ -153,7 +151,11 @@ def write_snapshot(
 def fold(spec: HistorySpec, batch: TransactionBatch, max_keys: int = 1_000_000) -> Any:
     """One pass over all rows: the features, and the history afterwards."""
     history = PartitionHistory(spec, max_keys)
-    rows = np.arange(len(batch))
-    columns, undo = history.columns(batch, rows, np.ones(len(batch), np.bool_))
+    return advance(history, batch).values, history
+
+
+def advance(history: PartitionHistory, batch: TransactionBatch) -> HistoryColumns:
+    """All rows in one step, which is settled; their features."""
+    columns, undo = history.columns(batch, np.arange(len(batch)), np.ones(len(batch), np.bool_))
     history.settle(undo)
-    return columns.values, history
+    return columns

@@ -22,7 +22,7 @@ from stream_scorer.state.placement import partitions_of
 from stream_scorer.state.stored import StoredStates
 from stream_scorer.stream.memory_broker import MemoryCluster, Record
 from tests.support.scoring_kit import INPUT
-from tests.support.state.history_kit import NOW, encode_rows, make_card_rows, make_spec
+from tests.support.state.history_kit import NOW, advance, encode_rows, make_card_rows, make_spec
 from tests.support.state.memory_log import MemoryInputLog
 
 Rows = list[dict[str, Any]]
@@ -90,10 +90,7 @@ class OperatorBed:
         """The history after further inputs of a partition."""
         rows = self.inputs[partition][begin:end]
         if rows:
-            batch = build_batch(rows)
-            every = np.arange(len(batch))
-            _, undo = history.columns(batch, every, np.ones(len(batch), np.bool_))
-            history.settle(undo)
+            advance(history, build_batch(rows))
         return history
 
     def draft(self, **more: Any) -> Era:

@@ -23,7 +23,7 @@ from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.settings import ScorerSettings
 from tests.support.kafka.murmur2 import murmur2_partition
 from tests.support.records import read_all
-from tests.support.state.history_kit import DAY, make_card_rows
+from tests.support.state.history_kit import DAY, advance, make_card_rows
 from tests.support.state.published import SPEC
 from tests.support.waiting import wait_until
 
@@ -131,7 +131,5 @@ class ScoredStream:
         bundle = load_bundle(self.store.fetch(version), version)
         batch = build_batch(rows)
         if bundle.features.program.history is not None:
-            every = np.arange(len(batch))
-            columns, _ = self.begin().columns(batch, every, np.ones(len(batch), np.bool_))
-            batch = batch.with_history(columns)
+            batch = batch.with_history(advance(self.begin(), batch))
         return score(batch, bundle).scores

@@ -123,6 +123,9 @@ def test_batch_that_lacks_columns_is_not_taken_for_a_complete_one() -> None:
     ):
         with pytest.raises(ValueError, match="lacks columns"):
             misuse()
+    assert len(concatenate([narrow, narrow], narrow.layout)) == 6
+    with pytest.raises(ValueError, match="different columns"):
+        concatenate([narrow, make_batch(3)], narrow.layout)
 
 
 def test_context_of_a_score_is_the_same() -> None:

@@ -11,21 +11,7 @@ from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from stream_scorer.state.placement import count_misplaced, partitions_of
 from tests.support.factories import make_transaction
-
-
-def murmur2_partition(key: bytes, partitions: int) -> int:
-    """Kafka's own murmur2 (Utils.murmur2 in kafka-clients), 32 bits."""
-    mask, m = 0xFFFFFFFF, 0x5BD1E995
-    h = (0x9747B28C ^ len(key)) & mask
-    whole = len(key) - len(key) % 4
-    for i in range(0, whole, 4):
-        k = int.from_bytes(key[i : i + 4], "little") * m & mask
-        k = (k ^ k >> 24) * m & mask
-        h = (h * m & mask) ^ k
-    if tail := key[whole:]:
-        h = (h ^ int.from_bytes(tail, "little")) * m & mask
-    h = (h ^ h >> 13) * m & mask
-    return ((h ^ h >> 15) & 0x7FFFFFFF) % partitions
+from tests.support.kafka.murmur2 import murmur2_partition
 
 
 @pytest.mark.parametrize("count", [1, 3, 12, 1000])

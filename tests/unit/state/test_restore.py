@@ -27,6 +27,7 @@ from stream_scorer.state.placement import partitions_of
 from stream_scorer.state.restore import PartitionRestore
 from stream_scorer.state.stored import StoredStates
 from stream_scorer.stream.memory_broker import MemoryCluster, Record
+from tests.support.features.history_streams import same_records
 from tests.support.scoring_kit import DLQ, INPUT
 from tests.support.state.history_kit import (
     encode_rows,
@@ -97,10 +98,7 @@ class Bed:
 
 def same_state(one: PartitionHistory, other: PartitionHistory) -> bool:
     """Whether two histories have the same records, bit for bit."""
-    first, second = one.records(), other.records()
-    return first.clock == second.clock and all(
-        np.array_equal(words, second.spaces[name]) for name, words in first.spaces.items()
-    )
+    return same_records(one.records(), other.records())
 
 
 def test_without_a_snapshot_every_input_of_the_era_is_replayed_and_the_state_compared() -> None:

@@ -34,6 +34,7 @@ from tests.support.scoring_kit import (
     outcomes_by_source,
     read_score,
 )
+from tests.support.stream.eventful_cluster import EventfulCluster, Meanwhile
 
 
 @dataclass
@@ -60,24 +61,6 @@ def join(
         LoopOptions(max_records, 0.0, ahead_from), clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
     return Member(loop, broker, seen)
-
-
-class _MeanwhileError(Exception):
-    """Not a fault: something that happens during the operation."""
-
-    def __init__(self, happen: Callable[[], None]) -> None:
-        super().__init__("something happened meanwhile")
-        self.happen = happen
-
-
-class EventfulCluster(MemoryCluster):
-    """A cluster whose script may also contain events that are not faults."""
-
-    def fail(self, operation: str) -> None:
-        try:
-            super().fail(operation)
-        except _MeanwhileError as event:
-            event.happen()
 
 
 def make_cluster(n: int = 12, partitions: int = 2) -> MemoryCluster:
@@ -322,7 +305,7 @@ def test_batch_is_refused_after_a_rebalance_and_the_new_owner_scores_it() -> Non
     joined: list[Member] = []
 
     first = join(cluster)
-    cluster.faults["publish"] = [_MeanwhileError(lambda: joined.append(join(cluster)))]
+    cluster.faults["publish"] = [Meanwhile(lambda: joined.append(join(cluster)))]
     assert first.loop.run_once() is Step.ABORTED
     assert "fenced" in first.seen.reasons[0]
     assert cluster.read(OUTPUT) == []
@@ -362,7 +345,7 @@ def test_rebalance_during_the_poll_ahead_loses_and_duplicates_nothing() -> None:
     joined: list[Member] = []
     cluster.faults["poll"] = [
         None,
-        _MeanwhileError(lambda: joined.append(join(cluster, ahead_from=ALWAYS))),
+        Meanwhile(lambda: joined.append(join(cluster, ahead_from=ALWAYS))),
     ]
     assert first.loop.run_once() is Step.ABORTED
     assert cluster.read(OUTPUT) == []
@@ -416,7 +399,7 @@ def test_each_input_has_one_outcome_under_random_faults_and_rebalances(seed: int
             operation = chance.choice(["poll", "publish", "commit"])
             event: Exception | None = RetryableError("fault")
             if operation != "poll" and chance.random() < 0.5:
-                event = _MeanwhileError(cluster.rebalance)
+                event = Meanwhile(cluster.rebalance)
             cluster.faults.setdefault(operation, []).append(event)
         else:
             chance.choice(members).loop.run_once()

@@ -44,6 +44,7 @@ from tests.support.scoring_kit import (
     make_value,
     outcomes_by_source,
 )
+from tests.support.stream.eventful_cluster import EventfulCluster, Meanwhile
 from tests.support.stream.fold_histories import (
     SCORE_BYTES,
     FoldHistories,
@@ -59,24 +60,6 @@ from tests.support.stream.fold_histories import (
 
 KINDS = ("good", "good", "good", "bad", "poison", "large", "redriven:score", "redriven:decode")
 PARTITIONS = 3
-
-
-class Meanwhile(Exception):
-    """Not a fault: something that happens during the operation."""
-
-    def __init__(self, happen: Callable[[], object]) -> None:
-        super().__init__("something happened meanwhile")
-        self.happen = happen
-
-
-class EventfulCluster(MemoryCluster):
-    """A cluster whose script may also contain events that are not faults."""
-
-    def fail(self, operation: str) -> None:
-        try:
-            super().fail(operation)
-        except Meanwhile as event:
-            event.happen()
 
 
 class ScriptedGuard(RejectionGuard):

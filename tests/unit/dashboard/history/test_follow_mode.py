@@ -22,7 +22,7 @@ from stream_scorer.model.store.memory_store import StoreFault
 from stream_scorer.runtime.json_fields import format_time
 from stream_scorer.state.faults import MISMATCH_RUNBOOK
 from stream_scorer.state.input_log import Place
-from tests.support.dashboard_kit import StaticModel
+from tests.support.dashboard_kit import Clock, StaticModel
 from tests.support.history.scored_stream import (
     NOW,
     PARTITIONS,
@@ -35,16 +35,6 @@ from tests.support.history.scored_stream import (
 from tests.support.history.snapshots import next_era
 
 ROOM = 10**9
-
-
-class Clock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class World:

@@ -21,7 +21,7 @@ from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.features.history.spec import HistorySpec, read_space
 from stream_scorer.model.store.history_era import EraSeed
 from stream_scorer.model.store.memory_store import StoreFault
-from tests.support.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.dashboard_kit import Clock, StaticModel, tiny_bundle
 from tests.support.history.scored_stream import (
     NOW,
     PARTITIONS,
@@ -37,16 +37,6 @@ from tests.support.waiting import wait_until
 
 ROOM = 10**9
 OTHER = HistorySpec((read_space(dict(CLIENT) | {"ttl_days": 31}), read_space(dict(CARD))))
-
-
-class Clock:
-    """A clock that tests move."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def ask(rows: Sequence[Mapping[str, Any]], histories: Any, bundle: Any = None) -> Prediction:

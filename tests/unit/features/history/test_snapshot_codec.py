@@ -23,6 +23,7 @@ from stream_scorer.features.history.codec import (
 )
 from stream_scorer.features.history.header import Compression
 from stream_scorer.features.history.records import PartitionRecords
+from tests.support.features.history_streams import same_records
 from tests.support.history.snapshots import (
     NOW,
     SPEC,
@@ -51,14 +52,6 @@ def refusal(content: bytes, widths: dict[str, int] | None = None, max_keys: int 
     return message
 
 
-def same(one: PartitionRecords, other: PartitionRecords) -> bool:
-    return (
-        one.clock == other.clock
-        and list(one.spaces) == list(other.spaces)
-        and all(np.array_equal(one.spaces[name], other.spaces[name]) for name in one.spaces)
-    )
-
-
 def body_of(content: bytes) -> bytes:
     return content.partition(b"\n")[2]
 
@@ -77,7 +70,7 @@ def test_snapshot_comes_back_bit_for_bit(keys: int, compression: Compression) ->
     content = encode_snapshot(made, records, compression)
     found = decode_snapshot(content, NAME, WIDTHS)
     assert found.header == made
-    assert same(found.records, records)
+    assert same_records(found.records, records)
     assert [words.dtype for words in found.records.spaces.values()] == [np.uint64, np.uint64]
     assert all(words.flags.c_contiguous for words in found.records.spaces.values())
     assert found.body.compression == compression
@@ -92,7 +85,7 @@ def test_state_of_blocks_larger_than_those_zlib_gets_comes_back(
     records = make_records(500)
     content = encode_snapshot(make_header(records), records, compression)
     assert len(content) > 20_000
-    assert same(decode_snapshot(content, NAME, WIDTHS).records, records)
+    assert same_records(decode_snapshot(content, NAME, WIDTHS).records, records)
 
 
 def test_partition_without_a_row_has_a_clock_of_minus_one() -> None:
@@ -108,7 +101,7 @@ def test_seed_comes_back_and_depends_on_its_records_alone() -> None:
     assert content == make_seed(records)
     found = decode_seed(content, NAME, WIDTHS)
     assert (found.header.spec, found.header.as_of) == (SPEC, 86_400)
-    assert same(found.records, records)
+    assert same_records(found.records, records)
 
 
 def test_writers_differ_in_three_members_and_in_compression_alone() -> None:
@@ -231,7 +224,7 @@ def test_cards_are_ordered_as_signed_numbers_and_hashes_as_unsigned() -> None:
     words[:, 1] = [rest for _, rest in rows]
     records = PartitionRecords(0, {"card": words})
     content = encode_snapshot(make_header(records), records)
-    assert same(decode_snapshot(content, NAME, {"card": 2}).records, records)
+    assert same_records(decode_snapshot(content, NAME, {"card": 2}).records, records)
     with pytest.raises(ValueError, match="record 1 of card is not after"):
         encode_snapshot(make_header(records), PartitionRecords(0, {"card": words[::-1]}))
 
@@ -399,7 +392,7 @@ def test_bytes_that_are_no_snapshot_are_refused(content: bytes, expected: str) -
 
 def test_members_of_a_later_release_are_ignored() -> None:
     content = edit_header(make_snapshot(), zone="a", body_color=[1])
-    assert same(decode_snapshot(content, NAME, WIDTHS).records, make_records(seed=1025))
+    assert same_records(decode_snapshot(content, NAME, WIDTHS).records, make_records(seed=1025))
 
 
 def test_text_of_the_header_is_safe_to_print() -> None:

@@ -29,6 +29,7 @@ from tests.support.training.history_kit import (
     HEAD,
     joined_rows,
     make_history_program,
+    same_bits,
 )
 from trainer.ablation.candidates import join_candidates
 from trainer.ablation.variants import EVERYTHING, RAW, WHOLE, Variant, plan_variants
@@ -37,10 +38,6 @@ from trainer.programs.chosen import ChosenProgram
 
 BUILT_IN = make_built_in()
 HISTORY = make_history_program()
-
-
-def same_bits(a: Any, b: Any) -> bool:
-    return bool(np.array_equal(a.view(np.uint64), b.view(np.uint64)))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from schemas.batch import TransactionBatch
+from schemas.batch import TransactionBatch, concatenate
 from schemas.contracts import NUMBER_INDEX
 from schemas.layout import Layout
 from stream_scorer.kafka.spans import Span
@@ -15,7 +15,7 @@ from tests.support.factories import make_batch
 from tests.support.training.history_kit import by_partition, joined_rows, make_spec
 from trainer.history.rows import history_layout
 from trainer.skew.sides import Start, digest, side_of
-from trainer.skew.topic_side import Collected, cut_spans, join_narrow, narrow
+from trainer.skew.topic_side import Collected, cut_spans, narrow
 
 SPEC = make_spec()
 
@@ -68,7 +68,7 @@ def test_batches_with_every_column_and_with_some_become_alike() -> None:
     for batch in (some, again):
         assert batch.layout is layout
         assert batch.numbers.shape == (12, layout.width)
-    joined = join_narrow([again, narrow(whole.take(slice(12, None)), layout)], layout)
+    joined = concatenate([again, narrow(whole.take(slice(12, None)), layout)], layout)
     for name in ("TransactionAmt", "card1", "V258", "D1"):
         cells = joined.numbers[:, layout.at(NUMBER_INDEX[name])]
         assert np.array_equal(cells, whole.numbers[:, NUMBER_INDEX[name]], equal_nan=True)
@@ -76,7 +76,7 @@ def test_batches_with_every_column_and_with_some_become_alike() -> None:
         assert [joined.string(row, i) for i in range(31)] == [
             whole.string(row, i) for i in range(31)
         ]
-    assert len(join_narrow([], layout)) == 0
+    assert len(concatenate([], layout)) == 0
 
 
 def test_topic_without_inputs_is_a_side_without_rows() -> None:
