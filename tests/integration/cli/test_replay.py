@@ -155,7 +155,8 @@ def test_replay_changes_nothing(
 
 
 def groups(settings: GroupSettings) -> set[str]:
-    found = open_admin(settings).list_consumer_groups(request_timeout=30).result(30)
+    admin = open_admin(settings)  # it answers only as long as somebody holds it
+    found = admin.list_consumer_groups(request_timeout=30).result(30)
     return {one.group_id for one in found.valid}
 
 
