@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
@@ -25,10 +24,6 @@ class Waiting:
     since: float
     needs_operator: bool = False
     """It does not end by itself."""
-
-    def seconds(self) -> float:
-        """Until now."""
-        return time.monotonic() - self.since
 
 
 @dataclass(frozen=True, slots=True)
