@@ -11,7 +11,6 @@ import numpy as np
 import orjson
 import pytest
 
-from dashboard.history import kafka_log
 from dashboard.history.kafka_log import KafkaStreamLog
 from dashboard.history.opening import opened_histories
 from dashboard.history.past import Histories, HistoryStatus
@@ -31,6 +30,7 @@ from stream_scorer.model.bundle import Bundle, build_files, load_bundle
 from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
+from stream_scorer.state import input_log
 from stream_scorer.state.placement import partitions_of
 from tests.conftest import MakeTopics
 from tests.support.command_kit import delete_before, error_headers, transaction_of
@@ -239,7 +239,7 @@ def test_dead_letters_are_read_with_their_stages(
 def test_broker_that_does_not_answer_is_an_error_that_may_pass(
     settings: GroupSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kafka_log, "QUERY_SECONDS", 0.5)
+    monkeypatch.setattr(input_log, "QUERY_SECONDS", 0.5)
     nowhere = settings.model_copy(
         update={"kafka_bootstrap_servers": f"127.0.0.1:{pick_free_port()}"}
     )
