@@ -78,7 +78,9 @@ class Desk:
         input_topic: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._context = Context(desk_log, folder, Flags(table), resolvers, input_topic, clock)
+        self._context = Context(
+            desk_log, folder, Flags(table, input_topic), resolvers, input_topic, clock
+        )
         self._holding = Holding(self._context)
         self._deciding = Deciding(self._context)
         self.claim = self._holding.claim
@@ -118,8 +120,8 @@ class Desk:
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
-        pending = context.waiting([flag_id]).get(flag_id, NOTHING)
-        found = context.cache.history(flag_id, flag["transaction_id"])
+        pending = context.waiting([flag["id"]]).get(flag["id"], NOTHING)
+        found = context.cache.history(flag["id"], flag["transaction_id"])
         return found + [event_of_pending(body) for body in pending.labels]
 
     def audit(
