@@ -116,6 +116,7 @@ dashboard.history: schemas schemas.transactions errors runtime settings features
     model.store state dashboard.settings dashboard.model_status
 dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
+dashboard.whatif:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
