@@ -21,7 +21,8 @@ let probe = null;
  *   data: [xs, values of the first series, …]; null is a gap
  *   marks: [{x, label, token, isDashed}] vertical lines
  *   points: [{x, y, label, token}] single points
- *   shade: {from, to, text} a hatched area
+ *   shades: [{from, to, text}] hatched areas
+ *   rest: index of the values in the legend while no cursor is over the chart
  *   onPick(x): the user clicked at x
  *   describe(): what a screen reader says of the picture
  */
@@ -45,12 +46,13 @@ class Chart {
     this.rebuild();
   }
 
-  /** Replace any of the options: data, marks, points, shade, series. */
+  /** Replace any of the options: data, marks, points, shades, rest, series. */
   update(more) {
     Object.assign(this.options, more);
     if (more.series) this.rebuild();
     else if (more.data) this.#plot.setData(this.#columns());
     else this.#plot.redraw(false);
+    if ("rest" in more) this.#plot.setLegend({ idx: null });
     this.#describe();
     this.#fillTable();
   }
@@ -80,13 +82,13 @@ class Chart {
   }
 
   #settings() {
-    const { x, y, shade } = this.options;
+    const { x, y } = this.options;
     const text = colour("--dim");
     const line = colour("--line");
-    const axis = (of, more) => ({
+    const axis = (of, more, filter) => ({
       stroke: text,
-      grid: { stroke: line, width: 1 },
-      ticks: { stroke: line, width: 1 },
+      grid: { stroke: line, width: 1, ...(filter && { filter }) },
+      ticks: { stroke: line, width: 1, ...(filter && { filter }) },
       label: of.label,
       labelSize: 22,
       font: "12px system-ui, sans-serif",
@@ -94,7 +96,7 @@ class Chart {
       ...more,
     });
     const format = (of) => of.format ?? String;
-    const series = [{ label: x.label, value: (_, v) => (v == null ? "" : this.#formatX(v)) }];
+    const series = [{ label: x.label, value: (_, __, ___, i) => this.#atRest(i, 0, (v) => this.#formatX(v)) }];
     const bands = [];
     for (const one of this.options.series) this.#addSeries(one, series, bands);
     return {
@@ -110,6 +112,7 @@ class Chart {
       },
       axes: [
         axis(x, {
+          size: 34,
           values: (_, splits, __, ___, step) =>
             splits.map((v) => (x.isTime ? formatClock(v, step) : format(x)(v))),
         }),
@@ -117,12 +120,12 @@ class Chart {
           size: 62,
           values: (_, splits) => splits.map((v) => (v == null ? "" : format(y)(v))),
           ...(y.isLog && { filter: decades }),
-        }),
+        }, y.isLog && decades),
       ],
       series,
       bands,
       hooks: {
-        drawClear: [(plot) => shade && this.#drawShade(plot)],
+        drawClear: [(plot) => this.#drawShades(plot)],
         draw: [(plot) => this.#drawMarks(plot)],
         ready: [(plot) => this.#listen(plot)],
       },
@@ -146,7 +149,7 @@ class Chart {
       paths: kinds[one.kind]?.(),
       points: { show: one.kind === "points", size: 5, fill: stroke },
       spanGaps: false,
-      value: (_, v, __, i) => (i == null ? "" : (v == null ? "—" : format(v)) + ends(i)),
+      value: (_, __, ___, i) => this.#atRest(i, at, format) + (i == null && this.options.rest == null ? "" : ends(i ?? this.options.rest)),
     });
     if (!one.low) return;
     for (let i = 0; i < 2; i += 1) {
@@ -155,8 +158,19 @@ class Chart {
     bands.push({ series: [at + 2, at + 1], fill: alpha(stroke, 0.16) });
   }
 
-  #drawShade(plot) {
-    const { from, to, text } = this.options.shade;
+  /** The value in the legend: under the cursor, or the one that the page is about. */
+  #atRest(i, column, format) {
+    const at = i ?? this.options.rest;
+    if (at == null) return "";
+    const value = this.#columns()[column][at];
+    return value == null ? "—" : format(value);
+  }
+
+  #drawShades(plot) {
+    for (const shade of this.options.shades ?? []) this.#drawShade(plot, shade);
+  }
+
+  #drawShade(plot, { from, to, text }) {
     const { left, top, width, height } = plot.bbox;
     const clip = (x) => Math.min(left + width, Math.max(left, plot.valToPos(x, "x", true)));
     const [start, end] = [clip(from), clip(to)];
@@ -198,7 +212,9 @@ class Chart {
     const { ctx, bbox } = plot;
     const { marks = [], points = [] } = this.options;
     ctx.save();
-    marks.forEach(({ x, label, token, isDashed }, row) => {
+    const size = 12 * devicePixelRatio;
+    const middle = marks.length > 1 ? marks.reduce((sum, { x }) => sum + x, 0) / marks.length : Infinity;
+    marks.forEach(({ x, label = "", token, isDashed }, row) => {
       const at = plot.valToPos(x, "x", true);
       if (!(at >= bbox.left && at <= bbox.left + bbox.width)) return;
       ctx.strokeStyle = ctx.fillStyle = colour(token ?? "--text");
@@ -208,11 +224,12 @@ class Chart {
       ctx.moveTo(at, bbox.top);
       ctx.lineTo(at, bbox.top + bbox.height);
       ctx.stroke();
-      const size = 12 * devicePixelRatio;
-      const isLeft = at > bbox.left + bbox.width / 2;
       ctx.font = `600 ${size}px system-ui, sans-serif`;
+      const width = ctx.measureText(label).width + size;
+      const hasRoom = { left: at - width > bbox.left, right: at + width < bbox.left + bbox.width };
+      const isLeft = x < middle ? hasRoom.left : !hasRoom.right;
       ctx.textAlign = isLeft ? "right" : "left";
-      ctx.fillText(label ?? "", at + (isLeft ? -size / 3 : size / 3), bbox.top + size * (1 + 1.3 * row));
+      ctx.fillText(label, at + (isLeft ? -size / 3 : size / 3), bbox.top + size * (1 + 1.3 * row));
     });
     ctx.setLineDash([]);
     for (const { x, y, token, isHollow } of points) {

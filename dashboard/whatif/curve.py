@@ -31,13 +31,17 @@ class Money:
 
     Attributes:
         caught: at or above each threshold.
-        missed: below it.
+        missed: below it. NaN where nobody could have reported any.
         unknown: frauds below the threshold whose amount is not known.
+        caught_is_bound: more may have been caught: not all alerts were reviewed.
+        missed_is_bound: more may have been missed: not all fraud is known, with its amount.
     """
 
     caught: Floats
     missed: Floats
     unknown: Counts
+    caught_is_bound: bool
+    missed_is_bound: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +110,12 @@ def compute(
     grid = np.unique(np.append(EDGES[:-1], thresholds.review))
     rows = _usable(source, labelled, counts, thresholds)
     alerts = count_alerts(counts, thresholds, grid)
-    frauds = rows.labels == 1
     if source is Source.MATURED:
         precision = _precision_matured(rows, counts, thresholds, grid, alerts)
         recall, reason = _recall_matured(rows, grid)
     elif source is Source.REVIEWED:
         is_seen = grid >= thresholds.review
-        precision = estimate(_count(rows.take(frauds), grid), _count(rows, grid))
+        precision = estimate(_count(rows.take(rows.labels == 1), grid), _count(rows, grid))
         precision = precision.only_where(is_seen)
         recall, reason = _nothing(grid), NOT_REVIEWED
     else:
@@ -126,7 +129,7 @@ def compute(
         precision=precision,
         recall=recall,
         recall_reason=reason,
-        money=_money(rows.take(frauds), grid),
+        money=_money(source, rows, grid, thresholds.review),
         labelled=_count(rows, grid),
         live=int(np.searchsorted(grid, thresholds.review)),
     )
@@ -202,8 +205,7 @@ def _precision_matured(
 def _recall_matured(rows: LabelledScores, grid: Floats) -> tuple[Estimate, str]:
     """Frauds that were flagged, among all known frauds: a range if some have no score here."""
     frauds = rows.take(rows.labels == 1)
-    is_reported = bool((~frauds.is_analyst).any()) or rows.unscored > 0
-    if not is_reported:
+    if not _has_reports(rows):
         return _nothing(grid), NO_REPORTS if len(frauds) else NO_FRAUD
     hits = _count(frauds, grid)
     if not rows.unscored:
@@ -245,13 +247,36 @@ def _precision_sampled(rows: LabelledScores, grid: Floats) -> Estimate:
     )
 
 
-def _money(frauds: LabelledScores, grid: Floats) -> Money:
+def _money(source: Source, rows: LabelledScores, grid: Floats, review: float) -> Money:
+    frauds = rows.take(rows.labels == 1)
     is_known = np.isfinite(frauds.amounts)
     amounts = np.where(is_known, frauds.amounts, 0.0) * frauds.weights
     caught = _sum(frauds, grid, amounts)
-    known = frauds.take(~is_known)
-    unknown = len(known) - _count(known, grid)
-    return Money(caught, float(amounts.sum()) - caught, unknown)
+    others = frauds.take(~is_known)
+    unknown = len(others) - _count(others, grid)
+    missed = _sum(frauds, np.zeros(1), amounts)[0] - caught  # summed alike: never below zero
+    if source is Source.SAMPLED:
+        sees_below = bool(rows.is_sampled.any())
+    else:
+        sees_below = source is Source.MATURED and _has_reports(rows)
+    if not sees_below:
+        # Analysts see what is flagged: they know what a higher threshold would miss, no more.
+        missed = np.where(grid > review, missed, np.nan)
+    is_part = source is Source.REVIEWED
+    has_more = bool(rows.unscored) and source is Source.MATURED
+    return Money(
+        caught,
+        missed,
+        unknown,
+        caught_is_bound=is_part or not bool(is_known.all()),
+        missed_is_bound=not sees_below or has_more or bool(unknown.any()),
+    )
+
+
+def _has_reports(rows: LabelledScores) -> bool:
+    """Whether any fraud was reported from outside."""
+    is_reported = (rows.labels == 1) & ~rows.is_analyst
+    return bool(is_reported.any()) or rows.unscored > 0
 
 
 def _nothing(grid: Floats) -> Estimate:

@@ -47,11 +47,11 @@ def describe_columns(curve: Curve) -> dict[str, list[Any]]:
     }
 
 
-def change(live: float | None, proposed: float | None) -> float | None:
-    """``proposed`` against ``live`` as a share; None if either is not known or ``live`` is 0."""
-    if live is None or proposed is None or live == 0:
-        return None
-    return (proposed - live) / abs(live)
+def describe_bounds(curve: Curve) -> list[str]:
+    """The measures that are lower bounds, because some fraud or its amount is not known."""
+    money = curve.money
+    bounds = {"caught_per_day": money.caught_is_bound, "missed_per_day": money.missed_is_bound}
+    return [name for name, is_bound in bounds.items() if is_bound]
 
 
 def _estimate_at(found: Estimate, position: int) -> dict[str, Any]:

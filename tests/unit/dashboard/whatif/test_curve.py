@@ -108,6 +108,15 @@ def test_reviewed_precision_counts_what_analysts_decided_above_the_threshold(see
         assert p.n[i] == len(seen)
         caught = sum(r.amount or 0 for r in decided if r.is_fraud and r.score >= threshold)
         assert curve.money.caught[i] == pytest.approx(caught)
+        above = [r for r in decided if r.is_fraud and r.score < threshold]
+        if threshold <= LIVE.review:
+            assert math.isnan(curve.money.missed[i])
+        else:
+            assert curve.money.missed[i] == pytest.approx(
+                sum(r.amount or 0 for r in above), abs=1e-6
+            )
+    assert curve.money.caught_is_bound
+    assert curve.money.missed_is_bound
     assert np.isnan(curve.recall.value).all()
     assert curve.recall_reason == NOT_REVIEWED
 
@@ -177,6 +186,7 @@ def test_without_reports_from_outside_recall_is_not_one() -> None:
     curve = compute(Source.MATURED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
     assert np.isnan(curve.recall.value).all()
     assert curve.recall_reason == NO_REPORTS
+    assert np.isnan(curve.money.missed[: curve.live + 1]).all()
 
 
 def test_frauds_without_a_score_make_recall_a_range() -> None:
