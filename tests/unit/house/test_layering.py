@@ -128,6 +128,8 @@ dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.metrics dashboard.web dashboard.web.cases
+dashboard.whatif:
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
