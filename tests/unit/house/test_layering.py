@@ -114,6 +114,8 @@ dashboard.settings: runtime settings
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
+dashboard.explaining: model
+dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
