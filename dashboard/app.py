@@ -29,10 +29,10 @@ from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
-from dashboard.web.auth import AccessMiddleware, build_authenticator
+from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.headers import SecurityHeadersMiddleware
-from dashboard.web.limits import RateLimiter
+from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
@@ -151,6 +151,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         authenticator=parts.authenticator,
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
+    app.add_middleware(ShareMiddleware, proxies=settings.proxy_networks, unlimited=PROBES)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(ObservabilityMiddleware, metrics=parts.metrics, tracing=tracing)
     app.add_middleware(SecurityHeadersMiddleware)

@@ -111,6 +111,7 @@ trainer.commands: errors runtime settings features.history features model.store 
     trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
+dashboard.connections:
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
@@ -123,7 +124,7 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
     dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
     dashboard.metrics
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
+    dashboard.connections dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
     dashboard.metrics dashboard.web
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
@@ -158,7 +159,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "optuna": {"trainer.tuning.study"},
     "sqlalchemy": {"trainer.tuning.study"},
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
-    "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
+    "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|protocol|server)"),
     "prometheus_client": {
         "stream_scorer.observability.metrics",
         "stream_scorer.observability.history_metrics",
