@@ -47,6 +47,7 @@ model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features.operations features.history features
     model.store model.forest
 model.serving: errors drift runtime model.store model
+model.versions: errors runtime model.store model model.serving
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
@@ -86,7 +87,7 @@ trainer.ablation: schemas errors runtime features.history features trainer.progr
     trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation trainer.history
-trainer.publishing: errors runtime model.store model model.serving trainer.history
+trainer.publishing: errors runtime model.store model trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
@@ -105,7 +106,8 @@ trainer.import_pipeline: features model trainer.fitting trainer.data trainer.eva
 trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime settings features.history features model.store trainer.synth
+trainer.commands: errors runtime settings features.history features model.store
+    model.versions trainer.synth
     trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
     trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
     trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
