@@ -30,6 +30,8 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
+from stream_scorer.model.store.memory_store import MemoryStore
+from stream_scorer.model.store.port import ArtifactStore
 from tests.support.factories import make_program
 from tests.support.waiting import wait_until
 
@@ -187,6 +189,7 @@ def make_app(
     topic: MemoryTopic | None = None,
     model: StaticModel | None = None,
     histories: Histories | None = None,
+    store: ArtifactStore | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -196,6 +199,7 @@ def make_app(
         topic.open,
         LocalSchemas("fraud_score"),
         histories=histories,
+        store=store or MemoryStore(),
     )
 
 

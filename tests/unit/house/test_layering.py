@@ -118,16 +118,20 @@ dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
 dashboard.predicting: schemas.json model dashboard.history
+dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics
+    dashboard.models dashboard.history dashboard.predicting dashboard.cache dashboard.feed
+    dashboard.live dashboard.metrics
+dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
+    dashboard.models dashboard.history dashboard.feed dashboard.live dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.connections dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics dashboard.web
+    dashboard.connections dashboard.model_status dashboard.models dashboard.history
+    dashboard.cache dashboard.feed dashboard.live dashboard.metrics dashboard.web
+    dashboard.web.admin
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
