@@ -27,23 +27,28 @@ from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
+from dashboard.models.catalog import Catalog
 from dashboard.settings import DashboardSettings
-from dashboard.web import api, login, pages, predict, probes, problems
-from dashboard.web.auth import AccessMiddleware, build_authenticator
+from dashboard.web import api, login, pages, predict, problems
+from dashboard.web.admin import model_api, model_page, probes
+from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.headers import SecurityHeadersMiddleware
-from dashboard.web.limits import RateLimiter
+from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
+from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
+_WAITING_THREADS: Final = 8
 _STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
 
@@ -54,10 +59,12 @@ def build_app(
     resolver: SchemaResolver,
     tracing: Tracing | None = None,
     histories: Histories | None = None,
+    store: ArtifactStore | None = None,
 ) -> FastAPI:
     """Build the application. Its feed runs from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` is the one of the
+    settings if it is not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -66,11 +73,20 @@ def build_app(
     writer = FlagWriter(
         settings.dashboard_state_dir / "flags.sqlite3", settings.dashboard_keep_flags
     )
-    reader = FlagReader(settings.output_topic, resolver)
-    feed = Feed(open_source, settings.output_topic, writer, reader, board)
+    topics = (settings.output_topic, settings.input_topic)
+    reader = FlagReader(topics[0], resolver, topics[1])
+    feed = Feed(open_source, topics, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
-    parts = _build_parts(settings, writer.path, board, model, histories or NoHistories(model), hub)
+    parts = _build_parts(
+        settings,
+        writer.path,
+        board,
+        model,
+        histories or NoHistories(model),
+        hub,
+        Catalog(store or open_store(settings)),
+    )
     app = FastAPI(
         title="Fraud dashboard",
         description="A live list of flagged transactions, and synchronous scoring with the same "
@@ -93,6 +109,7 @@ def _build_parts(
     model: ModelSource,
     histories: Histories,
     hub: Hub,
+    catalog: Catalog,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -115,6 +132,8 @@ def _build_parts(
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
+        catalog=catalog,
+        waiting=CapacityLimiter(_WAITING_THREADS),
     )
 
 
@@ -140,7 +159,7 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, login, pages):
+    for routes in (predict, probes, api, model_api, login, pages, model_page):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
@@ -151,6 +170,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         authenticator=parts.authenticator,
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
+    app.add_middleware(ShareMiddleware, proxies=settings.proxy_networks, unlimited=PROBES)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(ObservabilityMiddleware, metrics=parts.metrics, tracing=tracing)
     app.add_middleware(SecurityHeadersMiddleware)

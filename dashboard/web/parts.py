@@ -14,6 +14,7 @@ from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
+from dashboard.models.catalog import Catalog
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
@@ -39,6 +40,9 @@ class Parts:
     scoring: CapacityLimiter
     predict_rate: RateLimiter
     bodies: BodyBudget
+    catalog: Catalog
+    waiting: CapacityLimiter
+    """For threads that wait for the store or a broker: they must not take those of requests."""
 
 
 def parts_of(request: Request) -> Parts:

@@ -18,6 +18,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from dashboard.app import build_app
+from dashboard.cache.flag import Flag, build_flag
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
 from dashboard.server import Server, address_of, listen
@@ -30,6 +31,8 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
+from stream_scorer.model.store.memory_store import MemoryStore
+from stream_scorer.model.store.port import ArtifactStore
 from tests.support.factories import make_program
 from tests.support.waiting import wait_until
 
@@ -138,6 +141,19 @@ def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
     return record | more
 
 
+def make_flag(
+    offset: int,
+    scored_at: int = 1000,
+    partition: int = 0,
+    topic: str = "transactions",
+    **more: Any,
+) -> Flag:
+    """A flag, as the feed builds it from :func:`make_score`."""
+    source = {"topic": topic, "partition": partition, "offset": offset}
+    record = make_score(**more) | {"source": source, "scored_at": scored_at}
+    return build_flag(record, "fraud-scores", partition, offset, "transactions")
+
+
 def make_context(**more: Any) -> dict[str, Any]:
     """A context with plausible synthetic values."""
     pick = random.Random()
@@ -187,6 +203,7 @@ def make_app(
     topic: MemoryTopic | None = None,
     model: StaticModel | None = None,
     histories: Histories | None = None,
+    store: ArtifactStore | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -196,6 +213,7 @@ def make_app(
         topic.open,
         LocalSchemas("fraud_score"),
         histories=histories,
+        store=store or MemoryStore(),
     )
 
 
