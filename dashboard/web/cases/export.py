@@ -37,7 +37,7 @@ _FLAG_COLUMNS: Final = (
 )  # fmt: skip
 _CASE_COLUMNS: Final = ("status", "label", "decided_by", "decided_at", "note", "external")
 _TIMES: Final = frozenset({"scored_at", "event_time", "decided_at"})
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _RESPONSES: Final = problem_responses(
     s400="unknown or repeated parameter",
     s403="EXPORT_ENABLED=false, or this user's role may not export",
@@ -96,10 +96,10 @@ def _csv(parts: Parts, listing: Listing) -> Iterator[bytes]:
     yield _row([*_FLAG_COLUMNS, *_CASE_COLUMNS, "reasons"])
     for flag in _flags(parts, listing):
         case = flag["case"]
-        cells = [_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
-        cells += [_cell(name, case.get(name)) for name in _CASE_COLUMNS]
+        cells = [format_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
+        cells += [format_cell(name, case.get(name)) for name in _CASE_COLUMNS]
         reasons = ", ".join(f"{r['feature']}={r['value']}" for r in flag["reasons"])
-        yield _row([*cells, _cell("reasons", reasons)])
+        yield _row([*cells, format_cell("reasons", reasons)])
 
 
 def _jsonl(parts: Parts, listing: Listing) -> Iterator[bytes]:
@@ -131,7 +131,7 @@ def _format_time(milliseconds: int) -> str:
         return str(milliseconds)
 
 
-def _cell(name: str, value: Any) -> str:
+def format_cell(name: str, value: Any) -> str:
     """A value as a cell. A text that begins like a formula gets a quote before it."""
     if value is None:
         return ""
