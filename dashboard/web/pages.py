@@ -109,8 +109,8 @@ def check(request: Request, parts: PartsOf) -> Response:
     )
 
 
-def render_page(request: Request, template: str, **more: Any) -> Response:
-    """A page from a template, with what every page needs."""
+def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
+    """A page of a template, with what the layout of all pages needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -119,12 +119,12 @@ def render_page(request: Request, template: str, **more: Any) -> Response:
         "can_log_out": isinstance(parts.authenticator, TokenAuth),
         **more,
     }
-    page: Response = parts.templates.TemplateResponse(request, template, context)
+    page: Response = parts.templates.TemplateResponse(request, template, context, status)
     return page
 
 
 def page_state(parts: Parts) -> dict[str, Any]:
-    """The state of stream and model, for the header and the banners."""
+    """The state that the header and the banners of a page show."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),
