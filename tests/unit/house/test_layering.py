@@ -116,16 +116,20 @@ dashboard.history: schemas schemas.transactions errors runtime settings features
     model.store state dashboard.settings dashboard.model_status
 dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
-dashboard.whatif:
+dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
-dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
+dashboard.sample:
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics
+    dashboard.history dashboard.predicting dashboard.cache dashboard.cases dashboard.feed
+    dashboard.live dashboard.metrics dashboard.sample
+dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics dashboard.web
+    dashboard.model_status dashboard.history dashboard.cache dashboard.cases dashboard.feed
+    dashboard.live dashboard.metrics dashboard.web dashboard.web.cases
+dashboard.whatif:
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
