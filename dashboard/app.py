@@ -40,6 +40,7 @@ from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
+from dashboard.web.threshold import routes as threshold
 from schemas.resolver import SchemaResolver
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
@@ -152,7 +153,7 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for module in (predict, probes, routes, records, export, api, login, pages):
+    for module in (predict, probes, routes, records, export, threshold, api, login, pages):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Container, Iterable
+from typing import Final, NamedTuple
 
 from dashboard.whatif.rows import LabelledScore, LabelledScores, build_labelled
 
@@ -38,14 +38,6 @@ class StandingLabel(NamedTuple):
     label: str
     origin: str
     decided_at: int
-
-
-class LabelSource(Protocol):
-    """Knows all labels as they stand."""
-
-    def standing_labels(self) -> Sequence[StandingLabel]:
-        """The labels of analysts, without withdrawn ones, and those of others."""
-        ...
 
 
 def match_labels(

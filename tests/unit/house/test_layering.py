@@ -116,6 +116,7 @@ dashboard.history: schemas schemas.transactions errors runtime settings features
     model.store state dashboard.settings dashboard.model_status
 dashboard.predicting: schemas.json model dashboard.history
 dashboard.cache:
+dashboard.whatif:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
@@ -125,11 +126,10 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
     dashboard.history dashboard.predicting dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.metrics dashboard.sample
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.metrics dashboard.web dashboard.web.cases
-dashboard.whatif:
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+    dashboard.live dashboard.metrics dashboard.web dashboard.web.cases dashboard.web.threshold
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
