@@ -54,7 +54,8 @@ def brightness(page: Page) -> float:
     return float(
         page.locator("#alerts canvas").evaluate(
             """canvas => {
-              const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+              const { width, height } = canvas;
+              const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
               let sum = 0, count = 0;
               for (let i = 0; i < data.length; i += 4) if (data[i + 3] > 200) {
                 sum += 0.2126 * data[i] + 0.7152 * data[i + 1] + 0.0722 * data[i + 2]; count += 1;
@@ -131,5 +132,5 @@ def test_page_works_without_javascript(new_page: NewPage, scored: Board) -> None
     at = api(scored, page, "window=14d&labels=reviewed&threshold=0.9")["proposed"]
     cell = page.locator("tr[data-key=alerts_per_day] .proposed")
     expect(cell).to_have_text(format_rate(at["alerts_per_day"]))
-    assert BLOCK == at["threshold"]
+    assert at["threshold"] == BLOCK
     expect(page.locator(".slide")).to_be_hidden()
