@@ -42,6 +42,7 @@ from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
+from dashboard.web.threshold import routes as threshold
 from schemas.resolver import SchemaResolver
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
@@ -175,6 +176,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         routes,
         records,
         export,
+        threshold,
         api,
         model_api,
         login,
