@@ -137,12 +137,12 @@ dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cases dashboard.feed dashboard.live
     dashboard.web
+dashboard.whatif:
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.web dashboard.web.cases dashboard.web.admin
-dashboard.whatif:
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+    dashboard.web dashboard.web.cases dashboard.web.admin dashboard.web.threshold
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
