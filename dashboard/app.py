@@ -33,6 +33,7 @@ from dashboard.web import api, login, pages, predict, problems
 from dashboard.web.admin import model_api, model_page, probes
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
+from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
@@ -159,7 +160,7 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, model_api, login, pages, model_page):
+    for routes in (predict, probes, api, model_api, login, pages, model_page, check):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)

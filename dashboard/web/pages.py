@@ -12,7 +12,6 @@ from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
-from dashboard.predicting import MAX_ROWS
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.listing import (
@@ -23,7 +22,6 @@ from dashboard.web.listing import (
     read_listing,
 )
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.sample import sample_request
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -91,21 +89,6 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     recent = parts.histories.recent(flag["context"])
     return render_page(
         request, "transaction.html", flag=flag, widest=widest, recent=recent, **page_state(parts)
-    )
-
-
-@router.get("/check", response_model=None)
-def check(request: Request, parts: PartsOf) -> Response:
-    """A form for one-off predictions."""
-    sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    history = parts.histories.status()
-    return render_page(
-        request,
-        "check.html",
-        sample=sample,
-        max_rows=MAX_ROWS,
-        history=history,
-        **page_state(parts),
     )
 
 

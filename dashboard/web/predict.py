@@ -147,6 +147,7 @@ def require_rate(parts: Parts, key: str, paid: float = 0) -> None:
             wait,
         )
 
+
 async def _inflate(body: bytes, key: str, parts: Parts) -> tuple[bytes, int]:
     """Decompress a body and charge for its content. If it is refused, charge for the most.
 

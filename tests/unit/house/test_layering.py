@@ -117,9 +117,9 @@ dashboard.connections:
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
-dashboard.explaining: model
-dashboard.explain: model dashboard.explaining
 dashboard.predict_request: schemas schemas.json
+dashboard.explaining: schemas model dashboard.predict_request
+dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.models: errors runtime model.store model.versions
@@ -130,12 +130,14 @@ dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.models dashboard.history dashboard.predict_request dashboard.predicting
     dashboard.cache dashboard.feed dashboard.live dashboard.metrics
+dashboard.web.explaining: schemas model dashboard.explaining dashboard.explain dashboard.history
+    dashboard.predict_request dashboard.predicting dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.models dashboard.history dashboard.feed dashboard.live dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.models dashboard.history
     dashboard.cache dashboard.feed dashboard.live dashboard.metrics dashboard.web
-    dashboard.web.admin
+    dashboard.web.explaining dashboard.web.admin
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
