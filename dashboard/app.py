@@ -35,6 +35,7 @@ from dashboard.web.admin import model_api, model_page, probes
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
+from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
@@ -182,6 +183,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         login,
         pages,
         model_page,
+        check,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
