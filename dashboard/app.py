@@ -18,7 +18,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
 from dashboard.cache.flag_table import FlagWriter
-from dashboard.feed.board import Board
+from dashboard.feed.board import Board, FeedState
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
 from dashboard.feed.source import ScoreSource
@@ -28,15 +28,20 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.operations.backlog import KafkaBacklog
+from dashboard.operations.dead_letters import KafkaDeadLetters
+from dashboard.operations.meter import Meter
+from dashboard.operations.monitor import Monitor
+from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, problems
-from dashboard.web.admin import model_api, model_page, probes
+from dashboard.web.admin import model_api, model_page, operations, probes
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
-from dashboard.web.parts import Parts
+from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
@@ -60,11 +65,12 @@ def build_app(
     tracing: Tracing | None = None,
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
+    monitor: Monitor | None = None,
 ) -> FastAPI:
     """Build the application. Its feed runs from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` is the one of the
-    settings if it is not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
+    are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -74,7 +80,8 @@ def build_app(
         settings.dashboard_state_dir / "flags.sqlite3", settings.dashboard_keep_flags
     )
     topics = (settings.output_topic, settings.input_topic)
-    reader = FlagReader(topics[0], resolver, topics[1])
+    meter = Meter(References(model).find, lambda: board.status.state is FeedState.LIVE)
+    reader = FlagReader(topics[0], resolver, topics[1], meter.observe)
     feed = Feed(open_source, topics, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
@@ -86,6 +93,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
+        Operations(meter, monitor or _open_monitor(settings)),
     )
     app = FastAPI(
         title="Fraud dashboard",
@@ -95,7 +103,7 @@ def build_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to any host that the Host header names
-        lifespan=_run_while_serving(feed, publisher, hub),
+        lifespan=_run_while_serving(feed, publisher, hub, parts.operations.monitor),
     )
     app.state.parts = parts
     _install(app, parts, tracing)
@@ -110,6 +118,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
+    operations: Operations,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -133,18 +142,25 @@ def _build_parts(
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
         catalog=catalog,
+        operations=operations,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
 
 
+def _open_monitor(settings: DashboardSettings) -> Monitor:
+    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic]
+    return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
+
+
 def _run_while_serving(
-    feed: Feed, publisher: TickPublisher, hub: Hub
+    feed: Feed, publisher: TickPublisher, hub: Hub, monitor: Monitor
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The lifespan of the app: the feed's thread and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
+        monitor.start()
         publishing = asyncio.create_task(publisher.run(hub))
         try:
             yield
@@ -153,13 +169,14 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
+            await asyncio.to_thread(monitor.stop)
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
 
     return lifespan
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, model_api, login, pages, model_page):
+    for routes in (predict, probes, api, model_api, login, pages, model_page, operations):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)

@@ -110,7 +110,7 @@ def check(request: Request, parts: PartsOf) -> Response:
 
 
 def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
-    """A page of a template, with what the layout of all pages needs."""
+    """A page from a template, with what every page needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -124,7 +124,7 @@ def render_page(request: Request, template: str, status: int = 200, **more: Any)
 
 
 def page_state(parts: Parts) -> dict[str, Any]:
-    """The state that the header and the banners of a page show."""
+    """The state of stream and model, for the header and the banners."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),

@@ -120,6 +120,7 @@ dashboard.history: schemas schemas.transactions errors runtime settings features
 dashboard.predicting: schemas.json model dashboard.history
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
+dashboard.whatif:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
