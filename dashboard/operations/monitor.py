@@ -83,11 +83,11 @@ class Monitor:
         self._topics = list(topics)
         self._clock = clock
         self._lock = threading.Lock()
-        self._read_letters = threading.Condition(self._lock)
+        self._dead_read = threading.Condition(self._lock)
         self._state = State()
         self._history = BacklogHistory()
         self._point_at = self._topics_at = self._asked_at = 0.0
-        self._letters: Reading[DeadLetters] = Reading()
+        self._dead: Reading[DeadLetters] = Reading()
         self._is_wanted = threading.Event()
         self._stop = threading.Event()
         self._threads = [
@@ -119,14 +119,14 @@ class Monitor:
 
         Waits up to ``wait_seconds`` for the first one.
         """
-        with self._read_letters:
+        with self._dead_read:
             if self._clock() - self._asked_at >= DEAD_LETTER_SECONDS:
                 self._asked_at = self._clock()
                 self._is_wanted.set()
-            self._read_letters.wait_for(
-                lambda: self._letters.at is not None or self._letters.problem, wait_seconds
+            self._dead_read.wait_for(
+                lambda: self._dead.at is not None or self._dead.problem, wait_seconds
             )
-            return self._letters
+            return self._dead
 
     def poll(self) -> None:
         """Read the backlog once, and the topics if it is time. Never raises."""
@@ -135,9 +135,7 @@ class Monitor:
         missing = state.missing_topics
         if not backlog.problem and self._clock() - self._topics_at >= TOPICS_SECONDS:
             self._topics_at = self._clock()
-            missing = _read(
-                lambda: self._backlog.missing(self._topics), missing, now, "the topics"
-            )
+            missing = _read(lambda: self._backlog.missing(self._topics), missing, now, "the topics")
         if (
             backlog.value is not None
             and not backlog.problem
@@ -150,10 +148,10 @@ class Monitor:
 
     def read_dead_letters(self) -> None:
         """Read dead letters once. Never raises."""
-        found = _read(self._dead_letters.read, self._letters, self._now(), "dead letters")
-        with self._read_letters:
-            self._letters = found
-            self._read_letters.notify_all()
+        found = _read(self._dead_letters.read, self._dead, self._now(), "dead letters")
+        with self._dead_read:
+            self._dead = found
+            self._dead_read.notify_all()
 
     def _watch(self) -> None:
         while not self._stop.is_set():

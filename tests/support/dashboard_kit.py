@@ -21,6 +21,7 @@ from dashboard.app import build_app
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
+from dashboard.operations.monitor import Monitor
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
 from schemas.batch import TransactionBatch, build_batch
@@ -34,6 +35,7 @@ from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.port import ArtifactStore
 from tests.support.factories import make_program
+from tests.support.operations.brokers import make_monitor
 from tests.support.waiting import wait_until
 
 REVIEW, BLOCK = 0.4, 0.8
@@ -204,6 +206,7 @@ def make_app(
     model: StaticModel | None = None,
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
+    monitor: Monitor | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -214,6 +217,7 @@ def make_app(
         LocalSchemas("fraud_score"),
         histories=histories,
         store=store or MemoryStore(),
+        monitor=monitor or make_monitor(),
     )
 
 

@@ -122,17 +122,21 @@ dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.whatif:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
+dashboard.operations: errors drift runtime settings kafka model dead_letters
+    dashboard.model_status dashboard.feed
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.models dashboard.history dashboard.predicting dashboard.cache dashboard.feed
-    dashboard.live dashboard.metrics
+    dashboard.operations dashboard.live dashboard.metrics
+dashboard.web.threshold: dashboard.cache dashboard.whatif dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.models dashboard.history dashboard.feed dashboard.live dashboard.web
+    dashboard.models dashboard.history dashboard.cache dashboard.feed dashboard.operations
+    dashboard.live dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.models dashboard.history
-    dashboard.cache dashboard.feed dashboard.live dashboard.metrics dashboard.web
-    dashboard.web.admin
+    dashboard.cache dashboard.feed dashboard.operations dashboard.live dashboard.metrics
+    dashboard.web dashboard.web.admin
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
