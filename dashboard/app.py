@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -35,14 +35,14 @@ from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, problems
-from dashboard.web.admin import model_api, model_page, operations, probes
+from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
-from dashboard.web.predict_docs import ProblemModel
+from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
@@ -176,7 +176,17 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, model_api, login, pages, model_page, operations):
+    for routes in (
+        predict,
+        probes,
+        api,
+        model_api,
+        login,
+        pages,
+        model_page,
+        operations,
+        reference,
+    ):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
@@ -205,9 +215,26 @@ def _describe_problems(app: FastAPI) -> None:
             schema = ProblemModel.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas["ProblemModel"] = schema
+            _replace_validation_errors(described)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+
+
+def _replace_validation_errors(described: dict[str, Any]) -> None:
+    """FastAPI adds its own error to operations with parameters. Ours is a problem."""
+    for item in described["paths"].values():
+        for operation in item.values():
+            found = operation["responses"].get("422", {})
+            if "application/json" in found.get("content", {}):
+                operation["responses"] |= {
+                    str(status): problem
+                    for status, problem in problem_responses(
+                        s422="a parameter is not valid"
+                    ).items()
+                }
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
 
 
 def _templates() -> Jinja2Templates:
