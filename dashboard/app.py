@@ -18,6 +18,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
 from dashboard.cache.flag_table import FlagWriter
+from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board, FeedState
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
@@ -38,6 +39,7 @@ from dashboard.web import api, login, pages, predict, problems
 from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
+from dashboard.web.cases import export, records, routes
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
@@ -53,6 +55,7 @@ from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
+_DESK_CALLS: Final = 40  # actions at the desk at a time; each may wait two seconds for Kafka
 _WAITING_THREADS: Final = 8
 _STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
@@ -62,12 +65,13 @@ def build_app(
     model: ModelSource,
     open_source: Callable[[], ScoreSource],
     resolver: SchemaResolver,
+    desk: Desk,
     tracing: Tracing | None = None,
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
 ) -> FastAPI:
-    """Build the application. Its feed runs from startup to shutdown.
+    """Build the application. Its feed and its desk run from startup to shutdown.
 
     Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
     are those of the settings if they are not given.
@@ -94,6 +98,7 @@ def build_app(
         hub,
         Catalog(store or open_store(settings)),
         Operations(meter, monitor or _open_monitor(settings)),
+        desk,
     )
     app = FastAPI(
         title="Fraud dashboard",
@@ -103,7 +108,7 @@ def build_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to any host that the Host header names
-        lifespan=_run_while_serving(feed, publisher, hub, parts.operations.monitor),
+        lifespan=_run_while_serving(feed, publisher, hub, parts),
     )
     app.state.parts = parts
     _install(app, parts, tracing)
@@ -119,6 +124,7 @@ def _build_parts(
     hub: Hub,
     catalog: Catalog,
     operations: Operations,
+    desk: Desk,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -133,7 +139,7 @@ def _build_parts(
         model=model,
         histories=histories,
         hub=hub,
-        metrics=build_metrics(board, model, lambda: len(hub), histories),
+        metrics=build_metrics(board, model, lambda: len(hub), histories, desk.status),
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
@@ -141,6 +147,8 @@ def _build_parts(
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
+        desk=desk,
+        desk_calls=CapacityLimiter(_DESK_CALLS),
         catalog=catalog,
         operations=operations,
         waiting=CapacityLimiter(_WAITING_THREADS),
@@ -153,14 +161,15 @@ def _open_monitor(settings: DashboardSettings) -> Monitor:
 
 
 def _run_while_serving(
-    feed: Feed, publisher: TickPublisher, hub: Hub, monitor: Monitor
+    feed: Feed, publisher: TickPublisher, hub: Hub, parts: Parts
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The lifespan of the app: the feed's thread and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
-        monitor.start()
+        parts.operations.monitor.start()
+        parts.desk.start()
         publishing = asyncio.create_task(publisher.run(hub))
         try:
             yield
@@ -169,16 +178,20 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
-            await asyncio.to_thread(monitor.stop)
+            await asyncio.to_thread(parts.operations.monitor.stop)
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
+            await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
 
     return lifespan
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (
+    for module in (
         predict,
         probes,
+        routes,
+        records,
+        export,
         api,
         model_api,
         login,
@@ -187,7 +200,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         operations,
         reference,
     ):
-        app.include_router(routes.router)
+        app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
     settings = parts.settings

@@ -22,6 +22,7 @@ let probe = null;
  *   marks: [{x, label, token, isDashed}] vertical lines
  *   points: [{x, y, label, token}] single points
  *   shades: [{from, to, text}] hatched areas
+ *   inTable(i): whether the table has this row; all rows if it is absent and they are few
  *   rest: index of the values in the legend while no cursor is over the chart
  *   onPick(x): the user clicked at x
  *   describe(): what a screen reader says of the picture
@@ -96,7 +97,7 @@ class Chart {
       ...more,
     });
     const format = (of) => of.format ?? String;
-    const series = [{ label: x.label, value: (_, __, ___, i) => this.#atRest(i, 0, (v) => this.#formatX(v)) }];
+    const series = [{ label: x.label, value: (_, __, ___, i) => this.#atRest(i, (at) => this.#formatX(this.options.data[0][at])) }];
     const bands = [];
     for (const one of this.options.series) this.#addSeries(one, series, bands);
     return {
@@ -136,10 +137,8 @@ class Chart {
     const stroke = colour(one.token ?? "--chart-1");
     const { paths } = globalThis.uPlot;
     const kinds = { steps: () => paths.stepped({ align: 1 }), bars: () => paths.bars({ size: [0.8] }) };
-    const format = one.format ?? this.options.y.format ?? String;
+    const number = this.options.series.indexOf(one);
     const at = series.length;
-    const ends = (i) => (one.low && one.low[i] != null
-      ? ` (${format(one.low[i])} to ${format(one.high[i])})` : "");
     series.push({
       label: one.label,
       stroke,
@@ -149,7 +148,7 @@ class Chart {
       paths: kinds[one.kind]?.(),
       points: { show: one.kind === "points", size: 5, fill: stroke },
       spanGaps: false,
-      value: (_, __, ___, i) => this.#atRest(i, at, format) + (i == null && this.options.rest == null ? "" : ends(i ?? this.options.rest)),
+      value: (_, __, ___, i) => this.#atRest(i, (at) => this.#text(one, number, at)),
     });
     if (!one.low) return;
     for (let i = 0; i < 2; i += 1) {
@@ -158,12 +157,19 @@ class Chart {
     bands.push({ series: [at + 2, at + 1], fill: alpha(stroke, 0.16) });
   }
 
-  /** The value in the legend: under the cursor, or the one that the page is about. */
-  #atRest(i, column, format) {
+  /** The legend: what is under the cursor, or what the page is about. */
+  #atRest(i, text) {
     const at = i ?? this.options.rest;
-    if (at == null) return "";
-    const value = this.#columns()[column][at];
-    return value == null ? "—" : format(value);
+    return at == null ? "" : text(at);
+  }
+
+  /** A value with its interval, or the interval alone. */
+  #text(one, number, i) {
+    const format = one.format ?? this.options.y.format ?? String;
+    const value = this.options.data[number + 1][i];
+    const ends = one.low?.[i] == null ? "" : `${format(one.low[i])} to ${format(one.high[i])}`;
+    if (value == null) return ends || "—";
+    return ends ? `${format(value)} (${ends})` : format(value);
   }
 
   #drawShades(plot) {
@@ -282,8 +288,8 @@ class Chart {
 
   #fillTable() {
     if (!this.#rows.closest("details").open) return;
-    const { x, y, series } = this.options;
-    const [xs, ...values] = this.options.data;
+    const { x, series } = this.options;
+    const xs = this.options.data[0];
     const head = document.createElement("tr");
     for (const label of [x.label, ...series.map((one) => one.label)]) {
       const cell = document.createElement("th");
@@ -292,21 +298,18 @@ class Chart {
       head.append(cell);
     }
     const step = Math.max(1, Math.ceil(xs.length / TABLE_ROWS));
-    const rows = [];
-    for (let i = 0; i < xs.length; i += step) {
+    const isIn = this.options.inTable ?? ((i) => i % step === 0);
+    const rows = xs.map((_, i) => i).filter(isIn).map((i) => {
       const row = document.createElement("tr");
       const name = document.createElement("th");
       name.scope = "row";
       name.textContent = this.#formatX(xs[i]);
       row.append(name);
-      series.forEach((one, s) => {
-        const format = one.format ?? y.format ?? String;
-        const value = values[s][i];
-        const ends = one.low?.[i] == null ? "" : ` (${format(one.low[i])} to ${format(one.high[i])})`;
-        row.insertCell().textContent = (value == null ? "—" : format(value)) + ends;
+      series.forEach((one, number) => {
+        row.insertCell().textContent = this.#text(one, number, i);
       });
-      rows.push(row);
-    }
+      return row;
+    });
     const thead = document.createElement("thead");
     thead.append(head);
     const body = document.createElement("tbody");

@@ -183,6 +183,8 @@ class Desk {
     const x = { label: "Threshold", format: (v) => String(Number(v.toFixed(4))), range: [0, 1] };
     const share = { format: (v) => `${Math.round(v * 1000) / 10} %`, range: [0, 1] };
     const onPick = (value) => this.choose(this.#nearLive(Math.round(value * 1000) / 1000));
+    // Every hundredth, and the two thresholds that the page is about.
+    const inTable = (i) => Number.isInteger(Math.round(xs[i] * 1e6) / 1e4) || i === this.liveAt || i === this.at;
     const band = (name) => ({ low: curve[`${name}_low`], high: curve[`${name}_high`] });
     const hasRecall = curve.recall_low.some((v) => v !== null);
     this.quality = drawChart(document.getElementById("quality"), {
@@ -195,6 +197,7 @@ class Desk {
       data: [xs, curve.precision, ...(hasRecall ? [curve.recall] : [])],
       shades: this.#shades(),
       onPick,
+      inTable,
       describe: () => this.#describe(),
     });
     this.alerts = drawChart(document.getElementById("alerts"), {
@@ -203,20 +206,22 @@ class Desk {
       series: [{ label: "Alerts a day", token: "--chart-3", format: formatRate }],
       data: [xs, curve.alerts_per_day.map((v) => (v > 0 ? v : null))], // 0 has no logarithm
       onPick,
+      inTable,
       describe: () => `${formatRate(curve.alerts_per_day[this.at])} at the proposed threshold`,
     });
-    if (curve.recall.some((v) => v !== null)) this.#drawTrade(share);
+    if (curve.recall.some((v) => v !== null)) this.#drawTrade(share, inTable);
   }
 
   #shades() {
     const { threshold, precision_n: n } = this.curve;
     const from = n.findIndex((count, i) => i >= this.liveAt && count < FEW);
     const shades = from < 0 ? [] : [{ from: threshold[from], to: 1, text: "few labels" }];
-    if (this.answer.labels === "reviewed") shades.push({ from: 0, to: this.live, text: "no labels here" });
+    const isBlind = this.curve.precision_low.slice(0, this.liveAt).every((low) => low === null);
+    if (isBlind) shades.push({ from: 0, to: this.live, text: "no labels here" });
     return shades;
   }
 
-  #drawTrade(share) {
+  #drawTrade(share, inTable) {
     const { curve } = this;
     const figure = document.getElementById("trade");
     figure.hidden = false;
@@ -227,6 +232,7 @@ class Desk {
       x: { label: "Recall", ...share },
       y: { ...share, label: "Precision" },
       series: [{ label: "Precision", token: "--chart-1" }],
+      inTable: (row) => inTable(down[row]),
       data: [down.map((i) => curve.recall[i]), down.map((i) => curve.precision[i])],
       describe: () => this.#describe(),
     });

@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
+from dashboard.sample import sample_request
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.listing import (
@@ -23,7 +24,6 @@ from dashboard.web.listing import (
     read_listing,
 )
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.sample import sample_request
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -110,7 +110,7 @@ def check(request: Request, parts: PartsOf) -> Response:
 
 
 def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
-    """A page from a template, with what every page needs."""
+    """A page of a template, with what the layout of all pages needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -124,7 +124,7 @@ def render_page(request: Request, template: str, status: int = 200, **more: Any)
 
 
 def page_state(parts: Parts) -> dict[str, Any]:
-    """The state of stream and model, for the header and the banners."""
+    """The state that the header and the banners of a page show."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),

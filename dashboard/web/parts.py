@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.templating import Jinja2Templates
 
+from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
@@ -50,6 +51,8 @@ class Parts:
     scoring: CapacityLimiter
     predict_rate: RateLimiter
     bodies: BodyBudget
+    desk: Desk
+    desk_calls: CapacityLimiter
     catalog: Catalog
     operations: Operations
     waiting: CapacityLimiter

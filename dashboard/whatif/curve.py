@@ -120,6 +120,8 @@ def compute(
         recall, reason = _nothing(grid), NOT_REVIEWED
     else:
         precision = _precision_sampled(rows, grid)
+        if not rows.is_sampled.any():
+            precision = precision.only_where(grid >= thresholds.review)
         recall, reason = _recall_sampled(rows, grid)
     return Curve(
         source=source,
@@ -156,8 +158,8 @@ def _usable(
         return labelled
     is_decided = labelled.labels >= 0
     if source is Source.REVIEWED:
-        return labelled.take(is_flagged & labelled.is_analyst & is_decided)
-    rows = labelled.take(is_decided & ((is_flagged & labelled.is_analyst) | labelled.is_sampled))
+        return labelled.take(is_flagged & labelled.is_reviewed & is_decided)
+    rows = labelled.take(is_decided & ((is_flagged & labelled.is_reviewed) | labelled.is_sampled))
     is_flagged = rows.scores >= thresholds.review
     # The reviewed ones stand for all flagged ones.
     at = np.array([thresholds.review])
@@ -275,8 +277,7 @@ def _money(source: Source, rows: LabelledScores, grid: Floats, review: float) ->
 
 def _has_reports(rows: LabelledScores) -> bool:
     """Whether any fraud was reported from outside."""
-    is_reported = (rows.labels == 1) & ~rows.is_analyst
-    return bool(is_reported.any()) or rows.unscored > 0
+    return bool((rows.is_reported & (rows.labels == 1)).any()) or rows.unscored > 0
 
 
 def _nothing(grid: Floats) -> Estimate:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from dashboard.whatif.rows import LabelledScore, LabelledScores, Origin, build_labelled
+from dashboard.whatif.rows import LabelledScore, LabelledScores, build_labelled
 
 _VALUES: Final = {"FRAUD": True, "LEGITIMATE": False, "UNSURE": None}
+_ANALYST: Final = "ANALYST"
+
+
+_Key = tuple[str | int, bool]
+"""Flag id or transaction id, and whether the label was given from outside."""
 
 
 class FlagScore(NamedTuple):
@@ -41,6 +46,14 @@ class StandingLabel:
     decided_at: int
 
 
+class LabelSource(Protocol):
+    """Knows all labels as they stand."""
+
+    def standing_labels(self) -> Sequence[StandingLabel]:
+        """The labels of analysts, without withdrawn ones, and those of others."""
+        ...
+
+
 def match_labels(
     flags: Iterable[FlagScore],
     labels: Iterable[StandingLabel],
@@ -58,29 +71,33 @@ def match_labels(
         since: the start of the window, in epoch milliseconds. A fraud that was reported before it
             cannot be of the window.
     """
-    # A flag id is a text and a transaction id is a number, so one table holds both.
-    standing: dict[str | int, StandingLabel] = {}
+    standing: dict[_Key, StandingLabel] = {}
     unscored = 0
     for label in labels:
-        if label.label not in _VALUES or label.origin not in Origin.__members__:
+        if label.label not in _VALUES:
             continue
-        key = label.transaction_id if label.flag_id is None else label.flag_id
-        before = standing.get(key)
+        is_report = label.origin != _ANALYST
+        target = label.transaction_id if label.flag_id is None else label.flag_id
+        before = standing.get((target, is_report))
         if before is None or before.decided_at <= label.decided_at:
-            standing[key] = label
-        is_report = label.origin != Origin.ANALYST and label.label == "FRAUD"
-        if is_report and label.decided_at >= since and label not in is_known:
+            standing[target, is_report] = label
+        is_fraud = is_report and label.label == "FRAUD"
+        if is_fraud and label.decided_at >= since and label not in is_known:
             unscored += 1
     rows = []
     for flag in flags:
-        found = (standing.get(flag.id), standing.get(flag.transaction_id))
-        given = [label for label in found if label is not None]
-        if given:
-            rows.append(_row(flag, max(given, key=lambda label: label.decided_at)))
+        targets = (flag.id, flag.transaction_id)
+        reviews, reports = (
+            [standing[key, is_report] for key in targets if (key, is_report) in standing]
+            for is_report in (False, True)
+        )
+        if reviews or reports:
+            rows.append(_row(flag, reviews, reports))
     return build_labelled(rows, unscored)
 
 
-def _row(flag: FlagScore, label: StandingLabel) -> LabelledScore:
-    return LabelledScore(
-        flag.score, _VALUES[label.label], Origin(label.origin), flag.scored_at, flag.amount
-    )
+def _row(
+    flag: FlagScore, reviews: Sequence[StandingLabel], reports: Sequence[StandingLabel]
+) -> LabelledScore:
+    last = max((*reviews, *reports), key=lambda label: label.decided_at)
+    return LabelledScore(flag.score, _VALUES[last.label], bool(reviews), bool(reports), flag.amount)

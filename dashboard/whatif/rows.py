@@ -31,14 +31,6 @@ class Source(StrEnum):
     """Reviewed ones, and a random sample of those that were not flagged, weighted."""
 
 
-class Origin(StrEnum):
-    """Who gave a label."""
-
-    ANALYST = "ANALYST"
-    CHARGEBACK = "CHARGEBACK"
-    REVERSAL = "REVERSAL"
-
-
 @dataclass(frozen=True, slots=True)
 class Thresholds:
     """The thresholds of one model version. They never change within a version."""
@@ -53,9 +45,9 @@ class LabelledScore:
 
     Attributes:
         score: exactly as the scorer compared it.
-        is_fraud: None if a person could not decide.
-        origin: who gave the label.
-        at: epoch milliseconds when it was scored.
+        is_fraud: what the last label says. None if a person could not decide.
+        is_reviewed: an analyst decided about it, whoever gave the last label.
+        is_reported: somebody else gave a label, such as a chargeback.
         amount: None if it is not known.
         is_sampled: in the random sample of transactions that were not flagged.
         weight: how many transactions it stands for: 1, or the inverse of the sample's share.
@@ -63,8 +55,8 @@ class LabelledScore:
 
     score: float
     is_fraud: bool | None
-    origin: Origin
-    at: int
+    is_reviewed: bool
+    is_reported: bool
     amount: float | None = None
     is_sampled: bool = False
     weight: float = 1.0
@@ -77,7 +69,8 @@ class LabelledScores:
     Attributes:
         scores: float64 ``[n]``.
         labels: 1 fraud, 0 legitimate, -1 unsure, int8 ``[n]``.
-        is_analyst: whether an analyst gave the label.
+        is_reviewed: whether an analyst decided about it.
+        is_reported: whether somebody else gave a label.
         is_sampled: whether it is of the random sample.
         weights: float64 ``[n]``.
         amounts: NaN where not known.
@@ -87,7 +80,8 @@ class LabelledScores:
 
     scores: Floats
     labels: NDArray[np.int8]
-    is_analyst: NDArray[np.bool_]
+    is_reviewed: NDArray[np.bool_]
+    is_reported: NDArray[np.bool_]
     is_sampled: NDArray[np.bool_]
     weights: Floats
     amounts: Floats
@@ -101,7 +95,8 @@ class LabelledScores:
         return LabelledScores(
             self.scores[mask],
             self.labels[mask],
-            self.is_analyst[mask],
+            self.is_reviewed[mask],
+            self.is_reported[mask],
             self.is_sampled[mask],
             self.weights[mask],
             self.amounts[mask],
@@ -118,7 +113,8 @@ def build_labelled(rows: Iterable[LabelledScore], unscored: int = 0) -> Labelled
     return LabelledScores(
         np.array([row.score for row in kept], np.float64),
         np.array(labels, np.int8),
-        np.array([row.origin is Origin.ANALYST for row in kept], np.bool_),
+        np.array([row.is_reviewed for row in kept], np.bool_),
+        np.array([row.is_reported for row in kept], np.bool_),
         np.array([row.is_sampled for row in kept], np.bool_),
         np.array([row.weight for row in kept], np.float64),
         np.array(amounts, np.float64),

@@ -106,7 +106,8 @@ def _choose_model(question: Question, known: Sequence[str], current: str | None)
             404, "nothing was scored yet: thresholds can be compared once there are scores",
             kind="no-scores",
         )  # fmt: skip
-    model = question.model or (current if current in known else known[0])
+    default = current if current is not None and current in known else known[0]
+    model = question.model or default
     if model not in known:
         raise Problem(
             404,

@@ -132,4 +132,8 @@ def _comparison(found: Answer) -> dict[str, Any]:
         "proposed_value": proposed["threshold"],
         "share": proposed["alerts"] / found.scores,
         "recall_reason": described["recall_reason"],
+        "at_least": at_least,
+        "has_sample": bool(found.labelled.is_sampled.any()),
+        "reviewed": live["precision"]["n"],
+        "alerts": live["alerts"],
     }

@@ -15,7 +15,6 @@ from dashboard.whatif.rows import (
     BINS,
     EDGES,
     LabelledScore,
-    Origin,
     ScoreCounts,
     Source,
     Thresholds,
@@ -56,8 +55,7 @@ def make_world(seed: int, count: int = 150) -> World:
         LabelledScore(
             score,
             pick.choice([True, True, False, None]),
-            pick.choice(list(Origin)),
-            at=0,
+            *pick.choice([(True, False), (False, True), (True, True)]),
             amount=pick.choice([None, pick.uniform(1, 900)]),
         )
         for score in scores
@@ -96,7 +94,7 @@ def test_alerts_are_those_that_the_scorer_would_flag(seed: int) -> None:
 def test_reviewed_precision_counts_what_analysts_decided_above_the_threshold(seed: int) -> None:
     world = make_world(seed)
     curve = compute(Source.REVIEWED, world.counts(), build_labelled(world.rows), LIVE)
-    decided = [r for r in world.rows if r.origin is Origin.ANALYST and r.is_fraud is not None
+    decided = [r for r in world.rows if r.is_reviewed and r.is_fraud is not None
                and r.score >= LIVE.review]  # fmt: skip
     for i, threshold in enumerate(curve.thresholds.tolist()):
         seen = [r for r in decided if r.score >= threshold]
@@ -146,14 +144,12 @@ def test_matured_labels_count_the_unlabelled_as_legitimate_unless_blocked(seed: 
 def test_sampled_rows_count_with_their_weights(seed: int) -> None:
     world, pick = make_world(seed), random.Random(seed)
     below = [
-        LabelledScore(
-            pick.uniform(0, 0.6), pick.random() < 0.2, Origin.ANALYST, 0, 5.0, True, 200.0
-        )
+        LabelledScore(pick.uniform(0, 0.6), pick.random() < 0.2, True, False, 5.0, True, 200.0)
         for _ in range(80)
     ]
     counts = world.counts()
     curve = compute(Source.SAMPLED, counts, build_labelled([*world.rows, *below]), LIVE)
-    above = [r for r in world.rows if r.origin is Origin.ANALYST and r.is_fraud is not None
+    above = [r for r in world.rows if r.is_reviewed and r.is_fraud is not None
              and r.score >= LIVE.review]  # fmt: skip
     flagged = sum(score >= LIVE.review for score in world.scores)
     weighted = [(r, flagged / len(above)) for r in above] + [(r, 200.0) for r in below]
@@ -170,8 +166,8 @@ def test_sampled_rows_count_with_their_weights(seed: int) -> None:
 
 def test_reviewed_labels_have_nothing_to_say_below_the_threshold() -> None:
     rows = [
-        LabelledScore(0.3, True, Origin.ANALYST, 0),
-        LabelledScore(0.7, True, Origin.ANALYST, 0),
+        LabelledScore(0.3, True, True, False),
+        LabelledScore(0.7, True, True, False),
     ]
     world = World([0.3, 0.7, 0.8], rows)
     curve = compute(Source.REVIEWED, world.counts(), build_labelled(rows), LIVE)
@@ -182,7 +178,7 @@ def test_reviewed_labels_have_nothing_to_say_below_the_threshold() -> None:
 
 
 def test_without_reports_from_outside_recall_is_not_one() -> None:
-    rows = [LabelledScore(0.7, True, Origin.ANALYST, 0)]
+    rows = [LabelledScore(0.7, True, True, False)]
     curve = compute(Source.MATURED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
     assert np.isnan(curve.recall.value).all()
     assert curve.recall_reason == NO_REPORTS
@@ -190,7 +186,7 @@ def test_without_reports_from_outside_recall_is_not_one() -> None:
 
 
 def test_frauds_without_a_score_make_recall_a_range() -> None:
-    rows = [LabelledScore(0.7, True, Origin.CHARGEBACK, 0)] * 60
+    rows = [LabelledScore(0.7, True, False, True)] * 60
     world = World([0.7] * 60 + [0.2] * 100, rows)
     curve = compute(Source.MATURED, world.counts(), build_labelled(rows, unscored=40), LIVE)
     at = curve.live
@@ -206,13 +202,15 @@ def test_frauds_without_a_score_make_recall_a_range() -> None:
 
 
 def test_sample_is_off_without_sampled_scores() -> None:
-    rows = [LabelledScore(0.7, True, Origin.ANALYST, 0)]
+    rows = [LabelledScore(0.7, True, True, False)]
     curve = compute(Source.SAMPLED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
     assert curve.recall_reason == NO_SAMPLE
+    assert np.isnan(curve.precision.value[: curve.live]).all()
+    assert curve.precision.value[curve.live] == 1.0
 
 
 def test_threshold_equal_to_a_score_flags_it() -> None:
-    rows = [LabelledScore(LIVE.review, True, Origin.ANALYST, 0)]
+    rows = [LabelledScore(LIVE.review, True, True, False)]
     world = World([LIVE.review, math.nextafter(LIVE.review, 0), 0.7, 0.7], rows)
     curve = compute(Source.REVIEWED, world.counts(), build_labelled(rows), LIVE)
     assert curve.alerts[curve.live] == 3

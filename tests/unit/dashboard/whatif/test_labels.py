@@ -22,7 +22,8 @@ def test_label_names_a_flag_or_every_flag_of_its_transaction() -> None:
     found = match_labels(FLAGS, labels, set(), 0)
     assert found.scores.tolist() == [0.9, 0.8, 0.7]
     assert found.labels.tolist() == [1, 0, 0]
-    assert found.is_analyst.tolist() == [True, False, False]
+    assert found.is_reviewed.tolist() == [True, False, False]
+    assert found.is_reported.tolist() == [False, True, True]
 
 
 def test_later_decision_stands_whoever_gave_it() -> None:
@@ -32,6 +33,7 @@ def test_later_decision_stands_whoever_gave_it() -> None:
         for order in (labels, labels[::-1]):
             found = match_labels(FLAGS[:1], order, {report}, 0)
             assert found.labels.tolist() == [wanted]
+            assert (found.is_reviewed & found.is_reported).all()
 
 
 def test_reported_fraud_without_a_score_is_counted_unless_it_is_older_than_the_window() -> None:
@@ -48,5 +50,5 @@ def test_reported_fraud_without_a_score_is_counted_unless_it_is_older_than_the_w
 
 
 def test_label_that_this_version_does_not_know_is_left_out() -> None:
-    labels = [label("0-1", 11, "PERHAPS"), label("0-2", 22, "FRAUD", "ORACLE")]
+    labels = [label("0-1", 11, "PERHAPS")]
     assert len(match_labels(FLAGS, labels, set(), 0)) == 0

@@ -11,7 +11,6 @@ from dashboard.whatif.rows import (
     BINS,
     DAY_MS,
     LabelledScore,
-    Origin,
     ScoreCounts,
     Thresholds,
     Volume,
@@ -63,16 +62,17 @@ def test_several_thresholds_of_one_version_leave_the_count_to_the_bins() -> None
 
 def test_rows_become_columns_in_order_and_bad_scores_are_left_out() -> None:
     rows = [
-        LabelledScore(0.2, None, Origin.ANALYST, 0),
-        LabelledScore(math.nan, True, Origin.ANALYST, 0),
-        LabelledScore(7.0, True, Origin.ANALYST, 0),
-        LabelledScore(0.9, True, Origin.CHARGEBACK, 0, amount=3.0),
-        LabelledScore(0.5, False, Origin.REVERSAL, 0, is_sampled=True, weight=20.0),
+        LabelledScore(0.2, None, True, False),
+        LabelledScore(math.nan, True, True, False),
+        LabelledScore(7.0, True, True, False),
+        LabelledScore(0.9, True, False, True, amount=3.0),
+        LabelledScore(0.5, False, False, True, is_sampled=True, weight=20.0),
     ]
     found = build_labelled(rows, unscored=2)
     assert found.scores.tolist() == [0.9, 0.5, 0.2]
     assert found.labels.tolist() == [1, 0, -1]
-    assert found.is_analyst.tolist() == [False, False, True]
+    assert found.is_reviewed.tolist() == [False, False, True]
+    assert found.is_reported.tolist() == [True, True, False]
     assert found.is_sampled.tolist() == [False, True, False]
     assert found.weights.tolist() == [1.0, 20.0, 1.0]
     assert np.isnan(found.amounts).tolist() == [False, True, True]
