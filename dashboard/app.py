@@ -36,6 +36,7 @@ from dashboard.web.limits import RateLimiter
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
+from dashboard.web.queue import page as queue_page
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
@@ -140,7 +141,7 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, login, pages):
+    for routes in (predict, probes, api, login, pages, queue_page):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final
-from urllib.parse import urlencode
+from typing import Annotated, Any
 
 import orjson
 from fastapi import APIRouter, Depends, Request
@@ -15,46 +13,11 @@ from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
-from dashboard.web.listing import fetch_page, forbid_unknown, parse_selection
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.sample import sample_request
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
-
-PAGE_ROWS: Final = 50
-_QUEUE_PARAMETERS: Final = frozenset(
-    {"min_score", "max_score", "product", "transaction_id", "cursor", "sel"}
-)
-PRODUCTS: Final = ("W", "C", "R", "H", "S")
-"""The products of IEEE-CIS. The query string accepts any other product too."""
-
-
-@router.get("/", response_model=None)
-def queue(request: Request, parts: PartsOf) -> Response:
-    """The list of flagged transactions."""
-    forbid_unknown(request, _QUEUE_PARAMETERS)
-    query = request.query_params
-    selection = parse_selection(query)
-    cursor = query.get("cursor") or None
-    page = fetch_page(parts, selection, cursor, PAGE_ROWS)
-    products = list(PRODUCTS)
-    if selection.product and selection.product not in products:
-        products.append(selection.product)
-    older = f"/?{selection.query(cursor=page.next_cursor)}" if page.next_cursor else None
-    return _render(
-        request,
-        "queue.html",
-        flags=page.items(),
-        selection=selection,
-        chips=_chips(query),
-        products=products,
-        cursor=cursor,
-        older=older,
-        newest=f"/?{selection.query()}" if selection.query() else "/",
-        as_of=page.as_of_seq,
-        **_state(parts),
-    )
 
 
 @router.get("/t/{flag_id}", response_model=None)
@@ -63,8 +26,8 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     flag = orjson.loads(find_flag(parts, flag_id))
     widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
     recent = parts.histories.recent(flag["context"])
-    return _render(
-        request, "transaction.html", flag=flag, widest=widest, recent=recent, **_state(parts)
+    return render_page(
+        request, "transaction.html", flag=flag, widest=widest, recent=recent, **page_state(parts)
     )
 
 
@@ -73,12 +36,13 @@ def check(request: Request, parts: PartsOf) -> Response:
     """A form for one-off predictions."""
     sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
     history = parts.histories.status()
-    return _render(
-        request, "check.html", sample=sample, max_rows=MAX_ROWS, history=history, **_state(parts)
+    return render_page(
+        request, "check.html", sample=sample, max_rows=MAX_ROWS, history=history, **page_state(parts)
     )
 
 
-def _render(request: Request, template: str, **more: Any) -> Response:
+def render_page(request: Request, template: str, **more: Any) -> Response:
+    """A page from a template, with what every page needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -91,27 +55,10 @@ def _render(request: Request, template: str, **more: Any) -> Response:
     return page
 
 
-def _state(parts: Parts) -> dict[str, Any]:
+def page_state(parts: Parts) -> dict[str, Any]:
+    """The state of stream and model, for the header and the banners."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),
     }
 
-
-def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:
-    """The active filters, each with the URL of the list without it."""
-    labels = {
-        "min_score": "Score ≥ ",
-        "max_score": "Score ≤ ",
-        "product": "Product ",
-        "transaction_id": "Transaction ",
-    }
-    given = {name: query[name] for name in labels if query.get(name)}
-    return [
-        {
-            "name": name,
-            "text": f"{labels[name]}{value}",
-            "without": f"/?{urlencode({k: v for k, v in given.items() if k != name})}",
-        }
-        for name, value in given.items()
-    ]
