@@ -58,7 +58,7 @@ function ask(rows, label, text, table, onChange) {
 
 async function decide(rows, label, note, table, onChange) {
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  const decisions = rows.map((row) => ({ id: row.dataset.id, label, reasons: [], note }));
+  const decisions = rows.map((row) => ({ id: row.dataset.id, label, reasons: [], note: note || null }));
   let answer;
   try {
     const response = await fetch("/api/v1/decisions:batch", {
@@ -73,11 +73,10 @@ async function decide(rows, label, note, table, onChange) {
     return;
   }
   const failed = [];
-  for (const [i, result] of (answer.results ?? []).entries()) {
-    if (result.case) {
-      document.dispatchEvent(new CustomEvent("case:changed", { detail: { id: result.id, case: result.case } }));
-      uncheck([rows[i]]);
-    } else failed.push(`${result.id}: ${result.detail ?? result.title}`);
+  for (const [i, { id, case: found, problem }] of answer.items.entries()) {
+    if (found) document.dispatchEvent(new CustomEvent("case:changed", { detail: { id, case: found } }));
+    if (problem) failed.push(`${id}: ${problem.detail}`);
+    else uncheck([rows[i]]);
   }
   const done = rows.length - failed.length;
   const text = failed.length

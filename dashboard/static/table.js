@@ -194,7 +194,7 @@ export class FlagTable {
     const cell = tr.querySelector(".c-status");
     const [kind, text, title] = describeCase(state, this.user, now);
     tr.dataset.status = kind;
-    if (state?.until) tr.dataset.until = state.until;
+    if (state?.until || state?.since) tr.dataset.until = state.until ?? "";
     else delete tr.dataset.until;
     if (!cell) return;
     const label = cell.firstElementChild;
@@ -204,31 +204,30 @@ export class FlagTable {
   }
 }
 
-/** [kind, text, title] of a case: `mine · 12 min left`, `ana · 3 min left`, `Fraud`. */
+/** [kind, text, title] of a case: `Mine · 12 min left`, `ana · 3 min`, `Snoozed · 2 h left`, `Fraud`. */
 export function describeCase(state, user, now) {
-  if (state?.external === "FRAUD" && state.status !== "decided") {
+  const { status = "open", by, until, since, label } = state ?? {};
+  const left = until ? ` · ${formatMinutes(until - now)} left` : "";
+  const hasEnded = until && until <= now;
+  if (status === "decided") {
+    const word = CASE_WORDS[label] ?? String(label);
+    const title = `Decided by ${state.decided_by}`;
+    if (state.pending) return ["pending", `${word} · waiting`, `${title}: waits to be recorded`];
+    return ["decided", word, state.recorded ? `${title}, recorded at ${state.recorded}` : title];
+  }
+  if (state?.external === "FRAUD") {
     return ["reported", "Reported fraud", "A chargeback says that this was fraud"];
   }
-  const left = state?.until ? formatDuration(Math.max(60_000, state.until - now)).replace(/^60 s$/, "1 min") : "";
-  switch (state?.status) {
-    case "claimed": {
-      if (state.until && state.until < now) return ["open", "Open", `The claim of ${state.by} ended`];
-      const [kind, who] = state.by === user ? ["mine", "Mine"] : ["claimed", state.by];
-      return [kind, left ? `${who} · ${left} left` : who, `Claimed by ${state.by}`];
-    }
-    case "snoozed":
-      if (state.until && state.until < now) return ["open", "Open", "The snooze ended"];
-      return ["snoozed", left ? `Snoozed · ${left}` : "Snoozed", `Snoozed by ${state.by}`];
-    case "decided": {
-      const word = CASE_WORDS[state.label] ?? state.label;
-      const where = state.recorded ? `, recorded at ${state.recorded}` : "";
-      const title = `Decided by ${state.decided_by}${where}`;
-      return state.pending ? ["pending", `${word} · waiting`, `${title}: waits to be recorded`] : ["decided", word, title];
-    }
-    default:
-      return ["open", "Open", ""];
+  if (status === "claimed" && !hasEnded) {
+    if (by === user) return ["mine", `Mine${left}`, "You have claimed this case"];
+    const age = since ? ` · ${formatMinutes(now - since)}` : "";
+    return ["claimed", `${by}${age}`, `Claimed by ${by}${age ? `${age.replace(" · ", " ")} ago` : ""}`];
   }
+  if (status === "snoozed" && !hasEnded) return ["snoozed", `Snoozed${left}`, `Snoozed by ${by}`];
+  return ["open", "Open", hasEnded ? `${by}'s ${status === "claimed" ? "claim" : "snooze"} ended` : ""];
 }
+
+const formatMinutes = (millis) => formatDuration(Math.max(60_000, millis)).replace(/^\d+ s$/, "1 min");
 
 function fillReasons(area, reasons) {
   for (const reason of reasons.slice(0, SHOWN_REASONS)) area.append(buildReason(reason), " ");
@@ -262,7 +261,7 @@ const describeProof = (row) => `Input ${placeOf(row.source)}\nScore ${placeOf(ro
 /** The place of a row in every order of the list. */
 function keyOf(row) {
   const { topic, partition, offset } = row.source;
-  return [row.expected_loss ?? row.score * (row.amount ?? 0), row.scored_at, partition, offset, topic];
+  return [row.expected_loss, row.scored_at, partition, offset, topic];
 }
 
 /** Holds new rows back, so that nothing moves under the pointer, the focus or a selection. */

@@ -122,6 +122,14 @@ export function buildTime(millis) {
   return time;
 }
 
+/** The risk band of a score, as the server finds it for flagged ones. */
+export function riskOf(score, review, block) {
+  if (score < review) return "low";
+  const third = (1 - review) / 3;
+  if (score >= block) return score >= review + 2 * third ? "critical" : "high";
+  return score < review + third ? "elevated" : "high";
+}
+
 export function fillBadge(badge, risk) {
   badge.className = `risk ${GLYPHS[risk] === undefined ? "low" : risk}`;
   badge.textContent = "";

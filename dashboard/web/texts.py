@@ -92,9 +92,9 @@ def format_value(value: Any) -> str:
 
 def row_key(flag: Mapping[str, Any]) -> list[Any]:
     """The place of a row in every order of the list: ``static/table.js`` compares such keys."""
-    loss = flag.get("expected_loss", flag["score"] * (flag["amount"] or 0))
     source = flag["source"]
-    return [loss, flag["scored_at"], source["partition"], source["offset"], source["topic"]]
+    where = [source["partition"], source["offset"], source["topic"]]
+    return [flag["expected_loss"], flag["scored_at"], *where]
 
 
 def format_sentence(text: str) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import urlencode
 
-from dashboard.cache.selection import Selection
 from dashboard.web.problems import Problem
 
 OPEN: Final = "open"
@@ -42,7 +41,7 @@ _LABELS: Final = {
     "max_amount": "Amount ≤ ",
     "product": "Product ",
     "card1": "Card ",
-    "addr1": "Address ",
+    "addr1": "Region ",
     "email": "Email ",
     "device": "Device ",
     "decision": "Decision ",
@@ -53,10 +52,7 @@ _LABELS: Final = {
     "until": "Until ",
     "transaction_id": "Transaction ",
 }
-_FILTERS: Final = tuple(name for name in _LABELS if name in {f.name for f in fields(Selection)})
-if "status" not in _FILTERS:
-    SORTS = {"newest": SORTS["newest"]}
-PARAMETERS: Final = frozenset({*_FILTERS, "status", "sort", "cols", "after", "sel"})
+PARAMETERS: Final = frozenset({*_LABELS, "sort", "cols", "after", "sel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +110,13 @@ class Address:
             raise Problem(422, f"{name} {reason}", errors=[{"field": name, "reason": reason}])
         return value
 
-    def filters(self) -> dict[str, str]:
-        """The parameters of the selection. ``any`` is no filter; without a status, only ``open``."""
-        found = {name: self._given[name] for name in _FILTERS if name in self._given}
+    def parameters(self) -> dict[str, str]:
+        """The parameters of the listing. ``any`` is no filter; without a status, only ``open``."""
+        found = {name: self._given[name] for name in _LABELS if name in self._given}
         found.pop("status", None)
-        if "status" in _FILTERS and self.status != ANY:
+        if self.status != ANY:
             found["status"] = self.status
-        return found
+        return found | {"sort": self.sort}
 
     def link(self, **changed: str | None) -> str:
         """The same view with other values. None removes a parameter."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from typing import Annotated, Final
-from urllib.parse import urlencode
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
-from dashboard.web.listing import fetch_page, forbid_unknown, parse_selection
+from dashboard.cache.reading import Listing, count_flags
+from dashboard.web.listing import fetch_page, forbid_unknown, listing_query, read_listing
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.queue.address import ANY, PARAMETERS, SPANS, STATUSES, Address
@@ -24,32 +24,35 @@ PRODUCTS: Final = ("W", "C", "R", "H", "S")
 @router.get("/", response_model=None)
 def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
-    forbid_unknown(request, PARAMETERS | {"cursor"})
+    forbid_unknown(request, PARAMETERS)
     address = Address(request.query_params)
-    filters = address.filters()
-    selection = parse_selection(filters)
-    cursor = request.query_params.get("cursor") or None
-    page = fetch_page(parts, selection, cursor, PAGE_ROWS)
+    listing = read_listing(parts, address.parameters())
+    page = fetch_page(parts, listing, None, PAGE_ROWS, address.after)
+    items = page.items()
     chips = address.chips()
     products = list(PRODUCTS)
-    if selection.product and selection.product not in products:
-        products.append(selection.product)
-    state = page_state(parts)
+    if listing.selection.product and listing.selection.product not in products:
+        products.append(listing.selection.product)
     return render_page(
         request,
         "queue.html",
         address=address,
-        flags=page.items(),
-        selection=selection,
+        flags=items,
+        selection=listing.selection,
         chips=chips,
-        hidden=state["vitals"]["totals"]["flagged"],
+        hidden=_count_hidden(parts, listing) if chips else 0,
         products=products,
-        is_older=cursor is not None,
-        older=address.link(cursor=page.next_cursor) if page.next_cursor else None,
+        older=address.link(after=items[-1]["id"]) if page.next_cursor else None,
         as_of=page.as_of_seq,
-        api_query=urlencode(filters),
+        api_query=listing_query(listing),
         any_status=address.link(status=ANY),
         statuses=STATUSES.items(),
         spans=SPANS.items(),
-        **state,
+        **page_state(parts),
     )
+
+
+def _count_hidden(parts: Parts, listing: Listing) -> int:
+    """How many of the stored transactions the filters hide."""
+    every = Listing(type(listing.selection)(), listing.now, listing.sort)
+    return count_flags(parts.table, every) - count_flags(parts.table, listing)
