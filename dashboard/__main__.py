@@ -6,7 +6,12 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dashboard.settings import DashboardSettings
+    from stream_scorer.model.serving.watcher import ModelWatcher
+    from stream_scorer.model.store.port import ArtifactStore
 
 log = logging.getLogger("dashboard")
 
@@ -79,12 +84,26 @@ def _print_token(name: str, role: str) -> int:
     return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _build_watcher(store: ArtifactStore, settings: DashboardSettings) -> ModelWatcher:
+    from stream_scorer.model.serving.cache import BundleCache
+    from stream_scorer.model.serving.options import WatcherOptions
+    from stream_scorer.model.serving.watcher import ModelWatcher
+    from stream_scorer.model.signing import parse_trusted_keys
+
+    return ModelWatcher(
+        store,
+        BundleCache(settings.model_cache_dir),
+        WatcherOptions(
+            parse_trusted_keys(settings.model_trusted_keys), settings.model_poll_seconds
+        ),
+    )
+
+
+def _load_settings(arguments: argparse.Namespace) -> DashboardSettings:
     from dashboard.settings import DashboardSettings
-    from stream_scorer.runtime.logs import configure_logging
     from stream_scorer.runtime.settings import load_settings
 
-    settings = load_settings(
+    return load_settings(
         DashboardSettings,
         {
             "dashboard_host": arguments.host,
@@ -92,32 +111,31 @@ def _serve(arguments: argparse.Namespace) -> int:
             "dashboard_insecure": arguments.insecure,
         },
     )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from stream_scorer.runtime.logs import configure_logging
+
+    settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
+    from dashboard.cases.opening import opened_desk
     from dashboard.feed.source import KafkaScores
     from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
-    from stream_scorer.model.serving.cache import BundleCache
-    from stream_scorer.model.serving.options import WatcherOptions
-    from stream_scorer.model.serving.watcher import ModelWatcher
-    from stream_scorer.model.signing import parse_trusted_keys
     from stream_scorer.model.store.opening import open_store
     from stream_scorer.runtime.registry import using_resolver
     from stream_scorer.runtime.tracing import open_tracing
 
-    watcher = ModelWatcher(
-        open_store(settings),
-        BundleCache(settings.model_cache_dir),
-        WatcherOptions(
-            parse_trusted_keys(settings.model_trusted_keys), settings.model_poll_seconds
-        ),
-    )
+    store = open_store(settings)
+    watcher = _build_watcher(store, settings)
     tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (
         lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
         opened_histories(settings, watcher) as histories,
+        opened_desk(settings) as desk,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
         app = build_app(
@@ -125,8 +143,10 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher,
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
+            desk,
             tracing,
             histories,
+            store,
         )
         server = Server(app, on_exit=app.state.parts.hub.close)
         watcher.start()

@@ -39,6 +39,11 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_proxy_header: str = Field(
         "X-Forwarded-User", description="with proxy: the header that names the user"
     )
+    dashboard_proxy_role_header: str = Field(
+        "",
+        description="with proxy: the header that names the user's role, which the proxy must set "
+        "or remove in every request (default: every user is an analyst)",
+    )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
         description="folder for the cached list of flagged transactions; safe to delete",
@@ -50,6 +55,9 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     dashboard_keep_flags: int = Field(
         100_000, ge=1000, description="number of flagged transactions to keep; the oldest go first"
+    )
+    export_enabled: bool = Field(
+        True, description="allow analysts to export the list as CSV or JSON lines"
     )
     dashboard_predict_rows_per_second: int = Field(
         100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"

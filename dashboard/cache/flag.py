@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -192,11 +192,6 @@ def parse_flag_id(text: str, input_topic: str) -> tuple[str, int, int] | None:
     if not colon:
         return input_topic, int(partition), int(offset)
     return (topic, int(partition), int(offset)) if _TOPIC_NAME.fullmatch(topic) else None
-
-
-def join_features(features: Sequence[str]) -> str:
-    r"""The features as one text, each between two line ends, so that one can be searched for."""
-    return "".join(["\n", *(f"{name}\n" for name in features)]) if features else ""
 
 
 def _finite(value: float | None) -> float | None:

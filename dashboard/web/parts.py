@@ -9,11 +9,13 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.templating import Jinja2Templates
 
+from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
+from dashboard.models.catalog import Catalog
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
@@ -39,6 +41,11 @@ class Parts:
     scoring: CapacityLimiter
     predict_rate: RateLimiter
     bodies: BodyBudget
+    desk: Desk
+    desk_calls: CapacityLimiter
+    catalog: Catalog
+    waiting: CapacityLimiter
+    """For threads that wait for the store or a broker: they must not take those of requests."""
 
 
 def parts_of(request: Request) -> Parts:

@@ -15,6 +15,7 @@ _OF_SERVICES: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_
 
 VARIABLES: Final = frozenset(
     {
+        "AUDIT_TOPIC",
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL_S3",
         "AWS_REGION",
@@ -30,10 +31,12 @@ VARIABLES: Final = frozenset(
         "DASHBOARD_PREDICT_ROWS_PER_SECOND",
         "DASHBOARD_PROXY_ADDRESSES",
         "DASHBOARD_PROXY_HEADER",
+        "DASHBOARD_PROXY_ROLE_HEADER",
         "DASHBOARD_SEAL_KEY_FILE",
         "DASHBOARD_STATE_DIR",
         "DASHBOARD_TOKENS_FILE",
         "DLQ_TOPIC",
+        "EXPORT_ENABLED",
         "FRAUD_TRAINER_USER",
         "HISTORY_CACHE_DIR",
         "HISTORY_COMPRESSION",
