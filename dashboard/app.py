@@ -46,6 +46,7 @@ from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
+from dashboard.web.queue import page as queue_page
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
@@ -199,6 +200,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         model_api,
         login,
         pages,
+        queue_page,
         model_page,
         check,
         operations,
