@@ -31,6 +31,7 @@ from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
 from dashboard.web.auth import AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
+from dashboard.web.detail import pages as detail_pages
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter
 from dashboard.web.observe import ObservabilityMiddleware
@@ -140,7 +141,7 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, login, pages):
+    for routes in (predict, probes, api, login, pages, detail_pages):
         app.include_router(routes.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)

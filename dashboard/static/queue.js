@@ -20,7 +20,6 @@ const live = document.getElementById("v-live");
 const hold = new Hold(table, refresh);
 let connection = { state: "lost", tries: 0 };
 let feed = null;
-let drawer = null;
 let announced = 0;
 let polling = 0;
 
@@ -122,10 +121,19 @@ function announce(text) {
 }
 
 async function openDrawer(id) {
-  const { Drawer } = await import("./drawer.js");
-  drawer ??= new Drawer(table, hold);
-  await drawer.open(id);
+  await import("./drawer.js");
+  tell("flag:open", { id });
 }
+
+function tell(name, detail) {
+  document.dispatchEvent(new CustomEvent(name, { detail }));
+}
+
+document.addEventListener("drawer:state", ({ detail }) => hold.set("drawer", detail.isOpen));
+document.addEventListener("flag:moved", ({ detail }) => {
+  for (const row of table.body.querySelectorAll("[aria-selected]")) row.removeAttribute("aria-selected");
+  table.row(detail.id)?.setAttribute("aria-selected", "true");
+});
 
 pill.addEventListener("click", () => {
   if (isPinned) location.assign(`/?${toQuery(filter)}`);
@@ -145,7 +153,7 @@ table.body.addEventListener("click", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") drawer?.close();
+  if (event.key === "Escape") tell("flag:close", {});
   if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
   if (event.key === "p" && !isPinned) hold.set("paused", !hold.has("paused"));
   if (event.key === "." && hold.isPending) pill.click();

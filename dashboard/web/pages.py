@@ -13,7 +13,6 @@ from fastapi.responses import Response
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
-from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.listing import fetch_page, forbid_unknown, parse_selection
 from dashboard.web.parts import Parts, parts_of
@@ -42,7 +41,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
     if selection.product and selection.product not in products:
         products.append(selection.product)
     older = f"/?{selection.query(cursor=page.next_cursor)}" if page.next_cursor else None
-    return _render(
+    return render_page(
         request,
         "queue.html",
         flags=page.items(),
@@ -53,18 +52,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
         older=older,
         newest=f"/?{selection.query()}" if selection.query() else "/",
         as_of=page.as_of_seq,
-        **_state(parts),
-    )
-
-
-@router.get("/t/{flag_id}", response_model=None)
-def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
-    """One flagged transaction. The drawer of the list shows the same details."""
-    flag = orjson.loads(find_flag(parts, flag_id))
-    widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
-    recent = parts.histories.recent(flag["context"])
-    return _render(
-        request, "transaction.html", flag=flag, widest=widest, recent=recent, **_state(parts)
+        **page_state(parts),
     )
 
 
@@ -73,12 +61,18 @@ def check(request: Request, parts: PartsOf) -> Response:
     """A form for one-off predictions."""
     sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
     history = parts.histories.status()
-    return _render(
-        request, "check.html", sample=sample, max_rows=MAX_ROWS, history=history, **_state(parts)
+    return render_page(
+        request,
+        "check.html",
+        sample=sample,
+        max_rows=MAX_ROWS,
+        history=history,
+        **page_state(parts),
     )
 
 
-def _render(request: Request, template: str, **more: Any) -> Response:
+def render_page(request: Request, template: str, **more: Any) -> Response:
+    """A page from a template, with what every page needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -91,7 +85,8 @@ def _render(request: Request, template: str, **more: Any) -> Response:
     return page
 
 
-def _state(parts: Parts) -> dict[str, Any]:
+def page_state(parts: Parts) -> dict[str, Any]:
+    """The state of stream and model, for the header and the banners."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),

@@ -122,9 +122,10 @@ dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
     dashboard.metrics
+dashboard.web.detail: dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics dashboard.web
+    dashboard.metrics dashboard.web dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
