@@ -67,8 +67,9 @@ def build_app(
     writer = FlagWriter(
         settings.dashboard_state_dir / "flags.sqlite3", settings.dashboard_keep_flags
     )
-    reader = FlagReader(settings.output_topic, resolver)
-    feed = Feed(open_source, settings.output_topic, writer, reader, board)
+    topics = (settings.output_topic, settings.input_topic)
+    reader = FlagReader(topics[0], resolver, topics[1])
+    feed = Feed(open_source, topics, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
     parts = _build_parts(settings, writer.path, board, model, histories or NoHistories(model), hub)

@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import orjson
 
+_TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
+
 
 class FlagKey(NamedTuple):
-    """The sort key of the list. The same topic always gives the same order.
+    """The sort key of the list by time. The same topic always gives the same order.
 
-    Partition and offset are the source coordinates.
+    Partition, offset and topic are the coordinates of the input record.
     """
 
     scored_at: int
     partition: int
     offset: int
+    topic: str
+
+
+class Position(NamedTuple):
+    """The place of a flag in every order of the list."""
+
+    expected_loss: float
+    scored_at: int
+    partition: int
+    offset: int
+    topic: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,23 +40,44 @@ class Flag:
     """One flagged transaction.
 
     Attributes:
+        id: identifies it, see :func:`format_flag_id`.
         key: its position in the list, with the coordinates of the input record.
         transaction_id: set by the producer. It is not always unique.
         score: 0 to 1.
-        amount: None if the record has no context.
-        product: None if the record has no context.
+        decision: REVIEW or BLOCK.
+        model_version: the version that made the score.
+        amount: None if the record has none, or one that is not finite.
+        expected_loss: score x amount; 0 without an amount.
+        product, card1, addr1, email, device: None if the record has none.
+        reasons: the features of its reasons.
         body: the encoded JSON object that the API and the stream send.
     """
 
+    id: str
     key: FlagKey
     transaction_id: int
     score: float
+    decision: str
+    model_version: str
     amount: float | None
+    expected_loss: float
     product: str | None
+    card1: float | None
+    addr1: float | None
+    email: str | None
+    device: str | None
+    reasons: tuple[str, ...]
     body: bytes
 
+    @property
+    def position(self) -> Position:
+        """Its place in every order of the list."""
+        return Position(self.expected_loss, *self.key)
 
-def build_flag(record: Mapping[str, Any], topic: str, partition: int, offset: int) -> Flag:
+
+def build_flag(
+    record: Mapping[str, Any], topic: str, partition: int, offset: int, input_topic: str
+) -> Flag:
     """Build a flag from a decoded score record and that record's own coordinates.
 
     Raises:
@@ -50,20 +85,23 @@ def build_flag(record: Mapping[str, Any], topic: str, partition: int, offset: in
     """
     source = record["source"]
     context = record["context"] or {}
-    key = FlagKey(int(record["scored_at"]), int(source["partition"]), int(source["offset"]))
+    key = _read_key(int(record["scored_at"]), source)
     score, review = float(record["score"]), float(record["review_threshold"])
+    block = float(record["block_threshold"])
+    amount = _finite(context.get("TransactionAmt"))
     body = {
-        "id": format_flag_id(key.partition, key.offset),
+        "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
         "transaction_id": record["transaction_id"],
         "score": score,
         "risk": risk_of(score, review),
         "decision": record["decision"],
         "review_threshold": review,
-        "block_threshold": record["block_threshold"],
+        "block_threshold": block,
         "model_version": record["model_version"],
         "scored_at": key.scored_at,
         "event_time": record["event_time"],
-        "amount": context.get("TransactionAmt"),
+        "amount": amount,
+        "expected_loss": 0.0 if amount is None else score * amount,
         "product": context.get("ProductCD"),
         "card": describe_card(context),
         "reasons": record["reasons"],
@@ -72,13 +110,42 @@ def build_flag(record: Mapping[str, Any], topic: str, partition: int, offset: in
         "delivery": {"topic": topic, "partition": partition, "offset": offset},
     }
     return Flag(
+        body["id"],
         key,
         int(record["transaction_id"]),
         score,
-        body["amount"],
+        body["decision"],
+        body["model_version"],
+        amount,
+        body["expected_loss"],
         body["product"],
+        _finite(context.get("card1")),
+        _finite(context.get("addr1")),
+        context.get("P_emaildomain"),
+        context.get("DeviceInfo"),
+        tuple(reason["feature"] for reason in record["reasons"]),
         orjson.dumps(body),
     )
+
+
+def _read_key(scored_at: int, source: Mapping[str, Any]) -> FlagKey:
+    """The key of a record with these source coordinates.
+
+    Raises:
+        ValueError: they cannot be the coordinates of a Kafka record.
+    """
+    topic, partition, offset = source["topic"], int(source["partition"]), int(source["offset"])
+    if partition < 0 or offset < 0 or not _TOPIC_NAME.fullmatch(topic):
+        raise ValueError(
+            f"the source {topic[:40]!r}, partition {partition}, offset {offset} is not the place "
+            "of a Kafka record"
+        )
+    return FlagKey(scored_at, partition, offset, topic)
+
+
+def add_member(body: bytes, name: str, value: bytes) -> bytes:
+    """The encoded JSON object with one more member, whose value is encoded already."""
+    return b'%b,"%b":%b}' % (body[:-1], name.encode(), value)
 
 
 def risk_of(score: float, review_threshold: float) -> str:
@@ -104,17 +171,33 @@ def format_number(value: float) -> str:
     return str(int(value)) if math.isfinite(value) and value == int(value) else repr(value)
 
 
-def format_flag_id(partition: int, offset: int) -> str:
-    """``3-8812345``: partition and offset of the input record, which identify its outcome."""
-    return f"{partition}-{offset}"
+def format_flag_id(topic: str, partition: int, offset: int, input_topic: str) -> str:
+    """The id: the coordinates of the input record, which identify its outcome.
+
+    ``3-8812345`` for a record of the input topic, ``other-topic:3-8812345`` for another one.
+    """
+    where = f"{partition}-{offset}"
+    return where if topic == input_topic else f"{topic}:{where}"
 
 
-def parse_flag_id(text: str) -> tuple[int, int] | None:
-    """Partition and offset of a flag id. None if the text is not a flag id."""
-    partition, dash, offset = text.partition("-")
+def parse_flag_id(text: str, input_topic: str) -> tuple[str, int, int] | None:
+    """Topic, partition and offset of a flag id. None if the text is not a flag id."""
+    topic, colon, where = text.rpartition(":")
+    partition, dash, offset = where.partition("-")
     if not (dash and _is_digits(partition, 9) and _is_digits(offset, 18)):
         return None
-    return int(partition), int(offset)
+    if not colon:
+        return input_topic, int(partition), int(offset)
+    return (topic, int(partition), int(offset)) if _TOPIC_NAME.fullmatch(topic) else None
+
+
+def join_features(features: Sequence[str]) -> str:
+    r"""The features as one text, each between two line ends, so that one can be searched for."""
+    return "".join(["\n", *(f"{name}\n" for name in features)]) if features else ""
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def _is_digits(text: str, max_chars: int) -> bool:

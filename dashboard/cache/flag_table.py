@@ -1,25 +1,24 @@
 """The flagged transactions in SQLite: a cache of the scores topic that can be deleted.
 
-One thread writes (:class:`FlagWriter`). Any thread reads, with :func:`read_page` and
-:func:`read_flag`, which open their own connections. Offsets are stored in the same SQLite
-transaction as the rows read up to them, so a restart neither loses nor repeats a row.
+One thread writes (:class:`FlagWriter`). Any thread reads, with the functions of
+:mod:`dashboard.cache.reading`, which open their own connections. Offsets are stored in the same
+SQLite transaction as the rows read up to them, so a restart neither loses nor repeats a row.
 """
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from dashboard.cache.flag import Flag, FlagKey
-from dashboard.cache.selection import Selection
+from dashboard.cache.connection import BUSY_SECONDS
+from dashboard.cache.flag import Flag, join_features
+from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
 HISTOGRAM_BINS: Final = 50
-_FORMAT: Final = 1  # of the tables below; a file with another format is rebuilt
-_BUSY_SECONDS: Final = 5.0  # readers never wait in WAL mode, except while a file is set up
+_FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS origin (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -27,12 +26,26 @@ CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER 
 CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS histogram (bin INTEGER PRIMARY KEY, count INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS flags (
-    partition INTEGER NOT NULL, offset INTEGER NOT NULL, scored_at INTEGER NOT NULL,
-    transaction_id INTEGER NOT NULL, score REAL NOT NULL, amount REAL, product TEXT,
-    body BLOB NOT NULL, UNIQUE (partition, offset));
-CREATE INDEX IF NOT EXISTS newest ON flags (scored_at, partition, offset, score, product);
-CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id, scored_at);
+    id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+    offset INTEGER NOT NULL, scored_at INTEGER NOT NULL, transaction_id INTEGER NOT NULL,
+    score REAL NOT NULL, amount REAL, expected_loss REAL NOT NULL, product TEXT, card1 REAL,
+    addr1 REAL, email TEXT, device TEXT, decision TEXT NOT NULL, model_version TEXT NOT NULL,
+    reasons TEXT NOT NULL, body BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS by_time ON flags (scored_at, partition, offset, topic,
+    expected_loss, transaction_id, score, amount, product, card1, addr1, email, device, decision,
+    model_version, reasons, id);
+CREATE INDEX IF NOT EXISTS by_loss ON flags (expected_loss, scored_at, partition, offset, topic,
+    transaction_id, score, amount, product, card1, addr1, email, device, decision,
+    model_version, reasons, id);
+CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id);
+CREATE INDEX IF NOT EXISTS by_card ON flags (card1, scored_at);
+CREATE INDEX IF NOT EXISTS by_addr ON flags (addr1, scored_at);
+CREATE INDEX IF NOT EXISTS by_email ON flags (email COLLATE NOCASE, scored_at);
+CREATE INDEX IF NOT EXISTS by_device ON flags (device COLLATE NOCASE, scored_at);
 """
+
+_INSERT: Final = f"INSERT OR IGNORE INTO flags VALUES ({', '.join('?' * 18)})"  # noqa: S608
+_EMPTIED: Final = ("origin", "offsets", "counts", "histogram", "flags", *SCORE_TABLES)
 
 
 @dataclass(slots=True)
@@ -68,14 +81,18 @@ class FlagWriter:
             _delete(path)
             self._db = _open(path)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
+        self._scores = ScoreCounter(self._db)
 
     def close(self) -> None:
         """Close the file. Records that were not saved are read from the topic again."""
         self._db.close()
 
-    def resume(self, cluster: str, topic: str) -> dict[int, int]:
-        """The stored offsets. Clears all tables if they belong to another cluster or topic."""
-        origin = {"cluster": cluster, "topic": topic}
+    def resume(self, cluster: str, topic: str, input_topic: str) -> dict[int, int]:
+        """The stored offsets. Clears all tables if they belong to another cluster or topic.
+
+        The ids of the rows depend on the input topic.
+        """
+        origin = {"cluster": cluster, "topic": topic, "input": input_topic}
         stored = dict(self._db.execute("SELECT name, value FROM origin"))
         if stored != origin:
             if stored:
@@ -87,9 +104,10 @@ class FlagWriter:
     def clear(self) -> None:
         """Delete all rows, offsets and totals."""
         with self._db:
-            for table in ("origin", "offsets", "counts", "histogram", "flags"):
+            for table in _EMPTIED:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table names
         self._rows = 0
+        self._scores = ScoreCounter(self._db)
 
     def load_counts(self) -> Counts:
         """The totals that belong to the stored offsets."""
@@ -100,18 +118,23 @@ class FlagWriter:
                 counts.histogram[number] = count
         return counts
 
-    def save(self, flags: Sequence[Flag], offsets: Mapping[int, int], counts: Counts) -> None:
-        """Save rows, offsets and totals in one SQLite transaction."""
+    def save(
+        self,
+        flags: Sequence[Flag],
+        offsets: Mapping[int, int],
+        counts: Counts,
+        scores: Mapping[ScoreKey, Tally] | None = None,
+    ) -> None:
+        """Save rows, offsets and totals in one SQLite transaction.
+
+        ``scores`` counts what was read since the last save, by version and minute.
+        """
         with self._db:
             before = self._db.total_changes
             self._db.executemany(
-                "INSERT OR IGNORE INTO flags VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                [
-                    (f.key.partition, f.key.offset, f.key.scored_at, f.transaction_id, f.score,
-                     f.amount, f.product, f.body)
-                    for f in flags
-                ],
-            )  # fmt: skip
+                _INSERT,
+                map(_columns, flags),
+            )
             self._rows += self._db.total_changes - before
             self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
             self._db.executemany(
@@ -125,6 +148,8 @@ class FlagWriter:
             self._db.executemany(
                 "INSERT OR REPLACE INTO histogram VALUES (?, ?)", enumerate(counts.histogram)
             )
+            if scores:
+                self._scores.add(scores)
             # 10 % slack, so that trimming is rare and removes many rows at once.
             if self._rows > self._keep * 1.1:
                 self._trim()
@@ -132,51 +157,25 @@ class FlagWriter:
     def _trim(self) -> None:
         self._db.execute(
             "DELETE FROM flags WHERE rowid IN (SELECT rowid FROM flags "
-            "ORDER BY scored_at, partition, offset LIMIT ?)",
+            "ORDER BY scored_at, partition, offset, topic LIMIT ?)",
             (self._rows - self._keep,),
         )
         self._rows = self._keep
 
 
-def read_page(
-    path: Path, selection: Selection, after: FlagKey | None, limit: int
-) -> list[tuple[FlagKey, bytes]]:
-    """Up to ``limit`` flags of a selection, newest first, that follow ``after`` in the list."""
-    condition, parameters = selection.sql()
-    if after is not None:
-        condition += " AND (scored_at, partition, offset) < (:scored_at, :partition, :offset)"
-        parameters |= after._asdict()
-    # The condition contains only column names and placeholders.
-    query = (
-        "SELECT scored_at, partition, offset, body FROM flags "  # noqa: S608
-        f"WHERE {condition} ORDER BY scored_at DESC, partition DESC, offset DESC LIMIT :limit"
-    )
-    with _reading(path) as db:
-        rows = db.execute(query, {**parameters, "limit": limit}).fetchall()
-    return [(FlagKey(*row[:3]), row[3]) for row in rows]
-
-
-def read_flag(path: Path, partition: int, offset: int) -> bytes | None:
-    """The JSON object of the flag with these source coordinates. None if there is none."""
-    with _reading(path) as db:
-        row = db.execute(
-            "SELECT body FROM flags WHERE partition = ? AND offset = ?", (partition, offset)
-        ).fetchone()
-    return None if row is None else row[0]
-
-
-@contextlib.contextmanager
-def _reading(path: Path) -> Iterator[sqlite3.Connection]:
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS)
-    try:
-        yield db
-    finally:
-        db.close()
+def _columns(flag: Flag) -> tuple[object, ...]:
+    key = flag.key
+    return (
+        flag.id, key.topic, key.partition, key.offset, key.scored_at, flag.transaction_id,
+        flag.score, flag.amount, flag.expected_loss, flag.product, flag.card1, flag.addr1,
+        flag.email, flag.device, flag.decision, flag.model_version, join_features(flag.reasons),
+        flag.body,
+    )  # fmt: skip
 
 
 def _open(path: Path) -> sqlite3.Connection:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+    db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
     try:
         found = db.execute("PRAGMA user_version").fetchone()[0]
         if found not in (0, _FORMAT):
@@ -184,7 +183,7 @@ def _open(path: Path) -> sqlite3.Connection:
         db.execute("PRAGMA journal_mode = WAL")
         # A power failure may lose the last commits; they are read from the topic again.
         db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_TABLES)
+        db.executescript(_TABLES + SCORE_SCHEMA)
         db.execute(f"PRAGMA user_version = {_FORMAT}")
         db.execute("SELECT count(*) FROM flags, origin").fetchone()
     except sqlite3.DatabaseError:

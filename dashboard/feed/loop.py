@@ -29,13 +29,13 @@ class Feed:
     def __init__(
         self,
         open_source: Callable[[], ScoreSource],
-        topic: str,
+        topics: tuple[str, str],
         writer: FlagWriter,
         reader: FlagReader,
         board: Board,
     ) -> None:
         self._open_source = open_source
-        self._topic = topic
+        self._topic, self._input_topic = topics
         self._writer = writer
         self._reader = reader
         self._board = board
@@ -110,18 +110,18 @@ class Feed:
 
     def _stored_offsets(self, topic: TopicBounds) -> dict[int, int]:
         """The offset to continue from in each partition. Clears the cache of a recreated topic."""
-        stored = self._writer.resume(topic.cluster, self._topic)
+        stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
         unknown = [p for p, o in stored.items() if p not in topic.bounds or o > topic.bounds[p][1]]
         if unknown:
             log.warning("topic %s was recreated: clearing the cache and rereading it", self._topic)
             self._writer.clear()
-            stored = self._writer.resume(topic.cluster, self._topic)
+            stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
         return {p: max(low, stored.get(p, low)) for p, (low, _) in topic.bounds.items()}
 
     def _save(self, session: _Session) -> None:
         unsaved = session.take()
         if unsaved.positions:
-            self._writer.save(unsaved.flags, unsaved.positions, session.counts)
+            self._writer.save(unsaved.flags, unsaved.positions, session.counts, unsaved.tallies)
             self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, session.counts.copy())
         self._board.measure(lag=session.lag, done=session.done)
         if session.has_caught_up and self._board.enter(FeedState.LIVE):

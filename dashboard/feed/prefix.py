@@ -13,27 +13,31 @@ from schemas.contracts import AvroSchema, load_schema
 from schemas.framing import CONFLUENT_MAGIC, SINGLE_OBJECT_MAGIC
 from schemas.resolver import SchemaResolver, UnknownSchema
 
-_FIELDS: Final = 8  # transaction_id … scored_at: the fields this module reads
+_FIELDS: Final = 9  # transaction_id … event_time: the fields this module reads
 _DOUBLE: Final = struct.Struct("<d")
 _TWO_DOUBLES: Final = struct.Struct("<dd")
 _MAX_VARINT_BYTES: Final = 10  # of a 64-bit zigzag integer (Avro specification, "Binary encoding")
 _DECISIONS: Final = 3
+_BLOCK: Final = 2 * 2  # the third decision, as a zigzag integer
 
 
 class Prefix(NamedTuple):
-    """The first fields of a score record."""
+    """The first fields of a score record. ``end`` is where the fields after them start."""
 
     score: float
     is_flagged: bool
+    is_blocked: bool
+    end: int
 
 
 class Stamp(NamedTuple):
-    """The fields after the prefix: the time of scoring, and the model that scored."""
+    """The fields after the prefix: the model that scored, and two times in epoch milliseconds."""
 
     review_threshold: float
     block_threshold: float
     model_version: str
     scored_at: int
+    event_time: int | None
 
 
 class PrefixReader:
@@ -45,6 +49,7 @@ class PrefixReader:
     def __init__(self, resolver: SchemaResolver) -> None:
         self._resolver = resolver
         self._has_known_prefix: dict[bytes, bool] = {}
+        self._last_frame = b"\0no frame"  # most records have the same one
 
     def read(self, value: bytes) -> Prefix | None:
         """The prefix. None if the writer schema starts differently and needs a full decode.
@@ -53,17 +58,13 @@ class PrefixReader:
             ValueError: the bytes are not a score record.
             UnknownSchema: the writer schema is not known.
         """
+        if value.startswith(self._last_frame):
+            return read_prefix(value, len(self._last_frame))
         start = self._body(value)
-        return None if start is None else read_prefix(value, start)
-
-    def stamp(self, value: bytes) -> Stamp | None:
-        """The stamp of a record whose prefix was read. None as for :meth:`read`.
-
-        Raises:
-            ValueError: the record is truncated.
-        """
-        start = self._body(value)
-        return None if start is None else read_stamp(value, start)
+        if start is None:
+            return None
+        self._last_frame = value[:start]
+        return read_prefix(value, start)
 
     def _body(self, value: bytes) -> int | None:
         if value[:1] == CONFLUENT_MAGIC:
@@ -101,24 +102,26 @@ def read_prefix(value: bytes, start: int) -> Prefix:
     decision, flag = value[at + 8], value[at + 9]
     if not 0.0 <= score <= 1.0 or decision % 2 or decision // 2 >= _DECISIONS or flag > 1:
         raise ValueError("not a score record")
-    return Prefix(score, flag == 1)
+    return Prefix(score, flag == 1, decision == _BLOCK, at + 10)
 
 
-def read_stamp(value: bytes, start: int) -> Stamp:
-    """The stamp of the same body: two doubles, a string and a long after the prefix.
+def read_stamp(value: bytes, at: int) -> Stamp:
+    """The stamp that starts at ``at``: two doubles, a string, a long, and a long or null.
 
     Raises:
         ValueError: the record is truncated.
     """
-    at = _skip_varint(value, start) + 10
     if len(value) < at + 18:
         raise ValueError("the record is truncated")
     review, block = _TWO_DOUBLES.unpack_from(value, at)
-    length, at = _read_varint(value, at + 16)
+    length, at = read_varint(value, at + 16)
     if not 0 <= length <= len(value) - at:
         raise ValueError("the record is truncated")
-    scored_at, _ = _read_varint(value, at + length)
-    return Stamp(review, block, value[at : at + length].decode("utf-8"), scored_at)
+    version = value[at : at + length].decode("utf-8")
+    scored_at, at = read_varint(value, at + length)
+    branch, at = read_varint(value, at)
+    event_time = read_varint(value, at)[0] if branch else None
+    return Stamp(review, block, version, scored_at, event_time)
 
 
 def _skip_varint(value: bytes, at: int) -> int:
@@ -128,7 +131,7 @@ def _skip_varint(value: bytes, at: int) -> int:
     return at + 1
 
 
-def _read_varint(value: bytes, at: int) -> tuple[int, int]:
+def read_varint(value: bytes, at: int) -> tuple[int, int]:
     """A zigzag integer and the position after it."""
     end = _skip_varint(value, at)
     if end > len(value):
@@ -150,4 +153,12 @@ def _first_fields(schema: AvroSchema) -> list[object]:
     return found
 
 
-__all__ = ["Prefix", "PrefixReader", "Stamp", "UnknownSchema", "read_prefix", "read_stamp"]
+__all__ = [
+    "Prefix",
+    "PrefixReader",
+    "Stamp",
+    "UnknownSchema",
+    "read_prefix",
+    "read_stamp",
+    "read_varint",
+]

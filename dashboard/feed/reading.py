@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
-from dashboard.feed.prefix import Prefix, PrefixReader, Stamp
+from dashboard.cache.score_counts import ScoreKey, Tally
+from dashboard.feed.prefix import Prefix, PrefixReader, Stamp, read_stamp
+from dashboard.feed.tallies import Tallies
 from schemas.records import decode_record
 from schemas.resolver import SchemaResolver
 
@@ -24,12 +27,14 @@ class Unsaved:
         positions: the next offset to read in each partition that had records.
         scored: the number of scores.
         stamp: the stamp of the last readable record.
+        tallies: counts of all scores, by model version and minute.
     """
 
     flags: list[Flag] = field(default_factory=list)
     positions: dict[int, int] = field(default_factory=dict)
     scored: int = 0
     stamp: Stamp | None = None
+    tallies: dict[ScoreKey, Tally] = field(default_factory=dict)
 
 
 class FlagReader:
@@ -38,21 +43,24 @@ class FlagReader:
     Used by one thread.
     """
 
-    def __init__(self, topic: str, resolver: SchemaResolver) -> None:
+    def __init__(self, topic: str, resolver: SchemaResolver, input_topic: str) -> None:
         self._topic = topic
         self._resolver = resolver
+        self._input_topic = input_topic
         self._prefixes = PrefixReader(resolver)
+        self._tallies = Tallies()
 
     def read(
         self, records: Sequence[tuple[int, int, bytes | None]], unsaved: Unsaved, counts: Counts
     ) -> None:
         """Add ``records`` to ``unsaved`` and ``counts``."""
-        last: bytes | None = None
+        self._tallies.continue_in(unsaved.tallies)
+        last: tuple[bytes, Prefix] | None = None
         histogram = counts.histogram
         for partition, offset, value in records:
             unsaved.positions[partition] = offset + 1
             try:
-                score, is_flagged = self._read_one(partition, offset, value, unsaved)
+                prefix = self._read_one(partition, offset, value, unsaved)
             except (ValueError, LookupError, TypeError) as error:
                 counts.unreadable += 1
                 log.warning(
@@ -60,29 +68,55 @@ class FlagReader:
                     self._topic, partition, offset, error,
                 )  # fmt: skip
                 continue
-            last = value
+            last = value or b"", prefix
             unsaved.scored += 1
             counts.scored += 1
-            counts.flagged += is_flagged
-            histogram[min(int(score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+            counts.flagged += prefix.is_flagged
+            histogram[min(int(prefix.score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
         if last is not None:
-            unsaved.stamp = self._stamp(last) or unsaved.stamp
+            unsaved.stamp = self._stamp(*last)
 
     def _read_one(
         self, partition: int, offset: int, value: bytes | None, unsaved: Unsaved
     ) -> Prefix:
         prefix = self._prefixes.read(value or b"")
         if prefix is not None and not prefix.is_flagged:
+            self._tallies.add(value or b"", prefix)
             return prefix
         record = decode_record("fraud_score", value, self._resolver)
-        if not record["is_flagged"]:
-            return Prefix(record["score"], False)
-        flag = build_flag(record, self._topic, partition, offset)
-        unsaved.flags.append(flag)
-        return Prefix(flag.score, True)
+        if prefix is None:
+            prefix = _prefix_of(record)
+        flag = None
+        if prefix.is_flagged:
+            flag = build_flag(record, self._topic, partition, offset, self._input_topic)
+        self._tallies.add_decoded(_stamp_of(record), prefix)
+        if flag is not None:
+            unsaved.flags.append(flag)
+        return prefix
 
-    def _stamp(self, value: bytes) -> Stamp | None:
-        try:
-            return self._prefixes.stamp(value)
-        except ValueError:
-            return None
+    def _stamp(self, value: bytes, prefix: Prefix) -> Stamp:
+        if prefix.end:
+            return read_stamp(value, prefix.end)
+        return _stamp_of(decode_record("fraud_score", value, self._resolver))
+
+
+def _prefix_of(record: Mapping[str, Any]) -> Prefix:
+    """The prefix of a record that was decoded in full.
+
+    Raises:
+        ValueError: the score is not from 0 to 1.
+    """
+    score = float(record["score"])
+    if not 0.0 <= score <= 1.0:
+        raise ValueError("the score is not from 0 to 1")
+    return Prefix(score, bool(record["is_flagged"]), record["decision"] == "BLOCK", 0)
+
+
+def _stamp_of(record: Mapping[str, Any]) -> Stamp:
+    return Stamp(
+        record["review_threshold"],
+        record["block_threshold"],
+        record["model_version"],
+        record["scored_at"],
+        record["event_time"],
+    )

@@ -1,25 +1,63 @@
 // The filter of the list for live rows. The server's Selection applies the same rules to pages. A
 // test compares the two.
 
+const NUMBERS = ["min_score", "max_score", "min_amount", "max_amount", "card1", "addr1", "transaction_id"];
+const TEXTS = [
+  "product", "email", "device", "decision", "model", "reason", "status", "since", "until", "q",
+];
+const UNITS = { s: 1e3, m: 6e4, h: 36e5, d: 864e5, w: 6048e5 };
+
 /** The filter in a query string. Absent and empty parameters filter nothing. */
 export function readFilter(search) {
   const query = new URLSearchParams(search);
-  const number = (name) => (query.get(name)?.trim() ? Number(query.get(name)) : null);
-  return {
-    min_score: number("min_score"),
-    max_score: number("max_score"),
-    product: query.get("product")?.trim() || null,
-    transaction_id: number("transaction_id"),
-  };
+  const text = (name) => query.get(name)?.trim() || null;
+  const number = (name) => (text(name) === null ? null : Number(text(name)));
+  return Object.fromEntries([
+    ...NUMBERS.map((name) => [name, number(name)]),
+    ...TEXTS.map((name) => [name, text(name)]),
+  ]);
 }
 
-export function matches(row, filter) {
+/** Whether a row matches. `now` is epoch milliseconds, for relative times and ended claims. */
+export function matches(row, filter, now = Date.now()) {
+  const { context } = row;
+  const is = (wanted, value) => wanted === null || wanted === (value ?? null);
   return (
-    (filter.min_score === null || row.score >= filter.min_score) &&
-    (filter.max_score === null || row.score <= filter.max_score) &&
-    (filter.product === null || row.product === filter.product) &&
-    (filter.transaction_id === null || row.transaction_id === filter.transaction_id)
+    isWithin(row.score, filter.min_score, filter.max_score) &&
+    isWithin(row.amount, filter.min_amount, filter.max_amount) &&
+    isWithin(row.scored_at, parseTime(filter.since, now), parseTime(filter.until, now)) &&
+    is(filter.product, row.product) &&
+    is(filter.card1, context.card1) &&
+    is(filter.addr1, context.addr1) &&
+    is(filter.email, context.P_emaildomain) &&
+    is(filter.device, context.DeviceInfo) &&
+    is(filter.decision, row.decision) &&
+    is(filter.model, row.model_version) &&
+    is(filter.status, statusOf(row.case, now)) &&
+    is(filter.transaction_id, row.transaction_id) &&
+    (filter.reason === null || row.reasons.some(({ feature }) => feature === filter.reason)) &&
+    (filter.q === null || isFound(row, filter.q))
   );
+}
+
+/** The status of a case now: a claim or a snooze that has ended is open again. */
+export function statusOf(found, now = Date.now()) {
+  const { status = "open", until = null } = found ?? {};
+  const hasEnded = (status === "claimed" || status === "snoozed") && until !== null && until <= now;
+  return hasEnded ? "open" : status;
+}
+
+/** Epoch milliseconds of `24h` (before now), `2026-11-23T14:03Z` or milliseconds; else null. */
+export function parseTime(text, now = Date.now()) {
+  if (text === null) return null;
+  if (/^[0-9]{1,15}$/.test(text)) return Number(text);
+  const span = /^([0-9]{1,6})([smhdw])$/.exec(text);
+  if (span) return now - Number(span[1]) * UNITS[span[2]];
+  const time = /^(\d{4})-(\d{2})-(\d{2})(?:[T ](\d{2}):(\d{2})(?::(\d{2}))?)?Z?$/.exec(text);
+  if (!time) return null;
+  const [year, month, day, hour = "00", minute = "00", second = "00"] = time.slice(1);
+  const millis = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+  return Number.isNaN(millis) ? null : millis;
 }
 
 export function isEmpty(filter) {
@@ -34,3 +72,22 @@ export function toQuery(filter, more = {}) {
   }
   return query.toString();
 }
+
+function isWithin(value, low, high) {
+  if (value === null) return low === null && high === null;
+  return (low === null || value >= low) && (high === null || value <= high);
+}
+
+/** Looks for a transaction id, email domain or device that starts with the text, or for a card. */
+function isFound(row, text) {
+  const { card1, P_emaildomain: email, DeviceInfo: device } = row.context;
+  const start = lower(text);
+  return (
+    (/^[0-9]+$/.test(text) && String(row.transaction_id).startsWith(text)) ||
+    (/^[0-9]{1,15}(\.[0-9]{1,6})?$/.test(text) && card1 === Number(text)) ||
+    [email, device].some((field) => field && lower(field).startsWith(start))
+  );
+}
+
+// ASCII only, as SQLite compares text.
+const lower = (text) => text.replace(/[A-Z]/g, (found) => found.toLowerCase());

@@ -9,15 +9,22 @@ from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from dashboard.cache.flag import parse_flag_id
-from dashboard.cache.flag_table import read_flag
-from dashboard.cache.selection import Selection
+from dashboard.cache.parsing import SELECTION_PARAMETERS, SORT_PARAMETER
+from dashboard.cache.reading import count_flags, read_flag
 from dashboard.live.hub import Stream, TooManyStreams, while_authorized
 from dashboard.live.ticks import describe_feed, describe_stream
 from dashboard.model_status import describe_features, describe_model
 from dashboard.web.auth import identity_of
-from dashboard.web.flag_docs import FeaturesModel, FlagModel, FlagPageModel
-from dashboard.web.listing import MAX_LIMIT, fetch_page, forbid_unknown
+from dashboard.web.flag_docs import CountModel, FeaturesModel, FlagModel, FlagPageModel
+from dashboard.web.listing import (
+    LISTING_PARAMETERS,
+    MAX_LIMIT,
+    canonical_id,
+    fetch_page,
+    find_position,
+    forbid_unknown,
+    read_listing,
+)
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
@@ -25,43 +32,107 @@ from dashboard.web.problems import Problem
 router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_LIST_PARAMETERS: Final = frozenset(
-    {"cursor", "limit", "min_score", "max_score", "product", "transaction_id"}
-)
+_PAGE_PARAMETERS: Final = LISTING_PARAMETERS | {"cursor", "after", "limit"}
+_COUNT_PARAMETERS: Final = LISTING_PARAMETERS | {"after", "before"}
+_LISTING_DOCS: Final = {
+    "parameters": [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": parameter.description,
+            "schema": parameter.schema,
+        }
+        for name, parameter in {**SELECTION_PARAMETERS, "sort": SORT_PARAMETER}.items()
+    ]
+}
+_FLAG_ID_CHARS: Final = 300
 
 
-def _only_list_parameters(request: Request) -> None:
-    forbid_unknown(request, _LIST_PARAMETERS)
+def _only_page_parameters(request: Request) -> None:
+    forbid_unknown(request, _PAGE_PARAMETERS)
+
+
+def _only_count_parameters(request: Request) -> None:
+    forbid_unknown(request, _COUNT_PARAMETERS)
 
 
 @router.get(
     "/flags",
-    summary="Flagged transactions, newest first",
+    summary="Flagged transactions",
     response_model=None,
     responses={
         200: {"model": FlagPageModel},
+        304: {"description": "the rows are those of If-None-Match"},
         **problem_responses(
-            s400="unknown parameter, or a cursor for other filters", s422="a value is out of range"
+            s400="unknown parameter, or a cursor for other filters",
+            s410="the row of `after` is no longer stored",
+            s422="a value is out of range",
         ),
     },
-    dependencies=[Depends(_only_list_parameters)],
+    openapi_extra=_LISTING_DOCS,
+    dependencies=[Depends(_only_page_parameters)],
 )
 def list_flags(
+    request: Request,
     parts: PartsOf,
     *,
     cursor: Annotated[
-        str | None, Query(max_length=200, description="next_cursor of the previous page")
+        str | None, Query(max_length=600, description="next_cursor of the previous page")
+    ] = None,
+    after: Annotated[
+        str | None,
+        Query(max_length=_FLAG_ID_CHARS, description="instead: the id of the last row shown"),
     ] = None,
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT)] = 50,
-    min_score: Annotated[float | None, Query(ge=0, le=1)] = None,
-    max_score: Annotated[float | None, Query(ge=0, le=1)] = None,
-    product: Annotated[str | None, Query(max_length=64)] = None,
-    transaction_id: Annotated[int | None, Query(ge=0, lt=2**63)] = None,
+    if_none_match: Annotated[str | None, Header(max_length=1000)] = None,
 ) -> Response:
-    """One page. Request the next one with ``next_cursor`` and the same filters."""
-    selection = Selection(min_score, max_score, product, transaction_id)
-    page = fetch_page(parts, selection, cursor, limit)
-    return Response(page.as_json(), media_type="application/json")
+    """One page. Request the next one with ``next_cursor`` and the same filters and order.
+
+    A list that also shows live rows continues after its last row, with ``after``.
+    """
+    if cursor and after:
+        reason = "give either cursor or after"
+        raise Problem(400, reason, errors=[{"field": "after", "reason": reason}])
+    listing = read_listing(parts, request.query_params)
+    page = fetch_page(parts, listing, cursor, limit, after)
+    headers = {"ETag": page.etag, "Cache-Control": "no-cache"}
+    if if_none_match is not None and page.etag in if_none_match:
+        return Response(status_code=304, headers=headers)
+    return Response(page.as_json(), media_type="application/json", headers=headers)
+
+
+@router.get(
+    "/flags/count",
+    summary="The number of flagged transactions",
+    response_model=None,
+    responses={
+        200: {"model": CountModel},
+        **problem_responses(
+            s400="unknown parameter",
+            s410="a row is no longer stored",
+            s422="a value is out of range",
+        ),
+    },
+    openapi_extra=_LISTING_DOCS,
+    dependencies=[Depends(_only_count_parameters)],
+)
+def count_of_flags(
+    request: Request,
+    parts: PartsOf,
+    *,
+    after: Annotated[
+        str | None, Query(max_length=_FLAG_ID_CHARS, description="only those that follow this row")
+    ] = None,
+    before: Annotated[
+        str | None, Query(max_length=_FLAG_ID_CHARS, description="only those that precede this row")
+    ] = None,
+) -> dict[str, int]:
+    """Count a selection, or the gap between two rows of the list in its order."""
+    listing = read_listing(parts, request.query_params)
+    start = find_position(parts, after, "after") if after else None
+    end = find_position(parts, before, "before") if before else None
+    return {"count": count_flags(parts.table, listing, start, end)}
 
 
 @router.get(
@@ -71,7 +142,9 @@ def list_flags(
     responses={200: {"model": FlagModel}, **problem_responses(s404="no such flagged transaction")},
 )
 def get_flag(parts: PartsOf, flag_id: str) -> Response:
-    """Find it by the coordinates of its input record, ``partition-offset``.
+    """Find it by the coordinates of its input record: ``partition-offset``.
+
+    The id of a record of another topic than INPUT_TOPIC starts with ``topic:``.
 
     A transaction id is not always unique. The coordinates are.
     """
@@ -84,8 +157,8 @@ def find_flag(parts: Parts, flag_id: str) -> bytes:
     Raises:
         Problem: 404, there is no such flag.
     """
-    where = parse_flag_id(flag_id)
-    body = read_flag(parts.table, *where) if where else None
+    wanted = canonical_id(parts, flag_id)
+    body = read_flag(parts.table, wanted) if wanted else None
     if body is None:
         raise Problem(404, f"flagged transaction {flag_id[:40]!r} not found")
     return body

@@ -20,7 +20,11 @@ class SourceModel(BaseModel):
 class FlagModel(BaseModel):
     """One flagged transaction."""
 
-    id: str = Field(description="partition-offset of the input record", examples=["3-8812345"])
+    id: str = Field(
+        description="partition-offset of the input record; topic:partition-offset for a "
+        "record of another topic than INPUT_TOPIC",
+        examples=["3-8812345"],
+    )
     transaction_id: int
     score: float = Field(ge=0, le=1)
     risk: str = Field(description="elevated, high or critical; low only for older thresholds")
@@ -31,6 +35,7 @@ class FlagModel(BaseModel):
     scored_at: int = Field(description="epoch milliseconds")
     event_time: int | None = Field(description="epoch milliseconds")
     amount: float | None
+    expected_loss: float = Field(description="score x amount; 0 without an amount")
     product: str | None
     card: str | None = Field(description="card1, network and type as display text")
     reasons: list[ReasonModel]
@@ -54,4 +59,13 @@ class FlagPageModel(BaseModel):
 
     items: list[FlagModel]
     next_cursor: str | None
+    total: int | None = Field(
+        description="size of the selection if it fits on this first page; else see /flags/count"
+    )
     as_of_seq: str = Field(description="event id after which the stream continues this page")
+
+
+class CountModel(BaseModel):
+    """A number of flagged transactions."""
+
+    count: int

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 from fastapi import Request
 
-from dashboard.cache.flag import FlagKey
-from dashboard.cache.flag_table import read_page
-from dashboard.cache.selection import Selection
+from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
+from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection, parse_sort
+from dashboard.cache.reading import Listing, Sort, read_page, read_position
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 from dashboard.web.sealing import Sealer
 
 MAX_LIMIT: Final = 200
-_INT64_MAX: Final = 2**63 - 1
-_INT64_DIGITS: Final = len(str(_INT64_MAX))
-_MAX_PRODUCT_CHARS: Final = 64
+LISTING_PARAMETERS: Final = frozenset({*SELECTION_PARAMETERS, "sort"})
+"""The query parameters of a listing: its filters and its order."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of the list: encoded JSON objects, and the cursor of the next page if any."""
+    """One page of the list.
+
+    Attributes:
+        bodies: encoded JSON objects.
+        next_cursor: the cursor of the next page. None on the last page.
+        total: the number of transactions of the selection, if it is known without counting.
+        as_of_seq: the event id after which the stream continues this page.
+    """
 
     bodies: list[bytes]
     next_cursor: str | None
+    total: int | None
     as_of_seq: str
 
     def items(self) -> list[dict[str, Any]]:
@@ -36,45 +44,99 @@ class Page:
 
     def as_json(self) -> bytes:
         """The API's response. The stored objects are not decoded."""
-        tail = orjson.dumps({"next_cursor": self.next_cursor, "as_of_seq": self.as_of_seq})
+        tail = orjson.dumps(
+            {"next_cursor": self.next_cursor, "total": self.total, "as_of_seq": self.as_of_seq}
+        )
         return b'{"items":[' + b",".join(self.bodies) + b"]," + tail[1:]
 
+    @property
+    def etag(self) -> str:
+        """Changes when the rows change, their cases included, and not with each tick."""
+        digest = hashlib.blake2b(digest_size=12)
+        for body in self.bodies:
+            digest.update(body)
+        digest.update(orjson.dumps([len(self.bodies), self.next_cursor, self.total]))
+        return f'W/"{digest.hexdigest()}"'
 
-def fetch_page(parts: Parts, selection: Selection, cursor: str | None, limit: int) -> Page:
-    """A page of a selection, newest first.
+
+def fetch_page(
+    parts: Parts,
+    listing: Listing,
+    cursor: str | None,
+    limit: int,
+    after: str | None = None,
+) -> Page:
+    """A page of a listing: its start, or what follows a cursor, or what follows a row.
+
+    ``after`` is the id of that row.
 
     Raises:
-        Problem: 400, the cursor is not valid or belongs to another selection.
+        Problem: 400, the cursor is not valid or belongs to another listing; 410, the row is no
+            longer stored.
     """
     # Taken before the rows are read, so that the stream may repeat a row but never miss one.
     as_of = parts.hub.event_id
-    after = open_cursor(parts.sealer, selection, cursor) if cursor else None
-    found = read_page(parts.table, selection, after, limit + 1)
+    start = None
+    if cursor:
+        start = open_cursor(parts.sealer, listing, cursor)
+    elif after:
+        start = find_position(parts, after, "after")
+    found = read_page(parts.table, listing, start, limit + 1)
     page = found[:limit]
-    more = seal_cursor(parts.sealer, selection, page[-1][0]) if len(found) > limit else None
-    return Page([body for _, body in page], more, as_of)
+    has_more = len(found) > limit
+    more = seal_cursor(parts.sealer, listing, page[-1].position) if has_more else None
+    total = len(page) if start is None and not has_more else None
+    return Page([row.body for row in page], more, total, as_of)
 
 
-def seal_cursor(sealer: Sealer, selection: Selection, key: FlagKey) -> str:
-    """An opaque cursor that continues after ``key``, in this selection only."""
-    return sealer.seal(_purpose(selection), list(key))
-
-
-def open_cursor(sealer: Sealer, selection: Selection, cursor: str) -> FlagKey:
-    """The key a cursor continues after.
+def find_position(parts: Parts, flag_id: str, field: str) -> Position:
+    """The place of a row of the list.
 
     Raises:
-        Problem: 400, the cursor is not valid for this selection.
+        Problem: 400, the id is not one; 410, the row is no longer stored.
     """
-    key = sealer.unseal(_purpose(selection), cursor)
-    if key is None:
+    wanted = canonical_id(parts, flag_id)
+    if wanted is None:
+        reason = f"must be the id of a flagged transaction, not {flag_id[:40]!r}"
+        raise Problem(400, f"{field} {reason}", errors=[{"field": field, "reason": reason}])
+    position = read_position(parts.table, wanted)
+    if position is None:
+        raise Problem(
+            410,
+            f"the flagged transaction {flag_id[:40]!r} is no longer in the list: the oldest ones "
+            "are deleted. Start again at the top of the list",
+            errors=[{"field": field, "reason": "no longer in the list"}],
+        )
+    return position
+
+
+def canonical_id(parts: Parts, flag_id: str) -> str | None:
+    """The id as it is stored. None if the text is not an id."""
+    input_topic = parts.settings.input_topic
+    where = parse_flag_id(flag_id, input_topic)
+    return None if where is None else format_flag_id(*where, input_topic)
+
+
+def seal_cursor(sealer: Sealer, listing: Listing, position: Position) -> str:
+    """An opaque cursor that continues after ``position``, in this order and selection only."""
+    return sealer.seal(_purpose(listing), list(position))
+
+
+def open_cursor(sealer: Sealer, listing: Listing, cursor: str) -> Position:
+    """The place a cursor continues after.
+
+    Raises:
+        Problem: 400, the cursor is not valid for this listing.
+    """
+    position = sealer.unseal(_purpose(listing), cursor)
+    if position is None:
         raise Problem(
             400,
-            "the cursor is not valid for these filters: use next_cursor with the same filters, "
-            "or start without a cursor",
-            errors=[{"field": "cursor", "reason": "not valid for these filters"}],
+            "the cursor is not valid for these filters and this order: use next_cursor with the "
+            "same filters and sort, or start without a cursor",
+            errors=[{"field": "cursor", "reason": "not valid for these filters and this order"}],
         )
-    return FlagKey(*key)
+    return Position(*position)
 
 
 def forbid_unknown(request: Request, known: frozenset[str]) -> None:
@@ -98,47 +160,29 @@ def forbid_unknown(request: Request, known: frozenset[str]) -> None:
         )
 
 
-def parse_selection(query: Mapping[str, str]) -> Selection:
-    """The selection in a page's query string. Empty parameters are ignored.
+def read_listing(parts: Parts, query: Mapping[str, str]) -> Listing:
+    """The filters and the order in a query string. Empty parameters are ignored.
 
     Raises:
         Problem: 422, with each invalid parameter.
     """
-    faults: list[dict[str, str]] = []
-    bounds: dict[str, float | None] = {}
-    for name in ("min_score", "max_score"):
-        text = query.get(name, "").strip()
-        bounds[name] = _parse_score(text)
-        if text and bounds[name] is None:
-            faults.append({"field": name, "reason": "must be a number from 0 to 1"})
-    product = query.get("product", "").strip() or None
-    if product is not None and len(product) > _MAX_PRODUCT_CHARS:
-        reason = f"must have at most {_MAX_PRODUCT_CHARS} characters"
-        faults.append({"field": "product", "reason": reason})
-    wanted = query.get("transaction_id", "").strip()
-    if wanted and not _is_int64(wanted):
-        faults.append({"field": "transaction_id", "reason": "must be a whole number"})
-    if faults:
-        summary = f"invalid {faults[0]['field']}: {faults[0]['reason']}"
-        raise Problem(422, summary, errors=faults)
-    return Selection(
-        bounds["min_score"], bounds["max_score"], product, int(wanted) if wanted else None
-    )
+    selection, faults = parse_selection(query)
+    sort, more = parse_sort(query)
+    if faults or more:
+        raise invalid([*faults, *more])
+    return Listing(selection, parts.board.now(), sort)
 
 
-def _is_int64(text: str) -> bool:
-    # Python refuses to parse an int with thousands of digits.
-    is_short = text.isascii() and text.isdigit() and len(text) <= _INT64_DIGITS
-    return is_short and int(text) <= _INT64_MAX
+def invalid(faults: Sequence[Mapping[str, str]]) -> Problem:
+    """The problem of parameters that are not valid."""
+    return Problem(422, f"invalid {faults[0]['field']}: {faults[0]['reason']}", errors=faults)
 
 
-def _parse_score(text: str) -> float | None:
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return value if 0.0 <= value <= 1.0 else None
+def listing_query(listing: Listing, **more: object) -> str:
+    """The query string of a listing, without the default order."""
+    sort = None if listing.sort is Sort.NEWEST else listing.sort.value
+    return listing.selection.query(sort=sort, **more)
 
 
-def _purpose(selection: Selection) -> str:
-    return f"cursor?{selection.query()}"
+def _purpose(listing: Listing) -> str:
+    return f"cursor?{listing.selection.query(sort=listing.sort.value)}"

@@ -14,7 +14,13 @@ from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
 from dashboard.web.auth import TokenAuth, identity_of
-from dashboard.web.listing import fetch_page, forbid_unknown, parse_selection
+from dashboard.web.listing import (
+    LISTING_PARAMETERS,
+    fetch_page,
+    forbid_unknown,
+    listing_query,
+    read_listing,
+)
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.sample import sample_request
 
@@ -22,11 +28,28 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 PAGE_ROWS: Final = 50
-_QUEUE_PARAMETERS: Final = frozenset(
-    {"min_score", "max_score", "product", "transaction_id", "cursor", "sel"}
-)
+_QUEUE_PARAMETERS: Final = LISTING_PARAMETERS | {"cursor", "after", "sel"}
 PRODUCTS: Final = ("W", "C", "R", "H", "S")
 """The products of IEEE-CIS. The query string accepts any other product too."""
+_CHIPS: Final = {
+    "min_score": "Score ≥ ",
+    "max_score": "Score ≤ ",
+    "min_amount": "Amount ≥ ",
+    "max_amount": "Amount ≤ ",
+    "product": "Product ",
+    "card1": "Card ",
+    "addr1": "Region ",
+    "email": "Email ",
+    "device": "Device ",
+    "decision": "Decision ",
+    "model": "Model ",
+    "reason": "Reason ",
+    "status": "Status ",
+    "since": "Since ",
+    "until": "Until ",
+    "transaction_id": "Transaction ",
+    "q": "Search ",
+}
 
 
 @router.get("/", response_model=None)
@@ -34,23 +57,26 @@ def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
     forbid_unknown(request, _QUEUE_PARAMETERS)
     query = request.query_params
-    selection = parse_selection(query)
-    cursor = query.get("cursor") or None
-    page = fetch_page(parts, selection, cursor, PAGE_ROWS)
+    listing = read_listing(parts, query)
+    selection = listing.selection
+    cursor, after = query.get("cursor") or None, query.get("after") or None
+    page = fetch_page(parts, listing, cursor, PAGE_ROWS, after)
     products = list(PRODUCTS)
     if selection.product and selection.product not in products:
         products.append(selection.product)
-    older = f"/?{selection.query(cursor=page.next_cursor)}" if page.next_cursor else None
+    older = f"/?{listing_query(listing, cursor=page.next_cursor)}" if page.next_cursor else None
+    newest = listing_query(listing)
     return render_page(
         request,
         "queue.html",
         flags=page.items(),
         selection=selection,
+        sort=listing.sort.value,
         chips=_chips(query),
         products=products,
-        cursor=cursor,
+        cursor=cursor or after,
         older=older,
-        newest=f"/?{selection.query()}" if selection.query() else "/",
+        newest=f"/?{newest}" if newest else "/",
         as_of=page.as_of_seq,
         **page_state(parts),
     )
@@ -95,17 +121,11 @@ def page_state(parts: Parts) -> dict[str, Any]:
 
 def _chips(query: Mapping[str, str]) -> list[dict[str, str]]:
     """The active filters, each with the URL of the list without it."""
-    labels = {
-        "min_score": "Score ≥ ",
-        "max_score": "Score ≤ ",
-        "product": "Product ",
-        "transaction_id": "Transaction ",
-    }
-    given = {name: query[name] for name in labels if query.get(name)}
+    given = {name: query[name] for name in _CHIPS if query.get(name)}
     return [
         {
             "name": name,
-            "text": f"{labels[name]}{value}",
+            "text": f"{_CHIPS[name]}{value}",
             "without": f"/?{urlencode({k: v for k, v in given.items() if k != name})}",
         }
         for name, value in given.items()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 from collections.abc import Callable
 
+import orjson
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.cache.selection import Selection
 from dashboard.web.texts import format_amount, format_score, format_signed, format_time
 from dashboard.web.tokens import make_token
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.listing.varied_flags import FLAGS, NOW, some_selections
 
 NewPage = Callable[..., Page]
 Start = Callable[..., Board]
@@ -128,24 +128,20 @@ def test_login_returns_to_the_requested_page(
 
 def test_live_rows_and_pages_apply_the_same_filter(page: Page, board: Board) -> None:
     page.goto(board.address, wait_until="domcontentloaded")
-    bounds = [None, 0.0, 0.4, 0.62, 1.0]
-    rows = [(s, p, i) for i, (s, p) in enumerate(itertools.product((0.4, 0.6199, 0.62, 1.0),
-                                                                    ("W", "C", None)))]  # fmt: skip
-    selections = [
-        Selection(low, high, product, number)
-        for low, high, product, number in itertools.product(bounds, bounds, (None, "W", "X"),
-                                                            (None, 0, 7))
-    ]  # fmt: skip
+    selections = some_selections(200)
     found = page.evaluate(
-        """async ([queries, rows]) => {
+        """async ([queries, rows, now]) => {
             const { readFilter, matches } = await import("/static/filter.js");
-            return queries.map((query) => rows.map(([score, product, transaction_id]) =>
-                matches({ score, product, transaction_id }, readFilter(query))));
+            return queries.map((query) => {
+                const filter = readFilter(query);
+                return rows.map((row) => matches(row, filter, now));
+            });
         }""",
-        [[selection.query() for selection in selections], rows],
+        [[s.query() for s in selections], [orjson.loads(flag.body) for flag in FLAGS], NOW],
     )
-    expected = [[selection.matches(*row) for row in rows] for selection in selections]
+    expected = [[s.matches(flag, NOW) for flag in FLAGS] for s in selections]
     assert found == expected
+    assert any(any(row) for row in found)
 
 
 def test_live_rows_and_pages_format_values_alike(page: Page, board: Board) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 from fastapi import FastAPI
 
 from dashboard.app import build_app
+from dashboard.cache.flag import Flag, build_flag
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
 from dashboard.server import Server, address_of, listen
@@ -136,6 +137,19 @@ def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
         "context": make_context() if is_flagged else None,
     }
     return record | more
+
+
+def make_flag(
+    offset: int,
+    scored_at: int = 1000,
+    partition: int = 0,
+    topic: str = "transactions",
+    **more: Any,
+) -> Flag:
+    """A flag, as the feed builds it from :func:`make_score`."""
+    source = {"topic": topic, "partition": partition, "offset": offset}
+    record = make_score(**more) | {"source": source, "scored_at": scored_at}
+    return build_flag(record, "fraud-scores", partition, offset, "transactions")
 
 
 def make_context(**more: Any) -> dict[str, Any]:

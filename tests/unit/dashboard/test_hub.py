@@ -10,17 +10,17 @@ import orjson
 import pytest
 from fastapi.sse import ServerSentEvent
 
-from dashboard.cache.flag import Flag, build_flag
+from dashboard.cache.flag import Flag
 from dashboard.cache.flag_table import Counts
 from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedState
 from dashboard.live.hub import AUTH_CHECK_SECONDS, Hub, TooManyStreams, while_authorized
 from dashboard.live.publisher import TickPublisher
 from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks
-from tests.support.dashboard_kit import StaticModel, make_score
+from tests.support.dashboard_kit import StaticModel, make_flag
 
 
 def make_flags(count: int) -> tuple[Flag, ...]:
-    return tuple(build_flag(make_score(0.9), "fraud-scores", 0, i) for i in range(count))
+    return tuple(make_flag(i) for i in range(count))
 
 
 def make_tick(seq: int, scored: int = 0, rows: int = 0, **more: Any) -> Tick:

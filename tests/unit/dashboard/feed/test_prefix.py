@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dashboard.feed.prefix import PrefixReader
+from dashboard.feed.prefix import PrefixReader, read_stamp
 from schemas.contracts import AvroSchema, load_schema
 from schemas.records import decode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
@@ -43,11 +43,17 @@ class Registry:
     number=INT64,
     score=st.floats(0, 1),
     scored_at=INT64,
+    event_time=st.none() | INT64,
     version=st.text(max_size=40),
     thresholds=st.tuples(st.floats(allow_nan=False), st.floats(allow_nan=False)),
 )
 def test_prefix_and_stamp_equal_the_full_decode(
-    number: int, score: float, scored_at: int, version: str, thresholds: tuple[float, float]
+    number: int,
+    score: float,
+    scored_at: int,
+    event_time: int | None,
+    version: str,
+    thresholds: tuple[float, float],
 ) -> None:
     review, block = thresholds
     value = encode_score(
@@ -55,19 +61,22 @@ def test_prefix_and_stamp_equal_the_full_decode(
         | {
             "transaction_id": number,
             "scored_at": scored_at,
+            "event_time": event_time,
             "model_version": version,
             "review_threshold": review,
             "block_threshold": block,
         }
     )
     full = decode_record("fraud_score", value)
-    reader = PrefixReader(LocalSchemas("fraud_score"))
-    assert reader.read(value) == (full["score"], full["is_flagged"])
-    assert reader.stamp(value) == (
+    prefix = PrefixReader(LocalSchemas("fraud_score")).read(value)
+    assert prefix is not None
+    assert prefix[:3] == (full["score"], full["is_flagged"], full["decision"] == "BLOCK")
+    assert read_stamp(value, prefix.end) == (
         full["review_threshold"],
         full["block_threshold"],
         full["model_version"],
         full["scored_at"],
+        full["event_time"],
     )
 
 
@@ -79,7 +88,8 @@ def test_truncated_record_is_never_read_past_its_end() -> None:
             prefix = reader.read(value[:end])
         except (ValueError, UnknownSchema):
             continue
-        assert prefix == (0.1, False)
+        assert prefix is not None
+        assert prefix[:3] == (0.1, False, False)
 
 
 @pytest.mark.parametrize("value", [b"", b"\x00", b"{}", b"\xc3\x01", b"\xff" * 40])
@@ -93,7 +103,8 @@ def test_confluent_framing_looks_up_each_schema_once() -> None:
     reader = PrefixReader(registry)
     for score in (0.1, 0.9):
         prefix = reader.read(encode_score(make_score(score), schema_id=5))
-        assert prefix == (score, score > 0.5)
+        assert prefix is not None
+        assert prefix[:2] == (score, score > 0.5)
     assert registry.lookups == 1
     with pytest.raises(UnknownSchema):
         reader.read(encode_score(make_score(), schema_id=6))

@@ -9,7 +9,8 @@ from pathlib import Path
 import orjson
 import pytest
 
-from dashboard.cache.flag_table import FlagWriter, read_page
+from dashboard.cache.flag_table import FlagWriter
+from dashboard.cache.reading import Listing, StoredFlag, read_page
 from dashboard.cache.selection import Selection
 from dashboard.feed.board import Board, FeedState
 from dashboard.feed.loop import Feed
@@ -30,8 +31,8 @@ def short_intervals(monkeypatch: pytest.MonkeyPatch) -> None:
 def running_feed(folder: Path, topic: MemoryTopic) -> Iterator[Board]:
     board = Board()
     writer = FlagWriter(folder / "flags.sqlite3", keep=10_000)
-    reader = FlagReader("fraud-scores", LocalSchemas("fraud_score"))
-    feed = Feed(topic.open, "fraud-scores", writer, reader, board)
+    reader = FlagReader("fraud-scores", LocalSchemas("fraud_score"), "transactions")
+    feed = Feed(topic.open, ("fraud-scores", "transactions"), writer, reader, board)
     feed.start()
     try:
         yield board
@@ -39,8 +40,12 @@ def running_feed(folder: Path, topic: MemoryTopic) -> Iterator[Board]:
         feed.stop(10)
 
 
+def read_rows(folder: Path) -> list[StoredFlag]:
+    return read_page(folder / "flags.sqlite3", Listing(Selection(), now=0), None, 10_000)
+
+
 def flag_count(folder: Path) -> int:
-    return len(read_page(folder / "flags.sqlite3", Selection(), None, 10_000))
+    return len(read_rows(folder))
 
 
 def is_live(board: Board) -> bool:
@@ -87,12 +92,12 @@ def test_restart_continues_where_it_stopped_and_a_deleted_file_is_rebuilt(tmp_pa
     topic.append(encode_score(make_score(0.9)))
     with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 21)
-    before = read_page(tmp_path / "flags.sqlite3", Selection(), None, 100)
+    before = read_rows(tmp_path)
     for file in tmp_path.glob("flags.sqlite3*"):
         file.unlink()
     with running_feed(tmp_path, topic) as board:
         wait_until(lambda: board.counts.scored == 21)
-    assert read_page(tmp_path / "flags.sqlite3", Selection(), None, 100) == before
+    assert read_rows(tmp_path) == before
 
 
 def test_malformed_records_are_counted_and_skipped(tmp_path: Path) -> None:
@@ -140,8 +145,8 @@ def test_recreated_topic_is_read_from_the_start(tmp_path: Path) -> None:
     shorter.append(encode_score(record))
     with running_feed(tmp_path, shorter) as board:
         wait_until(lambda: is_live(board) and board.counts.scored == 1)
-    rows = read_page(tmp_path / "flags.sqlite3", Selection(), None, 100)
-    assert [orjson.loads(body)["transaction_id"] for _, body in rows] == [record["transaction_id"]]
+    rows = read_rows(tmp_path)
+    assert [orjson.loads(row.body)["transaction_id"] for row in rows] == [record["transaction_id"]]
 
 
 def test_partitions_added_later_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,184 @@
+"""Reads flagged transactions from the cache: pages, single ones, counts.
+
+A page is read along the index of its order. That is fast while matching rows are not rare. So a
+condition that few rows meet is resolved first, by its own index, and only those rows are sorted.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dashboard.cache.connection import reading
+from dashboard.cache.flag import Position
+from dashboard.cache.selection import Search, Selection
+
+_FEW: Final = 1000  # rows that are fetched and sorted in a few milliseconds
+
+
+class Sort(StrEnum):
+    """The orders of the list."""
+
+    NEWEST = "newest"
+    OLDEST = "oldest"
+    EXPECTED_LOSS = "expected_loss"
+
+
+class _Order(NamedTuple):
+    walked: str  # an index of SQLite
+    columns: tuple[str, ...]
+    is_descending: bool
+
+
+_BY_TIME: Final = ("scored_at", "partition", "offset", "topic")
+_ORDERS: Final = {
+    Sort.NEWEST: _Order("by_time", _BY_TIME, is_descending=True),
+    Sort.OLDEST: _Order("by_time", _BY_TIME, is_descending=False),
+    Sort.EXPECTED_LOSS: _Order("by_loss", ("expected_loss", *_BY_TIME), is_descending=True),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Which flagged transactions, and in which order. ``now`` is for relative times."""
+
+    selection: Selection
+    now: int
+    sort: Sort = Sort.NEWEST
+
+
+class StoredFlag(NamedTuple):
+    """One row: its place in every order, its id and its encoded JSON object."""
+
+    position: Position
+    id: str
+    body: bytes
+
+
+def read_page(path: Path, listing: Listing, after: Position | None, limit: int) -> list[StoredFlag]:
+    """Up to ``limit`` flags that follow ``after`` in the order of the listing."""
+    order = _ORDERS[listing.sort]
+    conditions, parameters = listing.selection.conditions(listing.now)
+    if after is not None:
+        conditions.append(_beyond(order, "after"))
+        parameters |= {f"after_{name}": value for name, value in after._asdict().items()}
+    direction = "DESC" if order.is_descending else "ASC"
+    ordering = ", ".join(f"{column} {direction}" for column in order.columns)
+    with reading(path) as db:
+        source = _source(db, listing, order, parameters)
+        # The inner query reads an index alone. Only its result needs the rows themselves.
+        found = db.execute(
+            "SELECT expected_loss, scored_at, partition, offset, topic, id, body FROM flags "  # noqa: S608
+            f"WHERE rowid IN (SELECT rowid FROM {source} WHERE {_all(conditions)} "
+            f"ORDER BY {ordering} LIMIT :limit) ORDER BY {ordering}",
+            {**parameters, "limit": limit},
+        ).fetchall()
+    return [StoredFlag(Position(*row[:5]), row[5], row[6]) for row in found]
+
+
+def read_flag(path: Path, flag_id: str) -> bytes | None:
+    """The JSON object of the flag with this id. None if there is none."""
+    with reading(path) as db:
+        row = db.execute("SELECT body FROM flags WHERE id = ?", (flag_id,)).fetchone()
+    return None if row is None else row[0]
+
+
+def read_position(path: Path, flag_id: str) -> Position | None:
+    """The place of a flag in every order. None if there is no such flag."""
+    with reading(path) as db:
+        row = db.execute(
+            "SELECT expected_loss, scored_at, partition, offset, topic FROM flags WHERE id = ?",
+            (flag_id,),
+        ).fetchone()
+    return None if row is None else Position(*row)
+
+
+def count_flags(
+    path: Path,
+    listing: Listing,
+    after: Position | None = None,
+    before: Position | None = None,
+) -> int:
+    """How many flags there are strictly between two places in the order of the listing."""
+    order = _ORDERS[listing.sort]
+    conditions, parameters = listing.selection.conditions(listing.now)
+    if after is not None:
+        conditions.append(_beyond(order, "after"))
+        parameters |= {f"after_{name}": value for name, value in after._asdict().items()}
+    if before is not None:
+        conditions.append(_beyond(order, "before", is_reversed=True))
+        parameters |= {f"before_{name}": value for name, value in before._asdict().items()}
+    with reading(path) as db:
+        source = _source(db, listing, order, parameters)
+        row = db.execute(
+            f"SELECT count(*) FROM {source} WHERE {_all(conditions)}",  # noqa: S608
+            parameters,
+        ).fetchone()
+    return int(row[0])
+
+
+def _beyond(order: _Order, prefix: str, *, is_reversed: bool = False) -> str:
+    """The condition that a row follows a place, or with ``is_reversed`` that it precedes it."""
+    sign = "<" if order.is_descending != is_reversed else ">"
+    places = ", ".join(f":{prefix}_{column}" for column in order.columns)
+    return f"({', '.join(order.columns)}) {sign} ({places})"
+
+
+def _all(conditions: list[str]) -> str:
+    return " AND ".join(conditions) or "1"
+
+
+def _source(
+    db: sqlite3.Connection, listing: Listing, order: _Order, parameters: dict[str, object]
+) -> str:
+    """What to read: the few rows that meet a rare condition, or the index of the order."""
+    for union in _indexed(listing.selection, parameters):
+        rows = _find_few(db, union, parameters)
+        if rows is not None:
+            # Our own integers. There is no index hint, because SQLite looks rows up by rowid.
+            numbers = ",".join(map(str, rows))
+            return f"(SELECT rowid, * FROM flags WHERE rowid IN ({numbers}))"  # noqa: S608
+    return f"flags INDEXED BY {order.walked}"
+
+
+def _indexed(selection: Selection, parameters: dict[str, object]) -> list[list[tuple[str, str]]]:
+    """The conditions with an index of their own, each as a union of indexes and conditions."""
+    found: list[list[tuple[str, str]]] = []
+    if selection.transaction_id is not None:
+        found.append([("by_transaction", "transaction_id = :transaction_id")])
+    if selection.q is not None:
+        found.append(Search(selection.q).indexed())
+    for name, index, condition in (
+        ("card1", "by_card", "card1 = :card1"),
+        ("device", "by_device", "device = :device COLLATE NOCASE"),
+        ("addr1", "by_addr", "addr1 = :addr1"),
+        ("email", "by_email", "email = :email COLLATE NOCASE"),
+    ):
+        if getattr(selection, name) is not None:
+            found.append([(index, condition)])
+    times = [f"scored_at {sign} :{name}" for sign, name in ((">=", "since"), ("<=", "until"))
+             if parameters.get(name) is not None]  # fmt: skip
+    if times:
+        found.append([("by_time", " AND ".join(times))])
+    return found
+
+
+def _find_few(
+    db: sqlite3.Connection, union: list[tuple[str, str]], parameters: dict[str, object]
+) -> set[int] | None:
+    """The rows of a union. None if they are not few."""
+    rows: set[int] = set()
+    for index, condition in union:
+        rows.update(
+            row
+            for (row,) in db.execute(
+                f"SELECT rowid FROM flags INDEXED BY {index} WHERE {condition} LIMIT :few",  # noqa: S608
+                {**parameters, "few": _FEW},
+            )
+        )
+        if len(rows) >= _FEW:
+            return None
+    return rows

@@ -1,0 +1,246 @@
+"""Running counts of all scores by model version and time: no query scans the scores themselves.
+
+They are saved with the offsets of the records that they count, so they are exact after a restart
+and the same after a rebuild.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from dashboard.cache.connection import reading
+
+SCORE_BINS: Final = 1000
+MINUTE_MS: Final = 60_000
+DAY_MS: Final = 86_400_000
+_MINUTES_OF_A_DAY: Final = 1440
+
+SCORE_TABLES: Final = ("score_bins", "score_totals", "minutes")
+SCORE_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS score_bins (
+    version TEXT NOT NULL, day INTEGER NOT NULL, bin INTEGER NOT NULL, count INTEGER NOT NULL,
+    PRIMARY KEY (version, day, bin)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS score_totals (
+    version TEXT NOT NULL, day INTEGER NOT NULL, review REAL NOT NULL, block REAL NOT NULL,
+    scored INTEGER NOT NULL, flagged INTEGER NOT NULL, blocked INTEGER NOT NULL,
+    PRIMARY KEY (version, day, review, block)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS minutes (
+    minute INTEGER PRIMARY KEY, scored INTEGER NOT NULL, flagged INTEGER NOT NULL);
+"""
+
+# What is kept. Any record may have any time, so the tables need a limit of their own.
+_MOST_GROUPS: Final = 1000  # of one version and one day: a year of days with some overlap
+_MOST_MINUTES: Final = 31 * _MINUTES_OF_A_DAY
+
+
+class ScoreKey(NamedTuple):
+    """What is counted together: the scores of one minute by one model and its thresholds."""
+
+    version: str
+    review_threshold: float
+    block_threshold: float
+    minute: int
+
+
+@dataclass(slots=True)
+class Tally:
+    """Counts of scores. ``bins`` has those bins of :func:`bin_of` that are not empty."""
+
+    scored: int = 0
+    flagged: int = 0
+    blocked: int = 0
+    bins: dict[int, int] = field(default_factory=dict)
+
+    def add(self, score: float, *, is_flagged: bool, is_blocked: bool) -> None:
+        """Count one score."""
+        self.scored += 1
+        self.flagged += is_flagged
+        self.blocked += is_blocked
+        number = bin_of(score)
+        self.bins[number] = self.bins.get(number, 0) + 1
+
+
+class ThresholdTotals(NamedTuple):
+    """Exact counts at the thresholds that the scorer used: the decisions it made."""
+
+    review_threshold: float
+    block_threshold: float
+    scored: int
+    flagged: int
+    blocked: int
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCounts:
+    """The scores of one version on whole UTC days.
+
+    Attributes:
+        version: the model version.
+        since: the start of the first day, in epoch milliseconds.
+        until: the end of the last day, exclusive.
+        bins: ``bins[i]`` counts scores from ``i / 1000`` (inclusive) to ``(i + 1) / 1000``
+            (exclusive); the last bin includes 1.
+        totals: exact counts at the thresholds, which may lie between two edges of bins.
+        days: the days with a score, as epoch milliseconds of their start, and their number of
+            scores.
+    """
+
+    version: str
+    since: int
+    until: int
+    bins: list[int]
+    totals: list[ThresholdTotals]
+    days: dict[int, int]
+
+
+class Point(NamedTuple):
+    """Scores from ``start`` (epoch milliseconds) until the next point."""
+
+    start: int
+    scored: int
+    flagged: int
+
+
+def bin_of(score: float) -> int:
+    """The bin of a score, so that ``score >= i / 1000`` exactly if its bin is at least ``i``.
+
+    The product alone is not enough: 0.57 * 1000 is 569.99….
+    """
+    number = int(score * SCORE_BINS)
+    if score >= (number + 1) / SCORE_BINS:
+        number += 1
+    elif score < number / SCORE_BINS:
+        number -= 1
+    return min(max(number, 0), SCORE_BINS - 1)
+
+
+class ScoreCounter:
+    """Adds tallies to the tables. Its caller commits."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._groups = set(db.execute("SELECT DISTINCT version, day FROM score_totals"))
+        self._minutes: int = db.execute("SELECT count(*) FROM minutes").fetchone()[0]
+
+    def add(self, tallies: Mapping[ScoreKey, Tally]) -> None:
+        """Add counts, and delete the oldest days beyond the limit."""
+        totals = []
+        bins: dict[tuple[str, int, int], int] = {}
+        minutes: dict[int, list[int]] = {}
+        for key, tally in tallies.items():
+            day = key.minute // _MINUTES_OF_A_DAY
+            self._groups.add((key.version, day))
+            totals.append(
+                (key.version, day, key.review_threshold, key.block_threshold, tally.scored,
+                 tally.flagged, tally.blocked)
+            )  # fmt: skip
+            for number, count in tally.bins.items():
+                place = (key.version, day, number)
+                bins[place] = bins.get(place, 0) + count
+            minute = minutes.setdefault(key.minute, [0, 0])
+            minute[0] += tally.scored
+            minute[1] += tally.flagged
+        self._db.executemany(
+            "INSERT INTO score_totals VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "scored = scored + excluded.scored, flagged = flagged + excluded.flagged, "
+            "blocked = blocked + excluded.blocked",
+            totals,
+        )
+        self._db.executemany(
+            "INSERT INTO score_bins VALUES (?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
+            [(*place, count) for place, count in bins.items()],
+        )
+        self._add_minutes(minutes)
+        if len(self._groups) > _MOST_GROUPS:
+            self._trim_days()
+
+    def _add_minutes(self, minutes: Mapping[int, list[int]]) -> None:
+        self._db.executemany(
+            "INSERT INTO minutes VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET "
+            "scored = scored + excluded.scored, flagged = flagged + excluded.flagged",
+            [(minute, *counts) for minute, counts in minutes.items()],
+        )
+        self._minutes += len(minutes)  # at most: some of them were there
+        if self._minutes > _MOST_MINUTES * 1.1:
+            self._db.execute(
+                "DELETE FROM minutes WHERE minute NOT IN "
+                "(SELECT minute FROM minutes ORDER BY minute DESC LIMIT ?)",
+                (_MOST_MINUTES,),
+            )
+            self._minutes = self._db.execute("SELECT count(*) FROM minutes").fetchone()[0]
+
+    def _trim_days(self) -> None:
+        """Delete the oldest tenth of the groups, so that this is rare."""
+        oldest = sorted(self._groups, key=lambda group: group[1])
+        for group in oldest[: len(oldest) - _MOST_GROUPS * 9 // 10]:
+            for table in ("score_bins", "score_totals"):
+                self._db.execute(
+                    f"DELETE FROM {table} WHERE version = ? AND day = ?",  # noqa: S608
+                    group,
+                )
+            self._groups.discard(group)
+
+
+def read_score_counts(path: Path, version: str, since: int, until: int) -> ScoreCounts:
+    """The scores of one version on the UTC days that ``since`` to ``until`` touches.
+
+    Both are epoch milliseconds, ``until`` is inclusive.
+    """
+    first, last = since // DAY_MS, until // DAY_MS
+    where = "WHERE version = ? AND day BETWEEN ? AND ?"
+    counts = ScoreCounts(version, first * DAY_MS, (last + 1) * DAY_MS, [0] * SCORE_BINS, [], {})
+    with reading(path) as db:
+        for number, count in db.execute(
+            f"SELECT bin, sum(count) FROM score_bins {where} GROUP BY bin",  # noqa: S608
+            (version, first, last),
+        ):
+            counts.bins[number] = count
+        for row in db.execute(
+            "SELECT review, block, sum(scored), sum(flagged), sum(blocked) "  # noqa: S608
+            f"FROM score_totals {where} GROUP BY review, block ORDER BY max(day) DESC",
+            (version, first, last),
+        ):
+            counts.totals.append(ThresholdTotals(*row))
+        for day, scored in db.execute(
+            f"SELECT day, sum(scored) FROM score_totals {where} GROUP BY day",  # noqa: S608
+            (version, first, last),
+        ):
+            counts.days[day * DAY_MS] = scored
+    return counts
+
+
+def read_score_versions(path: Path) -> list[tuple[str, int, int]]:
+    """The versions with scores, newest first: version, first and last day.
+
+    Days are epoch milliseconds of their start.
+    """
+    with reading(path) as db:
+        return [
+            (version, first * DAY_MS, last * DAY_MS)
+            for version, first, last in db.execute(
+                "SELECT version, min(day), max(day) FROM score_totals GROUP BY version "
+                "ORDER BY max(day) DESC, version DESC"
+            )
+        ]
+
+
+def read_timeseries(path: Path, since: int, until: int, step: int) -> list[Point]:
+    """Scores in steps of ``step`` milliseconds (whole minutes), without those that have none.
+
+    ``since`` and ``until`` are epoch milliseconds, ``until`` is inclusive.
+    """
+    width = max(1, step // MINUTE_MS)
+    with reading(path) as db:
+        return [
+            Point(number * width * MINUTE_MS, scored, flagged)
+            for number, scored, flagged in db.execute(
+                "SELECT minute / :width AS step, sum(scored), sum(flagged) FROM minutes "
+                "WHERE minute BETWEEN :first AND :last GROUP BY step ORDER BY step",
+                {"width": width, "first": since // MINUTE_MS, "last": until // MINUTE_MS},
+            )
+        ]

@@ -1,0 +1,1 @@
+"""Flags and filters to compare what filters them."""
