@@ -61,11 +61,14 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait_seconds(self, key: str) -> float:
-        """How long ``key`` must wait before its next request. 0: no wait. Charges nothing."""
+    def wait_seconds(self, key: str, paid: float = 0.0) -> float:
+        """How long ``key`` must wait before its next request. 0: no wait. Charges nothing.
+
+        ``paid`` is what the key was already charged for the request that is asked about.
+        """
         if not self._per_second or (bucket := self._buckets.get(key)) is None:
             return 0.0
-        level = self._level(bucket)
+        level = self._level(bucket) + paid
         return 0.0 if level >= 1 else max((1 - level) / self._per_second, 1e-3)
 
     def charge(self, key: str, cost: float) -> None:

@@ -114,14 +114,18 @@ dashboard.settings: runtime settings
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
-dashboard.predicting: schemas.json model dashboard.history
+dashboard.explaining: model
+dashboard.explain: model dashboard.explaining
+dashboard.predict_request: schemas schemas.json
+dashboard.predicting: schemas schemas.json errors model dashboard.history
+    dashboard.predict_request
 dashboard.cache:
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predicting dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics
+    dashboard.history dashboard.predict_request dashboard.predicting dashboard.cache dashboard.feed
+    dashboard.live dashboard.metrics
 dashboard.web.detail: dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
