@@ -6,7 +6,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from dashboard.settings import DashboardSettings
 
 log = logging.getLogger("dashboard")
 
@@ -79,12 +82,11 @@ def _print_token(name: str, role: str) -> int:
     return 0
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _load_settings(arguments: argparse.Namespace) -> DashboardSettings:
     from dashboard.settings import DashboardSettings
-    from stream_scorer.runtime.logs import configure_logging
     from stream_scorer.runtime.settings import load_settings
 
-    settings = load_settings(
+    return load_settings(
         DashboardSettings,
         {
             "dashboard_host": arguments.host,
@@ -92,9 +94,16 @@ def _serve(arguments: argparse.Namespace) -> int:
             "dashboard_insecure": arguments.insecure,
         },
     )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from stream_scorer.runtime.logs import configure_logging
+
+    settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
+    from dashboard.cases.opening import opened_desk
     from dashboard.feed.source import KafkaScores
     from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
@@ -118,6 +127,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
         opened_histories(settings, watcher) as histories,
+        opened_desk(settings) as desk,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
         app = build_app(
@@ -125,6 +135,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher,
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
+            desk,
             tracing,
             histories,
         )

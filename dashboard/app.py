@@ -18,6 +18,7 @@ from fastapi.templating import Jinja2Templates
 from starlette.middleware.gzip import GZipMiddleware
 
 from dashboard.cache.flag_table import FlagWriter
+from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
@@ -31,6 +32,7 @@ from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, probes, problems
 from dashboard.web.auth import AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
+from dashboard.web.cases import export, records, routes
 from dashboard.web.detail import pages as detail_pages
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter
@@ -45,6 +47,7 @@ from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
+_DESK_CALLS: Final = 40  # actions at the desk at a time; each may wait two seconds for Kafka
 _STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
 
@@ -53,10 +56,11 @@ def build_app(
     model: ModelSource,
     open_source: Callable[[], ScoreSource],
     resolver: SchemaResolver,
+    desk: Desk,
     tracing: Tracing | None = None,
     histories: Histories | None = None,
 ) -> FastAPI:
-    """Build the application. Its feed runs from startup to shutdown.
+    """Build the application. Its feed and its desk run from startup to shutdown.
 
     Without ``histories``, ``/predict`` knows nothing of a card's past.
 
@@ -72,7 +76,9 @@ def build_app(
     feed = Feed(open_source, topics, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
-    parts = _build_parts(settings, writer.path, board, model, histories or NoHistories(model), hub)
+    parts = _build_parts(
+        settings, writer.path, board, model, histories or NoHistories(model), hub, desk
+    )
     app = FastAPI(
         title="Fraud dashboard",
         description="A live list of flagged transactions, and synchronous scoring with the same "
@@ -81,7 +87,7 @@ def build_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to any host that the Host header names
-        lifespan=_run_while_serving(feed, publisher, hub),
+        lifespan=_run_while_serving(feed, publisher, hub, desk),
     )
     app.state.parts = parts
     _install(app, parts, tracing)
@@ -95,6 +101,7 @@ def _build_parts(
     model: ModelSource,
     histories: Histories,
     hub: Hub,
+    desk: Desk,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -109,7 +116,7 @@ def _build_parts(
         model=model,
         histories=histories,
         hub=hub,
-        metrics=build_metrics(board, model, lambda: len(hub), histories),
+        metrics=build_metrics(board, model, lambda: len(hub), histories, desk.status),
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
@@ -117,17 +124,20 @@ def _build_parts(
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
+        desk=desk,
+        desk_calls=CapacityLimiter(_DESK_CALLS),
     )
 
 
 def _run_while_serving(
-    feed: Feed, publisher: TickPublisher, hub: Hub
+    feed: Feed, publisher: TickPublisher, hub: Hub, desk: Desk
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The lifespan of the app: the feed's thread and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
+        desk.start()
         publishing = asyncio.create_task(publisher.run(hub))
         try:
             yield
@@ -137,13 +147,15 @@ def _run_while_serving(
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
+            await asyncio.to_thread(desk.stop, _STOP_SECONDS)
 
     return lifespan
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    for routes in (predict, probes, api, login, pages, detail_pages):
-        app.include_router(routes.router)
+    routers = (predict, probes, routes, records, export, api, login, pages, detail_pages)
+    for module in routers:
+        app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
     settings = parts.settings

@@ -51,6 +51,9 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_keep_flags: int = Field(
         100_000, ge=1000, description="number of flagged transactions to keep; the oldest go first"
     )
+    export_enabled: bool = Field(
+        True, description="allow analysts to export the list as CSV or JSON lines"
+    )
     dashboard_predict_rows_per_second: int = Field(
         100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"
     )

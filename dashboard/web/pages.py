@@ -13,6 +13,7 @@ from fastapi.responses import Response
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
 from dashboard.predicting import MAX_ROWS
+from dashboard.sample import sample_request
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.listing import (
     LISTING_PARAMETERS,
@@ -22,7 +23,6 @@ from dashboard.web.listing import (
     read_listing,
 )
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.sample import sample_request
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]

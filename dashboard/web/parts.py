@@ -9,6 +9,7 @@ from anyio import CapacityLimiter
 from fastapi import Request
 from fastapi.templating import Jinja2Templates
 
+from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
@@ -39,6 +40,8 @@ class Parts:
     scoring: CapacityLimiter
     predict_rate: RateLimiter
     bodies: BodyBudget
+    desk: Desk
+    desk_calls: CapacityLimiter
 
 
 def parts_of(request: Request) -> Parts:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import FeedState
 from dashboard.history.past import HistoryStatus
 from dashboard.live.ticks import describe_feed, describe_stream
@@ -24,6 +25,7 @@ PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MODEL_PROBLEM: Final = "problem with the artifact store or the promoted version; see the log"
 _HISTORY_PROBLEM: Final = "problem with the card histories of /predict; see the log"
+_DESK_PROBLEM: Final = "problem with Kafka or the topics of the desk; see the log"
 _FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
 
 
@@ -52,7 +54,7 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
             "instance": "/readyz",
         }
         return JSONResponse(body, 503, {"Retry-After": "2"}, PROBLEM_JSON)
-    return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "ready", "desk": parts.desk.status().state})
 
 
 @router.get(
@@ -71,6 +73,8 @@ async def health(request: Request, parts: PartsOf) -> Response:
     if (status := parts.histories.status()) is not None:
         checks["history"] = _history(status, in_full=in_full)
     is_healthy = all(check["ok"] for check in checks.values())
+    # Not part of the verdict: without its topics the list can be read and decisions wait on disk.
+    checks["desk"] = _desk(parts.desk.status(), in_full=in_full)
     body = {
         "status": "ok" if is_healthy else "unavailable",
         "version": parts.version,
@@ -115,6 +119,20 @@ def _history(status: HistoryStatus, *, in_full: bool) -> dict[str, Any]:
     if not in_full and status.problem:
         described["detail"] = _HISTORY_PROBLEM
     return described
+
+
+def _desk(status: DeskStatus, *, in_full: bool) -> dict[str, Any]:
+    return {
+        "ok": status.is_ok,
+        "state": status.state,
+        "detail": status.detail if in_full or status.is_ok else _DESK_PROBLEM,
+        "since": status.since,
+        "missing": list(status.missing) if in_full else [],
+        "waiting": status.waiting,
+        "events_waiting": status.events_waiting,
+        "lag": status.lag,
+        "unreadable": status.unreadable,
+    }
 
 
 def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:

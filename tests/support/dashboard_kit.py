@@ -19,6 +19,7 @@ from fastapi import FastAPI
 
 from dashboard.app import build_app
 from dashboard.cache.flag import Flag, build_flag
+from dashboard.cases.desk import Desk
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
 from dashboard.server import Server, address_of, listen
@@ -31,6 +32,7 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
+from tests.support.desk.desk_kit import MemoryLog, local_resolvers
 from tests.support.factories import make_program
 from tests.support.waiting import wait_until
 
@@ -201,15 +203,31 @@ def make_app(
     topic: MemoryTopic | None = None,
     model: StaticModel | None = None,
     histories: Histories | None = None,
+    *,
+    desk_log: MemoryLog | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
+    made = make_settings(folder, **settings)
     return build_app(
-        make_settings(folder, **settings),
+        made,
         model or StaticModel(),
         topic.open,
         LocalSchemas("fraud_score"),
+        make_desk(made, desk_log),
         histories=histories,
+    )
+
+
+def make_desk(settings: DashboardSettings, desk_log: MemoryLog | None = None) -> Desk:
+    """A desk on topics in memory. Replicas share a ``desk_log``."""
+    folder = settings.dashboard_state_dir
+    return Desk(
+        desk_log or MemoryLog(),
+        folder,
+        folder / "flags.sqlite3",
+        local_resolvers(),
+        settings.input_topic,
     )
 
 

@@ -120,16 +120,20 @@ dashboard.predict_request: schemas schemas.json
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.cache:
+dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
-dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
+dashboard.sample:
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predict_request dashboard.predicting dashboard.cache dashboard.feed
-    dashboard.live dashboard.metrics
-dashboard.web.detail: dashboard.web
+    dashboard.history dashboard.predict_request dashboard.predicting dashboard.cache dashboard.cases
+    dashboard.feed dashboard.live dashboard.metrics dashboard.sample
+dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
+    dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.history dashboard.cache dashboard.feed dashboard.live
-    dashboard.metrics dashboard.web dashboard.web.detail
+    dashboard.model_status dashboard.history dashboard.cache dashboard.cases dashboard.feed
+    dashboard.live dashboard.metrics dashboard.web dashboard.web.cases dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

@@ -1,0 +1,47 @@
+"""What each role may do. The server checks it, whatever a page shows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from fastapi import Request
+
+from dashboard.web.auth import identity_of
+from dashboard.web.problems import Problem
+from dashboard.web.tokens import Identity
+
+DECIDERS: Final = ("analyst", "lead")
+"""Claim, decide, snooze, save views and export."""
+
+LEADS: Final = ("lead",)
+"""Promote and roll back models."""
+
+AUDITORS: Final = ("lead", "ops")
+"""Read the audit log."""
+
+OPERATORS: Final = ("lead", "ops")
+"""See the operations page."""
+
+
+def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
+    """Whether the user has one of the roles, so that a page shows what it may use."""
+    return identity is not None and identity.role in roles
+
+
+def require_role(request: Request, roles: tuple[str, ...]) -> Identity:
+    """The user of the request.
+
+    Raises:
+        Problem: 403, the user has none of the roles.
+    """
+    identity = identity_of(request)
+    if identity is None or not has_role(identity, roles):
+        role = "no role" if identity is None else f"the role {identity.role}"
+        raise Problem(
+            403,
+            f"this needs the role {' or '.join(roles)}, and you have {role}: "
+            "ask whoever manages access to the dashboard",
+            kind="role-required",
+            roles=list(roles),
+        )
+    return identity
