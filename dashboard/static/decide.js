@@ -1,12 +1,11 @@
 // Claims, decisions and their undo. Each intended decision has one Idempotency-Key, which its
 // retries repeat, so that a decision is recorded once however often it is sent.
 
-import { LABELS } from "./case-text.js";
+import { LABELS, describeCase } from "./case-text.js";
 import { loginWay, newKey, request } from "./request.js";
 import { toast } from "./toast.js";
 
 const UNDO_SECONDS = 5;
-const HOUR_MS = 3_600_000;
 
 class Desk {
   #cases = new Map();
@@ -96,10 +95,9 @@ class Desk {
     else if (!error.isTemporary) ways = ["reload"];
     // What cannot succeed by repeating is dropped: the page says so, and the analyst decides.
     if (!ways.includes(retry)) this.#unsaved.delete(intent);
-    const text = `${saving} ${error.message}`;
+    const text = `${saving} ${this.#explain(id, error)}`;
     this.#setState(id, { name: "failed", text, ways });
-    tell("case:failed", { id, text });
-    if (!document.querySelector(`[data-flag="${CSS.escape(id)}"]`)) {
+    if (!isShown(id)) {
       toast(text, { action: "Show", seconds: 0, onAction: () => tell("flag:open", { id }) });
     }
   }
@@ -119,32 +117,38 @@ class Desk {
     } catch {
       return;
     }
-    const isDone = await this.#change(id, "Withdrawing…", "withdraw", {});
+    if (await this.withdraw(id)) tell("flag:open", { id });
+  }
+
+  /** Withdraw the decision of a transaction. Its history keeps both. */
+  async withdraw(id) {
+    const change = { method: "DELETE", path: "decision" };
+    const isDone = await this.#change(id, "Withdrawing…", change);
     if (isDone) {
       toast("Withdrawn. The transaction is open again.");
       tell("case:withdrawn", { id });
-      tell("flag:open", { id });
     }
+    return isDone;
   }
 
   /** Claim a transaction, or release it if it is held by the user. */
   toggleClaim(id) {
     const isMine = this.caseOf(id)?.status === "claimed" && this.caseOf(id).by === readName();
-    if (isMine) return this.#change(id, "Releasing…", "release", {});
-    return this.#change(id, "Claiming…", "claim", {});
+    if (isMine) return this.#change(id, "Releasing…", { method: "DELETE", path: "claim" });
+    return this.#change(id, "Claiming…", { path: "claim" });
   }
 
   /** Hold a claimed transaction for longer. Failures show at the next change. */
   async renew(id) {
     try {
-      this.#accept(id, await request(`${pathOf(id)}/claim`, { method: "POST", body: {}, key: newKey() }));
+      this.#accept(id, await request(`${pathOf(id)}/claim`, { method: "POST" }));
     } catch {
       await this.refresh(id);
     }
   }
 
   snooze(id, hours) {
-    return this.#change(id, "Snoozing…", "snooze", { until: Date.now() + hours * HOUR_MS });
+    return this.#change(id, "Snoozing…", { path: "snooze", body: { hours } });
   }
 
   async refresh(id) {
@@ -164,19 +168,36 @@ class Desk {
     tell("case:changed", { id, case: this.caseOf(id) });
   }
 
-  async #change(id, doing, action, body, key = newKey()) {
+  async #change(id, doing, { method = "POST", path, body }, key = newKey()) {
     if (this.stateOf(id)?.name === "sending") return false;
     this.#setState(id, { name: "sending", text: doing });
     try {
-      this.#accept(id, await request(`${pathOf(id)}/${action}`, { method: "POST", body, key }));
+      this.#accept(id, await request(`${pathOf(id)}/${path}`, { method, body, key }));
       return true;
     } catch (error) {
-      const retry = { name: "Retry", act: () => { this.#setState(id, null); this.#change(id, doing, action, body, key); } };
-      const ways = error.kind === "login" ? [loginWay()] : error.isTemporary ? [retry] : ["reload", nextWay];
-      this.#setState(id, { name: "failed", text: error.message, ways });
-      if (!document.querySelector(`[data-flag="${CSS.escape(id)}"]`)) toast(error.message);
+      const again = () => {
+        this.#setState(id, null);
+        this.#change(id, doing, { method, path, body }, key);
+      };
+      let ways = ["reload", nextWay];
+      if (error.kind === "login") ways = [loginWay()];
+      else if (error.isTemporary) ways = [{ name: "Retry", act: again }];
+      const text = this.#explain(id, error);
+      this.#setState(id, { name: "failed", text, ways });
+      if (!isShown(id)) toast(text);
       return false;
     }
+  }
+
+  /** Why something was refused. The answer has the case as it is now. */
+  #explain(id, error) {
+    const found = error.body?.case;
+    if (!found) return error.message;
+    this.#cases.set(id, found);
+    tell("case:changed", { id, case: found });
+    const { text } = describeCase(found, readName(), Date.now(), "");
+    if (error.kind === "stale") return `It changed while you read it: ${text}.`;
+    return error.kind === "conflict" ? `${text}.` : error.message;
   }
 
   #setState(id, state) {
@@ -188,7 +209,8 @@ class Desk {
 
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
 const nextWay = { name: "Take the next one", act: () => tell("flag:next", {}) };
-const readName = () => document.querySelector("[data-me]")?.dataset.me ?? null;
+const isShown = (id) => document.querySelector(`[data-flag="${CSS.escape(id)}"]`) !== null;
+const readName = () => document.body.dataset.user ?? document.querySelector("[data-me]")?.dataset.me;
 
 function tell(name, detail) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
@@ -196,6 +218,8 @@ function tell(name, detail) {
 
 export const desk = new Desk();
 
+// What others did arrives with the live rows.
+document.addEventListener("case:changed", ({ detail }) => desk.know(detail.id, detail.case));
 document.addEventListener("flag:decide", ({ detail }) => desk.decide(detail.id, detail.label));
 document.addEventListener("flag:claim", ({ detail }) => desk.toggleClaim(detail.id));
 document.addEventListener("flag:undo", () => desk.undo());

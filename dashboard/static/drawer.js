@@ -2,6 +2,7 @@
 // It listens on document for flag:open and flag:close, and reports drawer:state and flag:moved.
 
 import { Panel, fetchPanel } from "./panel.js";
+import "./next.js";
 import { Refused, buildNotice, loginWay } from "./request.js";
 
 const SLOW_MS = 300; // a faster answer needs no "Loading"
@@ -28,15 +29,15 @@ class Drawer {
     close.textContent = "✕";
     close.addEventListener("click", () => this.close());
     this.aside.replaceChildren(close, this.body);
-    this.styles = addStyles("/static/drawer.css");
+    this.styles = Promise.all(["drawer", "waterfall"].map((name) => addStyles(`/static/${name}.css`)));
   }
 
   get isOpen() {
     return !this.aside.hidden;
   }
 
-  get id() {
-    return this.#id;
+  get hasFailed() {
+    return this.isOpen && this.body.querySelector(".failed") !== null;
   }
 
   /** Show a transaction. One that is shown already is loaded again with `isForced`. */
@@ -102,6 +103,7 @@ class Drawer {
 
   #reveal() {
     this.aside.hidden = false;
+    this.aside.dataset.flag = this.#id;
     this.split?.classList.add("open");
     document.body.classList.toggle("drawer-open", true);
     tell("drawer:state", { isOpen: true, id: this.#id });
@@ -143,6 +145,7 @@ class Drawer {
     const row = document.querySelector(`#rows [data-id="${CSS.escape(this.#id ?? "")}"]`);
     this.#id = null;
     this.aside.hidden = true;
+    delete this.aside.dataset.flag;
     this.body.replaceChildren();
     this.split?.classList.remove("open");
     document.body.classList.remove("drawer-open");
@@ -193,3 +196,7 @@ export const drawer = new Drawer();
 document.addEventListener("flag:open", ({ detail }) => drawer.open(detail.id));
 document.addEventListener("flag:close", () => drawer.close());
 addEventListener("popstate", () => drawer.follow());
+// The list counts the drawer as closed after a failed load, and so leaves this key to it.
+drawer.aside.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && drawer.hasFailed) drawer.close();
+});

@@ -3,25 +3,25 @@
 
 import { desk } from "./decide.js";
 import { prefetchPanel } from "./panel.js";
-import { newKey, request } from "./request.js";
+import { request } from "./request.js";
 import { toast } from "./toast.js";
 
-const NOT_FILTERS = ["sel", "cursor", "limit", "sort", "columns", "view"];
+const NOT_FILTERS = ["sel", "cursor", "after", "limit", "sort", "status", "columns", "view"];
 const LONGEST_MS = 10 * 60_000; // a break is not time spent on a transaction
 const MOST_TIMES = 2000;
 
 class NextLoop {
   #claiming = null;
   #current = null; // what the loop claimed and shows
+  #undone = null;
   #shown = null; // {id, at} of the transaction that is shown
   #spent = new Map(); // id → milliseconds from its first sight to its decision
 
   /** Claim the next transaction of the list's filter, and show it. */
   async next() {
     if (this.#claiming) return;
-    this.#claiming = request(`/api/v1/flags/claim-next?${readFilter()}`, {
-      method: "POST", body: {}, key: newKey(),
-    });
+    const selection = Object.fromEntries(readFilter());
+    this.#claiming = request("/api/v1/flags/claim-next", { method: "POST", body: { selection } });
     try {
       const found = await this.#claiming;
       if (!found) {
@@ -29,8 +29,8 @@ class NextLoop {
         toast("No open transaction is left that matches the filter.");
         return;
       }
-      desk.know(found.id, found.case ?? null);
-      if (found.case) tell("case:changed", { id: found.id, case: found.case });
+      desk.know(found.id, found.case);
+      tell("case:changed", { id: found.id, case: found.case });
       this.#current = found.id;
       tell("flag:open", { id: found.id });
     } catch (error) {
@@ -53,12 +53,19 @@ class NextLoop {
   onDeciding({ id }) {
     if (this.#shown?.id === id) this.#spent.set(id, Date.now() - this.#shown.at);
     if (id === this.#current) this.next();
+    else if (id === this.#undone && this.#current) tell("flag:open", { id: this.#current });
+    this.#undone = null;
+  }
+
+  /** A withdrawn decision is made again, and then the loop goes on where it was. */
+  onWithdrawn({ id }) {
+    this.#undone = id;
   }
 
   /** Fetch the details of the likely next one. Whoever claims it first gets it. */
   async #prefetch(id) {
     try {
-      const query = new URLSearchParams(readFilter());
+      const query = readFilter();
       for (const [name, value] of [["status", "open"], ["sort", "expected_loss"], ["limit", "2"]]) {
         query.set(name, value);
       }
@@ -81,8 +88,10 @@ class NextLoop {
 /** The filter of the list, which the next transaction has to match. */
 function readFilter() {
   const query = new URLSearchParams(location.pathname === "/" ? location.search : "");
-  for (const name of [...NOT_FILTERS, "status"]) query.delete(name);
-  return query.toString();
+  for (const [name, value] of [...query]) {
+    if (NOT_FILTERS.includes(name) || value.trim() === "") query.delete(name);
+  }
+  return query;
 }
 
 /** The user's own decisions of today, kept in this browser. */
@@ -147,4 +156,7 @@ document.addEventListener("drawer:state", ({ detail }) => {
 });
 document.addEventListener("case:deciding", ({ detail }) => loop.onDeciding(detail));
 document.addEventListener("case:decided", ({ detail }) => tally.add(detail.id, loop.takeTime(detail.id)));
-document.addEventListener("case:withdrawn", ({ detail }) => tally.remove(detail.id));
+document.addEventListener("case:withdrawn", ({ detail }) => {
+  loop.onWithdrawn(detail);
+  tally.remove(detail.id);
+});

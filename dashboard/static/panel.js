@@ -44,14 +44,13 @@ export function prefetchPanel(id) {
 export class Panel {
   #ended = new AbortController();
   #timers = [];
-  #shownAt = Date.now();
 
   constructor(detail, { onReload }) {
     this.detail = detail;
     this.id = detail.dataset.id;
     this.onReload = onReload;
     this.form = detail.querySelector("form.decide");
-    desk.know(this.id, JSON.parse(detail.dataset.case), this.#shownAt);
+    desk.know(this.id, JSON.parse(detail.dataset.case));
     const signal = this.#ended.signal;
     const on = (name, act) => document.addEventListener(name, (event) => {
       if (event.detail.id === this.id) act(event.detail);
@@ -92,6 +91,7 @@ export class Panel {
       if (button?.name === "label") desk.decide(this.id, button.value);
       else if (button?.name === "hours") desk.snooze(this.id, Number(button.value));
       else if (button?.name === "claim") desk.toggleClaim(this.id);
+      else if (button?.name === "withdraw") desk.withdraw(this.id);
     }, { signal });
     document.addEventListener("flag:snooze", ({ detail }) => {
       if (detail.id !== this.id) return;
@@ -137,8 +137,12 @@ export class Panel {
     for (const button of this.form?.querySelectorAll("[name=label]") ?? []) {
       button.setAttribute("aria-pressed", String(found?.label === button.value));
     }
-    const claim = this.form?.querySelector("[name=claim] b");
-    if (claim) put(claim, state === "mine" ? "Release" : "Claim");
+    if (!this.form) return;
+    put(this.form.querySelector("[name=claim] b"), state === "mine" ? "Release" : "Claim");
+    for (const part of this.form.querySelectorAll("[name=claim], .snooze")) {
+      part.hidden = state === "decided";
+    }
+    this.form.querySelector("[name=withdraw]").hidden = state !== "decided";
   }
 
   /** What is being done with the case, or why it failed and the ways on. */
@@ -146,7 +150,7 @@ export class Panel {
     const area = this.detail.querySelector(".doing");
     if (!area) return;
     this.form?.setAttribute("aria-busy", String(state?.name === "sending"));
-    if (!state) area.replaceChildren();
+    if (!state || state.name === "idle") area.replaceChildren();
     else if (state.name === "sending") area.textContent = state.text;
     else area.replaceChildren(buildNotice(state.text, this.#waysOn(state)));
   }

@@ -12,7 +12,29 @@ _EXTERNAL: Final = {
     "FRAUD": "A chargeback reported fraud",
     "LEGITIMATE": "A reversal reported that it was legitimate",
 }
+REASONS: Final = {
+    "card-testing": "Card testing",
+    "stolen-card": "Stolen card",
+    "account-takeover": "Account taken over",
+    "unusual-device": "Unusual device or place",
+    "unusual-amount": "Unusual amount or pace",
+    "customer-denied": "Customer denied it",
+    "customer-confirmed": "Customer confirmed it",
+    "known-customer": "Known customer",
+    "other": "Other",
+}
+"""The reason codes of decisions, and their names. The topic takes any other code too."""
+
 _MINUTE_MS: Final = 60_000
+_EVENTS: Final = {
+    "claim": "Claimed by {by}",
+    "release": "Released by {by}",
+    "snooze": "Snoozed by {by} until {until}",
+    "decision": "{label}, decided by {by}",
+    "withdrawal": "Decision withdrawn by {by}",
+    "chargeback": "Chargeback: {label}",
+    "reversal": "Reversal: {label}",
+}
 
 
 class CaseText(NamedTuple):
@@ -29,6 +51,43 @@ class CaseText(NamedTuple):
     text: str
     proof: str = ""
     external: str = ""
+
+
+class EventText(NamedTuple):
+    """One entry of a case's history in words, and the record that proves it."""
+
+    at: int
+    text: str
+    note: str
+    proof: str
+
+
+def describe_event(
+    event: Mapping[str, Any], me: str | None, labels_topic: str, audit_topic: str
+) -> EventText:
+    """Say what happened to a case.
+
+    Args:
+        event: as the API sends it.
+        me: the name of the user.
+        labels_topic: where decisions, chargebacks and reversals are recorded.
+        audit_topic: where everything else is recorded.
+    """
+    kind, label = str(event["kind"]), event.get("label")
+    form = _EVENTS.get(kind, f"{kind.capitalize()} by {{by}}")
+    name = LABELS.get(label or "", str(label))
+    text = form.format(
+        by=_who(event.get("by"), me), until=format_time(event.get("until")), label=name
+    )
+    if not event.get("is_effective", True):
+        text += ", without effect: another user had it"
+    if codes := event.get("reasons"):
+        text += f" ({', '.join(REASONS.get(code, code) for code in codes)})"
+    is_label = kind in ("decision", "withdrawal", "chargeback", "reversal")
+    proof = "Waiting to be recorded" if event.get("pending") else ""
+    if recorded := event.get("recorded"):
+        proof = _place(recorded, labels_topic if is_label else audit_topic)
+    return EventText(int(event["at"]), text, event.get("note") or "", proof)
 
 
 def describe_case(
@@ -66,9 +125,13 @@ def describe_case(
 
 def _proof(case: Mapping[str, Any], topic: str) -> str:
     if recorded := case.get("recorded"):
-        partition, _, offset = str(recorded).partition(":")
-        return f"Recorded at {topic}[{partition}]@{offset}"
+        return f"Recorded at {_place(recorded, topic)}"
     return "Waiting to be recorded" if case.get("pending") else ""
+
+
+def _place(recorded: str, topic: str) -> str:
+    partition, _, offset = recorded.partition(":")
+    return f"{topic}[{partition}]@{offset}"
 
 
 def _who(name: str | None, me: str | None) -> str:

@@ -1,46 +1,38 @@
-"""The dots of a time line: place, size, shape."""
+"""The dots of a time line: place, size, shape. Distances and durations as text."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboard.web.detail.figures import describe_distance, describe_duration
-from dashboard.web.detail.timeline import WIDTH, draw_time_line
-
-
-def item(number: int, at: int, amount: float | None = 100.0, label: str | None = None) -> Any:
-    case = {"label": label} if label else None
-    return {"id": f"0-{number}", "scored_at": at, "amount": amount, "case": case}
+from dashboard.web.detail.timeline import WIDTH, Point, draw_time_line
 
 
 def test_time_runs_from_left_to_right_and_area_is_the_amount() -> None:
-    line = draw_time_line([item(2, 900, 400.0), item(1, 100, 100.0)], "0-2", 0, 1000)
-    assert [dot.id for dot in line.dots] == ["0-1", "0-2"]
+    points = [Point(900, 400.0, "this", "0-2"), Point(100, 100.0, "flagged", "0-1")]
+    line = draw_time_line(points, 0, 1000)
+    assert [dot.point.id for dot in line.dots] == ["0-1", "0-2"]
     left, right = line.dots
     assert 0 < left.x < WIDTH / 4 < 3 * WIDTH / 4 < right.x < WIDTH
     assert left.radius < right.radius
-    assert [dot.state for dot in line.dots] == ["flagged", "this"]
-    assert [mark.millis for mark in line.marks] == [0, 250, 500, 750, 1000]
+    assert line.middle == 500
 
 
 def test_shape_shows_what_was_decided() -> None:
-    labels = ("FRAUD", "LEGITIMATE", "UNSURE", None)
-    items = [item(i, i * 100, label=label) for i, label in enumerate(labels)]
-    dots = draw_time_line(items, "0-9", 0, 1000).dots
-    assert [dot.state for dot in dots] == ["fraud", "legitimate", "unsure", "flagged"]
-    assert [len(dot.points.split()) for dot in dots] == [4, 4, 3, 0]
+    states = ("fraud", "legitimate", "unsure", "flagged", "this", "other")
+    points = [Point(i * 100, 5.0, state) for i, state in enumerate(states)]
+    corners = [len(dot.corners.split()) for dot in draw_time_line(points, 0, 1000).dots]
+    assert corners == [4, 4, 3, 0, 0, 0]
 
 
 def test_burst_is_not_drawn_as_one_dot() -> None:
-    dots = draw_time_line([item(i, 500 + i) for i in range(6)], "0-0", 0, 100_000).dots
+    dots = draw_time_line([Point(500 + i, 5.0, "flagged") for i in range(6)], 0, 100_000).dots
     assert len({(dot.x, dot.y) for dot in dots[:3]}) == 3
 
 
 def test_odd_amounts_and_times_stay_inside() -> None:
-    items = [item(1, -5, None), item(2, 5000, float("nan")), item(3, 500, -20.0)]
-    line = draw_time_line(items, "0-1", 0, 1000)
+    amounts = [(-5, None), (5000, float("nan")), (500, -20.0)]
+    line = draw_time_line([Point(at, amount, "flagged") for at, amount in amounts], 0, 1000)
     assert all(dot.radius <= dot.x <= WIDTH - dot.radius for dot in line.dots)
-    assert draw_time_line([], "0-1", 7, 7).dots == []
+    assert draw_time_line([], 7, 7).dots == []
 
 
 def test_distance_to_a_threshold_never_reads_as_zero() -> None:
