@@ -28,26 +28,32 @@ from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
+from dashboard.models.catalog import Catalog
 from dashboard.settings import DashboardSettings
-from dashboard.web import api, login, pages, predict, probes, problems
-from dashboard.web.auth import AccessMiddleware, build_authenticator
+from dashboard.web import api, login, pages, predict, problems
+from dashboard.web.admin import model_api, model_page, probes
+from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.detail import pages as detail_pages
 from dashboard.web.headers import SecurityHeadersMiddleware
-from dashboard.web.limits import RateLimiter
+from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Parts
 from dashboard.web.predict_docs import ProblemModel
+from dashboard.web.queue import page as queue_page
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from schemas.resolver import SchemaResolver
+from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
 
 _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
 _DESK_CALLS: Final = 40  # actions at the desk at a time; each may wait two seconds for Kafka
+_WAITING_THREADS: Final = 8
 _STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
 
@@ -59,10 +65,12 @@ def build_app(
     desk: Desk,
     tracing: Tracing | None = None,
     histories: Histories | None = None,
+    store: ArtifactStore | None = None,
 ) -> FastAPI:
     """Build the application. Its feed and its desk run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` is the one of the
+    settings if it is not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -77,7 +85,14 @@ def build_app(
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
     parts = _build_parts(
-        settings, writer.path, board, model, histories or NoHistories(model), hub, desk
+        settings,
+        writer.path,
+        board,
+        model,
+        histories or NoHistories(model),
+        hub,
+        Catalog(store or open_store(settings)),
+        desk,
     )
     app = FastAPI(
         title="Fraud dashboard",
@@ -101,6 +116,7 @@ def _build_parts(
     model: ModelSource,
     histories: Histories,
     hub: Hub,
+    catalog: Catalog,
     desk: Desk,
 ) -> Parts:
     """What the request handlers share."""
@@ -126,6 +142,8 @@ def _build_parts(
         bodies=BodyBudget(),
         desk=desk,
         desk_calls=CapacityLimiter(_DESK_CALLS),
+        catalog=catalog,
+        waiting=CapacityLimiter(_WAITING_THREADS),
     )
 
 
@@ -153,8 +171,20 @@ def _run_while_serving(
 
 
 def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
-    routers = (predict, probes, routes, records, export, api, login, pages, detail_pages)
-    for module in routers:
+    for module in (
+        predict,
+        probes,
+        routes,
+        records,
+        export,
+        api,
+        model_api,
+        login,
+        pages,
+        queue_page,
+        model_page,
+        detail_pages,
+    ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
     problems.install(app)
@@ -165,6 +195,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         authenticator=parts.authenticator,
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
+    app.add_middleware(ShareMiddleware, proxies=settings.proxy_networks, unlimited=PROBES)
     app.add_middleware(GZipMiddleware, minimum_size=1000, compresslevel=6)
     app.add_middleware(ObservabilityMiddleware, metrics=parts.metrics, tracing=tracing)
     app.add_middleware(SecurityHeadersMiddleware)

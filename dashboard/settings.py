@@ -39,6 +39,11 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_proxy_header: str = Field(
         "X-Forwarded-User", description="with proxy: the header that names the user"
     )
+    dashboard_proxy_role_header: str = Field(
+        "",
+        description="with proxy: the header that names the user's role, which the proxy must set "
+        "or remove in every request (default: every user is an analyst)",
+    )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
         description="folder for the cached list of flagged transactions; safe to delete",
@@ -59,6 +64,9 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
+    )
+    dashboard_currency: str = Field(
+        "USD", pattern="^[A-Z]{3}$", description="currency of the amounts, as ISO 4217 names it"
     )
     predict_history: Literal["none", "snapshot", "follow"] = Field(
         "snapshot",

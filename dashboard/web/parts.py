@@ -15,6 +15,7 @@ from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
+from dashboard.models.catalog import Catalog
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
@@ -42,6 +43,9 @@ class Parts:
     bodies: BodyBudget
     desk: Desk
     desk_calls: CapacityLimiter
+    catalog: Catalog
+    waiting: CapacityLimiter
+    """For threads that wait for the store or a broker: they must not take those of requests."""
 
 
 def parts_of(request: Request) -> Parts:

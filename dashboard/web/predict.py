@@ -70,7 +70,7 @@ async def predict_transactions(
     key = rate_limit_key(request)
     require_rate(parts, key)
     coding = content_coding(request, accepted=(GZIP,))
-    with parts.bodies.track() as add:  # until it is scored: scoring may have to wait for a CPU
+    with parts.bodies.track(key) as add:  # until it is scored: scoring may have to wait for a CPU
         body = await read_body(request, MAX_BODY_BYTES, add)
         charged = max(1, len(body) // ROW_BYTES)  # an invalid request costs work too
         parts.predict_rate.charge(key, charged)

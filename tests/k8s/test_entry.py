@@ -8,7 +8,8 @@ import re
 import pytest
 from fastapi import APIRouter
 
-from dashboard.web import api, login, pages, predict, probes
+from dashboard.web import api, login, pages, predict
+from dashboard.web.admin import probes
 from tests.k8s.support.rendering import (
     K8S,
     VARIANTS,

@@ -32,6 +32,8 @@ from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.features.program import Program
 from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, load_bundle
 from stream_scorer.model.serving.status import ReloadStatus
+from stream_scorer.model.store.memory_store import MemoryStore
+from stream_scorer.model.store.port import ArtifactStore
 from tests.support.desk.desk_kit import MemoryLog, local_resolvers
 from tests.support.factories import make_program
 from tests.support.waiting import wait_until
@@ -205,6 +207,7 @@ def make_app(
     histories: Histories | None = None,
     *,
     desk_log: MemoryLog | None = None,
+    store: ArtifactStore | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -216,6 +219,7 @@ def make_app(
         LocalSchemas("fraud_score"),
         make_desk(made, desk_log),
         histories=histories,
+        store=store or MemoryStore(),
     )
 
 

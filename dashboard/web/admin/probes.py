@@ -86,8 +86,9 @@ async def health(request: Request, parts: PartsOf) -> Response:
 
 
 @router.get("/metrics", response_model=None, response_class=PlainTextResponse)
-def metrics(parts: PartsOf) -> Response:
+async def metrics(parts: PartsOf) -> Response:
     """Metrics in the Prometheus text format."""
+    # Not in a thread: all threads may be busy with requests that wait for a disk.
     body, content_type = parts.metrics.render()
     return Response(body, media_type=content_type)
 
