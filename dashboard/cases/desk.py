@@ -25,7 +25,13 @@ from dashboard.cases.flags import Flags
 from dashboard.cases.holding import Holding
 from dashboard.cases.log import Channel, DeskLog
 from dashboard.cases.reading import ReadingState
-from dashboard.cases.state import NOTHING, AuditCursor, AuditSelection, event_of_pending
+from dashboard.cases.state import (
+    NOTHING,
+    AuditCursor,
+    AuditSelection,
+    StandingLabel,
+    event_of_pending,
+)
 from schemas.resolver import SchemaResolver
 
 MAX_VIEWS: Final = 100
@@ -129,6 +135,10 @@ class Desk:
     ) -> list[tuple[AuditCursor, AuditEntry]]:
         """Events of the audit log, newest first, each with the cursor that follows it."""
         return self._context.cache.audit(selection, after, limit)
+
+    def standing_labels(self) -> list[StandingLabel]:
+        """The recorded labels of all cases as they stand."""
+        return self._context.cache.standing_labels()
 
     def record(self, kind: str, who: Who, details: Mapping[str, Any]) -> None:
         """Write an event that is about no case, such as an export or a promotion.
