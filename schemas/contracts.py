@@ -35,7 +35,7 @@ def time_fault(seconds: int) -> str | None:
 
 @cache
 def load_schema(name: str) -> AvroSchema:
-    """The contract ``name``: ``transaction``, ``fraud_score``, ``fraud_label`` or ``audit_event``."""
+    """A contract: ``transaction``, ``fraud_score``, ``fraud_label`` or ``audit_event``."""
     return json.loads((files("schemas") / f"{name}.avsc").read_text(encoding="utf-8"))
 
 
