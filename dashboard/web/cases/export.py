@@ -18,6 +18,7 @@ from dashboard.cases.events import EXPORT
 from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.listing import (
     LISTING_PARAMETERS,
+    encode_rows,
     forbid_unknown,
     listing_query,
     read_listing,
@@ -81,7 +82,7 @@ async def _begin(request: Request, parts: Parts, kind: str) -> Listing:
             403, "exports are switched off (EXPORT_ENABLED=false)", kind="export-disabled"
         )
     forbid_unknown(request, LISTING_PARAMETERS)
-    listing = read_listing(parts, request.query_params)
+    listing = read_listing(parts, request.query_params, who.name)
     details = {"format": kind, "query": listing_query(listing)}
     await act(parts, lambda: parts.desk.record(EXPORT, who, details))
     return listing
@@ -111,10 +112,8 @@ def _flags(parts: Parts, listing: Listing) -> Iterator[dict[str, Any]]:
     """All flags of a selection with their cases, page by page, so that memory is bounded."""
     after: Position | None = None
     while page := read_page(parts.table, listing, after, _PAGE):
-        flags: list[dict[str, Any]] = [orjson.loads(row.body) for row in page]
-        cases = parts.desk.case_of([flag["id"] for flag in flags])
-        for flag in flags:
-            yield {**flag, "case": cases[flag["id"]].as_json()}
+        for body in encode_rows(parts, page, listing):
+            yield orjson.loads(body)
         after = page[-1].position
 
 
