@@ -35,11 +35,15 @@ $(TOOLS): tests/integration/tracking/tools.lock
 	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-test: $(READY) $(TOOLS) ## run all tests that need only Python, on an embedded Apache Kafka
-	@$(BIN)/pytest -m "not browser and not docker and not prometheus" $(ARGS)
+# Most of the time of the slow tests is waiting, so that three processes suit two CPUs. A file stays
+# in one process, because its tests share fixtures; files start in order, the long ones first.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
-test-unit: $(READY) ## the unit tests alone, in two processes
-	@$(BIN)/python -m tests.unit_in_halves $(ARGS)
+test: $(READY) $(TOOLS) ## run all tests that need only Python, on an embedded Apache Kafka
+	@$(BIN)/pytest $(PARALLEL) -m "not browser and not docker and not prometheus" $(ARGS)
+
+test-unit: $(READY) ## run the unit tests alone, in two processes
+	@$(BIN)/pytest -n 2 --dist loadfile tests/unit $(ARGS)
 
 test-docker: $(READY) ## run the tests against a Kafka container (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
@@ -59,7 +63,7 @@ $(PROMETHEUS):
 	@touch $@
 
 test-browser: $(READY) ## test the dashboard in Chromium (needs /usr/bin/chromium)
-	@$(BIN)/pytest -m browser $(ARGS)
+	@$(BIN)/pytest -n 2 --dist loadfile -m browser tests/browser $(ARGS)
 
 lint: $(READY) ## run the linter, the formatter check and the type checker
 	@$(BIN)/ruff check .

@@ -99,12 +99,11 @@ def _build_watcher(store: ArtifactStore, settings: DashboardSettings) -> ModelWa
     )
 
 
-def _serve(arguments: argparse.Namespace) -> int:
+def _load_settings(arguments: argparse.Namespace) -> DashboardSettings:
     from dashboard.settings import DashboardSettings
-    from stream_scorer.runtime.logs import configure_logging
     from stream_scorer.runtime.settings import load_settings
 
-    settings = load_settings(
+    return load_settings(
         DashboardSettings,
         {
             "dashboard_host": arguments.host,
@@ -112,9 +111,16 @@ def _serve(arguments: argparse.Namespace) -> int:
             "dashboard_insecure": arguments.insecure,
         },
     )
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from stream_scorer.runtime.logs import configure_logging
+
+    settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
+    from dashboard.cases.opening import opened_desk
     from dashboard.feed.source import KafkaScores
     from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
@@ -129,6 +135,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
         opened_histories(settings, watcher) as histories,
+        opened_desk(settings) as desk,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
     ):
         app = build_app(
@@ -136,6 +143,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher,
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
+            desk,
             tracing,
             histories,
             store,

@@ -11,6 +11,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessColl
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from dashboard.cases.case import LABELS
+from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import Board, FeedState
 from dashboard.history.past import Histories
 from dashboard.model_status import ModelSource
@@ -41,12 +43,17 @@ class Metrics:
 
 
 def build_metrics(
-    board: Board, model: ModelSource, streams: Callable[[], int], histories: Histories
+    board: Board,
+    model: ModelSource,
+    streams: Callable[[], int],
+    histories: Histories,
+    desk: Callable[[], DeskStatus],
 ) -> Metrics:
     """The metrics of one process. Gauges read their values at each scrape."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(board, model, streams))
     registry.register(_HistoryCollector(histories))
+    registry.register(_DeskCollector(desk))
     ProcessCollector(registry=registry)  # memory, CPU, open files, start time
     return Metrics(
         registry,
@@ -149,4 +156,47 @@ class _HistoryCollector:
         yield GaugeMetricFamily(f"{prefix}_bytes", "Memory of the card histories", status.nbytes)
         yield CounterMetricFamily(
             f"{prefix}_damaged_snapshots", "Snapshots that could not be used", status.damaged
+        )
+
+
+class _DeskCollector:
+    """Reads the state of the desk at each scrape."""
+
+    def __init__(self, status: Callable[[], DeskStatus]) -> None:
+        self._status = status
+
+    def describe(self) -> Iterable[Metric]:
+        """No families: the registry need not check these names for duplicates."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families."""
+        status = self._status()
+        prefix = "fraud_scorer_dashboard_desk"
+        decisions = CounterMetricFamily(
+            f"{prefix}_decisions", "Decisions made on this dashboard", labels=["label"]
+        )
+        for label in LABELS:
+            decisions.add_metric([label], status.counts.get(label, 0))
+        yield decisions
+        for name, text, value in (
+            ("withdrawals", "Decisions withdrawn on this dashboard",
+             status.counts.get("withdrawn", 0)),
+            ("conflicts", "Actions refused because another user was first",
+             status.counts.get("conflicts", 0)),
+            ("unreadable", "Records of the topics of the desk that could not be read",
+             status.unreadable),
+        ):  # fmt: skip
+            yield CounterMetricFamily(f"{prefix}_{name}", text, value)
+        outbox = GaugeMetricFamily(
+            f"{prefix}_outbox", "Records that wait to be written to Kafka", labels=["kind"]
+        )
+        outbox.add_metric(["decision"], status.waiting)
+        outbox.add_metric(["event"], status.events_waiting)
+        yield outbox
+        yield GaugeMetricFamily(
+            f"{prefix}_lag_records", "Records of labels and audit events not read yet", status.lag
+        )
+        yield GaugeMetricFamily(
+            f"{prefix}_live", "1 while the desk follows its topics", float(status.is_ok)
         )

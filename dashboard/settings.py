@@ -46,7 +46,8 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
-        description="folder for the cached list of flagged transactions; safe to delete",
+        description="folder for caches, which are safe to delete, and for outbox.sqlite3, which "
+        "holds decisions until they are on their topic",
     )
     dashboard_seal_key_file: Path | None = Field(
         None,
@@ -56,11 +57,17 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_keep_flags: int = Field(
         100_000, ge=1000, description="number of flagged transactions to keep; the oldest go first"
     )
+    export_enabled: bool = Field(
+        True, description="allow analysts to export the list as CSV or JSON lines"
+    )
     dashboard_predict_rows_per_second: int = Field(
         100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"
     )
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
+    )
+    dashboard_currency: str = Field(
+        "USD", pattern="^[A-Z]{3}$", description="currency of the amounts, as ISO 4217 names it"
     )
     predict_history: Literal["none", "snapshot", "follow"] = Field(
         "snapshot",

@@ -41,6 +41,22 @@ def _parsed(schema_text: str) -> tuple[Any, CheckProgram | None]:
     return parsed, build_check(parsed) if is_record else None
 
 
+_known: dict[int, tuple[AvroSchema, tuple[Any, CheckProgram | None]]] = {}
+_MOST_KNOWN = 64
+
+
+def _parsed_once(schema: AvroSchema) -> tuple[Any, CheckProgram | None]:
+    """A parsed schema. Writing it as text, to look it up, takes as long as reading a record."""
+    found = _known.get(id(schema))
+    if found is not None and found[0] is schema:
+        return found[1]
+    parsed = _parsed(json.dumps(schema))
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    _known[id(schema)] = schema, parsed  # the reference keeps the id from being used again
+    return parsed
+
+
 @cache
 def _local(contract: str) -> LocalSchemas:
     return LocalSchemas(contract)
@@ -81,7 +97,7 @@ def decode_record(
         raise UndecodableRecord("the value is empty")
     try:
         schema, start = _find_writer(contract, value, resolver or _local(contract), headers)
-        writer, check = _parsed(json.dumps(schema))
+        writer, check = _parsed_once(schema)
     except (FramingError, UnknownSchema, UnreadableSchema) as error:
         raise UndecodableRecord(str(error)) from error
     if check is None:

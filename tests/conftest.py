@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Final, Protocol
@@ -26,6 +29,7 @@ from tests.support.names import random_topics
 from tests.support.tiers import TierTimes
 
 _STARTING_SCORERS: Final = ("browser", "e2e", "integration")  # folders of such tests
+_COMPILING_LOCK: Final = Path(tempfile.gettempdir(), f"stream-scorer-tests-{os.getuid()}.lock")
 _COMPILING_SECONDS: Final = 900.0  # a minute is usual, where nothing was compiled yet
 
 # Otherwise as Hypothesis would: with examples that are always the same in CI.
@@ -98,11 +102,24 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     ):
         return
     command = [sys.executable, "-m", "stream_scorer", "warm"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=_COMPILING_SECONDS, check=False
-    )
+    with _COMPILING_LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # of processes that run tests side by side, one compiles
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_COMPILING_SECONDS, check=False
+        )
     if done.returncode:
         pytest.exit(f"{' '.join(command[1:])} failed:\n{done.stderr}", 1)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Escape lone surrogates in what a test printed: one process sends it to another as UTF-8."""
+    report = yield
+    report.sections = [
+        (title, text.encode("utf-8", "backslashreplace").decode("utf-8"))
+        for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import orjson
+
 from dashboard.cache.connection import BUSY_SECONDS
-from dashboard.cache.flag import Flag, join_features
+from dashboard.cache.flag import Flag
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
 HISTOGRAM_BINS: Final = 50
@@ -23,29 +25,35 @@ _FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS origin (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS offsets (partition INTEGER PRIMARY KEY, next INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS counts (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS histogram (bin INTEGER PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS counts (
+    scored INTEGER NOT NULL, flagged INTEGER NOT NULL, unreadable INTEGER NOT NULL,
+    histogram BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS flags (
     id TEXT NOT NULL UNIQUE, topic TEXT NOT NULL, partition INTEGER NOT NULL,
     offset INTEGER NOT NULL, scored_at INTEGER NOT NULL, transaction_id INTEGER NOT NULL,
     score REAL NOT NULL, amount REAL, expected_loss REAL NOT NULL, product TEXT, card1 REAL,
     addr1 REAL, email TEXT, device TEXT, decision TEXT NOT NULL, model_version TEXT NOT NULL,
-    reasons TEXT NOT NULL, body BLOB NOT NULL);
+    body BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS flag_reasons (
+    feature TEXT, flag INTEGER, PRIMARY KEY (feature, flag)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_time ON flags (scored_at, partition, offset, topic,
     expected_loss, transaction_id, score, amount, product, card1, addr1, email, device, decision,
-    model_version, reasons, id);
+    model_version);
 CREATE INDEX IF NOT EXISTS by_loss ON flags (expected_loss, scored_at, partition, offset, topic,
-    transaction_id, score, amount, product, card1, addr1, email, device, decision,
-    model_version, reasons, id);
+    transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version);
 CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id);
+CREATE INDEX IF NOT EXISTS by_score ON flags (score);
+CREATE INDEX IF NOT EXISTS by_amount ON flags (amount);
+CREATE INDEX IF NOT EXISTS by_product ON flags (product);
+CREATE INDEX IF NOT EXISTS by_model ON flags (model_version);
 CREATE INDEX IF NOT EXISTS by_card ON flags (card1, scored_at);
 CREATE INDEX IF NOT EXISTS by_addr ON flags (addr1, scored_at);
 CREATE INDEX IF NOT EXISTS by_email ON flags (email COLLATE NOCASE, scored_at);
 CREATE INDEX IF NOT EXISTS by_device ON flags (device COLLATE NOCASE, scored_at);
 """
 
-_INSERT: Final = f"INSERT OR IGNORE INTO flags VALUES ({', '.join('?' * 18)})"  # noqa: S608
-_EMPTIED: Final = ("origin", "offsets", "counts", "histogram", "flags", *SCORE_TABLES)
+_INSERT: Final = f"INSERT OR IGNORE INTO flags VALUES ({', '.join('?' * 17)})"  # noqa: S608
+_EMPTIED: Final = ("origin", "offsets", "counts", "flags", "flag_reasons", *SCORE_TABLES)
 
 
 @dataclass(slots=True)
@@ -111,12 +119,8 @@ class FlagWriter:
 
     def load_counts(self) -> Counts:
         """The totals that belong to the stored offsets."""
-        found = dict(self._db.execute("SELECT name, value FROM counts"))
-        counts = Counts(*(found.get(n, 0) for n in ("scored", "flagged", "unreadable")))
-        for number, count in self._db.execute("SELECT bin, count FROM histogram"):
-            if 0 <= number < HISTOGRAM_BINS:
-                counts.histogram[number] = count
-        return counts
+        row = self._db.execute("SELECT * FROM counts").fetchone()
+        return Counts() if row is None else Counts(row[0], row[1], row[2], orjson.loads(row[3]))
 
     def save(
         self,
@@ -136,17 +140,15 @@ class FlagWriter:
                 map(_columns, flags),
             )
             self._rows += self._db.total_changes - before
-            self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
             self._db.executemany(
-                "INSERT OR REPLACE INTO counts VALUES (?, ?)",
-                [
-                    ("scored", counts.scored),
-                    ("flagged", counts.flagged),
-                    ("unreadable", counts.unreadable),
-                ],
+                "INSERT OR IGNORE INTO flag_reasons SELECT ?, rowid FROM flags WHERE id = ?",
+                [(feature, flag.id) for flag in flags for feature in flag.reasons],
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO histogram VALUES (?, ?)", enumerate(counts.histogram)
+            self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
+            self._db.execute(
+                "INSERT OR REPLACE INTO counts (rowid, scored, flagged, unreadable, histogram) "
+                "VALUES (1, ?, ?, ?, ?)",
+                (counts.scored, counts.flagged, counts.unreadable, orjson.dumps(counts.histogram)),
             )
             if scores:
                 self._scores.add(scores)
@@ -155,11 +157,17 @@ class FlagWriter:
                 self._trim()
 
     def _trim(self) -> None:
+        self._db.execute("CREATE TEMP TABLE oldest (flag INTEGER PRIMARY KEY)")
         self._db.execute(
-            "DELETE FROM flags WHERE rowid IN (SELECT rowid FROM flags "
-            "ORDER BY scored_at, partition, offset, topic LIMIT ?)",
+            "INSERT INTO oldest SELECT rowid FROM flags "
+            "ORDER BY scored_at, partition, offset, topic LIMIT ?",
             (self._rows - self._keep,),
         )
+        for table, column in (("flags", "rowid"), ("flag_reasons", "flag")):
+            self._db.execute(
+                f"DELETE FROM {table} WHERE {column} IN (SELECT flag FROM oldest)"  # noqa: S608
+            )
+        self._db.execute("DROP TABLE oldest")
         self._rows = self._keep
 
 
@@ -168,8 +176,7 @@ def _columns(flag: Flag) -> tuple[object, ...]:
     return (
         flag.id, key.topic, key.partition, key.offset, key.scored_at, flag.transaction_id,
         flag.score, flag.amount, flag.expected_loss, flag.product, flag.card1, flag.addr1,
-        flag.email, flag.device, flag.decision, flag.model_version, join_features(flag.reasons),
-        flag.body,
+        flag.email, flag.device, flag.decision, flag.model_version, flag.body,
     )  # fmt: skip
 
 

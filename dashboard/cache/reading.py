@@ -16,7 +16,7 @@ from dashboard.cache.connection import reading
 from dashboard.cache.flag import Position
 from dashboard.cache.selection import Search, Selection
 
-_FEW: Final = 1000  # rows that are fetched and sorted in a few milliseconds
+_FEW: Final = 2500  # rows that are fetched and sorted in a few milliseconds
 
 
 class Sort(StrEnum):
@@ -39,6 +39,19 @@ _ORDERS: Final = {
     Sort.OLDEST: _Order("by_time", _BY_TIME, is_descending=False),
     Sort.EXPECTED_LOSS: _Order("by_loss", ("expected_loss", *_BY_TIME), is_descending=True),
 }
+
+
+_INDEXED: Final = (
+    ("transaction_id", "by_transaction", "transaction_id = :transaction_id"),
+    ("card1", "by_card", "card1 = :card1"),
+    ("device", "by_device", "device = :device COLLATE NOCASE"),
+    ("addr1", "by_addr", "addr1 = :addr1"),
+    ("email", "by_email", "email = :email COLLATE NOCASE"),
+    ("product", "by_product", "product = :product"),
+    ("model", "by_model", "model_version = :model"),
+    ("reason", "reasons", "feature = :reason"),
+)
+"""Parameters whose rows an index finds: name, index and condition."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,29 +153,26 @@ def _source(
         if rows is not None:
             # Our own integers. There is no index hint, because SQLite looks rows up by rowid.
             numbers = ",".join(map(str, rows))
-            return f"(SELECT rowid, * FROM flags WHERE rowid IN ({numbers}))"  # noqa: S608
+            return f"(SELECT rowid, * FROM flags WHERE rowid IN ({numbers})) AS flags"  # noqa: S608
     return f"flags INDEXED BY {order.walked}"
 
 
 def _indexed(selection: Selection, parameters: dict[str, object]) -> list[list[tuple[str, str]]]:
-    """The conditions with an index of their own, each as a union of indexes and conditions."""
+    """The conditions with an index of their own, each as a union of queries and conditions."""
     found: list[list[tuple[str, str]]] = []
-    if selection.transaction_id is not None:
-        found.append([("by_transaction", "transaction_id = :transaction_id")])
+    for name, walked, condition in _INDEXED:
+        if getattr(selection, name) is not None:
+            found.append([(walked, condition)])
     if selection.q is not None:
         found.append(Search(selection.q).indexed())
-    for name, index, condition in (
-        ("card1", "by_card", "card1 = :card1"),
-        ("device", "by_device", "device = :device COLLATE NOCASE"),
-        ("addr1", "by_addr", "addr1 = :addr1"),
-        ("email", "by_email", "email = :email COLLATE NOCASE"),
-    ):
-        if getattr(selection, name) is not None:
-            found.append([(index, condition)])
-    times = [f"scored_at {sign} :{name}" for sign, name in ((">=", "since"), ("<=", "until"))
-             if parameters.get(name) is not None]  # fmt: skip
-    if times:
-        found.append([("by_time", " AND ".join(times))])
+    ranges = (("scored_at", "by_time", "since", "until"),
+              ("score", "by_score", "min_score", "max_score"),
+              ("amount", "by_amount", "min_amount", "max_amount"))  # fmt: skip
+    for column, walked, low, high in ranges:
+        bounds = [(f"{column} >= :{low}", low), (f"{column} <= :{high}", high)]
+        given = [condition for condition, name in bounds if parameters[name] is not None]
+        if given:
+            found.append([(walked, " AND ".join(given))])
     return found
 
 
@@ -171,14 +181,20 @@ def _find_few(
 ) -> set[int] | None:
     """The rows of a union. None if they are not few."""
     rows: set[int] = set()
-    for index, condition in union:
+    for walked, condition in union:
         rows.update(
             row
             for (row,) in db.execute(
-                f"SELECT rowid FROM flags INDEXED BY {index} WHERE {condition} LIMIT :few",  # noqa: S608
+                f"SELECT {_rows_of(walked)} WHERE {condition} LIMIT :few",
                 {**parameters, "few": _FEW},
             )
         )
         if len(rows) >= _FEW:
             return None
     return rows
+
+
+def _rows_of(walked: str) -> str:
+    if walked == "reasons":
+        return "flag FROM flag_reasons"
+    return f"rowid FROM flags INDEXED BY {walked}"

@@ -12,18 +12,22 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dashboard.cache.connection import reading
 
 SCORE_BINS: Final = 1000
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 _MINUTES_OF_A_DAY: Final = 1440
+_BIN: Final = np.dtype("<u4")  # of one bin of one day, as stored
 
 SCORE_TABLES: Final = ("score_bins", "score_totals", "minutes")
 SCORE_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS score_bins (
-    version TEXT NOT NULL, day INTEGER NOT NULL, bin INTEGER NOT NULL, count INTEGER NOT NULL,
-    PRIMARY KEY (version, day, bin)) WITHOUT ROWID;
+    version TEXT NOT NULL, day INTEGER NOT NULL, counts BLOB NOT NULL,
+    PRIMARY KEY (version, day));
 CREATE TABLE IF NOT EXISTS score_totals (
     version TEXT NOT NULL, day INTEGER NOT NULL, review REAL NOT NULL, block REAL NOT NULL,
     scored INTEGER NOT NULL, flagged INTEGER NOT NULL, blocked INTEGER NOT NULL,
@@ -129,18 +133,17 @@ class ScoreCounter:
     def add(self, tallies: Mapping[ScoreKey, Tally]) -> None:
         """Add counts, and delete the oldest days beyond the limit."""
         totals = []
-        bins: dict[tuple[str, int, int], int] = {}
+        bins: dict[tuple[str, int], NDArray[np.uint32]] = {}
         minutes: dict[int, list[int]] = {}
         for key, tally in tallies.items():
-            day = key.minute // _MINUTES_OF_A_DAY
-            self._groups.add((key.version, day))
+            group = key.version, key.minute // _MINUTES_OF_A_DAY
             totals.append(
-                (key.version, day, key.review_threshold, key.block_threshold, tally.scored,
-                 tally.flagged, tally.blocked)
+                (*group, key.review_threshold, key.block_threshold, tally.scored, tally.flagged,
+                 tally.blocked)
             )  # fmt: skip
-            for number, count in tally.bins.items():
-                place = (key.version, day, number)
-                bins[place] = bins.get(place, 0) + count
+            if group not in bins:
+                bins[group] = self._read_bins(group)
+            bins[group][list(tally.bins)] += np.fromiter(tally.bins.values(), np.uint32)
             minute = minutes.setdefault(key.minute, [0, 0])
             minute[0] += tally.scored
             minute[1] += tally.flagged
@@ -151,13 +154,20 @@ class ScoreCounter:
             totals,
         )
         self._db.executemany(
-            "INSERT INTO score_bins VALUES (?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET count = count + excluded.count",
-            [(*place, count) for place, count in bins.items()],
+            "INSERT INTO score_bins VALUES (?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET counts = excluded.counts",
+            [(*group, counts.tobytes()) for group, counts in bins.items()],
         )
         self._add_minutes(minutes)
+        self._groups |= bins.keys()
         if len(self._groups) > _MOST_GROUPS:
             self._trim_days()
+
+    def _read_bins(self, group: tuple[str, int]) -> NDArray[np.uint32]:
+        row = self._db.execute(
+            "SELECT counts FROM score_bins WHERE version = ? AND day = ?", group
+        ).fetchone()
+        return np.zeros(SCORE_BINS, _BIN) if row is None else np.frombuffer(row[0], _BIN).copy()
 
     def _add_minutes(self, minutes: Mapping[int, list[int]]) -> None:
         self._db.executemany(
@@ -193,25 +203,30 @@ def read_score_counts(path: Path, version: str, since: int, until: int) -> Score
     """
     first, last = since // DAY_MS, until // DAY_MS
     where = "WHERE version = ? AND day BETWEEN ? AND ?"
-    counts = ScoreCounts(version, first * DAY_MS, (last + 1) * DAY_MS, [0] * SCORE_BINS, [], {})
+    bins = np.zeros(SCORE_BINS, np.int64)
+    days: dict[int, int] = {}
     with reading(path) as db:
-        for number, count in db.execute(
-            f"SELECT bin, sum(count) FROM score_bins {where} GROUP BY bin",  # noqa: S608
+        for (stored,) in db.execute(
+            f"SELECT counts FROM score_bins {where}",  # noqa: S608
             (version, first, last),
         ):
-            counts.bins[number] = count
-        for row in db.execute(
-            "SELECT review, block, sum(scored), sum(flagged), sum(blocked) "  # noqa: S608
-            f"FROM score_totals {where} GROUP BY review, block ORDER BY max(day) DESC",
-            (version, first, last),
-        ):
-            counts.totals.append(ThresholdTotals(*row))
+            bins += np.frombuffer(stored, _BIN)
+        totals = [
+            ThresholdTotals(*row)
+            for row in db.execute(
+                "SELECT review, block, sum(scored), sum(flagged), sum(blocked) "  # noqa: S608
+                f"FROM score_totals {where} GROUP BY review, block "
+                "ORDER BY max(day) DESC, review, block",
+                (version, first, last),
+            )
+        ]
         for day, scored in db.execute(
             f"SELECT day, sum(scored) FROM score_totals {where} GROUP BY day",  # noqa: S608
             (version, first, last),
         ):
-            counts.days[day * DAY_MS] = scored
-    return counts
+            days[day * DAY_MS] = scored
+    since, until = first * DAY_MS, (last + 1) * DAY_MS
+    return ScoreCounts(version, since, until, bins.tolist(), totals, days)
 
 
 def read_score_versions(path: Path) -> list[tuple[str, int, int]]:

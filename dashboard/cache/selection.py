@@ -7,12 +7,15 @@ from dataclasses import dataclass, fields
 from typing import Final
 from urllib.parse import urlencode
 
-from dashboard.cache.flag import Flag, format_number, join_features
+from dashboard.cache.flag import Flag, format_number
 from dashboard.cache.times import parse_time
 
 STATUSES: Final = ("open", "claimed", "snoozed", "decided")
 DECISIONS: Final = ("REVIEW", "BLOCK")
 
+_HAS_REASON: Final = (
+    "EXISTS (SELECT 1 FROM flag_reasons r WHERE r.feature = :reason AND r.flag = flags.rowid)"
+)
 _NUMBER: Final = re.compile(r"[0-9]{1,15}(\.[0-9]{1,6})?")
 _MAX_INT64_DIGITS: Final = 19
 _ASCII_LOWER: Final = {ord(c): ord(c.lower()) for c in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"}
@@ -96,7 +99,7 @@ class Selection:
             (self.device, "device = :device"),
             (self.decision, "decision = :decision"),
             (self.model, "model_version = :model"),
-            (self.reason, "instr(reasons, :reason) > 0"),
+            (self.reason, _HAS_REASON),
             (self.transaction_id, "transaction_id = :transaction_id"),
         ]
         found = [condition for value, condition in wanted if value is not None]
@@ -104,8 +107,6 @@ class Selection:
             field.name: getattr(self, field.name) for field in fields(self)
         }
         parameters |= {"since": since, "until": until}
-        if self.reason is not None:
-            parameters["reason"] = join_features([self.reason])
         if self.status is not None:
             found.append("1" if self.status == "open" else "0")
         if self.q is not None:

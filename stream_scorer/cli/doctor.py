@@ -110,7 +110,7 @@ def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Chec
             yield Check(
                 f"topic {name}", Level.FAIL, "does not exist", "stream-scorer topics create"
             )
-        elif name == settings.labels_topic:
+        elif name in (settings.labels_topic, settings.audit_topic):
             yield Check(f"topic {name}", Level.OK, "not authorized, and not required")
         else:
             operation = "READ" if name == settings.input_topic else "WRITE"

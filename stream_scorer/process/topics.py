@@ -17,6 +17,9 @@ from stream_scorer.settings import GroupSettings
 
 MAX_BYTES: Final = "max.message.bytes"
 
+AUDIT_DAYS: Final = 400
+"""How long audit events are kept: a year, and time to look back at its end."""
+
 DEFAULT_PARTITIONS: Final = 12
 """The most scorers that can share the work. Changing it later moves cards to other partitions."""
 
@@ -41,7 +44,8 @@ def wanted_topics(settings: TopicSettings) -> dict[str, dict[str, str]]:
 
     Output and dead letter topic accept larger records than the input, so that every input record
     can be dead-lettered with its headers. Labels are kept forever: the last one for a transaction
-    is valid and the earlier ones are its history, so the topic is not compacted either.
+    is valid and the earlier ones are its history, so the topic is not compacted either. Audit
+    events have the broker's time: it decides whose claim of a case came first.
     """
     output = {MAX_BYTES: str(OUTPUT_MAX_BYTES)}
     return {
@@ -52,6 +56,12 @@ def wanted_topics(settings: TopicSettings) -> dict[str, dict[str, str]]:
             MAX_BYTES: str(OUTPUT_MAX_BYTES),
             "cleanup.policy": "delete",
             "retention.ms": "-1",
+        },
+        settings.audit_topic: {
+            MAX_BYTES: str(OUTPUT_MAX_BYTES),
+            "cleanup.policy": "delete",
+            "retention.ms": str(AUDIT_DAYS * 86_400_000),
+            "message.timestamp.type": "LogAppendTime",
         },
     }
 

@@ -103,13 +103,14 @@ class TopicSettings(_Environment):
     output_topic: str = Field("fraud-scores", description="topic to write scores to")
     dlq_topic: str = Field("transactions-dlq", description="topic to write dead letters to")
     labels_topic: str = Field("fraud-labels", description="topic of decisions and chargebacks")
+    audit_topic: str = Field("fraud-audit", description="topic of what analysts do")
 
-    @field_validator("input_topic", "output_topic", "dlq_topic", "labels_topic")
+    @field_validator("input_topic", "output_topic", "dlq_topic", "labels_topic", "audit_topic")
     @classmethod
     def _can_be_a_topic(cls, value: str) -> str:
         return check_topic(value)
 
-    @field_validator("output_topic", "dlq_topic", "labels_topic")
+    @field_validator("output_topic", "dlq_topic", "labels_topic", "audit_topic")
     @classmethod
     def _differs(cls, value: str, info: ValidationInfo) -> str:
         # Scores or dead letters on the input topic would be read as transactions, in a loop.

@@ -15,12 +15,14 @@ _OF_SERVICES: Final = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_\d+_
 
 VARIABLES: Final = frozenset(
     {
+        "AUDIT_TOPIC",
         "AWS_DEFAULT_REGION",
         "AWS_ENDPOINT_URL_S3",
         "AWS_REGION",
         "BATCH_MAX_RECORDS",
         "BATCH_MAX_WAIT_MS",
         "DASHBOARD_AUTH",
+        "DASHBOARD_CURRENCY",
         "DASHBOARD_FAILED_LOGINS_PER_MINUTE",
         "DASHBOARD_HOST",
         "DASHBOARD_INSECURE",
@@ -34,6 +36,7 @@ VARIABLES: Final = frozenset(
         "DASHBOARD_STATE_DIR",
         "DASHBOARD_TOKENS_FILE",
         "DLQ_TOPIC",
+        "EXPORT_ENABLED",
         "FRAUD_TRAINER_USER",
         "HISTORY_CACHE_DIR",
         "HISTORY_COMPRESSION",

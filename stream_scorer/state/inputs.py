@@ -120,7 +120,8 @@ class RaiseFaults:
         """
         raise InputMissing(
             f"{topic} partition {partition}: records from offset {wanted} on are needed, and the "
-            f"partition begins at {low}"
+            f"partition begins at {low}; `stream-scorer history build --from snapshots` "
+            "begins a new era without them"
         )
 
     def unreadable(self, topic: str, partition: int, batch: PassedBatch) -> None:
@@ -131,7 +132,8 @@ class RaiseFaults:
         """
         raise InputMissing(
             f"{topic} partition {partition}: the records from offset {batch.begin} to before "
-            f"{batch.next_offset} cannot be read: their batch cannot be unpacked"
+            f"{batch.next_offset} cannot be read: their batch cannot be unpacked. If they were "
+            "never scored, `stream-scorer dlq skip` records them as dead letters"
         )
 
     def undecodable(self, topic: str, partition: int, offset: int, reason: str) -> None:
@@ -142,7 +144,7 @@ class RaiseFaults:
         """
         raise InputMissing(
             f"{topic} partition {partition} offset {offset} was scored, and this version cannot "
-            f"read it: {reason}"
+            f"read it: {reason}. Use the release that scored it"
         )
 
 

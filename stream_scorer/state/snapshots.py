@@ -79,6 +79,34 @@ class NoSnapshotObserver:
         """Not counted."""
 
 
+class Retries:
+    """When each partition may be tried again. One that always fails keeps no other from its turn.
+
+    The snapshot thread writes it, and the loop's thread reads it.
+    """
+
+    def __init__(self) -> None:
+        self._failures: dict[int, tuple[int, float]] = {}
+
+    def fail(self, partition: int, now: float) -> None:
+        """The partition failed once more, at ``now`` on a monotonic clock."""
+        failures = self._failures.get(partition, (0, 0.0))[0] + 1
+        wait = backoff_seconds(failures, _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
+        self._failures[partition] = (failures, now + wait)
+
+    def succeed(self, partition: int) -> None:
+        """Forget the partition's failures."""
+        self._failures.pop(partition, None)
+
+    def put_off(self, partition: int, until: float) -> None:
+        """Do not try the partition before a time."""
+        self._failures[partition] = (self._failures.get(partition, (0, 0.0))[0], until)
+
+    def may_try(self, partition: int, now: float) -> bool:
+        """Whether the partition's wait is over, or there is none."""
+        return now >= self._failures.get(partition, (0, float("-inf")))[1]
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     """A snapshot on its way. The snapshot thread sets the last three, ``is_done`` last of all."""
@@ -128,8 +156,7 @@ class SnapshotWriter:
         self._log: InputLog | None = None
         self._job: _Job | None = None
         self._looked_at = float("-inf")
-        self._retry_at = float("-inf")
-        self._failures = 0
+        self._retries = Retries()
         self._pruned_ended_at: dict[str, float] = {}
         self._wake = threading.Event()
         self._may_run = False
@@ -171,10 +198,11 @@ class SnapshotWriter:
 
     def _begin(self, states: OwnedStates) -> bool:
         now = self._clock()
-        if now < self._looked_at + _LOOK_SECONDS or now < self._retry_at:
+        if now < self._looked_at + _LOOK_SECONDS:
             return False
         self._looked_at = now
-        found = find_due(states.items(), self._policy, datetime.now(UTC))
+        ready = [(p, owned) for p, owned in states.items() if self._retries.may_try(p, now)]
+        found = find_due(ready, self._policy, datetime.now(UTC))
         if found is None:
             return False
         self._job = _copy(states, *found)
@@ -233,9 +261,7 @@ class SnapshotWriter:
 
     def _fail(self, job: _Job, error: Exception, seconds: float) -> None:
         self._observer.snapshot("failed", seconds)
-        self._failures += 1
-        wait = backoff_seconds(self._failures, _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS)
-        self._retry_at = self._clock() + wait
+        self._retries.fail(job.partition, self._clock())
         log.warning(
             "cannot write a snapshot of partition %d: %s; it will be tried again", job.partition,
             error, exc_info=None if isinstance(error, ScorerError) else error,
@@ -255,11 +281,12 @@ class SnapshotWriter:
         )
         content = encode_snapshot(header, records, self._policy.compression)
         result = self._store.create_snapshot(job.era, content)
-        self._failures, self._retry_at = 0, float("-inf")
+        self._retries.succeed(job.partition)
         self._observer.snapshot(result, self._clock() - started)
         where = {"partition": job.partition, "offset": job.offset, "era": job.era.number}
         if result == "different":
-            self._retry_at = self._clock() + _LAST_RETRY_SECONDS  # else it is due again at once
+            # Otherwise it would be due again at once.
+            self._retries.put_off(job.partition, self._clock() + _LAST_RETRY_SECONDS)
             log.error(
                 "two processes computed different histories of partition %d at offset %d; the "
                 "snapshot that is stored was kept. See the runbook HistoryMismatch",

@@ -19,8 +19,10 @@ from fastapi import FastAPI
 
 from dashboard.app import build_app
 from dashboard.cache.flag import Flag, build_flag
+from dashboard.cases.desk import Desk
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
+from dashboard.operations.monitor import Monitor
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
 from schemas.batch import TransactionBatch, build_batch
@@ -33,7 +35,9 @@ from stream_scorer.model.bundle import Bundle, Draft, Thresholds, build_files, l
 from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.port import ArtifactStore
+from tests.support.desk.desk_kit import MemoryLog, local_resolvers
 from tests.support.factories import make_program
+from tests.support.operations.brokers import make_monitor
 from tests.support.waiting import wait_until
 
 REVIEW, BLOCK = 0.4, 0.8
@@ -203,17 +207,35 @@ def make_app(
     topic: MemoryTopic | None = None,
     model: StaticModel | None = None,
     histories: Histories | None = None,
+    *,
+    desk_log: MemoryLog | None = None,
     store: ArtifactStore | None = None,
+    monitor: Monitor | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
+    made = make_settings(folder, **settings)
     return build_app(
-        make_settings(folder, **settings),
+        made,
         model or StaticModel(),
         topic.open,
         LocalSchemas("fraud_score"),
+        make_desk(made, desk_log),
         histories=histories,
         store=store or MemoryStore(),
+        monitor=monitor or make_monitor(),
+    )
+
+
+def make_desk(settings: DashboardSettings, desk_log: MemoryLog | None = None) -> Desk:
+    """A desk on topics in memory. Replicas share a ``desk_log``."""
+    folder = settings.dashboard_state_dir
+    return Desk(
+        desk_log or MemoryLog(),
+        folder,
+        folder / "flags.sqlite3",
+        local_resolvers(),
+        settings.input_topic,
     )
 
 

@@ -8,11 +8,12 @@ from stream_scorer.runtime.settings import TopicSettings
 
 
 def random_topics() -> TopicSettings:
-    """Input, output, dead letter and labels topic; they are not created."""
+    """Input, output, dead letter, labels and audit topic; they are not created."""
     run = uuid.uuid4().hex[:8]
     return TopicSettings(
         input_topic=f"transactions-{run}",
         output_topic=f"fraud-scores-{run}",
         dlq_topic=f"transactions-dlq-{run}",
         labels_topic=f"fraud-labels-{run}",
+        audit_topic=f"fraud-audit-{run}",
     )

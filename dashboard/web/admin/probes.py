@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 
+from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import FeedState
 from dashboard.history.past import HistoryStatus
 from dashboard.live.ticks import describe_feed, describe_stream
@@ -24,16 +25,22 @@ PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MODEL_PROBLEM: Final = "problem with the artifact store or the promoted version; see the log"
 _HISTORY_PROBLEM: Final = "problem with the card histories of /predict; see the log"
+_DESK_PROBLEM: Final = "problem with Kafka or the topics of the desk; see the log"
 _FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
 
 
-@router.get("/livez")
+@router.get("/livez", summary="Whether the process responds")
 async def livez() -> dict[str, str]:
     """The process responds. Ignores Kafka and the store: a restart does not fix their outage."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", response_model=None, responses=problem_responses(s503="not ready"))
+@router.get(
+    "/readyz",
+    summary="Whether this dashboard is ready",
+    response_model=None,
+    responses=problem_responses(s503="not ready"),
+)
 async def readyz(request: Request, parts: PartsOf) -> Response:
     """Ready when a model is loaded and the backlog has been read. Stays ready in a Kafka outage."""
     reasons = []
@@ -52,11 +59,12 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
             "instance": "/readyz",
         }
         return JSONResponse(body, 503, {"Retry-After": "2"}, PROBLEM_JSON)
-    return JSONResponse({"status": "ready"})
+    return JSONResponse({"status": "ready", "desk": parts.desk.status().state})
 
 
 @router.get(
     "/health",
+    summary="All checks",
     response_model=None,
     responses={503: {"description": "the same body, if a check fails"}},
 )
@@ -71,6 +79,8 @@ async def health(request: Request, parts: PartsOf) -> Response:
     if (status := parts.histories.status()) is not None:
         checks["history"] = _history(status, in_full=in_full)
     is_healthy = all(check["ok"] for check in checks.values())
+    # Not part of the verdict: without its topics the list can be read and decisions wait on disk.
+    checks["desk"] = _desk(parts.desk.status(), in_full=in_full)
     body = {
         "status": "ok" if is_healthy else "unavailable",
         "version": parts.version,
@@ -81,7 +91,12 @@ async def health(request: Request, parts: PartsOf) -> Response:
     return JSONResponse(body, 200 if is_healthy else 503)
 
 
-@router.get("/metrics", response_model=None, response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_model=None,
+    response_class=PlainTextResponse,
+)
 async def metrics(parts: PartsOf) -> Response:
     """Metrics in the Prometheus text format."""
     # Not in a thread: all threads may be busy with requests that wait for a disk.
@@ -116,6 +131,20 @@ def _history(status: HistoryStatus, *, in_full: bool) -> dict[str, Any]:
     if not in_full and status.problem:
         described["detail"] = _HISTORY_PROBLEM
     return described
+
+
+def _desk(status: DeskStatus, *, in_full: bool) -> dict[str, Any]:
+    return {
+        "ok": status.is_ok,
+        "state": status.state,
+        "detail": status.detail if in_full or status.is_ok else _DESK_PROBLEM,
+        "since": status.since,
+        "missing": list(status.missing) if in_full else [],
+        "waiting": status.waiting,
+        "events_waiting": status.events_waiting,
+        "lag": status.lag,
+        "unreadable": status.unreadable,
+    }
 
 
 def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:

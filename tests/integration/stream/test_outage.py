@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -143,8 +144,11 @@ def test_scorer_names_an_outage_and_waits_it_out_without_an_exit(
     restart: list[Callable[[], None]] = []
     original = KafkaTransaction.publish
 
+    is_produced = threading.Event()  # the scorer may read the first records before the last ones
+
     def publish_in_an_outage(txn: KafkaTransaction, records: Sequence[Outgoing]) -> None:
         if not restart:
+            assert is_produced.wait(60)
             restart.append(kill(broker))
         original(txn, records)
 
@@ -153,6 +157,7 @@ def test_scorer_names_an_outage_and_waits_it_out_without_an_exit(
         wait_until(lambda: len(read_all(broker.settings, names.output_topic)) == 20)
         monkeypatch.setattr(KafkaTransaction, "publish", publish_in_an_outage)
         produce(broker.settings, names.input_topic, values(20), 1)
+        is_produced.set()
         begun = time.monotonic()
         wait_until(
             lambda: "no Kafka broker answers" in (reasons.report()["problem"] or ""), 30,

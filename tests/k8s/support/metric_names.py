@@ -10,6 +10,7 @@ from functools import cache
 import numpy as np
 from prometheus_client import CollectorRegistry, generate_latest
 
+from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import Board
 from dashboard.history.past import HistoryStatus, NoHistories
 from dashboard.metrics import build_metrics
@@ -38,6 +39,10 @@ class _Model:
     status = ReloadStatus(load_seconds=0.1)
 
 
+def _desk_status() -> DeskStatus:
+    return DeskStatus("live", "", 0, (), 0, 0, 0, 0, {})
+
+
 def _registries() -> list[CollectorRegistry]:
     """The registries of the three processes, updated so that every family has a sample."""
     scorer = ScorerMetrics()
@@ -58,7 +63,7 @@ def _registries() -> list[CollectorRegistry]:
     scorer.partitions.set_lost({0: 1})
     scorer.history.set_states({"client": 1}, 1, 1, 1.0)
     scorer.identify("group", "topic")
-    dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories())
+    dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories(), _desk_status)
     dashboard.count_histories(1, 1)
     dashboard.request_count.labels("GET", "/", "200").inc()
     dashboard.request_latency.labels("GET", "/").observe(0.1)

@@ -151,7 +151,7 @@ def test_health_is_ok_when_every_check_passes(client: TestClient) -> None:
     assert body["status"] == "ok"
     assert body["model_version"] == "v1"
     assert body["checks"]["feed"]["stream"]["model_version"] == "v7"
-    assert client.get("/readyz").json() == {"status": "ready"}
+    assert client.get("/readyz").json() == {"status": "ready", "desk": "live"}
 
 
 SECRET = "s3cr3t"

@@ -13,6 +13,7 @@ from stream_scorer.runtime.tracing import Tracing
 from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,
+    make_desk,
     make_settings,
     make_transaction,
     tiny_bundle,
@@ -24,11 +25,13 @@ TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 def test_only_predict_creates_spans_and_they_belong_to_the_callers_trace(tmp_path: Path) -> None:
     exporter = InMemorySpanExporter()
     tracing = Tracing("dashboard", exporter)
+    settings = make_settings(tmp_path)
     app = build_app(
-        make_settings(tmp_path),
+        settings,
         StaticModel(tiny_bundle()),
         MemoryTopic().open,
         LocalSchemas("fraud_score"),
+        make_desk(settings),
         tracing,
     )
     with TestClient(app, "http://127.0.0.1") as client:

@@ -106,11 +106,11 @@ trainer.import_pipeline: features model trainer.fitting trainer.data trainer.eva
 trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime settings features.history features model.store
-    model.versions trainer.synth
-    trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
-    trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
-    trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
+trainer.commands: errors runtime settings features.history features model.store model.versions
+    trainer.synth trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation
+    trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
+    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew
+    trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
 dashboard.connections:
@@ -124,20 +124,32 @@ dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
+dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
-dashboard.metrics: dashboard.model_status dashboard.history dashboard.feed
+dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
+dashboard.operations: errors drift runtime settings kafka model dead_letters
+    dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.models dashboard.history dashboard.predict_request dashboard.predicting
-    dashboard.cache dashboard.feed dashboard.live dashboard.metrics
-dashboard.web.explaining: schemas model dashboard.explaining dashboard.explain dashboard.history
-    dashboard.predict_request dashboard.predicting dashboard.web
+    dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
+    dashboard.operations
+dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.models dashboard.history dashboard.feed dashboard.live dashboard.web
+    dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
+    dashboard.live dashboard.operations dashboard.web
+dashboard.whatif:
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
+    dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
+dashboard.web.queue: dashboard.cache dashboard.web
+dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
+    dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.connections dashboard.model_status dashboard.models dashboard.history
-    dashboard.cache dashboard.feed dashboard.live dashboard.metrics dashboard.web
-    dashboard.web.explaining dashboard.web.admin
+    dashboard.connections dashboard.model_status dashboard.history dashboard.models
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
+    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

@@ -125,7 +125,7 @@ def test_accepted_input_that_cannot_be_decoded_is_named() -> None:
         reader().read(3, records(at_4=Sent(b"1", b'{"TransactionID": 7, "TransactionDT": 5}')))
     assert str(caught.value) == (
         f"in partition 3 offset {FIRST + 4} was scored, and this version cannot read it: "
-        "TransactionAmt is missing"
+        "TransactionAmt is missing. Use the release that scored it"
     )
 
 

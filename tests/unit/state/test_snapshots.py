@@ -17,9 +17,10 @@ from schemas.batch import build_batch
 from schemas.rejections import Rejection, Stage
 from stream_scorer.dead_letters.headers import dead_letter_headers
 from stream_scorer.errors import RetryableError
-from stream_scorer.features.history.codec import Snapshot
+from stream_scorer.features.history.codec import Snapshot, decode_snapshot
 from stream_scorer.features.history.partition import PartitionHistory
 from stream_scorer.model.store.history_cache import HistoryCache
+from stream_scorer.model.store.history_era import Era
 from stream_scorer.model.store.history_store import HistoryStore
 from stream_scorer.model.store.memory_store import MemoryObjects, StoreFault
 from stream_scorer.state.partitions import OwnedState, OwnedStates
@@ -27,6 +28,7 @@ from stream_scorer.state.restore import PartitionState
 from stream_scorer.state.snapshots import (
     LAST_DEBT_RECORDS,
     SnapshotPolicy,
+    SnapshotResult,
     SnapshotWriter,
     find_due,
 )
@@ -87,10 +89,11 @@ def test_age_without_a_snapshot_counts_from_the_restore() -> None:
 
 @dataclass
 class Bed:
-    """A member that owns one partition, and its snapshots."""
+    """A member that owns partition 0, and its snapshots."""
 
     debt: int = 0
     cache: HistoryCache | None = None
+    partitions: int = 1
     objects: MemoryObjects = field(default_factory=MemoryObjects)
     now: float = 0.0
     counted: Counted = field(default_factory=Counted)
@@ -100,7 +103,7 @@ class Bed:
         for value in encode_rows(ROWS):
             self.cluster.produce(0, Record(b"1", value))
         self.store = HistoryStore(self.objects, is_trusted=True)
-        self.era = make_era(SPEC)
+        self.era = make_era(SPEC, partitions=self.partitions)
         self.log = MemoryInputLog(self.cluster)
         self.states = OwnedStates(SPEC, self.era)
         self.states.attach(0, PartitionState(PartitionHistory(SPEC), 0, 0, 0), 1)
@@ -267,6 +270,29 @@ def test_store_that_is_down_is_tried_again_later_and_later() -> None:
     assert bed.write()
     assert bed.counted.snapshots == {"failed": 2, "created": 1}
     assert bed.owned.debt == 0
+
+
+def test_partition_whose_snapshot_always_fails_keeps_no_other_from_its_turn(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bed = Bed(partitions=2)
+    other = PartitionState(PartitionHistory(SPEC), 20, 0, 10)
+    bed.states.attach(1, other, 1)
+    bed.commit(0, 15)  # the larger debt, so that it is first
+    create = bed.store.create_snapshot
+
+    def refuse(era: Era, content: bytes) -> SnapshotResult:
+        if decode_snapshot(content, "a test", WIDTHS).header.partition == 0:
+            raise OverflowError("a record that cannot be stored")
+        return create(era, content)
+
+    monkeypatch.setattr(bed.store, "create_snapshot", refuse)
+    assert [bed.write(), bed.write(), bed.write()] == [True, True, False]
+    assert bed.counted.snapshots == {"failed": 1, "created": 1}
+    assert [name.next_offset for name in bed.store.snapshots(bed.era, 1)] == [20]
+    bed.now += 5
+    assert bed.write()
+    assert bed.counted.snapshots == {"failed": 2, "created": 1}
 
 
 def test_broker_that_does_not_answer_leaves_the_snapshot_written() -> None:

@@ -1,0 +1,101 @@
+"""Events of the audit log, as the desk writes and reads them."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+
+from dashboard.cases.case import Who
+
+CONTRACT: Final = "audit_event"
+
+CLAIM: Final = "claim"
+RELEASE: Final = "release"
+SNOOZE: Final = "snooze"
+DECISION: Final = "decision"
+WITHDRAWAL: Final = "withdrawal"
+BULK: Final = "bulk"
+EXPORT: Final = "export"
+VIEW_SAVED: Final = "view-saved"
+VIEW_DELETED: Final = "view-deleted"
+
+CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
+"""The kinds that change who holds a case."""
+
+MAX_TEXT: Final = 2000
+"""Characters kept of any text, whoever wrote it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One event. ``time`` is the broker's time once it is on the topic, until then ``at``."""
+
+    event_id: str
+    kind: str
+    at: int
+    by: str
+    time: int
+    role: str | None = None
+    client: str | None = None
+    flag_id: str | None = None
+    transaction_id: int | None = None
+    until: int | None = None
+    label: str | None = None
+    reasons: tuple[str, ...] = ()
+    note: str | None = None
+    details: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        """The key of its record: events of one case, or of one user's views, share a partition."""
+        return (self.flag_id or self.by).encode()
+
+    def as_record(self) -> dict[str, Any]:
+        """The event as the Avro contract has it."""
+        record = {name: getattr(self, name) for name in self.__slots__ if name != "time"}
+        return {**record, "reasons": list(self.reasons)}
+
+    def as_body(self) -> dict[str, Any]:
+        """The event as the audit list shows it."""
+        return {**self.as_record(), "details": _loads(self.details)}
+
+
+def make_event(kind: str, who: Who, now: int, *, event_id: str | None = None, **more: Any) -> Event:
+    """A new event of ``who`` at ``now`` (epoch milliseconds). ``details`` may be an object."""
+    details = more.pop("details", None)
+    text = None if details is None else orjson.dumps(details).decode()
+    return Event(
+        event_id or uuid.uuid4().hex,
+        kind, now, who.name, now, role=who.role, client=who.client, details=text, **more,
+    )  # fmt: skip
+
+
+def read_event(record: Mapping[str, Any], time: int | None = None) -> Event:
+    """The event in a decoded record, with texts cut to a bounded size.
+
+    Raises:
+        ValueError: the event has no id or no user.
+    """
+    cut = {name: _cut(record.get(name)) for name in Event.__slots__ if name != "time"}
+    if not cut["event_id"] or not cut["by"]:
+        raise ValueError("event_id and by must not be empty")
+    cut["reasons"] = tuple(str(_cut(reason)) for reason in (record.get("reasons") or ())[:20])
+    at = int(record["at"])
+    return replace(Event(**cut, time=at), time=at if time is None else time)
+
+
+def _cut(value: Any) -> Any:
+    return value[:MAX_TEXT] if isinstance(value, str) else value
+
+
+def _loads(text: str | None) -> Any:
+    if text is None:
+        return None
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text

@@ -1,0 +1,297 @@
+"""The thread that reads the topics of the desk into its cache."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Final
+
+from dashboard.cases.desk_table import DeskWriter
+from dashboard.cases.events import CONTRACT, Event, read_event
+from dashboard.cases.labels import Label, read_label
+from dashboard.cases.log import Channel, DeskLog, LogBatch, LogReader, LogRecord, Place
+from dashboard.cases.outbox import Outbox
+from schemas.records import UndecodableRecord, decode_record
+from schemas.resolver import SchemaResolver
+from stream_scorer.errors import ScorerError
+from stream_scorer.runtime.text import printable
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS: Final = 0.2  # also how long a stop takes
+_CHECK_SECONDS: Final = 2.0  # how soon an unreachable broker or a new topic is noticed
+_RETRY_SECONDS: Final = 1.0
+_NAMED: Final = 20  # unreadable records in the log per session
+_CHANGES: Final = 1000  # remembered changes; a page that misses some reads the list again
+
+
+class ReadingState(StrEnum):
+    """Whether the desk follows its topics."""
+
+    STARTING = "starting"
+    WAITING = "waiting"
+    REBUILDING = "rebuilding"
+    LIVE = "live"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A snapshot of the reader.
+
+    Attributes:
+        state: ``waiting`` means that the topics cannot be read at present.
+        detail: why it is in this state.
+        since: epoch milliseconds of the last change of state.
+        problems: the topics that cannot be used, and why.
+        lag: records that have not been read, as of the last check.
+        unreadable: records that could not be read since the start.
+    """
+
+    state: ReadingState = ReadingState.STARTING
+    detail: str = "not connected yet"
+    since: int = 0
+    problems: Mapping[Channel, str] = field(default_factory=dict)
+    lag: int = 0
+    unreadable: int = 0
+
+
+class DeskReader:
+    """Reads until it is stopped. On an error it retries, and keeps the reason in its status."""
+
+    def __init__(
+        self,
+        desk_log: DeskLog,
+        writer: DeskWriter,
+        outbox: Outbox,
+        resolvers: Mapping[Channel, SchemaResolver],
+        input_topic: str,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._log = desk_log
+        self._writer = writer
+        self._outbox = outbox
+        self._resolvers = resolvers
+        self._input_topic = input_topic
+        self._clock = clock
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="desk-reader", daemon=True)
+        self._changed = threading.Condition()
+        self._status = Reading(since=int(clock() * 1000))
+        self._positions: dict[tuple[Channel, int], int] = {}
+        self._changes: deque[tuple[int, str]] = deque(maxlen=_CHANGES)
+        self._change_count = 0
+        self._check_wanted = self._check_done = 0
+        self._named = 0
+
+    @property
+    def status(self) -> Reading:
+        """The current status."""
+        return self._status
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """Stop the thread."""
+        self._stop.set()
+        self._thread.join(timeout)
+        if not self._thread.is_alive():
+            self._writer.close()
+
+    def wait_for(self, condition: Callable[[], bool], seconds: float) -> bool:
+        """Wait until ``condition`` holds, which is checked after each save."""
+        with self._changed:
+            return self._changed.wait_for(lambda: condition() or self._stop.is_set(), seconds)
+
+    def wait_for_place(self, channel: Channel, place: Place, seconds: float) -> bool:
+        """Wait until a record has been read."""
+        key = (channel, place.partition)
+        return self.wait_for(lambda: self._positions.get(key, 0) > place.offset, seconds)
+
+    def catch_up(self, seconds: float) -> bool:
+        """Wait until everything has been read that was on the topics when this was called."""
+        with self._changed:
+            self._check_wanted += 1
+            wanted = self._check_wanted
+            return self._changed.wait_for(lambda: self._check_done >= wanted, seconds)
+
+    def note_change(self, targets: Collection[str]) -> None:
+        """Remember that the cases of these targets changed, and notify whoever waits."""
+        with self._changed:
+            for target in targets:
+                self._change_count += 1
+                self._changes.append((self._change_count, target))
+            self._changed.notify_all()
+
+    def changes_after(self, number: int) -> tuple[int, list[str] | None]:
+        """The number of the last change, and the targets that changed after change ``number``.
+
+        None instead of the targets: some are no longer remembered.
+        """
+        with self._changed:
+            last, changes = self._change_count, list(self._changes)
+        if number >= last:
+            return last, []
+        if not changes or changes[0][0] > number + 1:
+            return last, None
+        return last, list(dict.fromkeys(target for n, target in changes if n > number))
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                reader = self._log.open_reader()
+                try:
+                    self._read_until_error(reader)
+                finally:
+                    reader.close()
+            except ScorerError as error:
+                self._enter(ReadingState.WAITING, str(error))
+            except Exception:
+                log.exception("reading the topics of the desk failed; it will restart")
+                self._enter(ReadingState.WAITING, "unexpected error; see the log")
+            self._stop.wait(_RETRY_SECONDS)
+
+    def _enter(self, state: ReadingState, detail: str = "") -> None:
+        before = self._status
+        since = before.since if state is before.state else int(self._clock() * 1000)
+        self._status = replace(before, state=state, detail=detail, since=since)
+        if state is ReadingState.WAITING and (before.state, before.detail) != (state, detail):
+            log.warning("the desk is waiting to retry: %s", detail)
+
+    def _read_until_error(self, reader: LogReader) -> None:
+        session = _Session(self._assign(reader))
+        checked = time.monotonic()
+        while not self._stop.is_set():
+            session.follow_check(self._check_wanted)
+            batch = reader.poll(_POLL_SECONDS)
+            self._save(batch, session)
+            self._finish_check(session)
+            if time.monotonic() - checked >= _CHECK_SECONDS or session.is_check_due:
+                found = reader.fetch_bounds()
+                checked = time.monotonic()
+                if found.bounds.keys() != session.bounds.keys():
+                    return  # a topic was created, or has more partitions
+                session.begin_check(found.bounds)
+                self._finish_check(session)
+                self._measure(session)
+
+    def _assign(self, reader: LogReader) -> dict[tuple[Channel, int], tuple[int, int]]:
+        """Continue from the stored offsets. Clears the cache of a recreated topic."""
+        found = reader.fetch_bounds()
+        self._status = replace(self._status, problems=dict(found.problems))
+        names = {channel.value: self._log.name_of(channel) for channel in Channel}
+        origin = {"cluster": found.cluster, **names}
+        stored = self._writer.resume(origin)
+        bounds = dict(found.bounds)
+        if any(at > bounds.get(place, (0, at))[1] for place, at in stored.items()):
+            log.warning(
+                "a topic of the desk was recreated: rereading %s", ", ".join(names.values())
+            )
+            self._writer.clear()
+            stored = self._writer.resume(origin)
+        positions = {place: max(low, stored.get(place, low)) for place, (low, _) in bounds.items()}
+        with self._changed:
+            self._positions = dict(positions)
+        self._named = 0
+        self._enter(ReadingState.REBUILDING, "reading the topics of the desk")
+        reader.assign(positions)
+        return bounds
+
+    def _save(self, batch: LogBatch, session: _Session) -> None:
+        positions = {(r.channel, r.place.partition): r.place.offset + 1 for r in batch.records}
+        for place, end in batch.ends.items():
+            if end > max(positions.get(place, 0), self._positions.get(place, 0)):
+                positions[place] = end  # control records precede the end
+        if positions:
+            labels, events = self._decode(batch)
+            changed, ids = self._writer.save(labels, events, positions)
+            for channel in Channel:
+                self._outbox.remove(channel, ids)
+            with self._changed:
+                self._positions.update(positions)
+            self.note_change(changed)
+        if session.is_behind(self._positions):
+            return
+        if self._status.state is not ReadingState.LIVE:
+            self._enter(ReadingState.LIVE)
+            self.note_change(())
+            log.info("the desk has read its topics")
+
+    def _decode(self, batch: LogBatch) -> tuple[list[Label], list[tuple[Event, Place]]]:
+        labels, events = list[Label](), list[tuple[Event, Place]]()
+        for record in batch.records:
+            try:
+                resolver = self._resolvers[record.channel]
+                if record.channel is Channel.LABELS:
+                    labels.append(read_label(record, resolver, self._input_topic))
+                else:
+                    events.append((_event(record, resolver), record.place))
+            except (ValueError, LookupError, TypeError) as error:
+                self._refuse(record, error)
+        return labels, events
+
+    def _refuse(self, record: LogRecord, error: Exception) -> None:
+        self._status = replace(self._status, unreadable=self._status.unreadable + 1)
+        self._named += 1
+        if self._named <= _NAMED:
+            name = self._log.name_of(record.channel)
+            log.warning(
+                "cannot read the record %s at %s: %s", name, record.place,
+                printable(str(error))[:200],
+            )  # fmt: skip
+
+    def _finish_check(self, session: _Session) -> None:
+        """Report a check as done once everything up to its bounds has been read."""
+        if session.checking and not session.is_behind(self._positions):
+            with self._changed:
+                self._check_done = max(self._check_done, session.checking)
+                self._changed.notify_all()
+            session.checking = 0
+
+    def _measure(self, session: _Session) -> None:
+        lag = sum(
+            max(0, high - self._positions.get(place, 0))
+            for place, (_, high) in session.bounds.items()
+        )
+        self._status = replace(self._status, lag=lag)
+
+
+class _Session:
+    """Bounds of the topics, and the check that is in progress, until the next error."""
+
+    def __init__(self, bounds: Mapping[tuple[Channel, int], tuple[int, int]]) -> None:
+        self.bounds = bounds
+        self.checking = 0
+        self._wanted = 0
+        self._begun = 0
+
+    @property
+    def is_check_due(self) -> bool:
+        """Whether somebody waits for a check that has not begun."""
+        return self._wanted > self._begun
+
+    def follow_check(self, wanted: int) -> None:
+        """Note the number of the last check that somebody waits for."""
+        self._wanted = wanted
+
+    def begin_check(self, bounds: Mapping[tuple[Channel, int], tuple[int, int]]) -> None:
+        """New bounds, fetched after the check was asked for."""
+        self.bounds = bounds
+        self.checking = self._begun = self._wanted
+
+    def is_behind(self, positions: Mapping[tuple[Channel, int], int]) -> bool:
+        """Whether records before the last known bounds have not been read."""
+        return any(positions.get(place, 0) < high for place, (_, high) in self.bounds.items())
+
+
+def _event(record: LogRecord, resolver: SchemaResolver) -> Event:
+    if record.fault:
+        raise UndecodableRecord(record.fault)
+    found = decode_record(CONTRACT, record.value, resolver, record.headers)
+    return read_event(found, record.time)

@@ -1,0 +1,1 @@
+"""HTTP routes of the desk: claims, decisions, the audit log, saved views and exports."""

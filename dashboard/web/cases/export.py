@@ -1,0 +1,143 @@
+"""``/api/v1/export.csv`` and ``.jsonl``: the list with its filters, streamed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response, StreamingResponse
+
+from dashboard.cache.flag import Position
+from dashboard.cache.reading import Listing, read_page
+from dashboard.cases.events import EXPORT
+from dashboard.web.cases.answers import act, who_acts
+from dashboard.web.listing import (
+    LISTING_PARAMETERS,
+    forbid_unknown,
+    listing_query,
+    read_listing,
+)
+from dashboard.web.parts import Parts, parts_of
+from dashboard.web.predict_docs import REFUSALS, problem_responses
+from dashboard.web.problems import Problem
+from dashboard.web.roles import DECIDERS
+
+router = APIRouter(prefix="/api/v1", tags=["desk"], responses=REFUSALS)
+PartsOf = Annotated[Parts, Depends(parts_of)]
+
+_PAGE: Final = 500
+_FLAG_COLUMNS: Final = (
+    "id", "transaction_id", "score", "risk", "decision", "review_threshold", "block_threshold",
+    "model_version", "scored_at", "event_time", "amount", "expected_loss", "product", "card",
+)  # fmt: skip
+_CASE_COLUMNS: Final = ("status", "label", "decided_by", "decided_at", "note", "external")
+_TIMES: Final = frozenset({"scored_at", "event_time", "decided_at"})
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_RESPONSES: Final = problem_responses(
+    s400="unknown or repeated parameter",
+    s403="EXPORT_ENABLED=false, or this user's role may not export",
+    s422="a value is out of range",
+)
+
+
+@router.get(
+    "/export.csv",
+    summary="Export the list as CSV",
+    response_model=None,
+    responses={200: {"content": {"text/csv": {}}}, **_RESPONSES},
+)
+async def export_csv(request: Request, parts: PartsOf) -> Response:
+    """The same filters as /flags. A text that a spreadsheet would run as a formula gets a ``'``."""
+    listing = await _begin(request, parts, "csv")
+    return StreamingResponse(
+        _csv(parts, listing), media_type="text/csv; charset=utf-8", headers=_attachment("csv")
+    )
+
+
+@router.get(
+    "/export.jsonl",
+    summary="Export the list as JSON lines",
+    response_model=None,
+    responses={200: {"content": {"application/jsonl": {}}}, **_RESPONSES},
+)
+async def export_jsonl(request: Request, parts: PartsOf) -> Response:
+    """The same filters as /flags, one object a line, with its case."""
+    listing = await _begin(request, parts, "jsonl")
+    return StreamingResponse(
+        _jsonl(parts, listing), media_type="application/jsonl", headers=_attachment("jsonl")
+    )
+
+
+async def _begin(request: Request, parts: Parts, kind: str) -> Listing:
+    """Check role, switch and filters, and write the event to the audit log."""
+    who = who_acts(request, parts, DECIDERS)
+    if not parts.settings.export_enabled:
+        raise Problem(
+            403, "exports are switched off (EXPORT_ENABLED=false)", kind="export-disabled"
+        )
+    forbid_unknown(request, LISTING_PARAMETERS)
+    listing = read_listing(parts, request.query_params)
+    details = {"format": kind, "query": listing_query(listing)}
+    await act(parts, lambda: parts.desk.record(EXPORT, who, details))
+    return listing
+
+
+def _attachment(kind: str) -> dict[str, str]:
+    name = f"flagged-{datetime.now(UTC):%Y%m%dT%H%M%SZ}.{kind}"
+    return {"Content-Disposition": f'attachment; filename="{name}"'}
+
+
+def _csv(parts: Parts, listing: Listing) -> Iterator[bytes]:
+    yield _row([*_FLAG_COLUMNS, *_CASE_COLUMNS, "reasons"])
+    for flag in _flags(parts, listing):
+        case = flag["case"]
+        cells = [_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
+        cells += [_cell(name, case.get(name)) for name in _CASE_COLUMNS]
+        reasons = ", ".join(f"{r['feature']}={r['value']}" for r in flag["reasons"])
+        yield _row([*cells, _cell("reasons", reasons)])
+
+
+def _jsonl(parts: Parts, listing: Listing) -> Iterator[bytes]:
+    for flag in _flags(parts, listing):
+        yield orjson.dumps(flag) + b"\n"
+
+
+def _flags(parts: Parts, listing: Listing) -> Iterator[dict[str, Any]]:
+    """All flags of a selection with their cases, page by page, so that memory is bounded."""
+    after: Position | None = None
+    while page := read_page(parts.table, listing, after, _PAGE):
+        flags: list[dict[str, Any]] = [orjson.loads(row.body) for row in page]
+        cases = parts.desk.case_of([flag["id"] for flag in flags])
+        for flag in flags:
+            yield {**flag, "case": cases[flag["id"]].as_json()}
+        after = page[-1].position
+
+
+def _row(cells: list[str]) -> bytes:
+    out = io.StringIO()
+    csv.writer(out).writerow(cells)
+    return out.getvalue().encode()
+
+
+def _format_time(milliseconds: int) -> str:
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError, OSError):  # a year that the calendar does not have
+        return str(milliseconds)
+
+
+def _cell(name: str, value: Any) -> str:
+    """A value as a cell. A text that begins like a formula gets a quote before it."""
+    if value is None:
+        return ""
+    if name in _TIMES:
+        return _format_time(value)
+    if isinstance(value, int | float):
+        return repr(value)
+    text = str(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,1 @@
+"""What another review threshold would change: pure arithmetic on counts and labelled scores."""

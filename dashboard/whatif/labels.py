@@ -1,0 +1,90 @@
+"""Which label stands for which score."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable
+from typing import Final, NamedTuple
+
+from dashboard.whatif.rows import LabelledScore, LabelledScores, build_labelled
+
+_VALUES: Final = {"FRAUD": True, "LEGITIMATE": False, "UNSURE": None}
+_ANALYST: Final = "ANALYST"
+
+
+class FlagScore(NamedTuple):
+    """What is known of one flagged transaction. ``scored_at`` is in epoch milliseconds."""
+
+    id: str
+    transaction_id: int
+    scored_at: int
+    score: float
+    amount: float | None
+
+
+class StandingLabel(NamedTuple):
+    """The last label that one kind of source gave, as it stands.
+
+    Attributes:
+        flag_id: the flagged transaction it is about. None if it only names a transaction id, as
+            chargebacks do.
+        transaction_id: the transaction; an id may have been used twice.
+        label: FRAUD, LEGITIMATE or UNSURE.
+        origin: ANALYST, CHARGEBACK or REVERSAL.
+        decided_at: epoch milliseconds.
+    """
+
+    flag_id: str | None
+    transaction_id: int
+    label: str
+    origin: str
+    decided_at: int
+
+
+def match_labels(
+    flags: Iterable[FlagScore],
+    labels: Iterable[StandingLabel],
+    is_known: Container[StandingLabel],
+    since: int,
+) -> LabelledScores:
+    """The flagged transactions of one version and window that have a label.
+
+    The later decision stands, whoever gave it.
+
+    Args:
+        flags: those of the version and window.
+        labels: of everything.
+        is_known: labels about a flagged transaction of any version and time.
+        since: the start of the window, in epoch milliseconds. A fraud that was reported before it
+            cannot be of the window.
+    """
+    reviews: dict[str | int, StandingLabel] = {}
+    reports: dict[str | int, StandingLabel] = {}
+    unscored = 0
+    for label in labels:
+        if label.label not in _VALUES:
+            continue
+        is_report = label.origin != _ANALYST
+        # A flag id is a text and a transaction id is a number, so one table holds both.
+        target = label.transaction_id if label.flag_id is None else label.flag_id
+        standing = reports if is_report else reviews
+        before = standing.get(target)
+        if before is None or before.decided_at <= label.decided_at:
+            standing[target] = label
+        is_fraud = is_report and label.label == "FRAUD"
+        if is_fraud and label.decided_at >= since and label not in is_known:
+            unscored += 1
+    rows = []
+    for flag in flags:
+        review = _later(reviews.get(flag.id), reviews.get(flag.transaction_id))
+        report = _later(reports.get(flag.id), reports.get(flag.transaction_id))
+        last = _later(review, report)
+        if last is not None:
+            value, is_reviewed, is_reported = _VALUES[last.label], bool(review), bool(report)
+            rows.append(LabelledScore(flag.score, value, is_reviewed, is_reported, flag.amount))
+    return build_labelled(rows, unscored)
+
+
+def _later(one: StandingLabel | None, other: StandingLabel | None) -> StandingLabel | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.decided_at > other.decided_at else other

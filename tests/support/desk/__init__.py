@@ -1,0 +1,1 @@
+"""The desk for tests: its topics in memory."""

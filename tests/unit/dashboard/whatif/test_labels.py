@@ -1,0 +1,54 @@
+"""Which label stands for which flagged transaction, and which reports have no score here."""
+
+from __future__ import annotations
+
+from dashboard.whatif.labels import FlagScore, StandingLabel, match_labels
+
+FLAGS = [
+    FlagScore("0-1", 11, 1_000, 0.9, 50.0),
+    FlagScore("0-2", 22, 2_000, 0.8, None),
+    FlagScore("0-3", 22, 3_000, 0.7, 5.0),
+]
+
+
+def label(
+    flag_id: str | None, transaction: int, label: str, origin: str = "ANALYST", at: int = 5_000
+) -> StandingLabel:
+    return StandingLabel(flag_id, transaction, label, origin, at)
+
+
+def test_label_names_a_flag_or_every_flag_of_its_transaction() -> None:
+    labels = [label("0-1", 11, "FRAUD"), label(None, 22, "LEGITIMATE", "REVERSAL")]
+    found = match_labels(FLAGS, labels, set(), 0)
+    assert found.scores.tolist() == [0.9, 0.8, 0.7]
+    assert found.labels.tolist() == [1, 0, 0]
+    assert found.is_reviewed.tolist() == [True, False, False]
+    assert found.is_reported.tolist() == [False, True, True]
+
+
+def test_later_decision_stands_whoever_gave_it() -> None:
+    report = label(None, 11, "FRAUD", "CHARGEBACK", at=7_000)
+    for decided, wanted in ((6_000, 1), (8_000, 0)):
+        labels = [label("0-1", 11, "LEGITIMATE", at=decided), report]
+        for order in (labels, labels[::-1]):
+            found = match_labels(FLAGS[:1], order, {report}, 0)
+            assert found.labels.tolist() == [wanted]
+            assert (found.is_reviewed & found.is_reported).all()
+
+
+def test_reported_fraud_without_a_score_is_counted_unless_it_is_older_than_the_window() -> None:
+    known = label(None, 77, "FRAUD", "CHARGEBACK")  # flagged, in another window
+    labels = [
+        known,
+        label(None, 98, "FRAUD", "CHARGEBACK", at=5_000),
+        label("9-9", 99, "FRAUD", "CHARGEBACK", at=5_001),
+        label(None, 97, "FRAUD", "CHARGEBACK", at=4_999),
+        label(None, 96, "LEGITIMATE", "REVERSAL"),
+        label("9-8", 95, "FRAUD"),
+    ]
+    assert match_labels(FLAGS, labels, {known}, since=5_000).unscored == 2
+
+
+def test_label_that_this_version_does_not_know_is_left_out() -> None:
+    labels = [label("0-1", 11, "PERHAPS")]
+    assert len(match_labels(FLAGS, labels, set(), 0)) == 0
