@@ -36,7 +36,14 @@ from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, pages, predict, problems
-from dashboard.web.admin import model_api, model_page, operations, probes, reference
+from dashboard.web.admin import (
+    audit_page,
+    model_api,
+    model_page,
+    operations,
+    probes,
+    reference,
+)
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
@@ -204,6 +211,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         model_page,
         check,
         operations,
+        audit_page,
         reference,
     ):
         app.include_router(module.router)
