@@ -166,7 +166,7 @@ def _build_parts(
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:
-    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic]
+    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
     return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
 
 

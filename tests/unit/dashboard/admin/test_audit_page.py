@@ -82,19 +82,16 @@ def test_events_are_listed_filtered_and_linked(scene: Scene) -> None:
     assert "No matching events" in scene.get("/audit?until=1h").text
 
 
-@pytest.mark.parametrize(
-    ("query", "status", "words"),
-    [
+def test_wrong_filters_say_what_is_wrong(scene: Scene) -> None:
+    for query, status, words in (
         ("since=yesterday", 422, "must be a span before now such as 15m"),
         ("by=" + "x" * 301, 422, "at most 300 characters"),
         ("user=ana", 400, "unknown query parameter"),
         ("cursor=zzz", 400, "not valid for these filters"),
-    ],
-)
-def test_wrong_filters_say_what_is_wrong(scene: Scene, query: str, status: int, words: str) -> None:
-    answer = scene.get(f"/audit?{query}")
-    assert answer.status_code == status
-    assert words in answer.text
+    ):
+        answer = scene.get(f"/audit?{query}")
+        assert answer.status_code == status
+        assert words in answer.text.lower()
 
 
 def test_older_events_are_on_the_next_page_of_the_same_filters(scene: Scene) -> None:
