@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from dashboard.settings import DashboardSettings
+    from stream_scorer.model.serving.watcher import ModelWatcher
+    from stream_scorer.model.store.port import ArtifactStore
 
 log = logging.getLogger("dashboard")
 
@@ -82,6 +84,21 @@ def _print_token(name: str, role: str) -> int:
     return 0
 
 
+def _build_watcher(store: ArtifactStore, settings: DashboardSettings) -> ModelWatcher:
+    from stream_scorer.model.serving.cache import BundleCache
+    from stream_scorer.model.serving.options import WatcherOptions
+    from stream_scorer.model.serving.watcher import ModelWatcher
+    from stream_scorer.model.signing import parse_trusted_keys
+
+    return ModelWatcher(
+        store,
+        BundleCache(settings.model_cache_dir),
+        WatcherOptions(
+            parse_trusted_keys(settings.model_trusted_keys), settings.model_poll_seconds
+        ),
+    )
+
+
 def _load_settings(arguments: argparse.Namespace) -> DashboardSettings:
     from dashboard.settings import DashboardSettings
     from stream_scorer.runtime.settings import load_settings
@@ -107,21 +124,12 @@ def _serve(arguments: argparse.Namespace) -> int:
     from dashboard.feed.source import KafkaScores
     from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
-    from stream_scorer.model.serving.cache import BundleCache
-    from stream_scorer.model.serving.options import WatcherOptions
-    from stream_scorer.model.serving.watcher import ModelWatcher
-    from stream_scorer.model.signing import parse_trusted_keys
     from stream_scorer.model.store.opening import open_store
     from stream_scorer.runtime.registry import using_resolver
     from stream_scorer.runtime.tracing import open_tracing
 
-    watcher = ModelWatcher(
-        open_store(settings),
-        BundleCache(settings.model_cache_dir),
-        WatcherOptions(
-            parse_trusted_keys(settings.model_trusted_keys), settings.model_poll_seconds
-        ),
-    )
+    store = open_store(settings)
+    watcher = _build_watcher(store, settings)
     tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (
         lock_state_dir(settings.dashboard_state_dir),
@@ -138,6 +146,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             desk,
             tracing,
             histories,
+            store,
         )
         server = Server(app, on_exit=app.state.parts.hub.close)
         watcher.start()

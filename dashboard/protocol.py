@@ -1,4 +1,4 @@
-"""uvicorn's HTTP/1.1 protocol with a timeout for request headers and a connection limit.
+"""uvicorn's HTTP/1.1 protocol with a timeout for request headers and limits on connections.
 
 A client that is refused while it is still sending can read the response.
 """
@@ -12,9 +12,14 @@ from typing import Any, ClassVar, Final
 
 import h11
 import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from dashboard.connections import Connections, Limits
+from dashboard.settings import Network
+from dashboard.web.auth import PROBES
 from dashboard.web.headers import SECURITY_HEADERS
+from dashboard.web.limits import address_key, is_proxy
 from dashboard.web.problems import PROBLEM_JSON
 
 HEAD_SECONDS: Final = 10.0
@@ -22,8 +27,9 @@ HEAD_SECONDS: Final = 10.0
 Without this timeout one client can occupy every connection by sending a byte now and then
 (Slowloris)."""
 
-MAX_CONNECTIONS: Final = 900
-"""Further connections get a 503. Below 1,024, the usual limit of open files per process."""
+PROBE_SECONDS: Final = 2.0
+"""The same for a connection on which only probes are answered. They send their few headers at once.
+"""
 
 LINGER_SECONDS: Final = 10.0
 LINGER_BYTES: Final = 64 * 1024 * 1024
@@ -32,8 +38,7 @@ read. If the server closed with unread bytes, the kernel would reset the connect
 would see the reset instead of the response."""
 
 MAX_LINGERING: Final = 50
-"""Connections that linger at a time. Any more are closed at once. Together with the other
-connections this stays below 1,024, the usual limit of open files per process."""
+"""Connections that linger at a time. Any more are closed at once."""
 
 
 class LingeringTransport(asyncio.Transport):
@@ -119,23 +124,71 @@ class LingeringTransport(asyncio.Transport):
         self._transport.abort()
 
 
+class ProbesOnly:
+    """The application on a connection beyond a limit: answers probes, and refuses the rest."""
+
+    def __init__(self, app: ASGIApp, detail: str) -> None:
+        self._app = app
+        self._detail = detail
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. The connection closes after it."""
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (b"connection", b"close")]
+            await send(message)
+
+        if scope["path"] in PROBES:
+            await self._app(scope, receive, send_last)
+            return
+        headers, body = refusal(503, self._detail)
+        encoded = [(name.encode(), value.encode()) for name, value in headers]
+        start = {"type": "http.response.start", "status": 503, "headers": encoded}
+        await send({**start, "headers": [*encoded, (b"retry-after", b"5")]})
+        await send({"type": "http.response.body", "body": body})
+
+
+def refusal(status: int, detail: str) -> tuple[list[tuple[str, str]], bytes]:
+    """Headers and body of a problem that is sent without calling the application."""
+    title = http.HTTPStatus(status).phrase
+    body = orjson.dumps({"type": "about:blank", "title": title, "status": status, "detail": detail})
+    headers = [
+        *((name.lower(), value) for name, value in SECURITY_HEADERS.items()),
+        ("cache-control", "no-store"),
+        ("content-type", PROBLEM_JSON),
+        ("content-length", str(len(body))),
+        ("connection", "close"),
+    ]
+    return headers, body
+
+
 class TimeoutProtocol(H11Protocol):
     """Closes a connection whose headers do not arrive in time.
 
-    Malformed requests get a problem response with the security headers.
+    Malformed requests get a problem response with the security headers. Beyond the limits, only
+    probes are answered.
     """
 
     head_seconds = HEAD_SECONDS
-    max_connections = MAX_CONNECTIONS
+    probe_seconds = PROBE_SECONDS
+    limits = Limits()
+    proxies: ClassVar[tuple[Network, ...]] = ()
+    open_connections: ClassVar[Connections[TimeoutProtocol]]
     transport: LingeringTransport
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start the timeout for the first request, or refuse the connection."""
+        """Start the timeout for the first request. Decide which requests will be answered."""
         super().connection_made(LingeringTransport(transport, self._is_receiving_body))
-        if len(self.connections) > self.max_connections:
-            self._refuse(503, "too many open connections")
-            return
+        host = self.client[0] if self.client else ""
+        client = None if is_proxy(host, self.proxies) else address_key(host)
+        admission = self.open_connections.enter(self, client, self.limits)
+        if admission.refusal is not None:
+            self.app = ProbesOnly(self.app, admission.refusal)
+            self.head_seconds = min(self.head_seconds, self.probe_seconds)
+        if admission.displaced is not None:
+            admission.displaced.transport.close_now()
         self._start_timeout()
 
     def data_received(self, data: bytes) -> None:
@@ -152,6 +205,7 @@ class TimeoutProtocol(H11Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Cancel the timeout."""
         self._cancel_timeout()
+        self.open_connections.leave(self)
         self.transport.forget()
         super().connection_lost(exc)
 
@@ -161,17 +215,8 @@ class TimeoutProtocol(H11Protocol):
 
     def _refuse(self, status: int, detail: str) -> None:
         """Respond without calling the application, and close the connection."""
+        headers, body = refusal(status, detail)
         title = http.HTTPStatus(status).phrase
-        body = orjson.dumps(
-            {"type": "about:blank", "title": title, "status": status, "detail": detail}
-        )
-        headers = [
-            *((name.lower(), value) for name, value in SECURITY_HEADERS.items()),
-            ("cache-control", "no-store"),
-            ("content-type", PROBLEM_JSON),
-            ("content-length", str(len(body))),
-            ("connection", "close"),
-        ]
         if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
             response = h11.Response(status_code=status, headers=headers, reason=title.encode())
             for event in (response, h11.Data(data=body), h11.EndOfMessage()):
@@ -199,3 +244,9 @@ class TimeoutProtocol(H11Protocol):
         """Whether headers are due, or the rest of a body that no handler reads any more."""
         is_answered = self.cycle is not None and self.cycle.response_complete
         return self.conn.their_state is h11.IDLE or is_answered
+
+
+def protocol_for(proxies: tuple[Network, ...]) -> type[TimeoutProtocol]:
+    """The protocol of one server, whose connections are counted together."""
+    own = {"proxies": proxies, "open_connections": Connections()}
+    return type("ServerProtocol", (TimeoutProtocol,), own)

@@ -16,7 +16,7 @@ from typing import Final
 import uvicorn
 from fastapi import FastAPI
 
-from dashboard.protocol import TimeoutProtocol
+from dashboard.protocol import protocol_for
 from dashboard.web.auth import HEAD_MAX_BYTES
 from stream_scorer.errors import UsageError
 
@@ -36,7 +36,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 # Access control uses the client address, so a header must not change it.
                 proxy_headers=False,
-                http=TimeoutProtocol,
+                http=protocol_for(app.state.parts.settings.proxy_networks),
                 h11_max_incomplete_event_size=HEAD_MAX_BYTES,
                 ws="none",
                 timeout_graceful_shutdown=_GRACEFUL_SECONDS,

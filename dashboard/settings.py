@@ -39,6 +39,11 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_proxy_header: str = Field(
         "X-Forwarded-User", description="with proxy: the header that names the user"
     )
+    dashboard_proxy_role_header: str = Field(
+        "",
+        description="with proxy: the header that names the user's role, which the proxy must set "
+        "or remove in every request (default: every user is an analyst)",
+    )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
         description="folder for caches, which are safe to delete, and for outbox.sqlite3, which "

@@ -105,6 +105,7 @@ class KafkaLog:
 
     def open_reader(self) -> KafkaLogReader:
         """A reader of both topics."""
+        self._producer()  # it connects meanwhile, so that the first decision does not wait for it
         return KafkaLogReader(self._settings, self._names)
 
     def close(self) -> None:

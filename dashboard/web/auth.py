@@ -18,7 +18,7 @@ from dashboard.settings import DashboardSettings, Network, is_loopback
 from dashboard.web.limits import RateLimiter, client_key, parse_address, too_many_requests
 from dashboard.web.problems import Problem, render_problem, wants_page
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import Entry, Identity, TokensFile, hash_token
+from dashboard.web.tokens import ROLES, Entry, Identity, TokensFile, hash_token
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,9 @@ SESSION_SECONDS: Final = 12 * 3600  # a working day
 _PUBLIC_PATHS: Final = frozenset(
     {"/health", "/livez", "/readyz", "/metrics", "/openapi.json", "/login", "/logout"}
 )
-_PROBES: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+PROBES: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
+"""The paths that are answered without authentication, and beyond the limits on connections."""
+
 _MAX_VERIFIED: Final = 1000  # far more tokens than a tokens file has
 _MAX_NAME_CHARS: Final = 254  # the longest email address
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -149,14 +151,19 @@ class TokenAuth:
 
 
 class ProxyAuth:
-    """``DASHBOARD_AUTH=proxy``: a header names the user. Trusted only from proxy addresses."""
+    """``DASHBOARD_AUTH=proxy``: headers name user and role. Trusted only from proxy addresses."""
 
-    def __init__(self, header: str, networks: tuple[Network, ...]) -> None:
+    def __init__(self, header: str, networks: tuple[Network, ...], role_header: str = "") -> None:
         self._header = header
         self._networks = networks
+        self._role_header = role_header
 
     def identify(self, request: Request) -> Identity | None:
-        """The user that the proxy names."""
+        """The user that the proxy names.
+
+        Raises:
+            Problem: 403, the proxy names a role that does not exist.
+        """
         names = request.headers.getlist(self._header)
         if request.client is None or len(names) != 1:
             return None
@@ -166,11 +173,24 @@ class ProxyAuth:
         address = parse_address(request.client.host)
         if address is None or not any(address in network for network in self._networks):
             return None
-        return Identity(name, "analyst")
+        return Identity(name, self._role(request))
 
-    def is_still_authorized(self, request: Request) -> bool:
-        """Always as at the start: the proxy authenticates once per request."""
-        return self.identify(request) is not None
+    def is_still_authorized(self, request: Request) -> bool:  # noqa: ARG002 - required by the port
+        """Always true: the proxy authenticates once per request, before it opens."""
+        return True
+
+    def _role(self, request: Request) -> str:
+        values = request.headers.getlist(self._role_header) if self._role_header else []
+        role = ", ".join(values).strip().lower()
+        if not role:
+            return "analyst"
+        if role not in ROLES:
+            raise Problem(
+                403,
+                f"the proxy's header {self._role_header} names the role {role[:40]!r}: it must be "
+                f"one of {', '.join(ROLES)} (DASHBOARD_PROXY_ROLE_HEADER)",
+            )
+        return role
 
 
 def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenticator:
@@ -185,7 +205,11 @@ def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenti
         tokens = TokensFile(settings.dashboard_tokens_file)
         return TokenAuth(tokens, sealer, failures=failures, proxies=settings.proxy_networks)
     if settings.dashboard_auth == "proxy":
-        return ProxyAuth(settings.dashboard_proxy_header, settings.proxy_networks)
+        return ProxyAuth(
+            settings.dashboard_proxy_header,
+            settings.proxy_networks,
+            settings.dashboard_proxy_role_header,
+        )
     return NoAuth()
 
 
@@ -212,7 +236,7 @@ class AccessMiddleware:
         path = request.url.path
         host = request.headers.get("host", "")
         # DNS rebinding: a foreign name that resolves to 127.0.0.1 must not open the page.
-        if self._local_only and path not in _PROBES and not is_loopback(_hostname(host)):
+        if self._local_only and path not in PROBES and not is_loopback(_hostname(host)):
             return render_problem(request, Problem(421, f"this server does not serve {host!r}"))
         if request.method not in _SAFE_METHODS and is_cross_site(request.headers):
             return render_problem(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
@@ -22,6 +23,9 @@ byte now and then could keep a connection open forever."""
 BODIES_BYTES: Final = 128 * 1024 * 1024
 """Limit of all bodies that one process holds at a time: 12 of the largest, thousands of typical
 ones. Without it, all allowed connections could send the largest body at once and exhaust memory."""
+
+CLIENT_BODIES_BYTES: Final = BODIES_BYTES // 2
+"""The share of one client: 6 of the largest bodies. The rest is left for others."""
 
 GZIP: Final = "gzip"
 MAX_MEMBERS: Final = 64
@@ -42,41 +46,59 @@ class BodyBudget:
     Content-Length alone.
     """
 
-    def __init__(self, max_bytes: int = BODIES_BYTES) -> None:
+    def __init__(
+        self, max_bytes: int = BODIES_BYTES, client_bytes: int = CLIENT_BODIES_BYTES
+    ) -> None:
         self._max_bytes = max_bytes
+        self._client_bytes = client_bytes
+        self._by_client: Counter[str] = Counter()
         self.held = 0
         """Bytes currently in use."""
 
     @contextmanager
-    def track(self) -> Iterator[Callable[[int], None]]:
-        """Track one body. Yields a function to call with the size of each chunk.
+    def track(self, client: str) -> Iterator[Callable[[int], None]]:
+        """Track one body of a client. Yields a function to call with the size of each chunk.
 
-        That function raises Problem (503) if the chunk exceeds the budget. Leaving the context
-        returns the bytes.
+        That function raises Problem (503) if the chunk exceeds the budget or the client's share.
+        Leaving the context returns the bytes.
         """
         added = 0
 
         def add(count: int) -> None:
             nonlocal added
             if self.held + count > self._max_bytes:
-                raise Problem(
-                    503,
-                    f"the request bodies in progress reached the limit of {self._max_bytes:,} "
-                    "bytes: retry later",
-                    kind="too-many-bodies",
-                    headers={"Retry-After": "1", "Connection": "close"},  # the rest is not read
+                raise _too_many_bodies("the request bodies in progress reached", self._max_bytes)
+            if self._by_client[client] + count > self._client_bytes:
+                raise _too_many_bodies(
+                    "your request bodies in progress reached", self._client_bytes
                 )
             self.held += count
+            self._by_client[client] += count
             added += count
 
         try:
             yield add
         finally:
             self.held -= added
+            self._by_client[client] -= added
+            if not self._by_client[client]:
+                del self._by_client[client]
+
+
+def _too_many_bodies(what: str, limit: int) -> Problem:
+    return Problem(
+        503,
+        f"{what} the limit of {limit:,} bytes: retry later",
+        kind="too-many-bodies",
+        headers={"Retry-After": "1", "Connection": "close"},  # the rest is not read
+    )
 
 
 async def read_body(
-    request: Request, max_bytes: int, add: Callable[[int], None] | None = None
+    request: Request,
+    max_bytes: int,
+    add: Callable[[int], None] | None = None,
+    seconds: float | None = None,
 ) -> bytes:
     """Read the body. Bytes are counted as they arrive, whatever Content-Length says.
 
@@ -84,6 +106,7 @@ async def read_body(
         request: a request whose body has not been read.
         max_bytes: the largest body allowed.
         add: from :meth:`BodyBudget.track`.
+        seconds: timeout for the body. None: ``BODY_SECONDS``.
 
     Raises:
         Problem: 413 if the body is too large, 408 if it takes too long, 503 if ``add`` has no
@@ -98,8 +121,9 @@ async def read_body(
     if announced.isdigit() and int(announced) > max_bytes:
         raise too_large
     body = bytearray()
+    seconds = BODY_SECONDS if seconds is None else seconds
     try:
-        async with asyncio.timeout(BODY_SECONDS):
+        async with asyncio.timeout(seconds):
             async for chunk in request.stream():
                 if len(body) + len(chunk) > max_bytes:
                     raise too_large
@@ -109,7 +133,7 @@ async def read_body(
     except TimeoutError:
         raise Problem(
             408,
-            f"the body did not arrive within {BODY_SECONDS:.0f} s",
+            f"the body did not arrive within {seconds:.0f} s",
             headers={"Connection": "close"},
         ) from None
     return bytes(body)

@@ -1,4 +1,4 @@
-"""Rate limits per client: token buckets in bounded memory.
+"""Limits per client: token buckets in bounded memory, and requests in progress.
 
 Used only on the event loop, so nothing here needs a lock.
 """
@@ -8,18 +8,23 @@ from __future__ import annotations
 import ipaddress
 import math
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from fastapi import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.settings import Network
-from dashboard.web.problems import Problem
+from dashboard.web.problems import Problem, render_problem
 
 MAX_KEYS: Final = 10_000
 """Keys in memory. Beyond this, the least recently used key is forgotten."""
+
+CLIENT_REQUESTS: Final = 300
+"""Requests that one client of a proxy may have in progress, live streams included. As many as
+connections without a proxy."""
 
 _MAX_PROXIES: Final = 8  # proxies in a chain
 _MAX_HOST_CHARS: Final = 64
@@ -61,11 +66,14 @@ class RateLimiter:
     def __len__(self) -> int:
         return len(self._buckets)
 
-    def wait_seconds(self, key: str) -> float:
-        """How long ``key`` must wait before its next request. 0: no wait. Charges nothing."""
+    def wait_seconds(self, key: str, paid: float = 0.0) -> float:
+        """How long ``key`` must wait before its next request. 0: no wait. Charges nothing.
+
+        ``paid`` is what the key was already charged for the request that is asked about.
+        """
         if not self._per_second or (bucket := self._buckets.get(key)) is None:
             return 0.0
-        level = self._level(bucket)
+        level = self._level(bucket) + paid
         return 0.0 if level >= 1 else max((1 - level) / self._per_second, 1e-3)
 
     def charge(self, key: str, cost: float) -> None:
@@ -97,8 +105,22 @@ def client_key(request: Request, proxies: Sequence[Network] = ()) -> str:
         if (forwarded := parse_address(_without_port(entry))) is None:
             break
         address = forwarded
-    if address is None:
-        return host[:_MAX_HOST_CHARS]
+    return address_key(host) if address is None else _network_key(address)
+
+
+def address_key(host: str) -> str:
+    """The same for the address of a connection."""
+    address = parse_address(host)
+    return host[:_MAX_HOST_CHARS] if address is None else _network_key(address)
+
+
+def is_proxy(host: str, proxies: Sequence[Network]) -> bool:
+    """Whether an address belongs to a trusted proxy."""
+    address = parse_address(host)
+    return address is not None and any(address in network for network in proxies)
+
+
+def _network_key(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     return str(ipaddress.IPv6Network((address, _IPV6_CLIENT_BITS), strict=False).network_address)
@@ -140,3 +162,58 @@ def too_many_requests(reason: str, wait_seconds: float) -> Problem:
         kind="too-many-requests",
         headers={"Retry-After": str(seconds), "Connection": "close"},  # the body is not read
     )
+
+
+class ShareMiddleware:
+    """Middleware: limits the requests that one client of a trusted proxy has in progress.
+
+    The connections of a proxy belong to all its clients, so their number says nothing about one of
+    them. Probes are not limited.
+
+    Args:
+        app: the application.
+        proxies: the trusted proxies. Requests of other senders pass.
+        unlimited: paths that are not limited.
+        most: requests in progress per client.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        proxies: Sequence[Network],
+        unlimited: frozenset[str],
+        most: int = CLIENT_REQUESTS,
+    ) -> None:
+        self._app = app
+        self._proxies = proxies
+        self._unlimited = unlimited
+        self._most = most
+        self._in_progress: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or refuse it with a 429."""
+        key = self._key(scope)
+        if key is None:
+            await self._app(scope, receive, send)
+            return
+        if self._in_progress[key] >= self._most:
+            problem = too_many_requests(f"this address has {self._most} requests in progress", 1)
+            await render_problem(Request(scope), problem)(scope, receive, send)
+            return
+        self._in_progress[key] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_progress[key] -= 1
+            if not self._in_progress[key]:
+                del self._in_progress[key]
+
+    def _key(self, scope: Scope) -> str | None:
+        """The client behind the proxy. None if the request is not limited."""
+        if scope["type"] != "http" or scope["path"] in self._unlimited:
+            return None
+        request = Request(scope)
+        if not is_proxy(request.client.host if request.client else "", self._proxies):
+            return None
+        key = client_key(request, self._proxies)
+        return None if is_proxy(key, self._proxies) else key  # the header names no client

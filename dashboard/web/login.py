@@ -24,6 +24,8 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MAX_FORM_BYTES: Final = 4096
+FORM_SECONDS: Final = 5.0
+"""Timeout for the form. Anyone may send one, and each slow one occupies a connection."""
 
 
 @router.get("/login", response_model=None)
@@ -40,7 +42,9 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
     if wait := auth.wait_seconds(request):
         return _form(request, parts, "/", wait=too_many_requests(TOO_MANY_WRONG_TOKENS, wait))
     content_coding(request)
-    text = (await read_body(request, _MAX_FORM_BYTES)).decode("utf-8", "replace")
+    text = (await read_body(request, _MAX_FORM_BYTES, seconds=FORM_SECONDS)).decode(
+        "utf-8", "replace"
+    )
     fields = parse_qs(text, max_num_fields=10)
     wanted = local_path(fields.get("next", ["/"])[0])
     cookie = auth.log_in(fields.get("token", [""])[0].strip())

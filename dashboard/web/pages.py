@@ -12,8 +12,6 @@ from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
-from dashboard.predicting import MAX_ROWS
-from dashboard.sample import sample_request
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.listing import (
@@ -94,23 +92,8 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     )
 
 
-@router.get("/check", response_model=None)
-def check(request: Request, parts: PartsOf) -> Response:
-    """A form for one-off predictions."""
-    sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    history = parts.histories.status()
-    return render_page(
-        request,
-        "check.html",
-        sample=sample,
-        max_rows=MAX_ROWS,
-        history=history,
-        **page_state(parts),
-    )
-
-
-def render_page(request: Request, template: str, **more: Any) -> Response:
-    """A page from a template, with what every page needs."""
+def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
+    """A page of a template, with what the layout of all pages needs."""
     parts = parts_of(request)
     context = {
         "version": parts.version,
@@ -119,12 +102,12 @@ def render_page(request: Request, template: str, **more: Any) -> Response:
         "can_log_out": isinstance(parts.authenticator, TokenAuth),
         **more,
     }
-    page: Response = parts.templates.TemplateResponse(request, template, context)
+    page: Response = parts.templates.TemplateResponse(request, template, context, status)
     return page
 
 
 def page_state(parts: Parts) -> dict[str, Any]:
-    """The state of stream and model, for the header and the banners."""
+    """The state that the header and the banners of a page show."""
     return {
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),

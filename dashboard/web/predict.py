@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Final
 
 import orjson
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
@@ -32,6 +33,8 @@ router = APIRouter()
 ROW_BYTES: Final = 8192
 """The size of a transaction with every column as JSON. A body is charged one row per this size."""
 
+_MAX_NAMES: Final = 100  # in one problem
+
 
 @router.post(
     "/predict",
@@ -43,7 +46,7 @@ ROW_BYTES: Final = 8192
         **problem_responses(
             s403="cross-site request from a browser",
             s408="the body did not arrive in time",
-            s400="the body is not valid gzip",
+            s400="the body is not valid gzip, or a query parameter",
             s413="the body is too large, also once decompressed, or holds too many transactions",
             s415="a Content-Encoding other than gzip",
             s422="some rows are not valid; errors lists the row and field of each fault",
@@ -57,7 +60,68 @@ ROW_BYTES: Final = 8192
 async def predict_transactions(
     request: Request, parts: Annotated[Parts, Depends(parts_of)]
 ) -> Response:
-    """Score up to 1,000 transactions with the promoted model: all of them, or none."""
+    """Score up to 1,000 transactions with the promoted model: all of them, or none.
+
+    The stream ignores unknown fields of a transaction. Here they are refused, so that a misspelt
+    name is noticed.
+    """
+    forbid_query(request)
+    bundle = require_model(parts)
+    key = rate_limit_key(request)
+    require_rate(parts, key)
+    coding = content_coding(request, accepted=(GZIP,))
+    with parts.bodies.track(key) as add:  # until it is scored: scoring may have to wait for a CPU
+        body = await read_body(request, MAX_BODY_BYTES, add)
+        charged = max(1, len(body) // ROW_BYTES)  # an invalid request costs work too
+        parts.predict_rate.charge(key, charged)
+        if coding:
+            body, more = await _inflate(body, key, parts)
+            add(len(body))
+            charged += more
+        async with parts.scoring:
+            # While this one waited for a CPU, others of the same client may have been charged.
+            require_rate(parts, key, paid=charged)
+            prediction = await run_sync(
+                _predict, body, bundle, parts.histories, limiter=CapacityLimiter(1)
+            )
+    count = len(prediction.predictions)
+    parts.predict_rate.charge(key, max(0, count - charged) + prediction.explain_rows)
+    request.scope["state"]["transaction_count"] = count
+    parts.metrics.prediction_count.inc(count)
+    if (past := prediction.past) is not None:
+        parts.metrics.count_histories(past.used, count - past.used)
+    return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
+
+
+def forbid_query(request: Request) -> None:
+    """Reject query parameters: all of a request is in its body.
+
+    Raises:
+        Problem: 400, with each parameter.
+    """
+    names = list(dict.fromkeys(name for name, _ in request.query_params.multi_items()))
+    if not names:
+        return
+    hint = ""
+    if "explain" in names:
+        hint = ': send it in the body, {"transactions": [{…}], "explain": "shap"}'
+    raise Problem(
+        400,
+        f"unknown query parameter {names[0][:40]!r}; /predict has none{hint}",
+        errors=[
+            {"row": None, "field": name[:40], "reason": "unknown query parameter"}
+            for name in names[:_MAX_NAMES]
+        ],
+        headers={"Connection": "close"},  # the body is not read
+    )
+
+
+def require_model(parts: Parts) -> Bundle:
+    """The loaded model.
+
+    Raises:
+        Problem: 503, none is loaded.
+    """
     bundle = parts.model.current
     if bundle is None:
         reason = describe_model(parts.model)["detail"]
@@ -67,44 +131,39 @@ async def predict_transactions(
             kind="model-not-loaded",
             headers={"Retry-After": "5"},
         )
-    key = _rate_limit_key(request)
-    if wait := parts.predict_rate.wait_seconds(key):
+    return bundle
+
+
+def require_rate(parts: Parts, key: str, paid: float = 0) -> None:
+    """Check the rate limit of a client, which has ``paid`` for this request already.
+
+    Raises:
+        Problem: 429.
+    """
+    if wait := parts.predict_rate.wait_seconds(key, paid):
         raise too_many_requests(
             "rate limit exceeded: DASHBOARD_PREDICT_ROWS_PER_SECOND"
             f"={parts.settings.dashboard_predict_rows_per_second}",
             wait,
         )
-    coding = content_coding(request, accepted=(GZIP,))
-    with parts.bodies.track() as add:  # until it is scored: scoring may have to wait for a CPU
-        body = await read_body(request, MAX_BODY_BYTES, add)
-        charged = max(1, len(body) // ROW_BYTES)  # an invalid request costs work too
-        parts.predict_rate.charge(key, charged)
-        if coding:
-            body = await _inflate(body, key, parts)
-            add(len(body))
-            charged += len(body) // ROW_BYTES
-        prediction = await run_sync(_predict, body, bundle, parts.histories, limiter=parts.scoring)
-    count = len(prediction.predictions)
-    parts.predict_rate.charge(key, max(0, count - charged))
-    request.scope["state"]["transaction_count"] = count
-    parts.metrics.prediction_count.inc(count)
-    if (past := prediction.past) is not None:
-        parts.metrics.count_histories(past.used, count - past.used)
-    return Response(await run_sync(_dump, prediction.as_json()), media_type="application/json")
 
 
-async def _inflate(body: bytes, key: str, parts: Parts) -> bytes:
-    """Decompress a body and charge for its content. If it is refused, charge for the most."""
+async def _inflate(body: bytes, key: str, parts: Parts) -> tuple[bytes, int]:
+    """Decompress a body and charge for its content. If it is refused, charge for the most.
+
+    Returns:
+        The content, and what was charged.
+    """
     produced = min(MAX_BODY_BYTES, len(body) * MAX_RATIO)
     try:
         content = await run_sync(inflate, body, MAX_BODY_BYTES, limiter=parts.scoring)
         produced = len(content)
-        return content
+        return content, produced // ROW_BYTES
     finally:
         parts.predict_rate.charge(key, produced // ROW_BYTES)
 
 
-def _rate_limit_key(request: Request) -> str:
+def rate_limit_key(request: Request) -> str:
     """The user whose limit is charged, or the client address with ``DASHBOARD_AUTH=none``."""
     identity = identity_of(request)
     if identity is None or identity == LOCAL:

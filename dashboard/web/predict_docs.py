@@ -6,8 +6,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, Field
 
-from dashboard.predicting import MAX_ROWS, MAX_SHAP_ROWS
+from dashboard.predict_request import MAX_PATH_ROWS, MAX_ROWS, MAX_SHAP_ROWS, PATH, SHAP
 from schemas.contracts import AMOUNT, EVENT_TIME, ID, TIME, load_schema
+from stream_scorer.model.scoring import LISTED
 
 _KINDS = {"long": "integer", "double": "number", "string": "string"}
 
@@ -18,6 +19,26 @@ class ReasonModel(BaseModel):
     feature: str = Field(description="its name in the model; /api/v1/features has its text")
     value: str | None = Field(description="the feature's value as text; null if missing")
     contribution: float = Field(description="contribution to the raw score (log-odds)")
+
+
+class ContributionModel(BaseModel):
+    """One feature that raised or lowered the raw score."""
+
+    feature: str = Field(description="its name in the model; /api/v1/features has its text")
+    value: str | None = Field(description="the feature's value as text; null if missing")
+    contribution: float = Field(description="contribution to the raw score (log-odds)")
+
+
+class ExplanationModel(BaseModel):
+    """What a score is made of: base + contributions + rest = raw score."""
+
+    method: str = Field(description="shap or path")
+    base: float = Field(description="the expected raw score (log-odds) by this method")
+    contributions: list[ContributionModel] = Field(
+        description=f"up and down, the largest in size first; at most {LISTED}"
+    )
+    rest: float = Field(description="the contributions of all other features together")
+    raw_score: float = Field(description="log-odds; the score is its sigmoid, then the calibration")
 
 
 class HistoryModel(BaseModel):
@@ -47,9 +68,10 @@ class ResultModel(BaseModel):
     review_threshold: float
     block_threshold: float
     reasons: list[ReasonModel] = Field(
-        description='set for flagged transactions, or for all with "explain": "shap"'
+        description='set for flagged transactions, or for all with "explain"'
     )
     model_version: str
+    explanation: ExplanationModel | None = Field(None, description='only with "explain"')
     history: HistoryModel | None = Field(
         None, description="only if the model reads the history of cards; see PREDICT_HISTORY"
     )
@@ -117,9 +139,10 @@ def request_body() -> dict[str, Any]:
                 "items": _transaction(),
             },
             "explain": {
-                "enum": ["shap"],
-                "description": "return exact TreeSHAP reasons for every row; "
-                f"at most {MAX_SHAP_ROWS} rows",
+                "enum": [SHAP, PATH],
+                "description": "explain every row: shap (exact TreeSHAP, slow, at most "
+                f"{MAX_SHAP_ROWS} rows) or path (as the stream does, at most {MAX_PATH_ROWS} "
+                "rows). The rate limit is charged for the time that it takes",
             },
         },
     }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -14,10 +15,15 @@ from schemas.batch import TransactionBatch
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.calibration import to_scores
 from stream_scorer.model.forest.kernel import find_largest
+from stream_scorer.model.forest.predictor import Predictor
 
 REASONS: Final = 5
 """The most reasons a flagged transaction gets."""
 
+LISTED: Final = 50
+"""The most contributions of an :class:`Attribution`."""
+
+_LEAST_LISTED: Final = 0.005  # in log-odds: what two decimals can show
 _SHOWN_CHARS: Final = 200  # of a string value in a reason
 _SHOWN_DECIMALS: Final = 6  # no column has more
 _MIN_PLAIN: Final = 1e-3  # below this, six decimals would leave too few digits
@@ -38,6 +44,21 @@ class Reason(NamedTuple):
     feature: str
     value: str | None
     contribution: float
+
+
+class Attribution(NamedTuple):
+    """What one row's raw score is made of, up and down.
+
+    ``base`` is the expected raw score, ``contributions`` are the features that matter, the largest
+    in size first, and ``rest`` is the sum of all others: together they are the raw score ``raw``.
+    ``reasons`` are the strongest of those that raised it, as in :class:`Scores`.
+    """
+
+    base: float
+    contributions: tuple[Reason, ...]
+    rest: float
+    raw: float
+    reasons: tuple[Reason, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,31 +96,44 @@ def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
     return Scores(bundle.version, raw, scores, decisions, reasons)
 
 
-def shap_reasons(
-    batch: TransactionBatch, bundle: Bundle, rows: Sequence[int]
-) -> dict[int, tuple[Reason, ...]]:
-    """Reasons of some rows by exact TreeSHAP; up to 0.4 s per row with a large model."""
-    return _reasons(batch, bundle, rows, bundle.reference.contributions)
+def attribute(
+    batch: TransactionBatch, bundle: Bundle, raw: NDArray[np.float64], explainer: Predictor
+) -> list[Attribution]:
+    """What each row's raw score is made of.
+
+    Args:
+        batch: the rows.
+        bundle: that scored them.
+        raw: their raw scores.
+        explainer: ``bundle.predictor`` (along the decision path, as the stream does), or
+            ``bundle.reference`` (exact TreeSHAP, up to 0.4 s per row with a large model).
+    """
+    matrix = bundle.features.transform(batch)
+    rows = np.arange(len(batch), dtype=np.int64)
+    contributions, base = explainer.contributions(matrix), explainer.base
+    reasons = _strongest(batch, bundle, matrix, rows, contributions)
+    names, texts = bundle.features.names, bundle.features.text_columns
+    found = []
+    for row, raw_score in enumerate(raw.tolist()):
+        own = contributions[row]
+        largest = np.argsort(-np.abs(own), kind="stable")[:LISTED]
+        listed = tuple(
+            Reason(names[i], _shown(batch, row, texts[i], float(matrix[row, i])), float(own[i]))
+            for i in largest[np.abs(own[largest]) >= _LEAST_LISTED].tolist()
+        )
+        rest = raw_score - base - math.fsum(reason.contribution for reason in listed)
+        found.append(Attribution(base, listed, rest, raw_score, reasons[row]))
+    return found
 
 
 def path_reasons(
     batch: TransactionBatch, bundle: Bundle, rows: Sequence[int]
 ) -> dict[int, tuple[Reason, ...]]:
     """Reasons of some rows as :func:`score` gives them, whether they are flagged or not."""
-    return _reasons(batch, bundle, rows, bundle.predictor.contributions)
-
-
-def _reasons(
-    batch: TransactionBatch,
-    bundle: Bundle,
-    rows: Sequence[int],
-    attribute: Callable[[NDArray[np.float64]], NDArray[np.float64]],
-) -> dict[int, tuple[Reason, ...]]:
-    """Reasons of some rows by one way to attribute a score to features."""
     if not rows:
         return {}
     matrix, some = bundle.features.transform(batch), np.array(rows, np.int64)
-    contributions = attribute(np.ascontiguousarray(matrix[some]))
+    contributions = bundle.predictor.contributions(np.ascontiguousarray(matrix[some]))
     return _strongest(batch, bundle, matrix, some, contributions)
 
 

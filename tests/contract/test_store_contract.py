@@ -35,6 +35,15 @@ def test_unsigned_version_has_no_signature_file(store: ArtifactStore) -> None:
     assert set(store.fetch("v1")) == {"model.pkl", "preprocessor.pkl", "metadata.json"}
 
 
+def test_metadata_is_read_without_the_other_files(store: ArtifactStore) -> None:
+    version = store.publish(b"model", rest)
+    assert store.read_metadata(version) == store.fetch(version)["metadata.json"]
+    with pytest.raises(StoreError, match="no version v7"):
+        store.read_metadata("v7")
+    with pytest.raises(StoreError, match="not a version"):
+        store.read_metadata("v1/../v2")
+
+
 def test_versions_are_in_order_of_their_numbers(store: ArtifactStore) -> None:
     published = [store.publish(b"m", rest) for _ in range(11)]
     assert published == [f"v{n}" for n in range(1, 12)]

@@ -39,8 +39,8 @@ def add_models(commands: Subparsers) -> None:
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from stream_scorer.model.versions.listing import list_versions
     from trainer.commands.summary import describe_versions
-    from trainer.publishing.versions import list_versions
 
     lines = list(list_versions(open_store(settings)))
     if arguments.json:
@@ -53,7 +53,7 @@ def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.publishing.versions import fetch_metadata
+    from stream_scorer.model.versions.listing import fetch_metadata
 
     store = open_store(settings)
     metadata = fetch_metadata(store, arguments.version)
@@ -90,8 +90,8 @@ def _facts(promotion: Promotion) -> dict[str, Any]:
 
 
 def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from stream_scorer.model.versions.promoting import promote_version
     from trainer.commands.tracking import align_alias
-    from trainer.publishing.versions import promote_version
 
     override = read_force(arguments, settings)
     store = open_store(settings)
@@ -102,7 +102,7 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    from trainer.publishing.versions import accept_version
+    from stream_scorer.model.versions.promoting import accept_version
 
     override = read_reason(arguments, settings, "models accept")
     was_rejected = accept_version(open_store(settings), arguments.version, override)
@@ -115,8 +115,8 @@ def _accept(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
 
 def _roll_back(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from stream_scorer.model.versions.promoting import roll_back
     from trainer.commands.tracking import align_alias
-    from trainer.publishing.versions import roll_back
 
     override = read_force(arguments, settings)
     store = open_store(settings)

@@ -63,7 +63,7 @@ def write_version_report(
     Raises:
         UsageError: there is no such version, or the file cannot be written.
     """
-    from trainer.publishing.versions import fetch_metadata
+    from stream_scorer.model.versions.listing import fetch_metadata
     from trainer.report import write_report
 
     if version == against:

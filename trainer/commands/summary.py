@@ -8,9 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from stream_scorer.model.versions.listing import PROMOTED, VersionLine
 from stream_scorer.runtime.text import printable
 from trainer.commands.console import DONE, FAILED
-from trainer.publishing.versions import PROMOTED, VersionLine
 
 
 def show_run(result: Mapping[str, Any], arguments: argparse.Namespace) -> int:

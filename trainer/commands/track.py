@@ -19,8 +19,8 @@ def add_track(actions: Subparsers) -> None:
 
 
 def _track(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from stream_scorer.model.versions.listing import require_version
     from trainer.commands.tracking import track
-    from trainer.publishing.versions import require_version
 
     if not settings.mlflow_tracking_uri:
         raise WrongUsageError("MLFLOW_TRACKING_URI is not set: set it to the MLflow server's URL")

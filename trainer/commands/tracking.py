@@ -9,10 +9,10 @@ from typing import Any
 from stream_scorer.errors import StoreError, UsageError
 from stream_scorer.model.store.names import METADATA
 from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.model.versions.listing import fetch_metadata
 from stream_scorer.runtime.json_limits import parse_object
 from trainer.publishing.tracking import NoTracker, Tracker, follow_pointer, track_version
 from trainer.publishing.tracking_client import Outcome
-from trainer.publishing.versions import fetch_metadata
 from trainer.report import build_page
 
 log = logging.getLogger(__name__)

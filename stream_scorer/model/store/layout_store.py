@@ -85,12 +85,16 @@ class LayoutStore:
         begun = [v for v, names in self._files().items() if not names.issuperset(REQUIRED_FILES)]
         return sorted(begun, key=version_number)
 
-    def fetch(self, version: str) -> dict[str, bytes]:
+    def read_metadata(self, version: str) -> bytes:
         """See the port."""
         metadata = self._read(version, METADATA)
         if metadata is None:
             raise self._not_there(version)
-        files = {METADATA: metadata}
+        return metadata
+
+    def fetch(self, version: str) -> dict[str, bytes]:
+        """See the port."""
+        files = {METADATA: self.read_metadata(version)}
         for name in (MODEL, *WRITE_ORDER[:-1]):
             content = self._read(version, name)
             if content is not None:

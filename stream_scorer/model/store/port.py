@@ -49,6 +49,13 @@ class ArtifactStore(Protocol):
             StoreError: the version is unknown or incomplete, or a file is too large.
         """
 
+    def read_metadata(self, version: str) -> bytes:
+        """The metadata of a version alone: a thousandth of the bytes of all its files.
+
+        Raises:
+            StoreError: the version is unknown or incomplete, or the file is too large.
+        """
+
     def find_ignored_condition(self) -> str | None:
         """What the storage does wrong if it ignores the conditions of writes; None if it does not.
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
+from dashboard.connections import CLIENT_CONNECTIONS, Limits
 from dashboard.protocol import TimeoutProtocol
 from dashboard.web import body
 from dashboard.web.auth import HEAD_MAX_BYTES
 from dashboard.web.headers import SECURITY_HEADERS
+from dashboard.web.tokens import make_token
 from tests.support.dashboard_kit import StaticModel, make_app, serve, tiny_bundle
 from tests.support.waiting import wait_until
 
@@ -150,18 +153,65 @@ def test_connection_with_an_unread_body_is_closed_after_the_timeout(
         assert client.recv(65_536) == b""
 
 
-def test_connections_beyond_the_limit_get_a_503(
+def request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n".encode()
+
+
+def test_connections_beyond_the_limit_answer_probes_alone(
     address: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TimeoutProtocol, "max_connections", 2)
-    with socket.create_connection(address), socket.create_connection(address):
-        response = exchange(address)
-    assert response.startswith("HTTP/1.1 503")
-    assert "content-security-policy" in response.lower()
-    whole = b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
+    monkeypatch.setattr(TimeoutProtocol, "limits", Limits(total=2))
+    with connected(address), connected(address):
+        wait_until(
+            lambda: exchange(address, request("/api/v1/meta")).startswith("HTTP/1.1 503"),
+            what="the limit",
+        )
+        response = exchange(address, request("/login"))
+        assert "too many open connections" in response
+        assert "content-security-policy" in response.lower()
+        assert exchange(address, request("/livez")).startswith("HTTP/1.1 200")
+        assert exchange(address, request("/metrics")).startswith("HTTP/1.1 200")
     wait_until(
-        lambda: exchange(address, whole).startswith("HTTP/1.1 200"), what="a free connection"
+        lambda: exchange(address, request("/api/v1/meta")).startswith("HTTP/1.1 200"),
+        what="a free connection",
     )
+
+
+def test_hundreds_of_slow_bodies_of_one_client_leave_room_for_probes_and_others(
+    tmp_path: Path,
+) -> None:
+    path, token = tmp_path / "tokens", make_token("ana", "analyst")
+    path.write_text(token[1] + "\n")
+    head = b"POST /login HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\nt"
+    app = make_app(
+        tmp_path,
+        model=StaticModel(tiny_bundle()),
+        dashboard_auth="token",
+        dashboard_tokens_file=path,
+    )
+    with serve(app) as url, ExitStack() as stack:
+        host, _, port = url.removeprefix("http://").partition(":")
+        slow = []
+        for _ in range(CLIENT_CONNECTIONS + 100):
+            client = stack.enter_context(connected((host, int(port))))
+            client.sendall(head)
+            slow.append(client)
+        refused = slow[-1].recv(65_536)
+        assert refused.startswith(b"HTTP/1.1 503")
+        assert b"this address has 300 open connections" in refused
+        wait_until(lambda: app.state.parts.board.status.state == "live", what="the feed")
+        for probe in ("/livez", "/readyz", "/metrics"):
+            assert exchange((host, int(port)), request(probe)).startswith("HTTP/1.1 200"), probe
+        bearer = request("/api/v1/meta").replace(
+            b"\r\n\r\n", f"\r\nAuthorization: Bearer {token[0]}\r\n\r\n".encode()
+        )
+        other = stack.enter_context(
+            socket.create_connection(
+                (host, int(port)), _DEADLINE_SECONDS, source_address=("127.0.0.2", 0)
+            )
+        )
+        other.sendall(bearer)
+        assert other.recv(65_536).startswith(b"HTTP/1.1 200")
 
 
 def test_keep_alive_client_is_served_many_times(address: tuple[str, int]) -> None:

@@ -178,6 +178,30 @@ def test_user_header_is_trusted_only_from_proxy_addresses(tmp_path: Path) -> Non
     assert inside.get("/api/v1/meta", headers=twice).status_code == 401
 
 
+def test_proxy_names_the_role_of_its_users(tmp_path: Path) -> None:
+    settings = {
+        "dashboard_auth": "proxy",
+        "dashboard_proxy_addresses": "10.1.0.0/16",
+        "dashboard_proxy_role_header": "X-Forwarded-Role",
+    }
+    app = make_app(tmp_path, **settings)  # type: ignore[arg-type]  # the settings alone
+    client = TestClient(app, "http://board.example", client=("10.1.2.3", 5000))
+
+    def role(*values: str) -> str:
+        headers = [("x-forwarded-user", "ana"), *(("x-forwarded-role", v) for v in values)]
+        answer = client.get("/api/v1/meta", headers=headers).json()
+        return str(answer["user"]["role"] if "user" in answer else answer["detail"])
+
+    assert [role("lead"), role(" Ops "), role("viewer")] == ["lead", "ops", "viewer"]
+    assert role() == role("") == "analyst"
+    for values in (("admin",), ("lead", "viewer")):
+        assert "must be one of viewer, analyst, lead, ops" in role(*values)
+    assert client.get("/livez", headers={"x-forwarded-role": "admin"}).status_code == 200
+    away = TestClient(app, "http://board.example", client=("10.2.0.1", 5000))
+    headers = {"x-forwarded-user": "ana", "x-forwarded-role": "lead"}
+    assert away.get("/api/v1/meta", headers=headers).status_code == 401
+
+
 def test_tokens_file_is_reloaded_and_an_invalid_change_keeps_the_old_tokens(tmp_path: Path) -> None:
     path, (ana, bob) = write_tokens(tmp_path, "ana", "bob")
     now = 0.0

@@ -36,7 +36,7 @@ class Upload:
 
 
 async def read(upload: Upload, budget: BodyBudget, most: int = 100) -> bytes:
-    with budget.track() as add:
+    with budget.track("192.0.2.7") as add:
         return await read_body(upload.request, most, add)
 
 
@@ -100,8 +100,9 @@ def test_predict_is_503_with_retry_after_while_the_budget_is_used_up(tmp_path: P
     app = make_app(tmp_path, model=StaticModel(tiny_bundle()))
     with TestClient(app, "http://127.0.0.1") as client:
         budget = app.state.parts.bodies
-        with budget.track() as add:
-            add(BODIES_BYTES - len(BODY) + 1)
+        with budget.track("192.0.2.7") as add, budget.track("192.0.2.8") as add_other:
+            add(BODIES_BYTES // 2)
+            add_other(BODIES_BYTES // 2 - len(BODY) + 1)
             refused = client.post("/predict", content=BODY)
             assert client.get("/livez").status_code == 200
         assert refused.status_code == 503

@@ -15,6 +15,7 @@ from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
 
 from dashboard.web.auth import is_cross_site
+from dashboard.web.body import read_body
 from dashboard.web.headers import SECURITY_HEADERS
 from dashboard.web.limits import RateLimiter, client_key
 from dashboard.web.tokens import make_token
@@ -139,6 +140,47 @@ def test_predict_is_limited_by_rows(tmp_path: Path) -> None:
         assert refused.json()["type"] == "too-many-requests"
         assert "DASHBOARD_PREDICT_ROWS_PER_SECOND=10" in refused.json()["detail"]
         assert client.get("/livez").status_code == 200
+
+
+def test_explanation_is_charged_for_the_time_that_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dashboard.predicting.ROW_SECONDS", 1e-7)  # nothing takes that little
+    for method, status in ((None, 200), ("path", 429), ("shap", 429)):
+        app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
+        with TestClient(app, "http://127.0.0.1") as client:
+            request = {"transactions": [make_transaction()], "explain": method}
+            assert client.post("/predict", json=request).status_code == 200
+            assert client.post("/predict", content=body(1)).status_code == status
+
+
+def test_paid_tokens_count_for_the_request_itself(clock: Clock) -> None:
+    limiter = RateLimiter(10.0, 20.0, clock)
+    limiter.charge("ana", 100)
+    assert limiter.wait_seconds("ana") == pytest.approx(8.1)
+    assert limiter.wait_seconds("ana", paid=100) == 0
+    limiter.charge("ana", 30)
+    assert limiter.wait_seconds("ana", paid=100) == pytest.approx(1.1)
+
+
+def test_request_that_waited_is_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = predicting(tmp_path, dashboard_predict_rows_per_second=10)
+    parts = app.state.parts
+
+    async def wait(*given: Any) -> bytes:
+        """Others of the same client are charged while this request waits."""
+        content = await read_body(*given)
+        parts.predict_rate.charge("address testclient", len(content))
+        return content
+
+    monkeypatch.setattr("dashboard.web.predict.read_body", wait)
+    with TestClient(app, "http://127.0.0.1") as client:
+        assert client.post("/predict", content=body(1)).status_code == 429
+        assert client.get("/metrics").text.count("prediction_count_total 0.0") == 1
+    assert parts.scoring.borrowed_tokens == 0
+    assert parts.bodies.held == 0
 
 
 def test_invalid_requests_are_charged_by_their_size(tmp_path: Path) -> None:

@@ -47,6 +47,7 @@ model.forest: schemas errors runtime
 model: schemas schemas.json errors runtime features.operations features.history features
     model.store model.forest
 model.serving: errors drift runtime model.store model
+model.versions: errors runtime model.store model model.serving
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
@@ -86,7 +87,7 @@ trainer.ablation: schemas errors runtime features.history features trainer.progr
     trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation trainer.history
-trainer.publishing: errors runtime model.store model model.serving trainer.history
+trainer.publishing: errors runtime model.store model trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
@@ -105,31 +106,44 @@ trainer.import_pipeline: features model trainer.fitting trainer.data trainer.eva
 trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
-trainer.commands: errors runtime settings features.history features model.store trainer.synth
-    trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation trainer.tuning
-    trainer.publishing trainer.settings trainer.stages trainer.cpus trainer.candidate
-    trainer.pipeline trainer.import_pipeline trainer.skew trainer.commands.flags
+trainer.commands: errors runtime settings features.history features model.store model.versions
+    trainer.synth trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation
+    trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
+    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew
+    trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
+dashboard.connections:
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
-dashboard.predicting: schemas.json model dashboard.history
+dashboard.predict_request: schemas schemas.json
+dashboard.explaining: schemas model dashboard.predict_request
+dashboard.explain: model dashboard.explaining
+dashboard.predicting: schemas schemas.json errors model dashboard.history
+    dashboard.predict_request
+dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
-dashboard.whatif:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
-dashboard.sample:
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predicting dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.metrics dashboard.sample
+    dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
+    dashboard.history dashboard.models dashboard.cases dashboard.feed dashboard.live
+    dashboard.web
+dashboard.whatif:
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
+    dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
-    dashboard.model_status dashboard.history dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.metrics dashboard.web dashboard.web.cases dashboard.web.threshold
+    dashboard.connections dashboard.model_status dashboard.history dashboard.models
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
+    dashboard.web dashboard.web.cases dashboard.web.admin dashboard.web.threshold
+    dashboard.web.explaining
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
@@ -163,7 +177,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
     "optuna": {"trainer.tuning.study"},
     "sqlalchemy": {"trainer.tuning.study"},
     "fastapi": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
-    "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|server)"),
+    "starlette": re.compile(r"dashboard\.(web|live)\..*|dashboard\.(app|protocol|server)"),
     "prometheus_client": {
         "stream_scorer.observability.metrics",
         "stream_scorer.observability.history_metrics",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch, build_batch
 from stream_scorer.model.bundle import Bundle, Thresholds
 from stream_scorer.model.forest.explained import Choose, Explained, explain_afterwards
-from stream_scorer.model.scoring import REASONS, Decision, Scores, score, shap_reasons
+from stream_scorer.model.scoring import LISTED, REASONS, Decision, Scores, attribute, score
 from tests.support.factories import make_batch, make_bundle, make_transaction
 
 
@@ -109,12 +110,33 @@ def test_no_rows_give_no_scores() -> None:
     assert (len(found.scores), len(found.decisions), found.reasons) == (0, 0, {})
 
 
-def test_shap_reasons_of_chosen_rows() -> None:
-    bundle, batch = make_bundle(), make_batch(20, 5)
-    found = shap_reasons(batch, bundle, [3, 11])
-    assert list(found) == [3, 11]
-    assert all(reason.contribution > 0 for reasons in found.values() for reason in reasons)
-    assert shap_reasons(batch, bundle, []) == {}
+@pytest.mark.parametrize("by_shap", [False, True])
+def test_attribution_lists_what_matters_in_both_directions_and_adds_up(by_shap: bool) -> None:
+    bundle, batch = make_bundle(), make_batch(30, 5)
+    explainer = bundle.reference if by_shap else bundle.predictor
+    matrix = explainer.contributions(bundle.features.transform(batch))
+    raw = score(batch, bundle).raw
+    found = attribute(batch, bundle, raw, explainer)
+    assert len(found) == 30
+    assert any(reason.contribution < 0 for one in found for reason in one.contributions)
+    for row, one in enumerate(found):
+        pushes = [reason.contribution for reason in one.contributions]
+        assert one.base == explainer.base
+        assert math.fsum([one.base, *pushes, one.rest]) == pytest.approx(raw[row], abs=1e-12)
+        assert [abs(p) for p in pushes] == sorted((abs(p) for p in pushes), reverse=True)
+        assert len(pushes) == min(LISTED, (np.abs(matrix[row]) >= 0.005).sum())
+        for reason in one.contributions:
+            assert matrix[row, bundle.features.names.index(reason.feature)] == reason.contribution
+        raised = sorted((c for c in matrix[row].tolist() if c > 0), reverse=True)[:REASONS]
+        assert [reason.contribution for reason in one.reasons] == raised
+
+
+def test_attribution_along_the_path_has_the_reasons_of_the_score() -> None:
+    bundle, batch = everything_flagged(), make_batch(20, 5)
+    found = score(batch, bundle)
+    explained = attribute(batch, bundle, found.raw, bundle.predictor)
+    assert [one.reasons for one in explained] == [found.reasons[row] for row in range(20)]
+    assert attribute(build_batch([]), bundle, np.empty(0), bundle.predictor) == []
 
 
 def shown(name: str, **fields: Any) -> str | None:

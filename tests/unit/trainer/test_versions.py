@@ -13,6 +13,13 @@ import pytest
 from stream_scorer.errors import UsageError
 from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.promotions import Override
+from stream_scorer.model.versions.listing import list_versions
+from stream_scorer.model.versions.promoting import (
+    accept_version,
+    previous_version,
+    promote_version,
+    roll_back,
+)
 from tests.support.factories import publish_only
 from tests.support.stores import store_settings
 from trainer.commands.flags.forcing import read_force, read_reason
@@ -21,13 +28,6 @@ from trainer.commands.summary import describe_versions
 from trainer.fitting.plan import WrongUsageError
 from trainer.publishing.operator import operator_name
 from trainer.publishing.publish import load_champion, promote_candidate
-from trainer.publishing.versions import (
-    accept_version,
-    list_versions,
-    previous_version,
-    promote_version,
-    roll_back,
-)
 from trainer.settings import TrainerSettings
 
 Facts = Mapping[str, object]
@@ -272,7 +272,7 @@ def test_show_prints_metadata_whose_sections_have_another_shape(
     store = filled(PASSED)
     monkeypatch.setattr("trainer.commands.models.open_store", lambda _: store)
     monkeypatch.setattr(
-        "trainer.publishing.versions.fetch_metadata",
+        "stream_scorer.model.versions.listing.fetch_metadata",
         lambda *_: {"features": odd, "thresholds": odd, "plots": [1]},
     )
     arguments = build_parser().parse_args(["models", "show", "v1"])

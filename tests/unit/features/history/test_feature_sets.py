@@ -21,7 +21,7 @@ from stream_scorer.model.bundle import Bundle, Thresholds
 from stream_scorer.model.forest.forest import parse_forest
 from stream_scorer.model.forest.lightgbm_model import LightGBMModel
 from stream_scorer.model.forest.predictor import ForestPredictor
-from stream_scorer.model.scoring import score, shap_reasons
+from stream_scorer.model.scoring import attribute, score
 from stream_scorer.runtime.openmp import load_openmp
 from tests.support.factories import make_batch
 from tests.support.features.history_programs import everything, small_program
@@ -220,8 +220,8 @@ def test_reasons_show_history_features() -> None:
     assert seen["client_P_emaildomain_is_new"] <= {"0", "1", None}
     assert {"0", "1"} <= seen["client_count_1h"]
     assert any("." in (value or "") for value in seen["card_amount_decayed_7d"])
-    exact = shap_reasons(rows, bundle, [7])
-    assert {reason.feature for reason in exact[7]} <= set(names)
+    exact = attribute(rows, bundle, found.raw, bundle.reference)
+    assert {reason.feature for reason in exact[7].reasons} <= set(names)
 
 
 def test_a_score_without_history_is_made_with_missing_values() -> None:

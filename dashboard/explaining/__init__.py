@@ -1,0 +1,1 @@
+"""Explanations of scores: raw scores, what is usual, sentences, and what would have to differ."""

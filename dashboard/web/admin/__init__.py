@@ -1,0 +1,1 @@
+"""HTTP for leads and people on call: operations, model versions, audit log, API reference."""
