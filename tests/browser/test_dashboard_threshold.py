@@ -10,7 +10,13 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.web.threshold.texts import format_rate, format_share
+from dashboard.web.threshold.texts import (
+    MEASURES,
+    Measure,
+    format_change,
+    format_rate,
+    format_share,
+)
 from tests.browser.conftest import Board
 from tests.support.desk.desk_kit import MemoryLog
 from tests.support.listing.scored_month import BLOCK, DAY_MS, REVIEW, make_month
@@ -44,6 +50,13 @@ def api(board: Board, page: Page, query: str) -> dict[str, Any]:
     assert answer.ok, answer.text()
     found: dict[str, Any] = answer.json()
     return found
+
+
+def change(measure: Measure, before: float, after: float) -> str:
+    def at(value: float) -> dict[str, Any]:
+        return {measure.key: {"value": value} if measure.kind == "share" else value}
+
+    return format_change(measure, at(before), at(after), 4.0)
 
 
 def texts(page: Page) -> list[str]:
@@ -82,6 +95,26 @@ def test_control_drives_the_numbers_that_the_server_gives(new_page: NewPage, sco
     plain = new_page(java_script_enabled=False)
     plain.goto(f"{scored.address}/threshold?{question}&threshold=0.7", wait_until="load")
     assert texts(page) == texts(plain)
+
+    rates = [0, 0.005, 0.125, 0.41, 2.5, 9.995, 9.996, 12.25, 99.95, 100.5, 1240.4, 123456.5]
+    shown = page.evaluate(
+        """async (rates) => {
+          const { formatRate, formatShare, formatChange } = await import("/static/threshold.js");
+          return rates.map((v) => [formatRate(v), formatShare(v / 2e5), formatChange("rate", 7, v),
+            formatChange("share", 0.5, v / 2e5)]);
+        }""",
+        rates,
+    )
+    by_key = {measure.key: measure for measure in MEASURES}
+    assert shown == [
+        [
+            format_rate(rate),
+            format_share(rate / 2e5),
+            change(by_key["alerts_per_day"], 7, rate),
+            change(by_key["precision"], 0.5, rate / 2e5),
+        ]
+        for rate in rates
+    ]
 
     slider.focus()
     page.keyboard.press("Shift+ArrowRight")
