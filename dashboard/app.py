@@ -35,17 +35,19 @@ from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
-from dashboard.web import api, login, pages, predict, problems
+from dashboard.web import api, login, predict, problems
 from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
+from dashboard.web.detail import pages as detail_pages
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
+from dashboard.web.queue import page as queue_page
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
@@ -198,11 +200,12 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         api,
         model_api,
         login,
-        pages,
+        queue_page,
         model_page,
         check,
         operations,
         reference,
+        detail_pages,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

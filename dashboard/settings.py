@@ -66,6 +66,9 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
+    dashboard_currency: str = Field(
+        "USD", pattern="^[A-Z]{3}$", description="currency of the amounts, as ISO 4217 names it"
+    )
     predict_history: Literal["none", "snapshot", "follow"] = Field(
         "snapshot",
         description="card histories in /predict: none, snapshot (as of the newest snapshots, "

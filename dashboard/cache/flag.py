@@ -93,7 +93,7 @@ def build_flag(
         "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
         "transaction_id": record["transaction_id"],
         "score": score,
-        "risk": risk_of(score, review),
+        "risk": risk_of(score, review, block),
         "decision": record["decision"],
         "review_threshold": review,
         "block_threshold": block,
@@ -148,14 +148,17 @@ def add_member(body: bytes, name: str, value: bytes) -> bytes:
     return b'%b,"%b":%b}' % (body[:-1], name.encode(), value)
 
 
-def risk_of(score: float, review_threshold: float) -> str:
-    """The risk band. The range from the review threshold to 1 is split into thirds."""
+def risk_of(score: float, review_threshold: float, block_threshold: float) -> str:
+    """The risk band: the range from the review threshold to 1 in thirds.
+
+    A score that blocks is at least high, and one that is only reviewed is at most high.
+    """
     if score < review_threshold:
         return "low"
     third = (1.0 - review_threshold) / 3
-    if score < review_threshold + third:
-        return "elevated"
-    return "high" if score < review_threshold + 2 * third else "critical"
+    if score >= block_threshold:
+        return "critical" if score >= review_threshold + 2 * third else "high"
+    return "elevated" if score < review_threshold + third else "high"
 
 
 def describe_card(context: Mapping[str, Any]) -> str | None:

@@ -1,115 +1,174 @@
-// The list of flagged transactions: connects live rows, held rows, filters and the drawer.
+// The queue: connects live rows, held rows, the filter, the keys and the drawer.
 
-import { isEmpty, matches, readFilter, toQuery } from "./filter.js";
-import { Hold } from "./hold.js";
-import { subscribe } from "./stream.js";
-import { FlagTable } from "./table.js";
-import { View, formatTime } from "./view.js";
+import { Status, subscribe } from "./states.js";
+import { FlagTable, Hold } from "./table.js";
+import { formatCount, send } from "./view.js";
 
 const POLL_MS = 5000;
-const TRIES_BEFORE_POLLING = 3;
+const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
 const ANNOUNCE_MS = 10_000;
+const OPEN_MS = 15_000; // for a drawer that says nothing
+const PAGE_ROWS = 50;
 
-const filter = readFilter(location.search);
-const view = new View();
-const table = new FlagTable();
-const isPinned = table.body.dataset.pinned === "yes";
+const body = document.getElementById("rows");
+const query = new URLSearchParams(body.dataset.query); // of the API, for this view
+const view = new URLSearchParams(location.search); // of this page
+for (const name of ["sel", "after"]) view.delete(name);
+const { asOf, pinned, sort, older } = body.dataset;
+const isPinned = pinned === "yes";
+const { user } = document.body.dataset;
+const table = new FlagTable({ sort, user, hasOlder: older === "yes" });
+const status = new Status(JSON.parse(body.dataset.vitals), { isPinned });
 const pill = document.getElementById("pill");
 const pause = document.getElementById("pause");
 const live = document.getElementById("v-live");
+const split = document.getElementById("split");
+// Most pages have no filter, and need none of its code.
+const filter = await loadFilter();
 const hold = new Hold(table, refresh);
-let connection = { state: "lost", tries: 0 };
-let feed = null;
-let drawer = null;
 let announced = 0;
 let polling = 0;
+let reloading = null;
+let reloadAt = 0;
+let opening = 0;
 
-if (isPinned) hold.set("pinned", true);
-showVitals(JSON.parse(table.body.dataset.vitals));
+if (isPinned) hold.set("pinned", true, "older transactions");
 pause.hidden = isPinned;
+status.show();
 refresh();
-subscribe(table.body.dataset.asOf, onEvent, onState);
+setInterval(() => {
+  status.show();
+  table.refreshCases(status.now);
+  refresh();
+}, 1000);
+subscribe(asOf, onEvent, onState);
 
-function showVitals(vitals) {
-  const before = feed?.state;
-  feed = vitals.feed;
-  view.update(vitals);
-  if (feed.state !== before) refresh();
+async function loadFilter() {
+  const isNeeded = [...view.keys()].some((name) => !["sort", "cols"].includes(name));
+  if (!isNeeded) return { matches: () => true, isEmpty: true };
+  const { isEmpty, matches, readFilter } = await import("./filter.js");
+  const read = readFilter(`?${query}`);
+  return { matches: (row) => matches(row, read, status.now), isEmpty: isEmpty(read) };
 }
 
 function onEvent({ type, data }) {
-  showVitals(data);
-  const rows = data.rows.filter((row) => matches(row, filter));
-  if (type === "reset") reload();
+  status.update(data);
+  status.show();
+  for (const { id, ...state } of data.cases ?? []) table.patch(id, state);
+  const rows = data.rows.filter(filter.matches);
+  if (type === "reset" || data.cases_more) reload();
   else if (hold.isActive) holdBack(rows, data.more);
-  else if (data.more > 0) reload();
-  else if (rows.length > 0) table.insert(rows);
+  else {
+    const missing = filter.isEmpty ? data.more : 0;
+    if (rows.length > 0 || missing > 0) table.insert(rows, { missing });
+    if (data.more > 0) reload();
+  }
+  refresh();
 }
 
 function holdBack(rows, more) {
-  const missed = isEmpty(filter) ? more : 0;
+  const missed = filter.isEmpty ? more : 0;
   if (rows.length > 0 || missed > 0) hold.add(rows, missed);
 }
 
-/** Fetch the newest page again, because new rows do not continue the list shown. */
-async function reload() {
+/** Fetch the first page again, because new rows do not continue the list shown. */
+function reload() {
   if (hold.isActive) {
     if (!isPinned) hold.markStale();
     return;
   }
-  const items = await fetchNewest();
-  if (items && !hold.isActive) table.replace(items);
+  reloading ??= setTimeout(async () => {
+    const found = await fetchFirst();
+    reloading = null;
+    reloadAt = Date.now() + RELOAD_MS;
+    if (found && !hold.isActive) replace(found);
+    else if (found) hold.markStale();
+  }, Math.max(0, reloadAt - Date.now()));
 }
 
-async function fetchNewest() {
+function replace({ items, next_cursor: next }) {
+  const marked = table.current?.dataset.id;
+  table.replace(items, next !== null);
+  if (marked) table.mark(table.row(marked), { isFocused: false });
+  refresh();
+}
+
+async function fetchFirst() {
   try {
-    const response = await fetch(`/api/v1/flags?${toQuery(filter, { limit: 50 })}`);
-    if (response.status === 401) location.reload();
-    return response.ok ? (await response.json()).items : null;
+    const wanted = new URLSearchParams(query);
+    wanted.set("limit", PAGE_ROWS);
+    const response = await fetch(`/api/v1/flags?${wanted}`);
+    if (response.status === 401) location.reload(); // leads to the login, and back here
+    return response.ok ? await response.json() : null;
   } catch {
-    return null; // the connection state already shows the failure
+    return null; // the caller says so
   }
 }
 
+async function poll() {
+  const found = await fetchFirst();
+  status.notePoll(found !== null);
+  if (found && !hold.isActive) replace(found);
+  else if (found && !isPinned) holdBack(found.items.filter(({ id }) => !table.row(id)), 0);
+  status.show();
+  refresh();
+}
+
 function onState(state) {
-  connection = state;
-  if (state.state === "live") {
+  status.connect(state);
+  if (status.isPolling && !polling) {
+    polling = setInterval(poll, POLL_MS);
+    poll();
+  } else if (!status.isPolling && polling) {
     clearInterval(polling);
     polling = 0;
-  } else if (state.tries >= TRIES_BEFORE_POLLING && !polling) {
-    polling = setInterval(reload, POLL_MS);
   }
   refresh();
 }
 
 function refresh() {
-  const isPaused = hold.has("paused");
-  if (!hold.isActive && hold.isPending) return show();
+  if (!hold.isActive && hold.isPending) {
+    show();
+    return;
+  }
   pill.hidden = !hold.isPending;
   if (hold.isPending) {
-    pill.textContent = isPinned ? `${hold.label} — go to newest` : `${hold.label} — show`;
+    put(pill, isPinned ? `${hold.label} — go to the first page` : `${hold.label} — show`);
     announce(`Flagged transactions: ${hold.label}`);
   }
-  pause.textContent = isPaused ? "Resume" : "Pause";
+  const isPaused = hold.has("paused");
+  put(pause, isPaused ? "Resume" : "Pause");
   pause.setAttribute("aria-pressed", String(isPaused));
-  const lost = connection.tries >= TRIES_BEFORE_POLLING
-    ? "Polling every 5 s"
-    : `Reconnecting (try ${connection.tries})`;
-  const [state, text] = connection.state !== "live"
-    ? connection.tries === 0 ? ["off", "Connecting"] : ["lost", lost]
-    : feed?.state === "waiting" ? ["lost", `As of ${formatTime(feed.read_at ?? feed.since)} UTC`]
-    : isPaused ? ["paused", "Paused"] : ["live", hold.isActive ? "Held while you read" : "Live"];
+  const [state, text] = status.describeLive(hold);
   live.dataset.state = state;
-  live.textContent = text;
+  put(live, text);
+  pointToOlder();
 }
 
-/** Show the held rows, newest first. */
+function put(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+}
+
+/** The older page continues after the last row that is shown now. */
+function pointToOlder() {
+  const more = document.getElementById("more");
+  const last = table.last;
+  more.hidden = !table.hasOlder || last === null;
+  if (more.hidden) return;
+  const wanted = new URLSearchParams(view);
+  wanted.set("after", last.dataset.id);
+  const link = more.firstElementChild;
+  const href = `/?${wanted}`;
+  if (link.getAttribute("href") !== href) link.setAttribute("href", href);
+}
+
+/** Show the held rows. */
 async function show() {
   const { rows, isComplete } = hold.release();
   if (isComplete) table.insert(rows);
   else {
-    const items = await fetchNewest();
-    if (items) table.replace(items);
+    const found = await fetchFirst();
+    if (found) replace(found);
     else table.insert(rows);
   }
   refresh();
@@ -121,41 +180,176 @@ function announce(text) {
   document.getElementById("announce").textContent = text;
 }
 
-async function openDrawer(id) {
-  const { Drawer } = await import("./drawer.js");
-  drawer ??= new Drawer(table, hold);
-  await drawer.open(id);
+// Transactions. The drawer acts on these events, and says what became of them.
+
+async function act(name, detail) {
+  if (name === "flag:open") {
+    hold.set("drawer", true, "a transaction is open");
+    clearTimeout(opening);
+    opening = setTimeout(() => hold.set("drawer", false), OPEN_MS);
+  }
+  try {
+    const { Drawer } = await import("./drawer.js");
+    if (Drawer) await showIn(Drawer, name, detail);
+    else await send(name, detail);
+  } catch {
+    clearTimeout(opening);
+    hold.set("drawer", false);
+    const { toast } = await import("./toast.js");
+    toast("The transaction could not be loaded: the dashboard does not answer.", {
+      action: "Retry",
+      onAction: () => act(name, detail),
+    });
+  }
 }
 
+let drawer = null;
+
+async function showIn(Drawer, name, { id }) {
+  drawer ??= new Drawer(table, hold);
+  if (name === "flag:open") await drawer.open(id);
+  else drawer.close();
+  document.dispatchEvent(new CustomEvent("drawer:state", { detail: { isOpen: drawer.isOpen, id } }));
+}
+
+function openRow(row) {
+  table.mark(row, { isFocused: false });
+  act("flag:open", { id: row.dataset.id, row });
+}
+
+document.addEventListener("drawer:state", ({ detail: { isOpen, id } }) => {
+  clearTimeout(opening);
+  hold.set("drawer", isOpen, "a transaction is open");
+  if (isOpen) split.dataset.flag = id;
+  else delete split.dataset.flag;
+});
+document.addEventListener("case:changed", ({ detail }) => table.patch(detail.id, detail.case));
+document.addEventListener("flag:moved", ({ detail: { id } }) => {
+  const isInDrawer = document.getElementById("drawer").contains(document.activeElement);
+  table.mark(table.row(id), { isFocused: !isInDrawer });
+});
+
+// Pointer and keys.
+
 pill.addEventListener("click", () => {
-  if (isPinned) location.assign(`/?${toQuery(filter)}`);
+  if (isPinned) location.assign(view.size ? `/?${view}` : "/");
   else {
     scrollTo({ top: 0 });
     show();
   }
 });
-pause.addEventListener("click", () => hold.set("paused", !hold.has("paused")));
-
-table.body.addEventListener("click", (event) => {
-  const row = event.target.closest("tr");
-  const isPlain = event.button === 0 && !event.ctrlKey && !event.metaKey && !event.shiftKey;
-  if (!row || !isPlain || !document.getSelection().isCollapsed) return;
+pause.addEventListener("click", () => hold.set("paused", !hold.has("paused"), "paused"));
+body.addEventListener("click", (event) => {
+  const row = event.target.closest("tr[data-id]");
+  const isOther = event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
+  if (!row || isOther || event.target.closest(".c-select") || !getSelection().isCollapsed) return;
   event.preventDefault();
-  openDrawer(row.dataset.id);
+  openRow(row);
 });
 
-document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape") drawer?.close();
-  if (event.target.closest("input, select, textarea") || event.ctrlKey || event.metaKey) return;
-  if (event.key === "p" && !isPinned) hold.set("paused", !hold.has("paused"));
-  if (event.key === "." && hold.isPending) pill.click();
+const KEYS = {
+  "row-next": () => move(1),
+  "row-previous": () => move(-1),
+  open: () => table.current && openRow(table.current),
+  close,
+  search: () => {
+    const field = document.querySelector("[name=q], #filters input");
+    field?.closest("details")?.setAttribute("open", "");
+    field?.focus();
+    field?.select();
+  },
+  "show-new": () => hold.isPending && pill.click(),
+  pause: () => !isPinned && pause.click(),
+  select: () => tick(table.current),
+  "select-range": () => tick(table.current, true),
+};
+document.addEventListener("list:key", (event) => {
+  const isUsed = KEYS[event.detail.action]?.() ?? true;
+  if (isUsed !== false) event.preventDefault();
 });
+
+function move(step) {
+  const { rows, current } = table;
+  const next = current ? rows[rows.indexOf(current) + step] : rows[0];
+  if (!next) return;
+  table.mark(next);
+  if (split.dataset.flag) openRow(next);
+}
+
+/** Esc closes what is open: a menu, the transaction, the choice of a row. */
+function close() {
+  const menu = document.querySelector("details.menu[open]");
+  if (menu) {
+    menu.open = false;
+    menu.firstElementChild.focus();
+  } else if (split.dataset.flag) act("flag:close", {});
+  else if (table.current) {
+    table.current.blur();
+    table.mark(null);
+  } else return false;
+  return true;
+}
+
+function tick(row, isRange = false) {
+  const box = row?.querySelector(".c-select input");
+  if (!box) return;
+  chooseRows(row, !box.checked, isRange);
+}
+
+// Rows that are chosen for one decision on all of them.
+
+let lastChosen = null;
+
+async function chooseRows(row, isOn, isRange) {
+  const { rows } = table;
+  const [from, to] = [rows.indexOf(lastChosen), rows.indexOf(row)].sort((a, b) => a - b);
+  const range = isRange && from >= 0 ? rows.slice(from, to + 1) : [row];
+  for (const each of range) each.querySelector(".c-select input").checked = isRange || isOn;
+  lastChosen = row;
+  await showChoice();
+}
+
+async function showChoice() {
+  const chosen = table.rows.filter((row) => row.querySelector(".c-select input")?.checked);
+  hold.set("chosen", chosen.length > 0, `${formatCount(chosen.length)} selected`);
+  for (const row of table.rows) row.classList.toggle("chosen", chosen.includes(row));
+  const { showBulk } = await import("./bulk.js");
+  showBulk(chosen, table, showChoice);
+}
+
+document.getElementById("flags").addEventListener("click", (event) => {
+  const box = event.target.closest(".c-select input");
+  if (!box) return;
+  const row = box.closest("tr[data-id]");
+  if (row) chooseRows(row, box.checked, event.shiftKey);
+  else {
+    for (const each of table.rows) each.querySelector(".c-select input").checked = box.checked;
+    showChoice();
+  }
+});
+
+// The filter bar.
 
 const form = document.getElementById("filters");
 form.addEventListener("formdata", ({ formData }) => {
   for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
 });
-form.elements.product.addEventListener("change", () => form.requestSubmit());
+for (const choice of form.querySelectorAll("select")) {
+  choice.addEventListener("change", () => form.requestSubmit());
+}
+if (matchMedia("(max-width: 700px)").matches) document.getElementById("sheet").open = false;
+for (const menu of document.querySelectorAll("details.menu")) {
+  menu.addEventListener("toggle", async () => {
+    if (!menu.open) return;
+    for (const other of document.querySelectorAll("details.menu[open]")) other.open = other === menu;
+    if (menu.id === "views") (await import("./views.js")).showViews(menu);
+  });
+}
+document.addEventListener("click", ({ target }) => {
+  for (const menu of document.querySelectorAll("details.menu[open]")) {
+    if (!menu.contains(target)) menu.open = false;
+  }
+});
 
 const copy = document.getElementById("copy");
 if (copy && navigator.clipboard) {
@@ -167,4 +361,4 @@ if (copy && navigator.clipboard) {
 }
 
 const selected = new URLSearchParams(location.search).get("sel");
-if (selected) openDrawer(selected);
+if (selected) act("flag:open", { id: selected, row: table.row(selected) });

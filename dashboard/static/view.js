@@ -1,28 +1,31 @@
-// Formats values and shows the state of the stream, as the server's templates do.
+// How this browser shows pages: formats, time zone, theme, and the texts of features. Every page
+// loads it. The server's templates format values in the same way.
 
+const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲" };
+const LOAD_AGAIN_MS = 15_000;
+
+const root = document.documentElement;
+const counts = new Intl.NumberFormat("en-US");
 const amounts = new Intl.NumberFormat("en-US", {
   minimumFractionDigits: 2,
   maximumFractionDigits: 2,
 });
-const counts = new Intl.NumberFormat("en-US");
-const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲" };
-const SILENT_MS = 60_000;
-const LOAD_AGAIN_MS = 15_000;
 
 export const MISSING = "—";
 export const formatCount = (value) => counts.format(value);
-export const formatAmount = (value) => (value === null ? MISSING : amounts.format(value));
+export const formatAmount = (value) => (value == null ? MISSING : amounts.format(value));
 export const formatValue = (value) => (value === null || value === "" ? MISSING : String(value));
-export const formatThreshold = (value) => (value == null ? MISSING : String(Number(value.toPrecision(6))));
 export const formatArrow = (value) => (value > 0 ? "↑" : "↓");
 export const formatSigned = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
 export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 
-/** `2026-11-23 14:03:21`, in UTC. */
-export function formatTime(millis) {
-  const date = new Date(millis);
-  if (Number.isNaN(date.getTime())) return `${millis} ms`;
-  return date.toISOString().slice(0, 19).replace("T", " ");
+/** With as many decimals as the other thresholds beside it need, and at least two. */
+export function formatThreshold(value, ...others) {
+  if (value == null) return MISSING;
+  const texts = [value, ...others].map((each) => String(Number((each ?? 0).toPrecision(6))));
+  if (texts.some((text) => text.includes("e"))) return texts[0];
+  const digits = Math.max(2, ...texts.map((text) => (text.split(".")[1] ?? "").length));
+  return Number(texts[0]).toFixed(digits);
 }
 
 /** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
@@ -35,12 +38,96 @@ export function formatScore(score, ...thresholds) {
   return String(score);
 }
 
-/** `0.4 s`, `12 s`, `3 min`, `2 h`. */
+/** `0.4 s`, `12 s`, `3 min`, `2 h`, `5 d`. */
 export function formatDuration(millis) {
   if (millis < 10_000) return `${(Math.max(0, millis) / 1000).toFixed(1)} s`;
   if (millis < 120_000) return `${Math.round(millis / 1000)} s`;
   if (millis < 7_200_000) return `${Math.round(millis / 60_000)} min`;
-  return `${Math.round(millis / 3_600_000)} h`;
+  if (millis < 172_800_000) return `${Math.round(millis / 3_600_000)} h`;
+  return `${Math.round(millis / 86_400_000)} d`;
+}
+
+/** `2026-11-23 14:03:21`, in the chosen zone. */
+export function formatTime(millis) {
+  const date = new Date(millis);
+  if (Number.isNaN(date.getTime())) return `${millis} ms`;
+  if (zone() === "UTC") return date.toISOString().slice(0, 19).replace("T", " ");
+  const parts = Object.fromEntries(clock().formatToParts(date).map(({ type, value }) => [type, value]));
+  return `${parts.year}-${parts.month}-${parts.day} ${parts.hour}:${parts.minute}:${parts.second}`;
+}
+
+/** The same with the name of the zone. */
+export const formatMoment = (millis) => `${formatTime(millis)} ${zoneLabel(millis)}`;
+
+let clockOf = [null, null];
+
+function clock() {
+  if (clockOf[0] !== zone()) {
+    const options = { timeZone: zone(), hourCycle: "h23", timeZoneName: "shortOffset" };
+    for (const part of ["month", "day", "hour", "minute", "second"]) options[part] = "2-digit";
+    clockOf = [zone(), new Intl.DateTimeFormat("en-US", { year: "numeric", ...options })];
+  }
+  return clockOf[1];
+}
+
+/** `UTC`, or the offset that the chosen zone has at this time: `GMT+2`. */
+export function zoneLabel(millis = Date.now()) {
+  if (zone() === "UTC") return "UTC";
+  const date = new Date(millis);
+  if (Number.isNaN(date.getTime())) return zone();
+  return clock().formatToParts(date).find(({ type }) => type === "timeZoneName").value;
+}
+
+/** The name of the chosen zone: `UTC`, or one such as `Europe/Berlin`. */
+export function zone() {
+  const chosen = preference("zone") ?? "UTC";
+  if (chosen === "local") return Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+  return isZone(chosen) ? chosen : "UTC";
+}
+
+const known = new Map([["UTC", true]]);
+
+export function isZone(name) {
+  if (!known.has(name)) {
+    try {
+      Intl.DateTimeFormat("en-US", { timeZone: name });
+      known.set(name, true);
+    } catch {
+      known.set(name, false);
+    }
+  }
+  return known.get(name);
+}
+
+/** Show all times of a page, or of a part of it, in the chosen zone. */
+export function showTimes(part = document) {
+  for (const time of part.querySelectorAll("time[data-ms]")) {
+    const label = time.querySelector(".zone");
+    time.firstChild.data = formatTime(Number(time.dataset.ms));
+    if (label) label.textContent = ` ${zoneLabel(Number(time.dataset.ms))}`;
+  }
+  for (const name of part.querySelectorAll(".zone-name")) name.textContent = zoneLabel();
+}
+
+/** A `<time>` element as the server renders it. */
+export function buildTime(millis) {
+  const time = document.createElement("time");
+  const date = new Date(millis);
+  if (!Number.isNaN(date.getTime())) time.dateTime = `${date.toISOString().slice(0, 19)}Z`;
+  time.dataset.ms = millis;
+  const label = document.createElement("span");
+  label.className = "zone";
+  label.textContent = ` ${zoneLabel(millis)}`;
+  time.append(formatTime(millis), label);
+  return time;
+}
+
+/** The risk band of a score, as the server finds it for flagged ones. */
+export function riskOf(score, review, block) {
+  if (score < review) return "low";
+  const third = (1 - review) / 3;
+  if (score >= block) return score >= review + 2 * third ? "critical" : "high";
+  return score < review + third ? "elevated" : "high";
 }
 
 export function fillBadge(badge, risk) {
@@ -53,6 +140,30 @@ export function fillBadge(badge, risk) {
     badge.append(glyph, " ");
   }
   badge.append(capitalize(risk));
+}
+
+/** A choice of this browser, or null. Storage may be switched off. */
+export function preference(name) {
+  try {
+    return localStorage.getItem(`desk.${name}`);
+  } catch {
+    return null;
+  }
+}
+
+export function setPreference(name, value) {
+  try {
+    if (value === null) localStorage.removeItem(`desk.${name}`);
+    else localStorage.setItem(`desk.${name}`, value);
+  } catch {
+    // The choice holds until the page is left.
+  }
+}
+
+/** Dispatch an event about a transaction, such as `flag:open`, once drawer.js can act on it. */
+export async function send(name, detail = {}) {
+  await import("./drawer.js");
+  document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
 let texts = new Map();
@@ -84,126 +195,66 @@ function setTexts(found) {
   textsVersion = found.model_version;
 }
 
-/** Shows the state of the stream from each tick: numbers, banners, score distribution. */
-export class View {
-  #model = null;
-  #changed = null;
-  #bars = "";
+// The switches in the header.
 
-  constructor() {
-    this.banners = document.getElementById("banners");
-  }
+const themeSwitch = document.getElementById("theme");
+const zoneSwitch = document.getElementById("zone");
 
-  update(vitals) {
-    const { totals, feed, stream, model } = vitals;
-    loadTexts(model.version);
-    put("v-rate", vitals.rate.scored.toFixed(1));
-    put("v-flag-rate", vitals.rate.flagged.toFixed(1));
-    put("v-scored", formatCount(totals.scored));
-    put("v-flagged", formatCount(totals.flagged));
-    put("v-share", totals.scored ? `${((100 * totals.flagged) / totals.scored).toFixed(1)} %` : "");
-    put("v-lag", formatCount(vitals.lag));
-    put("v-age", feed.read_at === null ? MISSING : formatDuration(vitals.now - feed.read_at));
-    put("v-delay", vitals.lag_ms === null ? MISSING : formatDuration(vitals.lag_ms));
-    put("v-unreadable", formatCount(totals.unreadable));
-    document.getElementById("unreadable").hidden = totals.unreadable === 0;
-    put("v-model", stream?.model_version ?? model.version ?? "none");
-    put("v-review", formatThreshold((stream ?? model).review_threshold));
-    document.body.classList.toggle("stale", feed.state === "waiting");
-    this.#noteModel(stream, vitals.now);
-    this.#showBanners(vitals);
-    this.#showDistribution(vitals.hist, stream?.review_threshold);
-  }
-
-  #noteModel(stream, now) {
-    if (!stream) return;
-    if (this.#model !== null && this.#model !== stream.model_version) {
-      const from = this.#model;
-      const to = stream.model_version;
-      this.#changed = { now, text: `from ${from} to ${to} at ${formatTime(now)} UTC.` };
-    }
-    this.#model = stream.model_version;
-  }
-
-  #showBanners({ feed, model, now }) {
-    const shown = [];
-    if (feed.state === "waiting") {
-      const since = `since ${formatTime(feed.since)} UTC: ${feed.detail}.`;
-      shown.push(["amber", "Disconnected from Kafka",
-        `${since} The list shows the last data received. Reconnecting automatically.`]);
-    } else if (feed.state === "rebuilding") {
-      shown.push(["info", "Rebuilding",
-        `${Math.floor(feed.done * 100)} %. Counts are provisional.`]);
-    } else if (feed.state === "starting") {
-      shown.push(["info", "Connecting", "to Kafka…"]);
-    } else if (feed.read_at !== null && now - feed.read_at > SILENT_MS) {
-      shown.push(["amber", "No new scores",
-        `for ${formatDuration(now - feed.read_at)}. The scorer or its input may have stopped.`]);
-    }
-    if (model.rejected) {
-      const { rejected, reason, serving } = model.rejected;
-      const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
-      shown.push(["red", `Model ${rejected} rejected`, `: ${reason}. ${instead}`]);
-    }
-    if (model.override) shown.push(describeOverride(model.override));
-    if (!model.version) {
-      shown.push(["red", "No model loaded",
-        `: ${model.detail}. You can still read the list. Check and /predict are unavailable.`]);
-    }
-    if (this.#changed && now - this.#changed.now < 600_000) {
-      shown.push(["info", "Model changed", this.#changed.text]);
-    }
-    const key = JSON.stringify(shown);
-    if (this.banners.dataset.key === key) return;
-    this.banners.dataset.key = key;
-    this.banners.replaceChildren(...shown.map(([kind, title, text]) => {
-      const banner = document.createElement("p");
-      banner.className = `banner ${kind}`;
-      const bold = document.createElement("b");
-      bold.textContent = title;
-      banner.append(bold, text.startsWith(":") ? text : ` ${text}`);
-      return banner;
-    }));
-  }
-
-  #showDistribution(bins, threshold) {
-    const key = `${bins}|${threshold}`;
-    const most = Math.max(...bins);
-    if (key === this.#bars || most === 0) return;
-    this.#bars = key;
-    const figure = document.getElementById("dist");
-    figure.hidden = false;
-    const width = 200 / bins.length;
-    const shapes = bins.map((count, i) => {
-      const height = (38 * Math.log1p(count)) / Math.log1p(most);
-      const bar = shape("rect", { x: i * width, y: 40 - height, width: width - 0.6, height });
-      if (threshold !== undefined && (i + 0.5) / bins.length >= threshold) {
-        bar.setAttribute("class", "over");
-      }
-      return bar;
-    });
-    if (threshold !== undefined) {
-      shapes.push(shape("line", { x1: threshold * 200, x2: threshold * 200, y1: 0, y2: 40 }));
-    }
-    figure.firstElementChild.replaceChildren(...shapes);
-  }
+function applyTheme() {
+  const theme = preference("theme");
+  if (theme === "light" || theme === "dark") root.dataset.theme = theme;
+  else delete root.dataset.theme;
+  // The server renders the next page in this theme, so that it does not flash in the other one.
+  document.cookie = `desk_theme=${root.dataset.theme ?? ""}; path=/; max-age=31536000; samesite=lax`;
+  if (themeSwitch) themeSwitch.value = root.dataset.theme ?? "auto";
+  document.dispatchEvent(new CustomEvent("theme:changed"));
 }
 
-/** The banner for a model that was promoted by force, or that its gate refused. */
-function describeOverride({ version, refusals, by, reason, at }) {
-  const why = refusals.join("; ");
-  if (by === null) return ["amber", `Model ${version} refused by its gate`, `: ${why}.`];
-  const gate = refusals.length ? `. Its gate refused it: ${why}` : "";
-  return ["amber", `Model ${version} promoted by force`, `by ${by} at ${at}: ${reason}${gate}.`];
+function fillZones() {
+  const chosen = preference("zone") ?? "UTC";
+  const local = Intl.DateTimeFormat().resolvedOptions().timeZone ?? "UTC";
+  const fixed = chosen !== "local" && isZone(chosen) && chosen !== "UTC" ? chosen : null;
+  const options = [["UTC", "UTC"], ["local", `Local (${local})`]];
+  if (fixed) options.push([fixed, fixed]);
+  options.push(["other", "Other zone…"]);
+  zoneSwitch.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
+  zoneSwitch.value = chosen === "local" ? "local" : (fixed ?? "UTC");
 }
 
-function put(id, text) {
-  const element = document.getElementById(id);
-  if (element && element.textContent !== String(text)) element.textContent = text;
+async function chooseZone() {
+  if (zoneSwitch.value === "other") {
+    const { askForZone } = await import("./zones.js");
+    const answer = await askForZone();
+    if (answer) setPreference("zone", answer);
+  } else setPreference("zone", zoneSwitch.value);
+  fillZones();
+  showTimes();
+  document.dispatchEvent(new CustomEvent("zone:changed"));
 }
 
-function shape(name, attributes) {
-  const element = document.createElementNS("http://www.w3.org/2000/svg", name);
-  for (const [key, value] of Object.entries(attributes)) element.setAttribute(key, value);
-  return element;
+applyTheme();
+themeSwitch?.addEventListener("change", () => {
+  setPreference("theme", themeSwitch.value === "auto" ? null : themeSwitch.value);
+  applyTheme();
+});
+if (zoneSwitch) {
+  fillZones();
+  zoneSwitch.addEventListener("change", chooseZone);
+  if (zone() !== "UTC") showTimes();
 }
+for (const control of document.querySelectorAll("[data-needs-js]")) control.hidden = false;
+document.getElementById("shortcuts")?.addEventListener("click", async () => {
+  (await import("./keyboard.js")).showHelp();
+});
+
+// The keyboard is loaded at the first key. Keys that come while it loads are handled in order.
+let keyboard = null;
+addEventListener("keydown", (event) => {
+  if (keyboard) return keyboard.handle(event);
+  if (event.target === document.body && /^(\/|Arrow)/.test(event.key)) event.preventDefault();
+  import("./keyboard.js").then((loaded) => {
+    keyboard = loaded;
+    loaded.handle(event, { isLate: true });
+  });
+  return undefined;
+});

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -38,6 +40,17 @@ def format_score(score: float, *thresholds: float, digits: int = 2) -> str:
         if all((shown >= t) == (score >= t) for t in (*thresholds, 1.0)):
             return text
     return repr(score)
+
+
+def format_threshold(value: float | None, *others: float | None) -> str:
+    """With as many decimals as the thresholds beside it need, and at least two: ``0.62``."""
+    if value is None:
+        return MISSING
+    texts = [f"{each or 0:.6g}" for each in (value, *others)]
+    if any("e" in text for text in texts):
+        return texts[0]
+    digits = max(len(text.partition(".")[2]) for text in texts)
+    return f"{float(texts[0]):.{max(2, digits)}f}"
 
 
 def format_amount(amount: float | None) -> str:
@@ -77,6 +90,13 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
+def row_key(flag: Mapping[str, Any]) -> list[Any]:
+    """The place of a row in every order of the list: ``static/table.js`` compares such keys."""
+    source = flag["source"]
+    where = [source["partition"], source["offset"], source["topic"]]
+    return [flag["expected_loss"], flag["scored_at"], *where]
+
+
 def format_sentence(text: str) -> str:
     """The text with its first character in upper case."""
     return text[:1].upper() + text[1:]
@@ -87,6 +107,9 @@ FILTERS: Final = {
     "moment": format_moment,
     "iso": format_iso,
     "score": format_score,
+    "threshold": format_threshold,
+    "row_key": row_key,
+    "shell": shlex.quote,
     "amount": format_amount,
     "count": format_count,
     "signed": format_signed,

@@ -22,6 +22,7 @@ VARIABLES: Final = frozenset(
         "BATCH_MAX_RECORDS",
         "BATCH_MAX_WAIT_MS",
         "DASHBOARD_AUTH",
+        "DASHBOARD_CURRENCY",
         "DASHBOARD_FAILED_LOGINS_PER_MINUTE",
         "DASHBOARD_HOST",
         "DASHBOARD_INSECURE",

@@ -141,7 +141,13 @@ def test_text_that_is_not_a_flag_id_is_none(text: str) -> None:
     [(0.39, "low"), (0.4, "elevated"), (0.59, "elevated"), (0.61, "high"), (0.81, "critical")],
 )
 def test_risk_bands_are_thirds_above_the_review_threshold(score: float, risk: str) -> None:
-    assert risk_of(score, 0.4) == risk
+    assert risk_of(score, 0.4, 0.8) == risk
+
+
+def test_risk_band_agrees_with_the_decision() -> None:
+    assert risk_of(0.45, 0.4, 0.42) == "high"  # the lowest third, and blocked
+    assert risk_of(0.9, 0.4, 0.95) == "high"  # the highest third, and only reviewed
+    assert risk_of(0.9, 0.4, 0.42) == "critical"
 
 
 def test_card_is_described_from_the_known_fields() -> None:
