@@ -17,6 +17,7 @@ from dashboard.web.threshold.texts import (
     format_rate,
     format_share,
 )
+from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.desk.desk_kit import MemoryLog
 from tests.support.listing.scored_month import BLOCK, DAY_MS, REVIEW, make_month
@@ -149,9 +150,10 @@ def test_charts_follow_the_theme_and_can_be_read_as_tables(
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         for token in ("--dim", "--chart-3", "--mark-live"):  # axis labels, the line, the mark
-            assert distance(page, token) < 12, (scheme, token)
+            assert distance(page, token) < 25, (scheme, token)
     page.locator("#alerts summary").click()
     expect(page.locator("#alerts .as-table tbody tr")).to_have_count(101)
+    axe.check(page)
     page.locator("#alerts .u-over").click(position={"x": 100, "y": 60})
     expect(page.locator("tr[data-key=alerts_per_day] .change")).not_to_have_text("0 %")
     phone = new_page(viewport={"width": 390, "height": 800}, has_touch=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,7 +90,8 @@ def answer(
     model = _choose_model(question, known, current)
     today = now // DAY_MS
     began = min(first for _, first, _ in versions) // DAY_MS
-    reading = _Reading(table, labels, model, known, began, today)
+    days = {version: (first // DAY_MS, last // DAY_MS) for version, first, last in versions}
+    reading = _Reading(table, labels, model, days, began, today)
     if question.source is not None:
         return reading.answer(question, question.source)
     # The best labels there are: matured ones, if fraud was reported from outside.
@@ -126,7 +127,7 @@ class _Reading:
     table: Path
     labels: Sequence[StandingLabel]
     model: str
-    versions: Sequence[str]
+    versions: Mapping[str, tuple[int, int]]
     began: int
     today: int
 
@@ -136,7 +137,8 @@ class _Reading:
         until = window.until_ms - 1
         found = {
             version: read_score_counts(self.table, version, window.since_ms, until)
-            for version in self.versions
+            for version, (first, last) in self.versions.items()
+            if version == self.model or (first <= window.last and last >= window.first)
         }
         days: dict[int, int] = {}
         for other in found.values():
@@ -151,14 +153,14 @@ class _Reading:
         )  # fmt: skip
         labelled = self._labelled(window)
         if not own.totals:
-            return Answer(asked, self.versions, window, volume, 0, None, labelled, None)
+            return Answer(asked, list(self.versions), window, volume, 0, None, labelled, None)
         thresholds, counts = _count(own.totals, bins, volume)
         curve = compute(source, counts, labelled, thresholds)
         wanted = thresholds.review if question.threshold is None else question.threshold
         threshold = nearest(wanted, thresholds.review)
         return Answer(
             asked,
-            self.versions,
+            list(self.versions),
             window,
             volume,
             counts.total,

@@ -53,6 +53,10 @@ class ThresholdModel(BaseModel):
     models: list[str] = Field(description="the versions that have scores, newest first")
     rule: str = Field(examples=["score >= threshold"])
     labels: str = Field(description="matured, reviewed or sampled")
+    labels_state: str = Field(
+        description="live, or why labels are not complete: starting, rebuilding, waiting (Kafka "
+        "does not answer) or missing (there is no labels topic)"
+    )
     window: WindowModel
     scores: int = Field(description="scores of the version in the window")
     scores_per_day: float = Field(description="of all versions")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from dashboard.cases.log import Channel
 from tests.support.dashboard_kit import MemoryTopic, StaticModel, encode_score, make_app
 from tests.support.desk.desk_kit import MemoryLog
 from tests.support.listing.scored_month import DAY_MS, REVIEW, make_month
@@ -53,6 +54,7 @@ def test_labels_of_the_desk_reach_the_measures(client: TestClient) -> None:
         assert body[name]["alerts"] == len(above)
         assert body[name]["labelled"] == sum(row.transaction in reported for row in above)
     assert body["live"]["recall"]["value"] is None
+    assert body["labels_state"] == "live"
     assert "the score of 1 reported fraud is not known here" in body["recall_reason"]
     assert body["curve"].keys() >= {"threshold", "precision_low", "recall_high", "alerts_per_day"}
     assert {len(column) for column in body["curve"].values()} == {1001}
@@ -92,6 +94,20 @@ def test_invalid_questions_are_refused(client: TestClient) -> None:
     page = client.get("/threshold?model=<b>", headers=HTML)
     assert page.status_code == 404
     assert "&lt;b&gt;" in page.text
+
+
+def test_missing_labels_topic_is_said(tmp_path: Path) -> None:
+    topic, log = MemoryTopic(1), MemoryLog()
+    topic.append(encode_score(MONTH[-1].record()))
+    log.exist.discard(Channel.LABELS)
+    app = make_app(tmp_path, topic, StaticModel(), desk_log=log)
+    with TestClient(app, LOCAL) as client:
+        parts = app.state.parts
+        wait_until(lambda: parts.board.counts.scored == 1 and parts.desk.status().missing)
+        assert client.get("/api/v1/threshold").json()["labels_state"] == "missing"
+        page = client.get("/threshold", headers=HTML).text
+        assert "<b>No labels</b>: the topic fraud-labels does not exist" in page
+        assert "No whole day yet" in page
 
 
 def test_before_the_first_score_the_page_says_so_and_the_api_refuses(empty: TestClient) -> None:
