@@ -64,6 +64,10 @@ class ThresholdModel(BaseModel):
     has_other_thresholds: bool = Field(
         description="the version was used with several thresholds in this window"
     )
+    is_trimmed: bool = Field(
+        description="flagged transactions of the window are no longer kept (DASHBOARD_KEEP_FLAGS): "
+        "matured labels leave out their days, others leave out their labels"
+    )
     thresholds: ThresholdsModel | None = Field(description="null without scores in the window")
     recall_reason: str | None = Field(description="why recall is not one number; empty if it is")
     at_least: list[str] = Field(
