@@ -228,8 +228,9 @@ class Desk {
     const figure = document.getElementById("trade");
     figure.hidden = false;
     // From the highest threshold down, so that recall rises along the axis.
-    const down = curve.threshold.map((_, i) => i).reverse()
+    this.down = curve.threshold.map((_, i) => i).reverse()
       .filter((i) => curve.recall[i] !== null && curve.precision[i] !== null);
+    const { down } = this;
     this.trade = drawChart(figure, {
       x: { label: "Recall", ...share },
       y: { ...share, label: "Precision" },
@@ -255,6 +256,7 @@ class Desk {
     this.quality.update({ marks, rest: this.at });
     this.alerts.update({ marks, rest: this.at });
     this.trade?.update({
+      rest: this.down.indexOf(this.at),
       points: [
         { x: this.curve.recall[this.liveAt], y: this.curve.precision[this.liveAt], token: "--mark-live" },
         { x: this.curve.recall[this.at], y: this.curve.precision[this.at], token: "--mark-proposed", isHollow: true },
