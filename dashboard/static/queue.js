@@ -342,7 +342,7 @@ for (const menu of document.querySelectorAll("details.menu")) {
   menu.addEventListener("toggle", async () => {
     if (!menu.open) return;
     for (const other of document.querySelectorAll("details.menu[open]")) other.open = other === menu;
-    if (menu.id === "views") (await import("./views.js")).showViews(menu);
+    if (menu.id === "views") await import("./views.js");
   });
 }
 document.addEventListener("click", ({ target }) => {

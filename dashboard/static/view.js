@@ -249,12 +249,16 @@ document.getElementById("shortcuts")?.addEventListener("click", async () => {
 
 // The keyboard is loaded at the first key. Keys that come while it loads are handled in order.
 let keyboard = null;
+let loading = null;
 addEventListener("keydown", (event) => {
-  if (keyboard) return keyboard.handle(event);
+  if (keyboard) {
+    keyboard.handle(event);
+    return;
+  }
   if (event.target === document.body && /^(\/|Arrow)/.test(event.key)) event.preventDefault();
-  import("./keyboard.js").then((loaded) => {
+  loading ??= import("./keyboard.js");
+  loading.then((loaded) => {
     keyboard = loaded;
     loaded.handle(event, { isLate: true });
   });
-  return undefined;
 });

@@ -1,4 +1,4 @@
-"""The address of the queue page: a link shows exactly this view, so all of its state is in there."""
+"""The address of the queue page: a link shows exactly this view, so it has all of its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPEN: Final = "open"
 ANY: Final = "any"
 
 SORTS: Final = {
-    "expected_loss": ("Expected loss", "Score × amount, the largest first"),
+    "expected_loss": ("Expected loss", "Score times amount, the largest first"),
     "newest": ("Newest", "The latest score first"),
     "oldest": ("Oldest", "The earliest score first"),
 }
