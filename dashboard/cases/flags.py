@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from dashboard.cache.flag import parse_flag_id
-from dashboard.cache.flag_table import read_flag
+from dashboard.cache.connection import reading
+from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
+from dashboard.cache.reading import Listing, Sort, read_flag, read_page
 from dashboard.cache.selection import Selection
 
 _CHUNK: Final = 100
@@ -19,24 +20,25 @@ _CHUNK: Final = 100
 class Flags:
     """Read access to the table of flagged transactions."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path, input_topic: str) -> None:
         self._table = table
+        self._input_topic = input_topic
 
     def find(self, flag_id: str) -> dict[str, Any] | None:
-        """The JSON object of a flag."""
-        where = parse_flag_id(flag_id)
-        body = read_flag(self._table, *where) if where else None
+        """The JSON object of a flag. Its member ``id`` is the id as it is stored."""
+        where = parse_flag_id(flag_id, self._input_topic)
+        if where is None:
+            return None
+        body = read_flag(self._table, format_flag_id(*where, self._input_topic))
         return None if body is None else dict(orjson.loads(body))
 
     def transaction_ids(self, flag_ids: Iterable[str]) -> dict[str, int]:
         """The transaction ids of those flags that are in the table."""
         found: dict[str, int] = {}
-        with self._open() as db:
+        with reading(self._table) as db:
             for flag_id in flag_ids:
-                if (where := parse_flag_id(flag_id)) is None:
-                    continue
                 row = db.execute(
-                    "SELECT transaction_id FROM flags WHERE partition = ? AND offset = ?", where
+                    "SELECT transaction_id FROM flags WHERE id = ?", (flag_id,)
                 ).fetchone()
                 if row:
                     found[flag_id] = row[0]
@@ -44,27 +46,16 @@ class Flags:
 
     def of_transaction(self, transaction_id: int, limit: int = 20) -> list[str]:
         """The ids of the flags of a transaction."""
-        with self._open() as db:
+        with reading(self._table) as db:
             rows = db.execute(
-                "SELECT body FROM flags WHERE transaction_id = ? LIMIT ?", (transaction_id, limit)
+                "SELECT id FROM flags WHERE transaction_id = ? LIMIT ?", (transaction_id, limit)
             ).fetchall()
-        return [str(orjson.loads(body)["id"]) for (body,) in rows]
+        return [row[0] for row in rows]
 
-    def by_loss(self, selection: Selection) -> Iterator[Sequence[str]]:
+    def by_loss(self, selection: Selection, now: int) -> Iterator[Sequence[str]]:
         """The ids of a selection's flags, the highest expected loss first, in chunks."""
-        condition, parameters = selection.sql()
-        # The condition contains only column names and placeholders.
-        query = (
-            f"SELECT body FROM flags WHERE {condition} "  # noqa: S608
-            "ORDER BY score * coalesce(amount, 0) DESC, scored_at DESC, partition, offset"
-        )
-        with self._open() as db:
-            cursor = db.execute(query, parameters)
-            while rows := cursor.fetchmany(_CHUNK):
-                yield [str(orjson.loads(body)["id"]) for (body,) in rows]
-
-    def _open(self) -> Any:
-        import contextlib
-
-        uri = f"{self._table.absolute().as_uri()}?mode=ro"
-        return contextlib.closing(sqlite3.connect(uri, uri=True, timeout=5.0))
+        listing = Listing(replace(selection, status=None), now, Sort.EXPECTED_LOSS)
+        after: Position | None = None
+        while page := read_page(self._table, listing, after, _CHUNK):
+            yield [row.id for row in page]
+            after = page[-1].position

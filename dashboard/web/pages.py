@@ -10,8 +10,6 @@ from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
-from dashboard.predicting import MAX_ROWS
-from dashboard.sample import sample_request
 from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.parts import Parts, parts_of
@@ -28,21 +26,6 @@ def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     recent = parts.histories.recent(flag["context"])
     return render_page(
         request, "transaction.html", flag=flag, widest=widest, recent=recent, **page_state(parts)
-    )
-
-
-@router.get("/check", response_model=None)
-def check(request: Request, parts: PartsOf) -> Response:
-    """A form for one-off predictions."""
-    sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    history = parts.histories.status()
-    return render_page(
-        request,
-        "check.html",
-        sample=sample,
-        max_rows=MAX_ROWS,
-        history=history,
-        **page_state(parts),
     )
 
 

@@ -12,12 +12,16 @@ import orjson
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response, StreamingResponse
 
-from dashboard.cache.flag import FlagKey
-from dashboard.cache.flag_table import read_page
-from dashboard.cache.selection import Selection
+from dashboard.cache.flag import Position
+from dashboard.cache.reading import Listing, read_page
 from dashboard.cases.events import EXPORT
 from dashboard.web.cases.answers import act, who_acts
-from dashboard.web.listing import forbid_unknown, parse_selection
+from dashboard.web.listing import (
+    LISTING_PARAMETERS,
+    forbid_unknown,
+    listing_query,
+    read_listing,
+)
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
@@ -27,10 +31,9 @@ router = APIRouter(prefix="/api/v1", tags=["desk"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _PAGE: Final = 500
-_PARAMETERS: Final = frozenset({"min_score", "max_score", "product", "transaction_id"})
 _FLAG_COLUMNS: Final = (
     "id", "transaction_id", "score", "risk", "decision", "review_threshold", "block_threshold",
-    "model_version", "scored_at", "event_time", "amount", "product", "card",
+    "model_version", "scored_at", "event_time", "amount", "expected_loss", "product", "card",
 )  # fmt: skip
 _CASE_COLUMNS: Final = ("status", "label", "decided_by", "decided_at", "note", "external")
 _TIMES: Final = frozenset({"scored_at", "event_time", "decided_at"})
@@ -50,9 +53,9 @@ _RESPONSES: Final = problem_responses(
 )
 async def export_csv(request: Request, parts: PartsOf) -> Response:
     """The same filters as /flags. A text that a spreadsheet would run as a formula gets a ``'``."""
-    selection = await _begin(request, parts, "csv")
+    listing = await _begin(request, parts, "csv")
     return StreamingResponse(
-        _csv(parts, selection), media_type="text/csv; charset=utf-8", headers=_attachment("csv")
+        _csv(parts, listing), media_type="text/csv; charset=utf-8", headers=_attachment("csv")
     )
 
 
@@ -64,24 +67,24 @@ async def export_csv(request: Request, parts: PartsOf) -> Response:
 )
 async def export_jsonl(request: Request, parts: PartsOf) -> Response:
     """The same filters as /flags, one object a line, with its case."""
-    selection = await _begin(request, parts, "jsonl")
+    listing = await _begin(request, parts, "jsonl")
     return StreamingResponse(
-        _jsonl(parts, selection), media_type="application/jsonl", headers=_attachment("jsonl")
+        _jsonl(parts, listing), media_type="application/jsonl", headers=_attachment("jsonl")
     )
 
 
-async def _begin(request: Request, parts: Parts, kind: str) -> Selection:
+async def _begin(request: Request, parts: Parts, kind: str) -> Listing:
     """Check role, switch and filters, and write the event to the audit log."""
     who = who_acts(request, parts, DECIDERS)
     if not parts.settings.export_enabled:
         raise Problem(
             403, "exports are switched off (EXPORT_ENABLED=false)", kind="export-disabled"
         )
-    forbid_unknown(request, _PARAMETERS)
-    selection = parse_selection(request.query_params)
-    details = {"format": kind, "query": selection.query()}
+    forbid_unknown(request, LISTING_PARAMETERS)
+    listing = read_listing(parts, request.query_params)
+    details = {"format": kind, "query": listing_query(listing)}
     await act(parts, lambda: parts.desk.record(EXPORT, who, details))
-    return selection
+    return listing
 
 
 def _attachment(kind: str) -> dict[str, str]:
@@ -89,9 +92,9 @@ def _attachment(kind: str) -> dict[str, str]:
     return {"Content-Disposition": f'attachment; filename="{name}"'}
 
 
-def _csv(parts: Parts, selection: Selection) -> Iterator[bytes]:
+def _csv(parts: Parts, listing: Listing) -> Iterator[bytes]:
     yield _row([*_FLAG_COLUMNS, *_CASE_COLUMNS, "reasons"])
-    for flag in _flags(parts, selection):
+    for flag in _flags(parts, listing):
         case = flag["case"]
         cells = [_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
         cells += [_cell(name, case.get(name)) for name in _CASE_COLUMNS]
@@ -99,20 +102,20 @@ def _csv(parts: Parts, selection: Selection) -> Iterator[bytes]:
         yield _row([*cells, _cell("reasons", reasons)])
 
 
-def _jsonl(parts: Parts, selection: Selection) -> Iterator[bytes]:
-    for flag in _flags(parts, selection):
+def _jsonl(parts: Parts, listing: Listing) -> Iterator[bytes]:
+    for flag in _flags(parts, listing):
         yield orjson.dumps(flag) + b"\n"
 
 
-def _flags(parts: Parts, selection: Selection) -> Iterator[dict[str, Any]]:
+def _flags(parts: Parts, listing: Listing) -> Iterator[dict[str, Any]]:
     """All flags of a selection with their cases, page by page, so that memory is bounded."""
-    after: FlagKey | None = None
-    while page := read_page(parts.table, selection, after, _PAGE):
-        flags: list[dict[str, Any]] = [orjson.loads(body) for _, body in page]
+    after: Position | None = None
+    while page := read_page(parts.table, listing, after, _PAGE):
+        flags: list[dict[str, Any]] = [orjson.loads(row.body) for row in page]
         cases = parts.desk.case_of([flag["id"] for flag in flags])
         for flag in flags:
             yield {**flag, "case": cases[flag["id"]].as_json()}
-        after = page[-1][0]
+        after = page[-1].position
 
 
 def _row(cells: list[str]) -> bytes:
