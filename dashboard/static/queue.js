@@ -44,11 +44,11 @@ setInterval(() => {
 subscribe(asOf, onEvent, onState);
 
 async function loadFilter() {
-  const isNeeded = [...view.keys()].some((name) => !["sort", "cols"].includes(name));
+  const isNeeded = [...view.keys()].some((name) => !["sort", "columns"].includes(name));
   if (!isNeeded) return { matches: () => true, isEmpty: true };
   const { isEmpty, matches, readFilter } = await import("./filter.js");
   const read = readFilter(`?${query}`);
-  return { matches: (row) => matches(row, read, status.now), isEmpty: isEmpty(read) };
+  return { matches: (row) => matches(row, read, status.now, user), isEmpty: isEmpty(read) };
 }
 
 function onEvent({ type, data }) {

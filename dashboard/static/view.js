@@ -160,9 +160,12 @@ export function setPreference(name, value) {
   }
 }
 
-/** Dispatch an event about a transaction, such as `flag:open`, once drawer.js can act on it. */
+/**
+ * Dispatch an event about a transaction, such as `flag:open`, once drawer.js can act on it. The page
+ * of one transaction has no drawer, and acts on the event itself.
+ */
 export async function send(name, detail = {}) {
-  await import("./drawer.js");
+  if (document.getElementById("drawer")) await import("./drawer.js");
   document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 

@@ -211,6 +211,6 @@ SCENES: Final = FOLLOWING | _by_name(
 
 PATHS: Final = {
     "no-match": "/?min_score=0.99&q=nobody.example",
-    "filtered": "/?min_score=0.5&cols=P_emaildomain,proof",
+    "filtered": "/?min_score=0.5&columns=P_emaildomain,proof",
 }
 """States that an address leads to."""
