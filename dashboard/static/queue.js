@@ -332,7 +332,9 @@ document.getElementById("flags").addEventListener("click", (event) => {
 
 const form = document.getElementById("filters");
 form.addEventListener("formdata", ({ formData }) => {
-  for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
+  for (const [name, value] of [...formData]) {
+    if (value === "" || (name === "status" && value === "open")) formData.delete(name); // defaults
+  }
 });
 for (const choice of form.querySelectorAll("select")) {
   choice.addEventListener("change", () => form.requestSubmit());
