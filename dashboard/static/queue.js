@@ -253,7 +253,7 @@ const KEYS = {
   open: () => table.current && openRow(table.current),
   close,
   search: () => {
-    const field = document.querySelector("[name=q], #filters input");
+    const field = document.querySelector("#filters [name=q]");
     field?.closest("details")?.setAttribute("open", "");
     field?.focus();
     field?.select();
