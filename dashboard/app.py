@@ -35,11 +35,12 @@ from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
-from dashboard.web import api, login, pages, predict, problems
+from dashboard.web import api, login, predict, problems
 from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
+from dashboard.web.detail import pages as detail_pages
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
@@ -199,12 +200,12 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         api,
         model_api,
         login,
-        pages,
         queue_page,
         model_page,
         check,
         operations,
         reference,
+        detail_pages,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

@@ -1,32 +1,16 @@
-"""The HTML pages. All of them can be read without JavaScript."""
+"""What all HTML pages have in common. They can be read without JavaScript."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
-from dashboard.web.api import find_flag
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.parts import Parts, parts_of
-
-router = APIRouter(include_in_schema=False)
-PartsOf = Annotated[Parts, Depends(parts_of)]
-
-
-@router.get("/t/{flag_id}", response_model=None)
-def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
-    """One flagged transaction. The drawer of the list shows the same details."""
-    flag = orjson.loads(find_flag(parts, flag_id))
-    widest = max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0
-    recent = parts.histories.recent(flag["context"])
-    return render_page(
-        request, "transaction.html", flag=flag, widest=widest, recent=recent, **page_state(parts)
-    )
 
 
 def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:

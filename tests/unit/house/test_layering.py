@@ -135,7 +135,6 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
     dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
-dashboard.web.queue: dashboard.cache dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web
@@ -143,11 +142,14 @@ dashboard.whatif:
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
+dashboard.web.queue: dashboard.cache dashboard.web
+dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
+    dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.queue
-    dashboard.web.admin dashboard.web.threshold dashboard.web.explaining
+    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

@@ -1,0 +1,147 @@
+"""The pages of a transaction and of an entity, and the same details for the drawer of the list."""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections.abc import Sequence
+from typing import Annotated, Any
+from urllib.parse import quote, urlencode
+
+import orjson
+from anyio.to_thread import run_sync
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import RedirectResponse, Response
+
+from dashboard.cases.case import DeskError
+from dashboard.explain import waterfall
+from dashboard.web.api import find_flag
+from dashboard.web.auth import identity_of
+from dashboard.web.cases.answers import who_acts
+from dashboard.web.detail.case_text import (
+    LABELS,
+    REASONS,
+    EventText,
+    describe_case,
+    describe_event,
+)
+from dashboard.web.detail.figures import describe_distance, describe_duration
+from dashboard.web.detail.forms import carry_out, read_form
+from dashboard.web.detail.related import KIND_BY_NAME, MOST, Finder, Kind, draw_items
+from dashboard.web.pages import page_state, render_page
+from dashboard.web.parts import Parts, parts_of
+from dashboard.web.problems import Problem
+from dashboard.web.roles import DECIDERS, has_role
+
+router = APIRouter(include_in_schema=False)
+PartsOf = Annotated[Parts, Depends(parts_of)]
+
+_MAX_VALUE_CHARS = 300
+
+
+@router.get("/t/{flag_id}", response_model=None)
+def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
+    """One flagged transaction. The drawer of the list shows the same details."""
+    return render_page(request, "transaction.html", **_details(request, parts, flag_id))
+
+
+@router.get("/t/{flag_id}/panel", response_model=None)
+def panel(request: Request, parts: PartsOf, flag_id: str) -> Response:
+    """The details alone, for the drawer."""
+    return render_page(request, "_detail.html", **_details(request, parts, flag_id))
+
+
+@router.post("/t/{flag_id}", response_model=None)
+async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
+    """Do what a button of the page says, without JavaScript, and show the page again."""
+    who = who_acts(request, parts, DECIDERS)
+    form = await read_form(request)
+    try:
+        await carry_out(parts, flag_id, form, who)
+    except Problem as problem:
+        if problem.status == 404:
+            raise
+        details = await run_sync(lambda: _details(request, parts, flag_id))
+        refused = f"Not saved: {problem.detail}."
+        page = render_page(request, "transaction.html", **details, problem=refused)
+        page.status_code = problem.status
+        return page
+    return RedirectResponse(f"/t/{quote(flag_id, safe='')}", 303)
+
+
+@router.get("/entity/{kind_name}/{value:path}", response_model=None)
+def entity(request: Request, parts: PartsOf, kind_name: str, value: str) -> Response:
+    """What was flagged of a card, email domain, device or address."""
+    kind = KIND_BY_NAME.get(kind_name)
+    if kind is None:
+        known = ", ".join(KIND_BY_NAME)
+        raise Problem(404, f"there is no page for {kind_name[:40]!r}: use one of {known}")
+    wanted = _value_of(kind, value)
+    finder = Finder(parts.table, parts.desk, parts.board.now())
+    found, items = finder.of_entity(kind, wanted)
+    return render_page(
+        request,
+        "entity.html",
+        entity=found,
+        items=items,
+        line=draw_items(items, None),
+        labels=LABELS,
+        most=MOST,
+        can_decide=has_role(identity_of(request), DECIDERS),
+        query=urlencode({kind.filter: found.value}),
+        **page_state(parts),
+    )
+
+
+def _value_of(kind: Kind, text: str) -> float | str:
+    if not kind.is_number:
+        if not 0 < len(text) <= _MAX_VALUE_CHARS:
+            limit = f"must have 1 to {_MAX_VALUE_CHARS} characters"
+            raise Problem(422, f"the {kind.title.lower()} {limit}")
+        return text
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise Problem(422, f"the {kind.title.lower()} must be a number, not {text[:40]!r}")
+    return number
+
+
+def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
+    flag = orjson.loads(find_flag(parts, flag_id))
+    me = identity_of(request)
+    name = me.name if me else None
+    now = parts.board.now()
+    cases = parts.desk.case_of([flag["id"]])
+    flag["case"] = cases[flag["id"]].as_json() if flag["id"] in cases else None
+    recent = parts.histories.recent(flag["context"])
+    return {
+        "flag": flag,
+        "case_text": describe_case(flag["case"], name, now, parts.settings.labels_topic),
+        "can_decide": has_role(me, DECIDERS),
+        "key": uuid.uuid4().hex,
+        "reason_codes": list(REASONS.items()),
+        "labels": LABELS,
+        "widest": max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0,
+        "waterfall": waterfall(flag, parts.model.current),
+        "to_review": describe_distance(flag["score"], flag["review_threshold"]),
+        "to_block": describe_distance(flag["score"], flag["block_threshold"]),
+        "event_delay": describe_duration(flag["event_time"], flag["scored_at"]),
+        "related": Finder(parts.table, parts.desk, now).find(flag, recent),
+        "events": _events(parts, flag["id"], name),
+        "recent": recent,
+        **page_state(parts),
+    }
+
+
+def _events(parts: Parts, flag_id: str, me: str | None) -> Sequence[EventText]:
+    settings = parts.settings
+    try:
+        events = parts.desk.events(flag_id)
+    except DeskError:
+        return []  # the transaction was removed from the list in this moment
+    return [
+        describe_event(event.as_json(), me, settings.labels_topic, settings.audit_topic)
+        for event in events
+    ]

@@ -1,0 +1,79 @@
+"""Working on transactions: the drawer, decisions, one after another, and what may go wrong."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Page, Route, expect
+
+from tests.browser.conftest import Board
+
+
+def open_list(page: Page, board: Board, count: int = 2) -> None:
+    """Open the list with flagged transactions, whose ids are 100, 101, and so on."""
+    for i in range(count):
+        board.score(0.9 - i * 0.01, transaction_id=100 + i)
+    board.wait_flagged(count)
+    page.goto(board.address, wait_until="domcontentloaded")
+    expect(page.locator("#rows tr")).to_have_count(count)
+    expect(page.locator("#v-live")).to_have_text("Live")
+
+
+def test_failed_load_is_shown_and_releases_the_list_and_can_be_repeated(
+    page: Page, board: Board
+) -> None:
+    open_list(page, board)
+    page.route("**/t/0-1/panel", lambda route: route.abort())
+    page.locator('[data-id="0-1"] .c-score').click()
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("This transaction could not be loaded")
+    expect(drawer).to_contain_text("No connection to the dashboard.")
+    page.mouse.move(5, 5)
+    board.score()
+    expect(page.locator("#rows tr")).to_have_count(3)
+    page.unroute("**/t/0-1/panel")
+    page.route("**/t/0-1/panel", lambda route: route.fulfill(status=503, json={"detail": "full"}))
+    drawer.get_by_role("button", name="Retry").click()
+    expect(drawer).to_contain_text("Full.")
+    page.unroute("**/t/0-1/panel")
+    drawer.get_by_role("button", name="Retry").click()
+    expect(drawer).to_contain_text("Transaction 100")
+    page.route("**/t/0-2/panel", lambda route: route.fulfill(status=401, json={}))
+    page.locator('[data-id="0-2"] .c-score').click()
+    expect(drawer).to_contain_text("Your session has ended.")
+    expect(drawer.get_by_role("link", name="Log in again")).to_have_attribute(
+        "href", "/login?next=%2F%3Fsel%3D0-2"
+    )
+
+
+def test_only_the_newest_transaction_is_shown(page: Page, board: Board) -> None:
+    open_list(page, board)
+    held: list[Route] = []
+    # Playwright marks the handler, and a bound method of a list takes no mark.
+    page.route("**/t/0-1/panel", lambda route: held.append(route))  # noqa: PLW0108
+    page.locator('[data-id="0-1"] .c-score').click()
+    page.locator('[data-id="0-2"] .c-score').click()
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 101")
+    for route in held:
+        route.continue_()
+    page.unroute("**/t/0-1/panel")
+    assert "sel=0-2" in page.url
+    expect(drawer).not_to_contain_text("Transaction 100")
+
+
+def test_back_closes_the_drawer_and_the_row_has_the_focus(page: Page, board: Board) -> None:
+    open_list(page, board)
+    drawer = page.locator("#drawer")
+    for identifier in ("0-1", "0-2"):
+        page.locator(f'[data-id="{identifier}"] .c-score').click()
+        expect(drawer).to_contain_text(f"Transaction {99 + int(identifier[2])}")
+    assert page.evaluate("document.activeElement.id") == "drawer"
+    page.go_back(wait_until="commit")
+    expect(drawer).to_be_hidden()
+    assert "sel=" not in page.url
+    assert page.url.startswith(board.address)
+    assert page.evaluate("document.activeElement.dataset.id") == "0-2"
+    page.go_forward(wait_until="commit")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    page.wait_for_url(f"{board.address}/")
