@@ -189,9 +189,7 @@ async function act(name, detail) {
     opening = setTimeout(() => hold.set("drawer", false), OPEN_MS);
   }
   try {
-    const { Drawer } = await import("./drawer.js");
-    if (Drawer) await showIn(Drawer, name, detail);
-    else await send(name, detail);
+    await send(name, detail);
   } catch {
     clearTimeout(opening);
     hold.set("drawer", false);
@@ -201,15 +199,6 @@ async function act(name, detail) {
       onAction: () => act(name, detail),
     });
   }
-}
-
-let drawer = null;
-
-async function showIn(Drawer, name, { id }) {
-  drawer ??= new Drawer(table, hold);
-  if (name === "flag:open") await drawer.open(id);
-  else drawer.close();
-  document.dispatchEvent(new CustomEvent("drawer:state", { detail: { isOpen: drawer.isOpen, id } }));
 }
 
 function openRow(row) {
