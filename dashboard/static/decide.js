@@ -210,7 +210,7 @@ class Desk {
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
 const nextWay = { name: "Take the next one", act: () => tell("flag:next", {}) };
 const isShown = (id) => document.querySelector(`[data-flag="${CSS.escape(id)}"]`) !== null;
-const readName = () => document.body.dataset.user ?? document.querySelector("[data-me]")?.dataset.me;
+const readName = () => document.body.dataset.user;
 
 function tell(name, detail) {
   document.dispatchEvent(new CustomEvent(name, { detail }));

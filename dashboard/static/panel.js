@@ -3,6 +3,7 @@
 import { describeCase } from "./case-text.js";
 import { desk } from "./decide.js";
 import { buildNotice, request } from "./request.js";
+import { showTimes } from "./view.js";
 
 const PREFETCH_MS = 60_000; // older details are fetched again
 const MOST_PREFETCHED = 4;
@@ -55,6 +56,8 @@ export class Panel {
     const on = (name, act) => document.addEventListener(name, (event) => {
       if (event.detail.id === this.id) act(event.detail);
     }, { signal });
+    showTimes(detail);
+    document.addEventListener("zone:changed", () => this.#showCase(), { signal });
     on("case:changed", () => this.#showCase());
     on("case:state", (state) => this.#showState(state));
     this.#connectForm(signal);

@@ -1,5 +1,6 @@
 // The page of one transaction: the same details as in the drawer, with the same keys.
 
+import "./keyboard.js";
 import { Panel, fetchPanel } from "./panel.js";
 import { toast } from "./toast.js";
 

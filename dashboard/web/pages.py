@@ -54,4 +54,3 @@ def page_state(parts: Parts) -> dict[str, Any]:
         "vitals": build_vitals(parts.board, parts.model, parts.hub.latest.rates),
         "features": describe_features(parts.model),
     }
-
