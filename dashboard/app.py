@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from anyio import CapacityLimiter
 from fastapi import FastAPI
@@ -19,7 +19,7 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from dashboard.cache.flag_table import FlagWriter
 from dashboard.cases.desk import Desk
-from dashboard.feed.board import Board
+from dashboard.feed.board import Board, FeedState
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
 from dashboard.feed.source import ScoreSource
@@ -29,21 +29,28 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.operations.backlog import KafkaBacklog
+from dashboard.operations.dead_letters import KafkaDeadLetters
+from dashboard.operations.meter import Meter
+from dashboard.operations.monitor import Monitor
+from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
-from dashboard.web import api, login, pages, predict, problems
-from dashboard.web.admin import model_api, model_page, probes
+from dashboard.web import api, login, predict, problems
+from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
 from dashboard.web.observe import ObservabilityMiddleware
-from dashboard.web.parts import Parts
-from dashboard.web.predict_docs import ProblemModel
+from dashboard.web.parts import Operations, Parts
+from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.queue import page as queue_page
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
+from dashboard.web.threshold import routes as threshold
 from schemas.resolver import SchemaResolver
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
@@ -66,11 +73,12 @@ def build_app(
     tracing: Tracing | None = None,
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
+    monitor: Monitor | None = None,
 ) -> FastAPI:
     """Build the application. Its feed and its desk run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` is the one of the
-    settings if it is not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
+    are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -80,7 +88,8 @@ def build_app(
         settings.dashboard_state_dir / "flags.sqlite3", settings.dashboard_keep_flags
     )
     topics = (settings.output_topic, settings.input_topic)
-    reader = FlagReader(topics[0], resolver, topics[1])
+    meter = Meter(References(model).find, lambda: board.status.state is FeedState.LIVE)
+    reader = FlagReader(topics[0], resolver, topics[1], meter.observe)
     feed = Feed(open_source, topics, writer, reader, board)
     publisher = TickPublisher(board, model)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
@@ -92,6 +101,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
+        Operations(meter, monitor or _open_monitor(settings)),
         desk,
     )
     app = FastAPI(
@@ -102,7 +112,7 @@ def build_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to any host that the Host header names
-        lifespan=_run_while_serving(feed, publisher, hub, desk),
+        lifespan=_run_while_serving(feed, publisher, hub, parts),
     )
     app.state.parts = parts
     _install(app, parts, tracing)
@@ -117,6 +127,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
+    operations: Operations,
     desk: Desk,
 ) -> Parts:
     """What the request handlers share."""
@@ -143,19 +154,26 @@ def _build_parts(
         desk=desk,
         desk_calls=CapacityLimiter(_DESK_CALLS),
         catalog=catalog,
+        operations=operations,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
 
 
+def _open_monitor(settings: DashboardSettings) -> Monitor:
+    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic]
+    return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
+
+
 def _run_while_serving(
-    feed: Feed, publisher: TickPublisher, hub: Hub, desk: Desk
+    feed: Feed, publisher: TickPublisher, hub: Hub, parts: Parts
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
     """The lifespan of the app: the feed's thread and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
-        desk.start()
+        parts.operations.monitor.start()
+        parts.desk.start()
         publishing = asyncio.create_task(publisher.run(hub))
         try:
             yield
@@ -164,8 +182,9 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
+            await asyncio.to_thread(parts.operations.monitor.stop)
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
-            await asyncio.to_thread(desk.stop, _STOP_SECONDS)
+            await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
 
     return lifespan
 
@@ -177,12 +196,15 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         routes,
         records,
         export,
+        threshold,
         api,
         model_api,
         login,
-        pages,
         queue_page,
         model_page,
+        check,
+        operations,
+        reference,
         detail_pages,
     ):
         app.include_router(module.router)
@@ -213,9 +235,26 @@ def _describe_problems(app: FastAPI) -> None:
             schema = ProblemModel.model_json_schema(ref_template="#/components/schemas/{model}")
             schemas |= schema.pop("$defs", {})
             schemas["ProblemModel"] = schema
+            _replace_validation_errors(described)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]  # as FastAPI documents it
+
+
+def _replace_validation_errors(described: dict[str, Any]) -> None:
+    """FastAPI adds its own error to operations with parameters. Ours is a problem."""
+    for item in described["paths"].values():
+        for operation in item.values():
+            found = operation["responses"].get("422", {})
+            if "application/json" in found.get("content", {}):
+                operation["responses"] |= {
+                    str(status): problem
+                    for status, problem in problem_responses(
+                        s422="a parameter is not valid"
+                    ).items()
+                }
+    for name in ("HTTPValidationError", "ValidationError"):
+        described["components"]["schemas"].pop(name, None)
 
 
 def _templates() -> Jinja2Templates:

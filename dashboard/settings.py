@@ -46,7 +46,8 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),
-        description="folder for the cached list of flagged transactions; safe to delete",
+        description="folder for caches, which are safe to delete, and for outbox.sqlite3, which "
+        "holds decisions until they are on their topic",
     )
     dashboard_seal_key_file: Path | None = Field(
         None,

@@ -215,7 +215,8 @@ def read_score_counts(path: Path, version: str, since: int, until: int) -> Score
             ThresholdTotals(*row)
             for row in db.execute(
                 "SELECT review, block, sum(scored), sum(flagged), sum(blocked) "  # noqa: S608
-                f"FROM score_totals {where} GROUP BY review, block ORDER BY max(day) DESC, review, block",
+                f"FROM score_totals {where} GROUP BY review, block "
+                "ORDER BY max(day) DESC, review, block",
                 (version, first, last),
             )
         ]

@@ -117,7 +117,7 @@ class Context:
         """Whether a topic exists and the last contact with its brokers was good."""
         status = self.reader.status
         is_connected = status.state in (ReadingState.LIVE, ReadingState.REBUILDING)
-        return is_connected and channel not in status.missing
+        return is_connected and channel not in status.problems
 
     def append_event(self, event: Event) -> bool:
         """Write an event and read it back. False if that did not succeed in time."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from dashboard.cases.case import (
@@ -98,8 +98,8 @@ class Deciding:
         self, decision: Decision, kind: str, who: Who, key: str, expected_version: int | None
     ) -> dict[str, Any]:
         """Check a decision and put it into the outbox. Returns the flag that it is about."""
-        context = self._context
-        flag = context.find(decision.id)
+        context, flag = self._context, self._context.find(decision.id)
+        decision = replace(decision, id=flag["id"])
         with context.lock:
             if self._is_known(decision, kind, who, key):
                 return flag

@@ -25,7 +25,13 @@ from dashboard.cases.flags import Flags
 from dashboard.cases.holding import Holding
 from dashboard.cases.log import Channel, DeskLog
 from dashboard.cases.reading import ReadingState
-from dashboard.cases.state import NOTHING, AuditCursor, AuditSelection, event_of_pending
+from dashboard.cases.state import (
+    NOTHING,
+    AuditCursor,
+    AuditSelection,
+    StandingLabel,
+    event_of_pending,
+)
 from schemas.resolver import SchemaResolver
 
 MAX_VIEWS: Final = 100
@@ -39,7 +45,7 @@ class DeskStatus:
         state: starting, waiting, rebuilding or live.
         detail: what is wrong, and what to do about it. Empty if nothing is.
         since: epoch milliseconds of the last change of state.
-        missing: names of the topics that do not exist.
+        missing: names of the topics that do not exist, or that this user is not authorized for.
         waiting: decisions in the outbox.
         events_waiting: audit events in the outbox.
         lag: records of the two topics that have not been read.
@@ -78,7 +84,9 @@ class Desk:
         input_topic: str,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._context = Context(desk_log, folder, Flags(table), resolvers, input_topic, clock)
+        self._context = Context(
+            desk_log, folder, Flags(table, input_topic), resolvers, input_topic, clock
+        )
         self._holding = Holding(self._context)
         self._deciding = Deciding(self._context)
         self.claim = self._holding.claim
@@ -118,8 +126,8 @@ class Desk:
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
-        pending = context.waiting([flag_id]).get(flag_id, NOTHING)
-        found = context.cache.history(flag_id, flag["transaction_id"])
+        pending = context.waiting([flag["id"]]).get(flag["id"], NOTHING)
+        found = context.cache.history(flag["id"], flag["transaction_id"])
         return found + [event_of_pending(body) for body in pending.labels]
 
     def audit(
@@ -127,6 +135,10 @@ class Desk:
     ) -> list[tuple[AuditCursor, AuditEntry]]:
         """Events of the audit log, newest first, each with the cursor that follows it."""
         return self._context.cache.audit(selection, after, limit)
+
+    def standing_labels(self) -> list[StandingLabel]:
+        """The recorded labels of all cases as they stand."""
+        return self._context.cache.standing_labels()
 
     def record(self, kind: str, who: Who, details: Mapping[str, Any]) -> None:
         """Write an event that is about no case, such as an export or a promotion.
@@ -192,15 +204,13 @@ class Desk:
         """The state of the desk."""
         context = self._context
         reading, outbox = context.reader.status, context.outbox
-        missing = tuple(sorted(context.log.name_of(channel) for channel in reading.missing))
-        detail = reading.detail
-        if missing and reading.state is ReadingState.LIVE:
-            noun, verb = ("topic", "does") if len(missing) == 1 else ("topics", "do")
-            detail = (
-                f"the {noun} {' and '.join(missing)} {verb} not exist: "
-                "run stream-scorer topics create"
-            )
+        names = {channel: context.log.name_of(channel) for channel in reading.problems}
+        parts = [reading.detail] if reading.detail else []
+        parts += [f"topic {names[channel]} {why}" for channel, why in reading.problems.items()]
+        if any(outbox.count(channel) for channel in Channel) and context.log.problem:
+            parts.append(context.log.problem)
         return DeskStatus(
-            reading.state.value, detail, reading.since, missing, outbox.count(Channel.LABELS),
+            reading.state.value, "; ".join(parts), reading.since, tuple(sorted(names.values())),
+            outbox.count(Channel.LABELS),
             outbox.count(Channel.AUDIT), reading.lag, reading.unreadable, dict(context.counts),
         )  # fmt: skip

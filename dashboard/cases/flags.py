@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
 from dashboard.cache.connection import reading
+from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
 from dashboard.cache.reading import Listing, Sort, read_flag, read_page
 from dashboard.cache.selection import Selection
 
@@ -19,12 +20,16 @@ _CHUNK: Final = 100
 class Flags:
     """Read access to the table of flagged transactions."""
 
-    def __init__(self, table: Path) -> None:
+    def __init__(self, table: Path, input_topic: str) -> None:
         self._table = table
+        self._input_topic = input_topic
 
     def find(self, flag_id: str) -> dict[str, Any] | None:
-        """The JSON object of a flag."""
-        body = read_flag(self._table, flag_id)
+        """The JSON object of a flag. Its member ``id`` is the id as it is stored."""
+        where = parse_flag_id(flag_id, self._input_topic)
+        if where is None:
+            return None
+        body = read_flag(self._table, format_flag_id(*where, self._input_topic))
         return None if body is None else dict(orjson.loads(body))
 
     def transaction_ids(self, flag_ids: Iterable[str]) -> dict[str, int]:
@@ -45,12 +50,12 @@ class Flags:
             rows = db.execute(
                 "SELECT id FROM flags WHERE transaction_id = ? LIMIT ?", (transaction_id, limit)
             ).fetchall()
-        return [flag_id for (flag_id,) in rows]
+        return [row[0] for row in rows]
 
-    def by_loss(self, selection: Selection) -> Iterator[Sequence[str]]:
+    def by_loss(self, selection: Selection, now: int) -> Iterator[Sequence[str]]:
         """The ids of a selection's flags, the highest expected loss first, in chunks."""
-        listing = Listing(selection, time.time_ns() // 1_000_000, Sort.EXPECTED_LOSS)
-        after = None
+        listing = Listing(replace(selection, status=None), now, Sort.EXPECTED_LOSS)
+        after: Position | None = None
         while page := read_page(self._table, listing, after, _CHUNK):
             yield [row.id for row in page]
             after = page[-1].position

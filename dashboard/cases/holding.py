@@ -31,6 +31,7 @@ class Holding:
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
+        flag_id = flag["id"]
         self._check(flag_id, context.case(flag), who, may_be_decided=False)
         event = make_event(
             CLAIM, who, context.now(), flag_id=flag_id, transaction_id=flag["transaction_id"]
@@ -55,6 +56,7 @@ class Holding:
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
+        flag_id = flag["id"]
         case = context.case(flag)
         if case.status is not Status.CLAIMED:
             return case
@@ -76,6 +78,7 @@ class Holding:
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
+        flag_id = flag["id"]
         self._check(flag_id, context.case(flag), who, may_be_decided=False)
         context.local.pop(flag_id, None)
         event = make_event(
@@ -111,7 +114,7 @@ class Holding:
 
     def _open_cases(self, selection: Selection) -> list[str]:
         found = list[str]()
-        for flag_ids in self._context.flags.by_loss(selection):
+        for flag_ids in self._context.flags.by_loss(selection, self._context.now()):
             cases = self._context.cases(flag_ids)
             found += [one for one in flag_ids if cases[one].status is Status.OPEN]
             if len(found) >= _CANDIDATES:

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from dashboard.cases.log import (
     CONTRACTS,
+    CREATE_TOPICS,
     Channel,
     LogBatch,
     LogBounds,
@@ -20,7 +21,7 @@ from dashboard.cases.log import (
 )
 from schemas.contracts import load_schema
 from schemas.records import encode_record
-from stream_scorer.errors import FatalError, RetryableError, ScorerError
+from stream_scorer.errors import RetryableError, ScorerError
 from stream_scorer.kafka.clients import open_consumer, open_producer
 from stream_scorer.kafka.driver import (
     Consumer,
@@ -55,6 +56,8 @@ class KafkaLog:
         self._schema_ids: dict[Channel, int] = {}
         self._lock = threading.Lock()
         self._open_producer: Producer | None = None
+        self.problem: str | None = None
+        """Why the last write failed. None if it did not."""
 
     def name_of(self, channel: Channel) -> str:
         """The name of a topic."""
@@ -72,8 +75,9 @@ class KafkaLog:
                 left -= 1
                 if error is None:
                     places[row] = Place(message.partition() or 0, message.offset() or 0)
+                    self.problem = None
                 else:
-                    log.warning("cannot write to %s: %s", self._names[records[row].channel], error)
+                    self._note(f"cannot write to {self._names[records[row].channel]}: {error}")
 
             return delivered
 
@@ -90,12 +94,18 @@ class KafkaLog:
             while left and time.monotonic() < deadline:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError, ScorerError) as error:
-            log.warning("cannot write to the topics of the desk: %s", error)
+            self._note(f"cannot write to the topics of the desk: {error}")
             self._discard_broken(error)
         return places
 
+    def _note(self, problem: str) -> None:
+        if problem != self.problem:
+            log.warning("%s", problem)
+        self.problem = problem
+
     def open_reader(self) -> KafkaLogReader:
         """A reader of both topics."""
+        self._producer()  # it connects meanwhile, so that the first decision does not wait for it
         return KafkaLogReader(self._settings, self._names)
 
     def close(self) -> None:
@@ -162,6 +172,7 @@ class KafkaLogReader:
     def fetch_bounds(self) -> LogBounds:
         """Metadata of both topics, and the bounds of their partitions."""
         bounds: dict[tuple[Channel, int], tuple[int, int]] = {}
+        problems: dict[Channel, str] = {}
         cluster = ""
         try:
             for channel, name in self._names.items():
@@ -171,16 +182,16 @@ class KafkaLogReader:
                 found = metadata.topics.get(name)
                 problem = None if found is None else found.error
                 if isinstance(problem, KafkaError) and is_non_retriable(problem):
-                    raise FatalError(
-                        f"not authorized for topic {name}: grant this user READ and WRITE"
-                    )
+                    problems[channel] = "needs the permissions READ and WRITE for this user"
+                    continue
                 if found is None or problem is not None:
+                    problems[channel] = CREATE_TOPICS
                     continue
                 for partition in sorted(found.partitions):
                     bounds[channel, partition] = self._partition_bounds(name, partition)
         except KafkaException as error:
             raise translate(error) from error
-        return LogBounds(cluster, bounds)
+        return LogBounds(cluster, bounds, problems)
 
     def _partition_bounds(self, name: str, partition: int) -> tuple[int, int]:
         marks = self._consumer.get_watermark_offsets(

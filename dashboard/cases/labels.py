@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import orjson
 
+from dashboard.cache.flag import format_flag_id
 from dashboard.cases.case import LABELS
 from dashboard.cases.events import MAX_TEXT
 from dashboard.cases.log import LogRecord, Place
@@ -66,13 +67,6 @@ def target_of(transaction_id: int) -> str:
     return f"#{transaction_id}"
 
 
-def flag_id_of(source: Mapping[str, Any], input_topic: str) -> str:
-    """The flag id of the coordinates of an input record."""
-    place = f"{int(source['partition'])}-{int(source['offset'])}"
-    topic = source["topic"]
-    return place if topic == input_topic else f"{topic}:{place}"
-
-
 def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) -> Label:
     """The label in a record, with texts cut to a bounded size.
 
@@ -86,7 +80,7 @@ def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) ->
     transaction_id = int(found["transaction_id"])
     try:
         source = found.get("source")
-        target = flag_id_of(source, input_topic) if source else target_of(transaction_id)
+        target = _flag_id(source, input_topic) if source else target_of(transaction_id)
     except (TypeError, KeyError, ValueError, AttributeError) as error:
         raise UndecodableRecord(f"its source has no coordinates: {error}") from error
     supersedes = found.get("supersedes")
@@ -124,6 +118,11 @@ def latest(labels: Iterable[Label]) -> Label | None:
 def external_label(label: Label | None) -> str | None:
     """What a chargeback or reversal says."""
     return label.label if label is not None and label.label in LABELS[:2] else None
+
+
+def _flag_id(source: Mapping[str, Any], input_topic: str) -> str:
+    where = str(source["topic"]), int(source["partition"]), int(source["offset"])
+    return format_flag_id(*where, input_topic)
 
 
 def _texts(headers: Headers) -> dict[str, str]:

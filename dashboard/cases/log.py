@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from schemas.framing import Headers
 
@@ -17,7 +17,9 @@ class Channel(StrEnum):
     AUDIT = "audit"
 
 
-CONTRACTS = {Channel.LABELS: "fraud_label", Channel.AUDIT: "audit_event"}
+CREATE_TOPICS: Final = "does not exist: run stream-scorer topics create"
+
+CONTRACTS: Final = {Channel.LABELS: "fraud_label", Channel.AUDIT: "audit_event"}
 """The Avro contract of each topic."""
 
 
@@ -67,15 +69,14 @@ Positions = Mapping[tuple[Channel, int], int]
 
 @dataclass(frozen=True, slots=True)
 class LogBounds:
-    """The cluster id, and first and next offset of each partition of the topics that exist."""
+    """The cluster id, and first and next offset of each partition of the topics.
+
+    ``problems`` has the topics that cannot be used, each with the reason and what to do about it.
+    """
 
     cluster: str
     bounds: Mapping[tuple[Channel, int], tuple[int, int]]
-
-    @property
-    def channels(self) -> frozenset[Channel]:
-        """The topics that exist."""
-        return frozenset(channel for channel, _ in self.bounds)
+    problems: Mapping[Channel, str] = field(default_factory=dict)
 
 
 class LogReader(Protocol):
@@ -85,7 +86,7 @@ class LogReader(Protocol):
     """
 
     def fetch_bounds(self) -> LogBounds:
-        """The bounds of the topics that exist."""
+        """The bounds of the topics that exist and that this user may read."""
         ...
 
     def assign(self, positions: Positions) -> None:
@@ -103,6 +104,11 @@ class LogReader(Protocol):
 
 class DeskLog(Protocol):
     """The two topics. Safe to use from several threads."""
+
+    @property
+    def problem(self) -> str | None:
+        """Why the last write failed. None if it did not."""
+        ...
 
     def name_of(self, channel: Channel) -> str:
         """The name of a topic, for messages."""

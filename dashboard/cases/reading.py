@@ -7,7 +7,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -47,7 +47,7 @@ class Reading:
         state: ``waiting`` means that the topics cannot be read at present.
         detail: why it is in this state.
         since: epoch milliseconds of the last change of state.
-        missing: the topics that do not exist.
+        problems: the topics that cannot be used, and why.
         lag: records that have not been read, as of the last check.
         unreadable: records that could not be read since the start.
     """
@@ -55,7 +55,7 @@ class Reading:
     state: ReadingState = ReadingState.STARTING
     detail: str = "not connected yet"
     since: int = 0
-    missing: frozenset[Channel] = frozenset()
+    problems: Mapping[Channel, str] = field(default_factory=dict)
     lag: int = 0
     unreadable: int = 0
 
@@ -184,8 +184,7 @@ class DeskReader:
     def _assign(self, reader: LogReader) -> dict[tuple[Channel, int], tuple[int, int]]:
         """Continue from the stored offsets. Clears the cache of a recreated topic."""
         found = reader.fetch_bounds()
-        missing = frozenset(Channel) - found.channels
-        self._status = replace(self._status, missing=missing)
+        self._status = replace(self._status, problems=dict(found.problems))
         names = {channel.value: self._log.name_of(channel) for channel in Channel}
         origin = {"cluster": found.cluster, **names}
         stored = self._writer.resume(origin)

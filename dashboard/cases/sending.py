@@ -88,7 +88,7 @@ class Sender:
     def _send_round(self) -> bool:
         """Send what can be sent. False if something failed."""
         status = self._reader.status
-        channels = [channel for channel in Channel if channel not in status.missing]
+        channels = [channel for channel in Channel if channel not in status.problems]
         waiting = self._outbox.oldest(channels, 0, _ROUND) if channels else []
         self._sent.intersection_update({entry.id for entry in waiting})
         if not waiting:

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import orjson
 
@@ -73,6 +73,16 @@ class AuditSelection:
         return " AND ".join(parts[name] for name in given) or "1", given
 
 
+class StandingLabel(NamedTuple):
+    """One label that stands. ``flag_id`` is None if it names a transaction and no source."""
+
+    flag_id: str | None
+    transaction_id: int
+    label: str
+    origin: str
+    decided_at: int
+
+
 AuditCursor = tuple[int, int, int]
 """Time, partition and offset of the last event of a page."""
 
@@ -101,6 +111,23 @@ class DeskCache:
         ).fetchall()
         labels = tuple(_label(row[:-1]) for row in rows)
         return CaseState(read_hold(db, flag_id), labels, sum(row[-1] for row in rows))
+
+    def standing_labels(self) -> list[StandingLabel]:
+        """The labels of all cases as they stand: what analysts decided, and what others said."""
+        found: dict[tuple[str, int], StandingLabel] = {}
+        with self._open() as db:
+            # A withdrawal is the last label of its case, so it takes its place and is left out.
+            for is_external, kind, target, *rest in db.execute(
+                "SELECT t.is_external, l.kind, l.target, l.transaction_id, l.label, l.origin, "
+                "l.decided_at FROM latest t JOIN labels l ON l.partition = t.partition "
+                "AND l.offset = t.offset ORDER BY l.decided_at, l.partition, l.offset"
+            ):
+                if kind == WITHDRAW:
+                    found.pop((target, is_external), None)
+                else:
+                    flag_id = None if target.startswith("#") else target
+                    found[target, is_external] = StandingLabel(flag_id, *rest)
+        return list(found.values())
 
     def decision(self, decision_id: str) -> Label | None:
         """The recorded decision with an idempotency key."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
@@ -16,6 +16,18 @@ from schemas.records import decode_record
 from schemas.resolver import SchemaResolver
 
 log = logging.getLogger(__name__)
+
+
+_SAMPLE_EVERY: Final = 16
+_SMALL_BATCH: Final = 64  # records of which all are in the sample
+
+
+class Sample(NamedTuple):
+    """One of the scores that are measured. ``partition`` is that of the scores topic."""
+
+    partition: int
+    score: float
+    stamp: Stamp
 
 
 @dataclass(slots=True)
@@ -40,15 +52,23 @@ class Unsaved:
 class FlagReader:
     """Reads batches of records. A record that cannot be decoded is counted and skipped.
 
-    Used by one thread.
+    ``observe`` is called with a sample of the scores: all of a small batch, and one in 16 of a
+    large one, by offset. Used by one thread.
     """
 
-    def __init__(self, topic: str, resolver: SchemaResolver, input_topic: str) -> None:
+    def __init__(
+        self,
+        topic: str,
+        resolver: SchemaResolver,
+        input_topic: str,
+        observe: Callable[[Sample], None] = lambda _: None,
+    ) -> None:
         self._topic = topic
         self._resolver = resolver
         self._input_topic = input_topic
         self._prefixes = PrefixReader(resolver)
         self._tallies = Tallies()
+        self._observe = observe
 
     def read(
         self, records: Sequence[tuple[int, int, bytes | None]], unsaved: Unsaved, counts: Counts
@@ -57,6 +77,7 @@ class FlagReader:
         self._tallies.continue_in(unsaved.tallies)
         last: tuple[bytes, Prefix] | None = None
         histogram = counts.histogram
+        every = 1 if len(records) <= _SMALL_BATCH else _SAMPLE_EVERY
         for partition, offset, value in records:
             unsaved.positions[partition] = offset + 1
             try:
@@ -73,6 +94,8 @@ class FlagReader:
             counts.scored += 1
             counts.flagged += prefix.is_flagged
             histogram[min(int(prefix.score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+            if not offset % every:
+                self._observe(Sample(partition, prefix.score, self._stamp(*last)))
         if last is not None:
             unsaved.stamp = self._stamp(*last)
 

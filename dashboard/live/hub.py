@@ -39,6 +39,18 @@ class Hub:
         self._streams: set[Stream] = set()
         self._rendered: tuple[Tick, ServerSentEvent] | None = None
         self._is_closed = False
+        self.dropped = 0
+        """Rows that slow clients did not get."""
+
+    @property
+    def limit(self) -> int:
+        """The most streams that may be open."""
+        return self._limit
+
+    @property
+    def waiting(self) -> int:
+        """Streams whose client has not taken the last tick yet."""
+        return sum(stream.is_waiting for stream in self._streams)
 
     @property
     def latest(self) -> Tick:
@@ -124,8 +136,18 @@ class Stream:
 
     def offer(self, tick: Tick) -> None:
         """Put a tick into the slot. Merge it with a tick that has not been sent yet."""
-        self._pending = tick if self._pending is None else merge_ticks(self._pending, tick)
+        pending = self._pending
+        if pending is None:
+            self._pending = tick
+        else:
+            self._pending = merge_ticks(pending, tick)
+            self._hub.dropped += self._pending.dropped - pending.dropped - tick.dropped
         self._ready.set()
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a tick waits for the client."""
+        return self._pending is not None
 
     def end(self) -> None:
         """End the iteration."""

@@ -1,125 +1,118 @@
-// The check page: sends the pasted transactions to /predict and shows the response.
+// The check page without reloading: sends the form, and shows the answer that the server rendered.
 
-import {
-  capitalize, describeFeature, fillBadge, formatArrow, formatScore, formatSigned, formatValue,
-  loadTexts, titleOf,
-} from "./view.js";
-
-const area = document.getElementById("body");
+const TIMEOUT_MS = 30_000;
+const form = document.getElementById("check");
 const answer = document.getElementById("answer");
+let latest = 0;
 
-document.getElementById("sample").addEventListener("click", () => {
-  area.value = area.dataset.sample;
-});
-
-document.getElementById("check").addEventListener("submit", async (event) => {
+form.addEventListener("submit", async (event) => {
   event.preventDefault();
-  answer.replaceChildren(element("p", "Scoring…", "dim"));
-  try {
-    const response = await fetch("/predict", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: request(area.value),
-    });
-    const body = await response.json();
-    await loadTexts(body.model_version);
-    answer.replaceChildren(response.ok ? showResults(body) : showProblem(body));
-  } catch (error) {
-    answer.replaceChildren(element("p", String(error.message ?? error), "banner red"));
+  latest += 1;
+  const turn = latest;
+  answer.setAttribute("aria-busy", "true");
+  const shown = await ask();
+  if (turn !== latest) return; // a newer request was sent
+  answer.removeAttribute("aria-busy");
+  answer.replaceChildren(...shown);
+  markFields();
+  answer.focus({ preventScroll: true });
+  answer.scrollIntoView({ block: "nearest" });
+});
+
+answer.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="#f-"]');
+  const field = link && document.getElementById(link.hash.slice(1));
+  if (!field) return;
+  event.preventDefault();
+  const group = field.closest("details");
+  if (group) group.open = true;
+  field.focus();
+});
+
+window.addEventListener("beforeprint", () => {
+  for (const details of answer.querySelectorAll("details:not([open])")) {
+    details.dataset.opened = "print";
+    details.open = true;
+  }
+});
+window.addEventListener("afterprint", () => {
+  for (const details of answer.querySelectorAll('details[data-opened="print"]')) {
+    delete details.dataset.opened;
+    details.open = false;
   }
 });
 
-/** The request body. A list or a single transaction is wrapped, anything else is sent unchanged. */
-function request(text) {
-  const isShap = document.getElementById("shap").checked;
-  let value;
+/** The nodes to show. The server escapes what people typed, and scripts of a parsed page never run. */
+async function ask() {
   try {
-    value = JSON.parse(text);
-  } catch {
-    return text; // the server's error names the fault
-  }
-  if (Array.isArray(value)) value = { transactions: value };
-  else if (value && typeof value === "object" && !("transactions" in value)) {
-    value = { transactions: [value] };
-  }
-  if (isShap && value && typeof value === "object") value.explain = "shap";
-  return JSON.stringify(value);
-}
-
-function showResults(body) {
-  const section = element("div", "", "result");
-  section.append(element("p", `Model ${body.model_version}`, "dim"));
-  const table = element("table", "", "plain");
-  const head = table.createTHead().insertRow();
-  const titles = ["Risk", "Score", "Decision", "Transaction", "Reasons"];
-  if (body.results.some((result) => result.history)) titles.push("Card history");
-  for (const title of titles) head.append(element("th", title));
-  const rows = table.createTBody();
-  for (const result of body.results) rows.append(showResult(result));
-  section.append(table, raw(body));
-  return section;
-}
-
-function showResult(result) {
-  const row = document.createElement("tr");
-  const badge = element("span", "");
-  fillBadge(badge, riskOf(result));
-  const reasons = result.reasons.map((reason) => {
-    const line = element("div", `${describeFeature(reason.feature)} = ${formatValue(reason.value)} `
-      + `${formatArrow(reason.contribution)} ${formatSigned(reason.contribution)}`);
-    line.title = titleOf(reason.feature);
-    return line;
-  });
-  const decision = element("span", capitalize(result.decision), "decision");
-  decision.classList.add(result.decision.toLowerCase());
-  const score = formatScore(result.score, result.review_threshold, result.block_threshold);
-  for (const content of [[badge], [score], [decision], [String(result.transaction_id)],
-    reasons.length ? reasons : ["—"]]) {
-    const cell = row.insertCell();
-    cell.append(...content);
-  }
-  if (result.history) row.insertCell().append(describeHistory(result.history));
-  return row;
-}
-
-function describeHistory({ used, as_of: asOf, reason }) {
-  return used ? `as of ${asOf.replace("T", " ").replace("Z", " UTC")}` : `not used: ${reason}`;
-}
-
-/** The risk bands of the list: the range from the review threshold to 1, in thirds. */
-function riskOf({ score, review_threshold: review }) {
-  if (score < review) return "low";
-  const third = (1 - review) / 3;
-  if (score < review + third) return "elevated";
-  return score < review + 2 * third ? "high" : "critical";
-}
-
-function showProblem(problem) {
-  const section = element("div", "", "banner red");
-  section.append(element("b", `${problem.status} ${problem.title}`), element("p", sentence(problem.detail)));
-  if (problem.errors?.length > 1) { // a single fault is all of the detail
-    const list = document.createElement("ul");
-    for (const { row, reason } of problem.errors) { // the reason names the field
-      list.append(element("li", `${row === null ? "Request" : `Row ${row}`}: ${reason}`));
+    const response = await fetch("/check", {
+      method: "POST",
+      body: new URLSearchParams(new FormData(form)),
+      headers: { accept: "text/html" },
+      signal: AbortSignal.timeout(TIMEOUT_MS),
+    });
+    const text = await response.text();
+    const type = response.headers.get("content-type") ?? "";
+    if (type.startsWith("text/html")) {
+      const page = new DOMParser().parseFromString(text, "text/html");
+      const found = page.getElementById("answer");
+      if (found) return [...found.childNodes].map((node) => document.importNode(node, true));
     }
-    section.append(list);
+    return [describeProblem(response.status, text)];
+  } catch (error) {
+    const why = error.name === "TimeoutError"
+      ? `The server did not answer within ${TIMEOUT_MS / 1000} s. Try again.`
+      : "The server cannot be reached. Check the connection, and try again.";
+    return [banner("Not scored", why)];
   }
-  return section;
 }
 
-function sentence(text) {
-  return `${text.charAt(0).toUpperCase()}${text.slice(1)}`;
+function describeProblem(status, text) {
+  let detail = "";
+  try {
+    detail = JSON.parse(text).detail ?? "";
+  } catch {
+    // not a problem of this server
+  }
+  if (status === 401) {
+    const made = banner("Logged out", "The session has ended. ");
+    const link = document.createElement("a");
+    link.href = "/login?next=/check";
+    link.textContent = "Log in again";
+    made.lastElementChild.append(link);
+    return made;
+  }
+  return banner(`Error ${status}`, detail || "The server gave no reason.");
 }
 
-function raw(body) {
-  const details = document.createElement("details");
-  details.append(element("summary", "JSON"), element("pre", JSON.stringify(body, null, 2)));
-  return details;
+/** Mark the inputs that the answer's faults are about. */
+function markFields() {
+  for (const mark of form.querySelectorAll(".wrong")) mark.remove();
+  for (const input of form.querySelectorAll("[aria-invalid]")) {
+    input.removeAttribute("aria-invalid");
+    input.removeAttribute("aria-describedby");
+  }
+  for (const link of answer.querySelectorAll("a[data-field]")) {
+    const input = document.getElementById(`f-${link.dataset.field}`);
+    if (!input) continue;
+    const note = document.createElement("p");
+    note.className = "wrong";
+    note.id = `e-${link.dataset.field}`;
+    note.textContent = link.textContent;
+    input.setAttribute("aria-invalid", "true");
+    input.setAttribute("aria-describedby", note.id);
+    input.after(note);
+  }
 }
 
-function element(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
+function banner(title, text) {
+  const made = document.createElement("div");
+  made.className = "banner red";
+  made.setAttribute("role", "alert");
+  const bold = document.createElement("b");
+  bold.textContent = title;
+  const detail = document.createElement("p");
+  detail.textContent = text;
+  made.append(bold, detail);
   return made;
 }

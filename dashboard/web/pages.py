@@ -1,37 +1,16 @@
-"""The HTML pages. All of them can be read without JavaScript."""
+"""What all HTML pages have in common. They can be read without JavaScript."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
-import orjson
-from fastapi import APIRouter, Depends, Request
+from fastapi import Request
 from fastapi.responses import Response
 
 from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
-from dashboard.predicting import MAX_ROWS
-from dashboard.sample import sample_request
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.parts import Parts, parts_of
-
-router = APIRouter(include_in_schema=False)
-PartsOf = Annotated[Parts, Depends(parts_of)]
-
-
-@router.get("/check", response_model=None)
-def check(request: Request, parts: PartsOf) -> Response:
-    """A form for one-off predictions."""
-    sample = orjson.dumps(sample_request(), option=orjson.OPT_INDENT_2).decode()
-    history = parts.histories.status()
-    return render_page(
-        request,
-        "check.html",
-        sample=sample,
-        max_rows=MAX_ROWS,
-        history=history,
-        **page_state(parts),
-    )
 
 
 def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:

@@ -16,11 +16,21 @@ from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.operations.meter import Meter
+from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.limits import RateLimiter
 from dashboard.web.sealing import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What the operations page reads."""
+
+    meter: Meter
+    monitor: Monitor
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +54,7 @@ class Parts:
     desk: Desk
     desk_calls: CapacityLimiter
     catalog: Catalog
+    operations: Operations
     waiting: CapacityLimiter
     """For threads that wait for the store or a broker: they must not take those of requests."""
 

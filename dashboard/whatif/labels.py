@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple, Protocol
+from collections.abc import Container, Iterable
+from typing import Final, NamedTuple
 
 from dashboard.whatif.rows import LabelledScore, LabelledScores, build_labelled
 
 _VALUES: Final = {"FRAUD": True, "LEGITIMATE": False, "UNSURE": None}
 _ANALYST: Final = "ANALYST"
-
-
-_Key = tuple[str | int, bool]
-"""Flag id or transaction id, and whether the label was given from outside."""
 
 
 class FlagScore(NamedTuple):
@@ -26,8 +21,7 @@ class FlagScore(NamedTuple):
     amount: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class StandingLabel:
+class StandingLabel(NamedTuple):
     """The last label that one kind of source gave, as it stands.
 
     Attributes:
@@ -44,14 +38,6 @@ class StandingLabel:
     label: str
     origin: str
     decided_at: int
-
-
-class LabelSource(Protocol):
-    """Knows all labels as they stand."""
-
-    def standing_labels(self) -> Sequence[StandingLabel]:
-        """The labels of analysts, without withdrawn ones, and those of others."""
-        ...
 
 
 def match_labels(
@@ -71,33 +57,34 @@ def match_labels(
         since: the start of the window, in epoch milliseconds. A fraud that was reported before it
             cannot be of the window.
     """
-    standing: dict[_Key, StandingLabel] = {}
+    reviews: dict[str | int, StandingLabel] = {}
+    reports: dict[str | int, StandingLabel] = {}
     unscored = 0
     for label in labels:
         if label.label not in _VALUES:
             continue
         is_report = label.origin != _ANALYST
+        # A flag id is a text and a transaction id is a number, so one table holds both.
         target = label.transaction_id if label.flag_id is None else label.flag_id
-        before = standing.get((target, is_report))
+        standing = reports if is_report else reviews
+        before = standing.get(target)
         if before is None or before.decided_at <= label.decided_at:
-            standing[target, is_report] = label
+            standing[target] = label
         is_fraud = is_report and label.label == "FRAUD"
         if is_fraud and label.decided_at >= since and label not in is_known:
             unscored += 1
     rows = []
     for flag in flags:
-        targets = (flag.id, flag.transaction_id)
-        reviews, reports = (
-            [standing[key, is_report] for key in targets if (key, is_report) in standing]
-            for is_report in (False, True)
-        )
-        if reviews or reports:
-            rows.append(_row(flag, reviews, reports))
+        review = _later(reviews.get(flag.id), reviews.get(flag.transaction_id))
+        report = _later(reports.get(flag.id), reports.get(flag.transaction_id))
+        last = _later(review, report)
+        if last is not None:
+            value, is_reviewed, is_reported = _VALUES[last.label], bool(review), bool(report)
+            rows.append(LabelledScore(flag.score, value, is_reviewed, is_reported, flag.amount))
     return build_labelled(rows, unscored)
 
 
-def _row(
-    flag: FlagScore, reviews: Sequence[StandingLabel], reports: Sequence[StandingLabel]
-) -> LabelledScore:
-    last = max((*reviews, *reports), key=lambda label: label.decided_at)
-    return LabelledScore(flag.score, _VALUES[last.label], bool(reviews), bool(reports), flag.amount)
+def _later(one: StandingLabel | None, other: StandingLabel | None) -> StandingLabel | None:
+    if one is None or other is None:
+        return one or other
+    return one if one.decided_at > other.decided_at else other

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,7 @@ class Thresholds:
     block: float
 
 
-@dataclass(frozen=True, slots=True)
-class LabelledScore:
+class LabelledScore(NamedTuple):
     """One score with its standing label.
 
     Attributes:

@@ -26,6 +26,8 @@ NOT_ACCEPTED: Final = frozenset({Stage.FRAMING, Stage.SCHEMA, Stage.DECODE, Stag
 def find_first_copies(headers: Sequence[Headers]) -> NDArray[np.bool_]:
     """True for each record that was not accepted before, bool ``[n]``: it advances its history."""
     found = np.ones(len(headers), np.bool_)
+    if not any(headers):  # which is usual
+        return found
     for row, given in enumerate(headers):
         if given:
             found[row] = not _was_accepted(given)

@@ -184,7 +184,8 @@ class _Demo:
             "PYTHONUNBUFFERED": "1",
         }
         if self._broker is None:  # an external Kafka: use topics and a group of this run only
-            names = ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC", "KAFKA_GROUP_ID")
+            names = ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC", "AUDIT_TOPIC",
+                     "KAFKA_GROUP_ID")  # fmt: skip
             for name in names:
                 self._environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
 

@@ -23,6 +23,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.serving.watcher import ModelWatcher
 from stream_scorer.observability.probes import Health
 from stream_scorer.process.card_histories import require_history_topics
+from stream_scorer.process.collector import spare_what_stays
 from stream_scorer.process.earlier_outcomes import EarlierOutcomes
 from stream_scorer.process.topic_check import CheckedTopics, check_topics
 from stream_scorer.process.warm import warm
@@ -110,6 +111,7 @@ class Startup:
         # Last, and before the group is joined: nothing is read from an offset that is not checked.
         if self._wait_for("the group's offsets", partial(self._check_offsets, path)) is None:
             return None
+        spare_what_stays()
         broker = self._wait_for("the broker", partial(_join_group, self._settings, path))
         if broker is None:
             return None

@@ -84,16 +84,19 @@ class MissingStates:
             if partition in self._requests or partition in self._mismatches:
                 continue
             if spec is None:
-                is_due = partition in held  # it waited for a history that is not needed any more
-                request = RestoreRequest(partition, assignment)
+                if partition not in held:
+                    continue
+                era = None  # it waited for a history that is not needed any more
             else:
-                is_due = states is None or partition not in states
-                if is_due and partition not in held:
+                if states is not None and partition in states:
+                    continue
+                if partition not in held:
                     self._member.hold([partition])
                 if states is None:
                     continue
-                request = RestoreRequest(partition, assignment, spec, states.era)
-            if is_due and partition not in busy:
+                era = states.era
+            if partition not in busy:
+                request = RestoreRequest(partition, assignment, spec, era)
                 self._requests[partition] = request
                 self._submit(request)
 

@@ -47,17 +47,21 @@ class Polled:
 
     def first_offsets(self) -> dict[int, int]:
         """Partition → the first offset in the batch."""
-        partitions, first = np.unique(self.partitions, return_index=True)
-        return {int(p): int(self.offsets[i]) for p, i in zip(partitions, first, strict=True)}
+        first = np.flatnonzero(self._edges()[:-1])[::-1]  # the first run of a partition comes last
+        found = zip(self.partitions[first].tolist(), self.offsets[first].tolist(), strict=True)
+        return dict(sorted(dict(found).items()))
 
     def next_offsets(self) -> dict[int, int]:
         """Partition → the next offset to read, which is the offset to commit."""
-        backwards = self.partitions[::-1]
-        partitions, last = np.unique(backwards, return_index=True)
-        n = len(self.partitions)
-        return {
-            int(p): int(self.offsets[n - 1 - i]) + 1 for p, i in zip(partitions, last, strict=True)
-        }
+        last = np.flatnonzero(self._edges()[1:])
+        found = zip(self.partitions[last].tolist(), (self.offsets[last] + 1).tolist(), strict=True)
+        return dict(sorted(dict(found).items()))
+
+    def _edges(self) -> NDArray[np.bool_]:
+        """Where another partition begins, and the end: the client delivers long runs of one."""
+        edges = np.ones(len(self.partitions) + 1, np.bool_)
+        np.not_equal(self.partitions[1:], self.partitions[:-1], out=edges[1:-1])
+        return edges
 
 
 class Outgoing(NamedTuple):

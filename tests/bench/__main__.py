@@ -18,6 +18,7 @@ from typing import Any
 
 from stream_scorer.cli.run import SWITCH_SECONDS
 from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.process.collector import spare_what_stays
 from tests.bench.contestants import World, build_world
 from tests.bench.explore import explore
 from tests.bench.picture import draw
@@ -50,6 +51,7 @@ def main() -> int:
     _say(f"{rows:,} records, {trees} trees of {leaves} leaves, batches of up to {args.batch:,}")
     with EmbeddedBroker() as broker:
         world = build_world(broker.settings, rows, trees, leaves, args.batch, _say)
+        spare_what_stays()
         figures = _measure(world, repetitions)
         report = _report(world, figures, rows, trees, leaves, args.batch)
         report["stage_microseconds_a_row"] = time_by_stage(world)

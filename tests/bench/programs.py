@@ -17,6 +17,7 @@ from stream_scorer.cli.run import SWITCH_SECONDS
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.model.bundle import Bundle
+from stream_scorer.process.collector import spare_what_stays
 from tests.bench.contestants import build_world, train_bundle
 
 
@@ -44,6 +45,7 @@ def main() -> int:
             for name, bundle in bundles.items()
         }
         rates: dict[str, list[float]] = {name: [] for name in runs}
+        spare_what_stays()
         for number in range(args.repetitions + 1):
             for name, run in runs.items():
                 rate = run()

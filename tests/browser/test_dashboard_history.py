@@ -19,12 +19,12 @@ def test_check_shows_of_each_result_which_history_it_used(
     page: Page, start: Callable[..., Board]
 ) -> None:
     board = start(StaticModel(history_bundle()), ScriptedHistories(LOADED))
-    page.goto(f"{board.address}/check", wait_until="domcontentloaded")
+    page.goto(f"{board.address}/check?from=row", wait_until="domcontentloaded")
     expect(page.locator("#history")).to_contain_text("12 of 12 partitions loaded")
-    page.fill("#body", json.dumps(make_rows(2)))
+    page.fill("#f-row", json.dumps(make_rows(2)))
     page.get_by_role("button", name="Score").click()
     expect(page.locator("#answer th")).to_have_text(
-        ["Risk", "Score", "Decision", "Transaction", "Reasons", "Card history"]
+        ["Transaction", "Score", "Decision", "Strongest push", "Card history"]
     )
     cells = page.locator("#answer tbody tr td:last-child")
     expect(cells).to_have_text(["not used: <b>why</b>\\x1b", "as of 2026-01-31 12:00:00 UTC"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 import orjson
@@ -72,39 +71,6 @@ def test_phone_layout_has_no_horizontal_scrolling(
     page = new_page(viewport={"width": 360, "height": 700}, has_touch=True)
     page.goto(board.address + path, wait_until="load")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
-
-
-def test_check_page_scores_the_sample_and_names_faults(page: Page, start: Start) -> None:
-    board = start(StaticModel(tiny_bundle()))
-    page.goto(f"{board.address}/check", wait_until="domcontentloaded")
-    page.get_by_role("button", name="Insert sample").click()
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer tbody tr")).to_have_count(2)
-    expect(page.locator("#answer")).to_contain_text("Model v1")
-    page.get_by_label("Exact TreeSHAP reasons").check()
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer td").nth(4)).to_contain_text("amount of the transaction")
-    page.get_by_label("Exact TreeSHAP reasons").uncheck()
-    row = '{"TransactionID": 1, "TransactionDT": 2, "TransactionAmt": "3"}'
-    page.fill("#body", f"[{row}]")
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer")).to_contain_text("Row 0: TransactionAmt must be a number")
-    expect(page.locator("#answer li")).to_have_count(0)
-    page.fill("#body", f"[{row}, 7]")
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer li")).to_have_text(
-        [re.compile("^Row 0: TransactionAmt must be a number"), re.compile("^Row 1: expected")]
-    )
-
-
-def test_check_says_that_no_model_is_loaded(page: Page, start: Start) -> None:
-    board = start(StaticModel(problem="artifact store: not there"))
-    page.goto(f"{board.address}/check", wait_until="domcontentloaded")
-    expect(page.locator(".banner.red")).to_contain_text("artifact store: not there")
-    expect(page.locator("#v-review")).to_have_text("—")
-    page.fill("#body", "{}")
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer")).to_contain_text("503 Service Unavailable")
 
 
 def test_login_returns_to_the_requested_page(

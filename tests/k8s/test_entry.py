@@ -9,7 +9,7 @@ import pytest
 from fastapi import APIRouter
 
 from dashboard.web import api, login, pages, predict
-from dashboard.web.admin import probes
+from dashboard.web.admin import model_api, model_page, operations, probes, reference
 from tests.k8s.support.rendering import (
     K8S,
     VARIANTS,
@@ -22,7 +22,16 @@ from tests.k8s.support.rendering import (
 )
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
-PUBLIC = (api.router, login.router, pages.router, predict.router)
+PUBLIC = (
+    api.router,
+    login.router,
+    model_api.router,
+    model_page.router,
+    operations.router,
+    pages.router,
+    predict.router,
+    reference.router,
+)
 EXTRA = {"/static/app.css", "/openapi.json"}  # not on a router
 
 

@@ -12,9 +12,9 @@ from stream_scorer.runtime.settings import TopicSettings
 from stream_scorer.settings import GroupSettings
 from tests.k8s.support.rendering import K8S, Object, render_with, select, trigger
 from tests.support.kafka.secured_kafka import (
+    dashboard_rights,
     history_rights,
     operator_rights,
-    reader_right,
     scorer_rights,
 )
 
@@ -78,7 +78,7 @@ WANTED: dict[str, set[Grant]] = {
         )
         for binding in rights.values()
     },
-    "fraud-dashboard": {as_grant(reader_right("User:any", TOPICS.output_topic))},
+    "fraud-dashboard": {as_grant(right) for right in dashboard_rights("User:any", TOPICS)},
     "keda": {
         ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),
         ("GROUP", GROUP, "LITERAL", "DESCRIBE"),
@@ -158,7 +158,7 @@ def test_acknowledged_records_survive_the_loss_of_one_broker() -> None:
 
 def test_all_resources_belong_to_one_cluster() -> None:
     found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
-    assert len(found) == 12
+    assert len(found) == 13
     for item in found:
         assert item["apiVersion"] == API
         assert item["metadata"]["namespace"] == "kafka"

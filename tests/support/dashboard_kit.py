@@ -22,6 +22,7 @@ from dashboard.cache.flag import Flag, build_flag
 from dashboard.cases.desk import Desk
 from dashboard.feed.source import FeedBatch, TopicBounds
 from dashboard.history.past import Histories
+from dashboard.operations.monitor import Monitor
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
 from schemas.batch import TransactionBatch, build_batch
@@ -36,6 +37,7 @@ from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.port import ArtifactStore
 from tests.support.desk.desk_kit import MemoryLog, local_resolvers
 from tests.support.factories import make_program
+from tests.support.operations.brokers import make_monitor
 from tests.support.waiting import wait_until
 
 REVIEW, BLOCK = 0.4, 0.8
@@ -208,6 +210,7 @@ def make_app(
     *,
     desk_log: MemoryLog | None = None,
     store: ArtifactStore | None = None,
+    monitor: Monitor | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -220,6 +223,7 @@ def make_app(
         make_desk(made, desk_log),
         histories=histories,
         store=store or MemoryStore(),
+        monitor=monitor or make_monitor(),
     )
 
 

@@ -29,13 +29,18 @@ _DESK_PROBLEM: Final = "problem with Kafka or the topics of the desk; see the lo
 _FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
 
 
-@router.get("/livez")
+@router.get("/livez", summary="Whether the process responds")
 async def livez() -> dict[str, str]:
     """The process responds. Ignores Kafka and the store: a restart does not fix their outage."""
     return {"status": "alive"}
 
 
-@router.get("/readyz", response_model=None, responses=problem_responses(s503="not ready"))
+@router.get(
+    "/readyz",
+    summary="Whether this dashboard is ready",
+    response_model=None,
+    responses=problem_responses(s503="not ready"),
+)
 async def readyz(request: Request, parts: PartsOf) -> Response:
     """Ready when a model is loaded and the backlog has been read. Stays ready in a Kafka outage."""
     reasons = []
@@ -59,6 +64,7 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
 
 @router.get(
     "/health",
+    summary="All checks",
     response_model=None,
     responses={503: {"description": "the same body, if a check fails"}},
 )
@@ -85,7 +91,12 @@ async def health(request: Request, parts: PartsOf) -> Response:
     return JSONResponse(body, 200 if is_healthy else 503)
 
 
-@router.get("/metrics", response_model=None, response_class=PlainTextResponse)
+@router.get(
+    "/metrics",
+    summary="Metrics for Prometheus",
+    response_model=None,
+    response_class=PlainTextResponse,
+)
 async def metrics(parts: PartsOf) -> Response:
     """Metrics in the Prometheus text format."""
     # Not in a thread: all threads may be busy with requests that wait for a disk.

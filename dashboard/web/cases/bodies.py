@@ -10,6 +10,8 @@ import orjson
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection
+from dashboard.cache.selection import Selection
 from dashboard.web.body import content_coding, read_body
 from dashboard.web.problems import Problem
 
@@ -99,6 +101,25 @@ async def read_model(request: Request, model: type[_Model]) -> _Model:
             kind="invalid-input",
             errors=faults,
         ) from None
+
+
+def read_selection(given: Mapping[str, str | int | float | None]) -> Selection:
+    """The filters in a body, by the names of the query parameters of the list.
+
+    Raises:
+        Problem: 422, with each unknown or invalid filter.
+    """
+    known = ", ".join(SELECTION_PARAMETERS)
+    faults = [
+        {"field": name[:40], "reason": f"unknown filter (known: {known})"}
+        for name in sorted(given.keys() - SELECTION_PARAMETERS.keys())
+    ]
+    texts = {name: str(value) for name, value in given.items() if value is not None}
+    selection, invalid = parse_selection(texts)
+    if faults := [{**f, "field": f"selection.{f['field']}"} for f in [*faults, *invalid]]:
+        summary = f"{faults[0]['field']}: {faults[0]['reason']}"
+        raise Problem(422, summary, kind="invalid-input", errors=faults)
+    return selection
 
 
 def _describe(fault: Mapping[str, Any]) -> dict[str, str]:

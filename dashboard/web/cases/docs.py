@@ -64,7 +64,7 @@ class BatchModel(BaseModel):
     items: list[BatchItemModel]
 
 
-class EventModel(BaseModel):
+class CaseEventModel(BaseModel):
     """One entry of the history of a case."""
 
     at: int = Field(description="epoch milliseconds")
@@ -83,10 +83,10 @@ class EventModel(BaseModel):
     is_effective: bool = Field(description="false for a claim that lost")
 
 
-class HistoryModel(BaseModel):
+class CaseHistoryModel(BaseModel):
     """The history of a case, oldest first."""
 
-    items: list[EventModel]
+    items: list[CaseEventModel]
 
 
 class AuditEventModel(BaseModel):

@@ -16,7 +16,12 @@ from dashboard.cache.flag import Position
 from dashboard.cache.reading import Listing, read_page
 from dashboard.cases.events import EXPORT
 from dashboard.web.cases.answers import act, who_acts
-from dashboard.web.listing import LISTING_PARAMETERS, forbid_unknown, listing_query, read_listing
+from dashboard.web.listing import (
+    LISTING_PARAMETERS,
+    forbid_unknown,
+    listing_query,
+    read_listing,
+)
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
@@ -28,7 +33,7 @@ PartsOf = Annotated[Parts, Depends(parts_of)]
 _PAGE: Final = 500
 _FLAG_COLUMNS: Final = (
     "id", "transaction_id", "score", "risk", "decision", "review_threshold", "block_threshold",
-    "model_version", "scored_at", "event_time", "amount", "product", "card",
+    "model_version", "scored_at", "event_time", "amount", "expected_loss", "product", "card",
 )  # fmt: skip
 _CASE_COLUMNS: Final = ("status", "label", "decided_by", "decided_at", "note", "external")
 _TIMES: Final = frozenset({"scored_at", "event_time", "decided_at"})

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
-from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection
 from dashboard.cases.case import Case, Decision, DeskError
 from dashboard.cases.deciding import Wanted
 from dashboard.web.cases.answers import act, case_json, case_response, problem_of, who_acts
@@ -22,9 +21,10 @@ from dashboard.web.cases.bodies import (
     expected_version,
     idempotency_key,
     read_model,
+    read_selection,
 )
-from dashboard.web.cases.docs import ACTIONS, BatchModel, CaseAnswerModel, HistoryModel, body_of
-from dashboard.web.listing import forbid_unknown, invalid
+from dashboard.web.cases.docs import ACTIONS, BatchModel, CaseAnswerModel, CaseHistoryModel, body_of
+from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
@@ -39,8 +39,6 @@ router = APIRouter(
     prefix="/api/v1", tags=["desk"], responses=REFUSALS, dependencies=[Depends(_no_parameters)]
 )
 PartsOf = Annotated[Parts, Depends(parts_of)]
-
-_SELECTABLE: Final = frozenset(SELECTION_PARAMETERS) - {"status"}  # an open case is claimed
 
 
 @router.post(
@@ -58,18 +56,7 @@ async def claim_next(request: Request, parts: PartsOf) -> Response:
     """
     who = who_acts(request, parts, DECIDERS)
     body = await read_model(request, NextBody)
-    if unknown := sorted(body.selection.keys() - _SELECTABLE):
-        known = ", ".join(sorted(_SELECTABLE))
-        raise Problem(
-            422,
-            f"selection.{unknown[0][:40]}: unknown filter (known: {known})",
-            kind="invalid-input",
-            errors=[{"field": f"selection.{n[:40]}", "reason": "unknown filter"} for n in unknown],
-        )
-    given = {name: str(value) for name, value in body.selection.items() if value is not None}
-    selection, faults = parse_selection(given)
-    if faults:
-        raise invalid(faults)
+    selection = read_selection(body.selection)
     found = await act(parts, lambda: parts.desk.claim_next(selection, who))
     if found is None:
         return Response(status_code=204)
@@ -184,7 +171,7 @@ async def decide_batch(request: Request, parts: PartsOf) -> Response:
     "/flags/{flag_id}/history",
     summary="History of a case",
     response_model=None,
-    responses={200: {"model": HistoryModel}, **problem_responses(s404="no such flag")},
+    responses={200: {"model": CaseHistoryModel}, **problem_responses(s404="no such flag")},
 )
 async def history(parts: PartsOf, flag_id: str) -> Response:
     """Claims, snoozes, decisions, withdrawals, chargebacks and reversals, oldest first."""

@@ -23,6 +23,7 @@ from dashboard.web.threshold.query import (
     parse_question,
 )
 from dashboard.web.threshold.texts import MEASURES, build_cell, format_change, format_threshold
+from dashboard.whatif.labels import StandingLabel
 from dashboard.whatif.rows import Source
 
 router = APIRouter()
@@ -105,7 +106,8 @@ def _answer(parts: Parts, question: Question) -> Answer:
     stamp = parts.board.status.stamp
     current = stamp.model_version if stamp is not None else None
     now = int(time.time() * 1000)
-    return answer(parts.table, parts.labels.standing_labels(), question, current, now)
+    labels = [StandingLabel(*label) for label in parts.desk.standing_labels()]
+    return answer(parts.table, labels, question, current, now)
 
 
 def _comparison(found: Answer) -> dict[str, Any]:

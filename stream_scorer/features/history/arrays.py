@@ -47,9 +47,10 @@ class KeyPlan(NamedTuple):
     Attributes:
         card: the cell of the card.
         amount: the cell of the amount.
-        spaces: for each, where in ``cells`` its key (without the card) and its sets begin, where
+        spaces: for each, where in ``places`` its key (without the card) and its sets begin, where
             they end, and the cell of the start day, or -1.
-        cells: a text is ``-1 - column``.
+        cells: each cell once; a text is ``-1 - column``.
+        places: of the values of keys and sets in ``cells``.
         width: words of a row's keys.
     """
 
@@ -57,6 +58,7 @@ class KeyPlan(NamedTuple):
     amount: int
     spaces: Ints
     cells: Ints
+    places: Ints
     width: int
 
 

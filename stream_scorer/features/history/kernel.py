@@ -27,12 +27,13 @@ _MAX_VALUE: Final = 1e30  # a float32 goes to 3e38
 _TINY: Final = 1e-30  # smaller amounts, values and means count as 0; a float32 goes to 1e-38
 _TINY_SUM: Final = 1e-100
 _MAX_NUMBER: Final = 255
-_PLACES: Final = 4  # of a set
+_PLACES, _LAST_PLACE = 4, np.uint64(3)  # of a set
 _SMALLEST_VARIANCE: Final = 1e-9  # of the squared mean: less is rounding
 
 # Positions are unsigned: a signed one is checked for being negative at each access.
 _U0, _U1, _U2, _U8 = np.uint64(0), np.uint64(1), np.uint64(2), np.uint64(8)
 _SIXTEEN: Final = np.uint64(16)
+_NAN: Final = np.uint64(0x7FF8000000000000)
 _BYTE, _SET_MASK, _TIME_MASK = np.uint64(0xFF), np.uint64(0xFFFF), np.uint64(0xFFFFFFFF)
 _MIDDLE_AT, _FINE_AT = np.uint64(decay.MIDDLE_AT), np.uint64(decay.FINE_AT)
 _MAX_HALVINGS: Final = np.uint64(512)  # what is longer ago counts as 0
@@ -170,9 +171,17 @@ def _clean(value: Any) -> Any:
 
 
 @inlined
+def _select(condition: Any, value: Any, otherwise: Any) -> Any:
+    """``value`` or the bits ``otherwise``, without a branch: half of them would be mispredicted."""
+    mask = _U0 - np.uint64(condition)
+    bits = (np.float64(value).view(np.uint64) & mask) | (otherwise & ~mask)
+    return np.uint64(bits).view(np.float64)
+
+
+@inlined
 def _number(value: Any) -> Any:
     """A feature. NaN has two signs, and a quotient by 0 is of no use to a model."""
-    return value if abs(value) < np.inf else np.nan
+    return _select(abs(value) < np.inf, value, _NAN)
 
 
 @inlined
@@ -215,6 +224,18 @@ def _look_back(
 
 
 @inlined
+def _look_up(word: Any, bits: Any) -> Any:
+    """How many places of a set are taken, and whether a value is in one."""
+    known, is_found = _U0, False
+    for _ in range(_PLACES):
+        place = word & _SET_MASK
+        word >>= _SIXTEEN
+        known += np.uint64(place != _U0)
+        is_found |= place == bits
+    return known, is_found
+
+
+@inlined
 def _emit(  # noqa: C901 -- a call for each kind would be slower
     numbers: Any, keys: Any, plan: Any, words: Any, doubles: Any, floats: Any, octets: Any,
     factors: Any, windows: Any, q: Any, r: Any, at: Any, time: Any, amount: Any, gap: Any,
@@ -253,16 +274,15 @@ def _emit(  # noqa: C901 -- a call for each kind would be slower
             value = np.float64(same)
         elif kind == kinds.SAME_AMOUNT_SHARE:
             value = np.float64(same) / np.float64(kept)
-        elif kind == kinds.COUNT_IN or kind == kinds.AMOUNT_IN:
+        out[r, to] = value
+        if kind == kinds.COUNT_IN or kind == kinds.AMOUNT_IN:
             for k in range(n):
                 out[r, to + k] = windows[kind - kinds.COUNT_IN, plan.operands[a + k]]
-            continue
         elif kind == kinds.DECAYED_COUNT or kind == kinds.DECAYED_AMOUNT:
             for k in range(n):
                 h = plan.operands[a + k]
                 cell = np.uint64(9 + 2 * h + kind - kinds.DECAYED_COUNT)
                 out[r, to + k] = doubles[at, cell] * factors[h]
-            continue
         elif kind == kinds.MEAN or kind == kinds.MINUS_MEAN:
             for k in range(n):
                 m = plan.operands[a + k]
@@ -270,33 +290,20 @@ def _emit(  # noqa: C901 -- a call for each kind would be slower
                 if kind == kinds.MINUS_MEAN:
                     of_mean = _number(numbers[r, plan.mean_cells[m]] - of_mean)
                 is_there = octets[at, np.uint64(8 * plan.counts_at + m)] > 0
-                out[r, to + k] = of_mean if is_there else np.nan
-            continue
+                out[r, to + k] = _select(is_there, of_mean, _NAN)
         elif kind == kinds.MINUS_LAST:
             for k in range(n):
                 m = plan.operands[a + k]
                 last = np.float64(floats[at, np.uint64(2 * plan.lasts_at + m)])
                 difference = _number(numbers[r, plan.last_cells[m]] - last)
-                out[r, to + k] = difference if last < layout.NO_VALUE else np.nan
-            continue
-        else:
+                out[r, to + k] = _select(last < layout.NO_VALUE, difference, _NAN)
+        elif kind == kinds.DISTINCT or kind == kinds.IS_NEW:
             for k in range(n):
                 s = plan.operands[a + k]
                 bits = keys[q, plan.keys_at + 2 + s]
-                word = words[at, np.uint64(plan.sets_at + s)]
-                known: Any = 0
-                is_found = False
-                for _ in range(_PLACES):
-                    place = word & _SET_MASK
-                    word >>= _SIXTEEN
-                    known += np.int64(place != _U0)
-                    is_found |= place == bits
-                if kind == kinds.DISTINCT:
-                    out[r, to + k] = np.float64(known)
-                else:
-                    out[r, to + k] = np.nan if bits == _U0 else np.float64(not is_found)
-            continue
-        out[r, to] = value
+                known, is_found = _look_up(words[at, np.uint64(plan.sets_at + s)], bits)
+                is_new = _select(bits != _U0, np.float64(not is_found), _NAN)
+                out[r, to + k] = np.float64(known) if kind == kinds.DISTINCT else is_new
 
 
 @inlined
@@ -330,21 +337,14 @@ def _update(
         n: Any = min(np.int64(octets[at, number]) + np.int64(is_there), _MAX_NUMBER)
         octets[at, number] = np.uint8(n)
         step = (_clean(value) - mean) / np.float64(max(n, 1))
-        floats[at, cell] = np.float32(_clean(mean + (step if is_there else 0.0)))
+        floats[at, cell] = np.float32(_clean(mean + _select(is_there, step, _U0)))
     for k in range(plan.last_cells.shape[0]):
-        value = numbers[r, plan.last_cells[k]]
-        if abs(value) <= _MAX_VALUE:
-            floats[at, np.uint64(2 * plan.lasts_at + k)] = np.float32(_clean(value))
+        value, cell = numbers[r, plan.last_cells[k]], np.uint64(2 * plan.lasts_at + k)
+        before = np.float64(floats[at, cell]).view(np.uint64)
+        floats[at, cell] = np.float32(_select(abs(value) <= _MAX_VALUE, _clean(value), before))
     for s in range(plan.n_sets):
         bits = keys[q, plan.keys_at + 2 + s]
         cell = np.uint64(plan.sets_at + s)
-        word = words[at, cell]
-        shift = _U0
-        while bits != _U0 and shift < np.uint64(16 * _PLACES):
-            place = (word >> shift) & _SET_MASK
-            if place == bits:
-                break
-            if place == _U0:
-                words[at, cell] = word | (bits << shift)
-                break
-            shift += _SIXTEEN
+        known, is_found = _look_up(words[at, cell], bits)
+        is_added = bits != _U0 and not is_found and known <= _LAST_PLACE
+        words[at, cell] |= (bits * np.uint64(is_added)) << (_SIXTEEN * (known & _LAST_PLACE))

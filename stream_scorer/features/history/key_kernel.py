@@ -17,7 +17,6 @@ _SECONDS_A_DAY: Final = 86_400
 _CLOCK_STEP: Final = 3_600
 _END_OF_TIME: Final = 2**32
 _MAX_WHOLE: Final = 9007199254740992.0  # 2^53: doubles up to here are exact whole numbers
-_WORD_END: Final = 7
 _U0, _U1, _U8 = np.uint64(0), np.uint64(1), np.uint64(8)
 _PRIME: Final = np.uint64(1099511628211)
 _FIRST: Final = np.uint64(0xFF51AFD7ED558CCD)
@@ -42,22 +41,33 @@ def _number_bits(value: Any) -> Any:
     return _MISSING if value != value else np.float64(value + 0.0).view(np.uint64)
 
 
+@inlined
+def _word(text: Any, at: Any, length: Any) -> Any:
+    """Up to eight bytes as a little-endian word, padded with zeros."""
+    word = _U0
+    if at + _U8 <= np.uint64(text.shape[0]):
+        for i in range(8):  # compiles to one load
+            word |= np.uint64(text[at + np.uint64(i)]) << np.uint64(8 * i)
+        return word & ((_U1 << (_U8 * length)) - _U1) if length < _U8 else word
+    for i in range(length):
+        word |= np.uint64(text[at + np.uint64(i)]) << (_U8 * np.uint64(i))
+    return word
+
+
 @compiled
 def _text_bits(text: Any, start: Any, length: Any) -> Any:
     """Hash of a text, or of a missing one (length -1)."""
     if length < 0:
         return _MISSING
-    h = _mix(_START, np.uint64(length))
-    word = _U0
-    for i in range(length):
-        word |= np.uint64(text[np.uint64(start + i)]) << (_U8 * np.uint64(i & 7))
-        if (i & 7) == _WORD_END:
-            h = _mix(h, word)
-            word = _U0
-    return _mix(h, word)
+    at, left = np.uint64(start), np.uint64(length)
+    h = _mix(_START, left)
+    while left >= _U8:
+        h = _mix(h, _word(text, at, _U8))
+        at, left = at + _U8, left - _U8
+    return _mix(h, _word(text, at, left))
 
 
-@compiled
+@inlined
 def _bits(source: Any, r: Any, cell: Any) -> Any:
     """A number's bits or a text's hash; ``_MISSING`` for a missing value."""
     if cell >= 0:
@@ -69,7 +79,7 @@ def _bits(source: Any, r: Any, cell: Any) -> Any:
 @compiled
 def read_keys(
     times: Any, ids: Any, numbers: Any, text: Any, starts: Any, lengths: Any,
-    card_cell: Any, amount: Any, spaces: Any, cells: Any, width: Any,
+    card_cell: Any, amount: Any, spaces: Any, cells: Any, places: Any, width: Any,
     key_rows: Any, key_flags: Any, key_words: Any, rows: Any, advances: Any, as_of: Any,
 ) -> Any:  # fmt: skip
     """The keys of each row of ``rows``, and 16 bits of each value that goes into a set.
@@ -79,8 +89,9 @@ def read_keys(
     advance. False if one of ``rows`` is not in the batch.
     """
     source = Source(times, ids, numbers, text, starts, lengths)
-    plan = KeyPlan(card_cell, amount, spaces, cells, width)
+    plan = KeyPlan(card_cell, amount, spaces, cells, places, width)
     keys = Keys(key_rows, key_flags, key_words)
+    values = np.empty(plan.cells.shape[0], np.uint64)
     for q in range(rows.shape[0]):
         r = rows[q]
         if r < 0 or r >= times.shape[0]:
@@ -99,12 +110,14 @@ def read_keys(
             continue
         flags = kinds.MOVES_CLOCK if advances[r] and time > as_of else 0
         of_card = _mix(_START, _number_bits(card))
+        for k in range(values.shape[0]):
+            values[k] = _bits(source, r, plan.cells[k])
         at = 0
         for s in range(plan.spaces.shape[0]):
             first_cell, first_set, end, start_day = plan.spaces[s]
             h = of_card
             for k in range(first_cell, first_set):
-                h = _mix(h, _bits(source, r, plan.cells[k]))
+                h = _mix(h, values[plan.places[k]])
             if start_day >= 0:
                 days = source.numbers[r, start_day]
                 if abs(days) <= _MAX_WHOLE:
@@ -117,7 +130,7 @@ def read_keys(
             keys.words[q, at + 1] = h
             at += 2
             for k in range(first_set, end):
-                bits = _bits(source, r, plan.cells[k])
+                bits = values[plan.places[k]]
                 hashed = max(_mix(_START, bits) & _SET_MASK, _U1)
                 keys.words[q, at] = _U0 if bits == _MISSING else hashed
                 at += 1

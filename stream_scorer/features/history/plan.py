@@ -44,19 +44,21 @@ def plan_spec(spec: HistorySpec, layout: Layout | None) -> Plan:
     Raises:
         KeyError: the layout lacks a column that the spec reads.
     """
-    spaces, cells, updates = [], list[int](), []
+    spaces, used, updates = [], list[int](), []
     first_out = keys_at = 0
     for number, space in enumerate(spec.spaces):
         key, sets = _cells(layout, space.key[1:]), _cells(layout, space.layout.sets)
         start_day = -1 if space.start_day is None else _cell(layout, space.start_day)
-        first_set = len(cells) + len(key)
-        spaces.append((len(cells), first_set, first_set + len(sets), start_day))
-        cells += [*key, *sets]
+        first_set = len(used) + len(key)
+        spaces.append((len(used), first_set, first_set + len(sets), start_day))
+        used += [*key, *sets]
         updates.append(_plan_updates(space, number, first_out, keys_at, layout))
         first_out += len(space.named)
         keys_at += 2 + len(sets)
     amount, card = _cell(layout, AMOUNT), _cell(layout, CARD)
-    keys = KeyPlan(card, amount, _ints(spaces), _ints(cells), keys_at)
+    cells = list(dict.fromkeys(used))
+    places = [cells.index(cell) for cell in used]
+    keys = KeyPlan(card, amount, _ints(spaces), _ints(cells), _ints(places), keys_at)
     return Plan(keys, tuple(updates))
 
 

@@ -22,13 +22,15 @@ from schemas.compiled import compiled
 from stream_scorer.model.forest.lanes import (
     COUNT_LANES,
     MANY_ROWS,
+    MOST_COUNTED,
     SIDE_TREES,
     count_below,
+    find_below,
     scan_trees,
 )
 from stream_scorer.model.forest.layout import MISSING_NAN, MISSING_ZERO
 
-LANES_SHA256: Final = "fba692f43cea04ddb8de66b8b4daddd9a604b1f3c370b0321cb894d068255c2a"
+LANES_SHA256: Final = "2f031e8a3b8bffe90c140ab713f904203cce4b29895a33e3c13bada21de14248"
 """Of ``lanes.py``, which is compiled into these loops. numba's cache on disk is valid while this
 file is unchanged. Stale machine code with other sizes would read out of bounds."""
 
@@ -56,8 +58,10 @@ def rank_codes(
 ) -> None:
     """Codes ``[slots, rows]`` of ``matrix`` ``[n, features]``; arbitrary codes beyond row n.
 
-    Every threshold is compared with 16 rows at once. A binary search has fewer steps, but each one
-    waits for memory (measured: 12 times slower for 16 thresholds, 3 times for 254).
+    Up to ``MOST_COUNTED`` thresholds are compared with 16 rows at once. Of more, which
+    :func:`stream_scorer.model.forest.layout.pad_thresholds` has padded, 16 are compared at once. A
+    binary search has fewer steps, but each one waits for memory (measured: 12 times slower for 16
+    thresholds).
     """
     n, width = len(matrix), codes.shape[1]
     lanes = -(-n // COUNT_LANES) * COUNT_LANES
@@ -75,8 +79,13 @@ def rank_codes(
                 column[r] = nothing if is_zero else value
         first, last = threshold_start[s], threshold_start[s + 1]
         of_nan = _ALWAYS_LEFT if slot_left[s] else _ALWAYS_RIGHT
-        for lane in range(0, lanes, COUNT_LANES):
-            count_below(thresholds, first, last, column, lane, of_nan, flat, s * width + lane)
+        at = s * width
+        if last - first > MOST_COUNTED:
+            for lane in range(0, lanes, COUNT_LANES):
+                find_below(thresholds, first, last, column, lane, of_nan, flat, at + lane)
+        else:
+            for lane in range(0, lanes, COUNT_LANES):
+                count_below(thresholds, first, last, column, lane, of_nan, flat, at + lane)
 
 
 @compiled

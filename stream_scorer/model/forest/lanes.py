@@ -15,11 +15,14 @@ from typing import Any, Final
 
 from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 SIDE_TREES: Final = 4  # trees scanned together, so that their latencies overlap
 MANY_ROWS: Final = 128  # rows of a scan: two vectors of 64 for each tree
 COUNT_LANES: Final = 16  # doubles compared at once: all registers of AVX2, half of AVX-512's
+MOST_COUNTED: Final = 32
+"""Thresholds that :func:`count_below` compares faster than :func:`find_below` (measured)."""
 _BYTE_LANES: Final = 64
 _VECTORS: Final = MANY_ROWS // _BYTE_LANES
 
@@ -58,6 +61,60 @@ def count_below(
         code = b.trunc(total, ir.VectorType(_i8, COUNT_LANES))
         is_nan = b.fcmp_unordered("uno", values, values)
         _store(b, b.select(is_nan, _splat(b, of_nan, COUNT_LANES), code), b.gep(codes, [to]))
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def find_below(
+    _: Any,
+    thresholds: Any,
+    first: Any,
+    last: Any,
+    column: Any,
+    lane: Any,
+    of_nan: Any,
+    codes: Any,
+    to: Any,
+) -> Any:
+    """The same as :func:`count_below` for many thresholds, in two steps.
+
+    ``thresholds[first:last]`` are ascending, a multiple of ``COUNT_LANES``, and end with an
+    infinity. The first step finds the block of ``COUNT_LANES`` thresholds in which a value lies:
+    it compares the last threshold of each with all values. The second compares each value with all
+    thresholds of its block. The infinity is below no value, so that no block is the one after
+    the last.
+    """
+    signature = types.void(thresholds, *_as_int64(first, last), column, *_as_int64(lane),
+                           of_nan, codes, *_as_int64(to))  # fmt: skip
+    numbers, counts = ir.VectorType(_f64, COUNT_LANES), ir.VectorType(_i64, COUNT_LANES)
+
+    def generate(context: Any, b: ir.IRBuilder, signature: Any, args: Sequence[Any]) -> Any:
+        _, first, last, _, lane, of_nan, _, to = args
+        thresholds, column, codes = (_pointer(context, b, signature, args, k) for k in (0, 3, 6))
+        kept = cgutils.alloca_once(b, counts)
+        values = _load(b, b.gep(column, [lane]), numbers)
+        size = _i64(COUNT_LANES)
+        loop = _Loop(b, _i64(0), b.udiv(b.sub(last, first), size), [ir.Constant(counts, None)])
+        at = b.add(first, b.add(b.mul(loop.index, size), _i64(COUNT_LANES - 1)))
+        highest = _splat(b, b.load(b.gep(thresholds, [at])), COUNT_LANES)
+        below = b.zext(b.fcmp_ordered("<", highest, values), counts)
+        (blocks,) = loop.close([b.add(loop.carried[0], below)])
+        before = b.mul(blocks, ir.Constant(counts, [COUNT_LANES] * COUNT_LANES))
+        _store(b, before, kept)
+        places = b.bitcast(kept, _i64.as_pointer())
+        code = b.trunc(before, ir.VectorType(_i8, COUNT_LANES))
+        within = ir.Constant(ir.VectorType(_i8, COUNT_LANES), None)
+        for k in range(COUNT_LANES):
+            place = b.add(first, b.load(b.gep(places, [_i64(k)])))
+            block = _load(b, b.gep(thresholds, [place]), numbers)
+            value = _splat(b, b.load(b.gep(column, [b.add(lane, _i64(k))])), COUNT_LANES)
+            mask = b.bitcast(b.fcmp_ordered("<", block, value), ir.IntType(COUNT_LANES))
+            within = b.insert_element(within, b.trunc(b.ctpop(mask), _i8), _i32(k))
+        is_nan = b.fcmp_unordered("uno", values, values)
+        code = b.select(is_nan, _splat(b, of_nan, COUNT_LANES), b.add(code, within))
+        _store(b, code, b.gep(codes, [to]))
         return context.get_dummy_value()
 
     return signature, generate

@@ -9,7 +9,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.model.forest.lanes import MANY_ROWS, SIDE_TREES
+from stream_scorer.model.forest.lanes import (
+    COUNT_LANES,
+    MANY_ROWS,
+    MOST_COUNTED,
+    SIDE_TREES,
+)
 from stream_scorer.model.forest.tree_shape import Shape, find_shape
 
 MISSING_NONE: Final = 0
@@ -54,7 +59,8 @@ class Forest:
 
     Attributes:
         n_features: columns of the feature matrix.
-        thresholds: all slots' sorted distinct thresholds, one after the other.
+        thresholds: all slots' sorted distinct thresholds, one after the other; if a slot has many,
+            infinities follow them, see ``lanes.find_below``.
         threshold_start: int32 ``[slots + 1]``.
         slot_feature, slot_missing, slot_left: for each slot; sorted by feature, then missing.
         nodes: uint64 for walking, packed ``slot * FEW_ROWS | rank << 24 | left << 32``, in an
@@ -176,15 +182,31 @@ def _slots(trees: Sequence[Tree]) -> _Slots:
     of_node[order] = slot[place]
     node_rank[order] = (rank % _SLOT_THRESHOLDS)[place]
     slot_key = distinct_key[start]
+    padded, padded_start = pad_thresholds(threshold[new], np.append(start, len(distinct_key)))
     return _Slots(
-        threshold[new],
-        np.append(start, len(distinct_key)).astype(np.int32),
+        padded,
+        padded_start.astype(np.int32),
         (slot_key >> 3).astype(np.int32),
         (slot_key >> 1 & 3).astype(np.int8),
         (slot_key & 1).astype(np.bool_),
         of_node,
         node_rank,
     )
+
+
+def pad_thresholds(
+    thresholds: NDArray[np.float64], start: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Thresholds and starts in which slots with many are whole blocks that end with an infinity."""
+    count = np.diff(start)
+    blocks = count // COUNT_LANES + 1
+    room = np.where(count > MOST_COUNTED, blocks * COUNT_LANES, count)
+    padded_start = np.append(0, np.cumsum(room))
+    padded = np.full(int(padded_start[-1]), np.inf)
+    padded[np.arange(len(thresholds)) + np.repeat(padded_start[:-1] - start[:-1], count)] = (
+        thresholds
+    )
+    return padded, padded_start
 
 
 def _leaf_numbers(shape: Shape) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from dashboard.cases.log import (
     CONTRACTS,
+    CREATE_TOPICS,
     Channel,
     LogBatch,
     LogBounds,
@@ -42,6 +43,7 @@ class MemoryLog:
         self.is_mute = False
         self.exist = set(Channel)
         self.clock = clock
+        self.problem: str | None = None
         self.changed = threading.Condition()
         self.logs: dict[tuple[Channel, int], list[LogRecord]] = {
             (channel, p): [] for channel in Channel for p in range(partitions)
@@ -52,6 +54,7 @@ class MemoryLog:
         return NAMES[channel]
 
     def append(self, records: Sequence[NewRecord], seconds: float) -> list[Place | None]:  # noqa: ARG002
+        self.problem = "no broker answers" if self.is_down else None
         if self.is_down:
             return [None] * len(records)
         found: list[Place | None] = []
@@ -117,7 +120,8 @@ class MemoryReader:
                 for place, records in self._log.logs.items()
                 if place[0] in self._log.exist
             }
-        return LogBounds(self._log.cluster, bounds)
+        problems = {c: CREATE_TOPICS for c in Channel if c not in self._log.exist}
+        return LogBounds(self._log.cluster, bounds, problems)
 
     def assign(self, positions: Positions) -> None:
         self._check()

@@ -181,15 +181,29 @@ def follower_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
     }
 
 
-def reader_right(principal: str, topic: str) -> AclBinding:
-    """READ on one topic."""
+def dashboard_rights(principal: str, topics: TopicSettings) -> list[AclBinding]:
+    """The minimal ACLs for the dashboard."""
+    return [
+        reader_right(principal, topics.output_topic),
+        *(
+            reader_right(principal, topic, operation)
+            for topic in (topics.labels_topic, topics.audit_topic)
+            for operation in (AclOperation.READ, AclOperation.WRITE)
+        ),
+    ]
+
+
+def reader_right(
+    principal: str, topic: str, operation: AclOperation = AclOperation.READ
+) -> AclBinding:
+    """READ, or another operation, on one topic."""
     return AclBinding(
         ResourceType.TOPIC,
         topic,
         ResourcePatternType.LITERAL,
         principal,
         "*",
-        AclOperation.READ,
+        operation,
         AclPermissionType.ALLOW,
     )
 

@@ -1,1 +1,1 @@
-"""Flags and filters to compare what filters them."""
+"""Flags, scores and filters that are made up, to compare what reads them."""

@@ -84,9 +84,8 @@ def test_texts_and_names_are_escaped(tmp_path: Path) -> None:
         assert "<img" not in page
     for page in pages[:2]:
         assert page.count("&lt;img src=x onerror=alert(1)&gt;&#39;&#34;") >= 3
-    for page in (pages[0], pages[2]):
-        start = json.loads(unescape(page.split("data-features='")[1].split("'")[0]))
-        assert start == {"model_version": "v1", "texts": {"C13": EVIL, "D1": f"</script>{EVIL}"}}
+    start = json.loads(unescape(pages[0].split("data-features='")[1].split("'")[0]))
+    assert start == {"model_version": "v1", "texts": {"C13": EVIL, "D1": f"</script>{EVIL}"}}
 
 
 def test_endpoint_has_the_texts_of_the_loaded_model(tmp_path: Path) -> None:

@@ -117,9 +117,9 @@ dashboard.connections:
 dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
-dashboard.explaining: model
-dashboard.explain: model dashboard.explaining
 dashboard.predict_request: schemas schemas.json
+dashboard.explaining: schemas model dashboard.predict_request
+dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.models: errors runtime model.store model.versions
@@ -128,25 +128,28 @@ dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings
 dashboard.feed: schemas errors runtime kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
-dashboard.sample:
+dashboard.operations: errors drift runtime settings kafka model dead_letters
+    dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.sample
+    dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
+    dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
+    dashboard.live dashboard.operations dashboard.web
+dashboard.whatif:
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
+    dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
     dashboard.web dashboard.web.cases
-dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.history dashboard.models dashboard.cases dashboard.feed dashboard.live
-    dashboard.web
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.web dashboard.web.cases dashboard.web.queue dashboard.web.detail
-    dashboard.web.admin
-dashboard.whatif:
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

@@ -113,7 +113,7 @@ def test_counts_are_read_by_version_and_day_and_survive_a_restart(tmp_path: Path
     assert first.totals == [(0.4, 0.8, 6, 4, 2)]
     assert {i: n for i, n in enumerate(first.bins) if n} == {100: 2, 400: 2, 900: 2}
     both = read_score_counts(path, "v7", DAY, DAY + DAY_MS)
-    assert both.totals == [(0.4, 0.8, 8, 4, 2), (0.5, 0.8, 2, 0, 0)]
+    assert both.totals == [(0.4, 0.8, 8, 4, 2), (0.5, 0.8, 2, 2, 0)]
     assert both.days == {DAY: 6, DAY + DAY_MS: 4}
     assert sum(read_score_counts(path, "v9", DAY, DAY).bins) == 0
     assert read_score_versions(path) == [("v7", DAY, DAY + DAY_MS), ("v8", DAY, DAY)]

@@ -14,7 +14,14 @@ from dashboard.web.threshold.analysis import Answer, answer, describe_answer
 from dashboard.web.threshold.query import Question
 from dashboard.whatif.labels import StandingLabel
 from dashboard.whatif.rows import Source
-from tests.support.threshold_kit import BLOCK, DAY_MS, REVIEW, Scored, make_month, write_table
+from tests.support.listing.scored_month import (
+    BLOCK,
+    DAY_MS,
+    REVIEW,
+    Scored,
+    make_month,
+    write_table,
+)
 
 TODAY = 20_000
 NOW = TODAY * DAY_MS + DAY_MS // 2

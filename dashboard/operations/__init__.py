@@ -1,0 +1,1 @@
+"""What people on call look at: backlog, delays, dead letters, versions on the stream, drift."""

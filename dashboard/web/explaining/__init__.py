@@ -1,0 +1,1 @@
+"""The check page: scores a transaction that a person enters, and explains the score."""

@@ -1,0 +1,106 @@
+"""The check page in a browser: it answers in place, and its waterfall is drawn alike everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, Route, expect
+
+from dashboard.explain import waterfall
+from tests.browser.conftest import Board
+from tests.support.dashboard_kit import StaticModel, tiny_bundle
+
+Start = Callable[..., Board]
+
+READ_WATERFALL = """(figure) => [...figure.querySelectorAll("tr, figcaption")].map((row) => [
+    row.className, row.textContent.trim().replace(/\\s+/g, " "),
+    [...row.querySelectorAll("svg *")].map((shape) => [shape.localName,
+      ...["class", "x", "width", "x1"].map((name) => Number(shape.getAttribute(name))
+        || shape.getAttribute(name))]),
+    row.querySelector("th[title]")?.title])"""
+
+
+def test_answer_appears_in_place_and_faults_lead_to_their_fields(
+    new_page: Callable[..., Page], start: Start
+) -> None:
+    board = start(StaticModel(tiny_bundle()))
+    page = new_page(viewport={"width": 390, "height": 800}, has_touch=True)
+    page.goto(f"{board.address}/check?sample=usual", wait_until="load")
+    page.get_by_label("Amount").fill("99,5")
+    page.get_by_label("D1", exact=True).fill("yesterday")
+    page.get_by_text("Days, D1 to D15").click()  # the fault is in a folded group
+    page.get_by_role("button", name="Score").click()
+    answer = page.locator("#answer")
+    expect(answer).to_contain_text("write it with a point, not a comma")
+    expect(answer).to_be_focused()
+    answer.get_by_role("link", name="D1 must be").click()
+    expect(page.get_by_label("D1", exact=True)).to_be_focused()
+    expect(page.get_by_label("D1", exact=True)).to_have_accessible_description(
+        "D1 must be a number, not 'yesterday'"
+    )
+    page.get_by_label("D1", exact=True).fill("")
+    page.get_by_label("Amount").fill("990")
+    page.keyboard.press("Enter")
+    expect(answer.locator(".waterfall tfoot")).to_contain_text("Score")
+    expect(answer).to_contain_text("What would have to differ")
+    expect(page.locator("[aria-invalid]")).to_have_count(0)
+    assert page.evaluate("document.getElementById('main').scrollWidth") <= 390
+    assert page.url.endswith("/check?sample=usual")
+    page.emulate_media(media="print")
+    expect(page.locator("form#check")).to_be_hidden()
+    expect(answer).to_be_visible()
+
+
+def test_lost_server_and_ended_session_are_said(page: Page, start: Start) -> None:
+    board = start(StaticModel(tiny_bundle()))
+    page.goto(f"{board.address}/check", wait_until="load")
+
+    def end_session(route: Route) -> None:
+        route.fulfill(status=401, content_type="application/problem+json", body="{}")
+
+    for handler, words in (
+        (lambda route: route.abort(), "The server cannot be reached"),
+        (end_session, "The session has ended. Log in again"),
+    ):
+        page.route("**/check", handler)
+        page.get_by_role("button", name="Score").click()
+        expect(page.locator("#answer")).to_contain_text(words)
+        page.unroute("**/check")
+
+
+def test_waterfall_of_a_script_equals_that_of_a_page(page: Page, start: Start) -> None:
+    bundle = tiny_bundle()
+    board = start(StaticModel(bundle))
+    page.goto(f"{board.address}/check", wait_until="load")
+    page.get_by_label("Amount").fill("990")
+    page.get_by_label("Recipient's e-mail domain").fill("<b>x")
+    page.get_by_role("button", name="Score").click()
+    expect(page.locator("#answer .waterfall")).to_be_visible()
+    reasons = [
+        {"feature": "DeviceInfo", "value": "<b>x</b>", "contribution": 1.25},
+        {"feature": "D2", "value": None, "contribution": 0.5},
+        {"feature": "C1", "value": "0", "contribution": 0.25},
+    ]
+    for score in (0.93, 0.41, 0.2):
+        flag = {"model_version": "v1", "score": score, "reasons": reasons}
+        found = waterfall(flag, bundle)
+        template = board.app.state.parts.templates.env.get_template("_waterfall.html")
+        drawn = page.evaluate(
+            f"""async ([data, html]) => {{
+                const {{ drawWaterfall }} = await import("/static/waterfall.js");
+                const read = {READ_WATERFALL};
+                const page = new DOMParser().parseFromString(html, "text/html");
+                return [read(drawWaterfall(data)), read(page.querySelector("figure"))];
+            }}""",
+            [found.as_json(), template.render(waterfall=found)],
+        )
+        assert drawn[0] == drawn[1]
+        assert len(drawn[0]) == 8
+    why = page.evaluate(
+        """async (data) => {
+            const { drawWaterfall } = await import("/static/waterfall.js");
+            return drawWaterfall(data).outerText;
+        }""",
+        waterfall({"model_version": "v0", "score": 0.5, "reasons": []}, bundle).as_json(),
+    )
+    assert "The score is from model v0" in why

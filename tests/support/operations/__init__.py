@@ -1,0 +1,1 @@
+"""Brokers in memory for the operations page."""
