@@ -20,6 +20,16 @@ class Desk {
     });
   }
 
+  /** Wait for the last decision. False if one is not saved, so that the page must stay. */
+  async isSaved() {
+    try {
+      await this.#last?.sent;
+    } catch {
+      // Its failure is shown.
+    }
+    return this.#unsaved.size === 0;
+  }
+
   caseOf(id) {
     return this.#cases.get(id) ?? null;
   }

@@ -18,7 +18,14 @@ for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) {
   addEventListener(type, () => { lastActive = Date.now(); }, { passive: true });
 }
 
-const pathOf = (id) => `/t/${encodeURIComponent(id)}/panel`;
+// The first details of a page load also say how many the user decided today.
+let query = "?tally=yes";
+
+function pathOf(id) {
+  const path = `/t/${encodeURIComponent(id)}/panel${query}`;
+  query = "";
+  return path;
+}
 
 /** The details of a transaction as an element. */
 export async function fetchPanel(id, signal) {

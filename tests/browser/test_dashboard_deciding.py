@@ -15,6 +15,7 @@ from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
 
 NewPage = Callable[..., Page]
+EVIL = "<img src=x onerror=alert(1)>"
 ANA = Who("ana", "analyst")
 
 
@@ -69,8 +70,9 @@ def test_twenty_transactions_are_decided_by_keyboard_alone(page: Page, board: Bo
 def test_first_decision_by_keyboard_and_its_undo(page: Page, board: Board) -> None:
     ids = flag(board, 2)
     open_list(page, board)
-    for key in ("j", "Enter"):
-        page.keyboard.press(key)
+    page.keyboard.press("j")
+    expect(page.locator("#rows tr[aria-current=true]")).to_have_count(1)
+    page.keyboard.press("Enter")
     drawer = page.locator("#drawer")
     expect(drawer).to_contain_text("Transaction 100")
     page.get_by_text("Reasons and note").click()
@@ -96,6 +98,26 @@ def test_first_decision_by_keyboard_and_its_undo(page: Page, board: Board) -> No
     page.keyboard.press("s")
     page.keyboard.press("Enter")
     expect(drawer.locator(".case")).to_contain_text("Snoozed by you until")
+
+
+def test_undo_returns_to_the_transaction_and_then_the_loop_goes_on(
+    page: Page, board: Board
+) -> None:
+    ids = flag(board, 3)
+    open_list(page, board)
+    drawer = page.locator("#drawer")
+    page.keyboard.press("n")
+    expect(drawer).to_contain_text("Transaction 100")
+    page.keyboard.press("f")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("z")
+    expect(drawer).to_contain_text("Transaction 100")
+    expect(drawer.locator(".case")).to_have_text(re.compile("^Open"))
+    page.keyboard.press("l")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("u")
+    expect(drawer).to_contain_text("Transaction 102")
+    assert [case_of(board, one).label for one in ids[:2]] == ["LEGITIMATE", "UNSURE"]
 
 
 def test_repeated_clicks_and_keys_are_one_decision(page: Page, board: Board) -> None:
@@ -214,13 +236,17 @@ def test_phone_has_the_full_page_and_buttons_under_the_thumb(
 
 def test_all_raw_fields_can_be_filtered(page: Page, board: Board) -> None:
     flag(board, 1)
-    fields: dict[str, Any] = {"TransactionID": 100, "C1": 3.0, "V12": None, "V13": 5.0}
-    page.route("**/raw", lambda route: route.fulfill(json={"fields": fields}))
+    fields: dict[str, Any] = {"TransactionID": 100, "C1": 3.0, "V12": 0.0, "V13": 5.0}
+    record = {"fields": fields, "problem": None, "appended_at": 1_795_000_000_000, "size": 2310,
+              "encoding": "avro", "key": "9500", "headers": [["trace", EVIL]]}  # fmt: skip
+    page.route("**/raw", lambda route: route.fulfill(json=record))
     open_list(page, board, "/?sel=0-1")
     raw = page.locator("#drawer .raw")
     raw.get_by_text("All fields of the input record").click()
     expect(raw.locator("details")).to_have_count(3)
-    expect(raw.get_by_text("1 of 2 present")).to_be_visible()
+    expect(raw.get_by_text("2 of 339 present")).to_be_visible()
+    for text in ("2026-11-18 11:06:40 UTC", "2,310 bytes", EVIL):
+        expect(raw.locator(".record")).to_contain_text(text)
     expect(raw.get_by_text("V13")).to_be_hidden()
     raw.get_by_role("searchbox").fill("v13")
     expect(raw.get_by_text("V13")).to_be_visible()
