@@ -32,6 +32,7 @@ from dashboard.cases.state import (
     StandingLabel,
     event_of_pending,
 )
+from dashboard.cases.statuses import CaseStatuses
 from schemas.resolver import SchemaResolver
 
 MAX_VIEWS: Final = 100
@@ -110,6 +111,10 @@ class Desk:
     def case_of(self, flag_ids: Iterable[str]) -> dict[str, Case]:
         """The cases of flags. A flag that nobody has touched has an open case."""
         return self._context.cases(flag_ids)
+
+    def statuses(self, who: str | None = None) -> CaseStatuses:
+        """Selects flags by the status of their case; ``mine`` is that of ``who``."""
+        return CaseStatuses(self._context.cache.path, who)
 
     def claim_next(self, selection: Selection, who: Who) -> tuple[dict[str, Any], Case] | None:
         """Claim the open case of a selection with the highest expected loss."""
@@ -199,6 +204,10 @@ class Desk:
                 self._context.flags.of_transaction(int(target[1:])) if is_transaction else [target]
             )
         return last, list(dict.fromkeys(found))
+
+    def waiting(self) -> int:
+        """The number of decisions in the outbox."""
+        return self._context.outbox.count(Channel.LABELS)
 
     def status(self) -> DeskStatus:
         """The state of the desk."""

@@ -91,7 +91,7 @@ class DeskCache:
     """Read access to the cache. Each call opens its own connection."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
 
     def states(self, transaction_ids: Mapping[str, int | None]) -> dict[str, CaseState]:
         """The states of cases: flag id → transaction id, as far as it is known."""
@@ -208,7 +208,7 @@ class DeskCache:
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{self._path.absolute().as_uri()}?mode=ro"
+        uri = f"{self.path.absolute().as_uri()}?mode=ro"
         db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
         try:
             yield db

@@ -8,8 +8,13 @@ import re
 import pytest
 from fastapi import APIRouter
 
-from dashboard.web import api, login, pages, predict
+from dashboard.web import api, login, predict
 from dashboard.web.admin import model_api, model_page, operations, probes, reference
+from dashboard.web.cases import export, records, routes
+from dashboard.web.detail import pages as detail_pages
+from dashboard.web.explaining import check
+from dashboard.web.queue import page as queue_page
+from dashboard.web.threshold import routes as threshold
 from tests.k8s.support.rendering import (
     K8S,
     VARIANTS,
@@ -28,7 +33,13 @@ PUBLIC = (
     model_api.router,
     model_page.router,
     operations.router,
-    pages.router,
+    queue_page.router,
+    detail_pages.router,
+    check.router,
+    export.router,
+    records.router,
+    routes.router,
+    threshold.router,
     predict.router,
     reference.router,
 )
