@@ -118,7 +118,7 @@ dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
 dashboard.predict_request: schemas schemas.json
-dashboard.explaining: schemas model dashboard.predict_request
+dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
