@@ -125,7 +125,7 @@ dashboard.predicting: schemas schemas.json errors model dashboard.history
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
-dashboard.feed: schemas errors runtime kafka dashboard.cache
+dashboard.feed: schemas errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
 dashboard.operations: errors drift runtime settings kafka model dead_letters
@@ -137,19 +137,21 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.operations dashboard.web
+    dashboard.live dashboard.operations dashboard.web dashboard.web.cases
 dashboard.whatif:
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
+dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
     dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
     dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.detail
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
+    dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
