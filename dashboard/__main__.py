@@ -118,9 +118,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
+    # Numba looks for the linear algebra of SciPy, which no kernel of this process uses: 14 MB.
+    sys.modules["scipy.linalg.cython_blas"] = None  # type: ignore[assignment]
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
     from dashboard.cases.opening import opened_desk
+    from dashboard.feed.inputs import kafka_inputs
     from dashboard.feed.source import KafkaScores
     from dashboard.history.opening import opened_histories
     from dashboard.server import Server, address_of, listen, lock_state_dir
@@ -134,6 +137,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     with (
         lock_state_dir(settings.dashboard_state_dir),
         using_resolver(settings, "fraud_score") as resolver,
+        using_resolver(settings) as input_resolver,
         opened_histories(settings, watcher) as histories,
         opened_desk(settings) as desk,
         listen(settings.dashboard_host, settings.dashboard_port) as listener,
@@ -144,6 +148,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             lambda: KafkaScores(settings, settings.output_topic),
             resolver,
             desk,
+            kafka_inputs(settings, input_resolver),
             tracing,
             histories,
             store,

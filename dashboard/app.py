@@ -19,7 +19,9 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from dashboard.cache.flag_table import FlagWriter
 from dashboard.cases.desk import Desk
+from dashboard.feed.backlog import BacklogWatch
 from dashboard.feed.board import Board, FeedState
+from dashboard.feed.inputs import Inputs
 from dashboard.feed.loop import Feed
 from dashboard.feed.reading import FlagReader
 from dashboard.feed.source import ScoreSource
@@ -51,6 +53,7 @@ from dashboard.web.detail import pages as detail_pages
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
+from dashboard.web.lookups import raw, related, stats
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
@@ -77,12 +80,13 @@ def build_app(
     open_source: Callable[[], ScoreSource],
     resolver: SchemaResolver,
     desk: Desk,
+    inputs: Inputs,
     tracing: Tracing | None = None,
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
 ) -> FastAPI:
-    """Build the application. Its feed and its desk run from startup to shutdown.
+    """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
     Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
     are those of the settings if they are not given.
@@ -98,7 +102,7 @@ def build_app(
     meter = Meter(References(model).find, lambda: board.status.state is FeedState.LIVE)
     reader = FlagReader(topics[0], resolver, topics[1], meter.observe)
     feed = Feed(open_source, topics, writer, reader, board)
-    publisher = TickPublisher(board, model)
+    publisher = TickPublisher(board, model, desk)
     hub = Hub(boot=format(time.time_ns() // 1_000_000, "x"), first=publisher.first())
     parts = _build_parts(
         settings,
@@ -110,7 +114,9 @@ def build_app(
         Catalog(store or open_store(settings)),
         Operations(meter, monitor or _open_monitor(settings)),
         desk,
+        inputs,
     )
+    watch = BacklogWatch(inputs.open_source, board)
     app = FastAPI(
         title="Fraud dashboard",
         description="A live list of flagged transactions, and synchronous scoring with the same "
@@ -119,7 +125,7 @@ def build_app(
         docs_url=None,  # these pages load scripts from other sites
         redoc_url=None,
         redirect_slashes=False,  # it would redirect to any host that the Host header names
-        lifespan=_run_while_serving(feed, publisher, hub, parts),
+        lifespan=_run_while_serving(parts, feed, watch, publisher),
     )
     app.state.parts = parts
     _install(app, parts, tracing)
@@ -136,6 +142,7 @@ def _build_parts(
     catalog: Catalog,
     operations: Operations,
     desk: Desk,
+    inputs: Inputs,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -158,6 +165,7 @@ def _build_parts(
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
         bodies=BodyBudget(),
+        inputs=inputs,
         desk=desk,
         desk_calls=CapacityLimiter(_DESK_CALLS),
         catalog=catalog,
@@ -172,26 +180,29 @@ def _open_monitor(settings: DashboardSettings) -> Monitor:
 
 
 def _run_while_serving(
-    feed: Feed, publisher: TickPublisher, hub: Hub, parts: Parts
+    parts: Parts, feed: Feed, watch: BacklogWatch, publisher: TickPublisher
 ) -> Callable[[FastAPI], AbstractAsyncContextManager[None]]:
-    """The lifespan of the app: the feed's thread and the task that publishes ticks."""
+    """The lifespan of the app: its threads, and the task that publishes ticks."""
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         feed.start()
         parts.operations.monitor.start()
         parts.desk.start()
-        publishing = asyncio.create_task(publisher.run(hub))
+        watch.start()
+        publishing = asyncio.create_task(publisher.run(parts.hub))
         try:
             yield
         finally:
-            hub.close()
+            parts.hub.close()
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
             await asyncio.to_thread(parts.operations.monitor.stop)
             await asyncio.to_thread(feed.stop, _STOP_SECONDS)
             await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
+            await asyncio.to_thread(watch.stop, _STOP_SECONDS)
+            await asyncio.to_thread(parts.inputs.records.close)
 
     return lifespan
 
@@ -206,6 +217,9 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        raw,
+        related,
+        stats,
         login,
         queue_page,
         model_page,

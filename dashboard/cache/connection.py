@@ -12,10 +12,16 @@ BUSY_SECONDS: Final = 5.0  # readers never wait in WAL mode, except while a file
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, for one request."""
-    db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=BUSY_SECONDS)
+def reading(path: Path, desk: Path | None = None) -> Iterator[sqlite3.Connection]:
+    """A connection that only reads, for one request. ``desk`` is another file to attach."""
+    db = sqlite3.connect(_read_only(path), uri=True, timeout=BUSY_SECONDS)
     try:
+        if desk is not None:
+            db.execute("ATTACH ? AS desk", (_read_only(desk),))
         yield db
     finally:
         db.close()
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"

@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS flag_reasons (
     feature TEXT, flag INTEGER, PRIMARY KEY (feature, flag)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS by_time ON flags (scored_at, partition, offset, topic,
     expected_loss, transaction_id, score, amount, product, card1, addr1, email, device, decision,
-    model_version);
+    model_version, id);
 CREATE INDEX IF NOT EXISTS by_loss ON flags (expected_loss, scored_at, partition, offset, topic,
     transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version);
 CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id);

@@ -10,7 +10,7 @@ import sqlite3
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 from dashboard.cache.connection import reading
 from dashboard.cache.flag import Position
@@ -54,13 +54,60 @@ _INDEXED: Final = (
 """Parameters whose rows an index finds: name, index and condition."""
 
 
+class StatusFilter(Protocol):
+    """Selects by the status of cases. Its file is attached as ``desk``."""
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        ...
+
+    def parameters(self, now: int) -> dict[str, object]:
+        """The parameters of the conditions."""
+        ...
+
+    def condition(self, status: str) -> str:
+        """The SQL condition that a row of ``flags`` has a status."""
+        ...
+
+    def rows(self, status: str) -> list[str]:
+        """Queries that together find the rows with a status, if few have it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which flagged transactions, and in which order. ``now`` is for relative times."""
+    """Which flagged transactions, and in which order.
+
+    Attributes:
+        selection: the filters.
+        now: for relative times and leases that end.
+        sort: the order.
+        statuses: selects by status. Without it all cases are open.
+    """
 
     selection: Selection
     now: int
     sort: Sort = Sort.NEWEST
+    statuses: StatusFilter | None = None
+
+    def conditions(self) -> tuple[list[str], dict[str, object]]:
+        """The filters as SQL conditions, and their parameters."""
+        conditions, parameters = self.selection.conditions(self.now)
+        status = self.selection.status
+        if status is not None and self.statuses is not None:
+            conditions.append(self.statuses.condition(status))
+            parameters |= self.statuses.parameters(self.now)
+        elif status is not None:
+            conditions.append("1" if status == "open" else "0")
+        return conditions, parameters
+
+    @property
+    def attached(self) -> Path | None:
+        """The file that the conditions need besides the table."""
+        if self.statuses is None or self.selection.status is None:
+            return None
+        return self.statuses.path
 
 
 class StoredFlag(NamedTuple):
@@ -74,13 +121,13 @@ class StoredFlag(NamedTuple):
 def read_page(path: Path, listing: Listing, after: Position | None, limit: int) -> list[StoredFlag]:
     """Up to ``limit`` flags that follow ``after`` in the order of the listing."""
     order = _ORDERS[listing.sort]
-    conditions, parameters = listing.selection.conditions(listing.now)
+    conditions, parameters = listing.conditions()
     if after is not None:
         conditions.append(_beyond(order, "after"))
         parameters |= {f"after_{name}": value for name, value in after._asdict().items()}
     direction = "DESC" if order.is_descending else "ASC"
     ordering = ", ".join(f"{column} {direction}" for column in order.columns)
-    with reading(path) as db:
+    with reading(path, listing.attached) as db:
         source = _source(db, listing, order, parameters)
         # The inner query reads an index alone. Only its result needs the rows themselves.
         found = db.execute(
@@ -116,21 +163,53 @@ def count_flags(
     before: Position | None = None,
 ) -> int:
     """How many flags there are strictly between two places in the order of the listing."""
+    found = _aggregate(path, listing, "count(*)", after, before)
+    return int(found[0])
+
+
+class Summary(NamedTuple):
+    """What is known of all flags of a selection. Times are epoch milliseconds."""
+
+    flagged: int
+    blocked: int
+    amount: float
+    expected_loss: float
+    first_at: int | None
+    last_at: int | None
+
+
+def summarize_flags(path: Path, listing: Listing) -> Summary:
+    """The number of flags of a listing, their sums, and their first and last time of scoring."""
+    columns = (
+        "count(*), total(decision = 'BLOCK'), total(amount), total(expected_loss), "
+        "min(scored_at), max(scored_at)"
+    )
+    found = _aggregate(path, listing, columns)
+    return Summary(found[0], int(found[1]), *found[2:])
+
+
+def _aggregate(
+    path: Path,
+    listing: Listing,
+    columns: str,
+    after: Position | None = None,
+    before: Position | None = None,
+) -> tuple[Any, ...]:
     order = _ORDERS[listing.sort]
-    conditions, parameters = listing.selection.conditions(listing.now)
+    conditions, parameters = listing.conditions()
     if after is not None:
         conditions.append(_beyond(order, "after"))
         parameters |= {f"after_{name}": value for name, value in after._asdict().items()}
     if before is not None:
         conditions.append(_beyond(order, "before", is_reversed=True))
         parameters |= {f"before_{name}": value for name, value in before._asdict().items()}
-    with reading(path) as db:
+    with reading(path, listing.attached) as db:
         source = _source(db, listing, order, parameters)
-        row = db.execute(
-            f"SELECT count(*) FROM {source} WHERE {_all(conditions)}",  # noqa: S608
+        row: tuple[Any, ...] = db.execute(
+            f"SELECT {columns} FROM {source} WHERE {_all(conditions)}",  # noqa: S608
             parameters,
         ).fetchone()
-    return int(row[0])
+    return row
 
 
 def _beyond(order: _Order, prefix: str, *, is_reversed: bool = False) -> str:
@@ -148,7 +227,7 @@ def _source(
     db: sqlite3.Connection, listing: Listing, order: _Order, parameters: dict[str, object]
 ) -> str:
     """What to read: the few rows that meet a rare condition, or the index of the order."""
-    for union in _indexed(listing.selection, parameters):
+    for union in _indexed(listing, parameters):
         rows = _find_few(db, union, parameters)
         if rows is not None:
             # Our own integers. There is no index hint, because SQLite looks rows up by rowid.
@@ -157,14 +236,18 @@ def _source(
     return f"flags INDEXED BY {order.walked}"
 
 
-def _indexed(selection: Selection, parameters: dict[str, object]) -> list[list[tuple[str, str]]]:
-    """The conditions with an index of their own, each as a union of queries and conditions."""
-    found: list[list[tuple[str, str]]] = []
+def _indexed(listing: Listing, parameters: dict[str, object]) -> list[list[str]]:
+    """The conditions that an index of their own answers, each as a union of queries."""
+    selection = listing.selection
+    found: list[list[str]] = []
     for name, walked, condition in _INDEXED:
         if getattr(selection, name) is not None:
-            found.append([(walked, condition)])
+            found.append([_query(walked, condition)])
     if selection.q is not None:
-        found.append(Search(selection.q).indexed())
+        found.append([_query(*part) for part in Search(selection.q).indexed()])
+    if selection.status is not None and listing.statuses is not None:
+        rows = listing.statuses.rows(selection.status)
+        found += [rows] if rows else []
     ranges = (("scored_at", "by_time", "since", "until"),
               ("score", "by_score", "min_score", "max_score"),
               ("amount", "by_amount", "min_amount", "max_amount"))  # fmt: skip
@@ -172,29 +255,25 @@ def _indexed(selection: Selection, parameters: dict[str, object]) -> list[list[t
         bounds = [(f"{column} >= :{low}", low), (f"{column} <= :{high}", high)]
         given = [condition for condition, name in bounds if parameters[name] is not None]
         if given:
-            found.append([(walked, " AND ".join(given))])
+            found.append([_query(walked, " AND ".join(given))])
     return found
 
 
+def _query(walked: str, condition: str) -> str:
+    """The rows that meet a condition, from the index that answers it."""
+    if walked == "reasons":
+        return f"SELECT flag FROM flag_reasons WHERE {condition}"  # noqa: S608 - our own text
+    return f"SELECT rowid FROM flags INDEXED BY {walked} WHERE {condition}"  # noqa: S608
+
+
 def _find_few(
-    db: sqlite3.Connection, union: list[tuple[str, str]], parameters: dict[str, object]
+    db: sqlite3.Connection, union: list[str], parameters: dict[str, object]
 ) -> set[int] | None:
     """The rows of a union. None if they are not few."""
     rows: set[int] = set()
-    for walked, condition in union:
-        rows.update(
-            row
-            for (row,) in db.execute(
-                f"SELECT {_rows_of(walked)} WHERE {condition} LIMIT :few",
-                {**parameters, "few": _FEW},
-            )
-        )
+    for query in union:
+        found = db.execute(f"{query} LIMIT :few", {**parameters, "few": _FEW})
+        rows.update(row for (row,) in found)
         if len(rows) >= _FEW:
             return None
     return rows
-
-
-def _rows_of(walked: str) -> str:
-    if walked == "reasons":
-        return "flag FROM flag_reasons"
-    return f"rowid FROM flags INDEXED BY {walked}"

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from dashboard.cache.flag import Flag, format_number
 from dashboard.cache.times import parse_time
 
-STATUSES: Final = ("open", "claimed", "snoozed", "decided")
+STATUSES: Final = ("open", "claimed", "mine", "snoozed", "decided")
 DECISIONS: Final = ("REVIEW", "BLOCK")
 
 _HAS_REASON: Final = (
@@ -26,8 +26,8 @@ class Selection:
     """Selects flagged transactions. Bounds are inclusive, texts are compared exactly.
 
     The names are those of the query parameters. ``since`` and ``until`` are texts of
-    :func:`~dashboard.cache.times.parse_time`, ``status`` is that of the case, and ``q``
-    searches: see :class:`Search`.
+    :func:`~dashboard.cache.times.parse_time`, ``status`` is that of the case (``mine``: claimed by
+    the user who asks), and ``q`` searches: see :class:`Search`.
 
     ``static/filter.js`` applies the same rules to live rows. A test compares the two.
     """
@@ -55,8 +55,11 @@ class Selection:
         """Whether every flagged transaction matches."""
         return self == Selection()
 
-    def matches(self, flag: Flag, now: int, status: str = "open") -> bool:
-        """Whether a flagged transaction matches whose case has this status."""
+    def matches(self, flag: Flag, now: int, status: str = "open", *, is_mine: bool = False) -> bool:
+        """Whether a flagged transaction matches whose case has this status.
+
+        ``is_mine``: the user who asks has claimed or snoozed it.
+        """
         since, until = self.times(now)
         return (
             _is_within(flag.score, self.min_score, self.max_score)
@@ -69,11 +72,17 @@ class Selection:
             and self.device in (None, flag.device)
             and self.decision in (None, flag.decision)
             and self.model in (None, flag.model_version)
-            and self.status in (None, status)
+            and self.matches_status(status, is_mine=is_mine)
             and self.transaction_id in (None, flag.transaction_id)
             and (self.reason is None or self.reason in flag.reasons)
             and (self.q is None or Search(self.q).matches(flag))
         )
+
+    def matches_status(self, status: str, *, is_mine: bool) -> bool:
+        """Whether a case with this status matches."""
+        if self.status == "mine":
+            return status == "claimed" and is_mine
+        return self.status in (None, status)
 
     def times(self, now: int) -> tuple[int | None, int | None]:
         """``since`` and ``until`` in epoch milliseconds."""
@@ -83,7 +92,10 @@ class Selection:
         )
 
     def conditions(self, now: int) -> tuple[list[str], dict[str, object]]:
-        """The same filter as SQL conditions on the flags table, and their parameters."""
+        """The same filter as SQL conditions on the flags table, and their parameters.
+
+        Without the status, which the table does not know.
+        """
         since, until = self.times(now)
         wanted: list[tuple[object, str]] = [
             (self.min_score, "score >= :min_score"),
@@ -107,8 +119,6 @@ class Selection:
             field.name: getattr(self, field.name) for field in fields(self)
         }
         parameters |= {"since": since, "until": until}
-        if self.status is not None:
-            found.append("1" if self.status == "open" else "0")
         if self.q is not None:
             search = Search(self.q)
             found.append(search.condition)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,10 @@ from dashboard.cases.state import (
     StandingLabel,
     event_of_pending,
 )
+from dashboard.cases.statuses import CaseStatuses
 from schemas.resolver import SchemaResolver
+
+log = logging.getLogger(__name__)
 
 MAX_VIEWS: Final = 100
 
@@ -102,14 +106,22 @@ class Desk:
 
     def stop(self, timeout: float) -> None:
         """Stop both threads. What waits stays in the outbox."""
-        self._context.sender.stop(timeout)
-        self._context.reader.stop(timeout)
-        self._context.log.close()
-        self._context.outbox.close()
+        context = self._context
+        context.sender.stop(timeout)
+        context.reader.stop(timeout)
+        context.log.close()
+        if waiting := context.outbox.count(Channel.LABELS):
+            log.warning("%d decisions wait in %s until Kafka can be reached",
+                        waiting, context.outbox.path)  # fmt: skip
+        context.outbox.close()
 
     def case_of(self, flag_ids: Iterable[str]) -> dict[str, Case]:
         """The cases of flags. A flag that nobody has touched has an open case."""
         return self._context.cases(flag_ids)
+
+    def statuses(self, who: str | None = None) -> CaseStatuses:
+        """Selects flags by the status of their case; ``mine`` is that of ``who``."""
+        return CaseStatuses(self._context.cache.path, who)
 
     def claim_next(self, selection: Selection, who: Who) -> tuple[dict[str, Any], Case] | None:
         """Claim the open case of a selection with the highest expected loss."""
@@ -199,6 +211,10 @@ class Desk:
                 self._context.flags.of_transaction(int(target[1:])) if is_transaction else [target]
             )
         return last, list(dict.fromkeys(found))
+
+    def waiting(self) -> int:
+        """The number of decisions in the outbox."""
+        return self._context.outbox.count(Channel.LABELS)
 
     def status(self) -> DeskStatus:
         """The state of the desk."""

@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 
 from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
-from dashboard.cases.labels import Label
+from dashboard.cases.labels import WITHDRAW, Label
 from dashboard.cases.log import Channel, Place, Positions
 from dashboard.cases.rules import NO_HOLD, Hold, apply_event
 
-_FORMAT: Final = 1  # of the tables below; a file with another format is rebuilt
+_FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
 BUSY_SECONDS: Final = 5.0
 
 _TABLES: Final = """
@@ -44,10 +44,12 @@ CREATE INDEX IF NOT EXISTS labels_by_target ON labels (target, time);
 CREATE TABLE IF NOT EXISTS latest (
     target TEXT, is_external INTEGER, partition INTEGER, offset INTEGER, count INTEGER,
     PRIMARY KEY (target, is_external, partition)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decided (
+    target TEXT PRIMARY KEY, decided_at INTEGER, is_decided INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (
     user TEXT, name TEXT, time INTEGER, body BLOB, PRIMARY KEY (user, name)) WITHOUT ROWID;
 """
-_NAMES: Final = ("origin", "offsets", "events", "holds", "labels", "latest", "views")
+_NAMES: Final = ("origin", "offsets", "events", "holds", "labels", "latest", "decided", "views")
 
 
 class DeskWriter:
@@ -86,6 +88,13 @@ class DeskWriter:
         with self._db:
             for name in _NAMES:
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - our own table names
+
+    def forget_events(self, first: Mapping[int, int]) -> None:
+        """Delete events before the first offset of their partition: retention removed them."""
+        with self._db:
+            self._db.executemany(
+                "DELETE FROM events WHERE partition = ? AND offset < ?", first.items()
+            )
 
     def save(
         self,
@@ -132,7 +141,23 @@ class DeskWriter:
             "ON CONFLICT DO UPDATE SET offset = excluded.offset, count = count + 1",
             (label.target, label.is_external, *label.place),
         )
+        if not label.is_external:
+            self._note_decided(label)
         return True
+
+    def _note_decided(self, label: Label) -> None:
+        """Keep whether a decision is in effect, for queries that select by it."""
+        standing = self._db.execute(
+            "SELECT l.decided_at, l.kind FROM latest t JOIN labels l "
+            "ON l.partition = t.partition AND l.offset = t.offset "
+            "WHERE t.target = ? AND NOT t.is_external "
+            "ORDER BY l.decided_at DESC, l.partition DESC, l.offset DESC LIMIT 1",
+            (label.target,),
+        ).fetchone()
+        self._db.execute(
+            "INSERT OR REPLACE INTO decided VALUES (?, ?, ?)",
+            (label.target, standing[0], standing[1] != WITHDRAW),
+        )
 
     def _add_event(self, event: Event, place: Place) -> bool:
         """Apply an event. False if it has no effect, or an event with its id came before."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
@@ -15,6 +15,12 @@ from dashboard.feed.prefix import Stamp
 
 TICK_ROWS: Final = 50
 """Maximum rows per tick. Nobody can read more in a quarter of a second."""
+
+TICK_CASES: Final = 50
+"""Maximum changed cases per tick. A client that misses some reads its list again."""
+
+SILENT_MS: Final = 60_000
+"""A scorer that commits nothing for this long while records wait is silent."""
 
 
 class FeedState(StrEnum):
@@ -32,10 +38,13 @@ class FeedStatus:
 
     Attributes:
         state: ``waiting`` means that the topic cannot be read at present.
-        detail: why the feed is in this state.
+        detail: why the feed is in this state, in words for everybody.
+        reason: the same in the words of Kafka's client, for operators. May name hosts.
         since: epoch milliseconds of the last change of state.
         lag: committed records that have not been read, as of the last check.
         delay_ms: time from scoring to reading of the last record. None before the first record.
+        input_delay_ms: time from the event of the last record to its reading. Its start is the
+            event time that the producer set or, without one, the time of scoring.
         read_at: epoch milliseconds when records were last read. None before the first record.
         stamp: model and thresholds of the last record.
         done: share of the backlog that has been read, 0 to 1, while rebuilding.
@@ -43,23 +52,63 @@ class FeedStatus:
 
     state: FeedState = FeedState.STARTING
     detail: str = "not connected yet"
+    reason: str = ""
     since: int = 0
     lag: int = 0
     delay_ms: int | None = None
+    input_delay_ms: int | None = None
     read_at: int | None = None
     stamp: Stamp | None = None
     done: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
+class Backlog:
+    """The records that the scorers' group has not committed yet.
+
+    Attributes:
+        records: how many. None if that is not known.
+        committed: the sum of the committed offsets, which grows while the scorers work.
+        oldest_at: append time of the first record that waits, in epoch milliseconds. None if
+            nothing waits, or while the scorers make progress.
+        detail: why the number is not known, in words for everybody.
+        reason: the same in the words of Kafka's client, for operators.
+    """
+
+    records: int | None
+    committed: int = 0
+    oldest_at: int | None = None
+    detail: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """What the scorers seem to do: ``working``, ``idle``, ``silent`` or ``unknown``.
+
+    ``silent``: records have been waiting since ``since`` (epoch milliseconds), and nothing was
+    committed or scored.
+    """
+
+    state: str
+    since: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Activity:
-    """What was read between two ticks. ``rows`` are newest first and leave out ``more`` rows."""
+    """What happened between two ticks.
+
+    ``rows`` are newest first and leave out ``more`` rows. ``cases`` has the encoded cases that
+    changed by flag id, unless ``has_more_cases``: then some were left out.
+    """
 
     scored: int
     flagged: int
     rows: tuple[Flag, ...]
     more: int
     is_reset: bool
+    cases: Mapping[str, bytes] = field(default_factory=dict)
+    has_more_cases: bool = False
 
 
 class Board:
@@ -74,6 +123,11 @@ class Board:
         self._rows: list[Flag] = []
         self._flagged = 0
         self._is_reset = False
+        self._cases: dict[str, bytes] = {}
+        self._has_more_cases = False
+        self._waiting = 0
+        self._backlog = Backlog(None, detail="The backlog of the scorers is not known yet.")
+        self._progress_at = self.now()
 
     def now(self) -> int:
         """Epoch milliseconds."""
@@ -91,16 +145,72 @@ class Board:
         with self._lock:
             return self._counts
 
-    def enter(self, state: FeedState, detail: str = "") -> bool:
-        """Set state and detail. Returns whether either of them changed."""
+    @property
+    def backlog(self) -> Backlog:
+        """The backlog of the scorers, as of the last check."""
+        with self._lock:
+            return self._backlog
+
+    @property
+    def waiting(self) -> int:
+        """Decisions that wait to be recorded."""
+        with self._lock:
+            return self._waiting
+
+    @property
+    def scorer(self) -> Scorer:
+        """What the scorers do."""
+        with self._lock:
+            records, since = self._backlog.records, self._progress_at
+        if records is None:
+            return Scorer("unknown")
+        if records == 0:
+            return Scorer("idle")
+        if self.now() - since > SILENT_MS:
+            return Scorer("silent", since)
+        return Scorer("working")
+
+    def note_backlog(self, backlog: Backlog) -> None:
+        """Set the backlog of the scorers."""
+        now = self.now()
+        with self._lock:
+            before = self._backlog
+            # What waits now has waited since the last time that nothing did.
+            if not before.records or before.committed != backlog.committed:
+                self._progress_at = now
+            self._backlog = backlog
+
+    def note_case(self, flag_id: str, case: bytes) -> None:
+        """Publish the changed case of a flag, an encoded JSON object, with the next tick."""
+        with self._lock:
+            self._cases.pop(flag_id, None)
+            self._cases[flag_id] = case
+            if len(self._cases) > TICK_CASES:
+                del self._cases[next(iter(self._cases))]
+                self._has_more_cases = True
+
+    def note_many_cases(self) -> None:
+        """Publish that more cases changed than are worth to be named."""
+        with self._lock:
+            self._has_more_cases = True
+
+    def note_waiting(self, count: int) -> None:
+        """Set the number of decisions that wait to be recorded."""
+        with self._lock:
+            self._waiting = count
+
+    def enter(self, state: FeedState, detail: str = "", reason: str = "") -> bool:
+        """Set state, detail and reason. Returns whether one of them changed."""
         with self._lock:
             before = self._status
             changed = state is not self._status.state
             since = self.now() if changed else self._status.since
-            self._status = replace(self._status, state=state, detail=detail, since=since)
+            self._status = replace(
+                self._status, state=state, detail=detail, reason=reason, since=since
+            )
             if changed and state is FeedState.LIVE:
                 self._is_reset = True  # rows read before this were not published in ticks
-            return changed or detail != before.detail
+            return changed or (detail, reason) != (before.detail, before.reason)
 
     def measure(self, *, lag: int, done: float) -> None:
         """Set the progress of the feed."""
@@ -113,10 +223,17 @@ class Board:
         with self._lock:
             status = replace(self._status, read_at=now)
             if stamp is not None:
-                delay = max(0, now - stamp.scored_at)
-                status = replace(status, stamp=stamp, delay_ms=delay)
+                happened = stamp.scored_at if stamp.event_time is None else stamp.event_time
+                status = replace(
+                    status,
+                    stamp=stamp,
+                    delay_ms=max(0, now - stamp.scored_at),
+                    input_delay_ms=max(0, now - happened),
+                )
             self._status = status
             self._counts = counts
+            if scored:
+                self._progress_at = now
             if status.state is FeedState.LIVE:
                 self._scored += scored
                 self._flagged += len(flags)
@@ -132,8 +249,15 @@ class Board:
         with self._lock:
             rows = sorted(self._rows, key=lambda flag: flag.key, reverse=True)
             activity = Activity(
-                self._scored, self._flagged, tuple(rows), self._flagged - len(rows), self._is_reset
+                self._scored,
+                self._flagged,
+                tuple(rows),
+                self._flagged - len(rows),
+                self._is_reset,
+                self._cases,
+                self._has_more_cases,
             )
+            self._cases, self._has_more_cases = {}, False
             self._scored = self._flagged = 0
             self._rows = []
             self._is_reset = False

@@ -12,7 +12,7 @@ from dashboard.cache.flag_table import Counts, FlagWriter
 from dashboard.feed.board import Board, FeedState
 from dashboard.feed.reading import FlagReader, Unsaved
 from dashboard.feed.source import ScoreSource, TopicBounds
-from stream_scorer.errors import RetryableError, ScorerError
+from stream_scorer.errors import FatalError, RetryableError, ScorerError
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +21,25 @@ _POLL_SECONDS: Final = 0.1
 _SAVE_SECONDS: Final = 0.25  # rows reach the page within this time plus one tick
 _REFRESH_SECONDS: Final = 2.0  # how soon an unreachable broker is noticed
 _RETRY_SECONDS: Final = 1.0
+
+
+class TopicMissing(RetryableError):
+    """The scores topic does not exist."""
+
+
+class PartitionsChanged(RetryableError):
+    """The scores topic has other partitions than when it was opened."""
+
+
+def explain_outage(error: ScorerError) -> str:
+    """Why scores cannot be read, in words for everybody: without hosts and error codes."""
+    if isinstance(error, TopicMissing):
+        return "the topic of the scores does not exist yet"
+    if isinstance(error, PartitionsChanged):
+        return "the topic of the scores has new partitions, which are being opened"
+    if isinstance(error, FatalError):
+        return "Kafka refuses access to the scores, which an operator must fix"
+    return "Kafka does not answer"
 
 
 class Feed:
@@ -63,15 +82,15 @@ class Feed:
                 finally:
                     source.close()
             except ScorerError as error:
-                self._enter_waiting(str(error))
+                self._enter_waiting(explain_outage(error), str(error))
             except Exception:
                 log.exception("the feed failed; it will restart")
-                self._enter_waiting("unexpected error; see the log")
+                self._enter_waiting("an unexpected error stopped the reading of scores", "")
             self._stop.wait(_RETRY_SECONDS)
 
-    def _enter_waiting(self, why: str) -> None:
-        if self._board.enter(FeedState.WAITING, why):
-            log.warning("the feed is waiting to retry: %s", why)
+    def _enter_waiting(self, detail: str, reason: str) -> None:
+        if self._board.enter(FeedState.WAITING, detail, reason):
+            log.warning("the feed is waiting to retry: %s", reason or detail)
 
     def _read_until_error(self, source: ScoreSource) -> None:
         """Open the topic and read it until an error or the stop."""
@@ -97,7 +116,7 @@ class Feed:
     def _fetch_bounds(self, source: ScoreSource) -> TopicBounds:
         topic = source.fetch_bounds()
         if topic is None:
-            raise RetryableError(f"the topic {self._topic} does not exist yet")
+            raise TopicMissing(f"the topic {self._topic} does not exist yet")
         return topic
 
     def _refresh_bounds(
@@ -105,7 +124,7 @@ class Feed:
     ) -> Mapping[int, tuple[int, int]]:
         bounds = self._fetch_bounds(source).bounds
         if bounds.keys() != before.keys():
-            raise RetryableError(f"the partitions of {self._topic} changed")
+            raise PartitionsChanged(f"the partitions of {self._topic} changed")
         return bounds
 
     def _stored_offsets(self, topic: TopicBounds) -> dict[int, int]:

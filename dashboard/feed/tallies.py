@@ -26,14 +26,14 @@ class Tallies:
         self._head = b""  # thresholds and version of the last record
         self._high = b"no time"
         self._high_value = 0
-        self._minute = -1
+        self._minute: int | None = None  # of the tally in use
         self._key = ScoreKey("", 0.0, 0.0, -1)
         self._tally = Tally()
 
     def continue_in(self, found: dict[ScoreKey, Tally]) -> None:
         """Add what follows to these counts."""
         self._found = found
-        self._minute = -1
+        self._minute = None
 
     def add(self, value: bytes, prefix: Prefix) -> None:
         """Count the score record with this prefix.
@@ -65,7 +65,7 @@ class Tallies:
         length, text = read_varint(value, at + _DOUBLES)
         self._key = _key_of(stamp, -1)
         self._head = value[at : text + length]
-        self._minute = -1
+        self._minute = None
 
     def _scored_at(self, value: bytes, at: int) -> int:
         """The time that starts at ``at``. Its high bytes change every 17 minutes."""

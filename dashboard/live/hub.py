@@ -105,8 +105,9 @@ class Hub:
     def _first(self, last_event_id: str | None) -> Tick:
         """The first tick of a stream: the missed ticks merged, a reset, or the state alone."""
         bare = replace(
-            self._latest, scored=0, flagged=0, rows=(), more=0, dropped=0, is_reset=False
-        )
+            self._latest, scored=0, flagged=0, rows=(), more=0, dropped=0, is_reset=False,
+            cases={}, has_more_cases=False,
+        )  # fmt: skip
         if not last_event_id:
             return bare
         boot, _, number = last_event_id.rpartition("-")

@@ -3,25 +3,75 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from typing import Final
+from collections.abc import Iterable, Mapping
+from typing import Any, Final, Protocol
 
 import orjson
 
-from dashboard.feed.board import Activity, Board
+from dashboard.feed.board import TICK_CASES, Activity, Board
 from dashboard.live.hub import Hub
 from dashboard.live.ticks import Rates, Tick, build_tick, build_vitals
 from dashboard.model_status import ModelSource
+
+log = logging.getLogger(__name__)
 
 _TICK_SECONDS: Final = 0.25
 _IDLE_SECONDS: Final = 1.0
 
 
+class ChangedCase(Protocol):
+    """A case, as far as a tick needs it."""
+
+    def as_json(self) -> dict[str, Any]:
+        """The case as the API sends it."""
+        ...
+
+
+class CaseSource(Protocol):
+    """The desk, as far as ticks need it."""
+
+    def changes_after(self, number: int) -> tuple[int, list[str] | None]:
+        """The number of the last change, and the ids that changed since. None: too many."""
+        ...
+
+    def case_of(self, flag_ids: Iterable[str]) -> Mapping[str, ChangedCase]:
+        """The cases of flags."""
+        ...
+
+    def waiting(self) -> int:
+        """The number of decisions that wait to be recorded."""
+        ...
+
+
+class CaseFollower:
+    """Puts changed cases and the number of waiting decisions on the board."""
+
+    def __init__(self, cases: CaseSource, board: Board) -> None:
+        self._cases = cases
+        self._board = board
+        self._number, _ = cases.changes_after(0)
+
+    def follow(self) -> None:
+        """Note what changed since the last call. Reads files, so it runs in a thread."""
+        number, ids = self._cases.changes_after(self._number)
+        if number != self._number:
+            if ids is None or len(ids) > TICK_CASES:
+                self._board.note_many_cases()
+            else:
+                for flag_id, case in self._cases.case_of(ids).items():
+                    self._board.note_case(flag_id, orjson.dumps(case.as_json()))
+            self._number = number
+        self._board.note_waiting(self._cases.waiting())
+
+
 class TickPublisher:
     """Turns the board's activity into ticks."""
 
-    def __init__(self, board: Board, model: ModelSource) -> None:
+    def __init__(self, board: Board, model: ModelSource, cases: CaseSource | None = None) -> None:
         self._board = board
+        self._follower = None if cases is None else CaseFollower(cases, board)
         self._model = model
         self._rates = Rates()
         self._rates.add(time.monotonic(), 0, 0)
@@ -32,11 +82,21 @@ class TickPublisher:
         published = time.monotonic()
         while True:
             await asyncio.sleep(_TICK_SECONDS)
+            if self._follower is not None:
+                await self._follow(self._follower)
             activity = self._board.drain()
             now = time.monotonic()
-            if activity.scored or activity.is_reset or now - published >= _IDLE_SECONDS:
+            is_news = activity.scored or activity.is_reset or activity.cases
+            if is_news or activity.has_more_cases or now - published >= _IDLE_SECONDS:
                 hub.publish(self.next_tick(activity, now))
                 published = now
+
+    async def _follow(self, follower: CaseFollower) -> None:
+        try:
+            await asyncio.to_thread(follower.follow)
+        except Exception:
+            # Ticks go on without cases. The page shows a case when its row is read again.
+            log.exception("the changed cases could not be read")
 
     def first(self) -> Tick:
         """The initial tick, for streams that open before the first published tick."""

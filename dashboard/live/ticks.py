@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
 from fastapi.sse import ServerSentEvent
 
 from dashboard.cache.flag import Flag
-from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedStatus
+from dashboard.feed.board import TICK_CASES, TICK_ROWS, Activity, Board, FeedStatus
 from dashboard.model_status import ModelSource, describe_model
 
 _RATE_SECONDS: Final = 10.0  # long enough to be steady, short enough to show changes
@@ -29,6 +29,8 @@ class Tick:
         more: the number of flagged transactions that ``rows`` leaves out.
         dropped: how many of those were left out because the client was slow.
         is_reset: this tick does not continue the client's list. The client must fetch it again.
+        cases: the encoded cases that changed, by flag id.
+        has_more_cases: more cases changed. The client must fetch those that it shows again.
         rates: scores and flagged scores per second over the last ten seconds.
         vitals: encoded members of a JSON object with the state of feed, stream and model.
     """
@@ -42,6 +44,8 @@ class Tick:
     is_reset: bool
     rates: tuple[float, float]
     vitals: bytes
+    cases: Mapping[str, bytes] = field(default_factory=dict)
+    has_more_cases: bool = False
 
 
 def build_tick(seq: int, activity: Activity, rates: tuple[float, float], vitals: bytes) -> Tick:
@@ -56,11 +60,15 @@ def build_tick(seq: int, activity: Activity, rates: tuple[float, float], vitals:
         activity.is_reset,
         rates,
         vitals,
+        activity.cases,
+        activity.has_more_cases,
     )
 
 
 def merge_ticks(older: Tick, newer: Tick) -> Tick:
-    """Merge two ticks. Rows beyond the limit are counted as dropped."""
+    """Merge two ticks. Rows beyond the limit are counted as dropped, the oldest cases go."""
+    cases = {**older.cases, **newer.cases}
+    has_more_cases = older.has_more_cases or newer.has_more_cases or len(cases) > TICK_CASES
     rows = newer.rows + older.rows
     cut = max(0, len(rows) - TICK_ROWS)
     return Tick(
@@ -73,6 +81,8 @@ def merge_ticks(older: Tick, newer: Tick) -> Tick:
         older.is_reset or newer.is_reset,
         newer.rates,
         newer.vitals,
+        dict(list(cases.items())[-TICK_CASES:]),
+        has_more_cases,
     )
 
 
@@ -85,10 +95,14 @@ def render_event(boot: str, tick: Tick) -> ServerSentEvent:
             "flagged": tick.flagged,
             "more": tick.more,
             "dropped": tick.dropped,
+            "cases_more": tick.has_more_cases,
         }
     )
     rows = b",".join(flag.body for flag in tick.rows)
-    data = head[:-1] + b',"rows":[' + rows + b"]," + tick.vitals + b"}"
+    cases = b",".join(
+        b'{"id":%b,%b' % (orjson.dumps(flag_id), case[1:]) for flag_id, case in tick.cases.items()
+    )
+    data = head[:-1] + b',"rows":[' + rows + b'],"cases":[' + cases + b"]," + tick.vitals + b"}"
     return ServerSentEvent(
         raw_data=data.decode("utf-8"),
         event="reset" if tick.is_reset else "tick",
@@ -110,6 +124,12 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
         "rate": {"scored": round(rates[0], 1), "flagged": round(rates[1], 2)},
         "lag": status.lag,
         "lag_ms": status.delay_ms,
+        "delay_ms": status.input_delay_ms,
+        "delay_from": describe_delay(status),
+        "backlog": board.backlog.records,
+        "backlog_detail": board.backlog.detail or None,
+        "scorer": describe_scorer(board),
+        "waiting": board.waiting,
         "feed": describe_feed(status),
         "stream": describe_stream(status),
         "model": describe_model(model),
@@ -125,6 +145,19 @@ def describe_feed(status: FeedStatus) -> dict[str, Any]:
         "read_at": status.read_at,
         "done": round(status.done, 3),
     }
+
+
+def describe_delay(status: FeedStatus) -> str | None:
+    """Where the delay of the last record starts: ``event_time`` or ``scored_at``."""
+    if status.stamp is None:
+        return None
+    return "scored_at" if status.stamp.event_time is None else "event_time"
+
+
+def describe_scorer(board: Board) -> dict[str, Any]:
+    """What the scorers do as JSON: working, idle, silent (since when) or unknown."""
+    scorer, backlog = board.scorer, board.backlog
+    return {"state": scorer.state, "since": scorer.since, "oldest_at": backlog.oldest_at}
 
 
 def describe_stream(status: FeedStatus) -> dict[str, Any] | None:

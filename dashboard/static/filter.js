@@ -18,8 +18,11 @@ export function readFilter(search) {
   ]);
 }
 
-/** Whether a row matches. `now` is epoch milliseconds, for relative times and ended claims. */
-export function matches(row, filter, now = Date.now()) {
+/**
+ * Whether a row matches. `now` is epoch milliseconds, for relative times and ended claims, and
+ * `user` the name of the user, for the status `mine`.
+ */
+export function matches(row, filter, now = Date.now(), user = null) {
   const { context } = row;
   const is = (wanted, value) => wanted === null || wanted === (value ?? null);
   return (
@@ -33,7 +36,7 @@ export function matches(row, filter, now = Date.now()) {
     is(filter.device, context.DeviceInfo) &&
     is(filter.decision, row.decision) &&
     is(filter.model, row.model_version) &&
-    is(filter.status, statusOf(row.case, now)) &&
+    hasStatus(row.case, filter.status, now, user) &&
     is(filter.transaction_id, row.transaction_id) &&
     (filter.reason === null || row.reasons.some(({ feature }) => feature === filter.reason)) &&
     (filter.q === null || isFound(row, filter.q))
@@ -45,6 +48,12 @@ export function statusOf(found, now = Date.now()) {
   const { status = "open", until = null } = found ?? {};
   const hasEnded = (status === "claimed" || status === "snoozed") && until !== null && until <= now;
   return hasEnded ? "open" : status;
+}
+
+function hasStatus(found, wanted, now, user) {
+  const status = statusOf(found, now);
+  if (wanted === "mine") return status === "claimed" && user !== null && found.by === user;
+  return wanted === null || wanted === status;
 }
 
 /** Epoch milliseconds of `24h` (before now), `2026-11-23T14:03Z` or milliseconds; else null. */

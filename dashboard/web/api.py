@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated, Any, Final
 
+import orjson
 from fastapi import APIRouter, Depends, Header, Query, Request
 from fastapi.responses import Response
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
+from dashboard.cache.flag import add_member
 from dashboard.cache.parsing import SELECTION_PARAMETERS, SORT_PARAMETER
 from dashboard.cache.reading import count_flags, read_flag
 from dashboard.live.hub import Stream, TooManyStreams, while_authorized
@@ -94,7 +96,7 @@ def list_flags(
     if cursor and after:
         reason = "give either cursor or after"
         raise Problem(400, reason, errors=[{"field": "after", "reason": reason}])
-    listing = read_listing(parts, request.query_params)
+    listing = read_listing(parts, request.query_params, name_of(request))
     page = fetch_page(parts, listing, cursor, limit, after)
     headers = {"ETag": page.etag, "Cache-Control": "no-cache"}
     if if_none_match is not None and page.etag in if_none_match:
@@ -129,7 +131,7 @@ def count_of_flags(
     ] = None,
 ) -> dict[str, int]:
     """Count a selection, or the gap between two rows of the list in its order."""
-    listing = read_listing(parts, request.query_params)
+    listing = read_listing(parts, request.query_params, name_of(request))
     start = find_position(parts, after, "after") if after else None
     end = find_position(parts, before, "before") if before else None
     return {"count": count_flags(parts.table, listing, start, end)}
@@ -144,11 +146,25 @@ def count_of_flags(
 def get_flag(parts: PartsOf, flag_id: str) -> Response:
     """Find it by the coordinates of its input record: ``partition-offset``.
 
+    Its case is part of it, and the ETag is the case's version, for ``If-Match``.
+
     The id of a record of another topic than INPUT_TOPIC starts with ``topic:``.
 
     A transaction id is not always unique. The coordinates are.
     """
-    return Response(find_flag(parts, flag_id), media_type="application/json")
+    body = find_flag(parts, flag_id)
+    case = parts.desk.case_of([canonical_id(parts, flag_id) or ""]).popitem()[1]
+    return Response(
+        add_member(body, "case", orjson.dumps(case.as_json())),
+        media_type="application/json",
+        headers={"ETag": f'"{case.version}"', "Cache-Control": "no-cache"},
+    )
+
+
+def name_of(request: Request) -> str | None:
+    """The name of the user."""
+    identity = identity_of(request)
+    return identity.name if identity else None
 
 
 def find_flag(parts: Parts, flag_id: str) -> bytes:

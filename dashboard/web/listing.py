@@ -10,9 +10,10 @@ from typing import Any, Final
 import orjson
 from fastapi import Request
 
-from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
+from dashboard.cache.flag import Position, add_member, format_flag_id, parse_flag_id
 from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection, parse_sort
-from dashboard.cache.reading import Listing, Sort, read_page, read_position
+from dashboard.cache.reading import Listing, Sort, StoredFlag, read_page, read_position
+from dashboard.cases.statuses import CaseStatuses
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 from dashboard.web.sealing import Sealer
@@ -85,8 +86,29 @@ def fetch_page(
     page = found[:limit]
     has_more = len(found) > limit
     more = seal_cursor(parts.sealer, listing, page[-1].position) if has_more else None
-    total = len(page) if start is None and not has_more else None
-    return Page([row.body for row in page], more, total, as_of)
+    bodies = encode_rows(parts, page, listing)
+    total = len(bodies) if start is None and not has_more else None
+    return Page(bodies, more, total, as_of)
+
+
+def encode_rows(
+    parts: Parts, rows: Sequence[StoredFlag], listing: Listing | None = None
+) -> list[bytes]:
+    """The JSON objects of rows with their cases, as the API sends them.
+
+    Leaves out rows whose case has another status than ``listing`` selects: what waits in the
+    outbox is known to the desk, and not to the tables.
+    """
+    cases = parts.desk.case_of([row.id for row in rows])
+    selection = None if listing is None else listing.selection
+    who = listing.statuses.who if listing and isinstance(listing.statuses, CaseStatuses) else None
+    found = []
+    for row in rows:
+        case = cases[row.id]
+        is_mine = case.by is not None and case.by == who
+        if selection is None or selection.matches_status(case.status, is_mine=is_mine):
+            found.append(add_member(row.body, "case", orjson.dumps(case.as_json())))
+    return found
 
 
 def find_position(parts: Parts, flag_id: str, field: str) -> Position:
@@ -160,8 +182,10 @@ def forbid_unknown(request: Request, known: frozenset[str]) -> None:
         )
 
 
-def read_listing(parts: Parts, query: Mapping[str, str]) -> Listing:
+def read_listing(parts: Parts, query: Mapping[str, str], who: str | None = None) -> Listing:
     """The filters and the order in a query string. Empty parameters are ignored.
+
+    ``who`` is the user, for ``status=mine``.
 
     Raises:
         Problem: 422, with each invalid parameter.
@@ -170,7 +194,7 @@ def read_listing(parts: Parts, query: Mapping[str, str]) -> Listing:
     sort, more = parse_sort(query)
     if faults or more:
         raise invalid([*faults, *more])
-    return Listing(selection, parts.board.now(), sort)
+    return Listing(selection, parts.board.now(), sort, parts.desk.statuses(who))
 
 
 def invalid(faults: Sequence[Mapping[str, str]]) -> Problem:

@@ -11,6 +11,7 @@ from fastapi.templating import Jinja2Templates
 
 from dashboard.cases.desk import Desk
 from dashboard.feed.board import Board
+from dashboard.feed.inputs import Inputs
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
@@ -51,6 +52,7 @@ class Parts:
     scoring: CapacityLimiter
     predict_rate: RateLimiter
     bodies: BodyBudget
+    inputs: Inputs
     desk: Desk
     desk_calls: CapacityLimiter
     catalog: Catalog

@@ -37,6 +37,7 @@ from stream_scorer.model.store.memory_store import MemoryStore
 from stream_scorer.model.store.port import ArtifactStore
 from tests.support.desk.desk_kit import MemoryLog, local_resolvers
 from tests.support.factories import make_program
+from tests.support.listing.memory_input import MemoryInput
 from tests.support.operations.brokers import make_monitor
 from tests.support.waiting import wait_until
 
@@ -209,6 +210,7 @@ def make_app(
     histories: Histories | None = None,
     *,
     desk_log: MemoryLog | None = None,
+    input_topic: MemoryInput | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
     **settings: Any,
@@ -221,6 +223,7 @@ def make_app(
         topic.open,
         LocalSchemas("fraud_score"),
         make_desk(made, desk_log),
+        (input_topic or MemoryInput()).as_inputs(),
         histories=histories,
         store=store or MemoryStore(),
         monitor=monitor or make_monitor(),

@@ -159,6 +159,12 @@ def _feed(parts: Parts, *, in_full: bool) -> dict[str, Any]:
         "stream": describe_stream(feed),
     }
     if in_full:
-        return described
+        backlog = parts.board.backlog
+        return {
+            **described,
+            "reason": feed.reason or None,
+            "backlog": backlog.records,
+            "backlog_reason": backlog.reason or backlog.detail or None,
+        }
     detail = _FEED_PROBLEM if feed.state is FeedState.WAITING else feed.detail
     return {**described, "detail": detail, "topic": None, "brokers": None}

@@ -59,7 +59,7 @@ OPTIONS: dict[str, list[Any]] = {
     "decision": ["REVIEW", "BLOCK"],
     "model": ["v1", "v9"],
     "reason": ["C1", "D1", "D", "C1\nD1"],
-    "status": ["open", "decided"],
+    "status": ["open", "mine", "decided"],
     "since": ["5h", str(NOW - 9 * HOUR), "2026-11-18"],
     "until": ["3h", "2026-11-18T10:06Z", "2026-11-18 10:06:30"],
     "transaction_id": [37, 3_000_001],

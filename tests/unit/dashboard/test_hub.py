@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Any
 
 import orjson
@@ -12,10 +12,11 @@ from fastapi.sse import ServerSentEvent
 
 from dashboard.cache.flag import Flag
 from dashboard.cache.flag_table import Counts
-from dashboard.feed.board import TICK_ROWS, Activity, Board, FeedState
+from dashboard.cases.case import Case
+from dashboard.feed.board import TICK_CASES, TICK_ROWS, Activity, Board, FeedState
 from dashboard.live.hub import AUTH_CHECK_SECONDS, Hub, TooManyStreams, while_authorized
-from dashboard.live.publisher import TickPublisher
-from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks
+from dashboard.live.publisher import CaseFollower, TickPublisher
+from dashboard.live.ticks import Rates, Tick, build_tick, merge_ticks, render_event
 from tests.support.dashboard_kit import StaticModel, make_flag
 
 
@@ -210,3 +211,85 @@ def test_event_id_without_a_number_gets_a_reset(last: str) -> None:
         return (await anext(make_hub().open(last))).event
 
     assert asyncio.run(scenario()) == "reset"
+
+
+def case(number: int) -> bytes:
+    return orjson.dumps({"status": "claimed", "version": number})
+
+
+def test_tick_has_the_cases_that_changed_and_the_last_state_of_each() -> None:
+    board = Board()
+    publisher = TickPublisher(board, StaticModel())
+    board.note_case("0-1", case(1))
+    board.note_case("0-2", case(1))
+    board.note_case("0-1", case(2))
+    board.note_waiting(3)
+    tick = publisher.next_tick(board.drain(), 1.0)
+    data = orjson.loads(render_event("boot", tick).raw_data or "")
+    assert data["cases"] == [
+        {"id": "0-2", "status": "claimed", "version": 1},
+        {"id": "0-1", "status": "claimed", "version": 2},
+    ]
+    assert (data["cases_more"], data["waiting"]) == (False, 3)
+    assert (data["backlog"], data["delay_ms"], data["delay_from"]) == (None, None, None)
+    assert data["scorer"] == {"state": "unknown", "since": None, "oldest_at": None}
+    assert (
+        orjson.loads(render_event("b", publisher.next_tick(board.drain(), 2.0)).raw_data or "")[
+            "cases"
+        ]
+        == []
+    )
+
+
+def test_many_changed_cases_are_bounded_and_say_that_there_are_more() -> None:
+    board = Board()
+    publisher = TickPublisher(board, StaticModel())
+    ticks = []
+    for start in (0, 40):
+        for number in range(start, start + 40):
+            board.note_case(f"0-{number}", case(1))
+        ticks.append(publisher.next_tick(board.drain(), 1.0))
+    assert [len(tick.cases) for tick in ticks] == [40, 40]
+    assert not ticks[1].has_more_cases
+    merged = merge_ticks(*ticks)
+    assert (len(merged.cases), merged.has_more_cases) == (TICK_CASES, True)
+    assert list(merged.cases)[-1] == "0-79"
+    for number in range(TICK_CASES + 1):
+        board.note_case(f"1-{number}", case(1))
+    tick = publisher.next_tick(board.drain(), 1.0)
+    assert (len(tick.cases), tick.has_more_cases) == (TICK_CASES, True)
+
+
+class Desk:
+    """Cases that change."""
+
+    def __init__(self) -> None:
+        self.changes: list[str] = []
+
+    def changes_after(self, number: int) -> tuple[int, list[str] | None]:
+        return len(self.changes), self.changes[number:]
+
+    def case_of(self, flag_ids: Iterable[str]) -> dict[str, Case]:
+        return {flag_id: Case(note=flag_id) for flag_id in flag_ids}
+
+    def waiting(self) -> int:
+        return 2
+
+
+def test_changes_at_the_desk_are_published_once_and_many_only_as_a_fact() -> None:
+    board, desk = Board(), Desk()
+    desk.changes = ["0-0"]  # before the start: pages have it
+    follower = CaseFollower(desk, board)
+    follower.follow()
+    assert board.drain().cases == {}
+    desk.changes += ["0-1"]
+    follower.follow()
+    follower.follow()
+    activity = board.drain()
+    assert list(activity.cases) == ["0-1"]
+    assert orjson.loads(activity.cases["0-1"])["note"] == "0-1"
+    assert board.waiting == 2
+    desk.changes += [f"1-{i}" for i in range(TICK_CASES + 1)]
+    follower.follow()
+    activity = board.drain()
+    assert (activity.cases, activity.has_more_cases) == ({}, True)

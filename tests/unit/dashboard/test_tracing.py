@@ -18,6 +18,7 @@ from tests.support.dashboard_kit import (
     make_transaction,
     tiny_bundle,
 )
+from tests.support.listing.memory_input import MemoryInput
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
@@ -32,6 +33,7 @@ def test_only_predict_creates_spans_and_they_belong_to_the_callers_trace(tmp_pat
         MemoryTopic().open,
         LocalSchemas("fraud_score"),
         make_desk(settings),
+        MemoryInput().as_inputs(),
         tracing,
     )
     with TestClient(app, "http://127.0.0.1") as client:

@@ -118,14 +118,14 @@ dashboard.model_status: model model.serving
 dashboard.history: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state dashboard.settings dashboard.model_status
 dashboard.predict_request: schemas schemas.json
-dashboard.explaining: schemas model dashboard.predict_request
+dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
-dashboard.feed: schemas errors runtime kafka dashboard.cache
+dashboard.feed: schemas errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
 dashboard.operations: errors drift runtime settings kafka model dead_letters
@@ -143,13 +143,15 @@ dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
+dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
     dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
     dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.detail
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
+    dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

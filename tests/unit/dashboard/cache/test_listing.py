@@ -97,7 +97,7 @@ def test_every_filter_is_in_the_query_string_and_read_from_it() -> None:
         ("min_score", "nan", "must be a number from 0 to 1, not 'nan'"),
         ("max_score", "1.1", "must be a number from 0 to 1, not '1.1'"),
         ("min_amount", "inf", "must be a number, not 'inf'"),
-        ("status", "closed", "must be open, claimed, snoozed or decided, not 'closed'"),
+        ("status", "closed", "must be open, claimed, mine, snoozed or decided, not 'closed'"),
         ("decision", "block", "must be REVIEW or BLOCK, not 'block'"),
         ("since", "yesterday", "must be a span before now such as 15m"),
         ("until", "2026-02-31", "must be a span before now such as 15m"),

@@ -118,10 +118,12 @@ def test_feed_waits_for_broker_and_topic_shows_the_reason_and_recovers(tmp_path:
     topic.is_down = True
     topic.exists = False
     with running_feed(tmp_path, topic) as board:
-        wait_until(lambda: "no broker answers" in board.status.detail)
+        wait_until(lambda: "no broker answers" in board.status.reason)
         assert board.status.state is FeedState.WAITING
+        assert board.status.detail == "Kafka does not answer"
         topic.is_down = False
-        wait_until(lambda: "fraud-scores does not exist yet" in board.status.detail)
+        wait_until(lambda: "fraud-scores does not exist yet" in board.status.reason)
+        assert board.status.detail == "the topic of the scores does not exist yet"
         topic.exists = True
         wait_until(lambda: is_live(board))
         topic.append(encode_score(make_score(0.9)))

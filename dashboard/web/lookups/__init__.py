@@ -1,0 +1,1 @@
+"""Routes that say more about flagged transactions: related ones, input records, and totals."""

@@ -1,0 +1,92 @@
+"""``/api/v1/flags/{id}/raw``: the input record of a flagged transaction, read from Kafka."""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import Response
+
+from dashboard.feed.records import InputRecord, RecordGone, decode_input
+from dashboard.web.api import find_flag
+from dashboard.web.listing import forbid_unknown
+from dashboard.web.lookups.docs import RawModel
+from dashboard.web.parts import Parts, parts_of
+from dashboard.web.predict_docs import REFUSALS, problem_responses
+from dashboard.web.problems import Problem
+from stream_scorer.errors import ScorerError
+
+log = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
+PartsOf = Annotated[Parts, Depends(parts_of)]
+
+_SHOWN_CHARS = 500  # of a key or header
+
+
+@router.get(
+    "/flags/{flag_id}/raw",
+    summary="The input record of a flagged transaction",
+    response_model=None,
+    responses={
+        200: {"model": RawModel},
+        **problem_responses(
+            s404="no such flagged transaction",
+            s410="Kafka no longer has the record",
+            s503="Kafka does not answer",
+        ),
+    },
+)
+def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
+    """All fields that have a value, read from the input topic with each request."""
+    forbid_unknown(request, frozenset())
+    source = orjson.loads(find_flag(parts, flag_id))["source"]
+    try:
+        record = parts.inputs.records.read(source["topic"], source["partition"], source["offset"])
+    except RecordGone as gone:
+        raise Problem(
+            410,
+            f"the input record is not on Kafka any more: {gone}. The fields shown in the list "
+            "are stored here",
+            kind="record-gone",
+            source=source,
+        ) from None
+    except ScorerError as error:
+        log.warning("cannot read the input record of %s: %s", flag_id[:300], error)
+        raise Problem(
+            503,
+            "the input record cannot be read, because Kafka does not answer: try again",
+            kind="kafka-unavailable",
+            headers={"Retry-After": "5"},
+        ) from None
+    return Response(
+        orjson.dumps({"source": source, **_describe(parts, record)}, default=_shown),
+        media_type="application/json",
+    )
+
+
+def _describe(parts: Parts, record: InputRecord) -> dict[str, Any]:
+    encoding, fields, problem = None, None, None
+    try:
+        encoding, fields = decode_input(record, parts.inputs.resolver)
+    except (ValueError, LookupError, TypeError) as error:
+        problem = f"the record cannot be decoded: {str(error)[:_SHOWN_CHARS]}"
+    return {
+        "appended_at": record.appended_at,
+        "size": len(record.value or b""),
+        "key": _shown(record.key),
+        "headers": [[name[:_SHOWN_CHARS], _shown(value)] for name, value in record.headers or ()],
+        "encoding": encoding,
+        "fields": fields,
+        "problem": problem,
+    }
+
+
+def _shown(value: Any) -> str | None:
+    """Bytes as text. Other bytes than UTF-8 are escaped."""
+    if value is None:
+        return None
+    text = value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+    return text[:_SHOWN_CHARS]
