@@ -38,7 +38,14 @@ from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, predict, problems
-from dashboard.web.admin import model_api, model_page, operations, probes, reference
+from dashboard.web.admin import (
+    audit_page,
+    model_api,
+    model_page,
+    operations,
+    probes,
+    reference,
+)
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
@@ -169,7 +176,7 @@ def _build_parts(
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:
-    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic]
+    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
     return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
 
 
@@ -220,6 +227,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         model_page,
         check,
         operations,
+        audit_page,
         reference,
         detail_pages,
     ):

@@ -89,6 +89,13 @@ class DeskWriter:
             for name in _NAMES:
                 self._db.execute(f"DELETE FROM {name}")  # noqa: S608 - our own table names
 
+    def forget_events(self, first: Mapping[int, int]) -> None:
+        """Delete events before the first offset of their partition: retention removed them."""
+        with self._db:
+            self._db.executemany(
+                "DELETE FROM events WHERE partition = ? AND offset < ?", first.items()
+            )
+
     def save(
         self,
         labels: Iterable[Label],

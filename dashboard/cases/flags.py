@@ -13,6 +13,8 @@ from dashboard.cache.connection import reading
 from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
 from dashboard.cache.reading import Listing, Sort, read_flag, read_page
 from dashboard.cache.selection import Selection
+from dashboard.cases.case import Status
+from dashboard.cases.statuses import CaseStatuses
 
 _CHUNK: Final = 100
 
@@ -52,9 +54,15 @@ class Flags:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def by_loss(self, selection: Selection, now: int) -> Iterator[Sequence[str]]:
-        """The ids of a selection's flags, the highest expected loss first, in chunks."""
-        listing = Listing(replace(selection, status=None), now, Sort.EXPECTED_LOSS)
+    def open_by_loss(
+        self, selection: Selection, now: int, statuses: CaseStatuses
+    ) -> Iterator[Sequence[str]]:
+        """The ids of a selection's open cases, the highest expected loss first, in chunks.
+
+        What waits in the outbox is not left out: it is known to the desk alone.
+        """
+        wanted = replace(selection, status=Status.OPEN.value)
+        listing = Listing(wanted, now, Sort.EXPECTED_LOSS, statuses)
         after: Position | None = None
         while page := read_page(self._table, listing, after, _CHUNK):
             yield [row.id for row in page]

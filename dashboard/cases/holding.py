@@ -9,6 +9,7 @@ from dashboard.cases.case import Case, Conflict, Status, Who
 from dashboard.cases.context import Context
 from dashboard.cases.events import CLAIM, RELEASE, SNOOZE, make_event
 from dashboard.cases.rules import NO_HOLD, apply_event
+from dashboard.cases.statuses import CaseStatuses
 
 _CANDIDATES: Final = 25  # open cases tried before the list is searched again
 _SEARCHES: Final = 3
@@ -113,9 +114,10 @@ class Holding:
         return None
 
     def _open_cases(self, selection: Selection) -> list[str]:
-        found = list[str]()
-        for flag_ids in self._context.flags.by_loss(selection, self._context.now()):
-            cases = self._context.cases(flag_ids)
+        context, found = self._context, list[str]()
+        statuses = CaseStatuses(context.cache.path)
+        for flag_ids in context.flags.open_by_loss(selection, context.now(), statuses):
+            cases = context.cases(flag_ids)
             found += [one for one in flag_ids if cases[one].status is Status.OPEN]
             if len(found) >= _CANDIDATES:
                 break

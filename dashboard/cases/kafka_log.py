@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -78,6 +79,7 @@ class KafkaLog:
                     self.problem = None
                 else:
                     self._note(f"cannot write to {self._names[records[row].channel]}: {error}")
+                    self._discard_if_broken(error)
 
             return delivered
 
@@ -95,7 +97,7 @@ class KafkaLog:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError, ScorerError) as error:
             self._note(f"cannot write to the topics of the desk: {error}")
-            self._discard_broken(error)
+            self._discard_if_broken(error)
         return places
 
     def _note(self, problem: str) -> None:
@@ -113,8 +115,9 @@ class KafkaLog:
         with self._lock:
             producer, self._open_producer = self._open_producer, None
         if producer is not None:
-            producer.purge()
-            producer.flush(1.0)
+            with contextlib.suppress(KafkaException):  # of a producer that can no longer be used
+                producer.purge()
+                producer.flush(1.0)
 
     def _producer(self) -> Producer:
         with self._lock:
@@ -130,10 +133,15 @@ class KafkaLog:
                 )
             return self._open_producer
 
-    def _discard_broken(self, error: Exception) -> None:
-        """A producer with a fatal error never recovers: the next call opens another."""
-        cause = error.args[0] if isinstance(error, KafkaException) else None
-        if isinstance(cause, KafkaError) and cause.fatal():
+    def _discard_if_broken(self, error: object) -> None:
+        """A producer with a fatal error never recovers, so the next call opens another.
+
+        That is also so where this user could not write to any topic at first: the broker then
+        refuses the producer id (KIP-679), and librdkafka never asks again.
+        """
+        if isinstance(error, KafkaException):
+            error = error.args[0]
+        if isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError._FATAL):
             with self._lock:
                 self._open_producer = None
 

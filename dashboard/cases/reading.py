@@ -195,6 +195,8 @@ class DeskReader:
             )
             self._writer.clear()
             stored = self._writer.resume(origin)
+        first = {p: low for (channel, p), (low, _) in bounds.items() if channel is Channel.AUDIT}
+        self._writer.forget_events(first)
         positions = {place: max(low, stored.get(place, low)) for place, (low, _) in bounds.items()}
         with self._changed:
             self._positions = dict(positions)

@@ -160,16 +160,18 @@ class DeskCache:
             # The query contains only column names and placeholders.
             labels = db.execute(
                 f"SELECT {_COLUMNS} FROM labels WHERE target IN (?, ?) "  # noqa: S608
-                "ORDER BY time DESC LIMIT ?",
+                "ORDER BY time DESC, partition DESC, offset DESC LIMIT ?",
                 (*targets, _HISTORY),
             ).fetchall()
             events = db.execute(
                 "SELECT time, is_effective, body, partition, offset FROM events "
-                "WHERE flag_id = ? AND kind NOT IN (?, ?) ORDER BY time DESC LIMIT ?",
+                "WHERE flag_id = ? AND kind NOT IN (?, ?) "
+                "ORDER BY time DESC, partition DESC, offset DESC LIMIT ?",
                 (flag_id, DECISION, WITHDRAWAL, _HISTORY),
             ).fetchall()
-        found = [_event_of_label(_label(row)) for row in labels]
-        for time, is_effective, body, *place in events:
+        # Reversed, so that entries of the same millisecond keep the order of their topic.
+        found = [_event_of_label(_label(row)) for row in reversed(labels)]
+        for time, is_effective, body, *place in reversed(events):
             about = orjson.loads(body)
             found.append(
                 CaseEvent(
