@@ -118,6 +118,8 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
+    # Numba looks for the linear algebra of SciPy, which no kernel of this process uses: 14 MB.
+    sys.modules["scipy.linalg.cython_blas"] = None  # type: ignore[assignment]
     # Imported late: --help and a settings error need none of these.
     from dashboard.app import build_app
     from dashboard.cases.opening import opened_desk

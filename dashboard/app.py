@@ -38,7 +38,14 @@ from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
 from dashboard.web import api, login, predict, problems
-from dashboard.web.admin import model_api, model_page, operations, probes, reference
+from dashboard.web.admin import (
+    audit_page,
+    model_api,
+    model_page,
+    operations,
+    probes,
+    reference,
+)
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
@@ -168,7 +175,7 @@ def _build_parts(
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:
-    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic]
+    topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
     return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
 
 
@@ -191,10 +198,13 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
-            await asyncio.to_thread(parts.operations.monitor.stop)
-            await asyncio.to_thread(feed.stop, _STOP_SECONDS)
-            await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
-            await asyncio.to_thread(watch.stop, _STOP_SECONDS)
+            # At once: each may be waiting for a broker that does not answer.
+            await asyncio.gather(
+                asyncio.to_thread(parts.operations.monitor.stop),
+                asyncio.to_thread(feed.stop, _STOP_SECONDS),
+                asyncio.to_thread(parts.desk.stop, _STOP_SECONDS),
+                asyncio.to_thread(watch.stop, _STOP_SECONDS),
+            )
             await asyncio.to_thread(parts.inputs.records.close)
 
     return lifespan
@@ -218,6 +228,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         model_page,
         check,
         operations,
+        audit_page,
         reference,
         detail_pages,
     ):

@@ -23,6 +23,8 @@ PUSH: Final = "push"
 REST: Final = "rest"
 
 _PADDING: Final = 0.04  # of the width of the plot, at both ends
+_MAX_CONTRIBUTION: Final = 1e6  # in log-odds; a record of another writer may have anything
+_MAX_TEXT_CHARS: Final = 160
 _LEAST_SPAN: Final = 1e-6  # in log-odds; a model of one leaf moves nothing
 
 
@@ -118,6 +120,8 @@ def waterfall(flag: Mapping[str, Any], bundle: Bundle | None) -> Waterfall:
     reasons = [
         Reason(str(r["feature"]), r["value"], float(r["contribution"])) for r in flag["reasons"]
     ]
+    if not all(abs(reason.contribution) <= _MAX_CONTRIBUTION for reason in reasons):
+        return Waterfall("The recorded contributions are not plausible numbers.", version, score)
     return build_waterfall(bundle, bundle.predictor.base, reasons, found.value, score)
 
 
@@ -165,7 +169,7 @@ def build_waterfall(
 
 
 def _push(bundle: Bundle, reason: Reason, start: float, end: float, axis: _Axis) -> Step:
-    text = bundle.features.texts.get(reason.feature, reason.feature)
+    text = bundle.features.texts.get(reason.feature, reason.feature)[:_MAX_TEXT_CHARS]
     compared = percentile(bundle, reason.feature, reason.value)
     left, width = axis.bar(start, end)
     return Step(
@@ -184,6 +188,8 @@ def _push(bundle: Bundle, reason: Reason, start: float, end: float, axis: _Axis)
 
 
 def _describe_range(score: float, low: float, high: float) -> str:
+    if not 0.0 <= score <= 1.0:
+        return f"The score is {score!r}, which no model gives."
     if math.isinf(low) or math.isinf(high):
         end = f"at most {high:.1f}" if math.isinf(low) else f"at least {low:.1f}"
         return (

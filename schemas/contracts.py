@@ -1,4 +1,4 @@
-"""The three Avro contracts: their schemas, fingerprints and the transaction's columns."""
+"""The four Avro contracts: their schemas, fingerprints and the transaction's columns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def time_fault(seconds: int) -> str | None:
 
 @cache
 def load_schema(name: str) -> AvroSchema:
-    """The contract ``name``: ``transaction``, ``fraud_score`` or ``fraud_label``."""
+    """A contract: ``transaction``, ``fraud_score``, ``fraud_label`` or ``audit_event``."""
     return json.loads((files("schemas") / f"{name}.avsc").read_text(encoding="utf-8"))
 
 

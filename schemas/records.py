@@ -34,7 +34,7 @@ def _fingerprint(contract: str) -> bytes:
     return schema_fingerprint(load_schema(contract))
 
 
-@lru_cache(maxsize=64)  # versions of three contracts; parsing again for each record is slow
+@lru_cache(maxsize=64)  # versions of all contracts; parsing again for each record is slow
 def _parsed(schema_text: str) -> tuple[Any, CheckProgram | None]:
     parsed = parse_writer(json.loads(schema_text))
     is_record = isinstance(parsed, dict) and parsed.get("type") == "record"

@@ -79,18 +79,24 @@ class Deciding:
         Raises:
             DeskUnavailable: the outbox cannot be written.
         """
+        context = self._context
         flags: list[Mapping[str, Any] | DeskError] = []
+        entries = list[Entry]()
         keys = [f"{key}:{one.decision.id}" for one in wanted]
-        for one, own_key in zip(wanted, keys, strict=True):
-            try:
-                flag = self._queue(one.decision, DECIDE, who, own_key, one.expected_version)
-                flags.append(flag)
-            except DeskError as error:
-                flags.append(error)
+        with context.lock:
+            for one, own_key in zip(wanted, keys, strict=True):
+                try:
+                    flag, new = self._prepare(
+                        one.decision, DECIDE, who, own_key, one.expected_version
+                    )
+                    flags.append(flag)
+                    entries += new
+                except DeskError as error:
+                    flags.append(error)
+            self._add(entries)
         about = {"key": key, "decisions": len(wanted)}
-        now = self._context.now()
-        bulk = make_event(BULK, who, now, event_id=f"{key}:{BULK}", details=about)
-        self._context.queue_event(bulk)
+        now = context.now()
+        context.queue_event(make_event(BULK, who, now, event_id=f"{key}:{BULK}", details=about))
         self._await_records(keys)
         return [flag if isinstance(flag, DeskError) else self._context.case(flag) for flag in flags]
 
@@ -98,50 +104,65 @@ class Deciding:
         self, decision: Decision, kind: str, who: Who, key: str, expected_version: int | None
     ) -> dict[str, Any]:
         """Check a decision and put it into the outbox. Returns the flag that it is about."""
+        with self._context.lock:
+            flag, entries = self._prepare(decision, kind, who, key, expected_version)
+            self._add(entries)
+        return flag
+
+    def _prepare(
+        self, decision: Decision, kind: str, who: Who, key: str, expected_version: int | None
+    ) -> tuple[dict[str, Any], list[Entry]]:
+        """Check a decision. Returns its flag, and its label and event unless they are known."""
         context, flag = self._context, self._context.find(decision.id)
         decision = replace(decision, id=flag["id"])
-        with context.lock:
-            if self._is_known(decision, kind, who, key):
-                return flag
-            case = context.case(flag)
-            self._check(case, decision.id, kind, who, expected_version)
-            now = context.now()
-            body = {
-                "transaction_id": flag["transaction_id"],
-                "label": decision.label,
-                "kind": kind,
-                "decided_by": who.name,
-                "decided_at": now,
-                "note": decision.note or None,
-                "reasons": list(decision.reasons),
-                **{name: flag[name] for name in _COPIED},
-            }
-            entry = Entry(
-                key, Channel.LABELS, str(flag["transaction_id"]).encode(), decision.id, body
-            )
-            event = make_event(
-                WITHDRAWAL if kind == WITHDRAW else DECISION,
-                who,
-                now,
-                event_id=f"{key}:{kind}",
-                flag_id=decision.id,
-                transaction_id=flag["transaction_id"],
-                label=decision.label,
-                reasons=decision.reasons,
-                note=decision.note or None,
-                details={
-                    "before": case.label,
-                    "after": None if kind == WITHDRAW else decision.label,
-                    "score": flag["score"],
-                    "model_version": flag["model_version"],
-                },
-            )
-            context.outbox.add([entry, event_entry(event)])
-            context.local.pop(decision.id, None)
-            context.counts["withdrawn" if kind == WITHDRAW else decision.label] += 1
-        context.reader.note_change([decision.id])
+        if self._is_known(decision, kind, who, key):
+            return flag, []
+        case = context.case(flag)
+        self._check(case, decision.id, kind, who, expected_version)
+        now, transaction_id = context.now(), flag["transaction_id"]
+        body = {
+            "transaction_id": transaction_id,
+            "label": decision.label,
+            "kind": kind,
+            "decided_by": who.name,
+            "decided_at": now,
+            "note": decision.note or None,
+            "reasons": list(decision.reasons),
+            **{name: flag[name] for name in _COPIED},
+        }
+        event = make_event(
+            WITHDRAWAL if kind == WITHDRAW else DECISION,
+            who,
+            now,
+            event_id=f"{key}:{kind}",
+            flag_id=decision.id,
+            transaction_id=transaction_id,
+            label=decision.label,
+            reasons=decision.reasons,
+            note=decision.note or None,
+            details={
+                "before": case.label,
+                "after": None if kind == WITHDRAW else decision.label,
+                "score": flag["score"],
+                "model_version": flag["model_version"],
+            },
+        )
+        label = Entry(key, Channel.LABELS, str(transaction_id).encode(), decision.id, body)
+        return flag, [label, event_entry(event)]
+
+    def _add(self, entries: Sequence[Entry]) -> None:
+        """Put labels and their events into the outbox, all in one write to the disk."""
+        context = self._context
+        if not entries:
+            return
+        context.outbox.add(entries)
+        for entry in entries:
+            if entry.channel is Channel.LABELS and entry.flag_id is not None:
+                body = entry.body
+                context.local.pop(entry.flag_id, None)
+                context.counts["withdrawn" if body["kind"] == WITHDRAW else body["label"]] += 1
+        context.reader.note_change([entry.flag_id for entry in entries if entry.flag_id])
         context.sender.wake()
-        return flag
 
     def _check(
         self, case: Case, flag_id: str, kind: str, who: Who, expected_version: int | None

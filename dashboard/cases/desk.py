@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,6 +35,8 @@ from dashboard.cases.state import (
 )
 from dashboard.cases.statuses import CaseStatuses
 from schemas.resolver import SchemaResolver
+
+log = logging.getLogger(__name__)
 
 MAX_VIEWS: Final = 100
 
@@ -103,10 +106,14 @@ class Desk:
 
     def stop(self, timeout: float) -> None:
         """Stop both threads. What waits stays in the outbox."""
-        self._context.sender.stop(timeout)
-        self._context.reader.stop(timeout)
-        self._context.log.close()
-        self._context.outbox.close()
+        context = self._context
+        context.sender.stop(timeout)
+        context.reader.stop(timeout)
+        context.log.close()
+        if waiting := context.outbox.count(Channel.LABELS):
+            log.warning("%d decisions wait in %s until Kafka can be reached",
+                        waiting, context.outbox.path)  # fmt: skip
+        context.outbox.close()
 
     def case_of(self, flag_ids: Iterable[str]) -> dict[str, Case]:
         """The cases of flags. A flag that nobody has touched has an open case."""

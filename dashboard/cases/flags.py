@@ -13,6 +13,8 @@ from dashboard.cache.connection import reading
 from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
 from dashboard.cache.reading import Listing, Sort, read_flag, read_page
 from dashboard.cache.selection import Selection
+from dashboard.cases.case import Status
+from dashboard.cases.statuses import CaseStatuses
 
 _CHUNK: Final = 100
 
@@ -34,14 +36,16 @@ class Flags:
 
     def transaction_ids(self, flag_ids: Iterable[str]) -> dict[str, int]:
         """The transaction ids of those flags that are in the table."""
-        found: dict[str, int] = {}
+        ids, found = list(flag_ids), dict[str, int]()
         with reading(self._table) as db:
-            for flag_id in flag_ids:
-                row = db.execute(
-                    "SELECT transaction_id FROM flags WHERE id = ?", (flag_id,)
-                ).fetchone()
-                if row:
-                    found[flag_id] = row[0]
+            for start in range(0, len(ids), _CHUNK):
+                chunk = ids[start : start + _CHUNK]
+                # The query contains only column names and placeholders.
+                query = (
+                    "SELECT id, transaction_id FROM flags "  # noqa: S608
+                    f"WHERE id IN ({', '.join('?' * len(chunk))})"
+                )
+                found.update(db.execute(query, chunk).fetchall())
         return found
 
     def of_transaction(self, transaction_id: int, limit: int = 20) -> list[str]:
@@ -52,9 +56,15 @@ class Flags:
             ).fetchall()
         return [row[0] for row in rows]
 
-    def by_loss(self, selection: Selection, now: int) -> Iterator[Sequence[str]]:
-        """The ids of a selection's flags, the highest expected loss first, in chunks."""
-        listing = Listing(replace(selection, status=None), now, Sort.EXPECTED_LOSS)
+    def open_by_loss(
+        self, selection: Selection, now: int, statuses: CaseStatuses
+    ) -> Iterator[Sequence[str]]:
+        """The ids of a selection's open cases, the highest expected loss first, in chunks.
+
+        What waits in the outbox is not left out: it is known to the desk alone.
+        """
+        wanted = replace(selection, status=Status.OPEN.value)
+        listing = Listing(wanted, now, Sort.EXPECTED_LOSS, statuses)
         after: Position | None = None
         while page := read_page(self._table, listing, after, _CHUNK):
             yield [row.id for row in page]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -66,36 +67,40 @@ class KafkaLog:
     def append(self, records: Sequence[NewRecord], seconds: float) -> list[Place | None]:
         """Write records and wait for the broker's confirmation."""
         places: list[Place | None] = [None] * len(records)
-        left = len(records)
+        waiting = set(range(len(records)))
         deadline = time.monotonic() + seconds
 
         def confirm(row: int) -> Callable[[KafkaError | None, Message], None]:
             def delivered(error: KafkaError | None, message: Message) -> None:
-                nonlocal left
-                left -= 1
+                # Called by whichever thread polls the producer.
                 if error is None:
                     places[row] = Place(message.partition() or 0, message.offset() or 0)
                     self.problem = None
                 else:
                     self._note(f"cannot write to {self._names[records[row].channel]}: {error}")
+                    self._discard_if_broken(error)
+                waiting.discard(row)
 
             return delivered
 
         try:
             producer = self._producer()
             for row, record in enumerate(records):
+                if (value := self._encode(record)) is None:
+                    waiting.discard(row)
+                    continue
                 producer.produce(
                     self._names[record.channel],
-                    self._encode(record),
+                    value,
                     record.key,
                     headers=list(record.headers),
                     on_delivery=confirm(row),
                 )
-            while left and time.monotonic() < deadline:
+            while waiting and time.monotonic() < deadline:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError, ScorerError) as error:
             self._note(f"cannot write to the topics of the desk: {error}")
-            self._discard_broken(error)
+            self._discard_if_broken(error)
         return places
 
     def _note(self, problem: str) -> None:
@@ -113,8 +118,9 @@ class KafkaLog:
         with self._lock:
             producer, self._open_producer = self._open_producer, None
         if producer is not None:
-            producer.purge()
-            producer.flush(1.0)
+            with contextlib.suppress(KafkaException):  # of a producer that can no longer be used
+                producer.purge()
+                producer.flush(1.0)
 
     def _producer(self) -> Producer:
         with self._lock:
@@ -130,16 +136,26 @@ class KafkaLog:
                 )
             return self._open_producer
 
-    def _discard_broken(self, error: Exception) -> None:
-        """A producer with a fatal error never recovers: the next call opens another."""
-        cause = error.args[0] if isinstance(error, KafkaException) else None
-        if isinstance(cause, KafkaError) and cause.fatal():
+    def _discard_if_broken(self, error: object) -> None:
+        """A producer with a fatal error never recovers, so the next call opens another.
+
+        That is also so where this user could not write to any topic at first: the broker then
+        refuses the producer id (KIP-679), and librdkafka never asks again.
+        """
+        if isinstance(error, KafkaException):
+            error = error.args[0]
+        if isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError._FATAL):
             with self._lock:
                 self._open_producer = None
 
-    def _encode(self, record: NewRecord) -> bytes:
+    def _encode(self, record: NewRecord) -> bytes | None:
+        """The value of a record. None if it does not fit its contract: others must not wait."""
         schema_id = self._schema_id(record.channel)
-        return encode_record(CONTRACTS[record.channel], dict(record.record), schema_id)
+        try:
+            return encode_record(CONTRACTS[record.channel], dict(record.record), schema_id)
+        except ValueError as error:
+            self._note(f"cannot write to {self._names[record.channel]}: {error}")
+            return None
 
     def _schema_id(self, channel: Channel) -> int | None:
         """The id of our schema in the registry. None without a registry."""

@@ -195,6 +195,8 @@ class DeskReader:
             )
             self._writer.clear()
             stored = self._writer.resume(origin)
+        first = {p: low for (channel, p), (low, _) in bounds.items() if channel is Channel.AUDIT}
+        self._writer.forget_events(first)
         positions = {place: max(low, stored.get(place, low)) for place, (low, _) in bounds.items()}
         with self._changed:
             self._positions = dict(positions)
@@ -232,7 +234,9 @@ class DeskReader:
                     labels.append(read_label(record, resolver, self._input_topic))
                 else:
                     events.append((_event(record, resolver), record.place))
-            except (ValueError, LookupError, TypeError) as error:
+            except ScorerError:
+                raise  # the registry does not answer, which says nothing about the record
+            except Exception as error:  # whatever is in a record, reading goes on
                 self._refuse(record, error)
         return labels, events
 

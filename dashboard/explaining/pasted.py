@@ -18,6 +18,7 @@ from dashboard.predict_request import (
     similar_column,
 )
 from schemas.contracts import EVENT_TIME, ID, NUMBER_INDEX, TEXT_INDEX, TIME, column_name
+from schemas.json.codec import shown_name
 
 _DELIMITERS: Final = (",", ";", "\t", "|")
 _LABEL: Final = "isFraud"
@@ -37,13 +38,13 @@ def read_pasted(text: str) -> list[object]:
     if not text:
         why = "nothing was pasted: paste one JSON object, or a CSV header and a line"
         raise InvalidInput([InputFault(None, None, why)])
-    if not text.startswith(("{", "[")):
-        return [*_read_csv(text)]
     try:
         data = text.encode("utf-8")
     except UnicodeEncodeError:
         why = "the text has half of a character (a lone surrogate)"
         raise InvalidInput([InputFault(None, None, why)]) from None
+    if not text.startswith(("{", "[")):
+        return [*_read_csv(text)]
     found = parse_body(data)
     if isinstance(found, dict) and isinstance(found.get("transactions"), list):
         found = found["transactions"]
@@ -88,7 +89,7 @@ def _read_cells(
 
 def _read_number(text: str, *, is_whole: bool) -> float | int | str | None:
     """The number; None if it is NaN, which means missing; or, as a text, what is wrong."""
-    shown = text if len(text) <= _SHOWN_CHARS else text[:_SHOWN_CHARS] + "…"
+    shown = shown_name(text)
     try:
         if is_whole and text.lstrip("+-").isdecimal() and text.isascii() and len(text) < 20:
             return int(text)

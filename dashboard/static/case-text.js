@@ -1,6 +1,6 @@
 // What a page says about a case, as the server's case_text.py does. A test compares the two.
 
-import { formatTime } from "./view.js";
+import { formatMoment, formatTime, zoneLabel } from "./view.js";
 
 export const LABELS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
 const EXTERNAL = {
@@ -14,7 +14,7 @@ export function describeCase(found, me, now, labelsTopic) {
   if (!found) return { state: "open", text: "Open", proof: "", external: "" };
   const external = EXTERNAL[found.external] ?? "";
   if (found.label !== null) {
-    const at = found.decided_at === null ? "—" : `${formatTime(found.decided_at)} UTC`;
+    const at = found.decided_at === null ? "—" : formatMoment(found.decided_at);
     const text = `${LABELS[found.label] ?? found.label}, decided by ${who(found.decided_by, me)} at ${at}`;
     return { state: "decided", text, proof: prove(found, labelsTopic), external };
   }
@@ -44,7 +44,7 @@ const who = (name, me) => (name && name === me ? "you" : name || "an unknown use
 
 function clock(millis, now) {
   const [day, time] = formatTime(millis).split(" ");
-  const short = `${time.slice(0, 5)} UTC`;
+  const short = `${time.slice(0, 5)} ${zoneLabel(millis)}`;
   return formatTime(now).startsWith(day) ? short : `${day} ${short}`;
 }
 

@@ -20,6 +20,16 @@ class Desk {
     });
   }
 
+  /** Wait for the last decision. False if one is not saved, so that the page must stay. */
+  async isSaved() {
+    try {
+      await this.#last?.sent;
+    } catch {
+      // Its failure is shown.
+    }
+    return this.#unsaved.size === 0;
+  }
+
   caseOf(id) {
     return this.#cases.get(id) ?? null;
   }
@@ -210,7 +220,7 @@ class Desk {
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
 const nextWay = { name: "Take the next one", act: () => tell("flag:next", {}) };
 const isShown = (id) => document.querySelector(`[data-flag="${CSS.escape(id)}"]`) !== null;
-const readName = () => document.body.dataset.user ?? document.querySelector("[data-me]")?.dataset.me;
+const readName = () => document.body.dataset.user;
 
 function tell(name, detail) {
   document.dispatchEvent(new CustomEvent(name, { detail }));

@@ -191,12 +191,20 @@ function tell(name, detail) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
-export const drawer = new Drawer();
+const isList = document.getElementById("drawer") !== null;
+export const drawer = isList ? new Drawer() : null;
 
-document.addEventListener("flag:open", ({ detail }) => drawer.open(detail.id));
-document.addEventListener("flag:close", () => drawer.close());
-addEventListener("popstate", () => drawer.follow());
-// The list counts the drawer as closed after a failed load, and so leaves this key to it.
-drawer.aside.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && drawer.hasFailed) drawer.close();
-});
+if (isList) {
+  document.addEventListener("flag:open", ({ detail }) => drawer.open(detail.id));
+  document.addEventListener("flag:close", () => drawer.close());
+  addEventListener("popstate", () => drawer.follow());
+  // The list counts the drawer as closed after a failed load, and so leaves this key to it.
+  drawer.aside.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && drawer.hasFailed) drawer.close();
+  });
+} else if (!document.querySelector("#sheet, .entity")) {
+  // Keys that claim the next transaction work on every page.
+  document.addEventListener("flag:open", ({ detail }) => {
+    location.assign(`/t/${encodeURIComponent(detail.id)}`);
+  });
+}

@@ -66,11 +66,12 @@ class NextLoop {
   async #prefetch(id) {
     try {
       const query = readFilter();
-      for (const [name, value] of [["status", "open"], ["sort", "expected_loss"], ["limit", "2"]]) {
+      for (const [name, value] of [["status", "open"], ["sort", "expected_loss"], ["limit", "20"]]) {
         query.set(name, value);
       }
       const { items } = await request(`/api/v1/flags?${query}`);
-      const next = items.find((item) => item.id !== id);
+      const isOpen = (found) => (found?.status ?? "open") === "open";
+      const next = items.find((item) => item.id !== id && isOpen(item.case) && isOpen(desk.caseOf(item.id)));
       if (next) prefetchPanel(next.id);
     } catch {
       // Only speed is lost.
@@ -96,7 +97,11 @@ function readFilter() {
 
 /** The user's own decisions of today, kept in this browser. */
 class Tally {
+  #served = 0; // decided before this page was loaded, by the audit log
+  #added = new Set(); // decided since then
+
   add(id, millis) {
+    this.#added.add(id);
     const today = this.#read();
     today.times[id] = millis === null ? null : Math.min(millis, LONGEST_MS);
     if (Object.keys(today.times).length <= MOST_TIMES) this.#write(today);
@@ -104,6 +109,7 @@ class Tally {
   }
 
   remove(id) {
+    this.#added.delete(id);
     const today = this.#read();
     delete today.times[id];
     this.#write(today);
@@ -115,8 +121,9 @@ class Tally {
     if (!place) return;
     const decided = Object.values(this.#read().times);
     const times = decided.filter((millis) => millis !== null).sort((a, b) => a - b);
-    // Another browser of the same user counts too: the server knows all of them.
-    const count = Math.max(decided.length, Number(place.dataset.decided ?? 0));
+    // What the user decided in another browser counts too: the server knows of it.
+    this.#served ||= Number(place.dataset.decided ?? 0);
+    const count = Math.max(decided.length, this.#served + this.#added.size);
     place.hidden = count === 0;
     const median = times.length ? (times[(times.length - 1) >> 1] + times[times.length >> 1]) / 2 : null;
     const speed = median === null ? "" : ` · median ${Math.max(1, Math.round(median / 1000))} s`;
@@ -160,3 +167,5 @@ document.addEventListener("case:withdrawn", ({ detail }) => {
   loop.onWithdrawn(detail);
   tally.remove(detail.id);
 });
+
+tally.show();

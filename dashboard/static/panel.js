@@ -3,6 +3,7 @@
 import { describeCase } from "./case-text.js";
 import { desk } from "./decide.js";
 import { buildNotice, request } from "./request.js";
+import { showTimes } from "./view.js";
 
 const PREFETCH_MS = 60_000; // older details are fetched again
 const MOST_PREFETCHED = 4;
@@ -17,7 +18,14 @@ for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) {
   addEventListener(type, () => { lastActive = Date.now(); }, { passive: true });
 }
 
-const pathOf = (id) => `/t/${encodeURIComponent(id)}/panel`;
+// The first details of a page load also say how many the user decided today.
+let query = "?tally=yes";
+
+function pathOf(id) {
+  const path = `/t/${encodeURIComponent(id)}/panel${query}`;
+  query = "";
+  return path;
+}
 
 /** The details of a transaction as an element. */
 export async function fetchPanel(id, signal) {
@@ -55,6 +63,8 @@ export class Panel {
     const on = (name, act) => document.addEventListener(name, (event) => {
       if (event.detail.id === this.id) act(event.detail);
     }, { signal });
+    showTimes(detail);
+    document.addEventListener("zone:changed", () => this.#showCase(), { signal });
     on("case:changed", () => this.#showCase());
     on("case:state", (state) => this.#showState(state));
     this.#connectForm(signal);

@@ -44,11 +44,11 @@ setInterval(() => {
 subscribe(asOf, onEvent, onState);
 
 async function loadFilter() {
-  const isNeeded = [...view.keys()].some((name) => !["sort", "cols"].includes(name));
+  const isNeeded = [...view.keys()].some((name) => !["sort", "columns"].includes(name));
   if (!isNeeded) return { matches: () => true, isEmpty: true };
   const { isEmpty, matches, readFilter } = await import("./filter.js");
   const read = readFilter(`?${query}`);
-  return { matches: (row) => matches(row, read, status.now), isEmpty: isEmpty(read) };
+  return { matches: (row) => matches(row, read, status.now, user), isEmpty: isEmpty(read) };
 }
 
 function onEvent({ type, data }) {
@@ -189,9 +189,7 @@ async function act(name, detail) {
     opening = setTimeout(() => hold.set("drawer", false), OPEN_MS);
   }
   try {
-    const { Drawer } = await import("./drawer.js");
-    if (Drawer) await showIn(Drawer, name, detail);
-    else await send(name, detail);
+    await send(name, detail);
   } catch {
     clearTimeout(opening);
     hold.set("drawer", false);
@@ -201,15 +199,6 @@ async function act(name, detail) {
       onAction: () => act(name, detail),
     });
   }
-}
-
-let drawer = null;
-
-async function showIn(Drawer, name, { id }) {
-  drawer ??= new Drawer(table, hold);
-  if (name === "flag:open") await drawer.open(id);
-  else drawer.close();
-  document.dispatchEvent(new CustomEvent("drawer:state", { detail: { isOpen: drawer.isOpen, id } }));
 }
 
 function openRow(row) {
@@ -253,7 +242,7 @@ const KEYS = {
   open: () => table.current && openRow(table.current),
   close,
   search: () => {
-    const field = document.querySelector("[name=q], #filters input");
+    const field = document.querySelector("#filters [name=q]");
     field?.closest("details")?.setAttribute("open", "");
     field?.focus();
     field?.select();
@@ -332,7 +321,9 @@ document.getElementById("flags").addEventListener("click", (event) => {
 
 const form = document.getElementById("filters");
 form.addEventListener("formdata", ({ formData }) => {
-  for (const [name, value] of [...formData]) if (value === "") formData.delete(name);
+  for (const [name, value] of [...formData]) {
+    if (value === "" || (name === "status" && value === "open")) formData.delete(name); // defaults
+  }
 });
 for (const choice of form.querySelectorAll("select")) {
   choice.addEventListener("change", () => form.requestSubmit());
@@ -342,7 +333,7 @@ for (const menu of document.querySelectorAll("details.menu")) {
   menu.addEventListener("toggle", async () => {
     if (!menu.open) return;
     for (const other of document.querySelectorAll("details.menu[open]")) other.open = other === menu;
-    if (menu.id === "views") (await import("./views.js")).showViews(menu);
+    if (menu.id === "views") await import("./views.js");
   });
 }
 document.addEventListener("click", ({ target }) => {

@@ -1,19 +1,19 @@
 // All fields of the input record, fetched when the section is opened.
 
 import { Refused, buildNotice, request } from "./request.js";
-import { MISSING } from "./view.js";
+import { MISSING, formatCount, formatMoment } from "./view.js";
 
-// [name, whether a field belongs to it, whether it starts closed]
+// [name, whether a field belongs to it, how many there are, whether it starts closed]
 const GROUPS = [
-  ["Transaction", /^(Transaction|ProductCD|event_time)/],
-  ["Card", /^card\d/],
-  ["Address and email", /^(addr\d|dist\d|[PR]_emaildomain)/],
-  ["C", /^C\d+$/],
-  ["D", /^D\d+$/],
-  ["M", /^M\d+$/],
-  ["Identity and device", /^(id_\d+|Device)/],
-  ["V", /^V\d+$/, true],
-  ["Other", /./],
+  ["Transaction", /^(Transaction|ProductCD|event_time)/, 5],
+  ["Card", /^card\d/, 6],
+  ["Address and email", /^(addr\d|dist\d|[PR]_emaildomain)/, 6],
+  ["C", /^C\d+$/, 14],
+  ["D", /^D\d+$/, 15],
+  ["M", /^M\d+$/, 9],
+  ["Identity and device", /^(id_\d+|Device)/, 40],
+  ["V", /^V\d+$/, 339, true],
+  ["Other", /./, 0],
 ];
 
 /** Load the fields of a transaction into its section. */
@@ -23,8 +23,8 @@ export async function showRaw(section, id, signal) {
   try {
     const found = await request(`/api/v1/flags/${encodeURIComponent(id)}/raw`, { signal });
     section.dataset.loaded = "yes";
-    body.replaceChildren(...build(found.fields ?? found));
-    body.querySelector("input").focus({ preventScroll: true });
+    body.replaceChildren(...(found.fields ? build(found.fields) : []), buildRecord(found));
+    body.querySelector("input")?.focus({ preventScroll: true });
   } catch (error) {
     if (signal.aborted) return;
     const text = error instanceof Refused ? error.message : "The record could not be read.";
@@ -34,7 +34,7 @@ export async function showRaw(section, id, signal) {
 }
 
 function build(fields) {
-  const groups = GROUPS.map(([name, , isClosed]) => ({ name, isClosed, rows: [] }));
+  const groups = GROUPS.map(([name, , size, isClosed]) => ({ name, size, isClosed, rows: [] }));
   for (const name of Object.keys(fields)) {
     const at = GROUPS.findIndex(([, pattern]) => pattern.test(name));
     groups[at].rows.push(buildRow(name, fields[name]));
@@ -80,13 +80,27 @@ function buildTools(fields, groups, none) {
   return tools;
 }
 
-function buildGroup({ name, isClosed, rows }) {
+/** The record itself: a field that is not above has no value in it, which differs from 0. */
+function buildRecord({ fields, problem, appended_at: at, size, encoding, key, headers }) {
+  const record = make("div", "", "record");
+  if (problem) record.append(buildNotice(`${problem.charAt(0).toUpperCase()}${problem.slice(1)}.`));
+  record.append(make("h4", "Record"));
+  const list = document.createElement("dl");
+  const rows = [["Appended", formatMoment(at)], ["Size", `${formatCount(size)} bytes`],
+    ["Encoding", encoding ?? "not known"], ["Key", key], ...headers];
+  list.append(...rows.map(([name, value]) => buildRow(name, value)));
+  record.append(list);
+  if (fields) record.append(make("p", "Fields that are not listed are missing in the record.", "dim"));
+  return record;
+}
+
+function buildGroup({ name, size, isClosed, rows }) {
   const group = document.createElement("details");
   group.open = !isClosed;
   group.dataset.closed = isClosed ? "yes" : "no";
   const title = make("summary", name);
   const known = rows.filter((row) => row.dataset.missing === undefined).length;
-  title.append(make("span", ` ${known} of ${rows.length} present`, "dim"));
+  title.append(make("span", ` ${known} of ${Math.max(size, rows.length)} present`, "dim"));
   const list = document.createElement("dl");
   list.append(...rows);
   group.append(title, list);

@@ -88,7 +88,7 @@ class Choice {
       .filter((dot) => Number(dot.dataset.x) >= low && Number(dot.dataset.x) <= high)
       .map((dot) => dot.dataset.id));
     for (const box of this.#boxes) box.checked = within.has(box.value);
-    if (within.size > 0) this.section.querySelector("details.as-table").open = true;
+    if (within.size > 0) this.section.querySelector("details.items").open = true;
     this.#show();
   }
 
@@ -125,7 +125,7 @@ class Choice {
     const none = makeButton("Clear", () => this.#setAll(false));
     none.className = "quiet none";
     bar.append(all, none);
-    this.section.querySelector("details.as-table").append(bar);
+    this.section.querySelector("details.items").append(bar);
     return bar;
   }
 

@@ -69,6 +69,7 @@ async function refusal(response) {
   const [kind, text] = {
     403: ["forbidden", "Your role may read, but not change anything."],
     404: ["missing", "This transaction is no longer kept by the dashboard."],
+    410: ["missing", "This is no longer kept."],
     409: ["conflict", "Someone else is working on this transaction."],
     412: ["stale", "Someone changed this transaction while you read it."],
     429: ["busy", "Too many requests."],

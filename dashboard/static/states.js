@@ -194,14 +194,17 @@ export class Status {
 
   #describeScorer({ read_at: readAt }) {
     if (readAt === null) return [];
+    const { scorer, backlog = null, backlog_detail: detail } = this.#vitals;
     const idle = this.now - readAt;
-    const backlog = this.#vitals.backlog ?? null;
-    if (backlog > 0 && idle > IDLE_WITH_BACKLOG_MS) {
-      return [["amber", "The scorer is silent", `since ${formatMoment(readAt)}, and ${formatCount(backlog)} transactions wait for a score. It may have stopped.`]];
+    const isSilent = scorer?.state === "silent" || (backlog > 0 && idle > IDLE_WITH_BACKLOG_MS);
+    if (isSilent) {
+      const since = formatMoment(Math.min(readAt, scorer?.since ?? readAt));
+      return [["amber", "The scorer is silent", `since ${since}, and ${formatCount(backlog ?? 0)} transactions wait for a score. It may have stopped.`]];
     }
     if (idle <= IDLE_MS) return [];
     if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];
-    return [["amber", "No new scores", `since ${formatMoment(readAt)}. The scorer or its input may have stopped.`]];
+    const why = this.isOps && detail ? ` How many wait is unknown: ${detail}.` : "";
+    return [["amber", "No new scores", `since ${formatMoment(readAt)}. The scorer or its input may have stopped.${why}`]];
   }
 
   #describeRest() {

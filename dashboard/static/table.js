@@ -198,7 +198,7 @@ export class FlagTable {
     else delete tr.dataset.until;
     if (!cell) return;
     const label = cell.firstElementChild;
-    label.className = `case ${kind}`;
+    label.className = `status-text ${kind}`;
     if (label.textContent !== text) label.textContent = text;
     label.title = title;
   }

@@ -1,5 +1,7 @@
 // The page of one transaction: the same details as in the drawer, with the same keys.
 
+import { desk } from "./decide.js";
+import "./keyboard.js";
 import { Panel, fetchPanel } from "./panel.js";
 import { toast } from "./toast.js";
 
@@ -21,13 +23,9 @@ async function reload() {
   }
 }
 
-// On the page of the list, these events load the drawer first.
-document.addEventListener("flag:load", ({ detail }) => {
-  document.dispatchEvent(new CustomEvent(detail.name, { detail: detail.detail }));
-});
-document.addEventListener("flag:open", ({ detail }) => {
-  if (detail.id === sheet.dataset.flag) reload();
-  else location.assign(`/t/${encodeURIComponent(detail.id)}`);
+document.addEventListener("flag:open", async ({ detail }) => {
+  if (detail.id === sheet.dataset.flag) await reload();
+  else if (await desk.isSaved()) location.assign(`/t/${encodeURIComponent(detail.id)}`);
 });
 connect();
 import("./next.js");

@@ -160,9 +160,12 @@ export function setPreference(name, value) {
   }
 }
 
-/** Dispatch an event about a transaction, such as `flag:open`, once drawer.js can act on it. */
+/**
+ * Dispatch an event about a transaction, such as `flag:open`, once drawer.js can act on it. The page
+ * of one transaction has no drawer, and acts on the event itself.
+ */
 export async function send(name, detail = {}) {
-  await import("./drawer.js");
+  if (document.getElementById("drawer")) await import("./drawer.js");
   document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
@@ -249,12 +252,16 @@ document.getElementById("shortcuts")?.addEventListener("click", async () => {
 
 // The keyboard is loaded at the first key. Keys that come while it loads are handled in order.
 let keyboard = null;
+let loading = null;
 addEventListener("keydown", (event) => {
-  if (keyboard) return keyboard.handle(event);
+  if (keyboard) {
+    keyboard.handle(event);
+    return;
+  }
   if (event.target === document.body && /^(\/|Arrow)/.test(event.key)) event.preventDefault();
-  import("./keyboard.js").then((loaded) => {
+  loading ??= import("./keyboard.js");
+  loading.then((loaded) => {
     keyboard = loaded;
     loaded.handle(event, { isLate: true });
   });
-  return undefined;
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
+from dashboard.cache.reading import read_flag
 from dashboard.history.past import Histories
 from tests.support.dashboard_kit import (
     MemoryTopic,
@@ -42,6 +44,12 @@ class Board:
         source = {"topic": "transactions", "partition": 0, "offset": self.offset}
         self.topic.append(encode_score(make_score(score, **{"source": source} | more)))
         return f"0-{self.offset}"
+
+    def find(self, flag_id: str) -> dict[str, Any]:
+        """The row of a flagged transaction, as ticks have it."""
+        body = read_flag(self.app.state.parts.table, flag_id)
+        assert body is not None
+        return dict(json.loads(body))
 
     def wait_flagged(self, count: int) -> None:
         """Wait until the feed has stored ``count`` flagged transactions."""

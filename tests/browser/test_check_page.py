@@ -7,6 +7,7 @@ from collections.abc import Callable
 from playwright.sync_api import Page, Route, expect
 
 from dashboard.explain import waterfall
+from tests.browser.axe import check as check_accessibility
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
@@ -38,13 +39,17 @@ def test_answer_appears_in_place_and_faults_lead_to_their_fields(
     expect(page.get_by_label("D1", exact=True)).to_have_accessible_description(
         "D1 must be a number, not 'yesterday'"
     )
+    check_accessibility(page, ("dark",))
     page.get_by_label("D1", exact=True).fill("")
     page.get_by_label("Amount").fill("990")
     page.keyboard.press("Enter")
     expect(answer.locator(".waterfall tfoot")).to_contain_text("Score")
     expect(answer).to_contain_text("What would have to differ")
     expect(page.locator("[aria-invalid]")).to_have_count(0)
-    assert page.evaluate("document.getElementById('main').scrollWidth") <= 390
+    for summary in answer.locator("summary").all():
+        summary.click()
+    check_accessibility(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.url.endswith("/check?sample=usual")
     page.emulate_media(media="print")
     expect(page.locator("form#check")).to_be_hidden()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from playwright.sync_api import Page, Route, expect
 
+from dashboard.cases.case import Decision, Who
+from tests.browser import axe
 from tests.browser.conftest import Board
+from tests.support.dashboard_kit import StaticModel, make_context, tiny_bundle
 
 
 def open_list(page: Page, board: Board, count: int = 2) -> None:
@@ -21,22 +26,23 @@ def test_failed_load_is_shown_and_releases_the_list_and_can_be_repeated(
     page: Page, board: Board
 ) -> None:
     open_list(page, board)
-    page.route("**/t/0-1/panel", lambda route: route.abort())
+    page.route("**/t/0-1/panel*", lambda route: route.abort())
     page.locator('[data-id="0-1"] .c-score').click()
     drawer = page.locator("#drawer")
     expect(drawer).to_contain_text("This transaction could not be loaded")
     expect(drawer).to_contain_text("No connection to the dashboard.")
+    axe.check(page)
     page.mouse.move(5, 5)
     board.score()
     expect(page.locator("#rows tr")).to_have_count(3)
-    page.unroute("**/t/0-1/panel")
-    page.route("**/t/0-1/panel", lambda route: route.fulfill(status=503, json={"detail": "full"}))
+    page.unroute("**/t/0-1/panel*")
+    page.route("**/t/0-1/panel*", lambda route: route.fulfill(status=503, json={"detail": "full"}))
     drawer.get_by_role("button", name="Retry").click()
     expect(drawer).to_contain_text("Full.")
-    page.unroute("**/t/0-1/panel")
+    page.unroute("**/t/0-1/panel*")
     drawer.get_by_role("button", name="Retry").click()
     expect(drawer).to_contain_text("Transaction 100")
-    page.route("**/t/0-2/panel", lambda route: route.fulfill(status=401, json={}))
+    page.route("**/t/0-2/panel*", lambda route: route.fulfill(status=401, json={}))
     page.locator('[data-id="0-2"] .c-score').click()
     expect(drawer).to_contain_text("Your session has ended.")
     expect(drawer.get_by_role("link", name="Log in again")).to_have_attribute(
@@ -48,14 +54,14 @@ def test_only_the_newest_transaction_is_shown(page: Page, board: Board) -> None:
     open_list(page, board)
     held: list[Route] = []
     # Playwright marks the handler, and a bound method of a list takes no mark.
-    page.route("**/t/0-1/panel", lambda route: held.append(route))  # noqa: PLW0108
+    page.route("**/t/0-1/panel*", lambda route: held.append(route))  # noqa: PLW0108
     page.locator('[data-id="0-1"] .c-score').click()
     page.locator('[data-id="0-2"] .c-score').click()
     drawer = page.locator("#drawer")
     expect(drawer).to_contain_text("Transaction 101")
     for route in held:
         route.continue_()
-    page.unroute("**/t/0-1/panel")
+    page.unroute("**/t/0-1/panel*")
     assert "sel=0-2" in page.url
     expect(drawer).not_to_contain_text("Transaction 100")
 
@@ -77,3 +83,30 @@ def test_back_closes_the_drawer_and_the_row_has_the_focus(page: Page, board: Boa
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     page.wait_for_url(f"{board.address}/")
+
+
+def test_pages_of_a_transaction_and_of_an_entity_are_accessible(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    board = start(StaticModel(tiny_bundle("v7")))
+    for i in range(4):
+        board.score(0.6 + i / 10, context=make_context(card1=9500.0), transaction_id=100 + i)
+    board.wait_flagged(4)
+    desk = board.app.state.parts.desk
+    ana = Who("ana", "analyst")
+    for i, label in enumerate(("FRAUD", "LEGITIMATE", "UNSURE")):
+        desk.decide(Decision(f"0-{i + 1}", label, ("other",), "a note"), ana, label, None)
+    page.goto(f"{board.address}/t/0-1", wait_until="load")
+    expect(page.locator(".waterfall tbody tr")).to_have_count(7)
+    expect(page.locator(".timeline .dot")).to_have_count(4)
+    axe.check(page)
+    page.get_by_role("link", name="9500").click()
+    page.wait_for_url(f"{board.address}/entity/card/9500")
+    expect(page.locator(".items tbody tr")).to_have_count(4)
+    page.get_by_role("button", name="Select all").click()
+    expect(page.locator(".bulk .count")).to_have_text("4 selected")
+    axe.check(page)
+    page.get_by_role("link", name="103").click()
+    page.wait_for_url(f"{board.address}/t/0-4")
+    page.keyboard.press("l")
+    expect(page.locator(".case")).to_contain_text("Legitimate, decided by you")

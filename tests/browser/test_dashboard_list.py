@@ -8,6 +8,7 @@ from typing import Any
 from playwright.sync_api import Page, expect
 
 from dashboard.feed.board import FeedState
+from tests.browser import scenes
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
 from tests.support.waiting import wait_until
@@ -16,7 +17,7 @@ NewPage = Callable[..., Page]
 EVIL = '<img src=x onerror="window.pwned=1"><script>window.pwned=1</script>'
 
 
-def open_list(page: Page, board: Board, path: str = "/") -> None:
+def open_list(page: Page, board: Board, path: str = "/?sort=newest") -> None:
     page.goto(board.address + path, wait_until="domcontentloaded")
     expect(page.locator("#v-live")).to_have_text("Live")
 
@@ -79,7 +80,7 @@ def test_filter_is_in_the_url_and_applies_to_live_rows(page: Page, board: Board)
     open_list(page, board)
     page.fill("[name=min_score]", "0.8")
     page.select_option("[name=product]", "C")
-    page.wait_for_url(f"{board.address}/?min_score=0.8&product=C")
+    page.wait_for_url(f"{board.address}/?sort=newest&min_score=0.8&product=C")
     expect(page.locator("#v-live")).to_have_text("Live")
     assert shown(page) == [kept]
     board.score(0.5, context=make_context(ProductCD="C"))
@@ -88,7 +89,7 @@ def test_filter_is_in_the_url_and_applies_to_live_rows(page: Page, board: Board)
     expect(page.locator(f'[data-id="{wanted}"]')).to_be_visible()
     assert shown(page) == [wanted, kept]
     page.get_by_role("link", name="Product C").first.click()
-    page.wait_for_url(f"{board.address}/?min_score=0.8")
+    page.wait_for_url(f"{board.address}/?sort=newest&min_score=0.8")
     expect(page.locator("#rows tr")).to_have_count(3)
     page.goto(f"{board.address}/?min_score=0.99", wait_until="domcontentloaded")
     expect(page.get_by_role("heading", name="No matching transactions")).to_be_visible()
@@ -163,7 +164,7 @@ def test_drawer_shows_all_details_and_is_in_the_url_and_closes_with_escape(
                  "fraud-scores[0]@0", "DeviceInfo"):  # fmt: skip
         expect(drawer).to_contain_text(text)
     assert drawer.locator("svg.bar rect").count() == 5
-    assert page.url.endswith(f"?sel={flag}")
+    assert page.url.endswith(f"sel={flag}")
     page.mouse.move(5, 5)
     board.score()
     expect(page.locator("#pill")).to_have_text("1 new — show")
@@ -172,6 +173,103 @@ def test_drawer_shows_all_details_and_is_in_the_url_and_closes_with_escape(
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
     assert "sel=" not in page.url
+
+
+def test_hold_ends_when_a_transaction_cannot_be_loaded(page: Page, board: Board) -> None:
+    board.score()
+    board.wait_flagged(1)
+    open_list(page, board)
+    page.route("**/static/drawer.js", lambda route: route.abort())
+    page.locator("#rows tr .c-score").click()
+    expect(page.locator(".toast")).to_contain_text("The transaction could not be loaded")
+    page.mouse.move(5, 5)
+    expect(page.locator("#v-live")).to_have_text("Live")
+    board.score()
+    expect(page.locator("#rows tr")).to_have_count(2)
+
+
+def test_keys_move_open_select_and_search_and_can_be_switched_off(page: Page, board: Board) -> None:
+    ids = [board.score(0.5 + i / 10) for i in range(4)][::-1]
+    board.wait_flagged(4)
+    open_list(page, board)
+    current = page.locator("#rows tr[aria-current]")
+    for key, row in (("j", 0), ("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0)):
+        page.keyboard.press(key)
+        expect(current).to_have_attribute("data-id", ids[row])
+        expect(current).to_be_focused()
+    # One row is in the order of Tab, not two hundred.
+    assert page.locator("#rows tr[tabindex='0']").count() == 1
+    page.keyboard.press("x")
+    page.keyboard.press("j")
+    page.keyboard.press("j")
+    page.keyboard.press("Shift+X")
+    expect(page.locator("#bulk")).to_contain_text("3 selected")
+    page.get_by_role("button", name="Clear", exact=True).click()
+    expect(page.locator("#bulk")).to_be_hidden()
+    page.keyboard.press("/")
+    expect(page.locator("[name=q]")).to_be_focused()
+    page.keyboard.type("jx?")
+    expect(page.locator("[name=q]")).to_have_value("jx?")
+    page.keyboard.press("Escape")
+    page.keyboard.press("?")
+    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
+    expect(dialog.locator("dt")).to_have_count(21)
+    dialog.get_by_role("checkbox").uncheck()
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    page.keyboard.press("p")
+    expect(current).to_have_attribute("data-id", ids[2])
+    expect(page.locator("#pause")).to_have_text("Pause")
+    page.keyboard.press("ArrowUp")
+    expect(current).to_have_attribute("data-id", ids[1])
+
+
+def test_older_page_continues_after_the_last_row_shown_then(page: Page, board: Board) -> None:
+    for _ in range(70):
+        board.score()
+    board.wait_flagged(70)
+    open_list(page, board)
+    for _ in range(30):
+        board.score()
+    expect(page.locator(f'[data-id="0-{board.offset}"]')).to_be_visible()
+    first = shown(page)
+    page.get_by_role("link", name="Older transactions").click()
+    expect(page.locator("#v-live")).to_have_text("Held: older transactions")
+    assert first + shown(page) == [f"0-{i}" for i in range(100, 0, -1)]
+
+
+def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
+    new_page: NewPage, board: Board
+) -> None:
+    ids = [board.score() for _ in range(3)]
+    board.wait_flagged(3)
+    page = new_page()
+    scenes.control(page)
+    scenes.open_queue(page, board.address, "/?sort=newest")
+    row = board.find(ids[-1])
+    later = {**row, "id": "0-9", "scored_at": row["scored_at"] + 5000}
+    page.route("**/api/v1/flags?*", lambda route: route.abort())
+    scenes.emit(page, {}, rows=[later], more=14)
+    expect(page.locator("#rows tr").nth(1)).to_have_text("14 not shown here — loading")
+    assert shown(page) == ["0-9", "None", *ids[::-1]]
+    page.unroute("**/api/v1/flags?*")
+    scenes.emit(page, {}, rows=[{**later, "id": "0-10"}], more=1)
+    expect(page.locator("#rows tr.gap")).to_have_count(0)
+    expect(page.locator("#rows tr")).to_have_count(3)
+
+
+def test_default_order_is_by_expected_loss_for_live_rows_too(page: Page, board: Board) -> None:
+    amounts = {board.score(0.9, context=make_context(TransactionAmt=a)): a for a in (10.0, 500.0)}
+    board.wait_flagged(2)
+    open_list(page, board, "/")
+    expect(page.locator("th[aria-sort]")).to_have_text("Expected loss")
+    amounts |= {board.score(0.5, context=make_context(TransactionAmt=100.0)): 100.0}
+    expect(page.locator("#rows tr")).to_have_count(3)
+    assert [amounts[row] for row in shown(page)] == [500.0, 100.0, 10.0]
+    expect(page.locator("#rows .c-loss").nth(1)).to_have_text("50.00")
+    page.get_by_role("link", name="Oldest").click()
+    page.wait_for_url(f"{board.address}/?sort=oldest")
+    assert shown(page) == sorted(amounts)
 
 
 def test_list_never_has_more_than_200_rows(page: Page, board: Board) -> None:
@@ -231,7 +329,7 @@ def test_listing_and_paging_work_without_javascript(new_page: NewPage, board: Bo
         board.score()
     board.wait_flagged(60)
     page = new_page(java_script_enabled=False)
-    page.goto(board.address, wait_until="domcontentloaded")
+    page.goto(f"{board.address}/?sort=newest", wait_until="domcontentloaded")
     first = shown(page)
     page.get_by_role("link", name="Older transactions").click()
     assert first + shown(page) == [f"0-{i}" for i in range(60, 0, -1)]

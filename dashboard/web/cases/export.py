@@ -18,6 +18,7 @@ from dashboard.cases.events import EXPORT
 from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.listing import (
     LISTING_PARAMETERS,
+    encode_rows,
     forbid_unknown,
     listing_query,
     read_listing,
@@ -37,7 +38,7 @@ _FLAG_COLUMNS: Final = (
 )  # fmt: skip
 _CASE_COLUMNS: Final = ("status", "label", "decided_by", "decided_at", "note", "external")
 _TIMES: Final = frozenset({"scored_at", "event_time", "decided_at"})
-_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _RESPONSES: Final = problem_responses(
     s400="unknown or repeated parameter",
     s403="EXPORT_ENABLED=false, or this user's role may not export",
@@ -81,7 +82,7 @@ async def _begin(request: Request, parts: Parts, kind: str) -> Listing:
             403, "exports are switched off (EXPORT_ENABLED=false)", kind="export-disabled"
         )
     forbid_unknown(request, LISTING_PARAMETERS)
-    listing = read_listing(parts, request.query_params)
+    listing = read_listing(parts, request.query_params, who.name)
     details = {"format": kind, "query": listing_query(listing)}
     await act(parts, lambda: parts.desk.record(EXPORT, who, details))
     return listing
@@ -96,10 +97,10 @@ def _csv(parts: Parts, listing: Listing) -> Iterator[bytes]:
     yield _row([*_FLAG_COLUMNS, *_CASE_COLUMNS, "reasons"])
     for flag in _flags(parts, listing):
         case = flag["case"]
-        cells = [_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
-        cells += [_cell(name, case.get(name)) for name in _CASE_COLUMNS]
+        cells = [format_cell(name, flag.get(name)) for name in _FLAG_COLUMNS]
+        cells += [format_cell(name, case.get(name)) for name in _CASE_COLUMNS]
         reasons = ", ".join(f"{r['feature']}={r['value']}" for r in flag["reasons"])
-        yield _row([*cells, _cell("reasons", reasons)])
+        yield _row([*cells, format_cell("reasons", reasons)])
 
 
 def _jsonl(parts: Parts, listing: Listing) -> Iterator[bytes]:
@@ -111,10 +112,8 @@ def _flags(parts: Parts, listing: Listing) -> Iterator[dict[str, Any]]:
     """All flags of a selection with their cases, page by page, so that memory is bounded."""
     after: Position | None = None
     while page := read_page(parts.table, listing, after, _PAGE):
-        flags: list[dict[str, Any]] = [orjson.loads(row.body) for row in page]
-        cases = parts.desk.case_of([flag["id"] for flag in flags])
-        for flag in flags:
-            yield {**flag, "case": cases[flag["id"]].as_json()}
+        for body in encode_rows(parts, page, listing):
+            yield orjson.loads(body)
         after = page[-1].position
 
 
@@ -131,7 +130,7 @@ def _format_time(milliseconds: int) -> str:
         return str(milliseconds)
 
 
-def _cell(name: str, value: Any) -> str:
+def format_cell(name: str, value: Any) -> str:
     """A value as a cell. A text that begins like a formula gets a quote before it."""
     if value is None:
         return ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import uuid
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 from urllib.parse import quote, urlencode
 
 import orjson
@@ -14,6 +14,8 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboard.cases.case import DeskError
+from dashboard.cases.events import DECISION
+from dashboard.cases.state import AuditSelection
 from dashboard.explain import waterfall
 from dashboard.web.api import find_flag
 from dashboard.web.auth import identity_of
@@ -28,6 +30,7 @@ from dashboard.web.detail.case_text import (
 from dashboard.web.detail.figures import describe_distance, describe_duration
 from dashboard.web.detail.forms import carry_out, read_form
 from dashboard.web.detail.related import KIND_BY_NAME, MOST, Finder, Kind, draw_items
+from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
@@ -36,19 +39,27 @@ from dashboard.web.roles import DECIDERS, has_role
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_MAX_VALUE_CHARS = 300
+_MAX_VALUE_CHARS: Final = 300
+_MOST_COUNTED: Final = 1000  # decisions of one day
+_DAY_MS: Final = 86_400_000
 
 
 @router.get("/t/{flag_id}", response_model=None)
 def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """One flagged transaction. The drawer of the list shows the same details."""
-    return render_page(request, "transaction.html", **_details(request, parts, flag_id))
+    details = _details(request, parts, flag_id)
+    decided = _count_decided(request, parts)
+    return render_page(request, "transaction.html", **details, decided_today=decided)
 
 
 @router.get("/t/{flag_id}/panel", response_model=None)
 def panel(request: Request, parts: PartsOf, flag_id: str) -> Response:
-    """The details alone, for the drawer."""
-    return render_page(request, "_detail.html", **_details(request, parts, flag_id))
+    """The details alone, for the drawer. ``tally`` adds how many the user decided today."""
+    forbid_unknown(request, frozenset({"tally"}))
+    details = _details(request, parts, flag_id)
+    if "tally" in request.query_params:
+        details["decided_today"] = _count_decided(request, parts)
+    return render_page(request, "_detail.html", **details)
 
 
 @router.post("/t/{flag_id}", response_model=None)
@@ -133,6 +144,17 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
         "recent": recent,
         **page_state(parts),
     }
+
+
+def _count_decided(request: Request, parts: Parts) -> int:
+    """How many transactions the user decided today (UTC), by the audit log."""
+    me = identity_of(request)
+    if me is None or not has_role(me, DECIDERS):
+        return 0
+    now = parts.board.now()
+    wanted = AuditSelection(kind=DECISION, by=me.name, since=now - now % _DAY_MS)
+    found = parts.desk.audit(wanted, None, _MOST_COUNTED)
+    return len({entry.body["flag_id"] for _, entry in found})
 
 
 def _events(parts: Parts, flag_id: str, me: str | None) -> Sequence[EventText]:

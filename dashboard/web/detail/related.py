@@ -18,7 +18,10 @@ from dashboard.web.detail.timeline import Point, TimeLine, draw_time_line
 
 DAY_MS: Final = 86_400_000
 WEEK_MS: Final = 7 * DAY_MS
-MOST: Final = 200  # of one window; a count above it is shown as 200+
+MOST: Final = 100
+"""Transactions of a card in one window. A count above it is shown as 100+."""
+
+_MOST_OF_OTHERS: Final = 50  # of an email domain, device or region: each case costs some queries
 _SHORTEST_MS: Final = 60_000  # a burst of milliseconds is not stretched over the whole line
 _FEW: Final = 2  # a time line with one dot says nothing
 
@@ -37,7 +40,7 @@ KINDS: Final = (
     Kind("card", "Card", "card1", "card1", is_number=True),
     Kind("email", "Email domain", "P_emaildomain", "email", is_number=False),
     Kind("device", "Device", "DeviceInfo", "device", is_number=False),
-    Kind("addr", "Address", "addr1", "addr1", is_number=True),
+    Kind("addr", "Billing region", "addr1", "addr1", is_number=True),
 )
 KIND_BY_NAME: Final = {kind.name: kind for kind in KINDS}
 
@@ -55,7 +58,7 @@ class Window:
     """What was flagged in a span of time.
 
     Attributes:
-        flagged: transactions, at most ``MOST``.
+        flagged: transactions, up to a limit.
         is_more: there are more than that.
         labels: decisions by label.
     """
@@ -102,6 +105,11 @@ class Related:
     line: TimeLine | None = None
 
 
+class _Rows(NamedTuple):
+    rows: list[StoredFlag]
+    is_more: bool
+
+
 class Finder:
     """Finds flagged transactions in the cache, with their cases."""
 
@@ -113,50 +121,67 @@ class Finder:
     def find(self, flag: Mapping[str, Any], recent: Recent | None) -> Related:
         """What was flagged around a transaction: up to 7 days before and after it."""
         context, at = flag["context"], int(flag["scored_at"])
-        found = list[Entity]()
-        items = list[dict[str, Any]]()
+        windows = list[tuple[Kind, str, _Rows, _Rows]]()
         for kind in KINDS:
             value = context.get(kind.field)
             if value is None or value == "":
                 continue
-            day, week = (self._rows(kind, value, at, span) for span in (DAY_MS, WEEK_MS))
-            text = format_number(value) if kind.is_number else str(value)
-            found.append(Entity(kind, text, self._count(day), self._count(week)))
-            if kind.name == "card":
-                items = self.with_cases(day if len(day) >= _FEW else week)
-        return Related(found, items, _line_of(flag, items, recent))
+            limit = MOST if kind.name == "card" else _MOST_OF_OTHERS
+            day = self._rows(kind, value, at, DAY_MS, limit)
+            # A full day makes a full week.
+            week = day if day.is_more else self._rows(kind, value, at, WEEK_MS, limit)
+            windows.append((kind, _text_of(kind, value), day, week))
+        ids = {row.id for _, _, *spans in windows for rows in spans for row in rows.rows}
+        cases = self._cases.case_of(list(ids))
+        entities = [
+            Entity(k, text, _count(d, cases), _count(w, cases)) for k, text, d, w in windows
+        ]
+        items = list[dict[str, Any]]()
+        if windows and windows[0][0].name == "card":
+            _, _, day, week = windows[0]
+            items = _with_cases((day if len(day.rows) >= _FEW else week).rows, cases)
+        return Related(entities, items, _line_of(flag, items, recent))
 
     def of_entity(self, kind: Kind, value: float | str) -> tuple[Entity, list[dict[str, Any]]]:
         """What was flagged of one entity until now, and its newest flagged transactions."""
-        day, week = (self._rows(kind, value, self._now, span) for span in (DAY_MS, WEEK_MS))
-        text = format_number(value) if isinstance(value, float) else value
-        newest = self._rows(kind, value, self._now, self._now)
-        return Entity(kind, text, self._count(day), self._count(week)), self.with_cases(newest)
+        day, week, newest = (
+            self._rows(kind, value, self._now, span, MOST) for span in (DAY_MS, WEEK_MS, self._now)
+        )
+        ids = {row.id for rows in (day, week, newest) for row in rows.rows}
+        cases = self._cases.case_of(list(ids))
+        entity = Entity(kind, _text_of(kind, value), _count(day, cases), _count(week, cases))
+        return entity, _with_cases(newest.rows, cases)
 
-    def with_cases(self, rows: Sequence[StoredFlag]) -> list[dict[str, Any]]:
-        """The transactions as the API sends them, at most ``MOST``."""
-        rows = rows[:MOST]
-        cases = self._cases.case_of([row.id for row in rows])
-        return [
-            orjson.loads(row.body) | {"case": cases[row.id].as_json() if row.id in cases else None}
-            for row in rows
-        ]
-
-    def _rows(self, kind: Kind, value: float | str, at: int, span: int) -> list[StoredFlag]:
+    def _rows(self, kind: Kind, value: float | str, at: int, span: int, limit: int) -> _Rows:
         selection = Selection(
             **{kind.filter: value},  # type: ignore[arg-type]  # by its kind, a number or a text
             since=str(max(0, at - span)),
             until=str(at + span),
         )
-        return read_page(self._table, Listing(selection, self._now), None, MOST + 1)
+        found = read_page(self._table, Listing(selection, self._now), None, limit + 1)
+        return _Rows(found[:limit], is_more=len(found) > limit)
 
-    def _count(self, rows: Sequence[StoredFlag]) -> Window:
-        shown = rows[:MOST]
-        labels: dict[str, int] = {}
-        for case in self._cases.case_of([row.id for row in shown]).values():
-            if label := case.label or case.external:
-                labels[label] = labels.get(label, 0) + 1
-        return Window(len(shown), len(rows) > MOST, labels)
+
+def _text_of(kind: Kind, value: float | str) -> str:
+    return format_number(float(value)) if kind.is_number else str(value)
+
+
+def _count(found: _Rows, cases: Mapping[str, Case]) -> Window:
+    labels: dict[str, int] = {}
+    for row in found.rows:
+        case = cases.get(row.id)
+        label = (case.label or case.external) if case else None
+        if label:
+            labels[label] = labels.get(label, 0) + 1
+    return Window(len(found.rows), found.is_more, labels)
+
+
+def _with_cases(rows: Sequence[StoredFlag], cases: Mapping[str, Case]) -> list[dict[str, Any]]:
+    """The transactions as the API sends them."""
+    return [
+        orjson.loads(row.body) | {"case": cases[row.id].as_json() if row.id in cases else None}
+        for row in rows
+    ]
 
 
 def state_of(item: Mapping[str, Any], this: str | None) -> str:

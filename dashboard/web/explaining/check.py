@@ -100,7 +100,6 @@ def _filled_in(request: Request, parts: Parts) -> CheckForm:
     note = ""
     if sample:
         row = sample_request()["transactions"][_SAMPLES[sample]]
-        note = "Filled in with a synthetic sample."
     elif flag_id:
         flag = orjson.loads(find_flag(parts, flag_id))
         row = {name: value for name, value in flag["context"].items() if value is not None}

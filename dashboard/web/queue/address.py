@@ -1,4 +1,4 @@
-"""The address of the queue page: a link shows exactly this view, so all of its state is in there."""
+"""The address of the queue page: a link shows exactly this view, so it has all of its state."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OPEN: Final = "open"
 ANY: Final = "any"
 
 SORTS: Final = {
-    "expected_loss": ("Expected loss", "Score × amount, the largest first"),
+    "expected_loss": ("Expected loss", "Score times amount, the largest first"),
     "newest": ("Newest", "The latest score first"),
     "oldest": ("Oldest", "The earliest score first"),
 }
@@ -52,7 +52,7 @@ _LABELS: Final = {
     "until": "Until ",
     "transaction_id": "Transaction ",
 }
-PARAMETERS: Final = frozenset({*_LABELS, "sort", "cols", "after", "sel"})
+PARAMETERS: Final = frozenset({*_LABELS, "sort", "columns", "after", "sel"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +97,11 @@ class Address:
         self.after = query.get("after", "").strip() or None
         self.sort = self._choice("sort", SORTS, next(iter(SORTS)))
         self.status = self._choice("status", STATUSES, OPEN)
-        names = [name for name in self._given.get("cols", "").split(",") if name]
+        names = [name for name in self._given.get("columns", "").split(",") if name]
         self.columns = [COLUMNS[name] for name in dict.fromkeys(names) if name in COLUMNS]
         if unknown := [name for name in names if name not in COLUMNS]:
             reason = f"has no column {unknown[0][:40]!r} (known: {', '.join(COLUMNS)})"
-            raise Problem(422, f"cols {reason}", errors=[{"field": "cols", "reason": reason}])
+            raise Problem(422, f"columns {reason}", errors=[{"field": "columns", "reason": reason}])
 
     def _choice(self, name: str, known: Mapping[str, object], default: str) -> str:
         value = self._given.get(name, default)
@@ -126,7 +126,7 @@ class Address:
 
     def kept(self) -> list[tuple[str, str]]:
         """What the filter form passes on: the parameters that have no field in it."""
-        names = ("sort", "cols", "addr1", "model", "until", "transaction_id")
+        names = ("sort", "columns", "addr1", "model", "until", "transaction_id")
         return [(name, self._given[name]) for name in names if name in self._given]
 
     def chips(self) -> list[dict[str, str]]:
@@ -167,6 +167,6 @@ class Address:
         for name, column in COLUMNS.items():
             is_shown = name in shown
             wanted = [n for n in shown if n != name] if is_shown else [*shown, name]
-            link = self.link(cols=",".join(wanted) or None)
+            link = self.link(columns=",".join(wanted) or None)
             links.append({"text": column.text, "link": link, "is_shown": is_shown})
         return links

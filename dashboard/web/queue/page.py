@@ -8,10 +8,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from dashboard.cache.reading import Listing, count_flags
+from dashboard.web.auth import identity_of
 from dashboard.web.listing import fetch_page, forbid_unknown, listing_query, read_listing
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.queue.address import ANY, PARAMETERS, SPANS, STATUSES, Address
+from dashboard.web.roles import DECIDERS, has_role
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -33,6 +35,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
     products = list(PRODUCTS)
     if listing.selection.product and listing.selection.product not in products:
         products.append(listing.selection.product)
+    user = identity_of(request)
     return render_page(
         request,
         "queue.html",
@@ -45,6 +48,8 @@ def queue(request: Request, parts: PartsOf) -> Response:
         older=address.link(after=items[-1]["id"]) if page.next_cursor else None,
         as_of=page.as_of_seq,
         api_query=listing_query(listing),
+        export_query=listing.selection.query(),
+        views=parts.desk.views(user.name) if has_role(user, DECIDERS) and user else [],
         any_status=address.link(status=ANY),
         statuses=STATUSES.items(),
         spans=SPANS.items(),

@@ -13,6 +13,10 @@ from typing import Any
 
 import pytest
 
+from dashboard.cases.case import Who
+from dashboard.cases.events import make_event
+from dashboard.cases.kafka_log import KafkaLog
+from dashboard.cases.log import Channel, NewRecord
 from dashboard.feed.source import KafkaScores
 from dashboard.history.kafka_log import KafkaStreamLog
 from schemas.batch import build_batch
@@ -31,6 +35,7 @@ from stream_scorer.settings import GroupSettings, ScorerSettings
 from tests.support.factories import make_transactions, publish
 from tests.support.kafka.secured_kafka import (
     SecuredKafka,
+    dashboard_rights,
     follower_rights,
     history_rights,
     reader_right,
@@ -326,6 +331,25 @@ def test_dashboard_needs_access_to_one_topic_and_no_group(secured: SecuredKafka)
     ):
         scores.fetch_bounds()
     assert WRONG not in str(caught.value)
+
+
+def test_desk_needs_to_read_and_write_two_topics_and_says_so(secured: SecuredKafka) -> None:
+    secured.add_user("desk", PASSWORD)
+    given = {n.lower(): v for n, v in secured.by_scram("desk", PASSWORD).items()}
+    log = KafkaLog(load_settings(GroupSettings, TOPICS.model_dump() | given))
+    event = make_event("claim", Who("ana"), 1, flag_id="0-1")
+    record = NewRecord(Channel.AUDIT, event.key, event.as_record())
+    with closing(log), closing(log.open_reader()) as reader:
+        needs = "needs the permissions READ and WRITE for this user"
+        assert reader.fetch_bounds().problems == dict.fromkeys(Channel, needs)
+        assert log.append([record], 5) == [None]
+        assert "authorization failed" in (log.problem or "").lower()
+        secured.grant(dashboard_rights("User:desk", TOPICS))
+        assert wait_until(lambda: reader.fetch_bounds().problems == {}, what="the permissions")
+        (place,) = wait_until(lambda: [p for p in log.append([record], 5) if p], what="the record")
+        reader.assign({(Channel.AUDIT, place.partition): place.offset})
+        found = wait_until(lambda: reader.poll(0.1).records, what="the record")
+        assert found[0].place == place
 
 
 @pytest.mark.parametrize("missing", ["", "input", "dlq", "group"])

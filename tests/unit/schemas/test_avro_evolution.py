@@ -433,6 +433,21 @@ RECORDS: Final[dict[str, dict[str, Any]]] = {
         "source": None,
         "supersedes": None,
     },
+    "audit_event": {
+        "event_id": "e",
+        "kind": "claim",
+        "at": 5,
+        "by": "me",
+        "role": None,
+        "client": None,
+        "flag_id": "0-1",
+        "transaction_id": 1,
+        "until": None,
+        "label": None,
+        "reasons": ["one"],
+        "note": None,
+        "details": None,
+    },
 }
 
 

@@ -62,7 +62,7 @@ def test_fingerprints_are_those_the_avro_project_publishes(schema: str, fingerpr
     assert schema_fingerprint(json.loads(schema)) == struct.pack("<q", fingerprint)
 
 
-@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label"])
+@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label", "audit_event"])
 def test_fingerprint_is_the_specifications_algorithm_over_the_canonical_form(
     contract: str,
 ) -> None:
@@ -71,7 +71,7 @@ def test_fingerprint_is_the_specifications_algorithm_over_the_canonical_form(
     assert schema_fingerprint(schema) == expected.to_bytes(8, "little")
 
 
-@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label"])
+@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label", "audit_event"])
 def test_canonical_form_has_full_names_and_no_documentation(contract: str) -> None:
     form = canonical_form(load_schema(contract))
     assert form.startswith('{"name":"stream_scorer.')
@@ -79,7 +79,7 @@ def test_canonical_form_has_full_names_and_no_documentation(contract: str) -> No
         assert left_out not in form
 
 
-@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label"])
+@pytest.mark.parametrize("contract", ["transaction", "fraud_score", "fraud_label", "audit_event"])
 def test_own_schema_is_known_by_its_fingerprint(contract: str) -> None:
     schema = load_schema(contract)
     assert known_schemas(contract)[schema_fingerprint(schema)] == schema

@@ -18,7 +18,7 @@ from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from tests.support.wire import FixedResolver, same
 
-CONTRACTS = ["transaction", "fraud_score", "fraud_label"]
+CONTRACTS = ["transaction", "fraud_score", "fraud_label", "audit_event"]
 FOLDER = Path(__file__).parents[2] / "golden"
 
 

@@ -23,7 +23,7 @@ from dashboard.cases.events import (
 from dashboard.cases.labels import DECIDE, WITHDRAW, Label, latest, target_of
 from dashboard.cases.log import Channel, Place
 from dashboard.cases.rules import NO_HOLD, Hold, apply_event
-from dashboard.cases.state import NOTHING, DeskCache, build_case
+from dashboard.cases.state import NOTHING, AuditSelection, DeskCache, build_case
 
 MINUTE = 60_000
 
@@ -188,3 +188,17 @@ def test_every_replica_comes_to_the_same_cases(seed: int, tmp_path: Path) -> Non
     assert first == replay(tmp_path / "c.sqlite3", events, labels, 3)
     assert {case.status for case in first.values()} <= set(Status)
     assert any(case.version for case in first.values())
+
+
+def test_events_that_retention_removed_leave_the_cache_and_the_holder_stays(
+    tmp_path: Path,
+) -> None:
+    writer = DeskWriter(tmp_path / "desk.sqlite3")
+    events = [(event(CLAIM, "ana", time), Place(0, time)) for time in range(5)]
+    writer.save([], events, {(Channel.AUDIT, 0): 5})
+    writer.forget_events({0: 3})
+    cache = DeskCache(writer.path)
+    found = cache.audit(AuditSelection(), None, 10)
+    assert [entry.place for _, entry in found] == ["0:4", "0:3"]
+    assert cache.states({"0-1": None})["0-1"].hold.holder == "ana"
+    writer.close()

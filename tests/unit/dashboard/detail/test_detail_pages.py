@@ -108,6 +108,9 @@ def test_form_decides_and_leads_back_and_a_repeated_one_is_the_same_decision(
     assert "Recorded at fraud-labels[" in page
     assert "(Stolen card)" in page
     assert page.count("decided by you") == 2  # the state, and one entry of the history
+    for path in ("/t/0-8", "/t/0-8/panel?tally=yes"):
+        assert 'data-decided="1"' in client.get(path).text
+    assert "data-decided" not in client.get("/t/0-8/panel").text
     assert "<b>her</b>" not in page
     withdrawn = client.post("/t/0-1", data=fields(page) | {"withdraw": "yes"})
     assert "Decision withdrawn by you" in withdrawn.text

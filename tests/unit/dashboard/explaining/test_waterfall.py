@@ -107,13 +107,31 @@ def test_other_version_and_no_model_are_explained_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "words"), [(1.0, "at least 3"), (0.0, "at most -"), (1 - 2**-53, "at least 3")]
+    ("value", "words"),
+    [
+        (1.0, "at least 3"),
+        (0.0, "at most -"),
+        (1 - 2**-53, "at least 3"),
+        (1 - 2e-13, "between 29.2"),
+        (float("nan"), "which no model gives"),
+        (float("inf"), "which no model gives"),
+        (-0.5, "which no model gives"),
+    ],
 )
 def test_score_that_reached_an_end_is_not_explained(value: float, words: str) -> None:
     flag = {"model_version": "v1", "score": value, "reasons": []}
     found = waterfall(flag, make_bundle())
     assert found.steps == ()
     assert words in str(found.reason)
+
+
+@pytest.mark.parametrize("contribution", [float("nan"), float("inf"), 1e308, -1e7])
+def test_contributions_that_no_model_gives_are_not_drawn(contribution: float) -> None:
+    reason = Reason("C1", "3", contribution)._asdict()
+    flag = {"model_version": "v1", "score": 0.6, "reasons": [reason, reason]}
+    found = waterfall(flag, make_bundle())
+    assert found.steps == ()
+    assert found.reason == "The recorded contributions are not plausible numbers."
 
 
 def test_score_without_reasons_has_a_base_and_a_rest() -> None:
@@ -151,7 +169,8 @@ def test_threshold_above_every_score_has_no_raw_score() -> None:
 
 
 def test_reason_of_an_unknown_feature_is_shown_by_its_name() -> None:
-    reason = Reason("gone", "3", 0.5)
-    flag = {"model_version": "v1", "score": 0.6, "reasons": [reason._asdict()]}
-    push = waterfall(flag, make_bundle()).steps[1]
+    reason, long = Reason("gone", "3", 0.5), Reason("x" * 1_000_000, "3", 0.5)
+    flag = {"model_version": "v1", "score": 0.6, "reasons": [reason._asdict(), long._asdict()]}
+    push, other = waterfall(flag, make_bundle()).steps[1:3]
     assert (push.text, push.percentile, push.sentence) == ("gone", None, "gone is 3.")
+    assert len(other.text) == 160

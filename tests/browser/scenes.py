@@ -1,0 +1,216 @@
+"""The states of the queue, each entered on a page whose stream the test controls.
+
+The accessibility test and the screenshots walk through the same states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from playwright.sync_api import Page, expect
+
+MINUTE: Final = 60_000
+
+# In place of the stream: `emit(vitals, more)` sends a tick, `lose()` breaks the connection.
+_FAKE_STREAM: Final = """
+delete globalThis.SharedWorker;
+let current = null;
+let seq = 0;
+globalThis.EventSource = class extends EventTarget {
+    constructor() {
+        super();
+        current = this;
+        setTimeout(() => globalThis.isLost ? this.onerror() : this.onopen(), 0);
+    }
+    close() {}
+};
+globalThis.lose = () => { globalThis.isLost = true; current.onerror(); };
+globalThis.emit = (patch, more) => {
+    const vitals = JSON.parse(document.getElementById("rows").dataset.vitals);
+    const merge = (into, from) => {
+        for (const [name, value] of Object.entries(from)) {
+            const isObject = value && typeof value === "object" && !Array.isArray(value);
+            if (isObject && into[name]) merge(into[name], value);
+            else into[name] = value;
+        }
+        return into;
+    };
+    vitals.now = Date.now();
+    const data = { n: 0, flagged: 0, rows: [], more: 0, ...merge(vitals, patch), ...more };
+    seq += 1;
+    const event = new MessageEvent("tick", { data: JSON.stringify(data), lastEventId: `x-${seq}` });
+    current.dispatchEvent(event);
+};
+"""
+
+
+def control(page: Page) -> None:
+    """Let the test send the ticks of the pages that are opened from now on."""
+    page.add_init_script(_FAKE_STREAM)
+
+
+def open_queue(page: Page, address: str, path: str = "/") -> None:
+    """Open the queue of a page that the test controls, and wait until it is live."""
+    page.goto(address + path, wait_until="domcontentloaded")
+    expect(page.locator("#v-live")).not_to_have_attribute("data-state", "off")
+    emit(page)
+
+
+def emit(page: Page, patch: Mapping[str, Any] | None = None, **more: Any) -> None:
+    """Send a tick: the state that the page was rendered with, and what is different now."""
+    wanted = {"lag": 0, **(patch or {})}
+    feed = {"state": "live", "read_at": now(page), **wanted.get("feed", {})}
+    page.evaluate("([patch, more]) => emit(patch, more)", [{**wanted, "feed": feed}, more])
+
+
+def now(page: Page) -> int:
+    """The page's clock."""
+    return int(page.evaluate("Date.now()"))
+
+
+def _banner(page: Page, text: str) -> None:
+    expect(page.locator("#banners")).to_contain_text(text)
+
+
+def rebuilding(page: Page) -> None:
+    """The dashboard reads the scores topic from its start."""
+    emit(page, {"feed": {"state": "rebuilding", "done": 0.38}, "lag": 671_000})
+    _banner(page, "Rebuilding 38 %")
+
+
+def disconnected(page: Page) -> None:
+    """Kafka does not answer."""
+    since = now(page) - 2 * MINUTE
+    feed = {"state": "waiting", "since": since, "read_at": since - 1000, "detail": "no broker"}
+    emit(page, {"feed": feed})
+    _banner(page, "Disconnected from Kafka")
+
+
+def behind(page: Page) -> None:
+    """The dashboard reads more slowly than scores arrive."""
+    emit(page, {"lag": 12_400, "lag_ms": 45_000})
+    _banner(page, "This dashboard is behind")
+
+
+def scorer_silent(page: Page) -> None:
+    """Transactions wait, and none is scored."""
+    emit(page, {"feed": {"read_at": now(page) - MINUTE}, "backlog": 4812})
+    _banner(page, "The scorer is silent")
+
+
+def labels_waiting(page: Page) -> None:
+    """Decisions cannot be written to the labels topic."""
+    emit(page, {"waiting": 3})
+    _banner(page, "3 decisions waiting to be recorded")
+
+
+def no_model(page: Page) -> None:
+    """The dashboard has no model."""
+    emit(page, {"model": {"version": None, "detail": "the store is empty"}})
+    _banner(page, "No model loaded")
+
+
+def model_changed(page: Page) -> None:
+    """The scorers switched to another version with other thresholds."""
+    stream = {"model_version": "v7", "review_threshold": 0.4, "block_threshold": 0.8}
+    emit(page, {"stream": stream})
+    emit(page, {"stream": {"model_version": "v8", "review_threshold": 0.42}})
+    _banner(page, "Model changed")
+    _banner(page, "Review threshold changed")
+
+
+def clock_skew(page: Page) -> None:
+    """The clock of the computer is wrong."""
+    emit(page, {}, now=now(page) + 12_000)
+    _banner(page, "Clock difference")
+
+
+def no_answer(page: Page) -> None:
+    """The connection is open, and nothing arrives."""
+    page.clock.run_for(7000)
+    expect(page.locator("#v-live")).to_contain_text("No answer for")
+    _banner(page, "No answer from the dashboard")
+
+
+def reconnecting(page: Page) -> None:
+    """The connection broke."""
+    page.evaluate("lose()")
+    expect(page.locator("#v-live")).to_have_text("Reconnecting (try 1)")
+
+
+def polling(page: Page) -> None:
+    """The stream cannot be opened, and the list is fetched every few seconds."""
+    page.evaluate("lose()")
+    page.clock.run_for(8000)
+    expect(page.locator("#v-live")).to_have_text("Polling every 5 s")
+    _banner(page, "Live updates lost")
+
+
+def polling_fails(page: Page) -> None:
+    """Neither the stream nor the list can be fetched."""
+    page.route("**/api/v1/flags?*", lambda route: route.abort())
+    page.evaluate("lose()")
+    page.clock.run_for(8000)
+    expect(page.locator("#v-live")).to_have_text("Not updating: polling fails")
+    _banner(page, "The dashboard does not answer")
+    page.unroute("**/api/v1/flags?*")
+
+
+def held(page: Page) -> None:
+    """New rows are held back while a row has the focus."""
+    page.keyboard.press("j")
+    expect(page.locator("#v-live")).to_have_text("Held: a row has the focus")
+
+
+def selected(page: Page) -> None:
+    """Rows are selected for one decision."""
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    expect(page.locator("#bulk")).to_contain_text("1 selected")
+
+
+def confirming(page: Page) -> None:
+    """The decision about several rows is asked for once more."""
+    selected(page)
+    page.get_by_role("button", name="Fraud…").click()
+    expect(page.get_by_role("dialog")).to_contain_text("Fraud: 1 transaction?")
+
+
+def shortcuts(page: Page) -> None:
+    """The list of keys."""
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_contain_text("Next row")
+
+
+def menus(page: Page) -> None:
+    """The menu of columns."""
+    page.locator("#columns > summary").click()
+    expect(page.get_by_role("link", name="P_emaildomain")).to_be_visible()
+
+
+def live(page: Page) -> None:
+    """Rows appear as they are scored."""
+    expect(page.locator("#v-live")).to_have_text("Live")
+
+
+def _by_name(*scenes: Callable[[Page], None]) -> dict[str, Callable[[Page], None]]:
+    return {scene.__name__.replace("_", "-"): scene for scene in scenes}
+
+
+FOLLOWING: Final = _by_name(
+    live, rebuilding, disconnected, behind, scorer_silent, labels_waiting, no_model, clock_skew,
+    model_changed,
+)  # fmt: skip
+"""States that a tick leads to: one page can go through all of them."""
+
+SCENES: Final = FOLLOWING | _by_name(
+    held, selected, confirming, shortcuts, menus, no_answer, reconnecting, polling, polling_fails
+)
+"""Each enters a state on an open queue with rows."""
+
+PATHS: Final = {
+    "no-match": "/?min_score=0.99&q=nobody.example",
+    "filtered": "/?min_score=0.5&columns=P_emaildomain,proof",
+}
+"""States that an address leads to."""

@@ -1,0 +1,157 @@
+"""Every state of the queue: what it shows, and that all of it can be read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from dashboard.web.tokens import make_token
+from tests.browser import axe, scenes
+from tests.browser.conftest import Board
+from tests.support.dashboard_kit import StaticModel, tiny_bundle
+
+NewPage = Callable[..., Page]
+Start = Callable[..., Board]
+
+
+@pytest.fixture
+def board_with_rows(start: Start) -> Board:
+    board = start(StaticModel(tiny_bundle()))
+    for score in (0.45, 0.65, 0.9):
+        board.score(score)
+    board.wait_flagged(3)
+    return board
+
+
+def open_scene(new_page: NewPage, board: Board, path: str = "/", **options: Any) -> Page:
+    page = new_page(**options)
+    page.clock.install()
+    scenes.control(page)
+    scenes.open_queue(page, board.address, path)
+    return page
+
+
+def test_every_state_of_the_queue_is_accessible_in_both_themes(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    for name, enter in scenes.SCENES.items():
+        if name not in scenes.FOLLOWING:
+            page.close()
+            page = open_scene(new_page, board_with_rows)
+        enter(page)
+        axe.check(page)
+    for path in scenes.PATHS.values():
+        page = open_scene(new_page, board_with_rows, path)
+        axe.check(page)
+        page.close()
+
+
+def test_other_pages_and_the_phone_are_accessible_and_the_check_can_fail(
+    new_page: NewPage, start: Start, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    token, line = make_token("vic", "viewer")
+    tokens = tmp_path_factory.mktemp("tokens") / "tokens"
+    tokens.write_text(line)
+    board = start(dashboard_auth="token", dashboard_tokens_file=tokens)
+    page = new_page(viewport={"width": 390, "height": 844})
+    page.goto(board.address, wait_until="domcontentloaded")
+    axe.check(page)  # the login
+    page.get_by_label("Token").fill(token)
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("heading", name="No scores yet")).to_be_visible()
+    expect(page.locator(".banner.info").first).to_have_text(
+        "Read only: your role is viewer. Analysts and leads can claim and decide."
+    )
+    # Brokers and topics are for the people who run them.
+    expect(page.locator("#empty")).not_to_contain_text("localhost:9092")
+    axe.check(page)
+    board.score(0.9)
+    expect(page.locator("#rows tr")).to_have_count(1)
+    assert page.get_by_role("checkbox").count() == 0
+    axe.check(page)
+    page.goto(f"{board.address}/nowhere", wait_until="domcontentloaded")
+    axe.check(page, themes=("light",))
+    page.evaluate("document.querySelector('h1').setAttribute('role', 'nothing')")
+    with pytest.raises(AssertionError, match="aria-roles"):
+        axe.check(page, themes=("light",))
+
+
+def test_states_are_said_in_plain_words_and_with_reasons_to_operators(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    detail = "kafka: broker-7.internal:9092 does not answer"
+    for role, is_shown in (("analyst", False), ("viewer", False), ("ops", True), ("lead", True)):
+        texts = page.evaluate(
+            """async ([role, detail]) => {
+                document.body.dataset.role = role;
+                const { Status } = await import("/static/states.js");
+                const vitals = JSON.parse(document.getElementById("rows").dataset.vitals);
+                const feed = { ...vitals.feed, state: "waiting", since: 0, read_at: 0, detail };
+                const model = { version: null, detail };
+                const now = Date.now();
+                return new Status({ ...vitals, now, feed, model }, {}).describe().map(String);
+            }""",
+            [role, detail],
+        )
+        assert len(texts) == 2
+        assert "Disconnected from Kafka" in texts[0]
+        assert "No model loaded" in texts[1]
+        assert [detail in text for text in texts] == [is_shown, is_shown]
+
+
+def test_ages_are_counted_without_ticks_and_the_delay_grows_while_the_scorer_is_silent(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    page.clock.pause_at((scenes.now(page) + 60_000) / 1000)
+    scenes.emit(page, {"delay_ms": 400}, backlog=0)
+    expect(page.locator("#v-delay")).to_have_text("0.4 s")
+    expect(page.locator("#v-backlog")).to_have_text("0")
+    scenes.emit(page, {"delay_ms": 400}, backlog=4812)
+    page.clock.run_for(4000)
+    expect(page.locator("#v-delay")).to_have_text("4.0 s")
+    expect(page.locator("#v-backlog")).to_have_text("4,812")
+    expect(page.locator("#v-live")).to_have_text("Live")
+    page.clock.run_for(3000)
+    expect(page.locator("#v-live")).to_have_text(re.compile(r"No answer for [67]\.0 s"))
+    scenes.emit(page)
+    expect(page.locator("#v-live")).to_have_text("Live")
+    expect(page.locator("#banners .amber")).to_have_count(0)
+
+
+def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    rows = page.locator("#rows tr")
+    before = [row.get_attribute("data-id") for row in rows.all()]
+    row = page.locator('[data-id="0-2"]')
+    status = row.locator(".c-status")
+    now = scenes.now(page)
+    minute = scenes.MINUTE
+    times = {"until": now + 12 * minute, "since": now - 3 * minute}
+    claim = {"id": "0-2", "status": "claimed", **times}
+    for case, text in (
+        ({**claim, "by": "ana"}, "ana · 3 min"),
+        ({**claim, "by": "local"}, "Mine · 12 min left"),
+        ({**claim, "by": "ana", "until": now - 1}, "Open"),
+        ({**claim, "by": "ana", "status": "snoozed"}, "Snoozed · 12 min left"),
+        ({**claim, "status": "decided", "label": "FRAUD", "decided_by": "ana"}, "Fraud"),
+        ({**claim, "status": "decided", "label": "UNSURE", "pending": True}, "Unsure · waiting"),
+        ({"id": "0-2", "status": "open", "external": "FRAUD"}, "Reported fraud"),
+    ):
+        scenes.emit(page, {}, cases=[case])
+        expect(status).to_have_text(text)
+    case = {"status": "decided", "label": "LEGITIMATE", "decided_by": "local"}
+    page.evaluate(
+        "detail => document.dispatchEvent(new CustomEvent('case:changed', { detail }))",
+        {"id": "0-2", "case": case},
+    )
+    expect(status).to_have_text("Legitimate")
+    assert [row.get_attribute("data-id") for row in rows.all()] == before
