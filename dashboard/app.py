@@ -199,10 +199,13 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
-            await asyncio.to_thread(parts.operations.monitor.stop)
-            await asyncio.to_thread(feed.stop, _STOP_SECONDS)
-            await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
-            await asyncio.to_thread(watch.stop, _STOP_SECONDS)
+            # At once: each may be waiting for a broker that does not answer.
+            await asyncio.gather(
+                asyncio.to_thread(parts.operations.monitor.stop),
+                asyncio.to_thread(feed.stop, _STOP_SECONDS),
+                asyncio.to_thread(parts.desk.stop, _STOP_SECONDS),
+                asyncio.to_thread(watch.stop, _STOP_SECONDS),
+            )
             await asyncio.to_thread(parts.inputs.records.close)
 
     return lifespan
