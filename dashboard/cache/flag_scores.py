@@ -28,6 +28,13 @@ def read_flag_scores(
         ).fetchall()
 
 
+def read_oldest_flag(path: Path) -> int | None:
+    """When the oldest flagged transaction of the cache was scored. None if it has none."""
+    with reading(path) as db:
+        oldest: int | None = db.execute("SELECT min(scored_at) FROM flags").fetchone()[0]
+    return oldest
+
+
 def read_known_targets(
     path: Path, flag_ids: Collection[str], transaction_ids: Collection[int]
 ) -> tuple[set[str], set[int]]:

@@ -20,6 +20,10 @@ from dashboard.cases.rules import NO_HOLD, Hold, apply_event
 
 _FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
 BUSY_SECONDS: Final = 5.0
+HOLD: Final = (
+    "flag_id, holder, claimed_at, lease_until, claim_id, snoozed_by, snoozed_until, changes"
+)
+"""The columns of a hold, after the flag that it is about."""
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS origin (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
@@ -199,12 +203,9 @@ class DeskWriter:
 
 def read_hold(db: sqlite3.Connection, flag_id: str) -> Hold:
     """Who holds a case."""
-    row = db.execute(
-        "SELECT holder, claimed_at, lease_until, claim_id, snoozed_by, snoozed_until, changes "
-        "FROM holds WHERE flag_id = ?",
-        (flag_id,),
-    ).fetchone()
-    return Hold(*row) if row else NO_HOLD
+    query = f"SELECT {HOLD} FROM holds WHERE flag_id = ?"  # noqa: S608 - our own column names
+    row = db.execute(query, (flag_id,)).fetchone()
+    return Hold(*row[1:]) if row else NO_HOLD
 
 
 def write_hold(db: sqlite3.Connection, flag_id: str, hold: Hold) -> None:

@@ -22,6 +22,8 @@ BULK: Final = "bulk"
 EXPORT: Final = "export"
 VIEW_SAVED: Final = "view-saved"
 VIEW_DELETED: Final = "view-deleted"
+PROMOTION: Final = "promotion"
+ROLLBACK: Final = "rollback"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 """The kinds that change who holds a case."""

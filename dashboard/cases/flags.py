@@ -36,14 +36,16 @@ class Flags:
 
     def transaction_ids(self, flag_ids: Iterable[str]) -> dict[str, int]:
         """The transaction ids of those flags that are in the table."""
-        found: dict[str, int] = {}
+        ids, found = list(flag_ids), dict[str, int]()
         with reading(self._table) as db:
-            for flag_id in flag_ids:
-                row = db.execute(
-                    "SELECT transaction_id FROM flags WHERE id = ?", (flag_id,)
-                ).fetchone()
-                if row:
-                    found[flag_id] = row[0]
+            for start in range(0, len(ids), _CHUNK):
+                chunk = ids[start : start + _CHUNK]
+                # The query contains only column names and placeholders.
+                query = (
+                    "SELECT id, transaction_id FROM flags "  # noqa: S608
+                    f"WHERE id IN ({', '.join('?' * len(chunk))})"
+                )
+                found.update(db.execute(query, chunk).fetchall())
         return found
 
     def of_transaction(self, transaction_id: int, limit: int = 20) -> list[str]:

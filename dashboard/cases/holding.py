@@ -43,10 +43,9 @@ class Holding:
                 self._claim_locally(flag_id, who)
             return context.case(flag)
         context.local.pop(flag_id, None)
+        self._check_winner(flag, who)
         case = context.case(flag)
-        if case.by != who.name or case.status is not Status.CLAIMED:
-            # A claim that lost has no effect, so the holder is whoever was first.
-            self._check(flag_id, case, who, may_be_decided=False)
+        self._check(flag_id, case, who, may_be_decided=False)
         return case
 
     def release(self, flag_id: str, who: Who) -> Case:
@@ -86,10 +85,11 @@ class Holding:
             SNOOZE, who, context.now(), flag_id=flag_id, until=until,
             transaction_id=flag["transaction_id"],
         )  # fmt: skip
-        context.write_event(event)
-        case = context.case(flag)
-        self._check(flag_id, case, who)
-        return case
+        if not context.append_event(event):
+            context.queue_event(event)
+        else:
+            self._check_winner(flag, who)
+        return context.case(flag)
 
     def claim_next(self, selection: Selection, who: Who) -> tuple[dict[str, Any], Case] | None:
         """Claim the open case with the highest expected loss. None if no case is open.
@@ -134,6 +134,19 @@ class Holding:
             by, since = case.decided_by or "unknown", case.decided_at or now
             context.counts["conflicts"] += 1
             raise Conflict(f"{flag_id} is decided by {by}", by, since, case)
+
+    def _check_winner(self, flag: dict[str, Any], who: Who) -> None:
+        """Raise Conflict if the log gives the case to another user.
+
+        An event that lost has no effect, so the holder is whoever was first, whatever time the
+        clock of this machine shows.
+        """
+        context, flag_id = self._context, flag["id"]
+        hold = context.cache.states({flag_id: None})[flag_id].hold
+        if hold.holder not in (None, who.name):
+            context.counts["conflicts"] += 1
+            by, case = str(hold.holder), context.case(flag)
+            raise Conflict(f"{flag_id} is claimed by {by}", by, hold.claimed_at, case)
 
     def _claim_locally(self, flag_id: str, who: Who) -> None:
         context, now = self._context, self._context.now()

@@ -67,33 +67,36 @@ class KafkaLog:
     def append(self, records: Sequence[NewRecord], seconds: float) -> list[Place | None]:
         """Write records and wait for the broker's confirmation."""
         places: list[Place | None] = [None] * len(records)
-        left = len(records)
+        waiting = set(range(len(records)))
         deadline = time.monotonic() + seconds
 
         def confirm(row: int) -> Callable[[KafkaError | None, Message], None]:
             def delivered(error: KafkaError | None, message: Message) -> None:
-                nonlocal left
-                left -= 1
+                # Called by whichever thread polls the producer.
                 if error is None:
                     places[row] = Place(message.partition() or 0, message.offset() or 0)
                     self.problem = None
                 else:
                     self._note(f"cannot write to {self._names[records[row].channel]}: {error}")
                     self._discard_if_broken(error)
+                waiting.discard(row)
 
             return delivered
 
         try:
             producer = self._producer()
             for row, record in enumerate(records):
+                if (value := self._encode(record)) is None:
+                    waiting.discard(row)
+                    continue
                 producer.produce(
                     self._names[record.channel],
-                    self._encode(record),
+                    value,
                     record.key,
                     headers=list(record.headers),
                     on_delivery=confirm(row),
                 )
-            while left and time.monotonic() < deadline:
+            while waiting and time.monotonic() < deadline:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError, ScorerError) as error:
             self._note(f"cannot write to the topics of the desk: {error}")
@@ -145,9 +148,14 @@ class KafkaLog:
             with self._lock:
                 self._open_producer = None
 
-    def _encode(self, record: NewRecord) -> bytes:
+    def _encode(self, record: NewRecord) -> bytes | None:
+        """The value of a record. None if it does not fit its contract: others must not wait."""
         schema_id = self._schema_id(record.channel)
-        return encode_record(CONTRACTS[record.channel], dict(record.record), schema_id)
+        try:
+            return encode_record(CONTRACTS[record.channel], dict(record.record), schema_id)
+        except ValueError as error:
+            self._note(f"cannot write to {self._names[record.channel]}: {error}")
+            return None
 
     def _schema_id(self, channel: Channel) -> int | None:
         """The id of our schema in the registry. None without a registry."""

@@ -81,23 +81,22 @@ def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) ->
     try:
         source = found.get("source")
         target = _flag_id(source, input_topic) if source else target_of(transaction_id)
-    except (TypeError, KeyError, ValueError, AttributeError) as error:
+    except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise UndecodableRecord(f"its source has no coordinates: {error}") from error
-    supersedes = found.get("supersedes")
     return Label(
         record.place,
         record.time,
-        target[:_MAX_ID_CHARS],
+        _cut(target, _MAX_ID_CHARS) or "",
         transaction_id,
         headers.get(ID_HEADER, "")[:_MAX_ID_CHARS] or None,
         found["origin"],
         found["label"],
         WITHDRAW if headers.get(KIND_HEADER) == WITHDRAW else DECIDE,
-        str(found.get("decided_by") or "unknown")[:_MAX_ID_CHARS],
+        _cut(found.get("decided_by"), _MAX_ID_CHARS) or "unknown",
         int(found["decided_at"]),
         _cut(found.get("note")),
         _reasons(headers.get(REASONS_HEADER)),
-        str(supersedes)[:64] if supersedes else None,
+        _cut(found.get("supersedes"), 64),
     )
 
 
@@ -144,8 +143,11 @@ def _reasons(text: str | None) -> tuple[str, ...]:
         return ()
     if not isinstance(found, list):
         return ()
-    return tuple(str(reason)[:MAX_TEXT] for reason in found[:_MAX_REASONS])
+    return tuple(_cut(reason) or "" for reason in found[:_MAX_REASONS])
 
 
-def _cut(value: Any) -> str | None:
-    return str(value)[:MAX_TEXT] if value else None
+def _cut(value: Any, most: int = MAX_TEXT) -> str | None:
+    """A text of bounded size. JSON may hold half of a surrogate pair, which SQLite refuses."""
+    if not value:
+        return None
+    return str(value)[:most].encode("utf-8", "replace").decode("utf-8")

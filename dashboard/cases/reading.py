@@ -234,7 +234,9 @@ class DeskReader:
                     labels.append(read_label(record, resolver, self._input_topic))
                 else:
                     events.append((_event(record, resolver), record.place))
-            except (ValueError, LookupError, TypeError) as error:
+            except ScorerError:
+                raise  # the registry does not answer, which says nothing about the record
+            except Exception as error:  # whatever is in a record, reading goes on
                 self._refuse(record, error)
         return labels, events
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,13 +17,14 @@ from typing import Any, Final, NamedTuple
 import orjson
 
 from dashboard.cases.case import AuditEntry, Case, CaseEvent, Status
-from dashboard.cases.desk_table import BUSY_SECONDS, read_hold
+from dashboard.cases.desk_table import BUSY_SECONDS, HOLD
 from dashboard.cases.events import DECISION, WITHDRAWAL, Event
 from dashboard.cases.labels import WITHDRAW, Label, external_label, latest, target_of
 from dashboard.cases.log import Place
-from dashboard.cases.rules import Hold, apply_event
+from dashboard.cases.rules import NO_HOLD, Hold, apply_event
 
 _HISTORY: Final = 200
+_CHUNK: Final = 500  # values of one query
 _COLUMNS: Final = (
     "partition, offset, time, target, transaction_id, decision_id, origin, label, kind, by, "
     "decided_at, note, reasons, supersedes"
@@ -95,22 +97,35 @@ class DeskCache:
 
     def states(self, transaction_ids: Mapping[str, int | None]) -> dict[str, CaseState]:
         """The states of cases: flag id → transaction id, as far as it is known."""
+        targets = {
+            flag_id: (flag_id,) if number is None else (flag_id, target_of(number))
+            for flag_id, number in transaction_ids.items()
+        }
+        labels = defaultdict[str, list[tuple[Label, int]]](list)
         with self._open() as db:
-            return {
-                flag_id: self._state(db, flag_id, transaction)
-                for flag_id, transaction in transaction_ids.items()
+            wanted = {target for pair in targets.values() for target in pair}
+            # The queries contain only column names and placeholders.
+            for row in _select_in(
+                db,
+                f"SELECT {_PREFIXED}, t.count FROM latest t JOIN labels l ON "  # noqa: S608
+                "l.partition = t.partition AND l.offset = t.offset WHERE t.target IN",
+                wanted,
+            ):
+                label = _label(row[:-1])
+                labels[label.target].append((label, row[-1]))
+            holds = {
+                row[0]: Hold(*row[1:])
+                for row in _select_in(db, f"SELECT {HOLD} FROM holds WHERE flag_id IN", targets)  # noqa: S608
             }
-
-    def _state(self, db: sqlite3.Connection, flag_id: str, transaction: int | None) -> CaseState:
-        targets = (flag_id, target_of(transaction) if transaction is not None else flag_id)
-        # The query contains only column names and placeholders.
-        rows = db.execute(
-            f"SELECT {_PREFIXED}, t.count FROM latest t JOIN labels l "  # noqa: S608
-            "ON l.partition = t.partition AND l.offset = t.offset WHERE t.target IN (?, ?)",
-            targets,
-        ).fetchall()
-        labels = tuple(_label(row[:-1]) for row in rows)
-        return CaseState(read_hold(db, flag_id), labels, sum(row[-1] for row in rows))
+        states = {}
+        for flag_id, pair in targets.items():
+            found = [one for target in pair for one in labels.get(target, ())]
+            states[flag_id] = CaseState(
+                holds.get(flag_id, NO_HOLD),
+                tuple(label for label, _ in found),
+                sum(count for _, count in found),
+            )
+        return states
 
     def standing_labels(self) -> list[StandingLabel]:
         """The labels of all cases as they stand: what analysts decided, and what others said."""
@@ -270,6 +285,16 @@ def _decided(case: Case, label: Label | None, pending: Pending) -> Case:
         case, label=label.label, decided_by=label.by, decided_at=label.decided_at,
         note=label.note, reasons=label.reasons, recorded=str(label.place),
     )  # fmt: skip
+
+
+def _select_in(
+    db: sqlite3.Connection, query: str, values: Collection[str]
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query that ends with ``IN``, for any number of values."""
+    wanted = list(values)
+    for start in range(0, len(wanted), _CHUNK):
+        chunk = wanted[start : start + _CHUNK]
+        yield from db.execute(f"{query} ({', '.join('?' * len(chunk))})", chunk)
 
 
 def event_of_pending(body: Mapping[str, Any]) -> CaseEvent:

@@ -91,7 +91,7 @@ class Monitor:
         self._is_wanted = threading.Event()
         self._stop = threading.Event()
         self._threads = [
-            threading.Thread(target=self._watch, name="backlog", daemon=True),
+            threading.Thread(target=self._watch, name="operations", daemon=True),
             threading.Thread(target=self._serve, name="dead-letters", daemon=True),
         ]
 

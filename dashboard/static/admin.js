@@ -1,5 +1,6 @@
 // The operations page: polls one JSON document and writes it into the page that the server rendered.
 import { drawChart } from "./charts.js";
+import { buildTime, formatMoment, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
@@ -13,7 +14,7 @@ const LEGS = {
 
 const $ = (id) => document.getElementById(id);
 const count = (value) => (value == null ? MISSING : Math.round(value).toLocaleString("en-US"));
-const time = (millis) => new Date(millis).toISOString().slice(0, 19).replace("T", " ");
+const short = (value) => new Intl.NumberFormat("en-US", { notation: "compact" }).format(value);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
 
 /** `38 ms`, `1.2 s`, `3.5 min` or `2.1 h`, as the server writes it. */
@@ -38,14 +39,15 @@ function write(id, text) {
   if ($(id).textContent !== text) $(id).textContent = text;
 }
 
-/** A cell: text, or {text, kind: class name, header, span}. */
+/** A cell: text, or {text, kind: class name, header, span, note, nodes}. */
 function cell(value) {
-  const { text, kind, header, span, note } = typeof value === "object" ? value : { text: value };
+  const { text, kind, header, span, note, nodes } = typeof value === "object" ? value : { text: value };
   const made = document.createElement(header ? "th" : "td");
   if (header) made.scope = "row";
   if (kind) made.className = kind;
   if (span) made.colSpan = span;
-  made.textContent = text;
+  if (nodes) made.append(...nodes);
+  else made.textContent = text;
   if (note) {
     const mark = document.createElement("span");
     mark.className = "warn-text";
@@ -65,6 +67,7 @@ function fill(id, rows, empty, columns) {
 }
 
 const num = (text) => ({ text, kind: "num" });
+const time = (millis) => ({ nodes: [buildTime(millis)] });
 
 function about(id, { problem, since, as_of: asOf }, what, more = "") {
   const place = $(id);
@@ -72,10 +75,11 @@ function about(id, { problem, since, as_of: asOf }, what, more = "") {
   if (problem) {
     const said = document.createElement("span");
     said.className = "no";
-    said.textContent = `Cannot read ${what}${since ? ` since ${time(since)} UTC` : ""}: ${problem}. `;
+    said.append(`Cannot read ${what}`, ...(since ? [" since ", buildTime(since)] : []), `: ${problem}. `);
     place.append(said);
   }
-  if (asOf || !problem) place.append(asOf ? `As of ${time(asOf)} UTC. ` : "Not read yet. ");
+  if (asOf) place.append("As of ", buildTime(asOf), ". ");
+  else if (!problem) place.append("Not read yet. ");
   place.append(more);
 }
 
@@ -90,7 +94,7 @@ function showChecks(checks) {
     word.textContent = WORDS[state];
     const said = document.createElement("span");
     said.className = "text";
-    said.textContent = since ? `${text}, since ${time(since)} UTC` : text;
+    said.append(text, ...(since ? [", since ", buildTime(since)] : []));
     item.append(title, " ", word, said);
     return item;
   }));
@@ -114,7 +118,7 @@ function showVersions({ partitions, live, promoted }) {
     { text: row.version, note: row.is_promoted ? "" : "not promoted" },
     time(row.since),
     time(row.last),
-    row.before.map((old) => `${old.version} until ${time(old.last)}`).join(", ") || MISSING,
+    { nodes: row.before.length ? row.before.flatMap((old, i) => [`${i ? ", " : ""}${old.version} until `, buildTime(old.last)]) : [MISSING] },
   ]), "No score read since the start of this dashboard.", 5);
 }
 
@@ -125,7 +129,7 @@ function showDrift(drift) {
   const more = drift.index == null ? `; it needs ${count(drift.needed)} scores` : "";
   write("drift-about", `Population stability index of ${drift.version} against its reference of `
     + `${count(drift.reference_rows)} rows, from ${count(drift.scores)} sampled scores since `
-    + `${time(drift.since)} UTC. Below 0.1 is stable, above 0.25 a large shift${more}.`);
+    + `${formatMoment(drift.since)}. Below 0.1 is stable, above 0.25 a large shift${more}.`);
   fill("drift", drift.shares.map((share, i) => [
     { text: i ? drift.edges[i - 1].toFixed(4) : "0", header: true },
     num(percent(share)),
@@ -164,8 +168,10 @@ function show(ops) {
     place.textContent = count(ops.desk[place.dataset.desk]);
   }
   const { state, done } = ops.desk.feed;
+  write("desk-state", ops.desk.desk_state);
   write("desk-feed", state === "rebuilding" ? `${state} ${Math.floor(done * 100)} %` : state);
   draw(ops);
+  showTimes();
 }
 
 let charts = null;
@@ -182,15 +188,15 @@ function draw(ops) {
   if (!globalThis.uPlot) return;
   $("charts").hidden = false;
   const x = { label: "Time (UTC)", isTime: true };
-  const y = { format: count, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
+  const y = { format: short, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
   charts = {
     backlog: drawChart($("chart-backlog"), {
-      x, y, data: backlog, series: [{ label: "Waiting", kind: "steps" }],
+      x, y, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
       describe: () => `${count(backlog[1].at(-1))} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
       x, y, data: scores,
-      series: [{ label: "Scored" }, { label: "Flagged", token: "--chart-2" }],
+      series: [{ label: "Scored", format: count }, { label: "Flagged", token: "--chart-2", format: count }],
     }),
   };
 }
@@ -203,7 +209,7 @@ async function poll() {
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.detail);
     answered = Date.now();
-    write("ops-state", `As of ${time(found.now)} UTC. Updates every ${POLL_MS / 1000} s.`);
+    $("ops-state").replaceChildren("As of ", buildTime(found.now), `. Updates every ${POLL_MS / 1000} s.`);
     $("ops-problem").hidden = true;
     show(found);
   } catch (error) {

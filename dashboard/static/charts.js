@@ -160,7 +160,7 @@ class Chart {
   /** The legend: what is under the cursor, or what the page is about. */
   #atRest(i, text) {
     const at = i ?? this.options.rest;
-    return at == null ? "" : text(at);
+    return at == null || at < 0 ? "" : text(at);
   }
 
   /** A value with its interval, or the interval alone. */

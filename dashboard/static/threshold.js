@@ -72,7 +72,7 @@ class Desk {
       else if (this.field.checkValidity()) this.choose(Number(this.field.value), true);
     });
     this.field.addEventListener("keydown", (event) => this.#onKey(event));
-    this.minutes.addEventListener("input", () => this.minutes.checkValidity() && this.show());
+    this.minutes.addEventListener("input", () => this.minutes.checkValidity() && this.#showAndKeep());
     for (const button of document.querySelectorAll("[data-step]")) {
       button.addEventListener("click", () => this.#move(Number(button.dataset.step)));
     }
@@ -108,6 +108,10 @@ class Desk {
   choose(threshold, isTyped = false) {
     this.at = this.#nearest(threshold);
     if (!isTyped) this.field.value = this.at === this.liveAt ? "" : this.curve.threshold[this.at];
+    this.#showAndKeep();
+  }
+
+  #showAndKeep() {
     this.show();
     clearTimeout(this.later);
     this.later = setTimeout(() => this.#keepInUrl(), URL_MS);
@@ -133,8 +137,6 @@ class Desk {
     document.querySelector("[data-share]").textContent = (share * 100).toFixed(2);
     document.querySelector("[data-budget]").textContent = String(Number(share.toPrecision(4)));
     this.#mark(text);
-    clearTimeout(this.later);
-    this.later = setTimeout(() => this.#keepInUrl(), URL_MS);
   }
 
   #showRow(row) {
@@ -226,8 +228,9 @@ class Desk {
     const figure = document.getElementById("trade");
     figure.hidden = false;
     // From the highest threshold down, so that recall rises along the axis.
-    const down = curve.threshold.map((_, i) => i).reverse()
+    this.down = curve.threshold.map((_, i) => i).reverse()
       .filter((i) => curve.recall[i] !== null && curve.precision[i] !== null);
+    const { down } = this;
     this.trade = drawChart(figure, {
       x: { label: "Recall", ...share },
       y: { ...share, label: "Precision" },
@@ -253,6 +256,7 @@ class Desk {
     this.quality.update({ marks, rest: this.at });
     this.alerts.update({ marks, rest: this.at });
     this.trade?.update({
+      rest: this.down.indexOf(this.at),
       points: [
         { x: this.curve.recall[this.liveAt], y: this.curve.precision[this.liveAt], token: "--mark-live" },
         { x: this.curve.recall[this.at], y: this.curve.precision[this.at], token: "--mark-proposed", isHollow: true },

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable
 from typing import Final, NamedTuple
 
-from dashboard.whatif.rows import LabelledScore, LabelledScores, build_labelled
+from dashboard.whatif.rows import DAY_MS, LabelledScore, LabelledScores, build_labelled
 
 _VALUES: Final = {"FRAUD": True, "LEGITIMATE": False, "UNSURE": None}
 _ANALYST: Final = "ANALYST"
@@ -55,11 +55,12 @@ def match_labels(
         labels: of everything.
         is_known: labels about a flagged transaction of any version and time.
         since: the start of the window, in epoch milliseconds. A fraud that was reported before it
-            cannot be of the window.
+            cannot be of the window, unless the stream is a replay of old transactions, where
+            reports are older than the scores that they are about.
     """
     reviews: dict[str | int, StandingLabel] = {}
     reports: dict[str | int, StandingLabel] = {}
-    unscored = 0
+    unscored: list[int] = []  # when they were reported
     for label in labels:
         if label.label not in _VALUES:
             continue
@@ -70,18 +71,19 @@ def match_labels(
         before = standing.get(target)
         if before is None or before.decided_at <= label.decided_at:
             standing[target] = label
-        is_fraud = is_report and label.label == "FRAUD"
-        if is_fraud and label.decided_at >= since and label not in is_known:
-            unscored += 1
+        if is_report and label.label == "FRAUD" and label not in is_known:
+            unscored.append(label.decided_at)
     rows = []
+    is_replay = False
     for flag in flags:
         review = _later(reviews.get(flag.id), reviews.get(flag.transaction_id))
         report = _later(reports.get(flag.id), reports.get(flag.transaction_id))
+        is_replay |= report is not None and report.decided_at < flag.scored_at - DAY_MS
         last = _later(review, report)
         if last is not None:
             value, is_reviewed, is_reported = _VALUES[last.label], bool(review), bool(report)
             rows.append(LabelledScore(flag.score, value, is_reviewed, is_reported, flag.amount))
-    return build_labelled(rows, unscored)
+    return build_labelled(rows, sum(is_replay or at >= since for at in unscored))
 
 
 def _later(one: StandingLabel | None, other: StandingLabel | None) -> StandingLabel | None:

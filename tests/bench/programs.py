@@ -2,7 +2,8 @@
 
 Both models have the same numbers of trees and leaves and were trained on the same rows. The input
 topic is the same, and the two take turns, so that a machine that slows down affects both. The last
-line of standard output is a JSON object with the ratio of the medians, and of each pair.
+line of standard output is a JSON object with the ratio of the medians, and of each pair, and the
+processor time of the process, on which other work on the machine has less influence.
 """
 
 from __future__ import annotations
@@ -45,12 +46,14 @@ def main() -> int:
             for name, bundle in bundles.items()
         }
         rates: dict[str, list[float]] = {name: [] for name in runs}
+        used: dict[str, list[float]] = {name: [] for name in runs}
         spare_what_stays()
         for number in range(args.repetitions + 1):
             for name, run in runs.items():
                 rate = run()
                 if number:  # the first run of each compiles and fills caches
                     rates[name].append(rate)
+                    used[name].append(world.processor_microseconds)
                     _say(f"{name:<12} {rate:>9,.0f} rows/s")
     first, second = rates[args.first], rates[args.second]
     report = {
@@ -59,6 +62,9 @@ def main() -> int:
         "leaves": args.leaves,
         "features": {name: len(program.names) for name, program in programs.items()},
         "rows_per_second": {name: round(statistics.median(r)) for name, r in rates.items()},
+        "processor_microseconds_a_row": {
+            n: round(statistics.median(u), 2) for n, u in used.items()
+        },
         "ratio": round(statistics.median(first) / statistics.median(second), 3),
         "ratio_of_pairs": [round(a / b, 3) for a, b in zip(first, second, strict=True)],
     }

@@ -6,6 +6,7 @@ from collections import defaultdict
 from typing import Any, Final
 
 from dashboard.cache.score_counts import MINUTE_MS, read_score_versions, read_timeseries
+from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import FeedState
 from dashboard.live.ticks import describe_feed
 from dashboard.operations.monitor import Reading, State
@@ -34,11 +35,11 @@ def build(parts: Parts, identity: Identity | None) -> dict[str, Any]:
     monitor, meter = parts.operations.monitor, parts.operations.meter
     dead_letters = monitor.dead_letters(DEAD_LETTER_SECONDS)
     state, now = monitor.state, parts.board.now()
-    versions = meter.versions()
+    versions, desk = meter.versions(), parts.desk.status()
     promoted = parts.model.status.promoted
     return {
         "now": now,
-        "checks": _checks(parts, state, now, in_full=in_full),
+        "checks": _checks(parts, state, desk, now, in_full=in_full),
         "backlog": _backlog(parts, state, in_full=in_full),
         "throughput": _throughput(parts, now),
         "delays": meter.delays(),
@@ -57,17 +58,20 @@ def build(parts: Parts, identity: Identity | None) -> dict[str, Any]:
             "days": _days(parts),
         },
         "drift": meter.drift(),
-        "desk": _desk(parts),
+        "desk": _desk(parts, desk),
     }
 
 
-def _checks(parts: Parts, state: State, now: int, *, in_full: bool) -> list[dict[str, Any]]:
+def _checks(
+    parts: Parts, state: State, desk: DeskStatus, now: int, *, in_full: bool
+) -> list[dict[str, Any]]:
     return [
         _broker(state, in_full=in_full),
         _feed(parts, now, in_full=in_full),
         _model(parts, in_full=in_full),
         _store(parts, in_full=in_full),
         _topics(state),
+        _desk_check(desk, in_full=in_full),
     ]
 
 
@@ -120,7 +124,19 @@ def _topics(state: State) -> dict[str, Any]:
     if missing:
         names = ", ".join(missing)
         return _check("Topics", BAD, f"missing: {names}. Create with: stream-scorer topics create")
-    return _check("Topics", OK, "input, dead letters and labels exist")
+    return _check("Topics", OK, "input, dead letters, labels and audit exist")
+
+
+def _desk_check(desk: DeskStatus, *, in_full: bool) -> dict[str, Any]:
+    waiting = desk.waiting + desk.events_waiting
+    if not desk.is_ok and (desk.detail or desk.missing):
+        detail = desk.detail or f"missing: {', '.join(desk.missing)}"
+        return _check("Desk", BAD, _reason(detail, in_full=in_full), desk.since)
+    if not desk.is_ok:
+        return _check("Desk", WARN, f"{desk.state}, {desk.lag:,} records to read", desk.since)
+    if waiting:
+        return _check("Desk", WARN, f"{waiting:,} decisions and events wait to be recorded")
+    return _check("Desk", OK, "decisions and events are recorded")
 
 
 def _check(name: str, state: str, text: str, since: int | None = None) -> dict[str, Any]:
@@ -174,7 +190,7 @@ def _days(parts: Parts) -> list[dict[str, Any]]:
     return [{"version": v, "first_day": first, "last_day": last} for v, first, last in found]
 
 
-def _desk(parts: Parts) -> dict[str, Any]:
+def _desk(parts: Parts, desk: DeskStatus) -> dict[str, Any]:
     hub, status, counts = parts.hub, parts.board.status, parts.board.counts
     return {
         "streams": len(hub),
@@ -184,5 +200,9 @@ def _desk(parts: Parts) -> dict[str, Any]:
         "lag": status.lag,
         "unreadable": counts.unreadable,
         "body_bytes": parts.bodies.held,
+        "decisions_waiting": desk.waiting,
+        "events_waiting": desk.events_waiting,
+        "desk_state": desk.state,
+        "desk_lag": desk.lag,
         "feed": {**describe_feed(status), "detail": ""},
     }

@@ -8,11 +8,13 @@ from typing import Annotated, Any, Final
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+from dashboard.cases.case import Who
+from dashboard.cases.events import PROMOTION, ROLLBACK
 from dashboard.web.admin.waiting import wait_for
+from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
-from dashboard.web.roles import LEADS, require_role
-from dashboard.web.tokens import Identity
+from dashboard.web.roles import LEADS
 from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.store.names import is_version
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS, Override
@@ -67,10 +69,10 @@ async def promote(
         Problem: 403 without the role lead, 404 for an unknown version, 409 if the pointer moved or
             force is needed, 422 if the version cannot be served, 503 if the store refuses.
     """
-    identity = require_role(request, LEADS)
+    who = who_acts(request, parts, LEADS)
     if version is not None and not is_version(version):
         raise Problem(404, f"{version[:40]!r} is not a version such as v3")
-    override = Override(identity.name, body.reason) if body.force else None
+    override = Override(who.name, body.reason) if body.force else None
     seen = Seen(body.expected)
 
     def call() -> str:
@@ -91,7 +93,7 @@ async def promote(
         "force": body.force,
         "loaded_within_seconds": parts.settings.model_poll_seconds,
     }
-    _record(identity, body.reason, done)
+    await _record(parts, who, body.reason, done)
     return done
 
 
@@ -128,8 +130,12 @@ def refusal_of(error: ScorerError, version: str | None, store_uri: str) -> Probl
     return Problem(422, str(error))
 
 
-def _record(identity: Identity, reason: str, done: dict[str, Any]) -> None:
+async def _record(parts: Parts, who: Who, reason: str, done: dict[str, Any]) -> None:
+    """Record a promotion that happened: in the log, and in the audit log of the desk."""
     log.warning(
-        "%s %s %s", identity.name, "rolled back to" if done["is_rollback"] else "promoted",
+        "%s %s %s", who.name, "rolled back to" if done["is_rollback"] else "promoted",
         done["promoted"], extra={"reason": reason, "force": done["force"]},
     )  # fmt: skip
+    details = {name: done[name] for name in ("promoted", "previous", "force")}
+    kind = ROLLBACK if done["is_rollback"] else PROMOTION
+    await act(parts, lambda: parts.desk.record(kind, who, {**details, "reason": reason}))

@@ -7,6 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from dashboard.cases.case import AuditEntry
 from dashboard.cases.state import AuditSelection
 from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.cases.bodies import ViewBody, read_model
@@ -52,6 +53,18 @@ async def list_audit(
     require_role(request, AUDITORS)
     forbid_unknown(request, _AUDIT_PARAMETERS)
     selection = AuditSelection(kind, by, flag, since, until)
+    page, more = await find_audit(parts, selection, cursor, limit)
+    return JSONResponse({"items": [entry.as_json() for entry in page], "next_cursor": more})
+
+
+async def find_audit(
+    parts: Parts, selection: AuditSelection, cursor: str | None, limit: int
+) -> tuple[list[AuditEntry], str | None]:
+    """A page of the audit log, newest first, and the cursor of the next one.
+
+    Raises:
+        Problem: 400, the cursor is not valid for the selection.
+    """
     purpose = f"audit?{selection}"
     after = None
     if cursor:
@@ -67,7 +80,7 @@ async def list_audit(
     found = await act(parts, lambda: parts.desk.audit(selection, after, limit + 1))
     page = found[:limit]
     more = parts.sealer.seal(purpose, list(page[-1][0])) if len(found) > limit else None
-    return JSONResponse({"items": [entry.as_json() for _, entry in page], "next_cursor": more})
+    return [entry for _, entry in page], more
 
 
 @router.get(

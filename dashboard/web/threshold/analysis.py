@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dashboard.cache.flag_scores import read_flag_scores, read_known_targets
+from dashboard.cache.flag_scores import read_flag_scores, read_known_targets, read_oldest_flag
+from dashboard.cache.score_counts import ScoreCounts as CachedCounts
 from dashboard.cache.score_counts import ThresholdTotals, read_score_counts, read_score_versions
 from dashboard.web.problems import Problem
 from dashboard.web.threshold.query import Question
@@ -46,6 +47,7 @@ class Answer:
         proposed: position of the proposed threshold on the curve.
         is_rounded: the proposed threshold was not on the curve.
         has_other_thresholds: the version was used with more than one pair of thresholds.
+        is_trimmed: flagged transactions of the window that was asked for are no longer kept.
     """
 
     question: Question
@@ -59,6 +61,7 @@ class Answer:
     proposed: int = 0
     is_rounded: bool = False
     has_other_thresholds: bool = False
+    is_trimmed: bool = False
 
     @property
     def source(self) -> Source:
@@ -90,7 +93,8 @@ def answer(
     model = _choose_model(question, known, current)
     today = now // DAY_MS
     began = min(first for _, first, _ in versions) // DAY_MS
-    reading = _Reading(table, labels, model, known, began, today)
+    days = {version: (first // DAY_MS, last // DAY_MS) for version, first, last in versions}
+    reading = _Reading(table, labels, model, days, began, today)
     if question.source is not None:
         return reading.answer(question, question.source)
     # The best labels there are: matured ones, if fraud was reported from outside.
@@ -126,63 +130,79 @@ class _Reading:
     table: Path
     labels: Sequence[StandingLabel]
     model: str
-    versions: Sequence[str]
+    versions: Mapping[str, tuple[int, int]]
     began: int
     today: int
 
     def answer(self, question: Question, source: Source) -> Answer:
         maturity = question.maturity if source is Source.MATURED else 0
         window = window_of(question.days, maturity, self.today)
-        until = window.until_ms - 1
-        found = {
-            version: read_score_counts(self.table, version, window.since_ms, until)
-            for version in self.versions
-        }
-        days: dict[int, int] = {}
-        for other in found.values():
-            for start, count in other.days.items():
-                days[start // DAY_MS] = days.get(start // DAY_MS, 0) + count
-        volume = daily_volume(days, window, self.began, self.today)
-        own = found[self.model]
-        bins = np.array(own.bins, np.int64)
-        asked = Question(
-            question.days, source, self.model, question.maturity, question.threshold,
-            question.minutes,
+        asked = replace(question, source=source, model=self.model)
+        own, volume = self._counts(window)
+        flags = self._flags(window)
+        is_trimmed = len(flags) < sum(pair.flagged for pair in own.totals)
+        if is_trimmed and source is Source.MATURED:
+            # Labelled fraud of days that are not kept would count as legitimate.
+            window = Window(max(window.first, self._first_kept_day()), window.last)
+            if window.first <= window.last:
+                own, volume = self._counts(window)
+                flags = self._flags(window)
+        labelled = self._labelled(flags, window)
+        found = Answer(
+            asked, list(self.versions), window, volume, 0, None, labelled, None,
+            is_trimmed=is_trimmed,
         )  # fmt: skip
-        labelled = self._labelled(window)
-        if not own.totals:
-            return Answer(asked, self.versions, window, volume, 0, None, labelled, None)
-        thresholds, counts = _count(own.totals, bins, volume)
+        if not own.totals or window.first > window.last:
+            return found
+        thresholds, counts = _count(own.totals, np.array(own.bins, np.int64), volume)
         curve = compute(source, counts, labelled, thresholds)
         wanted = thresholds.review if question.threshold is None else question.threshold
         threshold = nearest(wanted, thresholds.review)
-        return Answer(
-            asked,
-            self.versions,
-            window,
-            volume,
-            counts.total,
-            thresholds,
-            labelled,
-            curve,
+        return replace(
+            found,
+            scores=counts.total,
+            thresholds=thresholds,
+            curve=curve,
             proposed=curve.at(threshold),
             is_rounded=threshold != wanted,
             has_other_thresholds=len(own.totals) > 1,
         )
 
-    def _labelled(self, window: Window) -> LabelledScores:
+    def _counts(self, window: Window) -> tuple[CachedCounts, Volume]:
+        """The scores of the version, and those of all versions a day."""
+        until = window.until_ms - 1
+        found = {
+            version: read_score_counts(self.table, version, window.since_ms, until)
+            for version, (first, last) in self.versions.items()
+            if version == self.model or (first <= window.last and last >= window.first)
+        }
+        days: dict[int, int] = {}
+        for other in found.values():
+            for start, count in other.days.items():
+                days[start // DAY_MS] = days.get(start // DAY_MS, 0) + count
+        return found[self.model], daily_volume(days, window, self.began, self.today)
+
+    def _flags(self, window: Window) -> list[FlagScore]:
         rows = read_flag_scores(self.table, self.model, window.since_ms, window.until_ms - 1)
+        return [FlagScore(*row) for row in rows]
+
+    def _first_kept_day(self) -> int:
+        """The first day whose flagged transactions are all kept: the oldest are deleted first."""
+        oldest = read_oldest_flag(self.table)
+        return self.today + 1 if oldest is None else oldest // DAY_MS + 1
+
+    def _labelled(self, flags: Sequence[FlagScore], window: Window) -> LabelledScores:
         reports = [label for label in self.labels if label.origin != "ANALYST"]
-        flags = {label.flag_id for label in reports if label.flag_id is not None}
+        ids = {label.flag_id for label in reports if label.flag_id is not None}
         transactions = {label.transaction_id for label in reports if label.flag_id is None}
-        known_flags, known_transactions = read_known_targets(self.table, flags, transactions)
+        known_flags, known_transactions = read_known_targets(self.table, ids, transactions)
         known = {
             label
             for label in reports
             if (label.flag_id in known_flags)
             or (label.flag_id is None and label.transaction_id in known_transactions)
         }
-        return match_labels((FlagScore(*row) for row in rows), self.labels, known, window.since_ms)
+        return match_labels(flags, self.labels, known, window.since_ms)
 
 
 def _count(
@@ -218,6 +238,7 @@ def describe_answer(found: Answer) -> dict[str, Any]:
         "scores_per_day": found.volume.per_day,
         "is_partial_day": found.volume.is_partial,
         "has_other_thresholds": found.has_other_thresholds,
+        "is_trimmed": found.is_trimmed,
         "thresholds": None
         if thresholds is None
         else {"review": thresholds.review, "block": thresholds.block},

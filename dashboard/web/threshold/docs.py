@@ -53,12 +53,20 @@ class ThresholdModel(BaseModel):
     models: list[str] = Field(description="the versions that have scores, newest first")
     rule: str = Field(examples=["score >= threshold"])
     labels: str = Field(description="matured, reviewed or sampled")
+    labels_state: str = Field(
+        description="live, or why labels are not complete: starting, rebuilding, waiting (Kafka "
+        "does not answer) or missing (there is no labels topic)"
+    )
     window: WindowModel
     scores: int = Field(description="scores of the version in the window")
     scores_per_day: float = Field(description="of all versions")
     is_partial_day: bool = Field(description="no day of the window is known as a whole")
     has_other_thresholds: bool = Field(
         description="the version was used with several thresholds in this window"
+    )
+    is_trimmed: bool = Field(
+        description="flagged transactions of the window are no longer kept (DASHBOARD_KEEP_FLAGS): "
+        "matured labels leave out their days, others leave out their labels"
     )
     thresholds: ThresholdsModel | None = Field(description="null without scores in the window")
     recall_reason: str | None = Field(description="why recall is not one number; empty if it is")

@@ -61,6 +61,7 @@ def threshold_page(request: Request, parts: PartsOf) -> Response:
         sources=SOURCE_TEXTS,
         first_day=format_day(found.window.first),
         last_day=format_day(found.window.last),
+        labels_state=_labels_state(parts),
         **_comparison(found),
         **state,
     )
@@ -99,7 +100,8 @@ def get_threshold(
     del window, labels, model, maturity, threshold  # read from the query, as the page does
     forbid_unknown(request, API_PARAMETERS)
     found = _answer(parts, parse_question(request.query_params))
-    return JSONResponse(describe_answer(found))
+    labels_state = _labels_state(parts)
+    return JSONResponse({**describe_answer(found), "labels_state": labels_state})
 
 
 def _answer(parts: Parts, question: Question) -> Answer:
@@ -108,6 +110,12 @@ def _answer(parts: Parts, question: Question) -> Answer:
     now = int(time.time() * 1000)
     labels = [StandingLabel(*label) for label in parts.desk.standing_labels()]
     return answer(parts.table, labels, question, current, now)
+
+
+def _labels_state(parts: Parts) -> str:
+    """Whether the labels are all there: live, starting, rebuilding, waiting or missing."""
+    status = parts.desk.status()
+    return "missing" if parts.settings.labels_topic in status.missing else status.state
 
 
 def _comparison(found: Answer) -> dict[str, Any]:

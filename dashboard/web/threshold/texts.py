@@ -122,7 +122,8 @@ def round_half_up(value: float, digits: int) -> str:
     """As browsers round: half away from zero, with separators."""
     if not math.isfinite(value):
         return MISSING
-    exact = Decimal(value).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
+    # Browsers round the shortest decimal that stands for the number, not the number itself.
+    exact = Decimal(repr(float(value))).quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP)
     return f"{exact:,.{digits}f}".replace("-", _MINUS)
 
 

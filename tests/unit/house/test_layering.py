@@ -137,7 +137,7 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.operations dashboard.web
+    dashboard.live dashboard.operations dashboard.web dashboard.web.cases
 dashboard.whatif:
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request

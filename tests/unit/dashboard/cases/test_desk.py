@@ -226,9 +226,14 @@ def test_bad_records_stop_nothing_and_are_counted(open_desk: Open, log: MemoryLo
     for channel in Channel:
         for value in (None, b"", b"junk", b"\xc3\x01" + b"\0" * 20, b"{}", b"\0\0\0\0\7x"):
             log.put(channel, value, headers=[("decision-id", b"\xff\xfe")])
+    fine = b'{"transaction_id": 100, "decided_at": 1, "label": "FRAUD", "origin": "ANALYST"'
+    for source in (b"5", b"[]", b'{"topic": "t", "partition": Infinity, "offset": 1}', b'"x"'):
+        log.put(Channel.LABELS, fine + b', "source": ' + source + b"}")
+    log.put(Channel.LABELS, fine + b', "decided_by": "\\ud800", "note": ["\\udfff"]}')
     log.put(Channel.LABELS, b'{"transaction_id": 1, "decided_at": 1, "label": "FRAUD", '
             b'"origin": "ANALYST", "source": {"topic": 5}, "decided_by": ["x"]}')  # fmt: skip
-    wait_until(lambda: desk.status().unreadable == 13, what="all are read")
+    wait_until(lambda: desk.status().unreadable == 16, what="all are read")
+    assert case(desk, "0-0").decided_by == "?"
     assert desk.claim("0-1", ANA).by == "ana"
 
 
@@ -243,3 +248,23 @@ def test_changes_that_are_no_longer_remembered_are_said(open_desk: Open, log: Me
         log.put_label(1, "FRAUD", "CHARGEBACK", decided_by="bank")
     desk._context.reader.note_change([f"1-{n}" for n in range(1001)])
     assert desk.changes_after(last)[1] is None
+
+
+def test_clock_of_a_replica_does_not_decide_who_holds_a_case(
+    tmp_path: Path, log: MemoryLog
+) -> None:
+    day = 86_400
+    with (
+        running_desk(tmp_path / "right", log) as right,
+        running_desk(tmp_path / "fast", log, clock=lambda: time.time() + day) as fast,
+    ):
+        for desk in (right, fast):
+            wait_until(lambda d=desk: d.status().state == "live", what="the desk")  # type: ignore[misc]
+        right.claim("0-1", ANA)
+        wait_until(lambda: case(fast, "0-1").version == 1, what="the claim to arrive")
+        assert case(fast, "0-1").status is Status.OPEN  # its clock says that the lease is over
+        with pytest.raises(Conflict, match="0-1 is claimed by ana"):
+            fast.claim("0-1", BO)
+        with pytest.raises(Conflict):
+            fast.snooze("0-1", int((time.time() + 2 * day) * 1000), BO)
+        assert case(right, "0-1").by == "ana"

@@ -164,6 +164,35 @@ def test_unknown_model_is_refused_with_those_that_exist(table: Path, tmp_path: P
         ask(write_table(tmp_path, []), Question())
 
 
+def test_days_that_are_no_longer_kept_do_not_count_as_days_without_fraud(tmp_path: Path) -> None:
+    rows = in_window("v7", TODAY - 9, TODAY)
+    labels = [reported(row.transaction, row.day) for row in rows if row.score >= REVIEW]
+    table = write_table(tmp_path, rows)
+    flagged = sum(row.score >= REVIEW for row in rows if row.day >= TODAY - 6)
+    whole = ask(table, Question(7, Source.MATURED, maturity=0), labels)
+    assert not whole.is_trimmed
+    assert whole.curve is not None
+    assert whole.curve.precision.value[whole.curve.live] == 1.0
+    with sqlite3.connect(table) as db:  # as trimming does: the oldest rows, in the middle of a day
+        db.execute(
+            "DELETE FROM flags WHERE scored_at < ?", ((TODAY - 3) * DAY_MS + rows[-50].offset,)
+        )
+    rest = ask(table, Question(7, Source.MATURED, maturity=0), labels)
+    assert rest.is_trimmed
+    assert (rest.window.first, rest.window.last) == (TODAY - 2, TODAY)
+    assert rest.curve is not None
+    assert rest.curve.precision.value[rest.curve.live] == 1.0
+    assert rest.scores == len([row for row in rows if row.day >= TODAY - 2])
+    # Analysts' labels are a sample anyway, so alerts are those of all days.
+    reviewed = ask(table, Question(7, Source.REVIEWED), labels)
+    assert reviewed.is_trimmed
+    assert reviewed.curve is not None
+    assert reviewed.curve.alerts[reviewed.curve.live] == flagged
+    with sqlite3.connect(table) as db:
+        db.execute("DELETE FROM flags")
+    assert ask(table, Question(7, Source.MATURED, maturity=0), labels).curve is None
+
+
 def test_second_pair_of_thresholds_in_a_window_is_said(tmp_path: Path) -> None:
     rows = in_window("v7", TODAY - 9, TODAY)
     table = write_table(tmp_path, rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dashboard.whatif.labels import FlagScore, StandingLabel, match_labels
+from dashboard.whatif.rows import DAY_MS
 
 FLAGS = [
     FlagScore("0-1", 11, 1_000, 0.9, 50.0),
@@ -47,6 +48,15 @@ def test_reported_fraud_without_a_score_is_counted_unless_it_is_older_than_the_w
         label("9-8", 95, "FRAUD"),
     ]
     assert match_labels(FLAGS, labels, {known}, since=5_000).unscored == 2
+
+
+def test_replay_of_old_transactions_counts_reports_from_before_the_window() -> None:
+    now = 30 * DAY_MS
+    flag = FlagScore("0-1", 11, now, 0.9, 1.0)
+    old = label(None, 98, "FRAUD", "CHARGEBACK", at=5_000)
+    for reported_at, unscored in ((now + 1, 0), (now - DAY_MS, 0), (6_000, 1)):
+        own = label(None, 11, "FRAUD", "CHARGEBACK", at=reported_at)
+        assert match_labels([flag], [own, old], {own}, since=now).unscored == unscored
 
 
 def test_label_that_this_version_does_not_know_is_left_out() -> None:
