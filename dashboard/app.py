@@ -58,6 +58,7 @@ from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.queue import page as queue_page
+from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
@@ -198,10 +199,13 @@ def _run_while_serving(
             publishing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await publishing
-            await asyncio.to_thread(parts.operations.monitor.stop)
-            await asyncio.to_thread(feed.stop, _STOP_SECONDS)
-            await asyncio.to_thread(parts.desk.stop, _STOP_SECONDS)
-            await asyncio.to_thread(watch.stop, _STOP_SECONDS)
+            # At once: each may be waiting for a broker that does not answer.
+            await asyncio.gather(
+                asyncio.to_thread(parts.operations.monitor.stop),
+                asyncio.to_thread(feed.stop, _STOP_SECONDS),
+                asyncio.to_thread(parts.desk.stop, _STOP_SECONDS),
+                asyncio.to_thread(watch.stop, _STOP_SECONDS),
+            )
             await asyncio.to_thread(parts.inputs.records.close)
 
     return lifespan
@@ -222,6 +226,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         stats,
         login,
         queue_page,
+        work,
         model_page,
         check,
         operations,

@@ -61,7 +61,10 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
         True, description="allow analysts to export the list as CSV or JSON lines"
     )
     dashboard_predict_rows_per_second: int = Field(
-        100_000, ge=0, description="rate limit of /predict per user or address; 0: no limit"
+        100_000,
+        ge=0,
+        description="rate limit of /predict and /check per user or address; an explanation counts "
+        "as the rows that could be scored in its time; 0: no limit",
     )
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"

@@ -22,7 +22,10 @@ from tests.support.waiting import wait_until
 NewPage = Callable[..., Page]
 Start = Callable[..., Board]
 PHONE = {"viewport": {"width": 390, "height": 844}}
-QUALITY = {"metrics": {"test": {"average_precision": 0.5, "review": {"precision": 0.25}}}}
+QUALITY = {
+    "metrics": {"test": {"average_precision": 0.5, "review": {"precision": 0.25}}},
+    "plots": {"precision_recall": [[0.1, 0.9], [0.9, 0.1]]},
+}
 LETTER = {"place": "3-7", "time": 1_795_000_000_000, "stage": "decode", "value_bytes": 12,
           "reason": "<img src=x onerror=alert(1)>", "input": "transactions 3-99"}  # fmt: skip
 
@@ -77,6 +80,7 @@ def test_lead_promotes_with_a_reason_and_reads_it_in_the_audit_log(
     page = new_page()
     page.goto(f"{board.address}/model?version=v2&against=v1", wait_until="domcontentloaded")
     expect(page.locator(".refusals")).to_have_text("Too few frauds.")
+    expect(page.locator("#curves canvas")).to_have_count(2)
     axe.check(page)
     page.get_by_text("Promote v2…").press("Enter")
     page.get_by_label("Reason").fill("an <b>exception</b>")
@@ -97,10 +101,13 @@ def test_lead_promotes_with_a_reason_and_reads_it_in_the_audit_log(
     axe.check(page)
 
 
-@pytest.mark.parametrize("path", ["/model", "/audit", "/api#get-api-v1-models"])
+@pytest.mark.parametrize(
+    "path", ["/model?version=v2&against=v1", "/audit", "/api#get-api-v1-models"]
+)
 def test_page_fits_a_phone_and_is_accessible(new_page: NewPage, start: Start, path: str) -> None:
     store = MemoryStore()
-    publish_only(store, {**QUALITY, "gate": {"passed": True}})
+    for _ in range(2):
+        publish_only(store, {**QUALITY, "gate": {"passed": True}})
     board = start(store=store)
     page = new_page(**PHONE)
     page.goto(f"{board.address}{path}", wait_until="domcontentloaded")

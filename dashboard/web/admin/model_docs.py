@@ -67,6 +67,9 @@ class VersionDetailsModel(BaseModel):
     gate: GateModel
     sections: list[dict[str, Any]] = Field(description="title, and rows of label, value and text")
     features: list[dict[str, Any]] = Field(description="name, text and share of the gain")
+    curves: dict[str, Any] = Field(
+        description="precision at each of recalls, and recall at each of budgets, on the test split"
+    )
 
 
 class PromotedModel(BaseModel):

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from dashboard.model_status import describe_model
 from dashboard.models.catalog import Overview
+from dashboard.models.curves import BUDGETS, RECALLS, describe_curves
 from dashboard.models.facts import as_time, compare, describe_features, describe_gate
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.parts import Parts
@@ -50,6 +51,12 @@ async def details(parts: Parts, version: str, against: str | None) -> dict[str, 
             "gate": describe_gate(metadata),
             "sections": compare(metadata, other),
             "features": describe_features(metadata),
+            "curves": {
+                "recalls": RECALLS,
+                "budgets": BUDGETS,
+                "this": describe_curves(metadata),
+                "other": None if other is None else describe_curves(other),
+            },
         }
 
     try:

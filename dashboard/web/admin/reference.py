@@ -26,10 +26,15 @@ PartsOf = Annotated[Parts, Depends(parts_of)]
 METHODS: Final = ("get", "post", "put", "patch", "delete")
 _OTHER: Final = "scoring"  # the tag of operations without one
 _NO_TEXT: Final = "Successful Response"  # what FastAPI writes where nobody did
-_PLACES: Final = {"flag_id": "3-8812345", "version": "v7"}
+_PLACES: Final = {"flag_id": "3-8812345", "kind": "card", "value": "3638", "version": "v7"}
 """Examples of parameters in paths."""
 
-_TITLES: Final = {"scoring": "Score transactions", "flags": "Flagged transactions"}
+_TITLES: Final = {
+    "scoring": "Score transactions",
+    "flags": "Flagged transactions",
+    "desk": "Cases, decisions, audit",
+    "stats": "Statistics",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,7 +46,7 @@ def test_every_route_is_on_the_page_with_a_link_to_it(tmp_path: Path) -> None:
     assert len(set(anchors)) == len(anchors) == sum(len(route.methods or ()) for route in routes)
     for route in routes:
         for method in route.methods or ():
-            assert re.search(rf"{method}</b> <code>{re.escape(route.path)}</code>", page), (
+            assert re.search(rf"{method}</b> <code>{re.escape(route.path_format)}</code>", page), (
                 route.path
             )
     for anchor in anchors:
