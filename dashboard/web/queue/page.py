@@ -28,14 +28,14 @@ def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
     forbid_unknown(request, PARAMETERS)
     address = Address(request.query_params)
-    listing = read_listing(parts, address.parameters())
+    user = identity_of(request)
+    listing = read_listing(parts, address.parameters(), user.name if user else None)
     page = fetch_page(parts, listing, None, PAGE_ROWS, address.after)
     items = page.items()
     chips = address.chips()
     products = list(PRODUCTS)
     if listing.selection.product and listing.selection.product not in products:
         products.append(listing.selection.product)
-    user = identity_of(request)
     return render_page(
         request,
         "queue.html",
