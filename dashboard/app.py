@@ -58,6 +58,7 @@ from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.queue import page as queue_page
+from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
@@ -225,6 +226,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         stats,
         login,
         queue_page,
+        work,
         model_page,
         check,
         operations,

@@ -55,9 +55,11 @@ class Desk {
   /** Record a label. Ignored while another change of the same transaction is on its way. */
   async decide(id, label) {
     if (this.stateOf(id)?.name === "sending") return;
-    const { reasons, note } = this.remarks.get(id)?.() ?? { reasons: [], note: "" };
+    const given = this.remarks.get(id)?.();
+    const { reasons, note } = given ?? { reasons: [], note: "" };
     const before = this.caseOf(id);
-    if (before?.label === label && reasons.length === 0 && note === (before.note ?? "")) {
+    // The same label again is a correction only if its reasons or its note changed.
+    if (before?.label === label && (!given || isSame(given, before))) {
       toast(`Already decided: ${LABELS[label]}.`);
       return;
     }
@@ -217,6 +219,8 @@ class Desk {
   }
 }
 
+const isSame = ({ reasons, note }, before) =>
+  note === (before.note ?? "") && String([...reasons].sort()) === String([...(before.reasons ?? [])].sort());
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
 const nextWay = { name: "Take the next one", act: () => tell("flag:next", {}) };
 const isShown = (id) => document.querySelector(`[data-flag="${CSS.escape(id)}"]`) !== null;

@@ -6,6 +6,7 @@ import { formatCount, send } from "./view.js";
 
 const POLL_MS = 5000;
 const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
+const COUNT_MS = 15_000;
 const ANNOUNCE_MS = 10_000;
 const OPEN_MS = 15_000; // for a drawer that says nothing
 const PAGE_ROWS = 50;
@@ -25,6 +26,8 @@ const live = document.getElementById("v-live");
 const split = document.getElementById("split");
 // Most pages have no filter, and need none of its code.
 const filter = await loadFilter();
+const open = { element: document.getElementById("v-open"), count: 0 };
+open.count = Number(open.element.dataset.count);
 const hold = new Hold(table, refresh);
 let announced = 0;
 let polling = 0;
@@ -55,6 +58,9 @@ function onEvent({ type, data }) {
   status.update(data);
   status.show();
   for (const { id, ...state } of data.cases ?? []) table.patch(id, state);
+  open.count += data.flagged;
+  put(open.element, formatCount(open.count));
+  if (data.cases?.length || data.cases_more) countSoon();
   const rows = data.rows.filter(filter.matches);
   if (type === "reset" || data.cases_more) reload();
   else if (hold.isActive) holdBack(rows, data.more);
@@ -103,6 +109,26 @@ async function fetchFirst() {
   } catch {
     return null; // the caller says so
   }
+}
+
+let counting = 0;
+
+/** Count the open cases and those of the user again, but not with each tick. */
+function countSoon() {
+  counting ||= setTimeout(async () => {
+    counting = 0;
+    try {
+      const response = await fetch("/api/v1/work");
+      if (!response.ok) return;
+      const work = await response.json();
+      open.count = work.open;
+      put(open.element, formatCount(work.open));
+      put(document.getElementById("v-mine"), formatCount(work.mine));
+      document.getElementById("v-oldest").dataset.ms = work.oldest ?? "";
+    } catch {
+      // The numbers stay as they are. The connection says that something is wrong.
+    }
+  }, COUNT_MS);
 }
 
 async function poll() {
@@ -212,7 +238,10 @@ document.addEventListener("drawer:state", ({ detail: { isOpen, id } }) => {
   if (isOpen) split.dataset.flag = id;
   else delete split.dataset.flag;
 });
-document.addEventListener("case:changed", ({ detail }) => table.patch(detail.id, detail.case));
+document.addEventListener("case:changed", ({ detail }) => {
+  table.patch(detail.id, detail.case);
+  countSoon();
+});
 document.addEventListener("flag:moved", ({ detail: { id } }) => {
   const isInDrawer = document.getElementById("drawer").contains(document.activeElement);
   table.mark(table.row(id), { isFocused: !isInDrawer });

@@ -260,6 +260,8 @@ export class Status {
     const backlog = this.#vitals.backlog ?? null;
     put("v-backlog", backlog === null ? MISSING : formatCount(backlog));
     put("v-delay", this.#describeDelay(feed, backlog));
+    const oldest = Number(document.getElementById("v-oldest").dataset.ms);
+    put("v-oldest", oldest ? formatDuration(Math.max(0, this.now - oldest)) : MISSING);
     document.body.classList.toggle("stale", feed.state === "waiting" || this.#pollFailedAt !== null);
     showBanners(this.describe());
     showDistribution(this.#vitals.hist, review, block);
@@ -335,7 +337,7 @@ function tableRow(count, i, bins) {
   return row;
 }
 
-/** Flagged transactions per second over the last 15 minutes, as far as this tab has seen them. */
+/** Flagged transactions per second over the last 15 minutes. */
 class Spark {
   #points = [];
   #marks = [];
@@ -343,18 +345,8 @@ class Spark {
   constructor(figure) {
     this.svg = figure?.querySelector("svg");
     this.figure = figure;
-    try {
-      this.#points = JSON.parse(sessionStorage.getItem("desk.spark") ?? "[]");
-    } catch {
-      this.#points = [];
-    }
-    addEventListener("pagehide", () => {
-      try {
-        sessionStorage.setItem("desk.spark", JSON.stringify(this.#points));
-      } catch {
-        // The line starts again on the next page.
-      }
-    });
+    // What the server counted before this page was opened, by minute.
+    this.#points = JSON.parse(figure?.dataset.series ?? "[]");
   }
 
   mark(at) {

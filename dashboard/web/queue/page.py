@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
 from dashboard.cache.reading import Listing, count_flags
+from dashboard.cache.score_counts import MINUTE_MS, read_timeseries
+from dashboard.cache.selection import Selection
 from dashboard.web.auth import identity_of
 from dashboard.web.listing import fetch_page, forbid_unknown, listing_query, read_listing
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.queue.address import ANY, PARAMETERS, SPANS, STATUSES, Address
+from dashboard.web.queue.address import ANY, OPEN, PARAMETERS, SPANS, STATUSES, Address
+from dashboard.web.queue.work import count_work
 from dashboard.web.roles import DECIDERS, has_role
 
 router = APIRouter(include_in_schema=False)
@@ -43,7 +47,9 @@ def queue(request: Request, parts: PartsOf) -> Response:
         flags=items,
         selection=listing.selection,
         chips=chips,
+        counts=count_work(parts, listing),
         hidden=_count_hidden(parts, listing) if chips else 0,
+        series=_recent_rates(parts, listing.now),
         products=products,
         older=address.link(after=items[-1]["id"]) if page.next_cursor else None,
         as_of=page.as_of_seq,
@@ -58,6 +64,17 @@ def queue(request: Request, parts: PartsOf) -> Response:
 
 
 def _count_hidden(parts: Parts, listing: Listing) -> int:
-    """How many of the stored transactions the filters hide."""
-    every = Listing(type(listing.selection)(), listing.now, listing.sort)
-    return count_flags(parts.table, every) - count_flags(parts.table, listing)
+    """How many stored transactions the filters hide, leaving aside that only open ones are shown.
+
+    That nearly all cases are open has no index, and would make this the slowest query of the page.
+    """
+    status = listing.selection.status
+    selection = replace(listing.selection, status=None if status == OPEN else status)
+    stored = count_flags(parts.table, replace(listing, selection=Selection()))
+    return stored - count_flags(parts.table, replace(listing, selection=selection))
+
+
+def _recent_rates(parts: Parts, now: int) -> list[list[float]]:
+    """Flagged transactions per second in each of the last 15 minutes that had a score."""
+    points = read_timeseries(parts.table, now - 15 * MINUTE_MS, now, MINUTE_MS)
+    return [[point.start, round(point.flagged * 1000 / MINUTE_MS, 2)] for point in points]
