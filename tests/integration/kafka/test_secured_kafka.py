@@ -344,7 +344,7 @@ def test_desk_needs_to_read_and_write_two_topics_and_says_so(secured: SecuredKaf
         assert reader.fetch_bounds().problems == dict.fromkeys(Channel, needs)
         assert log.append([record], 5) == [None]
         assert "authorization failed" in (log.problem or "").lower()
-        secured.grant(dashboard_rights("User:desk", TOPICS, "any-group"))
+        secured.grant(dashboard_rights("User:desk", TOPICS, "fraud"))
         assert wait_until(lambda: reader.fetch_bounds().problems == {}, what="the permissions")
         (place,) = wait_until(lambda: [p for p in log.append([record], 5) if p], what="the record")
         reader.assign({(Channel.AUDIT, place.partition): place.offset})
