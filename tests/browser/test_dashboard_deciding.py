@@ -213,7 +213,10 @@ def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board
     expect(drawer.locator(".doing")).to_be_empty()
     page.keyboard.press("f")
     expect(drawer.locator(".case")).to_contain_text("Fraud, decided by you")
-    assert labels(board) == ["UNSURE", "FRAUD"]
+    desk.decide(Decision("0-3", "LEGITIMATE"), ANA, "anas-second-key")
+    page.keyboard.press("z")  # undoes one's own decision alone
+    expect(drawer.locator(".doing")).to_contain_text("Legitimate, decided by ana")
+    assert labels(board) == ["UNSURE", "FRAUD", "LEGITIMATE"]
 
 
 def test_burst_of_a_card_is_decided_at_once_after_a_question(page: Page, board: Board) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from dashboard.cases.case import Case, Who
+from dashboard.cases.case import Case, Decision, Who
 from dashboard.web.tokens import make_token
 from tests.support.dashboard_kit import (
     MemoryTopic,
@@ -131,6 +131,13 @@ def test_form_of_an_old_page_is_refused_and_shows_the_case_as_it_is(client: Test
     assert "Not saved:" in answer.text
     assert "Held by ana" in answer.text
     assert case_of(client, "0-3").label is None
+    desk.release("0-3", Who("ana", "analyst"))
+    client.post("/t/0-3", data=fields(client.get("/t/0-3").text) | {"label": "FRAUD"})
+    old = fields(client.get("/t/0-3").text)
+    desk.decide(Decision("0-3", "LEGITIMATE"), Who("ana", "analyst"), "anas")
+    refused = client.post("/t/0-3", data=old | {"withdraw": "yes"})
+    assert refused.status_code == 412
+    assert case_of(client, "0-3").label == "LEGITIMATE"
 
 
 @pytest.mark.parametrize(
