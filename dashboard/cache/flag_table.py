@@ -40,7 +40,8 @@ CREATE INDEX IF NOT EXISTS by_time ON flags (scored_at, partition, offset, topic
     expected_loss, transaction_id, score, amount, product, card1, addr1, email, device, decision,
     model_version, id);
 CREATE INDEX IF NOT EXISTS by_loss ON flags (expected_loss, scored_at, partition, offset, topic,
-    transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version);
+    transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version,
+    id);
 CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id);
 CREATE INDEX IF NOT EXISTS by_score ON flags (score);
 CREATE INDEX IF NOT EXISTS by_amount ON flags (amount);

@@ -31,6 +31,12 @@ CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 MAX_TEXT: Final = 2000
 """Characters kept of any text, whoever wrote it."""
 
+_MAX_DETAILS: Final = 64 * 1024
+"""Characters of ``details``. A saved view of the largest size fits; JSON that is cut is none."""
+
+_MAX_TIME: Final = 2**53
+"""A later time, which only a fault can write, counts as this one: SQLite has 64 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Event:
@@ -83,11 +89,13 @@ def read_event(record: Mapping[str, Any], time: int | None = None) -> Event:
         ValueError: the event has no id or no user.
     """
     cut = {name: _cut(record.get(name)) for name in Event.__slots__ if name != "time"}
+    details = record.get("details")
+    cut["details"] = None if details is None else str(details)[:_MAX_DETAILS]
     if not cut["event_id"] or not cut["by"]:
         raise ValueError("event_id and by must not be empty")
     cut["reasons"] = tuple(str(_cut(reason)) for reason in (record.get("reasons") or ())[:20])
     at = int(record["at"])
-    return replace(Event(**cut, time=at), time=at if time is None else time)
+    return replace(Event(**cut, time=at), time=min(at if time is None else time, _MAX_TIME))
 
 
 def _cut(value: Any) -> Any:
@@ -98,6 +106,8 @@ def _loads(text: str | None) -> Any:
     if text is None:
         return None
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        found = orjson.loads(text)
+        orjson.dumps(found)  # it refuses depths that it can read
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):
         return text
+    return found

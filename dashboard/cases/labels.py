@@ -24,7 +24,7 @@ REASONS_HEADER: Final = "decision-reasons"
 DECIDE: Final = "decide"
 WITHDRAW: Final = "withdraw"
 
-_MAX_ID_CHARS: Final = 255
+_MAX_ID_CHARS: Final = 512  # a key of 128 characters, and a flag id with the longest topic name
 _MAX_REASONS: Final = 20
 
 

@@ -124,17 +124,18 @@ class Desk {
     this.#last = null;
     last.close?.();
     const { id } = last;
+    let answer;
     try {
-      await last.sent; // a decision that failed has nothing to withdraw
+      answer = await last.sent; // a decision that failed has nothing to withdraw
     } catch {
       return;
     }
-    if (await this.withdraw(id)) tell("flag:open", { id });
+    if (await this.withdraw(id, answer.case.version)) tell("flag:open", { id });
   }
 
-  /** Withdraw the decision of a transaction. Its history keeps both. */
-  async withdraw(id) {
-    const change = { method: "DELETE", path: "decision" };
+  /** Withdraw the decision that a version of the case has, and none that another user made since. */
+  async withdraw(id, version = this.caseOf(id)?.version) {
+    const change = { method: "DELETE", path: "decision", version };
     const isDone = await this.#change(id, "Withdrawing…", change);
     if (isDone) {
       toast("Withdrawn. The transaction is open again.");
@@ -180,16 +181,16 @@ class Desk {
     tell("case:changed", { id, case: this.caseOf(id) });
   }
 
-  async #change(id, doing, { method = "POST", path, body }, key = newKey()) {
+  async #change(id, doing, { method = "POST", path, body, version }, key = newKey()) {
     if (this.stateOf(id)?.name === "sending") return false;
     this.#setState(id, { name: "sending", text: doing });
     try {
-      this.#accept(id, await request(`${pathOf(id)}/${path}`, { method, body, key }));
+      this.#accept(id, await request(`${pathOf(id)}/${path}`, { method, body, key, version }));
       return true;
     } catch (error) {
       const again = () => {
         this.#setState(id, null);
-        this.#change(id, doing, { method, path, body }, key);
+        this.#change(id, doing, { method, path, body, version }, key);
       };
       let ways = ["reload", nextWay];
       if (error.kind === "login") ways = [loginWay()];

@@ -13,6 +13,7 @@ from dashboard.web.detail.case_text import describe_case
 from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
+from tests.support.desk.desk_kit import MemoryLog
 
 NewPage = Callable[..., Page]
 EVIL = "<img src=x onerror=alert(1)>"
@@ -163,6 +164,33 @@ def test_failed_decision_is_kept_and_repeated_as_the_same_one(page: Page, board:
     assert keys[0] == keys[1] is not None
 
 
+def test_decision_waits_while_kafka_is_down_and_is_recorded_later(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    log = MemoryLog()
+    board = start(desk_log=log)
+    flag(board, 1)
+    open_list(page, board, "/?sel=0-1")
+    log.is_down = True
+    page.keyboard.press("f")
+    proof = page.locator("#drawer .proof")
+    expect(proof).to_have_text("Waiting to be recorded")
+    log.is_down = False
+    expect(proof).to_have_text(re.compile(r"^Recorded at fraud-labels\[\d\]@0"))
+
+
+def test_claim_is_renewed_while_somebody_reads(page: Page, board: Board) -> None:
+    flag(board, 1)
+    page.clock.install()
+    open_list(page, board, "/?sel=0-1")
+    page.keyboard.press("a")
+    expect(page.locator("#drawer .case")).to_contain_text("Held by you")
+    page.clock.fast_forward(4 * 60_000)
+    page.mouse.move(400, 400)
+    with page.expect_request("**/flags/0-1/claim"):
+        page.clock.fast_forward(2 * 60_000)
+
+
 def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board: Board) -> None:
     flag(board, 3)
     desk = board.app.state.parts.desk
@@ -185,7 +213,10 @@ def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board
     expect(drawer.locator(".doing")).to_be_empty()
     page.keyboard.press("f")
     expect(drawer.locator(".case")).to_contain_text("Fraud, decided by you")
-    assert labels(board) == ["UNSURE", "FRAUD"]
+    desk.decide(Decision("0-3", "LEGITIMATE"), ANA, "anas-second-key")
+    page.keyboard.press("z")  # undoes one's own decision alone
+    expect(drawer.locator(".doing")).to_contain_text("Legitimate, decided by ana")
+    assert labels(board) == ["UNSURE", "FRAUD", "LEGITIMATE"]
 
 
 def test_burst_of_a_card_is_decided_at_once_after_a_question(page: Page, board: Board) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, Response
 
+from dashboard.cache.flag import parse_flag_id
 from dashboard.cases.case import Case, Decision, DeskError
 from dashboard.cases.deciding import Wanted
 from dashboard.web.cases.answers import act, case_json, case_response, problem_of, who_acts
@@ -158,7 +159,7 @@ async def decide_batch(request: Request, parts: PartsOf) -> Response:
     who = who_acts(request, parts, DECIDERS)
     key = idempotency_key(request) or uuid.uuid4().hex
     body = await read_model(request, BatchBody)
-    _forbid_repeats(body.decisions)
+    _forbid_repeats(body.decisions, parts.settings.input_topic)
     wanted = [Wanted(_decision(one.id, one), one.version) for one in body.decisions]
     results = await act(parts, lambda: parts.desk.decide_many(wanted, who, key))
     now = parts.board.now()
@@ -204,16 +205,18 @@ def _snooze_end(body: SnoozeBody, now: int) -> int:
     return until
 
 
-def _forbid_repeats(items: list[BatchItem]) -> None:
-    ids = [item.id for item in items]
-    repeated = next((one for one in ids if ids.count(one) > 1), None)
-    if repeated is not None:
-        raise Problem(
-            422,
-            f"decisions: {repeated[:80]!r} is given twice",
-            kind="invalid-input",
-            errors=[{"field": "decisions", "reason": "an id is given twice"}],
-        )
+def _forbid_repeats(items: list[BatchItem], input_topic: str) -> None:
+    seen = set[Any]()
+    for item in items:
+        place = parse_flag_id(item.id, input_topic) or item.id  # one flag has several spellings
+        if place in seen:
+            raise Problem(
+                422,
+                f"decisions: {item.id[:80]!r} is given twice",
+                kind="invalid-input",
+                errors=[{"field": "decisions", "reason": "an id is given twice"}],
+            )
+        seen.add(place)
 
 
 def _item(flag_id: str, result: Case | DeskError, now: int) -> dict[str, Any]:

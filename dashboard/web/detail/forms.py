@@ -58,8 +58,9 @@ async def carry_out(parts: Parts, flag_id: str, form: Form, who: Who) -> Case:
         decision, key, version = _read_decision(flag_id, form)
         return await act(parts, lambda: desk.decide(decision, who, key, version))
     if "withdraw" in form:
-        key = _read_key(form)
-        return await act(parts, lambda: desk.withdraw(flag_id, who, key))
+        # With the version, so that it is not the decision that another user made meanwhile.
+        key, version = _read_key(form), _read_version(form)
+        return await act(parts, lambda: desk.withdraw(flag_id, who, key, version))
     if "claim" in form:
         change = desk.release if form["claim"] == ["release"] else desk.claim
         return await act(parts, lambda: change(flag_id, who))
@@ -80,13 +81,17 @@ def _read_decision(flag_id: str, form: Form) -> tuple[Decision, str, int | None]
     if len(reasons) > _MAX_REASONS or any(len(r) > _MAX_REASON_CHARS for r in reasons):
         limits = f"at most {_MAX_REASONS} reasons of {_MAX_REASON_CHARS} characters"
         raise _fault("reason", f"must be {limits}")
+    decision = Decision(flag_id, label, reasons, note or None)
+    return decision, _read_key(form), _read_version(form)
+
+
+def _read_version(form: Form) -> int | None:
     version = _one(form, "version")
     if version and not (
         version.isascii() and version.isdigit() and len(version) <= _VERSION_DIGITS
     ):
         raise _fault("version", f"must be the version of the case, not {version[:40]!r}")
-    decision = Decision(flag_id, label, reasons, note or None)
-    return decision, _read_key(form), int(version) if version else None
+    return int(version) if version else None
 
 
 def _read_key(form: Form) -> str:

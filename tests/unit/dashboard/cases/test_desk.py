@@ -6,14 +6,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from dashboard.cases.case import Case, Conflict, Decision, DeskUnavailable, Status, Who
 from dashboard.cases.desk import Desk
+from dashboard.cases.events import make_event
 from dashboard.cases.log import Channel
 from dashboard.cases.outbox import Entry, Outbox
+from dashboard.cases.state import AuditSelection
+from schemas.records import encode_record
 from stream_scorer.errors import UsageError
 from tests.support.desk.desk_kit import MemoryLog
 from tests.support.desk.replica import running_desk
@@ -232,7 +236,12 @@ def test_bad_records_stop_nothing_and_are_counted(open_desk: Open, log: MemoryLo
     log.put(Channel.LABELS, fine + b', "decided_by": "\\ud800", "note": ["\\udfff"]}')
     log.put(Channel.LABELS, b'{"transaction_id": 1, "decided_at": 1, "label": "FRAUD", '
             b'"origin": "ANALYST", "source": {"topic": 5}, "decided_by": ["x"]}')  # fmt: skip
+    deep = make_event("bulk", ANA, 1, details={})
+    for details in ("[" * 900 + "]" * 900, "{", '"\\ud800"'):
+        record = replace(deep, event_id=details, details=details).as_record()
+        log.put(Channel.AUDIT, encode_record("audit_event", record))
     wait_until(lambda: desk.status().unreadable == 16, what="all are read")
+    wait_until(lambda: len(desk.audit(AuditSelection(kind="bulk"), None, 9)) == 3, what="events")
     assert case(desk, "0-0").decided_by == "?"
     assert desk.claim("0-1", ANA).by == "ana"
 

@@ -153,8 +153,10 @@ def test_bulk_has_a_result_for_each_decision(desk: Dashboard, log: MemoryLog) ->
     assert found[0]["case"]["recorded"]
     assert found[3]["problem"]["detail"].startswith("0-3 is claimed by bo")
     assert sorted(label["transaction_id"] for label in labels(log)) == [100, 102]
-    twice = {"decisions": [items[0], items[0]]}
-    assert desk.call("ana", "POST", "/decisions:batch", twice).status_code == 422
+    for spelling in ("0-0", "00-0", "transactions:0-0"):
+        twice = {"decisions": [items[0], items[0] | {"id": spelling, "label": "FRAUD"}]}
+        assert desk.call("ana", "POST", "/decisions:batch", twice).status_code == 422
+    assert len(labels(log)) == 2
     many = {"decisions": [{"id": f"1-{i}", "label": "FRAUD"} for i in range(101)]}
     assert desk.call("ana", "POST", "/decisions:batch", many).status_code == 422
 
@@ -221,6 +223,10 @@ def test_views_are_saved_for_each_user_and_follow_to_other_replicas(
     assert desk.call("bo", "GET", "/views").json()["items"] == []
     other = start("second")
     assert other.call("ana", "GET", "/views").json()["items"] == [view]
+    large = {"name": "x" * 60, "query": '"' * 2000, "columns": ["y" * 64] * 50}
+    assert desk.call("ana", "POST", "/views", large).status_code == 201
+    assert desk.call("ana", "GET", "/views").json()["items"] == [view, large]
+    assert desk.call("ana", "DELETE", f"/views/{large['name']}").status_code == 204
     assert desk.call("bo", "DELETE", "/views/big").status_code == 404
     assert desk.call("ana", "DELETE", "/views/big").status_code == 204
     assert desk.call("ana", "GET", "/views").json()["items"] == []
