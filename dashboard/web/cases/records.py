@@ -113,7 +113,7 @@ async def save_view(request: Request, parts: PartsOf) -> Response:
 
 
 @router.delete(
-    "/views/{name}",
+    "/views/{name:path}",
     summary="Delete a saved view",
     response_model=None,
     status_code=204,
