@@ -24,6 +24,7 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MAX_FORM_BYTES: Final = 4096
+_MAX_FIELDS: Final = 10
 FORM_SECONDS: Final = 5.0
 """Timeout for the form. Anyone may send one, and each slow one occupies a connection."""
 
@@ -45,7 +46,11 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
     text = (await read_body(request, _MAX_FORM_BYTES, seconds=FORM_SECONDS)).decode(
         "utf-8", "replace"
     )
-    fields = parse_qs(text, max_num_fields=10)
+    try:
+        fields = parse_qs(text, max_num_fields=_MAX_FIELDS)
+    except ValueError:
+        reason = f"the form must have at most {_MAX_FIELDS} fields"
+        raise Problem(422, reason, kind="invalid-input") from None
     wanted = local_path(fields.get("next", ["/"])[0])
     cookie = auth.log_in(fields.get("token", [""])[0].strip())
     if cookie is None:

@@ -8,7 +8,15 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 
 import orjson
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+from pydantic_core import PydanticCustomError
 
 from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection
 from dashboard.cache.selection import Selection
@@ -64,10 +72,20 @@ class NextBody(_Body):
     selection: dict[str, str | int | float | None] = Field(default_factory=dict)
 
 
+def _no_dots(name: str) -> str:
+    # A browser takes these for folders of the address that deletes the view.
+    if name in (".", ".."):
+        raise PydanticCustomError("view_name", "must have more than dots")
+    return name
+
+
 class ViewBody(_Body):
     """A saved view: the query string of the list, and the columns shown."""
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True),
+        AfterValidator(_no_dots),
+    ]  # fmt: skip
     query: str = Field(max_length=2000, description="query string of the list")
     columns: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(
         None, max_length=50

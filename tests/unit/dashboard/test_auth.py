@@ -113,6 +113,12 @@ def test_browser_logs_in_returns_to_its_page_and_logs_out(guarded: tuple[TestCli
     assert client.get("/", headers=HTML).status_code == 303
 
 
+def test_login_form_with_too_many_fields_is_refused(guarded: tuple[TestClient, str]) -> None:
+    client, _ = guarded
+    answer = client.post("/login", content="&".join(f"field{n}=1" for n in range(11)))
+    assert (answer.status_code, answer.json()["type"]) == (422, "invalid-input")
+
+
 def test_cookie_is_secure_behind_an_https_proxy(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     answer = client.post("/login", data={"token": token}, headers={"x-forwarded-proto": "https"})
