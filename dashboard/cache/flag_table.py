@@ -40,7 +40,8 @@ CREATE INDEX IF NOT EXISTS by_time ON flags (scored_at, partition, offset, topic
     expected_loss, transaction_id, score, amount, product, card1, addr1, email, device, decision,
     model_version, id);
 CREATE INDEX IF NOT EXISTS by_loss ON flags (expected_loss, scored_at, partition, offset, topic,
-    transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version);
+    transaction_id, score, amount, product, card1, addr1, email, device, decision, model_version,
+    id);
 CREATE INDEX IF NOT EXISTS by_transaction ON flags (transaction_id);
 CREATE INDEX IF NOT EXISTS by_score ON flags (score);
 CREATE INDEX IF NOT EXISTS by_amount ON flags (amount);
@@ -52,7 +53,11 @@ CREATE INDEX IF NOT EXISTS by_email ON flags (email COLLATE NOCASE, scored_at);
 CREATE INDEX IF NOT EXISTS by_device ON flags (device COLLATE NOCASE, scored_at);
 """
 
-_INSERT: Final = f"INSERT OR IGNORE INTO flags VALUES ({', '.join('?' * 17)})"  # noqa: S608
+_COLUMNS: Final = (
+    "id, topic, partition, offset, scored_at, transaction_id, score, amount, expected_loss, "
+    "product, card1, addr1, email, device, decision, model_version, body"
+)
+_INSERT: Final = f"INSERT INTO flags (rowid, {_COLUMNS}) VALUES ({', '.join('?' * 18)})"  # noqa: S608
 _EMPTIED: Final = ("origin", "offsets", "counts", "flags", "flag_reasons", *SCORE_TABLES)
 
 
@@ -89,6 +94,9 @@ class FlagWriter:
             _delete(path)
             self._db = _open(path)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
+        self._next: int = self._db.execute(
+            "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
+        ).fetchone()[0]
         self._scores = ScoreCounter(self._db)
 
     def close(self) -> None:
@@ -134,16 +142,7 @@ class FlagWriter:
         ``scores`` counts what was read since the last save, by version and minute.
         """
         with self._db:
-            before = self._db.total_changes
-            self._db.executemany(
-                _INSERT,
-                map(_columns, flags),
-            )
-            self._rows += self._db.total_changes - before
-            self._db.executemany(
-                "INSERT OR IGNORE INTO flag_reasons SELECT ?, rowid FROM flags WHERE id = ?",
-                [(feature, flag.id) for flag in flags for feature in flag.reasons],
-            )
+            self._add(flags)
             self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
             self._db.execute(
                 "INSERT OR REPLACE INTO counts (rowid, scored, flagged, unreadable, histogram) "
@@ -155,6 +154,21 @@ class FlagWriter:
             # 10 % slack, so that trimming is rare and removes many rows at once.
             if self._rows > self._keep * 1.1:
                 self._trim()
+
+    def _add(self, flags: Sequence[Flag]) -> None:
+        """Add rows, without those that are there."""
+        fresh = {flag.id: flag for flag in flags}
+        for flag_id in list(fresh):
+            if self._db.execute("SELECT 1 FROM flags WHERE id = ?", (flag_id,)).fetchone():
+                del fresh[flag_id]
+        numbered = list(enumerate(fresh.values(), self._next))
+        self._db.executemany(_INSERT, [(row, *_columns(flag)) for row, flag in numbered])
+        self._db.executemany(
+            "INSERT OR IGNORE INTO flag_reasons VALUES (?, ?)",
+            [(feature, row) for row, flag in numbered for feature in flag.reasons],
+        )
+        self._rows += len(numbered)
+        self._next += len(numbered)
 
     def _trim(self) -> None:
         self._db.execute("CREATE TEMP TABLE oldest (flag INTEGER PRIMARY KEY)")

@@ -6,6 +6,7 @@ and the same after a rebuild.
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,9 @@ from numpy.typing import NDArray
 from dashboard.cache.connection import reading
 
 SCORE_BINS: Final = 1000
+BIN_EDGES: Final = (*(number / SCORE_BINS for number in range(SCORE_BINS)), math.inf, math.inf)
+"""The lower edge of each bin. The last bin includes 1."""
+
 MINUTE_MS: Final = 60_000
 DAY_MS: Final = 86_400_000
 _MINUTES_OF_A_DAY: Final = 1440
@@ -115,11 +119,9 @@ def bin_of(score: float) -> int:
     The product alone is not enough: 0.57 * 1000 is 569.99….
     """
     number = int(score * SCORE_BINS)
-    if score >= (number + 1) / SCORE_BINS:
-        number += 1
-    elif score < number / SCORE_BINS:
-        number -= 1
-    return min(max(number, 0), SCORE_BINS - 1)
+    if score >= BIN_EDGES[number + 1]:
+        return number + 1
+    return number - 1 if score < BIN_EDGES[number] else number
 
 
 class ScoreCounter:

@@ -14,11 +14,11 @@ from typing import Any, Final
 import orjson
 
 from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
-from dashboard.cases.labels import WITHDRAW, Label
+from dashboard.cases.labels import WITHDRAW, Label, target_of
 from dashboard.cases.log import Channel, Place, Positions
 from dashboard.cases.rules import NO_HOLD, Hold, apply_event
 
-_FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
+_FORMAT: Final = 3  # of the tables below; a file with another format is rebuilt
 BUSY_SECONDS: Final = 5.0
 HOLD: Final = (
     "flag_id, holder, claimed_at, lease_until, claim_id, snoozed_by, snoozed_until, changes"
@@ -48,8 +48,7 @@ CREATE INDEX IF NOT EXISTS labels_by_target ON labels (target, time);
 CREATE TABLE IF NOT EXISTS latest (
     target TEXT, is_external INTEGER, partition INTEGER, offset INTEGER, count INTEGER,
     PRIMARY KEY (target, is_external, partition)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS decided (
-    target TEXT PRIMARY KEY, decided_at INTEGER, is_decided INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS decided (target TEXT PRIMARY KEY, decided_at INTEGER) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS views (
     user TEXT, name TEXT, time INTEGER, body BLOB, PRIMARY KEY (user, name)) WITHOUT ROWID;
 """
@@ -150,7 +149,7 @@ class DeskWriter:
         return True
 
     def _note_decided(self, label: Label) -> None:
-        """Keep whether a decision is in effect, for queries that select by it."""
+        """Keep the targets with a decision in effect, for queries that select by it."""
         standing = self._db.execute(
             "SELECT l.decided_at, l.kind FROM latest t JOIN labels l "
             "ON l.partition = t.partition AND l.offset = t.offset "
@@ -158,9 +157,14 @@ class DeskWriter:
             "ORDER BY l.decided_at DESC, l.partition DESC, l.offset DESC LIMIT 1",
             (label.target,),
         ).fetchone()
+        if standing[1] != WITHDRAW:
+            row = (label.target, standing[0])
+            self._db.execute("INSERT OR REPLACE INTO decided VALUES (?, ?)", row)
+            return
+        # It also takes back an earlier decision that names the transaction and no source.
+        targets = (label.target, target_of(label.transaction_id), standing[0])
         self._db.execute(
-            "INSERT OR REPLACE INTO decided VALUES (?, ?, ?)",
-            (label.target, standing[0], standing[1] != WITHDRAW),
+            "DELETE FROM decided WHERE target = ? OR (target = ? AND decided_at <= ?)", targets
         )
 
     def _add_event(self, event: Event, place: Place) -> bool:

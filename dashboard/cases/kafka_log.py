@@ -99,8 +99,9 @@ class KafkaLog:
             while waiting and time.monotonic() < deadline:
                 producer.poll(_POLL_SECONDS)
         except (KafkaException, BufferError, ScorerError) as error:
-            self._note(f"cannot write to the topics of the desk: {error}")
-            self._discard_if_broken(error)
+            is_refused = self._discard_if_broken(error)
+            why = "the broker refuses this user: it needs WRITE on both" if is_refused else error
+            self._note(f"cannot write to the topics of the desk: {why}")
         return places
 
     def _note(self, problem: str) -> None:
@@ -136,7 +137,7 @@ class KafkaLog:
                 )
             return self._open_producer
 
-    def _discard_if_broken(self, error: object) -> None:
+    def _discard_if_broken(self, error: object) -> bool:
         """A producer with a fatal error never recovers, so the next call opens another.
 
         That is also so where this user could not write to any topic at first: the broker then
@@ -147,6 +148,8 @@ class KafkaLog:
         if isinstance(error, KafkaError) and (error.fatal() or error.code() == KafkaError._FATAL):
             with self._lock:
                 self._open_producer = None
+            return True
+        return False
 
     def _encode(self, record: NewRecord) -> bytes | None:
         """The value of a record. None if it does not fit its contract: others must not wait."""

@@ -66,6 +66,7 @@ class Sender:
         """Stop the thread. What was not sent stays in the outbox."""
         self._stop.set()
         self._wake.set()
+        self._reader.note_change(())
         self._thread.join(timeout)
 
     def _run(self) -> None:
@@ -80,10 +81,20 @@ class Sender:
                 is_done = False
             failures = 0 if is_done else failures + 1
             if failures:
-                seconds = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(failures, 10))
-                self._stop.wait(seconds)
+                self._wait_after_failure(failures)
             else:
                 self._wake.wait(_READ_BACK_SECONDS if self._sent else _IDLE_SECONDS)
+
+    def _wait_after_failure(self, failures: int) -> None:
+        """Wait longer after each failure, but not once the reader has reached Kafka again."""
+        was_live = self._reader.status.state is ReadingState.LIVE
+        seconds = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(failures, 10))
+
+        def is_over() -> bool:
+            is_back = self._reader.status.state is ReadingState.LIVE and not was_live
+            return is_back or self._stop.is_set()
+
+        self._reader.wait_for(is_over, seconds)
 
     def _send_round(self) -> bool:
         """Send what can be sent. False if something failed."""

@@ -14,10 +14,10 @@ from dashboard.cases.case import Status
 MINE: Final = "mine"
 """Claimed by the user who asks."""
 
+# Both look up one key for each row: the tables may have many thousands.
 _DECIDED: Final = (
-    "coalesce((SELECT d.is_decided FROM desk.decided d "
-    "WHERE d.target IN (flags.id, '#' || flags.transaction_id) "
-    "ORDER BY d.decided_at DESC LIMIT 1), 0)"
+    "(flags.id IN (SELECT target FROM desk.decided) "
+    "OR '#' || flags.transaction_id IN (SELECT target FROM desk.decided))"
 )
 _DECIDED_ROWS: Final = (
     "SELECT f.rowid FROM desk.decided d JOIN flags f ON f.id = d.target",
@@ -61,13 +61,16 @@ class CaseStatuses:
         return f"NOT {_DECIDED} AND {_HOLD.format(_HELD[status])}"
 
     def rows(self, status: str) -> list[str]:
-        """Queries that together find the rows with a status, and maybe more. Empty: no such query.
+        """Queries that together find the rows with a status, and maybe more.
 
-        They are for statuses that few rows have.
+        For open cases, which are most, they find the rows with any other status.
         """
         if status == Status.OPEN:
-            return []
+            return [*self.rows(Status.DECIDED), _query_of(f"({_LEASE}) OR ({_SNOOZE})")]
         if status == Status.DECIDED:
             return list(_DECIDED_ROWS)
-        held = _HELD[status]
-        return [f"SELECT f.rowid FROM desk.holds h JOIN flags f ON f.id = h.flag_id WHERE {held}"]  # noqa: S608
+        return [_query_of(_HELD[status])]
+
+
+def _query_of(held: str) -> str:
+    return f"SELECT f.rowid FROM desk.holds h JOIN flags f ON f.id = h.flag_id WHERE {held}"  # noqa: S608

@@ -10,7 +10,7 @@ from typing import Final
 
 from dashboard.cache.flag_table import Counts, FlagWriter
 from dashboard.feed.board import Board, FeedState
-from dashboard.feed.reading import FlagReader, Unsaved
+from dashboard.feed.reading import FlagReader, Unsaved, add_to_histogram
 from dashboard.feed.source import ScoreSource, TopicBounds
 from stream_scorer.errors import FatalError, RetryableError, ScorerError
 
@@ -140,6 +140,7 @@ class Feed:
     def _save(self, session: _Session) -> None:
         unsaved = session.take()
         if unsaved.positions:
+            add_to_histogram(session.counts.histogram, unsaved.tallies.values())
             self._writer.save(unsaved.flags, unsaved.positions, session.counts, unsaved.tallies)
             self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, session.counts.copy())
         self._board.measure(lag=session.lag, done=session.done)

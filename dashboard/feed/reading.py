@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
-from dashboard.cache.score_counts import ScoreKey, Tally
+from dashboard.cache.score_counts import SCORE_BINS, ScoreKey, Tally
 from dashboard.feed.prefix import Prefix, PrefixReader, Stamp, read_stamp
 from dashboard.feed.tallies import Tallies
 from schemas.records import decode_record
@@ -73,10 +73,13 @@ class FlagReader:
     def read(
         self, records: Sequence[tuple[int, int, bytes | None]], unsaved: Unsaved, counts: Counts
     ) -> None:
-        """Add ``records`` to ``unsaved`` and ``counts``."""
+        """Add ``records`` to ``unsaved``, and to ``counts`` except for the histogram.
+
+        The tallies have what the histogram is made of, see :func:`add_to_histogram`.
+        """
         self._tallies.continue_in(unsaved.tallies)
-        last: tuple[bytes, Prefix] | None = None
-        histogram = counts.histogram
+        last: tuple[bytes | None, Prefix] | None = None
+        scored = flagged = 0
         every = 1 if len(records) <= _SMALL_BATCH else _SAMPLE_EVERY
         for partition, offset, value in records:
             unsaved.positions[partition] = offset + 1
@@ -89,13 +92,14 @@ class FlagReader:
                     self._topic, partition, offset, error,
                 )  # fmt: skip
                 continue
-            last = value or b"", prefix
-            unsaved.scored += 1
-            counts.scored += 1
-            counts.flagged += prefix.is_flagged
-            histogram[min(int(prefix.score * HISTOGRAM_BINS), HISTOGRAM_BINS - 1)] += 1
+            last = value, prefix
+            scored += 1
+            flagged += prefix.is_flagged
             if not offset % every:
                 self._observe(Sample(partition, prefix.score, self._stamp(*last)))
+        unsaved.scored += scored
+        counts.scored += scored
+        counts.flagged += flagged
         if last is not None:
             unsaved.stamp = self._stamp(*last)
 
@@ -117,10 +121,18 @@ class FlagReader:
             unsaved.flags.append(flag)
         return prefix
 
-    def _stamp(self, value: bytes, prefix: Prefix) -> Stamp:
+    def _stamp(self, value: bytes | None, prefix: Prefix) -> Stamp:
         if prefix.end:
-            return read_stamp(value, prefix.end)
+            return read_stamp(value or b"", prefix.end)
         return _stamp_of(decode_record("fraud_score", value, self._resolver))
+
+
+def add_to_histogram(histogram: list[int], tallies: Iterable[Tally]) -> None:
+    """Add tallies to a histogram of :data:`HISTOGRAM_BINS` bins."""
+    width = SCORE_BINS // HISTOGRAM_BINS
+    for tally in tallies:
+        for number, count in tally.bins.items():
+            histogram[number // width] += count
 
 
 def _prefix_of(record: Mapping[str, Any]) -> Prefix:

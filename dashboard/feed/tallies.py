@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Final
 
-from dashboard.cache.score_counts import MINUTE_MS, ScoreKey, Tally
+from dashboard.cache.score_counts import BIN_EDGES, MINUTE_MS, SCORE_BINS, ScoreKey, Tally
 from dashboard.feed.prefix import Prefix, Stamp, read_stamp, read_varint
 
 _DOUBLES: Final = 16  # bytes of the two thresholds
@@ -26,29 +26,43 @@ class Tallies:
         self._head = b""  # thresholds and version of the last record
         self._high = b"no time"
         self._high_value = 0
-        self._minute: int | None = None  # of the tally in use
+        self._first = self._end = 0  # times of the minute of the tally in use, as zigzag integers
         self._key = ScoreKey("", 0.0, 0.0, -1)
         self._tally = Tally()
 
     def continue_in(self, found: dict[ScoreKey, Tally]) -> None:
         """Add what follows to these counts."""
         self._found = found
-        self._minute = None
+        self._first = self._end = 0
 
     def add(self, value: bytes, prefix: Prefix) -> None:
-        """Count the score record with this prefix.
+        """Count the score record with this prefix. Called for every record, so it is one piece.
 
         Raises:
             ValueError: the record is truncated, or its thresholds are not numbers.
         """
-        head, at = self._head, prefix.end
-        if not head or not value.startswith(head, at):
+        score, is_flagged, is_blocked, at = prefix
+        if not self._head or not value.startswith(self._head, at):
             self._read_head(value, at)
-            head = self._head
-        minute = self._scored_at(value, at + len(head)) // MINUTE_MS
-        if minute != self._minute:
-            self._find(self._key._replace(minute=minute))
-        self._tally.add(prefix.score, is_flagged=prefix.is_flagged, is_blocked=prefix.is_blocked)
+        at += len(self._head)
+        raw = self._end  # the time as a zigzag integer, or one outside the minute
+        if value.startswith(self._high, at + _LOW_BYTES):
+            a, b, c = value[at : at + _LOW_BYTES]
+            if a & b & c & 0x80 and not a & 1:  # an odd zigzag integer is negative
+                raw = self._high_value | a & 0x7F | (b & 0x7F) << 7 | (c & 0x7F) << 14
+        if not self._first <= raw < self._end:
+            self._find(self._key._replace(minute=self._scored_at(value, at) // MINUTE_MS))
+        tally = self._tally
+        tally.scored += 1
+        if is_flagged:
+            tally.flagged += 1
+            tally.blocked += is_blocked
+        number = int(score * SCORE_BINS)
+        if score >= BIN_EDGES[number + 1]:
+            number += 1
+        elif score < BIN_EDGES[number]:
+            number -= 1
+        tally.bins[number] = tally.bins.get(number, 0) + 1
 
     def add_decoded(self, stamp: Stamp, prefix: Prefix) -> None:
         """Count a record that was decoded in full, because its fields are in another order.
@@ -65,15 +79,10 @@ class Tallies:
         length, text = read_varint(value, at + _DOUBLES)
         self._key = _key_of(stamp, -1)
         self._head = value[at : text + length]
-        self._minute = None
+        self._first = self._end = 0
 
     def _scored_at(self, value: bytes, at: int) -> int:
         """The time that starts at ``at``. Its high bytes change every 17 minutes."""
-        if value.startswith(self._high, at + _LOW_BYTES):
-            a, b, c = value[at : at + _LOW_BYTES]
-            if a & b & c & 0x80 and not a & 1:  # an odd zigzag integer is negative
-                low = a & 0x7F | (b & 0x7F) << 7 | (c & 0x7F) << 14
-                return (self._high_value | low) >> 1
         scored_at, end = read_varint(value, at)
         if end == at + _TIME_BYTES and scored_at >= 0:
             self._high = value[at + _LOW_BYTES : end]
@@ -81,7 +90,9 @@ class Tallies:
         return scored_at
 
     def _find(self, key: ScoreKey) -> None:
-        self._minute = key.minute
+        """Go on with the tally of a key. Times of its minute are even zigzag integers."""
+        self._first = key.minute * MINUTE_MS * 2
+        self._end = self._first + MINUTE_MS * 2
         found = self._found.get(key)
         if found is None:
             found = self._found[key] = Tally()

@@ -82,12 +82,13 @@ class KafkaBacklog:
             raise RetryableError(f"the topic {topic} does not exist yet")
         if self._consumer is None:
             self._consumer = open_consumer(self._settings, self._settings.kafka_group_id)
-        spans = log_spans(self._admin, topic, range(count), REQUEST_SECONDS)
-        places = [TopicPartition(topic, p) for p in spans]
+        places = [TopicPartition(topic, p) for p in range(count)]
         try:
             found = raise_partition_errors(self._consumer.committed(places, REQUEST_SECONDS))
         except KafkaException as error:
             raise translate(error) from error
+        # Read after the offsets, so that no end is before them while scorers work.
+        spans = log_spans(self._admin, topic, range(count), REQUEST_SECONDS)
         offsets = {place.partition: place.offset for place in found if place.offset >= 0}
         return [
             PartitionBacklog(p, offsets.get(p), span.low, span.high)

@@ -153,7 +153,9 @@ function show(ops) {
   write("f-waiting", count(ops.backlog.waiting));
   write("f-scored", String(ops.throughput.scored_per_second));
   write("f-flagged", String(ops.throughput.flagged_per_second));
-  write("f-p95", ops.delays.event_to_score ? delay(ops.delays.event_to_score.p95_ms) : MISSING);
+  const leg = ["event_to_score", "score_to_dashboard"].find((key) => ops.delays[key]);
+  write("f-leg", `${LEGS[leg ?? "event_to_score"]}, p95`);
+  write("f-p95", leg ? delay(ops.delays[leg].p95_ms) : MISSING);
   write("f-dead", count(ops.dead_letters.records));
   about("backlog-about", ops.backlog, "the backlog");
   fill("backlog", ops.backlog.partitions.map((row) => [
@@ -178,7 +180,7 @@ let charts = null;
 
 function draw(ops) {
   const backlog = [ops.backlog.history.map(([at]) => at / 1000), ops.backlog.history.map(([, n]) => n)];
-  const minutes = ops.throughput.minutes;
+  const minutes = ops.throughput.minutes.filter(([at]) => at + 60_000 <= ops.now); // whole ones
   const scores = [minutes.map(([at]) => at / 1000), minutes.map((m) => m[1]), minutes.map((m) => m[2])];
   if (charts) {
     charts.backlog.update({ data: backlog });

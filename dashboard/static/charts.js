@@ -114,6 +114,7 @@ class Chart {
       axes: [
         axis(x, {
           size: 34,
+          ...(x.isTime && { space: 72 }), // a time with seconds and the room around it
           values: (_, splits, __, ___, step) =>
             splits.map((v) => (x.isTime ? formatClock(v, step) : format(x)(v))),
         }),

@@ -82,11 +82,13 @@ def fetch_page(
         start = open_cursor(parts.sealer, listing, cursor)
     elif after:
         start = find_position(parts, after, "after")
-    found = read_page(parts.table, listing, start, limit + 1)
-    page = found[:limit]
-    has_more = len(found) > limit
-    more = seal_cursor(parts.sealer, listing, page[-1].position) if has_more else None
-    bodies = encode_rows(parts, page, listing)
+    position, has_more, bodies = start, True, list[bytes]()
+    while has_more and not bodies:  # of a page, all rows may have changed their status just now
+        found = read_page(parts.table, listing, position, limit + 1)
+        page, has_more = found[:limit], len(found) > limit
+        position = page[-1].position if page else position
+        bodies = encode_rows(parts, page, listing)
+    more = seal_cursor(parts.sealer, listing, position) if has_more and position else None
     total = len(bodies) if start is None and not has_more else None
     return Page(bodies, more, total, as_of)
 

@@ -6,9 +6,12 @@ import math
 import shlex
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 MISSING: Final = "—"
+_CENT: Final = Decimal("0.01")
+_ANY_SIZE: Final = Context(prec=400)  # a double has at most 309 digits before the point
 GLYPHS: Final = {"low": "", "elevated": "▲", "high": "▲▲", "critical": "▲▲▲"}
 
 
@@ -54,8 +57,11 @@ def format_threshold(value: float | None, *others: float | None) -> str:
 
 
 def format_amount(amount: float | None) -> str:
-    """``1,234.50``."""
-    return MISSING if amount is None or not math.isfinite(amount) else f"{amount:,.2f}"
+    """``1,234.50``. Halves are rounded up, as JavaScript does: 136.515 is 136.52."""
+    if amount is None or not math.isfinite(amount):
+        return MISSING
+    # repr() has the shortest digits that give the same number; they are what JavaScript rounds.
+    return f"{Decimal(repr(float(amount))).quantize(_CENT, ROUND_HALF_UP, _ANY_SIZE):,}"
 
 
 def format_count(count: int) -> str:

@@ -55,8 +55,8 @@ def match_labels(
         labels: of everything.
         is_known: labels about a flagged transaction of any version and time.
         since: the start of the window, in epoch milliseconds. A fraud that was reported before it
-            cannot be of the window, unless the stream is a replay of old transactions, where
-            reports are older than the scores that they are about.
+            cannot be of the window, unless the stream replays old transactions, where reports are
+            older than the scores that they are about.
     """
     reviews: dict[str | int, StandingLabel] = {}
     reports: dict[str | int, StandingLabel] = {}

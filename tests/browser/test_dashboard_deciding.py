@@ -13,6 +13,7 @@ from dashboard.web.detail.case_text import describe_case
 from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
+from tests.support.desk.desk_kit import MemoryLog
 
 NewPage = Callable[..., Page]
 EVIL = "<img src=x onerror=alert(1)>"
@@ -85,8 +86,6 @@ def test_first_decision_by_keyboard_and_its_undo(page: Page, board: Board) -> No
     expect(drawer.get_by_role("button", name="Fraud")).to_have_attribute("aria-pressed", "true")
     case = case_of(board, ids[0])
     assert (case.label, case.reasons, case.note) == ("FRAUD", ("stolen-card",), "rang her")
-    page.evaluate("scrollTo(0, 0)")  # else rows are half under the head of the list
-    axe.check(page)
     page.keyboard.press("z")
     expect(drawer.locator(".case")).to_have_text(re.compile("^Open"))
     assert case_of(board, ids[0]).label is None
@@ -99,6 +98,10 @@ def test_first_decision_by_keyboard_and_its_undo(page: Page, board: Board) -> No
     page.keyboard.press("s")
     page.keyboard.press("Enter")
     expect(drawer.locator(".case")).to_contain_text("Snoozed by you until")
+    page.keyboard.press("u")
+    expect(drawer.locator(".case")).to_contain_text("Unsure, decided by you")
+    page.evaluate("scrollTo(0, 0)")  # else rows are half under the head of the list
+    axe.check(page)
 
 
 def test_undo_returns_to_the_transaction_and_then_the_loop_goes_on(
@@ -159,6 +162,33 @@ def test_failed_decision_is_kept_and_repeated_as_the_same_one(page: Page, board:
     assert labels(board) == ["LEGITIMATE"]
     assert len(keys) == 2
     assert keys[0] == keys[1] is not None
+
+
+def test_decision_waits_while_kafka_is_down_and_is_recorded_later(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    log = MemoryLog()
+    board = start(desk_log=log)
+    flag(board, 1)
+    open_list(page, board, "/?sel=0-1")
+    log.is_down = True
+    page.keyboard.press("f")
+    proof = page.locator("#drawer .proof")
+    expect(proof).to_have_text("Waiting to be recorded")
+    log.is_down = False
+    expect(proof).to_have_text(re.compile(r"^Recorded at fraud-labels\[\d\]@0"))
+
+
+def test_claim_is_renewed_while_somebody_reads(page: Page, board: Board) -> None:
+    flag(board, 1)
+    page.clock.install()
+    open_list(page, board, "/?sel=0-1")
+    page.keyboard.press("a")
+    expect(page.locator("#drawer .case")).to_contain_text("Held by you")
+    page.clock.fast_forward(4 * 60_000)
+    page.mouse.move(400, 400)
+    with page.expect_request("**/flags/0-1/claim"):
+        page.clock.fast_forward(2 * 60_000)
 
 
 def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board: Board) -> None:

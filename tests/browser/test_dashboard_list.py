@@ -147,6 +147,8 @@ def test_rows_do_not_move_while_text_is_selected_or_the_list_is_scrolled(
     expect(page.locator("#v-live")).to_have_text("Held: scrolled down")
     board.score()
     expect(page.locator("#pill")).to_have_text("1 new — show")
+    for part in ("#v-live", "#pause", "#pill"):
+        expect(page.locator(part)).to_be_in_viewport()
     page.evaluate("scrollTo(0, 0)")
     expect(page.locator("#rows tr")).to_have_count(47)
 
@@ -172,56 +174,7 @@ def test_drawer_shows_all_details_and_is_in_the_url_and_closes_with_escape(
     expect(drawer).to_contain_text("Transaction 555")
     page.keyboard.press("Escape")
     expect(drawer).to_be_hidden()
-    assert "sel=" not in page.url
-
-
-def test_hold_ends_when_a_transaction_cannot_be_loaded(page: Page, board: Board) -> None:
-    board.score()
-    board.wait_flagged(1)
-    open_list(page, board)
-    page.route("**/static/drawer.js", lambda route: route.abort())
-    page.locator("#rows tr .c-score").click()
-    expect(page.locator(".toast")).to_contain_text("The transaction could not be loaded")
-    page.mouse.move(5, 5)
-    expect(page.locator("#v-live")).to_have_text("Live")
-    board.score()
-    expect(page.locator("#rows tr")).to_have_count(2)
-
-
-def test_keys_move_open_select_and_search_and_can_be_switched_off(page: Page, board: Board) -> None:
-    ids = [board.score(0.5 + i / 10) for i in range(4)][::-1]
-    board.wait_flagged(4)
-    open_list(page, board)
-    current = page.locator("#rows tr[aria-current]")
-    for key, row in (("j", 0), ("j", 1), ("ArrowDown", 2), ("k", 1), ("ArrowUp", 0)):
-        page.keyboard.press(key)
-        expect(current).to_have_attribute("data-id", ids[row])
-        expect(current).to_be_focused()
-    # One row is in the order of Tab, not two hundred.
-    assert page.locator("#rows tr[tabindex='0']").count() == 1
-    page.keyboard.press("x")
-    page.keyboard.press("j")
-    page.keyboard.press("j")
-    page.keyboard.press("Shift+X")
-    expect(page.locator("#bulk")).to_contain_text("3 selected")
-    page.get_by_role("button", name="Clear", exact=True).click()
-    expect(page.locator("#bulk")).to_be_hidden()
-    page.keyboard.press("/")
-    expect(page.locator("[name=q]")).to_be_focused()
-    page.keyboard.type("jx?")
-    expect(page.locator("[name=q]")).to_have_value("jx?")
-    page.keyboard.press("Escape")
-    page.keyboard.press("?")
-    dialog = page.get_by_role("dialog", name="Keyboard shortcuts")
-    expect(dialog.locator("dt")).to_have_count(21)
-    dialog.get_by_role("checkbox").uncheck()
-    page.keyboard.press("Escape")
-    page.keyboard.press("j")
-    page.keyboard.press("p")
-    expect(current).to_have_attribute("data-id", ids[2])
-    expect(page.locator("#pause")).to_have_text("Pause")
-    page.keyboard.press("ArrowUp")
-    expect(current).to_have_attribute("data-id", ids[1])
+    page.wait_for_url(lambda url: "sel=" not in url)  # the browser goes back on its own time
 
 
 def test_older_page_continues_after_the_last_row_shown_then(page: Page, board: Board) -> None:

@@ -78,7 +78,7 @@ WANTED: dict[str, set[Grant]] = {
         )
         for binding in rights.values()
     },
-    "fraud-dashboard": {as_grant(right) for right in dashboard_rights("User:any", TOPICS)},
+    "fraud-dashboard": {as_grant(right) for right in dashboard_rights("User:any", TOPICS, GROUP)},
     "keda": {
         ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),
         ("GROUP", GROUP, "LITERAL", "DESCRIBE"),

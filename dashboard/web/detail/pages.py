@@ -34,7 +34,7 @@ from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
-from dashboard.web.roles import DECIDERS, has_role
+from dashboard.web.roles import AUDITORS, DECIDERS, has_role
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -131,6 +131,7 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
         "flag": flag,
         "case_text": describe_case(flag["case"], name, now, parts.settings.labels_topic),
         "can_decide": has_role(me, DECIDERS),
+        "can_audit": has_role(me, AUDITORS),
         "key": uuid.uuid4().hex,
         "reason_codes": list(REASONS.items()),
         "labels": LABELS,

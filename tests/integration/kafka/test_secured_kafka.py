@@ -343,8 +343,9 @@ def test_desk_needs_to_read_and_write_two_topics_and_says_so(secured: SecuredKaf
         needs = "needs the permissions READ and WRITE for this user"
         assert reader.fetch_bounds().problems == dict.fromkeys(Channel, needs)
         assert log.append([record], 5) == [None]
-        assert "authorization failed" in (log.problem or "").lower()
-        secured.grant(dashboard_rights("User:desk", TOPICS))
+        # Which of the two depends on whether the broker has refused the producer id by then.
+        assert re.search("authorization failed|needs WRITE on both", log.problem or "")
+        secured.grant(dashboard_rights("User:desk", TOPICS, "fraud"))
         assert wait_until(lambda: reader.fetch_bounds().problems == {}, what="the permissions")
         (place,) = wait_until(lambda: [p for p in log.append([record], 5) if p], what="the record")
         reader.assign({(Channel.AUDIT, place.partition): place.offset})

@@ -169,7 +169,7 @@ def _bindings(
 
 
 def follower_rights(principal: str, topics: TopicSettings, group_id: str) -> Rights:
-    """What a dashboard needs for ``PREDICT_HISTORY=follow`` beside READ on the scores."""
+    """What a dashboard reads of the scorers' input: backlog, records, dead letters, histories."""
     group = AclBinding(
         ResourceType.GROUP, group_id, ResourcePatternType.LITERAL, principal, "*",
         AclOperation.DESCRIBE, AclPermissionType.ALLOW,
@@ -181,10 +181,11 @@ def follower_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
     }
 
 
-def dashboard_rights(principal: str, topics: TopicSettings) -> list[AclBinding]:
+def dashboard_rights(principal: str, topics: TopicSettings, group_id: str) -> list[AclBinding]:
     """The minimal ACLs for the dashboard."""
     return [
         reader_right(principal, topics.output_topic),
+        *follower_rights(principal, topics, group_id).values(),
         *(
             reader_right(principal, topic, operation)
             for topic in (topics.labels_topic, topics.audit_topic)

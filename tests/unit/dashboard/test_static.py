@@ -78,6 +78,8 @@ def test_values_are_formatted_for_display() -> None:
     assert format_time(2**62) == f"{2**62} ms"
     assert format_transaction_dt(12 * 86400 + 4 * 3600 + 31 * 60 + 7) == "D+12 04:31:07"
     assert format_amount(1234.5) == "1,234.50"
+    assert [format_amount(v) for v in (136.515, 0.005, -0.001)] == ["136.52", "0.01", "-0.00"]
+    assert format_amount(1e308).startswith("100,000,")
     assert format_amount(None) == format_amount(float("nan")) == "—"
     assert format_signed(1.214) == "+1.21"
     assert format_signed(-0.5) == "\N{MINUS SIGN}0.50"

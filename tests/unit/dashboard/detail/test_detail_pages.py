@@ -14,12 +14,10 @@ from dashboard.cases.case import Case, Decision, Who
 from dashboard.web.tokens import make_token
 from tests.support.dashboard_kit import (
     MemoryTopic,
-    StaticModel,
     encode_score,
     make_app,
     make_context,
     make_score,
-    tiny_bundle,
 )
 from tests.support.waiting import wait_until
 
@@ -42,7 +40,7 @@ def topic() -> MemoryTopic:
 
 @pytest.fixture(scope="module")
 def client(topic: MemoryTopic, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    app = make_app(tmp_path_factory.mktemp("detail"), topic, StaticModel(tiny_bundle()))
+    app = make_app(tmp_path_factory.mktemp("detail"), topic)
     with TestClient(app, LOCAL) as client:
         wait_until(lambda: app.state.parts.board.counts.flagged == 12)
         yield client
@@ -186,6 +184,10 @@ def test_roles_that_may_not_decide_have_no_buttons_and_are_refused(
         assert ('name="label"' in page) is may_decide
         assert (f"Your role ({role}) can read, but not decide." in page) is not may_decide
         assert ('type="checkbox"' in page) is may_decide
+        assert ("/audit?flag=0-6" in page) is (role in ("lead", "ops"))
+        assert client.get("/audit?flag=0-6").status_code == (
+            200 if role in ("lead", "ops") else 403
+        )
         form = {"key": "k", "version": "0", "label": "FRAUD"}
         answer = client.post("/t/0-6", data=form, follow_redirects=False)
         assert answer.status_code == (303 if may_decide else 403)
