@@ -58,7 +58,7 @@ function ask(rows, label, text, table, onChange) {
 
 async function decide(rows, label, note, table, onChange) {
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  // With the version that is shown, so that nobody's later decision is replaced unseen.
+  // With the version that is shown, so that no later decision is replaced without being seen.
   const decisions = rows.map((row) => (
     { id: row.dataset.id, label, reasons: [], note: note || null, version: row.flagCase?.version ?? 0 }
   ));

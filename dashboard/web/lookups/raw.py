@@ -70,7 +70,9 @@ def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
 def _describe(parts: Parts, record: InputRecord) -> dict[str, Any]:
     encoding, fields, problem = None, None, None
     try:
-        encoding, fields = decode_input(record, parts.inputs.resolver)
+        found = decode_input(record, parts.inputs.resolver)
+        orjson.dumps(found, default=_shown)  # it refuses depths that can be read
+        encoding, fields = found
     except (ValueError, LookupError, TypeError) as error:
         problem = f"the record cannot be decoded: {str(error)[:_SHOWN_CHARS]}"
     return {

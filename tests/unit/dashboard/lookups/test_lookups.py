@@ -146,7 +146,8 @@ def test_record_that_is_gone_or_broken_or_not_to_be_read_says_so(
     assert "retention time has passed" in answer.json()["detail"]
     inputs.deleted = 0
     kept = inputs.logs[0][7]
-    for value in (b"{broken", b"\xff\x00", None):
+    deep = b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}"
+    for value in (b"{broken", b"\xff\x00", None, deep):
         inputs.logs[0][7] = InputRecord(1, b"\xff", value)
         found = get(client, "/flags/0-7/raw")
         assert found["fields"] is None
