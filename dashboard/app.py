@@ -72,6 +72,7 @@ _HERE: Final = Path(__file__).parent
 _BURST_SECONDS: Final = 2  # a client may use this many seconds of its rate at once
 _DESK_CALLS: Final = 40  # actions at the desk at a time; each may wait two seconds for Kafka
 _WAITING_THREADS: Final = 8
+_RECORD_READS: Final = 2  # the connection reads one record at a time
 _STOP_SECONDS: Final = 5.0  # for the feed's thread, which may be waiting for a metadata response
 
 
@@ -169,6 +170,7 @@ def _build_parts(
         inputs=inputs,
         desk=desk,
         desk_calls=CapacityLimiter(_DESK_CALLS),
+        record_reads=CapacityLimiter(_RECORD_READS),
         catalog=catalog,
         operations=operations,
         waiting=CapacityLimiter(_WAITING_THREADS),

@@ -58,7 +58,10 @@ function ask(rows, label, text, table, onChange) {
 
 async function decide(rows, label, note, table, onChange) {
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
-  const decisions = rows.map((row) => ({ id: row.dataset.id, label, reasons: [], note: note || null }));
+  // With the version that is shown, so that no later decision is replaced without being seen.
+  const decisions = rows.map((row) => (
+    { id: row.dataset.id, label, reasons: [], note: note || null, version: row.flagCase?.version ?? 0 }
+  ));
   let answer;
   try {
     const response = await fetch("/api/v1/decisions:batch", {
@@ -69,7 +72,7 @@ async function decide(rows, label, note, table, onChange) {
     answer = await response.json();
     if (!response.ok) throw new Error(answer.detail ?? answer.title);
   } catch (error) {
-    toast(`Nothing was decided: ${error.message}. The rows are still selected.`, { seconds: 0 });
+    toast(`Nothing is known to be decided: ${error.message}. The rows are still selected.`, { seconds: 0 });
     return;
   }
   const failed = [];

@@ -57,13 +57,13 @@ class Desk {
     if (this.stateOf(id)?.name === "sending") return;
     const given = this.remarks.get(id)?.();
     const { reasons, note } = given ?? { reasons: [], note: "" };
-    const before = this.caseOf(id);
+    const before = this.caseOf(id) ?? rowCaseOf(id);
     // The same label again is a correction only if its reasons or its note changed.
     if (before?.label === label && (!given || isSame(given, before))) {
       toast(`Already decided: ${LABELS[label]}.`);
       return;
     }
-    const version = before?.version ?? null;
+    const version = before?.version ?? 0; // so that a decision that is not shown is not replaced
     await this.#send({ id, label, reasons, note, version, key: newKey(), at: Date.now() });
   }
 
@@ -225,6 +225,7 @@ const isSame = ({ reasons, note }, before) =>
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
 const nextWay = { name: "Take the next one", act: () => tell("flag:next", {}) };
 const isShown = (id) => document.querySelector(`[data-flag="${CSS.escape(id)}"]`) !== null;
+const rowCaseOf = (id) => document.querySelector(`#rows tr[data-id="${CSS.escape(id)}"]`)?.flagCase ?? null;
 const readName = () => document.body.dataset.user;
 
 function tell(name, detail) {

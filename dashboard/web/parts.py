@@ -55,6 +55,7 @@ class Parts:
     inputs: Inputs
     desk: Desk
     desk_calls: CapacityLimiter
+    record_reads: CapacityLimiter
     catalog: Catalog
     operations: Operations
     waiting: CapacityLimiter

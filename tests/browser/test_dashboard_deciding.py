@@ -219,6 +219,21 @@ def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board
     assert labels(board) == ["UNSURE", "FRAUD", "LEGITIMATE"]
 
 
+def test_decision_from_the_list_names_the_version_that_is_shown(page: Page, board: Board) -> None:
+    flag(board, 2)
+    open_list(page, board)
+    page.keyboard.press("j")
+    with page.expect_request("**/decision") as sent:
+        page.keyboard.press("f")
+    assert sent.value.headers["if-match"] == '"0"'
+    page.keyboard.press("j")
+    page.keyboard.press("x")
+    page.locator("#bulk").get_by_role("button", name="Fraud").click()
+    with page.expect_request("**/decisions:batch") as sent:
+        page.get_by_role("dialog").get_by_role("button", name="Decide").click()
+    assert [one["version"] for one in sent.value.post_data_json["decisions"]] == [0]
+
+
 def test_burst_of_a_card_is_decided_at_once_after_a_question(page: Page, board: Board) -> None:
     flag(board, 6, card1=9500.0)
     open_list(page, board, "/?sel=0-6")

@@ -67,7 +67,8 @@ async def promote(
 
     Raises:
         Problem: 403 without the role lead, 404 for an unknown version, 409 if the pointer moved or
-            force is needed, 422 if the version cannot be served, 503 if the store refuses.
+            force is needed, 422 if the version cannot be served, 503 if the store refuses, or if
+            the promotion could not be recorded.
     """
     who = who_acts(request, parts, LEADS)
     if version is not None and not is_version(version):
@@ -138,4 +139,13 @@ async def _record(parts: Parts, who: Who, reason: str, done: dict[str, Any]) -> 
     )  # fmt: skip
     details = {name: done[name] for name in ("promoted", "previous", "force")}
     kind = ROLLBACK if done["is_rollback"] else PROMOTION
-    await act(parts, lambda: parts.desk.record(kind, who, {**details, "reason": reason}))
+    try:
+        await act(parts, lambda: parts.desk.record(kind, who, {**details, "reason": reason}))
+    except Problem as problem:
+        # It must not look as if nothing was promoted.
+        raise Problem(
+            503,
+            f"{done['promoted']} is promoted, but the audit log has no event of it: "
+            f"{problem.detail}. Do not repeat it",
+            kind="not-in-audit-log",
+        ) from None

@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from typing import Annotated, Any
 
+import anyio
 import orjson
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 
@@ -24,6 +26,7 @@ router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _SHOWN_CHARS = 500  # of a key or header
+_MOST_SECONDS = 10.0  # also for a request that waits for others
 
 
 @router.get(
@@ -39,12 +42,19 @@ _SHOWN_CHARS = 500  # of a key or header
         ),
     },
 )
-def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
+async def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """All fields that have a value, read from the input topic with each request."""
     forbid_unknown(request, frozenset())
-    source = orjson.loads(find_flag(parts, flag_id))["source"]
+    source = orjson.loads(await run_sync(find_flag, parts, flag_id))["source"]
+    where = source["topic"], source["partition"], source["offset"]
+
+    def call() -> dict[str, Any]:
+        return _describe(parts, parts.inputs.records.read(*where))
+
     try:
-        record = parts.inputs.records.read(source["topic"], source["partition"], source["offset"])
+        # In few threads of their own: pages must not wait for those that wait for Kafka.
+        with anyio.fail_after(_MOST_SECONDS):
+            described = await run_sync(call, limiter=parts.record_reads)
     except RecordGone as gone:
         raise Problem(
             410,
@@ -53,7 +63,7 @@ def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
             kind="record-gone",
             source=source,
         ) from None
-    except ScorerError as error:
+    except (ScorerError, TimeoutError) as error:
         log.warning("cannot read the input record of %s: %s", flag_id[:300], error)
         raise Problem(
             503,
@@ -61,16 +71,16 @@ def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
             kind="kafka-unavailable",
             headers={"Retry-After": "5"},
         ) from None
-    return Response(
-        orjson.dumps({"source": source, **_describe(parts, record)}, default=_shown),
-        media_type="application/json",
-    )
+    body = orjson.dumps({"source": source, **described}, default=_shown)
+    return Response(body, media_type="application/json")
 
 
 def _describe(parts: Parts, record: InputRecord) -> dict[str, Any]:
     encoding, fields, problem = None, None, None
     try:
-        encoding, fields = decode_input(record, parts.inputs.resolver)
+        found = decode_input(record, parts.inputs.resolver)
+        orjson.dumps(found, default=_shown)  # it refuses depths that can be read
+        encoding, fields = found
     except (ValueError, LookupError, TypeError) as error:
         problem = f"the record cannot be decoded: {str(error)[:_SHOWN_CHARS]}"
     return {

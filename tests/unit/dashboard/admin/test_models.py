@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
+from dashboard.cases.case import DeskUnavailable
+from dashboard.cases.desk import Desk as CasesDesk
 from dashboard.models.facts import compare, describe_features, describe_gate
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
 from tests.support.dashboard_kit import make_app
@@ -103,6 +105,21 @@ def test_two_versions_are_shown_side_by_side_with_the_change(tmp_path: Path) -> 
     for path in ("v9", "latest", "v1?against=v9"):
         assert desk.get(f"/api/v1/models/{path}").status_code == 404
     assert desk.get("/model?version=v9").status_code == 404
+
+
+def test_promotion_that_the_full_disk_does_not_record_says_that_it_happened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = Desk(tmp_path, PASSED)
+
+    def fail(*_: object) -> None:
+        raise DeskUnavailable("the outbox cannot be written: disk full")
+
+    monkeypatch.setattr(CasesDesk, "record", fail)
+    answer = desk.post("v1/promote", wish(None))
+    assert (answer.status_code, answer.json()["type"]) == (503, "not-in-audit-log")
+    assert answer.json()["detail"].startswith("v1 is promoted, but the audit log has no event")
+    assert desk.promoted == "v1"
 
 
 def test_only_a_lead_promotes_and_only_over_the_pointer_seen(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -146,7 +148,8 @@ def test_record_that_is_gone_or_broken_or_not_to_be_read_says_so(
     assert "retention time has passed" in answer.json()["detail"]
     inputs.deleted = 0
     kept = inputs.logs[0][7]
-    for value in (b"{broken", b"\xff\x00", None):
+    deep = b'{"a": ' + b"[" * 500 + b"]" * 500 + b"}"
+    for value in (b"{broken", b"\xff\x00", None, deep):
         inputs.logs[0][7] = InputRecord(1, b"\xff", value)
         found = get(client, "/flags/0-7/raw")
         assert found["fields"] is None
@@ -158,6 +161,25 @@ def test_record_that_is_gone_or_broken_or_not_to_be_read_says_so(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
     assert "broker-3" not in answer.text
     inputs.problem = None
+
+
+def test_pages_do_not_wait_for_records_that_wait_for_kafka(
+    client: TestClient, inputs: MemoryInput, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, answered = threading.Semaphore(0), threading.Event()
+
+    def read(*_: object) -> InputRecord:
+        begun.release()
+        assert answered.wait(60)
+        return record(1)
+
+    monkeypatch.setattr(inputs, "read", read)
+    with ThreadPoolExecutor(50) as pool:  # more than the threads that requests share
+        waiting = [pool.submit(client.get, "/api/v1/flags/0-1/raw") for _ in range(50)]
+        assert begun.acquire(timeout=60)
+        assert get(client, "/flags?limit=1")["items"]
+        answered.set()
+        assert {one.result().status_code for one in waiting} == {200}
 
 
 def test_timeseries_has_every_step_also_without_scores(client: TestClient) -> None:
