@@ -42,7 +42,8 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_proxy_role_header: str = Field(
         "",
         description="with proxy: the header that names the user's role, which the proxy must set "
-        "or remove in every request (default: every user is an analyst)",
+        "or remove in every request; without it the user is a viewer (default: no header, and "
+        "every user is an analyst)",
     )
     dashboard_state_dir: Path = Field(
         Path(".cache/stream-scorer/dashboard"),

@@ -180,10 +180,11 @@ class ProxyAuth:
         return True
 
     def _role(self, request: Request) -> str:
-        values = request.headers.getlist(self._role_header) if self._role_header else []
-        role = ", ".join(values).strip().lower()
-        if not role:
+        if not self._role_header:
             return "analyst"
+        role = ", ".join(request.headers.getlist(self._role_header)).strip().lower()
+        if not role:
+            return "viewer"  # a proxy that forgets the header must not grant decisions
         if role not in ROLES:
             raise Problem(
                 403,

@@ -25,6 +25,8 @@ class Progress:
     at: float
     written: int
     committed: int
+    uncommitted_partitions: int = 0
+    """Partitions of which nothing was committed so far."""
 
     @property
     def lag(self) -> int:
@@ -68,6 +70,12 @@ class Watch:
         """Records that the group had committed at the last sample."""
         return self.samples[-1].committed if self.samples else 0
 
+    def has_begun(self, *, everywhere: bool) -> bool:
+        """Whether the group has committed something, in each partition if ``everywhere``."""
+        if not self.samples or not self.samples[-1].committed:
+            return False
+        return not (everywhere and self.samples[-1].uncommitted_partitions)
+
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
             try:
@@ -80,11 +88,10 @@ class Watch:
     def _ask(self) -> Progress:
         # Read the committed offsets first, so that the lag is never understated.
         places = self._places
-        done = sum(
-            max(found.offset, 0) for found in self._consumer.committed(places, _ANSWER_SECONDS)
-        )
+        offsets = [p.offset for p in self._consumer.committed(places, _ANSWER_SECONDS)]
+        done = sum(max(offset, 0) for offset in offsets)
         written = 0
         for place in places:
             _, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
             written += high
-        return Progress(time.monotonic(), written, done)
+        return Progress(time.monotonic(), written, done, sum(offset <= 0 for offset in offsets))

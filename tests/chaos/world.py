@@ -93,6 +93,7 @@ class World:
     limits: dict[str, str] = field(default_factory=dict)
     """``max.message.bytes`` of topics that accept less than usual for now."""
     events: list[Event] = field(default_factory=list)
+    is_exactly_once: bool = True
 
     def pause(self, seconds: float) -> None:
         """Wait while the supervisor restarts scorers that have ended."""
@@ -305,7 +306,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
         yield World(
             broker, admin, topics, group_id, setup.partitions, folder, Supervisor(scorers), feed,
             watch, random.Random(setup.seed), models, proxy, stack, setup.history,
-            limits,
+            limits, is_exactly_once=setup.is_exactly_once,
         )  # fmt: skip
 
 

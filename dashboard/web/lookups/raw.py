@@ -36,6 +36,7 @@ _MOST_SECONDS = 10.0  # also for a request that waits for others
     responses={
         200: {"model": RawModel},
         **problem_responses(
+            s403="the record is not on INPUT_TOPIC",
             s404="no such flagged transaction",
             s410="Kafka no longer has the record",
             s503="Kafka does not answer",
@@ -47,6 +48,14 @@ async def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
     forbid_unknown(request, frozenset())
     source = orjson.loads(await run_sync(find_flag, parts, flag_id))["source"]
     where = source["topic"], source["partition"], source["offset"]
+    if where[0] != parts.settings.input_topic:
+        # The topic comes from the score record, so its producer could name any topic.
+        raise Problem(
+            403,
+            "the input record is on another topic than INPUT_TOPIC, and this dashboard does not "
+            "read it",
+            kind="other-topic",
+        )
 
     def call() -> dict[str, Any]:
         return _describe(parts, parts.inputs.records.read(*where))

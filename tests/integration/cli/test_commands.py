@@ -38,15 +38,16 @@ from tests.support.waiting import wait_until
 
 
 def test_topics_are_created_once_with_their_sizes(settings: GroupSettings, group_id: str) -> None:
-    names = {f"{kind}_topic": f"{kind}-{group_id}" for kind in ("input", "output", "dlq", "labels")}
+    kinds = ("input", "output", "dlq", "labels", "audit")
+    names = {f"{kind}_topic": f"{kind}-{group_id}" for kind in kinds}
     settings = settings.model_copy(update=names)
     states = ensure_topics(settings, partitions=2)
-    assert [(state.made, state.warnings) for state in states] == [(True, ())] * 4
+    assert [(state.made, state.warnings) for state in states] == [(True, ())] * len(kinds)
     admin = open_admin(settings)
     sizes = [int(topic_config(admin, t)["max.message.bytes"]) for t in names.values()]
     assert sizes[:3] == [4 * 2**20, 5 * 2**20, 5 * 2**20]
     again = ensure_topics(settings, partitions=7)
-    assert [(state.made, state.partitions) for state in again] == [(False, 2)] * 4
+    assert [(state.made, state.partitions) for state in again] == [(False, 2)] * len(kinds)
 
 
 def test_topic_that_does_not_fit_its_input_is_warned_about(

@@ -199,7 +199,7 @@ def test_proxy_names_the_role_of_its_users(tmp_path: Path) -> None:
         return str(answer["user"]["role"] if "user" in answer else answer["detail"])
 
     assert [role("lead"), role(" Ops "), role("viewer")] == ["lead", "ops", "viewer"]
-    assert role() == role("") == "analyst"
+    assert role() == role("") == "viewer"
     for values in (("admin",), ("lead", "viewer")):
         assert "must be one of viewer, analyst, lead, ops" in role(*values)
     assert client.get("/livez", headers={"x-forwarded-role": "admin"}).status_code == 200

@@ -139,6 +139,20 @@ def test_raw_record_is_read_from_the_topic(client: TestClient) -> None:
         assert found["problem"] is None
 
 
+def test_score_that_names_another_topic_shows_none_of_its_records(
+    tmp_path: Path, inputs: MemoryInput
+) -> None:
+    topic = MemoryTopic(1)
+    source = {"topic": "payroll", "partition": 0, "offset": 4}
+    topic.append(encode_score(make_score(0.9, source=source)))
+    with TestClient(make_app(tmp_path, topic, input_topic=inputs), LOCAL) as client:
+        wait_until(lambda: client.get("/api/v1/meta").json()["counts"]["flagged"] == 1)
+        assert get(client, "/flags/payroll:0-4")["source"] == source
+        answer = client.get("/api/v1/flags/payroll:0-4/raw")
+        assert (answer.status_code, answer.json()["type"]) == (403, "other-topic")
+        assert "fields" not in answer.json()
+
+
 def test_record_that_is_gone_or_broken_or_not_to_be_read_says_so(
     client: TestClient, inputs: MemoryInput
 ) -> None:
