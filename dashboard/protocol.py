@@ -79,7 +79,10 @@ class LingeringTransport(asyncio.Transport):
         loop = asyncio.get_running_loop()
         self._timer = loop.call_later(self.linger_seconds, self._transport.abort)
         self._transport.resume_reading()  # a large body pauses it
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the client has reset the connection
+            self.close_now()
 
     def discard(self, data: bytes) -> None:
         """Count bytes that arrived after ``close``."""

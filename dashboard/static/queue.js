@@ -33,6 +33,10 @@ let announced = 0;
 let polling = 0;
 let reloading = null;
 let reloadAt = 0;
+let requests = 0; // for the first page, numbered
+let shown = 0; // the request whose response is on the page
+let fetching = 0; // requests under way
+let arrived = []; // rows that ticks brought meanwhile: a response may be older than they are
 let opening = 0;
 
 if (isPinned) hold.set("pinned", true, "older transactions");
@@ -67,6 +71,7 @@ function onEvent({ type, data }) {
   else {
     const missing = filter.isEmpty ? data.more : 0;
     if (rows.length > 0 || missing > 0) table.insert(rows, { missing });
+    if (fetching > 0) arrived.push(...rows);
     if (data.more > 0) reload();
   }
   refresh();
@@ -84,30 +89,38 @@ function reload() {
     return;
   }
   reloading ??= setTimeout(async () => {
-    const found = await fetchFirst();
-    reloading = null;
+    reloading = null; // a tick may ask for the page again while this request is under way
     reloadAt = Date.now() + RELOAD_MS;
+    const found = await fetchFirst();
     if (found && !hold.isActive) replace(found);
     else if (found) hold.markStale();
   }, Math.max(0, reloadAt - Date.now()));
 }
 
-function replace({ items, next_cursor: next }) {
+function replace({ items, next_cursor: next, number }) {
+  if (number < shown) return; // the response to a later request is on the page already
+  shown = number;
   const marked = table.current?.dataset.id;
   table.replace(items, next !== null);
+  if (arrived.length > 0) table.insert(arrived);
   if (marked) table.mark(table.row(marked), { isFocused: false });
   refresh();
 }
 
 async function fetchFirst() {
+  const number = ++requests;
+  if (fetching === 0) arrived = [];
+  fetching += 1;
   try {
     const wanted = new URLSearchParams(query);
     wanted.set("limit", PAGE_ROWS);
     const response = await fetch(`/api/v1/flags?${wanted}`);
     if (response.status === 401) location.reload(); // leads to the login, and back here
-    return response.ok ? await response.json() : null;
+    return response.ok ? { ...(await response.json()), number } : null;
   } catch {
     return null; // the caller says so
+  } finally {
+    fetching -= 1;
   }
 }
 

@@ -9,6 +9,7 @@ import uuid
 from typing import Final
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboard.metrics import Metrics
@@ -22,6 +23,7 @@ _QUIET: Final = ("/livez", "/readyz", "/health", "/metrics", "/static/")
 _METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _STREAM: Final = "/api/v1/stream"
 _PREDICT: Final = "/predict"
+_CLIENT_LEFT: Final = 499  # in logs and metrics, as nginx has it; nobody receives it
 
 
 class ObservabilityMiddleware:
@@ -58,6 +60,8 @@ class ObservabilityMiddleware:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            status = _CLIENT_LEFT  # while its body was read: nobody is there to answer
         except Exception:
             log.exception(
                 "unexpected error in a request", extra={"request_id": state["request_id"]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from dashboard.feed.board import FeedState
 from tests.browser import scenes
@@ -209,6 +209,33 @@ def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
     scenes.emit(page, {}, rows=[{**later, "id": "0-10"}], more=1)
     expect(page.locator("#rows tr.gap")).to_have_count(0)
     expect(page.locator("#rows tr")).to_have_count(3)
+
+
+def test_row_that_arrives_while_the_first_page_is_fetched_stays_on_the_page(
+    new_page: NewPage, board: Board
+) -> None:
+    ids = [board.score() for _ in range(3)]
+    board.wait_flagged(3)
+    page = new_page()
+    scenes.control(page)
+    scenes.open_queue(page, board.address, "/?sort=newest")
+    row = board.find(ids[-1])
+    later = {**row, "id": "0-9", "scored_at": row["scored_at"] + 5000}
+    waiting: list[Route] = []
+
+    def keep(route: Route) -> None:
+        waiting.append(route)
+
+    page.route("**/api/v1/flags?*", keep)
+    with page.expect_request("**/api/v1/flags?*"):
+        scenes.emit(page, {}, rows=[], more=1)
+    page.wait_for_function("() => true")  # lets the handler run
+    assert len(waiting) == 1
+    scenes.emit(page, {}, rows=[later], more=0)
+    expect(page.locator('#rows [data-id="0-9"]')).to_be_visible()
+    waiting[0].continue_()  # the response does not have the row
+    expect(page.locator("#rows tr.gap")).to_have_count(0)
+    assert shown(page) == ["0-9", *ids[::-1]]
 
 
 def test_default_order_is_by_expected_loss_for_live_rows_too(page: Page, board: Board) -> None:

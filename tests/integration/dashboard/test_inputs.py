@@ -45,6 +45,7 @@ def test_backlog_counts_records_and_no_control_records(
 ) -> None:
     topic = topics(2).input_topic
     group = f"scorers-of-{topic}"
+    wait_readable(kafka.settings, topic)
     with closing(KafkaInput(kafka.settings, topic, group)) as source:
         gauge = BacklogGauge(source)
         assert gauge.measure().records == 0

@@ -1,11 +1,15 @@
-"""``/predict`` continues the caller's trace when tracing is enabled."""
+"""``/predict`` continues the caller's trace, and a client that leaves is no error."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from starlette.types import Message
 
 from dashboard.app import build_app
 from schemas.resolver import LocalSchemas
@@ -13,6 +17,7 @@ from stream_scorer.runtime.tracing import Tracing
 from tests.support.dashboard_kit import (
     MemoryTopic,
     StaticModel,
+    make_app,
     make_desk,
     make_settings,
     make_transaction,
@@ -54,3 +59,30 @@ def test_only_predict_creates_spans_and_they_belong_to_the_callers_trace(tmp_pat
     assert f"{first.parent.span_id:016x}" == SPAN
     assert first.context is not None
     assert f"{first.context.trace_id:032x}" == TRACE
+
+
+def test_client_that_leaves_while_it_sends_is_no_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    app = make_app(tmp_path, model=StaticModel(tiny_bundle()))
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/predict",
+        "raw_path": b"/predict",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1"), (b"content-length", b"100")],
+        "client": ("127.0.0.1", 5000),
+    }
+    with caplog.at_level(logging.INFO):
+        asyncio.run(app(scope, receive, send))
+    assert sent == []
+    assert [record.getMessage() for record in caplog.records] == ["POST /predict 499"]
