@@ -7,7 +7,6 @@ SQLite transaction as the rows read up to them, so a restart neither loses nor r
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from dashboard.cache.connection import BUSY_SECONDS
+from dashboard.cache.connection import open_cache
 from dashboard.cache.flag import Flag
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
@@ -87,12 +86,8 @@ class FlagWriter:
     def __init__(self, path: Path, keep: int) -> None:
         self.path = path
         self._keep = keep
-        try:
-            self._db = _open(path)
-        except sqlite3.DatabaseError:
-            # The file is a cache, so a damaged file costs one replay and no data.
-            _delete(path)
-            self._db = _open(path)
+        probe = "SELECT count(*) FROM flags, origin"
+        self._db = open_cache(path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
         self._next: int = self._db.execute(
             "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
@@ -192,27 +187,3 @@ def _columns(flag: Flag) -> tuple[object, ...]:
         flag.score, flag.amount, flag.expected_loss, flag.product, flag.card1, flag.addr1,
         flag.email, flag.device, flag.decision, flag.model_version, flag.body,
     )  # fmt: skip
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
-            raise sqlite3.DatabaseError(f"format {found}, not {_FORMAT}")
-        db.execute("PRAGMA journal_mode = WAL")
-        # A power failure may lose the last commits; they are read from the topic again.
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_TABLES + SCORE_SCHEMA)
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-        db.execute("SELECT count(*) FROM flags, origin").fetchone()
-    except sqlite3.DatabaseError:
-        db.close()
-        raise
-    return db
-
-
-def _delete(path: Path) -> None:
-    for suffix in ("", "-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)

@@ -13,13 +13,13 @@ from typing import Any, Final
 
 import orjson
 
+from dashboard.cache.connection import open_cache
 from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
 from dashboard.cases.labels import WITHDRAW, Label, target_of
 from dashboard.cases.log import Channel, Place, Positions
 from dashboard.cases.rules import NO_HOLD, Hold, apply_event
 
 _FORMAT: Final = 3  # of the tables below; a file with another format is rebuilt
-BUSY_SECONDS: Final = 5.0
 HOLD: Final = (
     "flag_id, holder, claimed_at, lease_until, claim_id, snoozed_by, snoozed_until, changes"
 )
@@ -63,13 +63,8 @@ class DeskWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            self._db = _open(path)
-        except sqlite3.DatabaseError:
-            # The file is a cache, so a damaged file costs one replay and no data.
-            for suffix in ("", "-wal", "-shm"):
-                path.with_name(path.name + suffix).unlink(missing_ok=True)
-            self._db = _open(path)
+        probe = "SELECT count(*) FROM holds, origin"
+        self._db = open_cache(path, _TABLES, _FORMAT, probe)
 
     def close(self) -> None:
         """Close the file."""
@@ -219,22 +214,3 @@ def write_hold(db: sqlite3.Connection, flag_id: str, hold: Hold) -> None:
         hold.snoozed_until, hold.changes,
     )  # fmt: skip
     db.execute("INSERT OR REPLACE INTO holds VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (flag_id, *values))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        found = db.execute("PRAGMA user_version").fetchone()[0]
-        if found not in (0, _FORMAT):
-            raise sqlite3.DatabaseError(f"format {found}, not {_FORMAT}")
-        db.execute("PRAGMA journal_mode = WAL")
-        # A power failure may lose the last commits; they are read from the topics again.
-        db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(_TABLES)
-        db.execute(f"PRAGMA user_version = {_FORMAT}")
-        db.execute("SELECT count(*) FROM holds, origin").fetchone()
-    except sqlite3.DatabaseError:
-        db.close()
-        raise
-    return db

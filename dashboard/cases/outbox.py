@@ -17,13 +17,13 @@ from typing import Any, Final
 
 import orjson
 
+from dashboard.cache.connection import BUSY_SECONDS
 from dashboard.cases.case import DeskUnavailable
 from dashboard.cases.events import Event, read_event
 from dashboard.cases.log import Channel
 from stream_scorer.errors import UsageError
 
 _FORMAT: Final = 1
-_BUSY_SECONDS: Final = 5.0
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS entries (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, channel TEXT NOT NULL,
@@ -61,7 +61,7 @@ class Outbox:
         self._lock = threading.Lock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
+            self._db = sqlite3.connect(path, timeout=BUSY_SECONDS, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             found = self._db.execute("PRAGMA user_version").fetchone()[0]

@@ -6,7 +6,6 @@ dashboard where it was made.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -16,8 +15,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from dashboard.cache.connection import reading
 from dashboard.cases.case import AuditEntry, Case, CaseEvent, Status
-from dashboard.cases.desk_table import BUSY_SECONDS, HOLD
+from dashboard.cases.desk_table import HOLD
 from dashboard.cases.events import DECISION, WITHDRAWAL, Event
 from dashboard.cases.labels import WITHDRAW, Label, external_label, latest, target_of
 from dashboard.cases.log import Place
@@ -102,7 +102,7 @@ class DeskCache:
             for flag_id, number in transaction_ids.items()
         }
         labels = defaultdict[str, list[tuple[Label, int]]](list)
-        with self._open() as db:
+        with reading(self.path) as db:
             wanted = {target for pair in targets.values() for target in pair}
             # The queries contain only column names and placeholders.
             for row in _select_in(
@@ -130,7 +130,7 @@ class DeskCache:
     def standing_labels(self) -> list[StandingLabel]:
         """The labels of all cases as they stand: what analysts decided, and what others said."""
         found: dict[tuple[str, int], StandingLabel] = {}
-        with self._open() as db:
+        with reading(self.path) as db:
             # A withdrawal is the last label of its case, so it takes its place and is left out.
             for is_external, kind, target, *rest in db.execute(
                 "SELECT t.is_external, l.kind, l.target, l.transaction_id, l.label, l.origin, "
@@ -146,7 +146,7 @@ class DeskCache:
 
     def decision(self, decision_id: str) -> Label | None:
         """The recorded decision with an idempotency key."""
-        with self._open() as db:
+        with reading(self.path) as db:
             # The query contains only column names and placeholders.
             row = db.execute(
                 f"SELECT {_COLUMNS} FROM labels WHERE decision_id = ?",  # noqa: S608
@@ -156,7 +156,7 @@ class DeskCache:
 
     def recorded(self, decision_ids: Iterable[str], event_ids: Iterable[str]) -> set[str]:
         """Those of some decisions and events that are on the topics already."""
-        with self._open() as db:
+        with reading(self.path) as db:
             queries = (
                 ("SELECT decision_id FROM labels WHERE decision_id = ?", decision_ids),
                 ("SELECT event_id FROM events WHERE event_id = ?", event_ids),
@@ -171,7 +171,7 @@ class DeskCache:
     def history(self, flag_id: str, transaction: int | None) -> list[CaseEvent]:
         """What happened to a case, oldest first; the last 200 entries of each kind."""
         targets = (flag_id, target_of(transaction) if transaction is not None else flag_id)
-        with self._open() as db:
+        with reading(self.path) as db:
             # The query contains only column names and placeholders.
             labels = db.execute(
                 f"SELECT {_COLUMNS} FROM labels WHERE target IN (?, ?) "  # noqa: S608
@@ -209,7 +209,7 @@ class DeskCache:
             "SELECT time, partition, offset, body FROM events "  # noqa: S608
             f"WHERE {condition} ORDER BY time DESC, partition DESC, offset DESC LIMIT :limit"
         )
-        with self._open() as db:
+        with reading(self.path) as db:
             rows = db.execute(query, {**parameters, "limit": limit}).fetchall()
         return [
             ((time, partition, offset),
@@ -219,18 +219,9 @@ class DeskCache:
 
     def views(self, user: str) -> dict[str, dict[str, Any]]:
         """The saved views of a user by name."""
-        with self._open() as db:
+        with reading(self.path) as db:
             rows = db.execute("SELECT name, body FROM views WHERE user = ? ORDER BY name", (user,))
             return {name: orjson.loads(body) for name, body in rows}
-
-    @contextlib.contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        uri = f"{self.path.absolute().as_uri()}?mode=ro"
-        db = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS)
-        try:
-            yield db
-        finally:
-            db.close()
 
 
 @dataclass(frozen=True, slots=True)

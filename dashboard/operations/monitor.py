@@ -86,7 +86,7 @@ class Monitor:
         self._dead_read = threading.Condition(self._lock)
         self._state = State()
         self._history = BacklogHistory()
-        self._point_at = self._topics_at = self._asked_at = 0.0
+        self._point_at = self._topics_at = self._requested_at = 0.0
         self._dead: Reading[DeadLetters] = Reading()
         self._is_wanted = threading.Event()
         self._stop = threading.Event()
@@ -120,8 +120,8 @@ class Monitor:
         Waits up to ``wait_seconds`` for the first one.
         """
         with self._dead_read:
-            if self._clock() - self._asked_at >= DEAD_LETTER_SECONDS:
-                self._asked_at = self._clock()
+            if self._clock() - self._requested_at >= DEAD_LETTER_SECONDS:
+                self._requested_at = self._clock()
                 self._is_wanted.set()
             self._dead_read.wait_for(
                 lambda: self._dead.at is not None or self._dead.problem, wait_seconds

@@ -191,9 +191,8 @@ def test_older_page_continues_after_the_last_row_shown_then(page: Page, board: B
     assert first + shown(page) == [f"0-{i}" for i in range(100, 0, -1)]
 
 
-def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
-    new_page: NewPage, board: Board
-) -> None:
+def open_three_rows(new_page: NewPage, board: Board) -> tuple[Page, list[str], dict[str, Any]]:
+    """A page with three rows whose ticks the test sends, their ids, and a later row for a tick."""
     ids = [board.score() for _ in range(3)]
     board.wait_flagged(3)
     page = new_page()
@@ -201,6 +200,13 @@ def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
     scenes.open_queue(page, board.address, "/?sort=newest")
     row = board.find(ids[-1])
     later = {**row, "id": "0-9", "scored_at": row["scored_at"] + 5000}
+    return page, ids, later
+
+
+def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
+    new_page: NewPage, board: Board
+) -> None:
+    page, ids, later = open_three_rows(new_page, board)
     page.route("**/api/v1/flags?*", lambda route: route.abort())
     scenes.emit(page, {}, rows=[later], more=14)
     expect(page.locator("#rows tr").nth(1)).to_have_text("14 not shown here — loading")
@@ -214,13 +220,7 @@ def test_rows_that_a_tick_left_out_are_counted_where_they_are_missing(
 def test_row_that_arrives_while_the_first_page_is_fetched_stays_on_the_page(
     new_page: NewPage, board: Board
 ) -> None:
-    ids = [board.score() for _ in range(3)]
-    board.wait_flagged(3)
-    page = new_page()
-    scenes.control(page)
-    scenes.open_queue(page, board.address, "/?sort=newest")
-    row = board.find(ids[-1])
-    later = {**row, "id": "0-9", "scored_at": row["scored_at"] + 5000}
+    page, ids, later = open_three_rows(new_page, board)
     waiting: list[Route] = []
 
     def keep(route: Route) -> None:
