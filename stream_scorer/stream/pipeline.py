@@ -6,6 +6,7 @@ Pure but for the histories, which have a port of their own: no clock, no socket.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -22,8 +23,8 @@ from stream_scorer.dead_letters.repeats import find_first_copies
 from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.scoring import Scores, score
-from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.model.scoring import Scores, score_matrix
+from stream_scorer.stream.outcome import Basis, Destinations, Outcome, ScoredPart
 from stream_scorer.stream.ports import Histories, HistoryStep, NoHistories, Outgoing, Polled
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
@@ -39,7 +40,15 @@ class Pipeline:
     def __init__(self, decoder: TransactionDecoder, to: Destinations) -> None:
         self._decoder = decoder
         self._to = to
+        self._keeps_basis: Callable[[], bool] = lambda: False
         _retain_freed_memory()
+
+    def keep_basis_if(self, is_wanted: Callable[[], bool]) -> None:
+        """Put what a batch was scored by into its outcome, if ``is_wanted`` says so.
+
+        It holds some 7 kB a transaction until the outcome is dropped.
+        """
+        self._keeps_basis = is_wanted
 
     def process(
         self, polled: Polled, bundle: Bundle, now_ms: int, histories: Histories = _NO_HISTORIES
@@ -77,13 +86,17 @@ class Pipeline:
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
-        for rows, scores in self._score(decoded.batch, bundle, decoded.kept, rejections):
+        keeps = self._keeps_basis()
+        parts: list[ScoredPart] = []
+        for rows, scores, matrix in self._score(decoded, bundle, rejections, keeps_matrix=keeps):
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
             self._publish_scores(polled, batch, scores, bundle, where, now_ms, records, rejections)
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
+            if keeps:
+                parts.append(ScoredPart(where, batch, matrix, scores.scores, scores.decisions))
         for rejection in rejections:
             records[rejection.index] = self._dead_letter(polled, rejection)
         done = [r for r in records if r is not None]
@@ -97,6 +110,7 @@ class Pipeline:
             decisions,
             bundle.version,
             np.concatenate([np.empty(0), *found]),
+            basis=Basis(bundle, parts) if keeps else None,
         )
 
     def _decode(self, polled: Polled, layout: Layout | None) -> tuple[Decoded, list[Rejection]]:
@@ -113,22 +127,25 @@ class Pipeline:
 
     def _score(
         self,
-        batch: TransactionBatch,
+        decoded: Decoded,
         bundle: Bundle,
-        kept: NDArray[np.int64],
         rejections: list[Rejection],
-    ) -> list[tuple[NDArray[np.int64], Scores]]:
+        *,
+        keeps_matrix: bool,
+    ) -> list[tuple[NDArray[np.int64], Scores, NDArray[np.float64] | None]]:
         """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
         A batch that raises is split in half until the record at fault is alone.
         """
+        batch, kept = decoded.batch, decoded.kept
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
-        done: list[tuple[NDArray[np.int64], Scores]] = []
+        done: list[tuple[NDArray[np.int64], Scores, NDArray[np.float64] | None]] = []
         while todo:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                scores = score(part, bundle)
+                matrix = bundle.features.transform(part)
+                scores = score_matrix(part, bundle, matrix)
             except (ScorerError, MemoryError):  # not a record's fault
                 raise
             except Exception as error:
@@ -140,7 +157,7 @@ class Pipeline:
                 continue
             finite = np.isfinite(scores.raw)
             if finite.all():
-                done.append((rows, scores))
+                done.append((rows, scores, matrix if keeps_matrix else None))
                 continue
             rejections += [
                 Rejection(int(row), Stage.SCORE, "the score is not a finite number")
