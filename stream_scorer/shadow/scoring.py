@@ -75,7 +75,8 @@ def score_batch(
     champion = job.basis.bundle
     for part in job.basis.parts:
         where = part.where
-        chosen = choose(job.polled.partitions[where], job.polled.offsets[where], share)
+        polled = job.polled
+        chosen = choose(polled.topic, polled.partitions[where], polled.offsets[where], share)
         if not chosen.any():
             continue
         if not chosen.all():

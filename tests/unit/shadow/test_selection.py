@@ -10,13 +10,14 @@ import pytest
 from stream_scorer.shadow.figures import BINS, EDGES, bin_counts, count, no_figures
 from stream_scorer.shadow.selection import choose
 
+TOPIC = "transactions"
 PARTITIONS = np.repeat(np.arange(12, dtype=np.int32), 5000)
 OFFSETS = np.tile(np.arange(5000, dtype=np.int64) + 10**9, 12)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.1, 0.5, 0.9])
 def test_share_of_the_rows_is_chosen_in_each_partition(share: float) -> None:
-    chosen = choose(PARTITIONS, OFFSETS, share).reshape(12, 5000)
+    chosen = choose(TOPIC, PARTITIONS, OFFSETS, share).reshape(12, 5000)
     tolerance = 5 * math.sqrt(share * (1 - share) / 5000)
     assert np.abs(chosen.mean(axis=1) - share).max() < tolerance
     assert len({row.tobytes() for row in chosen}) == 12  # partitions are independent
@@ -24,23 +25,24 @@ def test_share_of_the_rows_is_chosen_in_each_partition(share: float) -> None:
 
 def test_choice_depends_on_the_coordinates_alone_and_grows_with_the_share() -> None:
     order = np.random.default_rng(1).permutation(len(OFFSETS))
-    small, large = choose(PARTITIONS, OFFSETS, 0.1), choose(PARTITIONS, OFFSETS, 0.2)
-    assert (choose(PARTITIONS[order], OFFSETS[order], 0.1) == small[order]).all()
+    small, large = choose(TOPIC, PARTITIONS, OFFSETS, 0.1), choose(TOPIC, PARTITIONS, OFFSETS, 0.2)
+    assert (choose(TOPIC, PARTITIONS[order], OFFSETS[order], 0.1) == small[order]).all()
     assert not (small & ~large).any()
-    assert choose(PARTITIONS, OFFSETS, 1.0).all()
-    assert not choose(PARTITIONS, OFFSETS, 0.0).any()
+    assert choose(TOPIC, PARTITIONS, OFFSETS, 1.0).all()
+    assert not choose(TOPIC, PARTITIONS, OFFSETS, 0.0).any()
     # A replay of years from now, or another release, has to choose the same ones.
     assert np.flatnonzero(small[:200]).tolist()[:5] == FIRST
 
 
-FIRST = [10, 13, 14, 24, 25]
+FIRST = [19, 23, 37, 51, 83]
 
 
 def test_figures_count_moves_and_both_distributions() -> None:
     scores, others = np.array([0.0005, 0.05, 0.9]), np.array([0.05, 0.05, 0.7])
     found = count(scores, np.array([0, 0, 2], np.uint8), others, np.array([1, 0, 2], np.uint8))
     assert found.moves.tolist() == [[1, 1, 0], [0, 0, 0], [0, 0, 1]]
-    assert (found.rows, found.agreement) == (3, pytest.approx(2 / 3))
+    assert found.rows == 3
+    assert found.agreement == pytest.approx(2 / 3)
     both = found + found
     assert (both.rows, both.agreement) == (6, found.agreement)
     assert both.champion.tolist() == (2 * bin_counts(scores)).tolist()

@@ -16,7 +16,7 @@ from stream_scorer.shadow.selection import choose
 from stream_scorer.shadow.worker import ShadowOptions
 from stream_scorer.stream.memory_broker import Record
 from tests.support.factories import make_batch, make_bundle
-from tests.support.scoring_kit import ALWAYS, NEVER, make_values, read_score
+from tests.support.scoring_kit import ALWAYS, INPUT, NEVER, make_values, read_score
 from tests.support.shadow.kit import SECONDS, SHADOW, Clock, Gate, make_shadowed, misbehaving
 
 POISON: list[bytes | None] = [*make_values(15), b"hello", None, *make_values(20, seed=6)]
@@ -185,7 +185,7 @@ def test_share_decides_by_source_coordinates_which_rows_are_scored() -> None:
     assert shadowed.worker.wait_idle(SECONDS)
     rows = [(p, o) for p in (0, 1) for o in range(20)]
     partitions, offsets = (np.array(column) for column in zip(*rows, strict=True))
-    wanted = choose(partitions.astype(np.int32), offsets.astype(np.int64), 0.5)
+    wanted = choose(INPUT, partitions.astype(np.int32), offsets.astype(np.int64), 0.5)
     places = sorted(_place(record.value) for record in shadowed.sink.records)
     assert places == [row for row, is_wanted in zip(rows, wanted, strict=True) if is_wanted]
     assert 5 < len(places) < 35
