@@ -9,6 +9,7 @@
     manifests/accepted/v1.json                       a version that passed its probation; ignored
                                                      while the version is also rejected
     manifests/history/000001.json                    one promotion; the numbers give the order
+    quality/latest.json                              what live models are worth, by the last run
     manifests/probe/…                                tries conditional writes; deleted at once
 """
 
@@ -38,6 +39,7 @@ REJECTED: Final = "manifests/rejected/"
 ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 PROBE: Final = "manifests/probe/"
+QUALITY: Final = "quality/latest.json"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
 """800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
@@ -51,6 +53,9 @@ METADATA_MAX_BYTES: Final = 8 * 1024 * 1024
 
 SMALL_MAX_BYTES: Final = 64 * 1024
 """For the pointer, the markers, the history and the signature."""
+
+QUALITY_MAX_BYTES: Final = 1024 * 1024
+"""For the figures of ten versions, with some dozen products each."""
 
 KEYS_MAX: Final = 100_000
 """A listing with more names is not one of this project's stores, and must not exhaust memory."""
