@@ -68,12 +68,12 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas runtime settings kafka
-quality:
+quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters state state.admin audit.records audit stream.rejections process autoscaling
-    local replay
+    model.versions dead_letters state state.admin audit.records audit stream.rejections process
+    autoscaling local quality replay
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
 cli.parsing: runtime settings cli cli.history
@@ -194,6 +194,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.shadow_metrics",
         "stream_scorer.observability.collectors",
+        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
