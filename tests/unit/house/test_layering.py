@@ -69,6 +69,7 @@ autoscaling: errors
 local: errors runtime kafka
 labels: schemas runtime settings kafka
 quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
+shadow.compare: schemas.scores errors runtime settings kafka labels quality shadow
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -109,10 +110,12 @@ trainer.import_pipeline: features model trainer.fitting trainer.data trainer.eva
 trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
+trainer.challenger: errors runtime settings model.store model.versions labels quality
+    shadow.compare trainer.fitting trainer.data trainer.settings
 trainer.commands: errors runtime settings features.history features model.store model.versions
     trainer.synth trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation
     trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew
+    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew trainer.challenger
     trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
