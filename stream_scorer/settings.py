@@ -65,6 +65,12 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         le=1,
         description="the scorers stop if a larger share of recent records than this is rejected",
     )
+    review_sample_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.01,  # as schemas.scores.sampling.MAX_SHARE
+        description="this share of the unflagged transactions is chosen at random for review",
+    )
     partition_stuck_seconds: float = Field(
         120.0,
         gt=0,

@@ -84,6 +84,7 @@ VARIABLES: Final = frozenset(
         "PUSHGATEWAY_URL",
         "REJECTION_MAX_RUN",
         "REJECTION_MAX_SHARE",
+        "REVIEW_SAMPLE_SHARE",
         "S3_BUCKET",
         "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
         "SCHEMA_REGISTRY_URL",

@@ -23,10 +23,11 @@ from schemas.scores.kernel import (
     find_sources,
 )
 from schemas.scores.program import SLOTS, Slot, build_program
+from schemas.scores.sampling import MAX_SHARE, choose
 from schemas.writer_schema import UnreadableSchema, parse_writer
 from stream_scorer.audit.records.columns import EARLIEST_TIME, NOT_STATED, Mark
 from stream_scorer.audit.records.results import NO_REASONS, UNREAD, Results, empty_results
-from stream_scorer.audit.records.score_checks import VersionBook, are_plausible
+from stream_scorer.audit.records.score_checks import Extras, VersionBook, are_plausible
 from stream_scorer.audit.records.score_facts import ScoreFacts, SourceCoordinates, facts_of
 
 _STACK_DEPTH: Final = 16
@@ -188,7 +189,12 @@ class ScoreReader:
             places[:, Slot.DECISION],
             places[:, Slot.IS_FLAGGED],
             (review, block),
-            (places[:, Slot.REASONS] != 0) | (places[:, Slot.CONTEXT] != 0),
+            Extras(
+                places[:, Slot.REASONS] != 0,
+                places[:, Slot.CONTEXT] != 0,
+                is_sampled := places[:, Slot.IS_SAMPLED] != 0,
+                self._eligible(is_sampled, is_ours, partitions, offsets),
+            ),
         )
         marks = np.where(is_plausible, 0, Mark.IMPLAUSIBLE).astype(np.uint8)
         begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
@@ -211,6 +217,20 @@ class ScoreReader:
         found.marks[rows] = marks | np.repeat(
             np.array([mark for _, mark in judged], np.uint8), lengths_of_runs
         )
+
+    def _eligible(
+        self,
+        is_sampled: NDArray[np.bool_],
+        is_ours: NDArray[np.bool_],
+        partitions: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Whether sampled scores may be; what is of another topic has a fault of its own."""
+        found = np.ones(len(is_sampled), np.bool_)
+        rows = np.flatnonzero(is_sampled & is_ours)
+        if len(rows):
+            found[rows] = choose(self._topic, partitions[rows], offsets[rows], MAX_SHARE)
+        return found
 
     def _one_by_one(
         self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: SourceColumns
