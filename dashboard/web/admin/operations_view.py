@@ -11,14 +11,13 @@ from dashboard.feed.board import FeedState
 from dashboard.live.ticks import describe_feed
 from dashboard.operations.monitor import Reading, State
 from dashboard.web.parts import Parts
-from dashboard.web.roles import OPERATORS, has_role
+from dashboard.web.roles import HIDDEN, OPERATORS, has_role
 from dashboard.web.tokens import Identity
 
 HOUR_MS: Final = 3_600_000
 DEAD_LETTER_SECONDS: Final = 2.0
 """How long the first page waits for dead letters. Later ones show the last reading."""
 
-HIDDEN: Final = "people with the role ops or lead see the reason"
 _DETAIL_ROLES: Final = OPERATORS
 _SILENT_MS: Final = 60_000
 _MAX_VERSIONS: Final = 20
