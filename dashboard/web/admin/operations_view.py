@@ -133,6 +133,10 @@ def _desk_check(desk: DeskStatus, *, in_full: bool) -> dict[str, Any]:
         return _check("Desk", BAD, _reason(detail, in_full=in_full), desk.since)
     if not desk.is_ok:
         return _check("Desk", WARN, f"{desk.state}, {desk.lag:,} records to read", desk.since)
+    if desk.restored is not None:
+        state = BAD if desk.restored.lost else WARN
+        text = f"the state folder was deleted: {desk.restored}"
+        return _check("Desk", state, text, desk.restored.at)
     if waiting:
         return _check("Desk", WARN, f"{waiting:,} decisions and events wait to be recorded")
     return _check("Desk", OK, "decisions and events are recorded")

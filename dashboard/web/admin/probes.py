@@ -139,6 +139,7 @@ def _desk(status: DeskStatus, *, in_full: bool) -> dict[str, Any]:
         "events_waiting": status.events_waiting,
         "lag": status.lag,
         "unreadable": status.unreadable,
+        "restored": None if status.restored is None else status.restored._asdict(),
     }
 
 
