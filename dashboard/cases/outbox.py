@@ -1,8 +1,9 @@
 """What this dashboard has yet to write to the topics of the desk, on disk.
 
 Unlike the caches, this file holds what exists nowhere else: it must not be deleted while anything
-waits in it. If somebody does that while the dashboard runs, the entries are written again. Each entry is on the disk before its request is answered (``synchronous = FULL``), and
-is removed only when its record was read back from the topic.
+waits in it. If somebody does that while the dashboard runs, the entries are written again. Each
+entry is on the disk before its request is answered (``synchronous = FULL``), and is removed only
+when its record was read back from the topic.
 """
 
 from __future__ import annotations
@@ -34,6 +35,19 @@ CREATE TABLE IF NOT EXISTS entries (
     record_key BLOB NOT NULL, flag_id TEXT, body BLOB NOT NULL, UNIQUE (channel, id));
 CREATE INDEX IF NOT EXISTS entries_by_flag ON entries (flag_id);
 """
+
+
+MAX_ENTRIES: Final = 50_000
+"""Entries that may wait for a topic, some 30 MB: while it is missing, more would fill the disk."""
+
+
+class OutboxFull(DeskUnavailable):
+    """Too many entries wait for a topic."""
+
+    def __init__(self, channel: Channel, most: int) -> None:
+        what = "decisions" if channel is Channel.LABELS else "events of the audit log"
+        super().__init__(f"{most:,} {what} wait to be recorded, the most that are kept")
+        self.channel = channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +86,9 @@ def event_entry(event: Event) -> Entry:
 class Outbox:
     """The entries, oldest first. Safe to use from several threads."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, most: int = MAX_ENTRIES) -> None:
         self.path = path
+        self._most = most
         self.restored: Restored | None = None
         """Set once the file was deleted while this process ran."""
         self._lock = threading.Lock()
@@ -115,6 +130,7 @@ class Outbox:
         """Add entries in one SQLite transaction. An entry with a known id is left out.
 
         Raises:
+            OutboxFull: too many entries wait.
             DeskUnavailable: the disk is full or fails.
         """
         with self._writing():
@@ -125,6 +141,8 @@ class Outbox:
                     (entry.id, entry.channel, entry.key, entry.flag_id, orjson.dumps(entry.body)),
                 ).rowcount
                 self._counts[entry.channel] = self.count(entry.channel) + added
+                if added and self._counts[entry.channel] > self._most:
+                    raise OutboxFull(entry.channel, self._most)
 
     def remove(self, channel: Channel, ids: Collection[str]) -> int:
         """Remove entries whose records were read back. Returns how many there were."""
@@ -237,6 +255,9 @@ class Outbox:
             try:
                 with self._db:
                     yield
+            except OutboxFull:
+                self._counts = counts
+                raise
             except sqlite3.Error as error:
                 self._counts = counts
                 raise DeskUnavailable(f"the outbox cannot be written: {error}") from error
