@@ -89,6 +89,8 @@ VARIABLES: Final = frozenset(
         "S3_BUCKET",
         "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
         "SCHEMA_REGISTRY_URL",
+        "SHADOW_SHARE",
+        "SHADOW_TOPIC",
         "STREAM_SCORER_CACHE",
         "TRAIN_IDENTITY_URI",
         "TRAIN_TRANSACTIONS_URI",
