@@ -81,8 +81,8 @@ trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
-trainer.evaluation: schemas drift features model.forest model quality trainer.synth trainer.fitting
-    trainer.data
+trainer.evaluation: schemas drift features model.forest model quality trainer.synth
+    trainer.fitting trainer.data
 trainer.history: schemas errors features.history features model trainer.data
 trainer.ablation: schemas errors runtime features.history features trainer.programs
     trainer.fitting trainer.data trainer.evaluation trainer.history
