@@ -27,6 +27,14 @@ class RescoringSettings(GroupSettings, StoreSettings):
     """The topics, the scorers' group, and the store of the models that scored."""
 
 
+class QualitySettings(RescoringSettings):
+    """What live quality reads, and where it pushes its metrics."""
+
+    pushgateway_url: str | None = Field(
+        None, description="URL of a Prometheus Pushgateway for the metrics of a run"
+    )
+
+
 class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings, TracingSettings):
     """All settings of the scorer process."""
 

@@ -12,6 +12,7 @@
                                                      while the version is also rejected
     manifests/history/000001.json                    one promotion; the numbers give the order
     comparisons/v1-v2.json                           the newest comparison of two versions
+    quality/latest.json                              what live models are worth, by the last run
     manifests/probe/…                                tries conditional writes; deleted at once
 """
 
@@ -44,6 +45,7 @@ REJECTED: Final = "manifests/rejected/"
 ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 PROBE: Final = "manifests/probe/"
+QUALITY: Final = "quality/latest.json"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
 """800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
@@ -60,6 +62,9 @@ SMALL_MAX_BYTES: Final = 64 * 1024
 
 NO_CHALLENGER: Final = "none"
 """In place of a version: the shadow scoring has ended."""
+
+QUALITY_MAX_BYTES: Final = 1024 * 1024
+"""For the figures of ten versions, with some dozen products each."""
 
 KEYS_MAX: Final = 100_000
 """A listing with more names is not one of this project's stores, and must not exhaust memory."""
