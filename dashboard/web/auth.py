@@ -18,7 +18,7 @@ from dashboard.settings import DashboardSettings, Network, is_loopback
 from dashboard.web.limits import RateLimiter, client_key, parse_address, too_many_requests
 from dashboard.web.problems import Problem, render_problem, wants_page
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import ROLES, Entry, Identity, TokensFile, hash_token
+from dashboard.web.tokens import ROLES, Entry, Identity, TokensFile, WebhookTokens, hash_token
 
 log = logging.getLogger(__name__)
 
@@ -217,8 +217,16 @@ def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenti
 class AccessMiddleware:
     """Middleware: rejects unauthenticated, cross-site and oversized requests."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, local_only: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        *,
+        local_only: bool,
+        webhook: WebhookTokens,
+    ) -> None:
         self._app = app
+        self._webhook = webhook
         self._authenticator = authenticator
         self._local_only = local_only
 
@@ -247,7 +255,10 @@ class AccessMiddleware:
         if path in _PUBLIC_PATHS or path.startswith("/static/"):
             return None
         try:
-            identity = self._authenticator.identify(request)
+            caller = self._webhook.find_caller(
+                request.method, request.scope["path"], _bearer(request)
+            )
+            identity = caller or self._authenticator.identify(request)
         except Problem as problem:
             return render_problem(request, problem)
         if identity is None:

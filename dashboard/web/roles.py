@@ -23,6 +23,10 @@ OPERATORS: Final = ("lead", "ops")
 """See the operations page."""
 
 
+TRAINERS: Final = ("lead", "ops")
+"""Start a training."""
+
+
 def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
     """Whether the user has one of the roles, so that a page shows what it may use."""
     return identity is not None and identity.role in roles
