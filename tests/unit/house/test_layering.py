@@ -128,14 +128,18 @@ dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
+dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
+    dashboard.trainings
 dashboard.operations: errors drift runtime settings kafka model dead_letters
     dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
+    dashboard.metrics dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
+    dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
@@ -149,8 +153,9 @@ dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashbo
     dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
+    dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
+    dashboard.web.trainings dashboard.web.admin
     dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
     dashboard.web.detail
 """
