@@ -65,7 +65,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
     state stream.rejections stream observability
 autoscaling: errors
 local: errors runtime kafka
-labels: schemas runtime settings kafka
+labels: schemas schemas.csv runtime settings kafka
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -73,7 +73,8 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
     local replay
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
-cli.parsing: runtime settings cli cli.history
+cli.labels: errors runtime settings kafka labels cli
+cli.parsing: runtime settings cli cli.history cli.labels
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
