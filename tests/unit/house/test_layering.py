@@ -126,7 +126,7 @@ dashboard.predicting: schemas schemas.json errors model dashboard.history
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
-dashboard.feed: schemas errors runtime settings kafka dashboard.cache
+dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
 dashboard.operations: errors drift runtime settings kafka model dead_letters
