@@ -65,7 +65,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
     state stream.rejections stream observability
 autoscaling: errors
 local: errors runtime kafka
-labels: schemas runtime settings kafka
+labels: schemas schemas.csv runtime settings kafka
 quality: schemas errors runtime settings kafka model.store audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
@@ -74,7 +74,8 @@ cli: schemas schemas.csv schemas.transactions errors runtime settings kafka mode
     local replay
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
-cli.parsing: runtime settings cli cli.history
+cli.labels: errors runtime settings kafka labels cli
+cli.parsing: runtime settings cli cli.history cli.labels
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
@@ -126,7 +127,7 @@ dashboard.predicting: schemas schemas.json errors model dashboard.history
 dashboard.models: errors runtime model.store model.versions
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
-dashboard.feed: schemas errors runtime settings kafka dashboard.cache
+dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
