@@ -31,6 +31,7 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.models.quality import LiveQuality
 from dashboard.operations.backlog import KafkaBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
 from dashboard.operations.meter import Meter
@@ -57,13 +58,15 @@ from dashboard.web.lookups import raw, related, stats
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
+from dashboard.web.quality import routes as quality_routes
 from dashboard.web.queue import page as queue_page
 from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
 from schemas.resolver import SchemaResolver
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.objects import Objects
+from stream_scorer.model.store.opening import open_quality_objects, open_store
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
@@ -87,11 +90,12 @@ def build_app(
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
+    quality: Objects | None = None,
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
-    are those of the settings if they are not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
+    and ``quality`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -114,6 +118,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
+        LiveQuality(quality or open_quality_objects(settings)),
         Operations(meter, monitor or _open_monitor(settings)),
         desk,
         inputs,
@@ -142,6 +147,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
+    quality: LiveQuality,
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
@@ -172,6 +178,7 @@ def _build_parts(
         desk_calls=CapacityLimiter(_DESK_CALLS),
         record_reads=CapacityLimiter(_RECORD_READS),
         catalog=catalog,
+        quality=quality,
         operations=operations,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
@@ -223,6 +230,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        quality_routes,
         raw,
         related,
         stats,

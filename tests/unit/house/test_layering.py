@@ -123,7 +123,7 @@ dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
-dashboard.models: errors runtime model.store model.versions
+dashboard.models: errors runtime model.store model.versions quality
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime settings kafka dashboard.cache
@@ -136,11 +136,12 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
     dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.quality: errors runtime quality dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.operations dashboard.web dashboard.web.cases
+    dashboard.live dashboard.operations dashboard.web dashboard.web.cases dashboard.web.quality
 dashboard.whatif: quality
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
@@ -150,9 +151,9 @@ dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashbo
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
-    dashboard.web.detail
+    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.quality
+    dashboard.web.admin dashboard.web.threshold dashboard.web.explaining dashboard.web.queue
+    dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
