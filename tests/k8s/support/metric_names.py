@@ -18,10 +18,12 @@ from dashboard.trainings.trainings import Counts
 from stream_scorer.drift.reference import read_reference
 from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.observability.metrics import ScorerMetrics
+from stream_scorer.quality import metrics as live_quality
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 from tests.k8s.support.rules import rules
 from tests.support.factories import make_bundle
+from tests.support.quality.kit import make_result
 from trainer.publishing.telemetry import RunMeasures, build_failure, build_registry
 
 _WORDS = frozenset({"and", "bool", "ignoring", "inf", "nan", "offset", "on", "or", "unless"})
@@ -45,7 +47,7 @@ def _desk_status() -> DeskStatus:
 
 
 def _registries() -> list[CollectorRegistry]:
-    """The registries of the three processes, updated so that every family has a sample."""
+    """The registries of all processes, updated so that every family has a sample."""
     scorer = ScorerMetrics()
     bundle = make_bundle()
     reference = {"scores": {"edges": [0.1, 0.5], "counts": [5, 3, 2]}}
@@ -70,7 +72,8 @@ def _registries() -> list[CollectorRegistry]:
     dashboard.request_latency.labels("GET", "/").observe(0.1)
     measures = {"accuracy": 1.0, "average_precision": 1.0, "top": {"0.02": {"recall": 1.0}}}
     run = RunMeasures(1.0, 1.0, 1, measures, is_promoted=True)
-    return [scorer.registry, dashboard.registry, build_registry(run), build_failure()]
+    quality = live_quality.build_registry(make_result())
+    return [scorer.registry, dashboard.registry, build_registry(run), build_failure(), quality]
 
 
 @cache
