@@ -43,7 +43,8 @@ class FeatureReference:
     def shares(self) -> NDArray[np.float64]:
         """The expected share of each bin, with half a row added so that none is zero."""
         counts = self.counts.astype(np.float64) + 0.5
-        return counts / counts.sum()
+        shares: NDArray[np.float64] = counts / counts.sum()
+        return shares
 
     def find_bins(self, values: NDArray[np.float64]) -> NDArray[np.int64]:
         """The bin of each value; NaN is missing."""

@@ -1,9 +1,9 @@
 """What counting features for drift costs: the scorer's pipeline with and without, in turn.
 
-``python -m tests.bench.drift_cost`` decodes, scores and encodes the same batches with two pipelines that
-differ in nothing else, in one process and alternately, and counts and scrapes as a scorer does. The
-last line of standard output is a JSON object with the figures. Publishing and committing cost time
-too, so the share of a whole scorer's time is smaller than the share printed here.
+``python -m tests.bench.drift_cost`` decodes, scores and encodes the same batches with two pipelines
+that differ in nothing else, in one process and alternately, and counts as a scorer does. The last
+line of standard output is a JSON object with the figures. Publishing and committing cost time too,
+so the share of a whole scorer's time is smaller than the share printed here.
 """
 
 from __future__ import annotations
