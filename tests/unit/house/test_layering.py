@@ -57,8 +57,8 @@ audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
     audit.recompute
 stream.rejections: schemas errors runtime kafka dead_letters
-stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
-    dead_letters stream.rejections
+stream: schemas schemas.scores schemas.transactions errors drift runtime kafka model
+    model.serving dead_letters stream.rejections
 observability: schemas errors drift runtime kafka model.serving stream
 process: schemas schemas.scores schemas.transactions errors drift runtime settings
     features.history features kafka model.store model.forest model model.serving dead_letters
@@ -198,6 +198,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.metrics",
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
+        "stream_scorer.observability.drift_metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
