@@ -6,6 +6,7 @@ Pure but for the histories, which have a port of their own: no clock, no socket.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -30,8 +31,8 @@ from stream_scorer.drift.features import (
 )
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.scoring import Scores, score
-from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.model.scoring import Scores, score_matrix
+from stream_scorer.stream.outcome import Basis, Destinations, Outcome, ScoredPart
 from stream_scorer.stream.ports import Histories, HistoryStep, NoHistories, Outgoing, Polled
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
@@ -59,7 +60,15 @@ class Pipeline:
         self._to = to
         self._with_sample = with_sample
         self._references: tuple[Bundle | None, FeatureReferences] = None, FeatureReferences()
+        self._keeps_basis: Callable[[], bool] = lambda: False
         _retain_freed_memory()
+
+    def keep_basis_if(self, is_wanted: Callable[[], bool]) -> None:
+        """Put what a batch was scored by into its outcome, if ``is_wanted`` says so.
+
+        It holds some 7 kB a transaction until the outcome is dropped.
+        """
+        self._keeps_basis = is_wanted
 
     def process(
         self, polled: Polled, bundle: Bundle, now_ms: int, histories: Histories = _NO_HISTORIES
@@ -97,13 +106,13 @@ class Pipeline:
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
+        keeps = self._keeps_basis()
+        parts: list[ScoredPart] = []
         sampled = 0
         references = self._references_of(bundle)
         chosen = _chosen(references, polled.offsets[decoded.kept])
         watched: list[NDArray[np.float64]] = []
-        for rows, scores in self._score(
-            decoded.batch, bundle, decoded.kept, rejections, references.columns, chosen
-        ):
+        for rows, scores, matrix in self._score(decoded, bundle, rejections):
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
             sampled += self._publish_scores(
@@ -112,8 +121,10 @@ class Pipeline:
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
-            if scores.watched is not None:
-                watched.append(scores.watched)
+            if len(references.columns):
+                watched.append(matrix[np.ix_(np.flatnonzero(chosen[rows]), references.columns)])
+            if keeps:
+                parts.append(ScoredPart(where, batch, matrix, scores.scores, scores.decisions))
         for rejection in rejections:
             records[rejection.index] = self._dead_letter(polled, rejection)
         done = [r for r in records if r is not None]
@@ -129,6 +140,7 @@ class Pipeline:
             np.concatenate([np.empty(0), *found]),
             sampled=sampled,
             sample=FeatureSample(references, np.concatenate(watched)) if watched else None,
+            basis=Basis(bundle, parts) if keeps else None,
         )
 
     def _references_of(self, bundle: Bundle) -> FeatureReferences:
@@ -154,26 +166,23 @@ class Pipeline:
 
     def _score(
         self,
-        batch: TransactionBatch,
+        decoded: Decoded,
         bundle: Bundle,
-        kept: NDArray[np.int64],
         rejections: list[Rejection],
-        columns: NDArray[np.int64],
-        sampled: NDArray[np.bool_],
-    ) -> list[tuple[NDArray[np.int64], Scores]]:
+    ) -> list[tuple[NDArray[np.int64], Scores, NDArray[np.float64]]]:
         """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
-        A batch that raises is split in half until the record at fault is alone. ``columns`` are the
-        features whose values are wanted, of the rows that are ``sampled``.
+        A batch that raises is split in half until the record at fault is alone.
         """
+        batch, kept = decoded.batch, decoded.kept
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
-        done: list[tuple[NDArray[np.int64], Scores]] = []
+        done: list[tuple[NDArray[np.int64], Scores, NDArray[np.float64]]] = []
         while todo:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                watch = np.flatnonzero(sampled[rows]), columns
-                scores = score(part, bundle, watch if len(columns) else None)
+                matrix = bundle.features.transform(part)
+                scores = score_matrix(part, bundle, matrix)
             except (ScorerError, MemoryError):  # not a record's fault
                 raise
             except Exception as error:
@@ -185,7 +194,7 @@ class Pipeline:
                 continue
             finite = np.isfinite(scores.raw)
             if finite.all():
-                done.append((rows, scores))
+                done.append((rows, scores, matrix))
                 continue
             rejections += [
                 Rejection(int(row), Stage.SCORE, "the score is not a finite number")

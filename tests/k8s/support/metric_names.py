@@ -20,6 +20,7 @@ from stream_scorer.drift.reference import read_reference
 from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.quality import metrics as live_quality
+from stream_scorer.shadow.figures import no_figures
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 from tests.k8s.support.rules import rules
@@ -70,6 +71,8 @@ def _registries() -> list[CollectorRegistry]:
     scorer.partitions.set_progress({0: 1.0}, ())
     scorer.partitions.set_lost({0: 1})
     scorer.history.set_states({"client": 1}, 1, 1, 1.0)
+    scorer.shadow.loaded("v2")
+    scorer.shadow.scored(no_figures(), 0.1)
     scorer.identify("group", "topic")
     dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories(), _desk_status, Counts())
     dashboard.count_histories(1, 1)
