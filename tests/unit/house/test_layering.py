@@ -59,10 +59,12 @@ audit: schemas.transactions errors runtime settings kafka model state audit.reco
 stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors drift runtime kafka model
     model.serving dead_letters stream.rejections
-observability: schemas errors drift runtime kafka model.serving stream
+shadow: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
+    model model.serving stream
+observability: schemas errors drift runtime kafka model.serving stream shadow
 process: schemas schemas.scores schemas.transactions errors drift runtime settings
     features.history features kafka model.store model.forest model model.serving dead_letters
-    state stream.rejections stream observability
+    state stream.rejections stream shadow observability
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
