@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.rejections import Rejection
+from stream_scorer.drift.features import FeatureSample
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.ports import HistoryStep, Outgoing
@@ -68,7 +69,8 @@ class Outcome:
     """The outcome of one polled batch: one outgoing record for each input, in input order.
 
     ``step`` is what the batch did to the histories of its partitions, if the model has history. It
-    is open. ``basis`` is there if somebody wants it.
+    is open. ``basis`` is there if somebody wants it. ``sample`` has feature values of some scored
+    rows, to measure their drift.
     """
 
     records: Sequence[Outgoing]
@@ -81,3 +83,4 @@ class Outcome:
     step: HistoryStep | None = None
     basis: Basis | None = None
     sampled: int = 0
+    sample: FeatureSample | None = None

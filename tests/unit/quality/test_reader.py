@@ -17,7 +17,7 @@ from stream_scorer.quality.reader import QualityReader
 from stream_scorer.quality.rows import ScoreRows
 from stream_scorer.quality.score_file import ScoreFile, join_rows
 from tests.support.factories import make_score
-from tests.unit.quality.quality_kit import NOW, make_rows
+from tests.support.quality.kit import NOW, make_rows
 
 TOPIC = "transactions"
 IDENTITY = {"cluster": "c", "topic": "scores", "topic id": "t1"}

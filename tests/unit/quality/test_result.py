@@ -20,48 +20,8 @@ from stream_scorer.quality.metrics import build_registry, write_metrics
 from stream_scorer.quality.page import build_page
 from stream_scorer.quality.promises import read_promises
 from stream_scorer.quality.published import MAX_VERSIONS, fetch, publish
-from stream_scorer.quality.rows import LabelTable, ScoreRows
-from stream_scorer.quality.run import QualityOptions, result_of
 from stream_scorer.quality.words import PROBLEMS
-from tests.unit.quality.quality_kit import (
-    DAY,
-    FRAUD,
-    LEGITIMATE,
-    NOW,
-    count,
-    make_labels,
-    make_rows,
-)
-
-PROMISE = {"v1": {"review": Promise(160, 200)}}
-
-
-def scored(n: int = 600) -> tuple[ScoreRows, LabelTable]:
-    rng = np.random.default_rng(8)
-    scores = rng.random(n)
-    rows = make_rows(
-        scores,
-        products=np.where(scores >= 0.5, 0, -1).astype(np.int16),
-        product_names=("<b>W\x1b[2J",),
-        amounts=np.where(scores >= 0.5, 20.0, np.nan),
-    )
-    known: dict[int, dict[str, int]] = {
-        i: {"analyst": FRAUD if rng.random() < 0.4 else LEGITIMATE}
-        for i in np.flatnonzero(scores >= 0.5).tolist()
-    }
-    known |= {i: {"report": FRAUD} for i in np.flatnonzero(scores < 0.1).tolist()}
-    known[10**9] = {"report": FRAUD}
-    return rows, make_labels(known)
-
-
-def make_result(rows: ScoreRows | None = None, now: int = NOW) -> dict[str, Any]:
-    own, labels = scored()
-    counts = count(own if rows is None else rows, labels)
-    options = QualityOptions(since=NOW - 60 * DAY)
-    found = result_of(
-        counts, options, lambda name: PROMISE.get(name, {}), {"unreadable_scores": 3}, 1.5, {}
-    )
-    return {**found.as_json(), "computed_at": now}
+from tests.support.quality.kit import NOW, make_result, make_rows
 
 
 def test_result_is_plain_json_and_survives_the_store() -> None:
