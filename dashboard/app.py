@@ -52,6 +52,7 @@ from dashboard.web.admin import (
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
+from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
@@ -99,9 +100,8 @@ def build_app(
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
-    and ``trainings`` are those of the settings if they are not given.
-    and ``quality`` are those of the settings if they are not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``,
+    ``trainings`` and ``quality`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -248,6 +248,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         api,
         model_api,
         quality_routes,
+        challenger_routes,
         raw,
         related,
         stats,

@@ -147,10 +147,11 @@ dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
     dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.quality: errors runtime quality dashboard.web
+dashboard.web.challenger: errors runtime model.store dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality
+    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
@@ -163,7 +164,8 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality dashboard.web.admin dashboard.web.threshold
+    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
+    dashboard.web.threshold
     dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
@@ -204,6 +206,8 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
         "stream_scorer.observability.drift_metrics",
+        "stream_scorer.observability.shadow_metrics",
+        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
