@@ -19,7 +19,7 @@ from dashboard.cases.state import AuditCursor, AuditSelection
 from dashboard.explain import waterfall
 from dashboard.web.api import find_flag
 from dashboard.web.auth import identity_of
-from dashboard.web.cases.answers import who_acts
+from dashboard.web.cases.answers import charge_actions, who_acts
 from dashboard.web.detail.case_text import (
     LABELS,
     REASONS,
@@ -65,9 +65,10 @@ def panel(request: Request, parts: PartsOf, flag_id: str) -> Response:
 @router.post("/t/{flag_id}", response_model=None)
 async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Do what a button of the page says, without JavaScript, and show the page again."""
-    who = who_acts(request, parts, DECIDERS)
+    who = who_acts(request, parts, DECIDERS, cost=0)
     form = await read_form(request)
     try:
+        charge_actions(request, parts, 1)
         await carry_out(parts, flag_id, form, who)
     except Problem as problem:
         if problem.status == 404:
