@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.rejections import Rejection
+from stream_scorer.drift.features import FeatureSample
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
 from stream_scorer.stream.ports import HistoryStep, Outgoing
 
@@ -40,7 +41,7 @@ class Outcome:
     """The outcome of one polled batch: one outgoing record for each input, in input order.
 
     ``step`` is what the batch did to the histories of its partitions, if the model has history. It
-    is open.
+    is open. ``sample`` has feature values of some scored rows, to measure their drift.
     """
 
     records: Sequence[Outgoing]
@@ -52,3 +53,4 @@ class Outcome:
     scores: NDArray[np.float64]
     step: HistoryStep | None = None
     sampled: int = 0
+    sample: FeatureSample | None = None

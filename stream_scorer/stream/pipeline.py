@@ -21,6 +21,13 @@ from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
 from stream_scorer.dead_letters.repeats import find_first_copies
 from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
+from stream_scorer.drift.feature_counts import COUNTED_SHARE
+from stream_scorer.drift.features import (
+    FeatureReferences,
+    FeatureSample,
+    choose_rows,
+    read_feature_references,
+)
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.scoring import Scores, score
@@ -35,11 +42,23 @@ _LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc accepts at most 32 MiB a
 
 
 class Pipeline:
-    """Decodes, scores and encodes. Its only state is the decode plans of writer schemas seen."""
+    """Decodes, scores and encodes.
 
-    def __init__(self, decoder: TransactionDecoder, to: Destinations) -> None:
+    Its only state is what it has read once: writer schemas, and a bundle's reference histograms.
+
+    Args:
+        decoder: reads the records.
+        to: the topics of outcomes.
+        with_sample: outcomes carry feature values of some rows, to measure their drift.
+    """
+
+    def __init__(
+        self, decoder: TransactionDecoder, to: Destinations, *, with_sample: bool = True
+    ) -> None:
         self._decoder = decoder
         self._to = to
+        self._with_sample = with_sample
+        self._references: tuple[Bundle | None, FeatureReferences] = None, FeatureReferences()
         _retain_freed_memory()
 
     def process(
@@ -79,7 +98,12 @@ class Pipeline:
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
         sampled = 0
-        for rows, scores in self._score(decoded.batch, bundle, decoded.kept, rejections):
+        references = self._references_of(bundle)
+        chosen = _chosen(references, polled.offsets[decoded.kept])
+        watched: list[NDArray[np.float64]] = []
+        for rows, scores in self._score(
+            decoded.batch, bundle, decoded.kept, rejections, references.columns, chosen
+        ):
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
             sampled += self._publish_scores(
@@ -88,6 +112,8 @@ class Pipeline:
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
+            if scores.watched is not None:
+                watched.append(scores.watched)
         for rejection in rejections:
             records[rejection.index] = self._dead_letter(polled, rejection)
         done = [r for r in records if r is not None]
@@ -102,7 +128,17 @@ class Pipeline:
             bundle.version,
             np.concatenate([np.empty(0), *found]),
             sampled=sampled,
+            sample=FeatureSample(references, np.concatenate(watched)) if watched else None,
         )
+
+    def _references_of(self, bundle: Bundle) -> FeatureReferences:
+        """The reference histograms of a bundle, read once for all its batches."""
+        if not self._with_sample:
+            return FeatureReferences()
+        if self._references[0] is not bundle:
+            found = read_feature_references(bundle.version, bundle.metadata, bundle.features.names)
+            self._references = bundle, found
+        return self._references[1]
 
     def _decode(self, polled: Polled, layout: Layout | None) -> tuple[Decoded, list[Rejection]]:
         """Decode what could be looked at; all other records become rejections."""
@@ -122,10 +158,13 @@ class Pipeline:
         bundle: Bundle,
         kept: NDArray[np.int64],
         rejections: list[Rejection],
+        columns: NDArray[np.int64],
+        sampled: NDArray[np.bool_],
     ) -> list[tuple[NDArray[np.int64], Scores]]:
         """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
-        A batch that raises is split in half until the record at fault is alone.
+        A batch that raises is split in half until the record at fault is alone. ``columns`` are the
+        features whose values are wanted, of the rows that are ``sampled``.
         """
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
         done: list[tuple[NDArray[np.int64], Scores]] = []
@@ -133,7 +172,8 @@ class Pipeline:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                scores = score(part, bundle)
+                watch = np.flatnonzero(sampled[rows]), columns
+                scores = score(part, bundle, watch if len(columns) else None)
             except (ScorerError, MemoryError):  # not a record's fault
                 raise
             except Exception as error:
@@ -251,6 +291,13 @@ def _advance(
     if len(kept) < len(polled):
         headers = [headers[row] for row in kept.tolist()]
     return histories.step(bundle, polled, decoded.batch, kept, find_first_copies(headers))
+
+
+def _chosen(references: FeatureReferences, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are sampled; nothing is computed where no feature is watched."""
+    if not references.features:
+        return np.zeros(len(offsets), np.bool_)
+    return choose_rows(offsets, COUNTED_SHARE)
 
 
 def _retain_freed_memory() -> None:

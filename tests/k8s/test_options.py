@@ -18,6 +18,7 @@ OPTIONS = (
     "private-ca",
     "kafka-client-certificate",
     "signed-models",
+    "quality",
 )
 PRODUCTION = "overlays/production"
 FILES = frozenset(
