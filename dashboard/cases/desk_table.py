@@ -90,15 +90,23 @@ class DeskWriter:
         self._db.close()
 
     def resume(self, origin: Mapping[str, str]) -> dict[tuple[Channel, int], int]:
-        """The stored offsets. Clears all tables if they belong to another cluster or topic."""
-        stored = dict(self._db.execute("SELECT name, value FROM origin"))
-        if stored != dict(origin):
-            if stored:
-                self.clear()
+        """The stored offsets. Clears all tables if they belong to another cluster or topic.
+
+        What ``origin`` does not name is not compared: the id of a topic that is missing now.
+        """
+        stored = self.origin()
+        if any(stored.get(name, value) != value for name, value in origin.items()):
+            self.clear()
+            stored = {}
+        if any(name not in stored for name in origin):
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO origin VALUES (?, ?)", origin.items())
         rows = self._db.execute("SELECT channel, partition, next FROM offsets")
         return {(Channel(channel), partition): at for channel, partition, at in rows}
+
+    def origin(self) -> dict[str, str]:
+        """What the tables belong to, as far as they are filled."""
+        return dict(self._db.execute("SELECT name, value FROM origin"))
 
     def clear(self) -> None:
         """Delete everything."""

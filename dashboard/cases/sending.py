@@ -53,6 +53,7 @@ class Sender:
         """Confirmed by the broker, and not yet read back."""
         self._is_unsure = True
         """Whether some entry may be on its topic already."""
+        self._sessions = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -98,6 +99,10 @@ class Sender:
 
     def _send_round(self) -> bool:
         """Send what can be sent. False if something failed."""
+        if self._reader.sessions != self._sessions:
+            # What was confirmed may be gone with its topic, so it must be read before it counts.
+            self._sessions, self._is_unsure = self._reader.sessions, True
+            self._sent.clear()
         status = self._reader.status
         channels = [channel for channel in Channel if channel not in status.problems]
         waiting = self._outbox.oldest(channels, 0, _ROUND) if channels else []
