@@ -18,6 +18,7 @@ from stream_scorer.kafka.reader import committed_spans, read_spans
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.labels.labels import ORIGINS, VALUES, Labels, build_labels
+from stream_scorer.labels.order import stands_over
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.text import printable
 from stream_scorer.settings import GroupSettings
@@ -71,7 +72,7 @@ class DecodedLabels:
     topic: str
     bad: int = 0
     records: int = 0
-    _last: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    _last: dict[int, tuple[int, int, int, int, int]] = field(default_factory=dict)
 
     def add(self, partition: int, records: Records, resolver: SchemaResolver) -> None:
         """Decode records of one partition, in offset order."""
@@ -90,11 +91,11 @@ class DecodedLabels:
                 continue
             transaction, decided_at = label["transaction_id"], label["decided_at"]
             old = self._last.get(transaction)
-            # A transaction's labels share a partition, so that offsets order them. They are in two
-            # only if partitions were added; then the later decision stands.
-            if old is None or old[0] == partition or old[1] <= decided_at:
+            if old is None or stands_over(
+                decided_at, label.get("supersedes"), old[1], f"{old[0]}:{old[4]}"
+            ):
                 value_and_origin = VALUES[label["label"]], ORIGINS.index(label["origin"])
-                self._last[transaction] = (partition, decided_at, *value_and_origin)
+                self._last[transaction] = (partition, decided_at, *value_and_origin, offset)
 
     def add_unreadable(self, partition: int, passed: PassedBatch) -> None:
         """Count a batch of records that the client cannot unpack."""
@@ -107,7 +108,7 @@ class DecodedLabels:
                 "%s: %d of %d records are no labels and were skipped",
                 self.topic, self.bad, self.records,
             )  # fmt: skip
-        last = np.array(list(self._last.values()), np.int64).reshape(-1, 4)
+        last = np.array(list(self._last.values()), np.int64).reshape(-1, 5)
         ids = np.array(list(self._last), np.int64)
         labels = build_labels(
             ids, last[:, 2].astype(np.int8), last[:, 3].astype(np.int8), last[:, 1], facts
