@@ -42,6 +42,8 @@ class Summary:
     review_threshold: float | None
     gate: Mapping[str, Any]
     problem: str = ""
+    training: str | None = None
+    """The id of the training that published it, if it was started on demand or in a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Version:
             "acceptance": self.acceptance,
             "forced": self.forced,
             "problem": summary.problem or None,
+            "training": summary.training,
         }
 
 
@@ -182,6 +185,7 @@ class Catalog:
 def summarize(metadata: Mapping[str, Any]) -> Summary:
     """What the list shows of a version's metadata."""
     test = find(metadata, "metrics", "test")
+    training = find(metadata, "requested", "id")
     return Summary(
         as_time(text(metadata.get("created_at", ""))),
         number(find(metadata, "training", "rows")),
@@ -189,4 +193,5 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
         number(find(test, "top", "0.02", "recall")),
         number(find(metadata, "thresholds", "review")),
         describe_gate(metadata),
+        training=text(training) if isinstance(training, str) else None,
     )

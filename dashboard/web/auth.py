@@ -19,7 +19,7 @@ from dashboard.web.limits import RateLimiter, client_key, too_many_requests
 from dashboard.web.problems import Problem, render_problem, wants_page
 from dashboard.web.proxy import ProxyAuth
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import Entry, Identity, TokensFile, hash_token
+from dashboard.web.tokens import Entry, Identity, TokensFile, WebhookTokens, hash_token
 
 log = logging.getLogger(__name__)
 
@@ -173,8 +173,16 @@ def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenti
 class AccessMiddleware:
     """Middleware: rejects unauthenticated, cross-site and oversized requests."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, local_only: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        *,
+        local_only: bool,
+        webhook: WebhookTokens,
+    ) -> None:
         self._app = app
+        self._webhook = webhook
         self._authenticator = authenticator
         self._local_only = local_only
 
@@ -203,7 +211,10 @@ class AccessMiddleware:
         if path in _PUBLIC_PATHS or path.startswith("/static/"):
             return None
         try:
-            identity = self._authenticator.identify(request)
+            caller = self._webhook.find_caller(
+                request.method, request.scope["path"], _bearer(request)
+            )
+            identity = caller or self._authenticator.identify(request)
         except Problem as problem:
             return render_problem(request, problem)
         if identity is None:

@@ -30,6 +30,10 @@ HIDDEN: Final = "people with the role ops or lead see the reason"
 """Said in place of the words of drivers."""
 
 
+TRAINERS: Final = ("lead", "ops")
+"""Start a training."""
+
+
 def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
     """Whether the user has one of the roles, so that a page shows what it may use."""
     return identity is not None and identity.role in roles
