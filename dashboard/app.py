@@ -175,6 +175,7 @@ def _build_parts(
         # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
+        action_rate=_per_minute(settings.dashboard_actions_per_minute),
         bodies=BodyBudget(),
         inputs=inputs,
         desk=desk,
@@ -185,6 +186,11 @@ def _build_parts(
         trainings=trainings,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
+
+
+def _per_minute(actions: int) -> RateLimiter:
+    """A limit that lets a user who was idle for a minute do a minute's actions at once."""
+    return RateLimiter(actions / 60, actions)
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:

@@ -68,6 +68,12 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
         description="rate limit of /predict and /check per user or address; an explanation counts "
         "as the rows that could be scored in its time; 0: no limit",
     )
+    dashboard_actions_per_minute: int = Field(
+        600,
+        ge=0,
+        description="rate limit of claims, decisions, snoozes, saved views and promotions per user "
+        "or address; each decision of a bulk counts, and an export counts as 60; 0: no limit",
+    )
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )

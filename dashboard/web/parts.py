@@ -52,6 +52,7 @@ class Parts:
     templates: Jinja2Templates
     scoring: CapacityLimiter
     predict_rate: RateLimiter
+    action_rate: RateLimiter
     bodies: BodyBudget
     inputs: Inputs
     desk: Desk

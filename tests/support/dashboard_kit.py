@@ -143,6 +143,7 @@ def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
         "reasons": _reasons(score) if is_flagged else [],
         "source": {"topic": "transactions", "partition": 0, "offset": number},
         "context": make_context() if is_flagged else None,
+        "is_sampled": False,
     }
     return record | more
 

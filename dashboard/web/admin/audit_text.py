@@ -16,6 +16,8 @@ KINDS: Final = {
     events.CLAIM: "Claimed",
     events.RELEASE: "Released",
     events.SNOOZE: "Snoozed",
+    events.LOCAL_CLAIM: "Claimed on one dashboard alone",
+    events.LOCAL_RELEASE: "Released on one dashboard alone",
     events.DECISION: "Decided",
     events.WITHDRAWAL: "Withdrew the decision",
     events.BULK: "Decided several",

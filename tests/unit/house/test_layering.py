@@ -66,8 +66,9 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas runtime settings kafka
+quality: schemas errors runtime settings kafka model.store audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
-    labels
+    labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters state state.admin audit.records audit stream.rejections process autoscaling
     local replay
@@ -80,8 +81,8 @@ trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
-trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
-    trainer.data
+trainer.evaluation: schemas drift features model.forest model quality trainer.synth
+    trainer.fitting trainer.data
 trainer.history: schemas errors features.history features model trainer.data
 trainer.ablation: schemas errors runtime features.history features trainer.programs
     trainer.fitting trainer.data trainer.evaluation trainer.history
@@ -143,7 +144,7 @@ dashboard.web.admin: schemas.json errors model.store model.versions dashboard.mo
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings
-dashboard.whatif:
+dashboard.whatif: quality
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
