@@ -129,6 +129,15 @@ def test_refusal_of_the_api_server_is_explained(
         assert error.value.is_permanent is is_permanent
 
 
+def test_list_that_is_not_whole_starts_nothing(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    api.raw = b'{"metadata": {"continue": "next"}, "items": []}'
+    with pytest.raises(TrainingsUnavailable, match="more than 500 Jobs"):
+        runner.list()
+
+
 def test_missing_cronjob_is_named_with_the_way_out(
     served: tuple[ApiServer, KubernetesRunner, Path],
 ) -> None:
