@@ -156,9 +156,8 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
-    dashboard.web.detail
+    dashboard.web.trainings dashboard.web.admin dashboard.web.threshold dashboard.web.explaining
+    dashboard.web.queue dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
