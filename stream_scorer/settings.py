@@ -114,6 +114,12 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         description="a version is rejected if it flags this many times more or fewer rows than "
         "it did on its test rows",
     )
+    shadow_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the transactions that the challenger scores too; 0: none",
+    )
     metrics_port: int = Field(
         9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz"
     )

@@ -21,6 +21,7 @@ from dashboard.models.quality import LiveQuality
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.trainings import Trainings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.limits import RateLimiter
@@ -52,6 +53,7 @@ class Parts:
     templates: Jinja2Templates
     scoring: CapacityLimiter
     predict_rate: RateLimiter
+    action_rate: RateLimiter
     bodies: BodyBudget
     inputs: Inputs
     desk: Desk
@@ -60,6 +62,7 @@ class Parts:
     catalog: Catalog
     quality: LiveQuality
     operations: Operations
+    trainings: Trainings
     waiting: CapacityLimiter
     """For threads that wait for the store or a broker: they must not take those of requests."""
 

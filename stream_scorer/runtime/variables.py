@@ -21,6 +21,7 @@ VARIABLES: Final = frozenset(
         "AWS_REGION",
         "BATCH_MAX_RECORDS",
         "BATCH_MAX_WAIT_MS",
+        "DASHBOARD_ACTIONS_PER_MINUTE",
         "DASHBOARD_AUTH",
         "DASHBOARD_CURRENCY",
         "DASHBOARD_FAILED_LOGINS_PER_MINUTE",
@@ -88,9 +89,20 @@ VARIABLES: Final = frozenset(
         "S3_BUCKET",
         "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
         "SCHEMA_REGISTRY_URL",
+        "SHADOW_SHARE",
+        "SHADOW_TOPIC",
         "STREAM_SCORER_CACHE",
         "TRAIN_IDENTITY_URI",
         "TRAIN_TRANSACTIONS_URI",
+        "TRAINING_BY",
+        "TRAINING_COMMAND",
+        "TRAINING_COOLDOWN_HOURS",
+        "TRAINING_CRONJOB",
+        "TRAINING_ID",
+        "TRAINING_REASON",
+        "TRAINING_RUNNER",
+        "TRAINING_TRIGGER",
+        "TRAINING_WEBHOOK_TOKEN_FILE",
     }
 )
 """What any of the processes reads: each may run in an environment that several share."""
