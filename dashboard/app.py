@@ -94,8 +94,8 @@ def build_app(
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
-    quality: Objects | None = None,
     trainings: Trainings | None = None,
+    quality: Objects | None = None,
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
