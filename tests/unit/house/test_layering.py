@@ -198,6 +198,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.metrics",
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
+        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
