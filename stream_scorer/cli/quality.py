@@ -32,7 +32,9 @@ def run_quality(args: argparse.Namespace) -> int:
     """``quality``: exit code 0 if there were scores, whatever they are worth."""
     settings = load_settings(QualitySettings)
     now = time.time_ns() // 1_000_000
-    options = QualityOptions(args.since, args.maturity_days, args.state, args.timeout)
+    options = QualityOptions(
+        args.since, args.maturity_days, args.state, args.timeout, not args.no_amounts
+    )
     labels = table_of(read_standing(settings, settings.labels_topic), settings.input_topic)
     with showing_progress("quality", quiet=args.json) as on_progress:
         try:

@@ -20,7 +20,8 @@ def add_quality(commands: Any) -> None:
         "measures what live model versions are worth, by the labels that came in",
         "stream_scorer.cli.quality:run_quality",
         "stream_scorer.settings:QualitySettings",
-        "Reads OUTPUT_TOPIC and LABELS_TOPIC, and the promised precision from the artifact store.\n"
+        "Reads OUTPUT_TOPIC, LABELS_TOPIC, the amounts of missed fraud from INPUT_TOPIC, and the\n"
+        "promised precision from the artifact store.\n"
         "Each figure names its labels: matured (reported fraud, and all else that is old enough),\n"
         "reviewed (analysts, on flagged transactions), sampled (analysts, in the random lane).\n"
         "Exit code 0 if scores were read, whatever the figures are, and 1 if there are none.",
@@ -44,6 +45,11 @@ def add_quality(commands: Any) -> None:
         type=Path,
         metavar="FILE",
         help="keep the scores in FILE, and read only new ones next time",
+    )
+    quality.add_argument(
+        "--no-amounts",
+        action="store_true",
+        help="do not read the amounts of missed fraud from INPUT_TOPIC: they stay unknown",
     )
     quality.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with tables and plots to FILE"

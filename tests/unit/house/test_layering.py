@@ -66,7 +66,8 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
-quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
+quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
+    audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
