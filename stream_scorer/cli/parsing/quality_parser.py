@@ -52,6 +52,19 @@ def add_quality(commands: Any) -> None:
         help="do not read the amounts of missed fraud from INPUT_TOPIC: they stay unknown",
     )
     quality.add_argument(
+        "--timeout",
+        type=rate,
+        default=60.0,
+        metavar="S",
+        help="give up after S seconds without records (60)",
+    )
+    _add_outputs(quality)
+    add_json(quality)
+
+
+def _add_outputs(quality: argparse.ArgumentParser) -> None:
+    """Where the result goes besides the terminal."""
+    quality.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with tables and plots to FILE"
     )
     quality.add_argument(
@@ -65,14 +78,6 @@ def add_quality(commands: Any) -> None:
         action="store_true",
         help="also write the result to the artifact store, where the dashboard reads it",
     )
-    quality.add_argument(
-        "--timeout",
-        type=rate,
-        default=60.0,
-        metavar="S",
-        help="give up after S seconds without records (60)",
-    )
-    add_json(quality)
 
 
 def _days(text: str) -> float:

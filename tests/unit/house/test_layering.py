@@ -57,12 +57,14 @@ audit.recompute: schemas schemas.scores errors kafka model state audit.records
 audit: schemas.transactions errors runtime settings kafka model state audit.records
     audit.recompute
 stream.rejections: schemas errors runtime kafka dead_letters
-stream: schemas schemas.scores schemas.transactions errors runtime kafka model model.serving
-    dead_letters stream.rejections
-observability: schemas errors drift runtime kafka model.serving stream
+stream: schemas schemas.scores schemas.transactions errors drift runtime kafka model
+    model.serving dead_letters stream.rejections
+shadow: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
+    model model.serving stream
+observability: schemas errors drift runtime kafka model.serving stream shadow
 process: schemas schemas.scores schemas.transactions errors drift runtime settings
     features.history features kafka model.store model.forest model model.serving dead_letters
-    state stream.rejections stream observability
+    state stream.rejections stream shadow observability
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
@@ -200,6 +202,7 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
         "stream_scorer.quality.metrics",
+        "stream_scorer.observability.drift_metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
