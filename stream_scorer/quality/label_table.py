@@ -38,17 +38,9 @@ def table_of(labels: StandingLabels, input_topic: str) -> LabelTable:
 
 
 def _values(ids: Integers, rows: Rows) -> Small:
-    """The value of the last of these rows for each transaction; ``NONE`` where there is none.
-
-    Of two origins in one partition, offsets say which is later, and else the decisions' times.
-    """
-    ordered = rows[np.lexsort((rows["offset"], rows["decided_at"], rows["id"]))]
-    same = (ordered["id"][1:] == ordered["id"][:-1]) & (
-        ordered["partition"][1:] == ordered["partition"][:-1]
-    )
-    # There are two rows at most: a chargeback and a reversal.
-    for at in np.flatnonzero(same & (ordered["offset"][1:] < ordered["offset"][:-1])).tolist():
-        ordered[[at, at + 1]] = ordered[[at + 1, at]]
+    """The value of the latest of these rows for each transaction; ``NONE`` where there is none."""
+    order = (rows["offset"], rows["partition"], rows["decided_at"], rows["id"])
+    ordered = rows[np.lexsort(order)]
     found = np.full(len(ids), NONE, np.int8)
     # Rows are in order, so that the last one of a transaction is written last.
     found[np.searchsorted(ids, ordered["id"])] = ordered["value"]
