@@ -17,12 +17,16 @@ from stream_scorer.stream.ports import HistoryStep, Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """The topics of outcomes, the framing of scores, and the largest record of each topic."""
+    """The topics of outcomes, the framing of scores, and the largest record of each topic.
+
+    ``sample_share`` of the unflagged scores are chosen at random for review.
+    """
 
     output: str
     dlq: str
     score_head: bytes
     max_bytes: Mapping[str, int]
+    sample_share: float = 0.0
 
     def limit(self, topic: str) -> int:
         """Bytes of key, value and headers that fit into one record.
@@ -37,7 +41,7 @@ class Outcome:
     """The outcome of one polled batch: one outgoing record for each input, in input order.
 
     ``step`` is what the batch did to the histories of its partitions, if the model has history. It
-    is open. ``sample`` has feature values of some scored rows, to measure their drift.
+    is open. ``watched`` has feature values of some scored rows, to measure their drift.
     """
 
     records: Sequence[Outgoing]
@@ -48,4 +52,5 @@ class Outcome:
     model_version: str
     scores: NDArray[np.float64]
     step: HistoryStep | None = None
-    sample: FeatureSample | None = None
+    watched: FeatureSample | None = None
+    sampled: int = 0

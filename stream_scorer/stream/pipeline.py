@@ -16,6 +16,7 @@ from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
 from schemas.layout import Layout
 from schemas.rejections import Rejection, Stage
+from schemas.scores.sampling import SHARE_HEADER, choose
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
 from stream_scorer.dead_letters.repeats import find_first_copies
@@ -48,15 +49,15 @@ class Pipeline:
     Args:
         decoder: reads the records.
         to: the topics of outcomes.
-        with_sample: outcomes carry feature values of some rows, to measure their drift.
+        with_watched: outcomes carry feature values of some rows, to measure their drift.
     """
 
     def __init__(
-        self, decoder: TransactionDecoder, to: Destinations, *, with_sample: bool = True
+        self, decoder: TransactionDecoder, to: Destinations, *, with_watched: bool = True
     ) -> None:
         self._decoder = decoder
         self._to = to
-        self._with_sample = with_sample
+        self._with_watched = with_watched
         self._references: tuple[Bundle | None, FeatureReferences] = None, FeatureReferences()
         _retain_freed_memory()
 
@@ -97,14 +98,17 @@ class Pipeline:
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
         references = self._references_of(bundle)
-        sampled = _chosen(references, polled.offsets[decoded.kept])
+        chosen = _chosen(references, polled.offsets[decoded.kept])
         watched: list[NDArray[np.float64]] = []
         for rows, scores in self._score(
-            decoded.batch, bundle, decoded.kept, rejections, references.columns, sampled
+            decoded.batch, bundle, decoded.kept, rejections, references.columns, chosen
         ):
+        sampled = 0
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
-            self._publish_scores(polled, batch, scores, bundle, where, now_ms, records, rejections)
+            sampled += self._publish_scores(
+                polled, batch, scores, bundle, where, now_ms, records, rejections
+            )
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
@@ -123,12 +127,13 @@ class Pipeline:
             decisions,
             bundle.version,
             np.concatenate([np.empty(0), *found]),
-            sample=FeatureSample(references, np.concatenate(watched)) if watched else None,
+            watched=FeatureSample(references, np.concatenate(watched)) if watched else None,
+            sampled=sampled,
         )
 
     def _references_of(self, bundle: Bundle) -> FeatureReferences:
         """The reference histograms of a bundle, read once for all its batches."""
-        if not self._with_sample:
+        if not self._with_watched:
             return FeatureReferences()
         if self._references[0] is not bundle:
             found = read_feature_references(bundle.version, bundle.metadata, bundle.features.names)
@@ -154,12 +159,12 @@ class Pipeline:
         kept: NDArray[np.int64],
         rejections: list[Rejection],
         columns: NDArray[np.int64],
-        sampled: NDArray[np.bool_],
+        chosen: NDArray[np.bool_],
     ) -> list[tuple[NDArray[np.int64], Scores]]:
         """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
         A batch that raises is split in half until the record at fault is alone. ``columns`` are the
-        features whose values are wanted, of the rows that are ``sampled``.
+        features whose values are wanted, of the rows that are ``chosen``.
         """
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
         done: list[tuple[NDArray[np.int64], Scores]] = []
@@ -167,7 +172,7 @@ class Pipeline:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                watch = np.flatnonzero(sampled[rows]), columns
+                watch = np.flatnonzero(chosen[rows]), columns
                 scores = score(part, bundle, watch if len(columns) else None)
             except (ScorerError, MemoryError):  # not a record's fault
                 raise
@@ -200,8 +205,10 @@ class Pipeline:
         now_ms: int,
         records: list[Outgoing | None],
         rejections: list[Rejection],
-    ) -> None:
+    ) -> int:
+        """Set the records of scored rows; returns how many of them are sampled."""
         partitions, offsets = polled.partitions[where], polled.offsets[where]
+        is_sampled = self._sample(polled.topic, partitions, offsets, scores)
         values = encode_scores(
             self._to.score_head,
             batch,
@@ -214,6 +221,7 @@ class Pipeline:
             polled.topic,
             partitions,
             offsets,
+            is_sampled,
         )
         topic, limit = self._to.output, self._to.limit(self._to.output)
         common: list[Header] = [
@@ -230,6 +238,29 @@ class Pipeline:
                 rejections.append(Rejection(row, Stage.PUBLISH, reason))
                 continue
             records[row] = Outgoing(topic, partition, key, value, sent)
+        return 0 if is_sampled is None else self._state_share(where[is_sampled], records)
+
+    def _sample(
+        self,
+        topic: str,
+        partitions: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        scores: Scores,
+    ) -> NDArray[np.bool_] | None:
+        """The rows of the random lane; None if there are none."""
+        if not self._to.sample_share:
+            return None
+        chosen = choose(topic, partitions, offsets, self._to.sample_share) & ~scores.flagged
+        return chosen if chosen.any() else None
+
+    def _state_share(self, rows: NDArray[np.int64], records: list[Outgoing | None]) -> int:
+        """Add the share to the headers of sampled scores; returns how many were published."""
+        share = (SHARE_HEADER, repr(self._to.sample_share).encode())
+        published = [(row, records[row]) for row in rows.tolist()]
+        stated = [(row, record) for row, record in published if record is not None]
+        for row, record in stated:
+            records[row] = record._replace(headers=[*record.headers, share])
+        return len(stated)
 
     def _dead_letter(self, polled: Polled, rejection: Rejection) -> Outgoing:
         row = rejection.index
@@ -263,7 +294,7 @@ def _advance(
 
 
 def _chosen(references: FeatureReferences, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Which rows are sampled; nothing is computed where no feature is watched."""
+    """Which rows are watched; nothing is computed where no feature is watched."""
     if not references.features:
         return np.zeros(len(offsets), np.bool_)
     return choose_rows(offsets, COUNTED_SHARE)

@@ -47,14 +47,14 @@ def main() -> int:
     bundle, polls = _world(args.batches, args.batch, args.trees, args.leaves)
     metrics = ScorerMetrics()
     took: dict[bool, list[float]] = {False: [], True: []}
-    pipelines = {counts: _pipeline(with_sample=counts) for counts in took}
+    pipelines = {counts: _pipeline(with_watched=counts) for counts in took}
     rows = args.batches * args.batch
     for number in range(args.rounds + 1):
         for counts in (False, True) if number % 2 else (True, False):
             began = time.perf_counter()
             for polled in polls:
                 outcome = pipelines[counts].process(polled, bundle, 1)
-                metrics.drift.committed(outcome.sample)
+                metrics.drift.committed(outcome.watched)
             if number:  # the first round compiles
                 took[counts].append((time.perf_counter() - began) / rows * 1e6)
     ratios = [b / a - 1 for a, b in zip(took[False], took[True], strict=True)]
@@ -104,7 +104,7 @@ def _world(batches: int, size: int, trees: int, leaves: int) -> tuple[Bundle, li
 def _pipeline(*, with_sample: bool) -> Pipeline:
     head = prefix(schema_fingerprint(load_schema("fraud_score")), None)
     to = Destinations("scores", "dead", head, {})
-    return Pipeline(TransactionDecoder(LocalSchemas()), to, with_sample=with_sample)
+    return Pipeline(TransactionDecoder(LocalSchemas()), to, with_watched=with_sample)
 
 
 if __name__ == "__main__":
