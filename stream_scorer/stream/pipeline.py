@@ -100,10 +100,10 @@ class Pipeline:
         references = self._references_of(bundle)
         chosen = _chosen(references, polled.offsets[decoded.kept])
         watched: list[NDArray[np.float64]] = []
+        sampled = 0
         for rows, scores in self._score(
             decoded.batch, bundle, decoded.kept, rejections, references.columns, chosen
         ):
-        sampled = 0
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
             sampled += self._publish_scores(
