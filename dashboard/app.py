@@ -33,6 +33,7 @@ from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
 from dashboard.operations.backlog import KafkaBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
+from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
@@ -52,6 +53,7 @@ from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
@@ -67,7 +69,7 @@ from dashboard.web.threshold import routes as threshold
 from dashboard.web.tokens import WebhookTokens
 from dashboard.web.trainings import routes as training_routes
 from schemas.resolver import SchemaResolver
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.opening import open_quality_objects, open_store
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
@@ -119,7 +121,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
-        Operations(meter, monitor or _open_monitor(settings)),
+        _open_operations(settings, meter, monitor),
         desk,
         inputs,
         trainings or open_trainings(settings),
@@ -193,6 +195,13 @@ def _per_minute(actions: int) -> RateLimiter:
     return RateLimiter(actions / 60, actions)
 
 
+def _open_operations(
+    settings: DashboardSettings, meter: Meter, monitor: Monitor | None
+) -> Operations:
+    drift = LastDrift(open_quality_objects(settings))
+    return Operations(meter, monitor or _open_monitor(settings), drift)
+
+
 def _open_monitor(settings: DashboardSettings) -> Monitor:
     topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
     return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
@@ -252,6 +261,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         reference,
         detail_pages,
         training_routes,
+        drift_routes,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

@@ -47,7 +47,7 @@ def main() -> int:
     bundle, polls = _world(args.batches, args.batch, args.trees, args.leaves)
     metrics = ScorerMetrics()
     took: dict[bool, list[float]] = {False: [], True: []}
-    pipelines = {counts: _pipeline(with_watched=counts) for counts in took}
+    pipelines = {counts: _pipeline(with_sample=counts) for counts in took}
     rows = args.batches * args.batch
     for number in range(args.rounds + 1):
         for counts in (False, True) if number % 2 else (True, False):
