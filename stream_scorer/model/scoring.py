@@ -67,8 +67,7 @@ class Scores:
 
     ``raw`` (log-odds) and ``scores`` (0 to 1) are float64 ``[n]``, ``decisions`` is uint8 ``[n]``.
     A score is the probability of fraud if the bundle has a calibration map.
-    ``reasons`` maps each flagged row to its reasons, strongest first. ``watched`` are the values
-    that were asked for, float64 ``[rows, features]``.
+    ``reasons`` maps each flagged row to its reasons, strongest first.
     """
 
     version: str
@@ -76,7 +75,6 @@ class Scores:
     scores: NDArray[np.float64]
     decisions: NDArray[np.uint8]
     reasons: dict[int, tuple[Reason, ...]]
-    watched: NDArray[np.float64] | None = None
 
     @property
     def flagged(self) -> NDArray[np.bool_]:
@@ -84,20 +82,13 @@ class Scores:
         return np.not_equal(self.decisions, Decision.APPROVE)
 
 
-def score(
-    batch: TransactionBatch,
-    bundle: Bundle,
-    watch: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None,
-) -> Scores:
-    """Score a batch; a row's result depends only on that row and the bundle.
+def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
+    """Score a batch; a row's result depends only on that row and the bundle."""
+    return score_matrix(batch, bundle, bundle.features.transform(batch))
 
-    Args:
-        batch: the rows.
-        bundle: the model.
-        watch: the rows and features whose values are wanted; they change no score.
-    """
-    matrix = bundle.features.transform(batch)
-    watched = None if watch is None else matrix[np.ix_(*watch)]
+
+def score_matrix(batch: TransactionBatch, bundle: Bundle, matrix: NDArray[np.float64]) -> Scores:
+    """Score a batch whose features ``matrix`` are computed already."""
     thresholds, calibration = bundle.thresholds, bundle.calibration
     raw, rows, contributions = bundle.predictor.explained(
         matrix, lambda raw: to_scores(raw, calibration) >= min(thresholds.review, thresholds.block)
@@ -106,7 +97,7 @@ def score(
     decisions = (scores >= thresholds.review).astype(np.uint8)
     decisions[scores >= thresholds.block] = Decision.BLOCK
     reasons = _strongest(batch, bundle, matrix, rows, contributions)
-    return Scores(bundle.version, raw, scores, decisions, reasons, watched)
+    return Scores(bundle.version, raw, scores, decisions, reasons)
 
 
 def attribute(

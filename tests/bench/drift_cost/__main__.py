@@ -54,7 +54,7 @@ def main() -> int:
             began = time.perf_counter()
             for polled in polls:
                 outcome = pipelines[counts].process(polled, bundle, 1)
-                metrics.drift.committed(outcome.watched)
+                metrics.drift.committed(outcome.sample)
             if number:  # the first round compiles
                 took[counts].append((time.perf_counter() - began) / rows * 1e6)
     ratios = [b / a - 1 for a, b in zip(took[False], took[True], strict=True)]
@@ -104,7 +104,7 @@ def _world(batches: int, size: int, trees: int, leaves: int) -> tuple[Bundle, li
 def _pipeline(*, with_sample: bool) -> Pipeline:
     head = prefix(schema_fingerprint(load_schema("fraud_score")), None)
     to = Destinations("scores", "dead", head, {})
-    return Pipeline(TransactionDecoder(LocalSchemas()), to, with_watched=with_sample)
+    return Pipeline(TransactionDecoder(LocalSchemas()), to, with_sample=with_sample)
 
 
 if __name__ == "__main__":

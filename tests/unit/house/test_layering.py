@@ -59,19 +59,21 @@ audit: schemas.transactions errors runtime settings kafka model state audit.reco
 stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors drift runtime kafka model
     model.serving dead_letters stream.rejections
-observability: schemas errors drift runtime kafka model.serving stream
+shadow: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
+    model model.serving stream
+observability: schemas errors drift runtime kafka model.serving stream shadow
 process: schemas schemas.scores schemas.transactions errors drift runtime settings
     features.history features kafka model.store model.forest model model.serving dead_letters
-    state stream.rejections stream observability
+    state stream.rejections stream shadow observability
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
-quality: schemas errors runtime settings kafka model.store audit.records labels
+quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
-    dead_letters state state.admin audit.records audit stream.rejections process autoscaling
-    local replay
+    model.versions dead_letters state state.admin audit.records audit stream.rejections process
+    autoscaling local quality replay
 drift.reading: schemas.transactions errors drift runtime settings kafka model state
     audit.records
 cli.drift: errors drift drift.reading runtime settings model.store model cli
@@ -127,7 +129,7 @@ dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
-dashboard.models: errors runtime model.store model.versions
+dashboard.models: errors runtime model.store model.versions quality
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
@@ -144,12 +146,13 @@ dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_s
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
     dashboard.trainings dashboard.web dashboard.web.cases
+dashboard.web.quality: errors runtime quality dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings
+    dashboard.web.trainings dashboard.web.quality
 dashboard.whatif: quality
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.drift: errors drift drift.reading dashboard.web
@@ -161,8 +164,8 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.admin dashboard.web.threshold dashboard.web.explaining
-    dashboard.web.queue dashboard.web.lookups dashboard.web.detail
+    dashboard.web.trainings dashboard.web.quality dashboard.web.admin dashboard.web.threshold
+    dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
     dashboard.web.drift
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.

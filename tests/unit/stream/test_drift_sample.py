@@ -32,10 +32,10 @@ def bundle() -> Bundle:
 def test_outcomes_have_the_same_bytes_with_and_without_the_sample(bundle: Bundle) -> None:
     with_sample = process(bundle, None, b"hello", make_value(9, amount=float("nan")))
     pipeline = make_pipeline()
-    pipeline._with_watched = False
+    pipeline._with_sample = False
     without = process(bundle, pipeline, b"hello", make_value(9, amount=float("nan")))
-    assert with_sample.watched is not None
-    assert without.watched is None
+    assert with_sample.sample is not None
+    assert without.sample is None
     assert with_sample.records == without.records
     assert with_sample.scores.tobytes() == without.scores.tobytes()
     assert with_sample.rejections == without.rejections
@@ -43,7 +43,7 @@ def test_outcomes_have_the_same_bytes_with_and_without_the_sample(bundle: Bundle
 
 def test_sample_has_the_models_own_feature_values_of_the_chosen_rows(bundle: Bundle) -> None:
     polled = make_polled(values_of(ROWS))
-    sample = make_pipeline().process(polled, bundle, NOW_MS).watched
+    sample = make_pipeline().process(polled, bundle, NOW_MS).sample
     assert sample is not None
     assert tuple(one.name for one in sample.references.features) == WATCHED
     matrix = bundle.features.transform(make_batch(ROWS, 5))
@@ -62,20 +62,20 @@ def test_rejected_rows_are_not_in_the_sample(bundle: Bundle) -> None:
     values[chosen[1]] = b"hello"
     outcome = make_pipeline().process(make_polled(values), rejecting, NOW_MS)
     assert len(outcome.rejections) == 2
-    assert outcome.watched is not None
-    assert len(outcome.watched.values) == len(chosen) - 2
-    assert 777.0 not in outcome.watched.values[:, 0]
+    assert outcome.sample is not None
+    assert len(outcome.sample.values) == len(chosen) - 2
+    assert 777.0 not in outcome.sample.values[:, 0]
 
 
 def test_version_without_histograms_has_no_sample() -> None:
-    assert process(make_bundle()).watched is None
+    assert process(make_bundle()).sample is None
 
 
 def test_promotion_changes_the_histograms_with_the_batch(bundle: Bundle) -> None:
     other = bundle_with_reference(ranked=("C1",), version="v2")
     pipeline = make_pipeline()
     for version, one in (("v1", bundle), ("v2", other), ("v1", bundle)):
-        sample = process(one, pipeline).watched
+        sample = process(one, pipeline).sample
         assert sample is not None
         assert sample.references.version == version
         assert sample.values.shape[1] == len(sample.references.features)
@@ -84,11 +84,11 @@ def test_promotion_changes_the_histograms_with_the_batch(bundle: Bundle) -> None
 def test_scrape_has_counts_and_expected_shares_by_bin(bundle: Bundle) -> None:
     metrics = ScorerMetrics()
     outcome = process(bundle)
-    metrics.drift.committed(outcome.watched)
+    metrics.drift.committed(outcome.sample)
     metrics.drift.committed(None)
     lines = metrics.render().decode().splitlines()
-    assert outcome.watched is not None
-    rows = len(outcome.watched.values)
+    assert outcome.sample is not None
+    rows = len(outcome.sample.values)
     assert f'fraud_scorer_drift_rows_total{{version="v1"}} {float(rows)}' in lines
     for name in WATCHED:
         found = [one for one in lines if f'feature="{name}"' in one and 'version="v1"' in one]
