@@ -75,10 +75,14 @@ replay: schemas schemas.transactions errors runtime settings kafka model state a
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     model.versions dead_letters state state.admin audit.records audit stream.rejections process
     autoscaling local labels quality replay
+    autoscaling local quality replay
+drift.reading: schemas.transactions errors drift runtime settings kafka model state
+    audit.records
+cli.drift: errors drift drift.reading runtime settings model.store model cli
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
 cli.labels: errors runtime settings kafka labels cli
-cli.parsing: runtime settings cli cli.history cli.labels
+cli.parsing: runtime settings cli cli.drift cli.history cli.labels
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
@@ -135,8 +139,8 @@ dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
     dashboard.trainings
-dashboard.operations: errors drift runtime settings kafka model dead_letters
-    dashboard.model_status dashboard.feed
+dashboard.operations: errors drift drift.reading runtime settings kafka model.store model
+    dead_letters dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
@@ -153,6 +157,7 @@ dashboard.whatif: quality
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
+dashboard.web.drift: errors drift drift.reading dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
 dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
@@ -163,6 +168,7 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.admin dashboard.web.threshold
     dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
+    dashboard.web.drift
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
