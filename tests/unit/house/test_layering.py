@@ -75,10 +75,9 @@ replay: schemas schemas.transactions errors runtime settings kafka model state a
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     model.versions dead_letters state state.admin audit.records audit stream.rejections process
     autoscaling local labels quality replay
-    autoscaling local quality replay
 drift.reading: schemas.transactions errors drift runtime settings kafka model state
     audit.records
-cli.drift: errors drift drift.reading runtime settings model.store model cli
+cli.drift: errors drift runtime settings model.store model cli drift.reading
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
 cli.labels: errors runtime settings kafka labels cli
@@ -139,8 +138,8 @@ dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
     dashboard.trainings
-dashboard.operations: errors drift drift.reading runtime settings kafka model.store model
-    dead_letters dashboard.model_status dashboard.feed
+dashboard.operations: errors drift runtime settings kafka model.store model dead_letters
+    drift.reading dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
@@ -167,8 +166,8 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.admin dashboard.web.threshold
-    dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
-    dashboard.web.drift
+    dashboard.web.explaining dashboard.web.drift dashboard.web.queue dashboard.web.lookups
+    dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
