@@ -45,6 +45,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
@@ -223,6 +224,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        rethresholding,
         raw,
         related,
         stats,

@@ -24,6 +24,7 @@ VIEW_SAVED: Final = "view-saved"
 VIEW_DELETED: Final = "view-deleted"
 PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
+THRESHOLDS: Final = "thresholds"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 """The kinds that change who holds a case."""

@@ -131,7 +131,7 @@ class Desk {
     this.slider.value = this.curve.threshold[this.at];
     this.slider.setAttribute("aria-valuetext", text);
     document.getElementById("chosen").textContent = text;
-    for (const place of document.querySelectorAll("[data-proposed]")) place.textContent = text;
+    for (const place of document.querySelectorAll("[data-proposed]")) place[place.value === undefined ? "textContent" : "value"] = text;
     for (const row of document.querySelectorAll("#compare tbody tr")) this.#showRow(row);
     const share = this.answer.scores ? this.curve.alerts[this.at] / this.answer.scores : 0;
     document.querySelector("[data-share]").textContent = (share * 100).toFixed(2);

@@ -24,6 +24,7 @@ KINDS: Final = {
     events.VIEW_DELETED: "Deleted a view",
     events.PROMOTION: "Promoted a model",
     events.ROLLBACK: "Rolled back the model",
+    events.THRESHOLDS: "Published other thresholds",
 }
 """Other kinds, of a later release, are shown by their name."""
 

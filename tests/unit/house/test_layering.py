@@ -140,7 +140,7 @@ dashboard.web.admin: schemas.json errors model.store model.versions dashboard.mo
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
 dashboard.whatif:
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
+dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
