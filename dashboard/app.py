@@ -31,12 +31,15 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.models.quality import LiveQuality
 from dashboard.operations.backlog import KafkaBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.opening import open_trainings
+from dashboard.trainings.trainings import Trainings
 from dashboard.web import api, login, predict, problems
 from dashboard.web.admin import (
     audit_page,
@@ -58,13 +61,17 @@ from dashboard.web.lookups import raw, related, stats
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
+from dashboard.web.quality import routes as quality_routes
 from dashboard.web.queue import page as queue_page
 from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
+from dashboard.web.tokens import WebhookTokens
+from dashboard.web.trainings import routes as training_routes
 from schemas.resolver import SchemaResolver
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.objects import Objects
+from stream_scorer.model.store.opening import open_quality_objects, open_store
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
@@ -88,11 +95,14 @@ def build_app(
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
+    trainings: Trainings | None = None,
+    quality: Objects | None = None,
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
-    are those of the settings if they are not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
+    and ``trainings`` are those of the settings if they are not given.
+    and ``quality`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -115,9 +125,11 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
+        LiveQuality(quality or open_quality_objects(settings)),
         Operations(meter, monitor or _open_monitor(settings)),
         desk,
         inputs,
+        trainings or open_trainings(settings),
     )
     watch = BacklogWatch(inputs.open_source, board)
     app = FastAPI(
@@ -143,9 +155,11 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
+    quality: LiveQuality,
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
+    trainings: Trainings,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -160,22 +174,32 @@ def _build_parts(
         model=model,
         histories=histories,
         hub=hub,
-        metrics=build_metrics(board, model, lambda: len(hub), histories, desk.status),
+        metrics=build_metrics(
+            board, model, lambda: len(hub), histories, desk.status, trainings.counts
+        ),
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
         # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
+        action_rate=_per_minute(settings.dashboard_actions_per_minute),
         bodies=BodyBudget(),
         inputs=inputs,
         desk=desk,
         desk_calls=CapacityLimiter(_DESK_CALLS),
         record_reads=CapacityLimiter(_RECORD_READS),
         catalog=catalog,
+        quality=quality,
         operations=operations,
+        trainings=trainings,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
+
+
+def _per_minute(actions: int) -> RateLimiter:
+    """A limit that lets a user who was idle for a minute do a minute's actions at once."""
+    return RateLimiter(actions / 60, actions)
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:
@@ -225,6 +249,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         api,
         model_api,
         rethresholding,
+        quality_routes,
         raw,
         related,
         stats,
@@ -237,6 +262,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         audit_page,
         reference,
         detail_pages,
+        training_routes,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
@@ -246,6 +272,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
     app.add_middleware(
         AccessMiddleware,
         authenticator=parts.authenticator,
+        webhook=WebhookTokens(settings.training_webhook_token_file),
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
     app.add_middleware(ShareMiddleware, proxies=settings.proxy_networks, unlimited=PROBES)

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from dashboard.cache.connection import open_cache
+from dashboard.cache.connection import OpenFile, open_cache
 from dashboard.cache.flag import Flag
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
@@ -86,31 +86,59 @@ class FlagWriter:
     def __init__(self, path: Path, keep: int) -> None:
         self.path = path
         self._keep = keep
+        self._open()
+
+    def _open(self) -> None:
         probe = "SELECT count(*) FROM flags, origin"
-        self._db = open_cache(path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
+        self._db = open_cache(self.path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
+        self._file = OpenFile(self.path)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
         self._next: int = self._db.execute(
             "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
         ).fetchone()[0]
         self._scores = ScoreCounter(self._db)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
+        return self._file.is_lost
+
+    def reopen(self) -> None:
+        """Make the file again, empty unless another one took its place.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made.
+        """
+        # First: a connection that is closed later would delete the new file's journal.
+        self._db.close()
+        self._open()
+
     def close(self) -> None:
         """Close the file. Records that were not saved are read from the topic again."""
         self._db.close()
 
-    def resume(self, cluster: str, topic: str, input_topic: str) -> dict[int, int]:
+    def resume(
+        self, cluster: str, topic: str, input_topic: str, topic_id: str | None = None
+    ) -> dict[int, int]:
         """The stored offsets. Clears all tables if they belong to another cluster or topic.
 
-        The ids of the rows depend on the input topic.
+        The ids of the rows depend on the input topic. An unknown ``topic_id`` is not compared.
         """
         origin = {"cluster": cluster, "topic": topic, "input": input_topic}
-        stored = dict(self._db.execute("SELECT name, value FROM origin"))
-        if stored != origin:
-            if stored:
-                self.clear()
+        if topic_id is not None:
+            origin["topic id"] = topic_id
+        stored = self.origin()
+        if any(stored.get(name, value) != value for name, value in origin.items()):
+            self.clear()
+            stored = {}
+        if any(name not in stored for name in origin):
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO origin VALUES (?, ?)", origin.items())
         return dict(self._db.execute("SELECT partition, next FROM offsets"))
+
+    def origin(self) -> dict[str, str]:
+        """What the tables belong to, as far as they are filled."""
+        return dict(self._db.execute("SELECT name, value FROM origin"))
 
     def clear(self) -> None:
         """Delete all rows, offsets and totals."""

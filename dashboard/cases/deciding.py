@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dashboard.cases.case import (
     Case,
@@ -27,6 +27,17 @@ RECORD_SECONDS: Final = 1.5
 """How long an answer waits for the record, before it says that the decision is pending."""
 
 _COPIED: Final = ("score", "review_threshold", "block_threshold", "model_version", "source")
+
+
+_MOST_SKEW_MS: Final = 3_600_000  # between two clocks that somebody looks after
+
+
+class Replaced(NamedTuple):
+    """The decision that another one replaces: its place, or its id while it waits in the outbox."""
+
+    place: str | None = None
+    id: str | None = None
+    decided_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,10 +104,13 @@ class Deciding:
                     entries += new
                 except DeskError as error:
                     flags.append(error)
+            refused = sum(isinstance(flag, DeskError) for flag in flags)
+            if entries:  # otherwise nothing was decided: all are refused, or were known
+                about = {"key": key, "decisions": len(wanted) - refused, "refused": refused}
+                bulk = f"{key}:{BULK}"
+                event = make_event(BULK, who, context.now(), event_id=bulk, details=about)
+                entries.append(event_entry(event))
             self._add(entries)
-        about = {"key": key, "decisions": len(wanted)}
-        now = context.now()
-        context.queue_event(make_event(BULK, who, now, event_id=f"{key}:{BULK}", details=about))
         self._await_records(keys)
         return [flag if isinstance(flag, DeskError) else self._context.case(flag) for flag in flags]
 
@@ -119,7 +133,9 @@ class Deciding:
             return flag, []
         case = context.case(flag)
         self._check(case, decision.id, kind, who, expected_version)
-        now, transaction_id = context.now(), flag["transaction_id"]
+        transaction_id = flag["transaction_id"]
+        replaces = self._replaced(decision.id, transaction_id)
+        now = self._time_after(replaces)
         body = {
             "transaction_id": transaction_id,
             "label": decision.label,
@@ -128,6 +144,7 @@ class Deciding:
             "decided_at": now,
             "note": decision.note or None,
             "reasons": list(decision.reasons),
+            "replaces": replaces._asdict(),
             **{name: flag[name] for name in _COPIED},
         }
         event = make_event(
@@ -150,12 +167,37 @@ class Deciding:
         label = Entry(key, Channel.LABELS, str(transaction_id).encode(), decision.id, body)
         return flag, [label, event_entry(event)]
 
+    def _replaced(self, flag_id: str, transaction_id: int) -> Replaced:
+        """The decision that a new one replaces: what whoever decides sees now."""
+        context = self._context
+        waiting = [
+            entry
+            for entry in context.outbox.of_flags([flag_id]).get(flag_id, ())
+            if entry.channel is Channel.LABELS
+        ]
+        if waiting:
+            return Replaced(None, waiting[-1].id, waiting[-1].body["decided_at"])
+        before = context.cache.states({flag_id: transaction_id})[flag_id].decision
+        if before is None:
+            return Replaced()
+        return Replaced(str(before.place), None, before.decided_at)
+
+    def _time_after(self, replaced: Replaced) -> int:
+        """The time of a decision: after that of the one it replaces, even if a clock is behind.
+
+        A time that no clock shows is not followed.
+        """
+        now = self._context.now()
+        if replaced.decided_at is None or replaced.decided_at - now > _MOST_SKEW_MS:
+            return now
+        return max(now, replaced.decided_at + 1)
+
     def _add(self, entries: Sequence[Entry]) -> None:
         """Put labels and their events into the outbox, all in one write to the disk."""
         context = self._context
         if not entries:
             return
-        context.outbox.add(entries)
+        context.store(entries)
         for entry in entries:
             if entry.channel is Channel.LABELS and entry.flag_id is not None:
                 body = entry.body

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,8 @@ _POLL_SECONDS: Final = 0.1
 _SAVE_SECONDS: Final = 0.25  # rows reach the page within this time plus one tick
 _REFRESH_SECONDS: Final = 2.0  # how soon an unreachable broker is noticed
 _RETRY_SECONDS: Final = 1.0
+_BACKLOG: Final = "reading the backlog"
+_RECREATED: Final = "the topic of the scores was deleted and created again, so all of it is read"
 
 
 class TopicMissing(RetryableError):
@@ -31,12 +34,24 @@ class PartitionsChanged(RetryableError):
     """The scores topic has other partitions than when it was opened."""
 
 
+class TopicRecreated(RetryableError):
+    """The scores topic is another one than when it was opened, with the same name."""
+
+
+class CacheDeleted(RetryableError):
+    """Somebody deleted the file of the cache."""
+
+
 def explain_outage(error: ScorerError) -> str:
     """Why scores cannot be read, in words for everybody: without hosts and error codes."""
     if isinstance(error, TopicMissing):
         return "the topic of the scores does not exist yet"
     if isinstance(error, PartitionsChanged):
         return "the topic of the scores has new partitions, which are being opened"
+    if isinstance(error, TopicRecreated):
+        return "the topic of the scores was deleted and created again"
+    if isinstance(error, CacheDeleted):
+        return "the cache of this dashboard was deleted, and is made again from the topic"
     if isinstance(error, FatalError):
         return "Kafka refuses access to the scores, which an operator must fix"
     return "Kafka does not answer"
@@ -58,6 +73,7 @@ class Feed:
         self._writer = writer
         self._reader = reader
         self._board = board
+        self._rebuilding_because = _BACKLOG
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         board.load(writer.load_counts())
@@ -76,6 +92,8 @@ class Feed:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                if self._writer.is_lost:
+                    self._make_cache_again()
                 source = self._open_source()
                 try:
                     self._read_until_error(source)
@@ -96,10 +114,10 @@ class Feed:
         """Open the topic and read it until an error or the stop."""
         topic = self._fetch_bounds(source)
         stored = self._stored_offsets(topic)
-        session = _Session(self._writer.load_counts(), stored, topic.bounds)
+        session = _Session(self._writer.load_counts(), stored, topic)
         source.assign(session.positions)
         self._board.load(session.counts.copy())
-        self._board.enter(FeedState.REBUILDING, "reading the backlog")
+        self._board.enter(FeedState.REBUILDING, self._rebuilding_because)
         refreshed = saved = time.monotonic()
         while not self._stop.is_set():
             polled = source.poll(_POLL_RECORDS, _POLL_SECONDS)
@@ -110,8 +128,17 @@ class Feed:
                 self._save(session)
                 saved = now
             if now - refreshed >= _REFRESH_SECONDS:
-                session.bounds = self._refresh_bounds(source, session.bounds)
+                session.bounds = self._refresh_bounds(source, session)
                 refreshed = time.monotonic()
+
+    def _make_cache_again(self) -> None:
+        path = self._writer.path
+        try:
+            self._writer.reopen()
+        except (OSError, sqlite3.Error) as error:
+            raise CacheDeleted(f"{path} was deleted and cannot be made again: {error}") from error
+        log.error("%s was deleted: it is made again, and all scores are read again", path)
+        self._rebuilding_because = "the cache was deleted, so all scores are read again"
 
     def _fetch_bounds(self, source: ScoreSource) -> TopicBounds:
         topic = source.fetch_bounds()
@@ -120,24 +147,33 @@ class Feed:
         return topic
 
     def _refresh_bounds(
-        self, source: ScoreSource, before: Mapping[int, tuple[int, int]]
+        self, source: ScoreSource, session: _Session
     ) -> Mapping[int, tuple[int, int]]:
-        bounds = self._fetch_bounds(source).bounds
-        if bounds.keys() != before.keys():
+        found = self._fetch_bounds(source)
+        if found.bounds.keys() != session.bounds.keys():
             raise PartitionsChanged(f"the partitions of {self._topic} changed")
-        return bounds
+        if session.is_recreated(found):
+            raise TopicRecreated(f"the topic {self._topic} was deleted and created again")
+        return found.bounds
 
     def _stored_offsets(self, topic: TopicBounds) -> dict[int, int]:
         """The offset to continue from in each partition. Clears the cache of a recreated topic."""
-        stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
-        unknown = [p for p, o in stored.items() if p not in topic.bounds or o > topic.bounds[p][1]]
-        if unknown:
-            log.warning("topic %s was recreated: clearing the cache and rereading it", self._topic)
+        origin = topic.cluster, self._topic, self._input_topic, topic.topic_id
+        before = self._writer.origin().get("topic id")
+        is_recreated = None not in (before, topic.topic_id) and before != topic.topic_id
+        stored = self._writer.resume(*origin)
+        if is_recreated or any(
+            p not in topic.bounds or o > topic.bounds[p][1] for p, o in stored.items()
+        ):
+            self._rebuilding_because = _RECREATED
+            log.error("topic %s was recreated: clearing the cache and rereading it", self._topic)
             self._writer.clear()
-            stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
+            stored = self._writer.resume(*origin)
         return {p: max(low, stored.get(p, low)) for p, (low, _) in topic.bounds.items()}
 
     def _save(self, session: _Session) -> None:
+        if self._writer.is_lost:
+            raise CacheDeleted(f"{self._writer.path} was deleted while the dashboard runs")
         unsaved = session.take()
         if unsaved.positions:
             add_to_histogram(session.counts.histogram, unsaved.tallies.values())
@@ -146,17 +182,17 @@ class Feed:
         self._board.measure(lag=session.lag, done=session.done)
         if session.has_caught_up and self._board.enter(FeedState.LIVE):
             log.info("the feed caught up with topic %s", self._topic)
+            self._rebuilding_because = _BACKLOG
 
 
 class _Session:
     """Positions and unsaved rows, from one assignment to the next error."""
 
-    def __init__(
-        self, counts: Counts, start: dict[int, int], bounds: Mapping[int, tuple[int, int]]
-    ) -> None:
+    def __init__(self, counts: Counts, start: dict[int, int], topic: TopicBounds) -> None:
         self.counts = counts
         self.positions = dict(start)
-        self.bounds = bounds
+        self.topic_id = topic.topic_id
+        self.bounds = bounds = topic.bounds
         self.unsaved = Unsaved()
         self._start = start
         self._goal = {p: high for p, (_, high) in bounds.items()}
@@ -168,6 +204,12 @@ class _Session:
         for partition, offset in ends_reached.items():
             if offset > self.positions[partition]:
                 self.positions[partition] = self.unsaved.positions[partition] = offset
+
+    def is_recreated(self, found: TopicBounds) -> bool:
+        """Whether the topic is another one. Brokers before 2.8 have no topic ids."""
+        if found.topic_id is not None and self.topic_id is not None:
+            return found.topic_id != self.topic_id
+        return any(self.positions[p] > high for p, (_, high) in found.bounds.items())
 
     def take(self) -> Unsaved:
         """Return what is unsaved, and start empty."""

@@ -17,9 +17,11 @@ from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.models.quality import LiveQuality
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.trainings import Trainings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.limits import RateLimiter
@@ -51,13 +53,16 @@ class Parts:
     templates: Jinja2Templates
     scoring: CapacityLimiter
     predict_rate: RateLimiter
+    action_rate: RateLimiter
     bodies: BodyBudget
     inputs: Inputs
     desk: Desk
     desk_calls: CapacityLimiter
     record_reads: CapacityLimiter
     catalog: Catalog
+    quality: LiveQuality
     operations: Operations
+    trainings: Trainings
     waiting: CapacityLimiter
     """For threads that wait for the store or a broker: they must not take those of requests."""
 

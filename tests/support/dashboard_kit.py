@@ -25,6 +25,7 @@ from dashboard.history.past import Histories
 from dashboard.operations.monitor import Monitor
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.trainings import Trainings
 from schemas.batch import TransactionBatch, build_batch
 from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
@@ -63,6 +64,7 @@ class MemoryTopic:
         self.cluster = cluster
         self.is_down = False
         self.exists = True
+        self.topic_id: str | None = "topic 1"
         self.logs: list[list[bytes | None]] = [[] for _ in range(partitions)]
         self.changed = threading.Condition()
 
@@ -85,7 +87,9 @@ class MemoryScores:
     def fetch_bounds(self) -> TopicBounds | None:
         self._check()
         bounds = {p: (0, len(log)) for p, log in enumerate(self._topic.logs)}
-        return TopicBounds(self._topic.cluster, bounds) if self._topic.exists else None
+        if not self._topic.exists:
+            return None
+        return TopicBounds(self._topic.cluster, bounds, self._topic.topic_id)
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         self._check()
@@ -214,6 +218,7 @@ def make_app(
     input_topic: MemoryInput | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
+    trainings: Trainings | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -228,6 +233,7 @@ def make_app(
         histories=histories,
         store=store or MemoryStore(),
         monitor=monitor or make_monitor(),
+        trainings=trainings,
     )
 
 

@@ -14,6 +14,7 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.quality.view import read_quality
 from dashboard.web.roles import LEADS, has_role
 from dashboard.web.threshold.analysis import Answer, answer, describe_answer, format_day
 from dashboard.web.threshold.docs import ThresholdModel
@@ -67,6 +68,8 @@ def threshold_page(request: Request, parts: PartsOf) -> Response:
         labels_state=_labels_state(parts),
         can_publish=has_role(identity_of(request), LEADS),
         most=REASON_MAX_CHARACTERS,
+        quality=read_quality(parts),
+        quality_version=found.question.model,
         **_comparison(found),
         **state,
     )

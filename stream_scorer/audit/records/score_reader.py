@@ -45,6 +45,7 @@ class SourceColumns(NamedTuple):
         event_times: int64 ``[n]``; ``NOT_STATED`` where there is none.
         marks: :class:`Mark` bits, uint8 ``[n]``.
         results: what scores state about their model's result.
+        may_have_context: False where a score states no context, bool ``[n]``.
     """
 
     partitions: NDArray[np.int64]
@@ -55,6 +56,7 @@ class SourceColumns(NamedTuple):
     event_times: NDArray[np.int64]
     marks: NDArray[np.uint8]
     results: Results
+    may_have_context: NDArray[np.bool_]
 
 
 def unattributed(size: int) -> SourceColumns:
@@ -68,6 +70,7 @@ def unattributed(size: int) -> SourceColumns:
         np.full(size, NOT_STATED, np.int64),
         np.zeros(size, np.uint8),
         empty_results(size),
+        np.ones(size, np.bool_),
     )
 
 
@@ -179,6 +182,7 @@ class ScoreReader:
         found.offsets[rows] = np.where(is_ours, offsets, -1)
         found.transactions[rows] = places[:, Slot.TRANSACTION]
         found.results.read(rows, places)
+        found.may_have_context[rows] = places[:, Slot.CONTEXT] != 0
         found.event_times[rows] = np.choose(
             places[:, Slot.EVENT_STATED],
             [NOT_STATED, np.maximum(places[:, Slot.EVENT_TIME], EARLIEST_TIME), NO_EVENT_TIME],
