@@ -49,6 +49,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
@@ -255,6 +256,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        rethresholding,
         quality_routes,
         raw,
         related,

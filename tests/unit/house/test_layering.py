@@ -153,7 +153,8 @@ dashboard.web.admin: schemas.json errors model.store model.versions dashboard.mo
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality
 dashboard.whatif: quality
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
+dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.web.quality
+    dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.drift: errors drift drift.reading dashboard.web
