@@ -34,6 +34,7 @@ from dashboard.models.catalog import Catalog
 from dashboard.models.quality import LiveQuality
 from dashboard.operations.backlog import KafkaBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
+from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
@@ -48,12 +49,14 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
 from dashboard.web.limits import RateLimiter, ShareMiddleware
@@ -125,7 +128,7 @@ def build_app(
         hub,
         Catalog(store or open_store(settings)),
         LiveQuality(quality or open_quality_objects(settings)),
-        Operations(meter, monitor or _open_monitor(settings)),
+        _open_operations(settings, meter, monitor),
         desk,
         inputs,
         trainings or open_trainings(settings),
@@ -201,6 +204,13 @@ def _per_minute(actions: int) -> RateLimiter:
     return RateLimiter(actions / 60, actions)
 
 
+def _open_operations(
+    settings: DashboardSettings, meter: Meter, monitor: Monitor | None
+) -> Operations:
+    drift = LastDrift(open_quality_objects(settings))
+    return Operations(meter, monitor or _open_monitor(settings), drift)
+
+
 def _open_monitor(settings: DashboardSettings) -> Monitor:
     topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
     return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
@@ -247,6 +257,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        rethresholding,
         quality_routes,
         challenger_routes,
         raw,
@@ -262,6 +273,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         reference,
         detail_pages,
         training_routes,
+        drift_routes,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")

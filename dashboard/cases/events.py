@@ -26,6 +26,7 @@ VIEW_SAVED: Final = "view-saved"
 VIEW_DELETED: Final = "view-deleted"
 PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
+THRESHOLDS: Final = "thresholds"
 TRAINING: Final = "training"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})

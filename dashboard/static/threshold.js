@@ -103,7 +103,10 @@ function show() {
   const text = curve.text(at);
   slider.value = curve.threshold[at];
   slider.setAttribute("aria-valuetext", text);
-  for (const place of [$("chosen"), ...document.querySelectorAll("[data-proposed]")]) place.textContent = text;
+  for (const place of [$("chosen"), ...document.querySelectorAll("[data-proposed]")]) {
+    if (place instanceof HTMLInputElement) place.value = text;
+    else place.textContent = text;
+  }
   for (const row of document.querySelectorAll("#compare tbody tr")) showRow(row);
   const share = curve.share(at);
   document.querySelector("[data-share]").textContent = (share * 100).toFixed(2);

@@ -18,6 +18,7 @@ from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
 from dashboard.models.quality import LiveQuality
+from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
@@ -30,10 +31,11 @@ from dashboard.web.sealing import Sealer
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """What the operations page reads."""
+    """What the pages about operations and drift read."""
 
     meter: Meter
     monitor: Monitor
+    drift: LastDrift
 
 
 @dataclass(frozen=True, slots=True)

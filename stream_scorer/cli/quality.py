@@ -12,11 +12,12 @@ from stream_scorer.cli.console import aligned, note, say, say_json
 from stream_scorer.cli.progress import showing_progress
 from stream_scorer.cli.times import format_time
 from stream_scorer.errors import StoreError, UsageError
+from stream_scorer.labels.topic import read_standing
 from stream_scorer.model.store.opening import open_quality_objects, open_store
 from stream_scorer.model.versions.listing import fetch_metadata
 from stream_scorer.quality import words
 from stream_scorer.quality.figures import LEVELS, Promises
-from stream_scorer.quality.label_table import read_label_table
+from stream_scorer.quality.label_table import table_of
 from stream_scorer.quality.metrics import build_registry, push_metrics, write_metrics
 from stream_scorer.quality.page import build_page
 from stream_scorer.quality.promises import read_promises
@@ -31,8 +32,10 @@ def run_quality(args: argparse.Namespace) -> int:
     """``quality``: exit code 0 if there were scores, whatever they are worth."""
     settings = load_settings(QualitySettings)
     now = time.time_ns() // 1_000_000
-    options = QualityOptions(args.since, args.maturity_days, args.state, args.timeout)
-    labels = read_label_table(settings)
+    options = QualityOptions(
+        args.since, args.maturity_days, args.state, args.timeout, not args.no_amounts
+    )
+    labels = table_of(read_standing(settings, settings.labels_topic), settings.input_topic)
     with showing_progress("quality", quiet=args.json) as on_progress:
         try:
             measured = measure_quality(

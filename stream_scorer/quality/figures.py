@@ -192,7 +192,7 @@ def _average_precision(counts: VersionCounts) -> dict[str, Any]:
 
 
 def _money(counts: VersionCounts) -> dict[str, Any]:
-    """Amounts of known fraud. Unflagged scores state no amount, unless they were sampled."""
+    """Amounts of known fraud. An unflagged score states none: it is read from the input."""
     frauds = counts.labelled.take(counts.labelled.is_fraud)
     caught, missed = (frauds.take(mask) for mask in (frauds.is_flagged, ~frauds.is_flagged))
     return {

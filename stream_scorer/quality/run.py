@@ -22,6 +22,7 @@ from stream_scorer.kafka.reader import (
 )
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.topics import require_topics
+from stream_scorer.quality.amounts import fill_amounts, read_amounts
 from stream_scorer.quality.counts import QualityCounts
 from stream_scorer.quality.figures import Promises, all_figures
 from stream_scorer.quality.reader import QualityReader
@@ -52,12 +53,14 @@ class QualityOptions:
         maturity_days: a score this old would have been reported if it were fraud.
         state: continue from the scores in this file, and add the new ones to it.
         stall_seconds: give up when no record arrives for this long.
+        reads_amounts: read the amounts of missed frauds from the input.
     """
 
     since: int
     maturity_days: float = 14.0
     state: Path | None = None
     stall_seconds: float = STALL_SECONDS
+    reads_amounts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +139,9 @@ def measure_quality(
                 f"{settings.output_topic} holds scores with schema ids of a Schema Registry, which "
                 "cannot be read without it: set SCHEMA_REGISTRY_URL"
             )
+    if options.reads_amounts:
+        group, seconds = settings.kafka_group_id + READER_GROUP, options.stall_seconds
+        fill_amounts(counts, lambda places: read_amounts(settings, group, places, seconds))
     topics = {"scores": settings.output_topic, "labels": settings.labels_topic}
     seconds = time.monotonic() - begun
     return result_of(counts, options, promises, refused, seconds, topics)

@@ -67,7 +67,7 @@ def amount_text(amount: Mapping[str, Any]) -> str:
         return "no labelled fraud"
     unknown = amount["frauds_of_unknown_amount"]
     if not known:
-        return f"unknown: {unknown:,} frauds whose scores state no amount"
+        return f"unknown: {unknown:,} frauds whose amount is not known"
     text = f"{figure_text(amount, money)} in {known:,} frauds"
     return text + (f", and {unknown:,} of unknown amount" if unknown else "")
 

@@ -12,6 +12,7 @@ import numpy as np
 from schemas.contracts import load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
+from schemas.scores.sampling import MAX_SHARE, choose
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.scoring import score
@@ -45,6 +46,7 @@ def time_by_stage(world: World) -> dict[str, float]:
         "features": lambda: world.bundle.features.transform(batch),
         "predict": lambda: world.bundle.predictor.raw(matrix),
         "encode": lambda: [Outgoing("t", 0, b"1", v, []) for v in encode()],
+        "choosing the random lane": lambda: choose("transactions", partitions, offsets, MAX_SHARE),
     }
     del encoded
     found = {name: _median(run) / n * 1e6 for name, run in stages.items()}

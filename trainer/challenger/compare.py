@@ -168,11 +168,13 @@ def _age(text: str) -> int:
     raise WrongUsageError(f"--since {text!r} is not an age such as 36h, 14d or 6w")
 
 
-def _labels(settings: GroupSettings, path: Path | None) -> Any:
-    from stream_scorer.quality.label_table import read_label_table
-
+def _labels(settings: GroupSettings, path: Path | None) -> LabelTable:
     if path is None:
-        return read_label_table(settings)
+        from stream_scorer.labels.topic import read_standing
+        from stream_scorer.quality.label_table import table_of as table_of_standing
+
+        standing = read_standing(settings, settings.labels_topic)
+        return table_of_standing(standing, settings.input_topic)
     from trainer.data.label_file import read_label_file
 
     return table_of(read_label_file(str(path)))

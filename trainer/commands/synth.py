@@ -22,14 +22,24 @@ def add_synth(commands: Subparsers) -> None:
     synth.add_argument(
         "--seed", type=int, default=7, help="the same seed gives the same tables (default 7)"
     )
+    synth.add_argument(
+        "--drift",
+        type=int,
+        metavar="ROW",
+        help="from row ROW on (the first is 0): larger amounts, other products, fewer e-mail "
+        "domains, and a pattern of fraud that was never there before",
+    )
     finish(synth, _synth)
 
 
 def _synth(arguments: argparse.Namespace, _: TrainerSettings) -> int:
     from trainer.synth import generate
+    from trainer.synth.drift import plant_drift
     from trainer.synth.files import write_csvs
 
     tables = generate(arguments.rows, arguments.seed)
+    if arguments.drift is not None:
+        tables = plant_drift(tables, arguments.drift, arguments.seed)
     paths = write_csvs(tables, arguments.directory)
     if arguments.json:
         print(json.dumps({"files": [str(p) for p in paths], "rows": arguments.rows}))

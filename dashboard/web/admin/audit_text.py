@@ -26,6 +26,7 @@ KINDS: Final = {
     events.VIEW_DELETED: "Deleted a view",
     events.PROMOTION: "Promoted a model",
     events.ROLLBACK: "Rolled back the model",
+    events.THRESHOLDS: "Published other thresholds",
     events.TRAINING: "Started a training",
 }
 """Other kinds, of a later release, are shown by their name."""

@@ -8,12 +8,14 @@ from typing import Annotated, Any, Final
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import JSONResponse, Response
 
+from dashboard.web.auth import identity_of
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
 from dashboard.web.quality.view import read_quality
+from dashboard.web.roles import LEADS, has_role
 from dashboard.web.threshold.analysis import Answer, answer, describe_answer, format_day
 from dashboard.web.threshold.docs import ThresholdModel
 from dashboard.web.threshold.query import (
@@ -26,6 +28,7 @@ from dashboard.web.threshold.query import (
 from dashboard.web.threshold.texts import MEASURES, build_cell, format_change, format_threshold
 from dashboard.whatif.labels import StandingLabel
 from dashboard.whatif.rows import Source
+from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
 router = APIRouter()
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -63,6 +66,8 @@ def threshold_page(request: Request, parts: PartsOf) -> Response:
         first_day=format_day(found.window.first),
         last_day=format_day(found.window.last),
         labels_state=_labels_state(parts),
+        can_publish=has_role(identity_of(request), LEADS),
+        most=REASON_MAX_CHARACTERS,
         quality=read_quality(parts),
         quality_version=found.question.model,
         **_comparison(found),

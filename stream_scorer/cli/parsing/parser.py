@@ -14,6 +14,7 @@ from stream_scorer.cli.parsing.arguments import (
     whole,
 )
 from stream_scorer.cli.parsing.dlq_parser import add_dlq
+from stream_scorer.cli.parsing.drift_parser import add_drift
 from stream_scorer.cli.parsing.history_parser import add_history
 from stream_scorer.cli.parsing.labels_parser import add_labels
 from stream_scorer.cli.parsing.quality_parser import add_quality
@@ -45,6 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_verify(commands)
     add_replay(commands)
     add_quality(commands)
+    add_drift(commands)
     _add_topics(commands)
     add_dlq(commands)
     add_history(commands)

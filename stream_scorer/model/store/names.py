@@ -13,6 +13,7 @@
     manifests/history/000001.json                    one promotion; the numbers give the order
     comparisons/v1-v2.json                           the newest comparison of two versions
     quality/latest.json                              what live models are worth, by the last run
+    drift/latest.json                                what moved since training, by the last run
     manifests/probe/…                                tries conditional writes; deleted at once
 """
 
@@ -46,6 +47,7 @@ ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 PROBE: Final = "manifests/probe/"
 QUALITY: Final = "quality/latest.json"
+DRIFT: Final = "drift/latest.json"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
 """800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
@@ -65,6 +67,9 @@ NO_CHALLENGER: Final = "none"
 
 QUALITY_MAX_BYTES: Final = 1024 * 1024
 """For the figures of ten versions, with some dozen products each."""
+
+DRIFT_MAX_BYTES: Final = 1024 * 1024
+"""For 30 histograms of some 60 bins, two numbers each."""
 
 KEYS_MAX: Final = 100_000
 """A listing with more names is not one of this project's stores, and must not exhaust memory."""

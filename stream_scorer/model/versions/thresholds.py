@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from stream_scorer.errors import ArtifactError, UsageError
 from stream_scorer.model.bundle import Thresholds, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
@@ -85,13 +87,7 @@ def publish_thresholds(
     """
     require_version(store, origin)
     keys = parse_trusted_keys(settings.model_trusted_keys)
-    path = settings.model_signing_key_file
-    key = None if path is None else load_signing_key(path)
-    if keys and key is None:
-        raise UnusableThresholds(
-            "MODEL_TRUSTED_KEYS is set, so that an unsigned version would not be loaded: set "
-            "MODEL_SIGNING_KEY_FILE, or run fraud-trainer models threshold where it is set"
-        )
+    key = _signing_key(settings)
     files = store.fetch(origin)
     try:
         before = load_bundle(files, origin, keys).thresholds
@@ -120,6 +116,18 @@ def publish_thresholds(
     except ArtifactError as error:
         raise CannotServe(f"{version} was published, but cannot be loaded: {error}") from error
     return Rethresholded(version, origin, before, after, figures)
+
+
+def _signing_key(settings: StoreSettings) -> Ed25519PrivateKey | None:
+    path = settings.model_signing_key_file
+    if path is not None:
+        return load_signing_key(path)
+    if settings.model_trusted_keys is not None:
+        raise UnusableThresholds(
+            "MODEL_TRUSTED_KEYS is set, so that an unsigned version would not be loaded: set "
+            "MODEL_SIGNING_KEY_FILE, or run fraud-trainer models threshold where it is set"
+        )
+    return None
 
 
 def check_thresholds(after: Thresholds, before: Thresholds, origin: str) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
+from schemas.contracts import NUMBER_INDEX
 from schemas.records import encode_record
+from schemas.transactions.codec import encode_transactions
 from stream_scorer.kafka.clients import open_producer
 from stream_scorer.model.store.file_store import FileObjects
 from stream_scorer.quality.published import fetch
 from stream_scorer.settings import GroupSettings
 from tests.support.command_kit import PARTITIONS, run_json
-from tests.support.factories import make_score
+from tests.support.factories import make_batch, make_score
 from tests.support.records import produce, wait_readable
 
 N = 30
@@ -29,8 +31,9 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def score(settings: GroupSettings, number: int) -> bytes:
-    """Every third one is flagged."""
-    fields = make_score(settings.input_topic, number % PARTITIONS, number, transaction_id=number)
+    """The score of an input that ``produce`` wrote there; every third one is flagged."""
+    place = number % PARTITIONS, number // PARTITIONS
+    fields = make_score(settings.input_topic, *place, transaction_id=number)
     if number % 3 == 0:
         context = {"TransactionAmt": 10.0 + number, "ProductCD": "WC"[number % 2]}
         fields |= {"score": 0.75, "decision": "REVIEW", "is_flagged": True, "context": context}
@@ -61,6 +64,8 @@ def test_runs_continue_and_late_labels_reach_scores_that_were_read_before(
     environment: GroupSettings, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings, state = environment, ("--state", str(tmp_path / "scores"))
+    inputs = encode_transactions(make_batch(N))
+    produce(settings, settings.input_topic, inputs, PARTITIONS)
     produce(settings, settings.output_topic, [score(settings, i) for i in range(N)], PARTITIONS)
     wait_readable(settings, settings.output_topic)
     _abort_scores(settings)
@@ -89,13 +94,18 @@ def test_runs_continue_and_late_labels_reach_scores_that_were_read_before(
     (version,) = again["versions"]
     recall = version["recall"]["review"]["matured"]
     assert (recall["value"], recall["n"]) == (pytest.approx(3 / 4), 4)
-    assert version["money"]["missed"]["frauds_of_unknown_amount"] == 1
+    missed = version["money"]["missed"]
+    assert (missed["frauds"], missed["frauds_of_unknown_amount"]) == (1, 0)
+    amount = make_batch(N).numbers[1, NUMBER_INDEX["TransactionAmt"]]
+    assert missed["value"] == pytest.approx(amount)
     assert again["problems"] == {}
     assert "fraud_model_live_recall{" in metrics.read_text()
     assert "Precision at review" in page.read_text()
     # The file changes nothing: without it, the same figures.
     plain = run(settings, capsys, "--maturity-days", "0")
     assert plain["versions"] == again["versions"]
+    unread = run(settings, capsys, "--maturity-days", "0", "--no-amounts")
+    assert unread["versions"][0]["money"]["missed"]["frauds_of_unknown_amount"] == 1
 
 
 def _abort_scores(settings: GroupSettings) -> None:

@@ -232,6 +232,9 @@ FORGERIES: dict[str, tuple[Fault, Forge]] = {
         Fault.IMPLAUSIBLE, scored({"reasons": [REASON]}, is_flagged=False)),
     "a context for an approval": (
         Fault.IMPLAUSIBLE, scored({"context": {"card1": 1.0}}, is_flagged=False)),
+    "a sample that the hash does not choose": (Fault.IMPLAUSIBLE, scored(
+        {"is_sampled": True, "context": {"card1": 1.0}}, is_flagged=False)),
+    "a flagged sample": (Fault.IMPLAUSIBLE, scored({"is_sampled": True}, is_flagged=True)),
     "a truncated score": (Fault.UNREADABLE, bytes_of_a_score(lambda value: value[:-1])),
     "no value": (Fault.UNREADABLE, bytes_of_a_score(lambda _: None)),
     "a value that is no score": (Fault.UNREADABLE, bytes_of_a_score(lambda _: b"{}")),

@@ -68,17 +68,21 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
-quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
+quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
+    audit.records labels
 shadow.compare: schemas.scores errors runtime settings kafka labels quality shadow
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     model.versions dead_letters state state.admin audit.records audit stream.rejections process
-    autoscaling local quality replay
+    autoscaling local labels quality replay
+drift.reading: schemas.transactions errors drift runtime settings kafka model state
+    audit.records
+cli.drift: errors drift runtime settings model.store model cli drift.reading
 cli.history: errors runtime settings features.history kafka model.store model state state.admin
     process cli
 cli.labels: errors runtime settings kafka labels cli
-cli.parsing: runtime settings cli cli.history cli.labels
+cli.parsing: runtime settings cli cli.drift cli.history cli.labels
 __main__: schemas errors runtime cli cli.parsing
 trainer.synth: errors
 trainer.report: errors runtime
@@ -137,8 +141,8 @@ dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
     dashboard.trainings
-dashboard.operations: errors drift runtime settings kafka model dead_letters
-    dashboard.model_status dashboard.feed
+dashboard.operations: errors drift runtime settings kafka model.store model dead_letters
+    drift.reading dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
@@ -153,9 +157,11 @@ dashboard.web.admin: schemas.json errors model.store model.versions dashboard.mo
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
-dashboard.web.threshold: dashboard.cache dashboard.web dashboard.web.quality dashboard.whatif
+dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.web.quality
+    dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
+dashboard.web.drift: errors drift drift.reading dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
 dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
@@ -165,8 +171,8 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
     dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
-    dashboard.web.threshold
-    dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
+    dashboard.web.threshold dashboard.web.explaining dashboard.web.drift dashboard.web.queue
+    dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
@@ -205,9 +211,9 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.metrics",
         "stream_scorer.observability.history_metrics",
         "stream_scorer.observability.collectors",
+        "stream_scorer.quality.metrics",
         "stream_scorer.observability.drift_metrics",
         "stream_scorer.observability.shadow_metrics",
-        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },

@@ -136,7 +136,7 @@ def test_terminal_shows_every_figure_with_its_labels() -> None:
     assert re.search(rf"precision at review +reviewed +{reviewed * 100:.1f} % \(", text)
     assert re.search(r"recall at review +reviewed +not estimable from these labels: analysts", text)
     assert re.search(r"fraud caught +all +[\d,]+ \([\d,]+ to [\d,]+\) in \d+ frauds", text)
-    assert re.search(r"fraud missed +all +unknown: \d+ frauds whose scores state no amount", text)
+    assert re.search(r"fraud missed +all +unknown: \d+ frauds whose amount is not known", text)
     assert "BELOW THE PROMISE beyond chance, by reviewed labels" in text
     assert "3 records are no scores" in text
     assert "1 labels are of transactions without a score in this window" in text

@@ -13,6 +13,7 @@ from schemas.contracts import TRANSACTION_COLUMNS
 from schemas.csv.codec import read_transactions, table_chunks
 from stream_scorer.errors import UsageError
 from trainer.synth import Synthetic, generate
+from trainer.synth.drift import NEW_FRAUD_MAIL, plant_drift
 from trainer.synth.files import write_csvs
 
 
@@ -95,3 +96,26 @@ def test_unwritable_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="cannot write"):
         write_csvs(generate(50), tmp_path / "file")
+
+
+def test_planted_drift_changes_only_later_rows_and_is_the_same_every_time(
+    tables: Synthetic,
+) -> None:
+    before, after = tables.transactions, plant_drift(tables, 1000, 5).transactions
+    pd.testing.assert_frame_equal(before[:1000], after[:1000])
+    pd.testing.assert_frame_equal(after, plant_drift(tables, 1000, 5).transactions)
+    late, was = after[1000:], before[1000:]
+    assert late["TransactionAmt"].median() > 2 * was["TransactionAmt"].median()
+    assert (late["ProductCD"] == "W").mean() < 0.7 * (was["ProductCD"] == "W").mean()
+    assert late["P_emaildomain"].isna().mean() > was["P_emaildomain"].isna().mean() + 0.2
+    new = late[late["R_emaildomain"] == NEW_FRAUD_MAIL]
+    assert 20 <= len(new[new["isFraud"] == 1]) <= 60
+    assert late["isFraud"].sum() > was["isFraud"].sum() + 15
+    assert list(after.columns) == list(before.columns)
+    assert after.dtypes.equals(before.dtypes)
+
+
+@pytest.mark.parametrize("row", [-1, 2000])
+def test_drift_from_a_row_that_is_not_there_is_refused(tables: Synthetic, row: int) -> None:
+    with pytest.raises(UsageError, match=f"from row {row} on: there are rows 0 to 1999"):
+        plant_drift(tables, row)

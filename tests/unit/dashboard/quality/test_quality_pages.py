@@ -105,12 +105,38 @@ def test_result_is_read_twice_a_minute_and_not_for_each_page() -> None:
     clock[0] = 30.0
     first = quality.read()
     assert first is not None
-    objects.script([StoreFault("unavailable", "read *")])
+    publish(objects, make_result(now=NOW + 1))
     assert quality.read() is first  # fresh: the store is not asked
     clock[0] = 60.0
-    with pytest.raises(StoreError):
-        quality.read()
-    publish(objects, make_result(now=NOW + 1))
     again = quality.read()
     assert again is not None
     assert again["computed_at"] == NOW + 1
+
+
+def test_store_that_fails_is_not_asked_for_each_page_and_the_last_result_stays() -> None:
+    objects, clock = MemoryObjects(), [0.0]
+    publish(objects, make_result())
+    quality = LiveQuality(objects, lambda: clock[0])
+    objects.script([StoreFault("unavailable", "read *")])
+    for _ in range(2):  # the fault is for one request: the second page asks for nothing
+        with pytest.raises(StoreError):
+            quality.read()
+    clock[0] = 10.0
+    first = quality.read()
+    assert first is not None
+    clock[0] = 40.0
+    objects.script([StoreFault("unavailable", "read *")])
+    assert quality.read() is first
+
+
+def test_one_thread_reads_while_others_go_on_with_what_there_is() -> None:
+    objects, clock = MemoryObjects(), [0.0]
+    publish(objects, make_result())
+    quality = LiveQuality(objects, lambda: clock[0])
+    first = quality.read()
+    clock[0] = 30.0
+    seen: list[Any] = []
+    # The slow read asks again while it is under way, as another page would.
+    objects.script([StoreFault("slow", "read *", wait=lambda: seen.append(quality.read()))])
+    assert quality.read() is first
+    assert seen == [first]

@@ -1,0 +1,1 @@
+"""The command that compares live features and scores with a model's reference."""
