@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+
+import pytest
 
 from schemas.batch import build_batch
 from schemas.records import decode_record
@@ -16,12 +19,19 @@ from tests.support.kafka.kafka_under_test import KafkaUnderTest
 from tests.support.records import Seen, produce, read_all
 from tests.support.scorer_kit import outcomes, running, scorer_settings
 from tests.support.waiting import wait_until
+from trainer.commands.parser import build_parser
+from trainer.settings import TrainerSettings
 
 ROWS = 200
 
 
 def test_challengers_scores_have_the_places_and_keys_of_the_champions(
-    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
+    kafka: KafkaUnderTest,
+    topics: MakeTopics,
+    group_id: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     names = topics(2)
     store = FileStore(tmp_path / "store")
@@ -69,6 +79,16 @@ def test_challengers_scores_have_the_places_and_keys_of_the_champions(
     cards = {int(card) for part in pairs for card in part.champion.cards}
     assert len(cards) == 7  # as many as keys
     assert list(TopicPairs(settings, "v2", "v1", since=0).read()) == []
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", kafka.settings.kafka_bootstrap_servers)
+    for name, topic in names.model_dump().items():
+        monkeypatch.setenv(name.upper(), topic)
+    arguments = build_parser().parse_args(["models", "compare", "v1", "v2", "--json", "--publish"])
+    assert arguments.run(arguments, TrainerSettings(model_store_uri=settings.model_store_uri)) == 3
+    printed = json.loads(capsys.readouterr().out)
+    assert (printed["rows"], printed["verdict"]) == (len(found), "cannot tell yet")
+    published = store.read_comparison("v1", "v2")
+    assert published is not None
+    assert json.loads(published) == printed
 
 
 def _place(seen: Seen) -> tuple[int, int]:
