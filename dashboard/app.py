@@ -54,6 +54,7 @@ from dashboard.web.admin import (
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
+from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
 from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
@@ -258,6 +259,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         model_api,
         rethresholding,
         quality_routes,
+        challenger_routes,
         raw,
         related,
         stats,

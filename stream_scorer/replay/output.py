@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
+from schemas.contracts import AMOUNT, NUMBER_INDEX
+from schemas.layout import number_cells
 from stream_scorer.errors import UsageError
 from stream_scorer.labels.labels import FRAUD, LEGITIMATE, UNSURE
 from stream_scorer.replay.columns import DECISIONS, Scored
@@ -58,6 +60,8 @@ def make_columns(
         "before_score": _numbers(before.scores),
         "before_decision": _decisions(before),
         "before_model_version": _versions(before),
+        "amount": _column(batch, AMOUNT),
+        "card1": [None if card is None else f"{card:.0f}" for card in _column(batch, "card1")],
     }
     if label is not None:
         has_label, values = (column.tolist() for column in label)
@@ -150,10 +154,16 @@ class _ParquetWriter:
 
     def _types(self, columns: dict[str, Column]) -> Any:
         pa = self._arrow
-        kinds = {"score": pa.float64(), "before_score": pa.float64()}
+        kinds = dict.fromkeys(("score", "before_score", "amount"), pa.float64())
         wholes = ("partition", "offset", "transaction_id", "transaction_dt")
         kinds |= dict.fromkeys(wholes, pa.int64())
         return pa.schema([(name, kinds.get(name, pa.string())) for name in columns])
+
+
+def _column(batch: TransactionBatch, name: str) -> list[float | None]:
+    """A number column that every layout keeps, because scores state it."""
+    (cell,) = number_cells(batch.layout, [NUMBER_INDEX[name]])
+    return _numbers(batch.numbers[:, cell])
 
 
 def _numbers(scores: NDArray[np.float64]) -> list[float | None]:

@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Final
 
 import fastavro
@@ -39,14 +40,15 @@ from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
 from stream_scorer.stream.kafka_broker import KafkaBroker
 from stream_scorer.stream.kafka_options import GroupOptions
 from stream_scorer.stream.loop import LoopOptions, ScorerLoop, Step
-from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.stream.outcome import Destinations
 from stream_scorer.stream.pipeline import Pipeline
-from stream_scorer.stream.ports import Histories, NoHistories, Outgoing, Polled
+from stream_scorer.stream.ports import Histories, NoHistories, Outgoing
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
 from tests.bench.at_least_once import AtLeastOnceBroker
 from tests.bench.history_scorer import add_history, open_histories
 from tests.bench.lean import LeanPlan, make_plan
 from tests.bench.peers import PEERS_PYTHON, lean_by_hand, quix_streams, usual_by_hand
+from tests.bench.shadow.runs import SHARES, Attach, Beside, RowCounter
 from tests.support.names import random_topics
 from trainer.data.source import SyntheticSource
 from trainer.history.golden_stream import golden_stream
@@ -59,6 +61,11 @@ _ALONE_ROWS: Final = 10_000  # for what is measured without Kafka
 FLAGGED_SHARE: Final = 0.035
 HISTORY: Final = "history/1"
 _TRAINING_ROWS: Final = 20_000
+
+
+def challenger_name(share: float) -> str:
+    """The scorer with a challenger that scores this share of the transactions."""
+    return f"whole scorer with challenger, share {share:g}"
 
 
 @dataclass
@@ -80,6 +87,7 @@ class World:
     decoder: TransactionDecoder
     remembering: Bundle
     processor_microseconds: float = 0.0  # a row, of the whole process, in the last run
+    shadow_rows: int = 0  # that the challenger scored in the last run with one
     _group: str = ""
 
     @property
@@ -92,6 +100,7 @@ class World:
         return {
             WHOLE: self.whole_scorer,
             WITH_HISTORY: lambda: self.score_all(self.remembering),
+            **{challenger_name(s): partial(self._with_challenger, s) for s in SHARES},
             "scorer, none flagged": lambda: self._whole(self._join(), self.quiet),
             "scorer, at least once": lambda: self._whole(
                 self._join_without_transactions(), self.bundle
@@ -128,8 +137,21 @@ class World:
         """The scorer's loop with another bundle; rows per second."""
         return self._whole(self._join(), bundle)
 
-    def _whole(self, broker: KafkaBroker, bundle: Bundle) -> float:
-        seen = _Counter()
+    def _with_challenger(self, share: float) -> float:
+        beside = Beside(self.settings, self.topics, self.bundle, PARTITIONS, share)
+        try:
+            return self._whole(self._join(), self.bundle, beside.attach)
+        finally:
+            beside.stop()
+            self.shadow_rows = beside.seen.rows
+
+    def _whole(
+        self,
+        broker: KafkaBroker,
+        bundle: Bundle,
+        attach: Attach = lambda _pipeline, observer: observer,
+    ) -> float:
+        seen = RowCounter()
         head = prefix(schema_fingerprint(load_schema("fraud_score")), None)
         pipeline = Pipeline(
             TransactionDecoder(LocalSchemas()),
@@ -138,7 +160,8 @@ class World:
         guard = RejectionGuard(RejectionPolicy())
         options = LoopOptions(self.batch_size, 0.5)
         histories, stop = self._histories(broker, bundle)
-        loop = ScorerLoop(broker, pipeline, histories, guard, seen, options)
+        observer = attach(pipeline, seen)
+        loop = ScorerLoop(broker, pipeline, histories, guard, observer, options)
         try:
             while seen.rows == 0 or broker.held():  # histories are being restored
                 loop.run_once()
@@ -228,29 +251,6 @@ class World:
         schema = fastavro.parse_schema(plain_types(load_schema("transaction")))
         for value in self.values[first:last]:
             fastavro.schemaless_reader(io.BytesIO(value[10:]), schema, None)
-
-
-class _Counter:
-    """An observer that counts the committed records of a loop."""
-
-    def __init__(self) -> None:
-        self.rows = 0
-
-    def heartbeat(self) -> None:
-        """Nothing to count."""
-
-    def committed(self, polled: Polled, outcome: Outcome, seconds: float) -> None:
-        """Count a batch."""
-        del outcome, seconds
-        self.rows += len(polled)
-
-    def aborted(self, reason: str) -> None:
-        """Nothing to count."""
-        del reason
-
-    def timed(self, step: str, seconds: float) -> None:
-        """Nothing to count."""
-        del step, seconds
 
 
 def synthetic_rows(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:

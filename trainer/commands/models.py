@@ -10,7 +10,8 @@ from typing import Any
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.promotions import Promotion, last_promotion
 from stream_scorer.runtime.text import printable, printable_json
-from trainer.commands.challenge import add_challenge
+from trainer.challenger.challenge import add_challenge, run_challenge
+from trainer.challenger.compare import add_compare, add_window, require_better, run_compare
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
 from trainer.commands.track import add_track
@@ -29,6 +30,12 @@ def add_models(commands: Subparsers) -> None:
     promote = actions.add_parser("promote", help="make the scorers serve a version")
     promote.add_argument("version", metavar="vN", help="a version in the store")
     add_force(promote, "promote even if the gate refused it or a scorer rejected it")
+    promote.add_argument(
+        "--if-better",
+        action="store_true",
+        help="only if it is better than the promoted version by models compare",
+    )
+    add_window(promote)
     finish(promote, _promote)
     accept = actions.add_parser("accept", help="lift a version's rejection")
     accept.add_argument("version", metavar="vN", help="a version in the store")
@@ -38,7 +45,8 @@ def add_models(commands: Subparsers) -> None:
     rollback = actions.add_parser("rollback", help="promote the previously promoted version")
     add_force(rollback, "also to a version that the gate refused and that was promoted by force")
     finish(rollback, _roll_back)
-    add_challenge(actions)
+    finish(add_challenge(actions), run_challenge)
+    finish(add_compare(actions), run_compare)
     add_track(actions)
 
 
@@ -147,6 +155,10 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
 
     override = read_force(arguments, settings)
     store = open_store(settings)
+    if arguments.if_better:
+        if override is not None:
+            raise WrongUsageError("--if-better and --force contradict each other")
+        require_better(arguments, settings, arguments.version)
     promote_version(store, settings, arguments.version, override=override)
     align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, arguments.version)

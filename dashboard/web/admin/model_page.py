@@ -14,6 +14,7 @@ from dashboard.web.admin.bodies import read_form
 from dashboard.web.admin.promoting import PromotionModel, promote
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.auth import identity_of
+from dashboard.web.challenger.view import read_challenger
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
@@ -104,6 +105,7 @@ async def _page(
         "trainings": await page_context(request, parts),
         "store": None,
         "details": None,
+        "challenger": None,
     }
     status = problem.status if problem else 200
     try:
@@ -111,6 +113,9 @@ async def _page(
         names = [found["version"] for found in store["versions"]]
         chosen = version or store["promoted"] or (names[0] if names else None)
         context |= {"store": store}
+        context["challenger"] = await wait_for(
+            parts, lambda: read_challenger(parts), model_view.SECONDS, model_view.STORE
+        )
         if chosen is not None:
             context["details"] = await model_view.details(parts, chosen, against)
             context["quality"] = await wait_for(

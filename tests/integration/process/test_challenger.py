@@ -9,6 +9,7 @@ from schemas.records import decode_record
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.model.bundle import build_files
 from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.shadow.compare.topics import TopicPairs
 from tests.conftest import MakeTopics
 from tests.support.factories import make_draft, make_transactions, publish
 from tests.support.kafka.kafka_under_test import KafkaUnderTest
@@ -58,6 +59,16 @@ def test_challengers_scores_have_the_places_and_keys_of_the_champions(
         assert (seen.partition, seen.key) == (other.partition, other.key)
         assert decode_record("fraud_score", seen.value)["model_version"] == "v2"
         assert seen.headers["model-version"] == b"v2"
+    pairs = list(TopicPairs(settings, "v1", "v2", since=0).read())
+    places = {(p.partition, o) for p in pairs for o in p.champion.offsets.tolist()}
+    assert places == {_place(seen) for seen in found}
+    for part in pairs:
+        for row, offset in enumerate(part.champion.offsets.tolist()):
+            score = decode_record("fraud_score", champion[part.partition, offset].value)
+            assert part.champion.scores[row] == score["score"]
+    cards = {int(card) for part in pairs for card in part.champion.cards}
+    assert len(cards) == 7  # as many as keys
+    assert list(TopicPairs(settings, "v2", "v1", since=0).read()) == []
 
 
 def _place(seen: Seen) -> tuple[int, int]:

@@ -70,6 +70,8 @@ local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
 quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
     audit.records labels
+quality: schemas schemas.scores errors runtime settings kafka model.store audit.records labels
+shadow.compare: schemas.scores errors runtime settings kafka labels quality shadow
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -114,10 +116,12 @@ trainer.import_pipeline: features model trainer.fitting trainer.data trainer.eva
 trainer.skew: schemas schemas.transactions errors runtime settings features.history kafka
     model.store state trainer.data trainer.history
 trainer.commands.flags: model.store trainer.fitting trainer.publishing trainer.settings
+trainer.challenger: errors runtime settings model.store model.versions labels quality
+    shadow.compare trainer.fitting trainer.data trainer.settings
 trainer.commands: errors runtime settings features.history features model.store model.versions
     trainer.synth trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation
     trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew
+    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew trainer.challenger
     trainer.commands.flags
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
@@ -148,10 +152,11 @@ dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
     dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.quality: errors runtime quality dashboard.web
+dashboard.web.challenger: errors runtime model.store dashboard.web
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality
+    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
 dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
@@ -169,6 +174,9 @@ dashboard: schemas errors runtime model.store model model.serving dashboard.sett
     dashboard.web.trainings dashboard.web.quality dashboard.web.admin dashboard.web.threshold
     dashboard.web.explaining dashboard.web.drift dashboard.web.queue dashboard.web.lookups
     dashboard.web.detail
+    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
+    dashboard.web.threshold
+    dashboard.web.explaining dashboard.web.queue dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
@@ -209,6 +217,8 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.observability.collectors",
         "stream_scorer.quality.metrics",
         "stream_scorer.observability.drift_metrics",
+        "stream_scorer.observability.shadow_metrics",
+        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },

@@ -51,6 +51,7 @@ def test_numbers_in_a_csv_file_have_the_same_bits(tmp_path: Path) -> None:
         "score": "1.0", "decision": "BLOCK", "model_version": "v2",
         "before_score": "0.3", "before_decision": "REVIEW",
         "before_model_version": '=1,"x"\\x0a\\x1b', "label": "UNSURE",
+        "amount": "53.61", "card1": "1003",
     }  # fmt: skip
     write(path, with_label=False)
     assert "label" not in path.read_text().splitlines()[0]

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import argparse
 import json
+from typing import Any
 
 from stream_scorer.model.store.opening import open_store
-from trainer.commands.console import DONE, Subparsers, finish
 from trainer.fitting.plan import WrongUsageError
 from trainer.settings import TrainerSettings
 
 
-def add_challenge(actions: Subparsers) -> None:
-    """``fraud-trainer models challenge``."""
+def add_challenge(actions: Any) -> Any:
+    """``fraud-trainer models challenge``; returns its parser."""
     challenge = actions.add_parser(
         "challenge", help="let a version score in shadow beside the promoted one"
     )
     challenge.add_argument("version", metavar="vN", nargs="?", help="a version in the store")
     challenge.add_argument("--none", action="store_true", help="end the shadow scoring")
-    finish(challenge, _challenge)
+    return challenge
 
 
-def _challenge(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+def run_challenge(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    """``models challenge``: exit code 0."""
     from stream_scorer.model.versions.challenging import challenge_version, end_challenge
 
     if (arguments.version is None) != arguments.none:
@@ -41,4 +42,4 @@ def _challenge(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
             f"{done.challenger} scores in shadow beside {done.champion}; compare the two with "
             f"fraud-trainer models compare {done.champion} {done.challenger}"
         )
-    return DONE
+    return 0

@@ -1,0 +1,1 @@
+"""A scorer with a challenger beside it, measured against the same scorer without one."""

@@ -1,0 +1,164 @@
+"""``models compare`` on the file of a replay, and ``models promote --if-better``."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.errors import UsageError
+from stream_scorer.model.bundle import build_files
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.quality.rows import NONE
+from stream_scorer.shadow.compare import replayed
+from stream_scorer.shadow.compare.run import Compared, CompareOptions, run_comparison
+from tests.support.factories import make_draft
+from tests.unit.shadow.compare.kit import NOW, TOPIC, World
+from trainer.challenger import compare as command
+from trainer.commands.parser import build_parser
+from trainer.data.label_file import read_label_file
+from trainer.fitting.plan import WrongUsageError
+from trainer.settings import TrainerSettings
+
+WORDS = ("APPROVE", "REVIEW", "BLOCK")
+
+
+def write_replay(path: Path, world: World) -> None:
+    pairs = world.pairs()
+    ours, theirs = pairs.champion, pairs.challenger
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow((*replayed._NEEDED, "amount", "card1"))
+        for i in range(world.n):
+            writer.writerow(
+                (
+                    i % 3, i, i + 1, theirs.scores[i], WORDS[theirs.decisions[i]], "v2",
+                    ours.scores[i], WORDS[ours.decisions[i]], "v1", 10.0, world.cards[i],
+                )
+            )  # fmt: skip
+
+
+def write_labels(path: Path, world: World) -> None:
+    lines = [f"{i + 1},FRAUD,CHARGEBACK" for i in np.flatnonzero(world.is_fraud)]
+    path.write_text("\n".join(["transaction_id,label,origin", *lines]))
+
+
+def run(folder: Path, *words: str) -> int:
+    arguments = build_parser().parse_args(["models", *words])
+    settings = TrainerSettings(model_store_uri=(folder / "store").as_uri())
+    code: int = arguments.run(arguments, settings)
+    return code
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    world = World(3_000, 0.05, (1.5, 2.5))
+    write_replay(tmp_path / "rows.csv", world)
+    write_labels(tmp_path / "labels.csv", world)
+    return tmp_path
+
+
+def test_replayed_rows_are_compared_printed_and_published(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--replay", str(files / "rows.csv"), "--labels", str(files / "labels.csv")]
+    page = files / "page.html"
+    assert run(files, "compare", "v1", "v2", *given, "--html", str(page), "--publish") == 0
+    said = capsys.readouterr().out
+    assert said.startswith("v2 against v1: better: its average precision is higher: +0.")
+    assert "matured: 3,000 labelled transactions" in said
+    assert "v2 against v1" in page.read_text()
+    published = FileStore(files / "store").read_comparison("v1", "v2")
+    assert published is not None
+    assert json.loads(published)["verdict"] == "better"
+    assert run(files, "compare", "v1", "v2", *given, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rows"] == 3_000
+    assert found["decisions"][0]["amount"] > 0  # a replay knows every amount
+    # The cards of the file make the clusters, as the keys of the topics do.
+    cards = found["labels"]["matured"]["fraud_cards"]
+    assert 10 < cards < found["labels"]["matured"]["frauds"]
+    reverse = ["--replay", str(files / "rows.csv"), "--labels", str(files / "labels.csv")]
+    with pytest.raises(UsageError, match="no transaction has a score of both v2 and v1"):
+        run(files, "compare", "v2", "v1", *reverse)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("compare", "v1", "v1"), "v1 cannot be compared with itself"),
+        (("compare", "7", "v8"), "'7' is not a version such as v7"),
+        (("compare", "v1", "v2", "--since", "14"), "--since '14' is not an age such as 36h"),
+        (("compare", "v1", "v2", "--since", "0d"), "--since '0d' is not an age"),
+        (("compare", "v1", "v2", "--since", "9999999w"), "is not an age"),
+        (("compare", "v1", "v2", "--maturity-days", "nan"), "--maturity-days nan is not from 0"),
+        (("promote", "v2", "--if-better", "--force", "--reason", "x"), "contradict each other"),
+    ],
+)
+def test_wrong_usage_names_the_value(tmp_path: Path, words: tuple[str, ...], message: str) -> None:
+    with pytest.raises(WrongUsageError, match=message):
+        run(tmp_path, *words)
+
+
+def test_files_that_are_no_replay_have_a_clear_error(files: Path) -> None:
+    labels = ["--labels", str(files / "labels.csv")]
+    with pytest.raises(UsageError, match=r"has no column partition, offset, .*: write it with"):
+        run(files, "compare", "v1", "v2", "--replay", str(files / "labels.csv"), *labels)
+    with pytest.raises(UsageError, match=r"cannot read .*absent\.csv"):
+        run(files, "compare", "v1", "v2", "--replay", str(files / "absent.csv"), *labels)
+    text = (files / "rows.csv").read_text().replace("\n0,0,1,", "\n0,zero,1,", 1)
+    (files / "bad.csv").write_text(text)
+    with pytest.raises(UsageError, match=r"is not the file of a replay: .*zero"):
+        run(files, "compare", "v1", "v2", "--replay", str(files / "bad.csv"), *labels)
+
+
+def test_labels_of_a_file_are_reports_unless_an_analyst_gave_them(tmp_path: Path) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("transaction_id,label,origin\n3,FRAUD,CHARGEBACK\n1,LEGITIMATE,ANALYST\n2,1,\n")
+    table = command.table_of(read_label_file(str(path)))
+    assert table.ids.tolist() == [1, 2, 3]
+    assert table.standing.tolist() == [0, 1, 1]
+    assert table.analyst.tolist() == [0, NONE, NONE]
+    assert table.report.tolist() == [NONE, 1, 1]
+
+
+def judged(skills: tuple[float, float]) -> Compared:
+    world = World(5_000, 0.05, skills)
+    options = CompareOptions("v1", "v2", 0, NOW)
+    return run_comparison(options, [world.pairs()], TOPIC, world.reports())
+
+
+def test_promotion_if_better_obeys_the_verdict(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = FileStore(tmp_path / "store")
+    for seed in (1, 2):
+        store.publish(*build_files(make_draft(seed)))
+    with pytest.raises(UsageError, match="no version is promoted"):
+        run(tmp_path, "promote", "v2", "--if-better")
+    store.promote("v1", None)
+    asked: list[tuple[Any, ...]] = []
+
+    def verdict_of(skills: tuple[float, float]) -> None:
+        def compared(_arguments: Any, *versions: str, quiet: bool) -> Compared:
+            asked.append((*versions, quiet))
+            return judged(skills)
+
+        monkeypatch.setattr(command, "compare_on_topics", compared)
+
+    verdict_of((2.5, 1.5))
+    with pytest.raises(UsageError, match="not promoted: v2 against v1: worse: its average prec"):
+        run(tmp_path, "promote", "v2", "--if-better")
+    pointer = store.current()
+    assert pointer is not None
+    assert pointer.version == "v1"
+    verdict_of((1.5, 2.5))
+    assert run(tmp_path, "promote", "v2", "--if-better") == 0
+    pointer = store.current()
+    assert pointer is not None
+    assert pointer.version == "v2"
+    assert asked == [("v1", "v2", True)] * 2

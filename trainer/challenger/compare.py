@@ -1,0 +1,221 @@
+"""``fraud-trainer models compare``: is the challenger better than the champion?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from stream_scorer.errors import StoreError, UsageError
+from stream_scorer.labels.labels import ORIGINS, Labels
+from stream_scorer.model.store.names import is_version
+from stream_scorer.model.store.opening import open_store
+from stream_scorer.quality.rows import NONE, LabelTable
+from stream_scorer.runtime.settings import load_settings
+from stream_scorer.settings import GroupSettings
+from stream_scorer.shadow.compare.run import Compared, CompareOptions, exit_code, run_comparison
+from stream_scorer.shadow.compare.text import build_page, report_lines, verdict_line
+from stream_scorer.shadow.compare.verdict import Verdict
+from trainer.fitting.plan import WrongUsageError
+from trainer.settings import TrainerSettings
+
+SINCE: Final = "14d"
+MATURITY_DAYS: Final = 14.0
+
+_DAY_MS: Final = 86_400_000
+_UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": _DAY_MS, "w": 7 * _DAY_MS}
+_LARGEST_AGE_MS: Final = 3650 * _DAY_MS
+
+
+def add_compare(actions: Any) -> Any:
+    """``fraud-trainer models compare``; returns its parser."""
+    compare = actions.add_parser(
+        "compare",
+        help="compare the champion with the challenger on what both have scored",
+        description="Exit code 0: better or no worse, 1: worse, 3: cannot tell yet.",
+    )
+    compare.add_argument("champion", metavar="vN", help="the version that serves")
+    compare.add_argument("challenger", metavar="vM", help="the version that scores in shadow")
+    add_window(compare)
+    compare.add_argument(
+        "--labels", metavar="FILE", type=Path, help="a CSV of labels in place of LABELS_TOPIC"
+    )
+    compare.add_argument(
+        "--replay",
+        metavar="FILE",
+        type=Path,
+        help="the file of stream-scorer replay --model vM --against vN --out, in place of the "
+        "topics",
+    )
+    compare.add_argument("--html", metavar="FILE", type=Path, help="write one HTML page too")
+    compare.add_argument(
+        "--publish", action="store_true", help="write the result to the store, for the dashboard"
+    )
+    return compare
+
+
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """Which scores, and when they are old enough."""
+    parser.add_argument(
+        "--since",
+        metavar="AGE",
+        default=SINCE,
+        help=f"scores of this age at most, such as 36h, 14d or 6w ({SINCE})",
+    )
+    parser.add_argument(
+        "--maturity-days",
+        metavar="N",
+        type=float,
+        default=MATURITY_DAYS,
+        help="a score this old would have been reported if it were fraud "
+        f"({MATURITY_DAYS:g}; needs a longer --since)",
+    )
+
+
+def compare_on_topics(
+    arguments: argparse.Namespace, champion: str, challenger: str, *, quiet: bool
+) -> Compared:
+    """Compare two versions by the topics.
+
+    Raises:
+        UsageError: a topic is missing, or no transaction has both scores.
+    """
+    from stream_scorer.shadow.compare.topics import TopicPairs
+
+    options = _options(arguments, champion, challenger)
+    settings = load_settings(GroupSettings)
+    labels = _labels(settings, getattr(arguments, "labels", None))
+    pairs = TopicPairs(
+        settings, champion, challenger, options.since, _progress(quiet=quiet or arguments.json)
+    )
+    compared = run_comparison(options, pairs.read(), settings.input_topic, labels)
+    if refused := {name: n for name, n in pairs.refused.items() if n}:
+        compared.result["refused"] = refused
+    return compared
+
+
+def require_better(
+    arguments: argparse.Namespace, settings: TrainerSettings, challenger: str
+) -> None:
+    """Refuse unless the challenger is better than the promoted version.
+
+    Raises:
+        UsageError: it is not, with the verdict.
+    """
+    pointer = open_store(settings).current()
+    if pointer is None:
+        raise UsageError(f"no version is promoted, so {challenger} cannot be better than it")
+    if pointer.version == challenger:
+        return
+    compared = compare_on_topics(arguments, pointer.version, challenger, quiet=True)
+    if compared.judgement.verdict is not Verdict.BETTER:
+        raise UsageError(f"not promoted: {verdict_line(compared.result)}")
+
+
+def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    """``models compare``: the exit code says the verdict."""
+    champion, challenger = arguments.champion, arguments.challenger
+    for version in (champion, challenger):
+        if not is_version(version):
+            raise WrongUsageError(f"{version!r} is not a version such as v7")
+    if champion == challenger:
+        raise WrongUsageError(f"{champion} cannot be compared with itself")
+    if arguments.replay is not None:
+        compared = _compare_replayed(arguments, champion, challenger)
+    else:
+        compared = compare_on_topics(arguments, champion, challenger, quiet=False)
+    if arguments.html is not None:
+        _write(arguments.html, build_page(compared.result))
+    if arguments.publish:
+        _publish(settings, compared.result)
+    if arguments.json:
+        print(json.dumps(compared.result))
+    else:
+        print("\n".join(report_lines(compared.result)))
+    return exit_code(compared.judgement.verdict)
+
+
+def _compare_replayed(arguments: argparse.Namespace, champion: str, challenger: str) -> Compared:
+    from stream_scorer.shadow.compare.replayed import read_replay
+
+    options = _options(arguments, champion, challenger)
+    settings = load_settings(GroupSettings)
+    pairs = read_replay(arguments.replay, champion, challenger, options.now)
+    labels = _labels(settings, arguments.labels)
+    return run_comparison(options, pairs, settings.input_topic, labels, is_replay=True)
+
+
+def _options(arguments: argparse.Namespace, champion: str, challenger: str) -> CompareOptions:
+    now = time.time_ns() // 1_000_000
+    days = arguments.maturity_days
+    if not 0 <= days <= _LARGEST_AGE_MS / _DAY_MS:
+        raise WrongUsageError(f"--maturity-days {days:g} is not from 0 to 3650")
+    return CompareOptions(champion, challenger, now - _age(arguments.since), now, days)
+
+
+def _age(text: str) -> int:
+    """Milliseconds of an age such as ``14d``."""
+    number, unit = text[:-1], text[-1:]
+    if number.isascii() and number.isdecimal() and len(number) < 7 and unit in _UNITS:
+        age = int(number) * _UNITS[unit]
+        if 0 < age <= _LARGEST_AGE_MS:
+            return age
+    raise WrongUsageError(f"--since {text!r} is not an age such as 36h, 14d or 6w")
+
+
+def _labels(settings: GroupSettings, path: Path | None) -> Any:
+    from stream_scorer.quality.label_table import read_label_table
+
+    if path is None:
+        return read_label_table(settings)
+    from trainer.data.label_file import read_label_file
+
+    return table_of(read_label_file(str(path)))
+
+
+def table_of(labels: Labels) -> LabelTable:
+    """Labels of a file as the labels topic gives them; without an origin they are reports."""
+    is_analyst = labels.origins == ORIGINS.index("ANALYST")
+    values, nowhere = labels.values, np.full(len(labels), -1, np.int64)
+    return LabelTable(
+        labels.ids,
+        values,
+        np.zeros(len(labels), np.int64),
+        np.where(is_analyst, values, NONE).astype(np.int8),
+        np.where(is_analyst, NONE, values).astype(np.int8),
+        nowhere,
+        nowhere,
+    )
+
+
+def _publish(settings: TrainerSettings, result: dict[str, Any]) -> None:
+    content = json.dumps(result).encode()
+    try:
+        open_store(settings).write_comparison(result["champion"], result["challenger"], content)
+    except StoreError as error:
+        raise UsageError(f"the comparison was not published: {error}") from error
+
+
+def _write(path: Path, page: str) -> None:
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def _progress(*, quiet: bool) -> Any:
+    """A line on standard error that is rewritten, if that is a terminal."""
+    if quiet or not sys.stderr.isatty():
+        return lambda _done, _total: None
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done >= total else ""
+        sys.stderr.write(f"\rcompare: {done:,} of {total:,} records{end}")
+        sys.stderr.flush()
+
+    return show
