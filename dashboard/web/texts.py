@@ -100,7 +100,8 @@ def row_key(flag: Mapping[str, Any]) -> list[Any]:
     """The place of a row in every order of the list: ``static/table.js`` compares such keys."""
     source = flag["source"]
     where = [source["partition"], source["offset"], source["topic"]]
-    return [flag["expected_loss"], flag["scored_at"], *where]
+    place = flag.get("place")  # of a sampled transaction
+    return [flag["expected_loss"] if place is None else place, flag["scored_at"], *where]
 
 
 def format_sentence(text: str) -> str:

@@ -6,7 +6,7 @@ they were decided: records are reduced to the standing ones while they are read.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from stream_scorer.settings import GroupSettings
 
 _GROUP: Final = "-quality"
 _ANALYST: Final = ORIGINS.index("ANALYST")
+_LARGEST: Final = 2**63 - 1
 _MAX_WAITING: Final = 200_000  # records between two reductions: 13 MB
 _ID, _PARTITION, _OFFSET, _AT, _VALUE, _ORIGIN, _OF_PARTITION, _OF_OFFSET = range(8)
 
@@ -79,8 +80,7 @@ class LabelTableBuilder:
             except UndecodableRecord:
                 self.bad += 1
                 continue
-            source = label.get("source") or {}
-            is_ours = source.get("topic") == self._topic
+            of_partition, of_offset = self._place(label.get("source"))
             self._rows.append(
                 (
                     label["transaction_id"],
@@ -89,12 +89,20 @@ class LabelTableBuilder:
                     label["decided_at"],
                     VALUES[label["label"]],
                     ORIGINS.index(label["origin"]),
-                    int(source["partition"]) if is_ours else -1,
-                    int(source["offset"]) if is_ours else -1,
+                    of_partition,
+                    of_offset,
                 )
             )
         if len(self._rows) >= _MAX_WAITING:
             self._reduce()
+
+    def _place(self, source: Any) -> tuple[int, int]:
+        """The record of the input topic that a label names; JSON may have anything there."""
+        if isinstance(source, dict) and source.get("topic") == self._topic:
+            place = source.get("partition"), source.get("offset")
+            if all(type(number) is int and 0 <= number <= _LARGEST for number in place):
+                return place  # type: ignore[return-value] # both are integers
+        return -1, -1
 
     def build(self) -> LabelTable:
         """The table, once all records were added."""
@@ -102,7 +110,7 @@ class LabelTableBuilder:
         rows = self._reduced
         is_analyst = rows[:, _ORIGIN] == _ANALYST
         ids, first = np.unique(rows[:, _ID], return_index=True)
-        last = np.append(first[1:], len(rows)) - 1
+        last = np.append(first, len(rows))[1:] - 1
         kinds = []
         for mask in (is_analyst, ~is_analyst):
             values = np.full(len(ids), NONE, np.int8)

@@ -39,6 +39,10 @@ OnProgress = Callable[[int, int], None]
 """Called with the number of offsets read so far and the number of offsets to read."""
 
 
+PromisesOf = Callable[[str], Promises]
+"""Finds what the metadata of a version promises; nothing for a version that does not exist."""
+
+
 @dataclass(frozen=True, slots=True)
 class QualityOptions:
     """What to judge.
@@ -99,7 +103,7 @@ def measure_quality(
     settings: GroupSettings,
     options: QualityOptions,
     labels: LabelTable,
-    promises: Mapping[str, Promises],
+    promises: PromisesOf,
     now: int,
     on_progress: OnProgress = lambda _done, _total: None,
 ) -> QualityResult:
@@ -109,7 +113,7 @@ def measure_quality(
         settings: broker, topics, registry and group.
         options: what to judge.
         labels: of all transactions.
-        promises: version → the precision that its metadata states.
+        promises: finds what the metadata of a version promises.
         now: epoch milliseconds.
         on_progress: called with the number of offsets read and the number of offsets to read.
 
@@ -146,7 +150,7 @@ def new_counts(options: QualityOptions, labels: LabelTable, now: int) -> Quality
 def result_of(
     counts: QualityCounts,
     options: QualityOptions,
-    promises: Mapping[str, Promises],
+    promises: PromisesOf,
     refused: Mapping[str, int],
     seconds: float,
     topics: Mapping[str, str],
@@ -158,7 +162,7 @@ def result_of(
         now=counts.now,
         options=options,
         labels=len(counts.labels),
-        versions=all_figures(counts, promises),
+        versions=all_figures(counts, {name: promises(name) for name in counts.versions}),
         problems={name: n for name, n in problems.items() if n},
         scores=sum(one.rows for one in counts.versions.values()),
         seconds=seconds,
