@@ -99,9 +99,8 @@ def build_app(
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
-    and ``trainings`` are those of the settings if they are not given.
-    and ``quality`` are those of the settings if they are not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``,
+    ``trainings`` and ``quality`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.

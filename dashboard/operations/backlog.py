@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from stream_scorer.errors import RetryableError
-from stream_scorer.kafka.admin import log_spans, topic_partitions
+from stream_scorer.kafka.admin import topic_partitions
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import AdminClient, Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.retry import raise_partition_errors
+from stream_scorer.kafka.retry import fetch_bounds, fetch_committed
 from stream_scorer.settings import GroupSettings
 
 REQUEST_SECONDS: Final = 4.0  # a reachable broker responds in milliseconds
@@ -73,7 +73,7 @@ class KafkaBacklog:
         self._consumer: Consumer | None = None
 
     def read(self) -> list[PartitionBacklog]:
-        """Three requests: both ends of the log, and the group's offsets."""
+        """A request for the topic, one for the group's offsets, and one for each partition."""
         topic = self._settings.input_topic
         if self._admin is None:
             self._admin = open_admin(self._settings)
@@ -84,15 +84,15 @@ class KafkaBacklog:
             self._consumer = open_consumer(self._settings, self._settings.kafka_group_id)
         places = [TopicPartition(topic, p) for p in range(count)]
         try:
-            found = raise_partition_errors(self._consumer.committed(places, REQUEST_SECONDS))
+            # Both are repeated while a coordinator or leader has just moved, which is no problem.
+            found = fetch_committed(self._consumer, places, REQUEST_SECONDS)
+            # Read after the offsets, so that no end is before them while scorers work.
+            bounds = [fetch_bounds(self._consumer, one, REQUEST_SECONDS) for one in places]
         except KafkaException as error:
             raise translate(error) from error
-        # Read after the offsets, so that no end is before them while scorers work.
-        spans = log_spans(self._admin, topic, range(count), REQUEST_SECONDS)
         offsets = {place.partition: place.offset for place in found if place.offset >= 0}
         return [
-            PartitionBacklog(p, offsets.get(p), span.low, span.high)
-            for p, span in sorted(spans.items())
+            PartitionBacklog(p, offsets.get(p), low, high) for p, (low, high) in enumerate(bounds)
         ]
 
     def missing(self, topics: list[str]) -> list[str]:
