@@ -32,7 +32,7 @@ from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
 from dashboard.models.quality import LiveQuality
-from dashboard.operations.backlog import KafkaBacklog
+from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
@@ -124,7 +124,7 @@ def build_app(
         hub,
         Catalog(store or open_store(settings)),
         LiveQuality(quality or open_quality_objects(settings)),
-        Operations(meter, monitor or _open_monitor(settings)),
+        Operations(meter, monitor or _open_monitor(settings, board)),
         desk,
         inputs,
         trainings or open_trainings(settings),
@@ -200,9 +200,10 @@ def _per_minute(actions: int) -> RateLimiter:
     return RateLimiter(actions / 60, actions)
 
 
-def _open_monitor(settings: DashboardSettings) -> Monitor:
+def _open_monitor(settings: DashboardSettings, board: Board) -> Monitor:
     topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
-    return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
+    backlog = WatchedBacklog(settings, lambda: board.backlog)
+    return Monitor(backlog, KafkaDeadLetters(settings), topics)
 
 
 def _run_while_serving(

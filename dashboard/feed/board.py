@@ -85,6 +85,15 @@ class FeedStatus:
     progress: Progress | None = None
 
 
+class InputPlace(NamedTuple):
+    """One partition of the input. ``committed`` is None if the scorers committed nothing there."""
+
+    partition: int
+    committed: int | None
+    low: int
+    end: int
+
+
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """The records that the scorers' group has not committed yet.
@@ -96,6 +105,7 @@ class Backlog:
             nothing waits, or while the scorers make progress.
         detail: why the number is not known, in words for everybody.
         reason: the same in the words of Kafka's client, for operators.
+        places: the partitions that it was measured on.
     """
 
     records: int | None
@@ -103,6 +113,7 @@ class Backlog:
     oldest_at: int | None = None
     detail: str = ""
     reason: str = ""
+    places: tuple[InputPlace, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +145,10 @@ class Activity:
     has_more_cases: bool = False
 
 
+NOT_MEASURED: Final = Backlog(None, detail="The backlog of the scorers is not known yet.")
+"""The backlog before the first check."""
+
+
 class Board:
     """Thread-safe. The feed writes it, the tick publisher drains it, handlers read the status."""
 
@@ -152,7 +167,7 @@ class Board:
         self._waiting = 0
         self._mixture = Mixture()
         self._unreadable: deque[Unreadable] = deque(maxlen=NAMED_UNREADABLE)
-        self._backlog = Backlog(None, detail="The backlog of the scorers is not known yet.")
+        self._backlog = NOT_MEASURED
         self._progress_at = self.now()
 
     def now(self) -> int:
