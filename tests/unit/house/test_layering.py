@@ -214,7 +214,6 @@ OWNERS: dict[str, set[str] | re.Pattern[str]] = {
         "stream_scorer.quality.metrics",
         "stream_scorer.observability.drift_metrics",
         "stream_scorer.observability.shadow_metrics",
-        "stream_scorer.quality.metrics",
         "trainer.publishing.telemetry",
         "dashboard.metrics",
     },
