@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-unit test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
+.PHONY: help demo tools test test-unit test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -35,9 +35,11 @@ $(TOOLS): tests/integration/tracking/tools.lock
 	@.venv-tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
-# Most of the time of the slow tests is waiting, so that three processes suit two CPUs. A file stays
+tools: $(TOOLS) ## create the environment of MLflow's server and DVC, for make test
+
+# Most of the time of the slow tests is waiting, so that four processes suit two CPUs. A file stays
 # in one process, because its tests share fixtures; files start in order, the long ones first.
-PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
+PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) $(TOOLS) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest $(PARALLEL) -m "not browser and not docker and not prometheus" $(ARGS)

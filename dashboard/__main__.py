@@ -46,7 +46,7 @@ def _run(argv: Sequence[str] | None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     from dashboard.settings import DashboardSettings
-    from dashboard.web.tokens import ROLES
+    from dashboard.web.tokens import ROLES, WEBHOOK
     from stream_scorer.runtime.settings import describe_settings
     from stream_scorer.runtime.version import add_version
 
@@ -70,7 +70,12 @@ def _parser() -> argparse.ArgumentParser:
         "token", help="create a token: prints it, and its line for DASHBOARD_TOKENS_FILE"
     )
     token.add_argument("name", help="the user who gets the token")
-    token.add_argument("--role", choices=ROLES, default="analyst", help="default: analyst")
+    token.add_argument(
+        "--role",
+        choices=(*ROLES, WEBHOOK),
+        default="analyst",
+        help=f"default: analyst; {WEBHOOK}: a line for TRAINING_WEBHOOK_TOKEN_FILE",
+    )
     return parser
 
 

@@ -37,6 +37,8 @@ from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.opening import open_trainings
+from dashboard.trainings.trainings import Trainings
 from dashboard.web import api, login, predict, problems
 from dashboard.web.admin import (
     audit_page,
@@ -62,6 +64,8 @@ from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
+from dashboard.web.tokens import WebhookTokens
+from dashboard.web.trainings import routes as training_routes
 from schemas.resolver import SchemaResolver
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.port import ArtifactStore
@@ -87,11 +91,12 @@ def build_app(
     histories: Histories | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
+    trainings: Trainings | None = None,
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
-    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store`` and ``monitor``
-    are those of the settings if they are not given.
+    Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
+    and ``trainings`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -117,6 +122,7 @@ def build_app(
         Operations(meter, monitor or _open_monitor(settings)),
         desk,
         inputs,
+        trainings or open_trainings(settings),
     )
     watch = BacklogWatch(inputs.open_source, board)
     app = FastAPI(
@@ -145,6 +151,7 @@ def _build_parts(
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
+    trainings: Trainings,
 ) -> Parts:
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
@@ -159,13 +166,16 @@ def _build_parts(
         model=model,
         histories=histories,
         hub=hub,
-        metrics=build_metrics(board, model, lambda: len(hub), histories, desk.status),
+        metrics=build_metrics(
+            board, model, lambda: len(hub), histories, desk.status, trainings.counts
+        ),
         sealer=sealer,
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
         # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.
         scoring=CapacityLimiter(os.cpu_count() or 1),
         predict_rate=RateLimiter(rows_per_second, rows_per_second * _BURST_SECONDS),
+        action_rate=_per_minute(settings.dashboard_actions_per_minute),
         bodies=BodyBudget(),
         inputs=inputs,
         desk=desk,
@@ -173,8 +183,14 @@ def _build_parts(
         record_reads=CapacityLimiter(_RECORD_READS),
         catalog=catalog,
         operations=operations,
+        trainings=trainings,
         waiting=CapacityLimiter(_WAITING_THREADS),
     )
+
+
+def _per_minute(actions: int) -> RateLimiter:
+    """A limit that lets a user who was idle for a minute do a minute's actions at once."""
+    return RateLimiter(actions / 60, actions)
 
 
 def _open_monitor(settings: DashboardSettings) -> Monitor:
@@ -235,6 +251,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         audit_page,
         reference,
         detail_pages,
+        training_routes,
     ):
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=_HERE / "static"), name="static")
@@ -244,6 +261,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
     app.add_middleware(
         AccessMiddleware,
         authenticator=parts.authenticator,
+        webhook=WebhookTokens(settings.training_webhook_token_file),
         local_only=settings.dashboard_auth == "none" and settings.is_loopback,
     )
     app.add_middleware(ShareMiddleware, proxies=settings.proxy_networks, unlimited=PROBES)

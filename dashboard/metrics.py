@@ -16,6 +16,8 @@ from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import Board, FeedState
 from dashboard.history.past import Histories
 from dashboard.model_status import ModelSource
+from dashboard.trainings.training import REQUESTED
+from dashboard.trainings.trainings import REFUSALS, Counts
 
 _LATENCY_BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -48,12 +50,14 @@ def build_metrics(
     streams: Callable[[], int],
     histories: Histories,
     desk: Callable[[], DeskStatus],
+    trainings: Counts,
 ) -> Metrics:
     """The metrics of one process. Gauges read their values at each scrape."""
     registry = CollectorRegistry()
     registry.register(_StateCollector(board, model, streams))
     registry.register(_HistoryCollector(histories))
     registry.register(_DeskCollector(desk))
+    registry.register(_TrainingsCollector(trainings))
     ProcessCollector(registry=registry)  # memory, CPU, open files, start time
     return Metrics(
         registry,
@@ -200,3 +204,32 @@ class _DeskCollector:
         yield GaugeMetricFamily(
             f"{prefix}_live", "1 while the desk follows its topics", float(status.is_ok)
         )
+
+
+class _TrainingsCollector:
+    """Reads the counts of requested trainings at each scrape."""
+
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
+
+    def describe(self) -> Iterable[Metric]:
+        """No families: the registry need not check these names for duplicates."""
+        return ()
+
+    def collect(self) -> Iterable[Metric]:
+        """Yield the metric families."""
+        prefix = "fraud_dashboard_trainings"
+        started = CounterMetricFamily(
+            f"{prefix}_started", "Trainings started on this dashboard", labels=["trigger"]
+        )
+        for trigger in REQUESTED:
+            started.add_metric([trigger.value], self._counts.started[trigger.value])
+        yield started
+        refused = CounterMetricFamily(
+            f"{prefix}_refused",
+            "Requests that started no training: one runs, the cooldown, or it cannot be started",
+            labels=["reason"],
+        )
+        for reason in REFUSALS:
+            refused.add_metric([reason], self._counts.refused[reason])
+        yield refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -67,6 +68,12 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
         description="rate limit of /predict and /check per user or address; an explanation counts "
         "as the rows that could be scored in its time; 0: no limit",
     )
+    dashboard_actions_per_minute: int = Field(
+        600,
+        ge=0,
+        description="rate limit of claims, decisions, snoozes, saved views and promotions per user "
+        "or address; each decision of a bulk counts, and an export counts as 60; 0: no limit",
+    )
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
@@ -80,6 +87,31 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     predict_history_max_bytes: int = Field(
         1_073_741_824, ge=0, description="memory for card histories; what does not fit is not used"
+    )
+
+    training_runner: Literal["auto", "kubernetes", "process", "none"] = Field(
+        "auto",
+        description="how a requested training runs: kubernetes (a Job), process (on this machine), "
+        "none (not at all), or auto (kubernetes in a pod with a service account's token)",
+    )
+    training_cronjob: str = Field(
+        "fraud-detection-training/training-pipeline",
+        pattern=r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?/[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?$",
+        description="with kubernetes: the CronJob that Jobs are made from, as NAMESPACE/NAME",
+    )
+    training_command: str = Field(
+        "fraud-trainer train", description="with process: the command of a training"
+    )
+    training_cooldown_hours: float = Field(
+        24.0,
+        ge=0,
+        le=8760,
+        description="hours between two trainings that drift or falling quality starts; 0: no limit",
+    )
+    training_webhook_token_file: Path | None = Field(
+        None,
+        description="file with lines name:webhook:sha256 of tokens that may request trainings and "
+        "nothing else (see fraud-dashboard token --role webhook)",
     )
 
     @property
@@ -101,6 +133,17 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
                 ipaddress.ip_network(part)
             except ValueError as error:
                 raise ValueError(f"{part!r} is not an address or network: {error}") from None
+        return value
+
+    @field_validator("training_command")
+    @classmethod
+    def _command(cls, value: str) -> str:
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is not a command line: {error}") from None
+        if not words:
+            raise ValueError("the command is empty")
         return value
 
     @model_validator(mode="after")

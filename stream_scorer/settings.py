@@ -27,6 +27,14 @@ class RescoringSettings(GroupSettings, StoreSettings):
     """The topics, the scorers' group, and the store of the models that scored."""
 
 
+class QualitySettings(RescoringSettings):
+    """What live quality reads, and where it pushes its metrics."""
+
+    pushgateway_url: str | None = Field(
+        None, description="URL of a Prometheus Pushgateway for the metrics of a run"
+    )
+
+
 class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings, TracingSettings):
     """All settings of the scorer process."""
 
@@ -65,6 +73,12 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         le=1,
         description="the scorers stop if a larger share of recent records than this is rejected",
     )
+    review_sample_share: float = Field(
+        0.0,
+        ge=0,
+        le=0.01,  # as schemas.scores.sampling.MAX_SHARE
+        description="this share of the unflagged transactions is chosen at random for review",
+    )
     partition_stuck_seconds: float = Field(
         120.0,
         gt=0,
@@ -99,6 +113,12 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         gt=1,
         description="a version is rejected if it flags this many times more or fewer rows than "
         "it did on its test rows",
+    )
+    shadow_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the transactions that the challenger scores too; 0: none",
     )
     metrics_port: int = Field(
         9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz"

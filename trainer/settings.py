@@ -23,6 +23,20 @@ class TrainerSettings(StoreSettings, LogSettings):
     mlflow_tracking_uri: str | None = Field(
         None, description="URL of an MLflow server that tracks runs and published versions"
     )
+    training_id: str | None = Field(
+        None,
+        description="id of the run, recorded with its version; set by dashboard or CronJob",
+    )
+    training_reason: str | None = Field(
+        None, description="why this run was started, recorded with the version; --reason goes first"
+    )
+    training_trigger: str | None = Field(
+        None,
+        description="what started this run, such as person or drift; recorded with the version",
+    )
+    training_by: str | None = Field(
+        None, description="who requested this run, recorded with the version"
+    )
     fraud_trainer_user: str | None = Field(
         None,
         description="name recorded with a forced promotion; default: the operating system's user",

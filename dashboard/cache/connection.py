@@ -3,24 +3,75 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
 BUSY_SECONDS: Final = 5.0  # readers never wait in WAL mode, except while a file is set up
+_SUFFIXES: Final = ("", "-wal", "-shm")
+_GONE: Final = frozenset({
+    sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY, sqlite3.SQLITE_BUSY,
+})  # fmt: skip
+
+
+class CacheUnavailable(Exception):
+    """A file of the cache cannot be read now. Its writer notices that and makes it again."""
+
+
+class OpenFile:
+    """Which file a connection of SQLite has open, to notice that somebody deleted or replaced it.
+
+    The connection of its writer goes on without an error, in files that have no name any more.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._found = self._look()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file, or what SQLite keeps beside it, is not at its path any more."""
+        return self._look() != self._found
+
+    def _look(self) -> tuple[tuple[int, int] | None, ...]:
+        return tuple(_inode(f"{self._path}{suffix}") for suffix in _SUFFIXES)
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - several times a second
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 @contextlib.contextmanager
 def reading(path: Path, desk: Path | None = None) -> Iterator[sqlite3.Connection]:
-    """A connection that only reads, for one request. ``desk`` is another file to attach."""
-    db = sqlite3.connect(_read_only(path), uri=True, timeout=BUSY_SECONDS)
+    """A connection that only reads, for one request. ``desk`` is another file to attach.
+
+    Raises:
+        CacheUnavailable: a file is gone, or is not complete yet.
+    """
     try:
-        if desk is not None:
-            db.execute("ATTACH ? AS desk", (_read_only(desk),))
-        yield db
-    finally:
-        db.close()
+        with contextlib.closing(
+            sqlite3.connect(_read_only(path), uri=True, timeout=BUSY_SECONDS)
+        ) as db:
+            if desk is not None:
+                db.execute("ATTACH ? AS desk", (_read_only(desk),))
+            yield db
+    except sqlite3.DatabaseError as error:
+        if _is_gone(error):
+            raise CacheUnavailable(f"the cache {path.name} cannot be read: {error}") from error
+        raise
+
+
+def _is_gone(error: sqlite3.DatabaseError) -> bool:
+    """Whether the file is the cause, and not a query."""
+    code = getattr(error, "sqlite_errorcode", None) or 0
+    return code & 0xFF in _GONE or str(error).startswith("no such table")
 
 
 def open_cache(path: Path, tables: str, version: int, probe: str) -> sqlite3.Connection:
@@ -37,7 +88,7 @@ def open_cache(path: Path, tables: str, version: int, probe: str) -> sqlite3.Con
     try:
         return _open(path, tables, version, probe)
     except sqlite3.DatabaseError:
-        for suffix in ("", "-wal", "-shm"):
+        for suffix in _SUFFIXES:
             path.with_name(path.name + suffix).unlink(missing_ok=True)
         return _open(path, tables, version, probe)
 

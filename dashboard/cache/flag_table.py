@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from dashboard.cache.connection import open_cache
+from dashboard.cache.connection import OpenFile, open_cache
 from dashboard.cache.flag import Flag
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
@@ -86,13 +86,32 @@ class FlagWriter:
     def __init__(self, path: Path, keep: int) -> None:
         self.path = path
         self._keep = keep
+        self._open()
+
+    def _open(self) -> None:
         probe = "SELECT count(*) FROM flags, origin"
-        self._db = open_cache(path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
+        self._db = open_cache(self.path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
+        self._file = OpenFile(self.path)
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
         self._next: int = self._db.execute(
             "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
         ).fetchone()[0]
         self._scores = ScoreCounter(self._db)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
+        return self._file.is_lost
+
+    def reopen(self) -> None:
+        """Make the file again, empty unless another one took its place.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made.
+        """
+        # First: a connection that is closed later would delete the new file's journal.
+        self._db.close()
+        self._open()
 
     def close(self) -> None:
         """Close the file. Records that were not saved are read from the topic again."""

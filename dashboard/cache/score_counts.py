@@ -6,9 +6,12 @@ and the same after a rebuild.
 
 from __future__ import annotations
 
+import logging
 import math
 import sqlite3
-from collections.abc import Mapping
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -17,6 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dashboard.cache.connection import reading
+
+log = logging.getLogger(__name__)
 
 SCORE_BINS: Final = 1000
 BIN_EDGES: Final = (*(number / SCORE_BINS for number in range(SCORE_BINS)), math.inf, math.inf)
@@ -40,9 +45,16 @@ CREATE TABLE IF NOT EXISTS minutes (
     minute INTEGER PRIMARY KEY, scored INTEGER NOT NULL, flagged INTEGER NOT NULL);
 """
 
-# What is kept. Any record may have any time, so the tables need a limit of their own.
+# What is kept. A record may have any time, version and thresholds, whatever wrote it. So the tables
+# have limits of their own, and what was made up must not displace what was scored.
 _MOST_GROUPS: Final = 1000  # of one version and one day: a year of days with some overlap
+_NEWEST_GROUPS: Final = 500  # that stay for their day; of the others, those with most scores stay
+_LARGEST_GROUPS: Final = 400
+_MOST_PAIRS: Final = 40  # of thresholds, of one group: they change with a deployment
+_LARGEST_PAIRS: Final = 20
 _MOST_MINUTES: Final = 31 * _MINUTES_OF_A_DAY
+_AHEAD_MINUTES: Final = _MINUTES_OF_A_DAY
+"""A later score is not counted by time: no clock of a scorer is a day ahead."""
 
 
 class ScoreKey(NamedTuple):
@@ -125,19 +137,32 @@ def bin_of(score: float) -> int:
 
 
 class ScoreCounter:
-    """Adds tallies to the tables. Its caller commits."""
+    """Adds tallies to the tables. Its caller commits. ``clock`` gives epoch seconds."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: sqlite3.Connection, clock: Callable[[], float] = time.time) -> None:
         self._db = db
-        self._groups = set(db.execute("SELECT DISTINCT version, day FROM score_totals"))
+        self._clock = clock
+        self._misdated = 0
+        self._pairs = Counter[tuple[str, int]]()  # upper bounds, by group
+        for version, day, pairs in db.execute(
+            "SELECT version, day, count(*) FROM score_totals GROUP BY version, day"
+        ):
+            self._pairs[version, day] = pairs
         self._minutes: int = db.execute("SELECT count(*) FROM minutes").fetchone()[0]
 
     def add(self, tallies: Mapping[ScoreKey, Tally]) -> None:
-        """Add counts, and delete the oldest days beyond the limit."""
+        """Add counts, and delete what is beyond the limits.
+
+        Scores of more than a day from now are left out: they count in no version and no minute.
+        """
         totals = []
         bins: dict[tuple[str, int], NDArray[np.uint32]] = {}
         minutes: dict[int, list[int]] = {}
+        latest = self._latest()
         for key, tally in tallies.items():
+            if key.minute > latest:
+                self._note_misdated(key, tally)
+                continue
             group = key.version, key.minute // _MINUTES_OF_A_DAY
             totals.append(
                 (*group, key.review_threshold, key.block_threshold, tally.scored, tally.flagged,
@@ -161,9 +186,25 @@ class ScoreCounter:
             [(*group, counts.tobytes()) for group, counts in bins.items()],
         )
         self._add_minutes(minutes)
-        self._groups |= bins.keys()
-        if len(self._groups) > _MOST_GROUPS:
-            self._trim_days()
+        self._pairs.update(row[:2] for row in totals)
+        for group in bins:
+            if self._pairs[group] > _MOST_PAIRS:
+                self._trim_pairs(group)
+        if len(self._pairs) > _MOST_GROUPS:
+            self._trim_groups()
+
+    def _latest(self) -> int:
+        """The last minute that a score can have."""
+        return int(self._clock() * 1000) // MINUTE_MS + _AHEAD_MINUTES
+
+    def _note_misdated(self, key: ScoreKey, tally: Tally) -> None:
+        if not self._misdated:
+            log.warning(
+                "a score of version %s is dated %d days from now: such scores are in the totals "
+                "and the list, and are not counted by day and minute",
+                key.version, key.minute // _MINUTES_OF_A_DAY - int(self._clock()) // 86_400,
+            )  # fmt: skip
+        self._misdated += tally.scored
 
     def _read_bins(self, group: tuple[str, int]) -> NDArray[np.uint32]:
         row = self._db.execute(
@@ -181,21 +222,45 @@ class ScoreCounter:
         if self._minutes > _MOST_MINUTES * 1.1:
             self._db.execute(
                 "DELETE FROM minutes WHERE minute NOT IN "
-                "(SELECT minute FROM minutes ORDER BY minute DESC LIMIT ?)",
-                (_MOST_MINUTES,),
+                "(SELECT minute FROM minutes WHERE minute <= ? ORDER BY minute DESC LIMIT ?)",
+                (self._latest(), _MOST_MINUTES),
             )
             self._minutes = self._db.execute("SELECT count(*) FROM minutes").fetchone()[0]
 
-    def _trim_days(self) -> None:
-        """Delete the oldest tenth of the groups, so that this is rare."""
-        oldest = sorted(self._groups, key=lambda group: group[1])
-        for group in oldest[: len(oldest) - _MOST_GROUPS * 9 // 10]:
+    def _trim_pairs(self, group: tuple[str, int]) -> None:
+        """Keep the thresholds with most scores, if there really are too many."""
+        where = "WHERE version = ? AND day = ?"
+        count = f"SELECT count(*) FROM score_totals {where}"  # noqa: S608 - our own text
+        found: int = self._db.execute(count, group).fetchone()[0]
+        if found > _MOST_PAIRS:
+            self._db.execute(
+                f"DELETE FROM score_totals {where} AND (review, block) NOT IN "  # noqa: S608
+                f"(SELECT review, block FROM score_totals {where} "
+                "ORDER BY scored DESC, review, block LIMIT ?)",
+                (*group, *group, _LARGEST_PAIRS),
+            )
+            found = _LARGEST_PAIRS
+        self._pairs[group] = found
+
+    def _trim_groups(self) -> None:
+        """Keep the newest groups and, of the others, those with most scores.
+
+        Not the newest alone: whoever can write to the topic could then displace the days of the
+        models in use with a score of each of a thousand versions.
+        """
+        rows = self._db.execute(
+            "SELECT version, day, sum(scored) FROM score_totals GROUP BY version, day "
+            "ORDER BY day > ?, day DESC, sum(scored) DESC, version",
+            (self._latest() // _MINUTES_OF_A_DAY,),
+        ).fetchall()
+        others = sorted(rows[_NEWEST_GROUPS:], key=lambda row: row[2], reverse=True)
+        for version, day, _ in others[_LARGEST_GROUPS:]:
             for table in ("score_bins", "score_totals"):
                 self._db.execute(
                     f"DELETE FROM {table} WHERE version = ? AND day = ?",  # noqa: S608
-                    group,
+                    (version, day),
                 )
-            self._groups.discard(group)
+            del self._pairs[version, day]
 
 
 def read_score_counts(path: Path, version: str, since: int, until: int) -> ScoreCounts:
@@ -208,11 +273,13 @@ def read_score_counts(path: Path, version: str, since: int, until: int) -> Score
     bins = np.zeros(SCORE_BINS, np.int64)
     days: dict[int, int] = {}
     with reading(path) as db:
-        for (stored,) in db.execute(
-            f"SELECT counts FROM score_bins {where}",  # noqa: S608
+        for day, stored in db.execute(
+            f"SELECT day, counts FROM score_bins {where}",  # noqa: S608
             (version, first, last),
         ):
-            bins += np.frombuffer(stored, _BIN)
+            counts = np.frombuffer(stored, _BIN)
+            bins += counts
+            days[day * DAY_MS] = int(counts.sum())
         totals = [
             ThresholdTotals(*row)
             for row in db.execute(
@@ -222,11 +289,6 @@ def read_score_counts(path: Path, version: str, since: int, until: int) -> Score
                 (version, first, last),
             )
         ]
-        for day, scored in db.execute(
-            f"SELECT day, sum(scored) FROM score_totals {where} GROUP BY day",  # noqa: S608
-            (version, first, last),
-        ):
-            days[day * DAY_MS] = scored
     since, until = first * DAY_MS, (last + 1) * DAY_MS
     return ScoreCounts(version, since, until, bins.tolist(), totals, days)
 

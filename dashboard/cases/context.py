@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from dashboard.cases.case import Case, NotFound
+from dashboard.cases.case import Case, DeskUnavailable, NotFound
 from dashboard.cases.desk_table import DeskWriter
 from dashboard.cases.events import Event
 from dashboard.cases.flags import Flags
 from dashboard.cases.log import Channel, DeskLog, NewRecord
-from dashboard.cases.outbox import Outbox, event_entry
+from dashboard.cases.outbox import Entry, Outbox, OutboxFull, event_entry
 from dashboard.cases.reading import DeskReader, ReadingState
 from dashboard.cases.rules import Hold
 from dashboard.cases.sending import Sender
@@ -132,9 +132,29 @@ class Context:
         if not self.append_event(event):
             self.queue_event(event)
 
+    def store(self, entries: Sequence[Entry]) -> None:
+        """Put entries into the outbox.
+
+        Raises:
+            DeskUnavailable: the disk fails, or too many entries wait. It says why, and the way out.
+        """
+        try:
+            self.outbox.add(entries)
+        except OutboxFull as full:
+            name, problems = self.log.name_of(full.channel), self.reader.status.problems
+            cause = "cannot be written, because Kafka does not answer or refuses it"
+            why = f"the topic {name} {problems.get(full.channel, cause)}"
+            raise DeskUnavailable(
+                f"{full}: {why}. Nothing more is accepted until they are recorded"
+            ) from None
+
     def queue_event(self, event: Event) -> None:
-        """Write an event with the outbox."""
-        self.outbox.add([event_entry(event)])
+        """Write an event with the outbox.
+
+        Raises:
+            DeskUnavailable: it cannot be stored.
+        """
+        self.store([event_entry(event)])
         if event.flag_id is not None:
             self.reader.note_change([event.flag_id])
         self.sender.wake()

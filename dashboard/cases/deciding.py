@@ -93,10 +93,13 @@ class Deciding:
                     entries += new
                 except DeskError as error:
                     flags.append(error)
+            refused = sum(isinstance(flag, DeskError) for flag in flags)
+            if entries:  # otherwise nothing was decided: all are refused, or were known
+                about = {"key": key, "decisions": len(wanted) - refused, "refused": refused}
+                bulk = f"{key}:{BULK}"
+                event = make_event(BULK, who, context.now(), event_id=bulk, details=about)
+                entries.append(event_entry(event))
             self._add(entries)
-        about = {"key": key, "decisions": len(wanted)}
-        now = context.now()
-        context.queue_event(make_event(BULK, who, now, event_id=f"{key}:{BULK}", details=about))
         self._await_records(keys)
         return [flag if isinstance(flag, DeskError) else self._context.case(flag) for flag in flags]
 
@@ -155,7 +158,7 @@ class Deciding:
         context = self._context
         if not entries:
             return
-        context.outbox.add(entries)
+        context.store(entries)
         for entry in entries:
             if entry.channel is Channel.LABELS and entry.flag_id is not None:
                 body = entry.body

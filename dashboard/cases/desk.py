@@ -25,6 +25,7 @@ from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, make_event
 from dashboard.cases.flags import Flags
 from dashboard.cases.holding import Holding
 from dashboard.cases.log import Channel, DeskLog
+from dashboard.cases.outbox import Restored
 from dashboard.cases.reading import ReadingState
 from dashboard.cases.state import (
     NOTHING,
@@ -55,6 +56,7 @@ class DeskStatus:
         lag: records of the two topics that have not been read.
         unreadable: records of them that could not be read.
         counts: decisions by label, withdrawals, and conflicts, since the start.
+        restored: what became of the outbox, if it was deleted since the start.
     """
 
     state: str
@@ -66,6 +68,7 @@ class DeskStatus:
     lag: int
     unreadable: int
     counts: Mapping[str, int]
+    restored: Restored | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -229,4 +232,5 @@ class Desk:
             reading.state.value, "; ".join(parts), reading.since, tuple(sorted(names.values())),
             outbox.count(Channel.LABELS),
             outbox.count(Channel.AUDIT), reading.lag, reading.unreadable, dict(context.counts),
+            outbox.restored,
         )  # fmt: skip

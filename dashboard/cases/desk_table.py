@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from dashboard.cache.connection import open_cache
+from dashboard.cache.connection import OpenFile, open_cache
 from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
 from dashboard.cases.labels import WITHDRAW, Label, target_of
 from dashboard.cases.log import Channel, Place, Positions
@@ -63,8 +63,27 @@ class DeskWriter:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._open()
+
+    def _open(self) -> None:
         probe = "SELECT count(*) FROM holds, origin"
-        self._db = open_cache(path, _TABLES, _FORMAT, probe)
+        self._db = open_cache(self.path, _TABLES, _FORMAT, probe)
+        self._file = OpenFile(self.path)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
+        return self._file.is_lost
+
+    def reopen(self) -> None:
+        """Make the file again, empty unless another one took its place.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made.
+        """
+        # First: a connection that is closed later would delete the new file's journal.
+        self._db.close()
+        self._open()
 
     def close(self) -> None:
         """Close the file."""

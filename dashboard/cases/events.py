@@ -16,6 +16,8 @@ CONTRACT: Final = "audit_event"
 CLAIM: Final = "claim"
 RELEASE: Final = "release"
 SNOOZE: Final = "snooze"
+LOCAL_CLAIM: Final = "local-claim"
+LOCAL_RELEASE: Final = "local-release"
 DECISION: Final = "decision"
 WITHDRAWAL: Final = "withdrawal"
 BULK: Final = "bulk"
@@ -24,9 +26,14 @@ VIEW_SAVED: Final = "view-saved"
 VIEW_DELETED: Final = "view-deleted"
 PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
+TRAINING: Final = "training"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 """The kinds that change who holds a case."""
+
+LOCAL_KINDS: Final = frozenset({LOCAL_CLAIM, LOCAL_RELEASE})
+"""What was done while the log could not be written. It held on one dashboard alone, so it changes
+nothing for others when it reaches the log, but who looked at what is recorded."""
 
 MAX_TEXT: Final = 2000
 """Characters kept of any text, whoever wrote it."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, Final
 
 from dashboard.cache.selection import Selection
 from dashboard.cases.case import Case, Conflict, Status, Who
 from dashboard.cases.context import Context
-from dashboard.cases.events import CLAIM, RELEASE, SNOOZE, make_event
+from dashboard.cases.events import (
+    CLAIM,
+    LOCAL_CLAIM,
+    LOCAL_RELEASE,
+    RELEASE,
+    SNOOZE,
+    make_event,
+)
 from dashboard.cases.rules import NO_HOLD, apply_event
 from dashboard.cases.statuses import CaseStatuses
 
@@ -25,11 +33,13 @@ class Holding:
         """Claim a case for 15 minutes, or renew the claim.
 
         The claim is written to the log, and whoever comes first there has the case. If the log
-        cannot be written, the claim holds on this dashboard alone (``is_local``).
+        cannot be written, the claim holds on this dashboard alone (``is_local``), and the log has
+        it later as such: by then it must not take the case from somebody else.
 
         Raises:
             Conflict: another user has the case, or it is decided.
             NotFound: there is no such flag.
+            DeskUnavailable: the claim cannot be stored, so nobody would ever see it.
         """
         context, flag = self._context, self._context.find(flag_id)
         flag_id = flag["id"]
@@ -40,7 +50,7 @@ class Holding:
         if not context.append_event(event):
             with context.lock:
                 self._check(flag_id, context.case(flag), who, may_be_decided=False)
-                self._claim_locally(flag_id, who)
+                self._claim_locally(flag, who)
             return context.case(flag)
         context.local.pop(flag_id, None)
         self._check_winner(flag, who)
@@ -61,13 +71,16 @@ class Holding:
         if case.status is not Status.CLAIMED:
             return case
         self._check(flag_id, case, who)
+        kind = LOCAL_RELEASE if case.is_local else RELEASE
+        event = make_event(
+            kind, who, context.now(), flag_id=flag_id, transaction_id=flag["transaction_id"]
+        )
+        if case.is_local:
+            context.queue_event(event)
+        else:
+            context.write_event(event)
         if context.local.pop(flag_id, None) is not None:
             context.reader.note_change([flag_id])
-        if not case.is_local:
-            event = make_event(
-                RELEASE, who, context.now(), flag_id=flag_id, transaction_id=flag["transaction_id"]
-            )
-            context.write_event(event)
         return context.case(flag)
 
     def snooze(self, flag_id: str, until: int, who: Who) -> Case:
@@ -148,10 +161,12 @@ class Holding:
             by, case = str(hold.holder), context.case(flag)
             raise Conflict(f"{flag_id} is claimed by {by}", by, hold.claimed_at, case)
 
-    def _claim_locally(self, flag_id: str, who: Who) -> None:
-        context, now = self._context, self._context.now()
+    def _claim_locally(self, flag: dict[str, Any], who: Who) -> None:
+        context, now, flag_id = self._context, self._context.now(), flag["id"]
         for one in [one for one, hold in context.local.items() if not hold.is_held(now)]:
             del context.local[one]
-        claim = make_event(CLAIM, who, now, flag_id=flag_id)
+        claim = make_event(CLAIM, who, now, flag_id=flag_id, transaction_id=flag["transaction_id"])
+        if flag_id not in context.local:  # a renewal is no news
+            context.queue_event(replace(claim, kind=LOCAL_CLAIM))
         context.local[flag_id], _ = apply_event(context.local.get(flag_id, NO_HOLD), claim)
         context.reader.note_change([flag_id])

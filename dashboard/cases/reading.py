@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections import deque
@@ -11,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
+from dashboard.cache.connection import CacheUnavailable
 from dashboard.cases.desk_table import DeskWriter
 from dashboard.cases.events import CONTRACT, Event, read_event
 from dashboard.cases.labels import Label, read_label
@@ -26,6 +28,7 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS: Final = 0.2  # also how long a stop takes
 _CHECK_SECONDS: Final = 2.0  # how soon an unreachable broker or a new topic is noticed
 _RETRY_SECONDS: Final = 1.0
+_TOPICS: Final = "reading the topics of the desk"
 _NAMED: Final = 20  # unreadable records in the log per session
 _CHANGES: Final = 1000  # remembered changes; a page that misses some reads the list again
 
@@ -87,6 +90,7 @@ class DeskReader:
         self._change_count = 0
         self._check_wanted = self._check_done = 0
         self._named = 0
+        self._rebuilding_because = _TOPICS
 
     @property
     def status(self) -> Reading:
@@ -145,17 +149,30 @@ class DeskReader:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                if self._writer.is_lost:
+                    self._make_cache_again()
                 reader = self._log.open_reader()
                 try:
                     self._read_until_error(reader)
                 finally:
                     reader.close()
-            except ScorerError as error:
+            except (ScorerError, CacheUnavailable) as error:
                 self._enter(ReadingState.WAITING, str(error))
             except Exception:
                 log.exception("reading the topics of the desk failed; it will restart")
                 self._enter(ReadingState.WAITING, "unexpected error; see the log")
             self._stop.wait(_RETRY_SECONDS)
+
+    def _make_cache_again(self) -> None:
+        path = self._writer.path
+        try:
+            self._writer.reopen()
+        except (OSError, sqlite3.Error) as error:
+            problem = f"{path} was deleted and cannot be made again: {error}"
+            raise CacheUnavailable(problem) from error
+        log.error("%s was deleted: it is made again, and the topics of the desk are read again",
+                  path)  # fmt: skip
+        self._rebuilding_because = "the cache of the desk was deleted, so its topics are read again"
 
     def _enter(self, state: ReadingState, detail: str = "") -> None:
         before = self._status
@@ -170,6 +187,8 @@ class DeskReader:
         while not self._stop.is_set():
             session.follow_check(self._check_wanted)
             batch = reader.poll(_POLL_SECONDS)
+            if self._writer.is_lost:
+                return
             self._save(batch, session)
             self._finish_check(session)
             if time.monotonic() - checked >= _CHECK_SECONDS or session.is_check_due:
@@ -201,7 +220,7 @@ class DeskReader:
         with self._changed:
             self._positions = dict(positions)
         self._named = 0
-        self._enter(ReadingState.REBUILDING, "reading the topics of the desk")
+        self._enter(ReadingState.REBUILDING, self._rebuilding_because)
         reader.assign(positions)
         return bounds
 
@@ -222,6 +241,7 @@ class DeskReader:
             return
         if self._status.state is not ReadingState.LIVE:
             self._enter(ReadingState.LIVE)
+            self._rebuilding_because = _TOPICS
             self.note_change(())
             log.info("the desk has read its topics")
 

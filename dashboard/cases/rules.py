@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from dashboard.cases.case import LEASE_MS
-from dashboard.cases.events import CASE_KINDS, CLAIM, RELEASE, SNOOZE, Event
+from dashboard.cases.events import CASE_KINDS, CLAIM, LOCAL_KINDS, RELEASE, SNOOZE, Event
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,11 @@ def apply_event(hold: Hold, event: Event) -> tuple[Hold, bool]:
     """The state after an event, and whether the event had an effect.
 
     A claim or snooze while another user has the lease has none, and neither has the release of
-    somebody who holds nothing. The holder's own claim renews the lease and is no change.
+    somebody who holds nothing. The holder's own claim renews the lease and is no change. A claim
+    that held on one dashboard alone had its effect there, and has none here.
     """
     if event.kind not in CASE_KINDS:
-        return hold, False
+        return hold, event.kind in LOCAL_KINDS
     if event.kind == CLAIM:
         return _claim(hold, event)
     if event.kind == RELEASE:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ _POLL_SECONDS: Final = 0.1
 _SAVE_SECONDS: Final = 0.25  # rows reach the page within this time plus one tick
 _REFRESH_SECONDS: Final = 2.0  # how soon an unreachable broker is noticed
 _RETRY_SECONDS: Final = 1.0
+_BACKLOG: Final = "reading the backlog"
 
 
 class TopicMissing(RetryableError):
@@ -31,12 +33,18 @@ class PartitionsChanged(RetryableError):
     """The scores topic has other partitions than when it was opened."""
 
 
+class CacheDeleted(RetryableError):
+    """Somebody deleted the file of the cache."""
+
+
 def explain_outage(error: ScorerError) -> str:
     """Why scores cannot be read, in words for everybody: without hosts and error codes."""
     if isinstance(error, TopicMissing):
         return "the topic of the scores does not exist yet"
     if isinstance(error, PartitionsChanged):
         return "the topic of the scores has new partitions, which are being opened"
+    if isinstance(error, CacheDeleted):
+        return "the cache of this dashboard was deleted, and is made again from the topic"
     if isinstance(error, FatalError):
         return "Kafka refuses access to the scores, which an operator must fix"
     return "Kafka does not answer"
@@ -58,6 +66,7 @@ class Feed:
         self._writer = writer
         self._reader = reader
         self._board = board
+        self._rebuilding_because = _BACKLOG
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         board.load(writer.load_counts())
@@ -76,6 +85,8 @@ class Feed:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
+                if self._writer.is_lost:
+                    self._make_cache_again()
                 source = self._open_source()
                 try:
                     self._read_until_error(source)
@@ -99,7 +110,7 @@ class Feed:
         session = _Session(self._writer.load_counts(), stored, topic.bounds)
         source.assign(session.positions)
         self._board.load(session.counts.copy())
-        self._board.enter(FeedState.REBUILDING, "reading the backlog")
+        self._board.enter(FeedState.REBUILDING, self._rebuilding_because)
         refreshed = saved = time.monotonic()
         while not self._stop.is_set():
             polled = source.poll(_POLL_RECORDS, _POLL_SECONDS)
@@ -112,6 +123,15 @@ class Feed:
             if now - refreshed >= _REFRESH_SECONDS:
                 session.bounds = self._refresh_bounds(source, session.bounds)
                 refreshed = time.monotonic()
+
+    def _make_cache_again(self) -> None:
+        path = self._writer.path
+        try:
+            self._writer.reopen()
+        except (OSError, sqlite3.Error) as error:
+            raise CacheDeleted(f"{path} was deleted and cannot be made again: {error}") from error
+        log.error("%s was deleted: it is made again, and all scores are read again", path)
+        self._rebuilding_because = "the cache was deleted, so all scores are read again"
 
     def _fetch_bounds(self, source: ScoreSource) -> TopicBounds:
         topic = source.fetch_bounds()
@@ -138,6 +158,8 @@ class Feed:
         return {p: max(low, stored.get(p, low)) for p, (low, _) in topic.bounds.items()}
 
     def _save(self, session: _Session) -> None:
+        if self._writer.is_lost:
+            raise CacheDeleted(f"{self._writer.path} was deleted while the dashboard runs")
         unsaved = session.take()
         if unsaved.positions:
             add_to_histogram(session.counts.histogram, unsaved.tallies.values())
@@ -146,6 +168,7 @@ class Feed:
         self._board.measure(lag=session.lag, done=session.done)
         if session.has_caught_up and self._board.enter(FeedState.LIVE):
             log.info("the feed caught up with topic %s", self._topic)
+            self._rebuilding_because = _BACKLOG
 
 
 class _Session:

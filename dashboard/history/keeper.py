@@ -19,7 +19,7 @@ from dashboard.history.recent import find_recent
 from dashboard.history.retries import Retries
 from dashboard.model_status import ModelSource
 from schemas.batch import TransactionBatch
-from stream_scorer.errors import ScorerError, StoreError
+from stream_scorer.errors import RetryableError, ScorerError, StoreError
 from stream_scorer.features.history.header import OFFSETS_END
 from stream_scorer.features.history.spec import HistorySpec
 from stream_scorer.model.store.history_era import Era
@@ -82,6 +82,7 @@ class StoredHistories:
         self._look_at = self._follow_at = 0.0
         self._retries = Retries(clock)
         self._store_problem = self._stream_problem = ""
+        self._plain_problem = ""  # for results, which are for everybody: a store names its host
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="card-history", daemon=True)
 
@@ -91,8 +92,7 @@ class StoredHistories:
         """The features of the past of each transaction; see the protocol."""
         view = self._view
         if view is None or not view.partitions:
-            problem = self._store_problem
-            reason = f"{LOADING}: {problem}" if problem else LOADING
+            reason = f"{LOADING}: {self._plain_problem}" if self._plain_problem else LOADING
             return Past(None, [not_used(reason)] * len(batch))
         return read_past(view, batch, spec)
 
@@ -159,16 +159,16 @@ class StoredHistories:
         view = self._view
         if view is None or view.spec.fingerprint != spec.fingerprint:
             self._view, self._loader = View(spec), None
-            self._store_problem = self._stream_problem = ""
+            self._store_problem = self._stream_problem = self._plain_problem = ""
             self._look_at = self._follow_at = 0.0
             self._retries.forget()
         if self._clock() >= self._look_at:
             self._look_at = self._clock() + LOOK_SECONDS * random.uniform(1 - _JITTER, 1 + _JITTER)
             try:
                 self._look(spec)
-                self._store_problem = ""
+                self._store_problem = self._plain_problem = ""
             except ScorerError as error:
-                self._note_store_problem(str(error))
+                self._note_store_problem(error)
         if self._follow is not None and self._clock() >= self._follow_at:
             self._advance(self._follow)
 
@@ -197,7 +197,7 @@ class StoredHistories:
     def _find_era(self, spec: HistorySpec) -> Era:
         era = self._store.latest_era(spec.fingerprint)
         if era is None:
-            raise StoreError(
+            raise RetryableError(
                 "the store has no history for this model yet: scorers begin one when they have "
                 "loaded the model"
             )
@@ -234,9 +234,11 @@ class StoredHistories:
             than = max(current.stored_offset, current.offset)
         try:
             found = loader.load(partition, self._room(view, partition), than, at_most)
-        except StoreError as error:
+        except StoreError:
+            # In plain words, because results of /predict have them. The status has the store's.
             if isinstance(view.partitions[partition], Missing):
-                self._note_missing(partition, str(error))
+                plain = f"the history of partition {partition} cannot be read from the store"
+                self._note_missing(partition, plain)
             raise
         except ScorerError as error:
             reason = str(error)
@@ -314,7 +316,10 @@ class StoredHistories:
             log.error("%s", reason, extra={"partition": partition})
             self._view = view.with_partition(partition, Missing(reason))
 
-    def _note_store_problem(self, problem: str) -> None:
+    def _note_store_problem(self, error: ScorerError) -> None:
+        problem = str(error)
+        is_driver = isinstance(error, StoreError)
+        self._plain_problem = "the store does not answer" if is_driver else problem
         if problem != self._store_problem:
             log.warning("card histories cannot be loaded: %s", problem)
         self._store_problem = problem

@@ -20,6 +20,12 @@ OFF: Final = "off"
 LOADING: Final = "the history is being loaded"
 NO_CARD: Final = "the transaction has no card1"
 
+PLAIN_PROBLEM: Final = (
+    "there is a problem with the card histories of /predict, and people with the role ops or lead "
+    "see the reason"
+)
+"""What everybody reads of a problem, whose own text may name hosts and buckets."""
+
 _REASON_MAX_CHARACTERS: Final = 300
 
 
@@ -87,8 +93,14 @@ class HistoryStatus:
         """Whether every partition has the history that the mode asks for."""
         return self.mode == "none" or 0 < self.partitions == self.loaded
 
-    def as_json(self) -> dict[str, Any]:
-        """For people and programs; ``detail`` may name hosts and buckets."""
+    @property
+    def plain_problem(self) -> str:
+        """The problem in words for everybody. Empty if there is none."""
+        return PLAIN_PROBLEM if self.problem else ""
+
+    def as_json(self, *, in_full: bool) -> dict[str, Any]:
+        """For people and programs. ``in_full``, ``detail`` may name hosts and buckets."""
+        detail = short(self.problem) if in_full else self.plain_problem
         return {
             "mode": self.mode,
             "era": self.era,
@@ -96,7 +108,7 @@ class HistoryStatus:
             "loaded": self.loaded,
             "as_of": None if self.as_of is None else format_time(self.as_of),
             "bytes": self.nbytes,
-            "detail": short(self.problem),
+            "detail": detail,
         }
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from dashboard.cache.connection import CacheUnavailable
 from dashboard.feed.board import TICK_CASES, Activity, Board
 from dashboard.live.hub import Hub
 from dashboard.live.ticks import Rates, Tick, build_tick, build_vitals
@@ -94,6 +95,8 @@ class TickPublisher:
     async def _follow(self, follower: CaseFollower) -> None:
         try:
             await asyncio.to_thread(follower.follow)
+        except CacheUnavailable as error:  # it is made again, and its reader says so
+            log.debug("the changed cases could not be read: %s", error)
         except Exception:
             # Ticks go on without cases. The page shows a case when its row is read again.
             log.exception("the changed cases could not be read")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -23,6 +24,9 @@ from stream_scorer.model.versions.promoting import previous_version
 MAX_VERSIONS: Final = 50
 """The newest versions that are listed. Each costs one request to the store, once."""
 
+log = logging.getLogger(__name__)
+
+_NO_ANSWER: Final = "the artifact store did not answer"  # its own words may name hosts
 _MAX_SUMMARIES: Final = 500
 _MAX_METADATA: Final = 4  # whole metadata, of up to 8 MB each
 
@@ -38,6 +42,8 @@ class Summary:
     review_threshold: float | None
     gate: Mapping[str, Any]
     problem: str = ""
+    training: str | None = None
+    """The id of the training that published it, if it was started on demand or in a cluster."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Version:
             "acceptance": self.acceptance,
             "forced": self.forced,
             "problem": summary.problem or None,
+            "training": summary.training,
         }
 
 
@@ -157,7 +164,8 @@ class Catalog:
         except UsageError as error:
             summary = Summary("", None, None, None, None, describe_gate({}), str(error))
         except StoreError as error:  # it may answer next time
-            return Summary("", None, None, None, None, describe_gate({}), str(error))
+            log.warning("the metadata of %s cannot be read: %s", version, error)
+            return Summary("", None, None, None, None, describe_gate({}), _NO_ANSWER)
         with self._lock:
             self._summaries[version] = summary
             if len(self._summaries) > _MAX_SUMMARIES:
@@ -167,13 +175,17 @@ class Catalog:
     def _previous(self) -> tuple[str | None, str]:
         try:
             return previous_version(self.store)[1], ""
-        except (UsageError, StoreError) as error:
+        except UsageError as error:
             return None, str(error)
+        except StoreError as error:
+            log.warning("the previous version cannot be read: %s", error)
+            return None, _NO_ANSWER
 
 
 def summarize(metadata: Mapping[str, Any]) -> Summary:
     """What the list shows of a version's metadata."""
     test = find(metadata, "metrics", "test")
+    training = find(metadata, "requested", "id")
     return Summary(
         as_time(text(metadata.get("created_at", ""))),
         number(find(metadata, "training", "rows")),
@@ -181,4 +193,5 @@ def summarize(metadata: Mapping[str, Any]) -> Summary:
         number(find(test, "top", "0.02", "recall")),
         number(find(metadata, "thresholds", "review")),
         describe_gate(metadata),
+        training=text(training) if isinstance(training, str) else None,
     )

@@ -167,6 +167,15 @@ SECTIONS: Final[tuple[tuple[str, tuple[Fact, ...]], ...]] = (
         ),
     ),
     (
+        "Why it was trained",
+        (
+            Fact("Reason", ("requested", "reason")),
+            Fact("Started by", ("requested", "trigger")),
+            Fact("Requested by", ("requested", "by")),
+            Fact("Training", ("requested", "id")),
+        ),
+    ),
+    (
         "Build",
         (
             Fact("Created", ("created_at",)),

@@ -1,10 +1,11 @@
-// The operations page: polls one JSON document and writes it into the page that the server rendered.
+// The operations page: polls one JSON document and shows it in the page that the server rendered.
 import { drawChart } from "./charts.js";
-import { buildTime, formatMoment, showTimes } from "./view.js";
+import { Time } from "./parts.js";
+import { html, render } from "./vendor/htm/standalone.module.js";
+import { MISSING, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
-const MISSING = "—";
 const WORDS = { ok: "✓ OK", warn: "▲ Check", bad: "✕ Problem", unknown: "○ Unknown" };
 const LEGS = {
   event_to_score: "Event to score",
@@ -16,6 +17,11 @@ const $ = (id) => document.getElementById(id);
 const count = (value) => (value == null ? MISSING : Math.round(value).toLocaleString("en-US"));
 const short = (value) => new Intl.NumberFormat("en-US", { notation: "compact" }).format(value);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
+const time = (millis) => html`<${Time} millis=${millis} />`;
+const num = (text) => html`<td class="num">${text}</td>`;
+const some = (rows, columns, none) => (
+  rows.length ? rows : html`<tr><td class="dim" colspan=${columns}>${none}</td></tr>`
+);
 
 /** `38 ms`, `1.2 s`, `3.5 min` or `2.1 h`, as the server writes it. */
 function delay(millis) {
@@ -35,153 +41,80 @@ function ranges(numbers) {
   return spans.map(([a, b]) => (b > a ? `${a} to ${b}` : `${a}`)).join(", ");
 }
 
-function write(id, text) {
-  if ($(id).textContent !== text) $(id).textContent = text;
-}
+const about = ({ problem, since, as_of: asOf }, what) => html`
+  ${problem && html`<span class="no">Cannot read ${what}${since && html` since ${time(since)}`}: ${problem}. </span>`}
+  ${asOf ? html`As of ${time(asOf)}. ` : !problem && "Not read yet. "}`;
 
-/** A cell: text, or {text, kind: class name, header, span, note, nodes}. */
-function cell(value) {
-  const { text, kind, header, span, note, nodes } = typeof value === "object" ? value : { text: value };
-  const made = document.createElement(header ? "th" : "td");
-  if (header) made.scope = "row";
-  if (kind) made.className = kind;
-  if (span) made.colSpan = span;
-  if (nodes) made.append(...nodes);
-  else made.textContent = text;
-  if (note) {
-    const mark = document.createElement("span");
-    mark.className = "warn-text";
-    mark.textContent = ` ${note}`;
-    made.append(mark);
-  }
-  return made;
-}
+const legOf = (delays) => ["event_to_score", "score_to_dashboard"].find((key) => delays[key]);
 
-function fill(id, rows, empty, columns) {
-  const shown = rows.length ? rows : [[{ text: empty, kind: "dim", span: columns }]];
-  $(id).replaceChildren(...shown.map((values) => {
-    const row = document.createElement("tr");
-    row.append(...values.map(cell));
-    return row;
-  }));
-}
+/** What each place of the page shows, by its id. What is undefined stays as the server rendered it. */
+const VIEWS = {
+  checks: ({ checks }) => checks.map(({ name, state, text, since }) => html`
+    <li class=${state}><b>${name}</b> <span class="state">${WORDS[state]}</span><span class="text">${text}${since && html`, since ${time(since)}`}</span></li>`),
+  "f-waiting": ({ backlog }) => count(backlog.waiting),
+  "f-scored": ({ throughput }) => String(throughput.scored_per_second),
+  "f-flagged": ({ throughput }) => String(throughput.flagged_per_second),
+  "f-leg": ({ delays }) => `${LEGS[legOf(delays) ?? "event_to_score"]}, p95`,
+  "f-p95": ({ delays }) => (legOf(delays) ? delay(delays[legOf(delays)].p95_ms) : MISSING),
+  "f-dead": ({ dead_letters: dead }) => count(dead.records),
+  "f-drift": ({ drift }) => (drift?.index == null ? MISSING : drift.index.toFixed(3)),
+  "f-verdict": ({ drift }) => (drift ? drift.verdict : "no reference"),
+  "backlog-about": ({ backlog }) => about(backlog, "the backlog"),
+  backlog: ({ backlog }) => some(backlog.partitions.map((row) => html`
+    <tr><th scope="row" class="num">${row.partition}</th>${[row.committed, row.end, row.waiting].map((n) => num(count(n)))}</tr>`),
+  4, "No partition read yet."),
+  delays: ({ delays }) => Object.entries(LEGS).map(([key, name]) => html`
+    <tr><th scope="row">${name}</th>${delays[key]
+      ? [...["p50_ms", "p95_ms", "p99_ms"].map((p) => num(delay(delays[key][p]))), num(count(delays[key].count))]
+      : html`<td class="dim" colspan="4">${key === "score_to_dashboard" ? "nothing measured" : "no input has an event time"}</td>`}</tr>`),
+  live: ({ versions: { live } }) =>
+    live.map((row) => `${row.version} on ${ranges(row.partitions)}`).join("; ") + (live.length ? "." : ""),
+  promoted: ({ versions }) => versions.promoted || undefined,
+  versions: ({ versions }) => some(versions.partitions.map((row) => html`
+    <tr><th scope="row" class="num">${row.partition}</th>
+    <td>${row.version}${!row.is_promoted && html`<span class="warn-text"> not promoted</span>`}</td>
+    <td>${time(row.since)}</td><td>${time(row.last)}</td>
+    <td>${row.before.length ? row.before.map((old, i) => html`${i ? ", " : ""}${old.version} until ${time(old.last)}`) : MISSING}</td></tr>`),
+  5, "No score read since the start of this dashboard."),
+  "drift-about": ({ drift }) => drift && html`Population stability index of ${drift.version} against its reference of ${count(drift.reference_rows)} rows, from ${count(drift.scores)} sampled scores since ${time(drift.since)}. Below 0.1 is stable, above 0.25 a large shift${drift.index == null ? `; it needs ${count(drift.needed)} scores` : ""}.`,
+  drift: ({ drift }) => drift?.shares.map((share, i) => html`
+    <tr><th scope="row">${i ? drift.edges[i - 1].toFixed(4) : "0"}</th>${num(percent(share))}${num(percent(drift.expected[i]))}</tr>`),
+  "dead-about": ({ dead_letters: dead }) => html`${about(dead, "dead letters")}One in full: <code>stream-scorer dlq show PLACE</code>`,
+  dead: ({ dead_letters: dead }) => some(dead.newest.map((row) => html`
+    <tr><td>${time(row.time)}</td><th scope="row">${row.place}</th><td>${row.stage}</td><td class="wrap">${row.reason}</td><td>${row.input}</td>${num(count(row.value_bytes))}</tr>`),
+  6, "None."),
+  "desk-state": ({ desk }) => desk.desk_state,
+  "desk-feed": ({ desk: { feed } }) =>
+    (feed.state === "rebuilding" ? `${feed.state} ${Math.floor(feed.done * 100)} %` : feed.state),
+  "ops-state": ({ now }) => html`As of ${time(now)}. Updates every ${POLL_MS / 1000} s.`,
+};
 
-const num = (text) => ({ text, kind: "num" });
-const time = (millis) => ({ nodes: [buildTime(millis)] });
-
-function about(id, { problem, since, as_of: asOf }, what, more = "") {
-  const place = $(id);
-  place.replaceChildren();
-  if (problem) {
-    const said = document.createElement("span");
-    said.className = "no";
-    said.append(`Cannot read ${what}`, ...(since ? [" since ", buildTime(since)] : []), `: ${problem}. `);
-    place.append(said);
-  }
-  if (asOf) place.append("As of ", buildTime(asOf), ". ");
-  else if (!problem) place.append("Not read yet. ");
-  place.append(more);
-}
-
-function showChecks(checks) {
-  $("checks").replaceChildren(...checks.map(({ name, state, text, since }) => {
-    const item = document.createElement("li");
-    item.className = state;
-    const title = document.createElement("b");
-    title.textContent = name;
-    const word = document.createElement("span");
-    word.className = "state";
-    word.textContent = WORDS[state];
-    const said = document.createElement("span");
-    said.className = "text";
-    said.append(text, ...(since ? [", since ", buildTime(since)] : []));
-    item.append(title, " ", word, said);
-    return item;
-  }));
-}
-
-function showDelays(delays) {
-  fill("delays", Object.entries(LEGS).map(([key, name]) => {
-    const row = delays[key];
-    const title = { text: name, header: true };
-    if (row) return [title, ...[row.p50_ms, row.p95_ms, row.p99_ms].map((v) => num(delay(v))), num(count(row.count))];
-    const why = key === "score_to_dashboard" ? "nothing measured" : "no input has an event time";
-    return [title, { text: why, kind: "dim", span: 4 }];
-  }));
-}
-
-function showVersions({ partitions, live, promoted }) {
-  write("live", live.map((row) => `${row.version} on ${ranges(row.partitions)}`).join("; ") + (live.length ? "." : ""));
-  if (promoted && $("promoted")) write("promoted", promoted);
-  fill("versions", partitions.map((row) => [
-    { text: row.partition, header: true, kind: "num" },
-    { text: row.version, note: row.is_promoted ? "" : "not promoted" },
-    time(row.since),
-    time(row.last),
-    { nodes: row.before.length ? row.before.flatMap((old, i) => [`${i ? ", " : ""}${old.version} until `, buildTime(old.last)]) : [MISSING] },
-  ]), "No score read since the start of this dashboard.", 5);
-}
-
-function showDrift(drift) {
-  write("f-drift", drift?.index == null ? MISSING : drift.index.toFixed(3));
-  write("f-verdict", drift ? drift.verdict : "no reference");
-  if (!drift) return;
-  const more = drift.index == null ? `; it needs ${count(drift.needed)} scores` : "";
-  write("drift-about", `Population stability index of ${drift.version} against its reference of `
-    + `${count(drift.reference_rows)} rows, from ${count(drift.scores)} sampled scores since `
-    + `${formatMoment(drift.since)}. Below 0.1 is stable, above 0.25 a large shift${more}.`);
-  fill("drift", drift.shares.map((share, i) => [
-    { text: i ? drift.edges[i - 1].toFixed(4) : "0", header: true },
-    num(percent(share)),
-    num(percent(drift.expected[i])),
-  ]));
-}
-
-function showDeadLetters(found) {
-  const command = document.createElement("code");
-  command.textContent = "stream-scorer dlq show PLACE";
-  about("dead-about", found, "dead letters", "One in full: ");
-  $("dead-about").append(command);
-  fill("dead", found.newest.map((row) => [
-    time(row.time), { text: row.place, header: true }, row.stage,
-    { text: row.reason, kind: "wrap" }, row.input, num(count(row.value_bytes)),
-  ]), "None.", 6);
-}
+const taken = new Set(); // places that no longer have what the server rendered
 
 function show(ops) {
-  showChecks(ops.checks);
-  write("f-waiting", count(ops.backlog.waiting));
-  write("f-scored", String(ops.throughput.scored_per_second));
-  write("f-flagged", String(ops.throughput.flagged_per_second));
-  const leg = ["event_to_score", "score_to_dashboard"].find((key) => ops.delays[key]);
-  write("f-leg", `${LEGS[leg ?? "event_to_score"]}, p95`);
-  write("f-p95", leg ? delay(ops.delays[leg].p95_ms) : MISSING);
-  write("f-dead", count(ops.dead_letters.records));
-  about("backlog-about", ops.backlog, "the backlog");
-  fill("backlog", ops.backlog.partitions.map((row) => [
-    { text: row.partition, header: true, kind: "num" },
-    num(count(row.committed)), num(count(row.end)), num(count(row.waiting)),
-  ]), "No partition read yet.", 4);
-  showDelays(ops.delays);
-  showVersions(ops.versions);
-  showDrift(ops.drift);
-  showDeadLetters(ops.dead_letters);
+  for (const [id, view] of Object.entries(VIEWS)) {
+    const place = $(id);
+    const shown = view(ops) ?? undefined;
+    if (!place || shown === undefined) continue;
+    if (!taken.has(id)) place.replaceChildren();
+    taken.add(id);
+    render(shown, place);
+  }
   for (const place of document.querySelectorAll("[data-desk]")) {
     place.textContent = count(ops.desk[place.dataset.desk]);
   }
-  const { state, done } = ops.desk.feed;
-  write("desk-state", ops.desk.desk_state);
-  write("desk-feed", state === "rebuilding" ? `${state} ${Math.floor(done * 100)} %` : state);
   draw(ops);
   showTimes();
 }
 
 let charts = null;
+let waiting = 0; // records now
 
 function draw(ops) {
   const backlog = [ops.backlog.history.map(([at]) => at / 1000), ops.backlog.history.map(([, n]) => n)];
   const minutes = ops.throughput.minutes.filter(([at]) => at + 60_000 <= ops.now); // whole ones
   const scores = [minutes.map(([at]) => at / 1000), minutes.map((m) => m[1]), minutes.map((m) => m[2])];
+  waiting = backlog[1].at(-1);
   if (charts) {
     charts.backlog.update({ data: backlog });
     charts.scores.update({ data: scores });
@@ -194,7 +127,7 @@ function draw(ops) {
   charts = {
     backlog: drawChart($("chart-backlog"), {
       x, y, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
-      describe: () => `${count(backlog[1].at(-1))} records now`,
+      describe: () => `${count(waiting)} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
       x, y, data: scores,
@@ -206,19 +139,19 @@ function draw(ops) {
 let answered = Date.now();
 
 async function poll() {
+  const problem = $("ops-problem");
   try {
     const answer = await fetch("/api/v1/operations", { signal: AbortSignal.timeout(10_000) });
     const found = await answer.json();
     if (!answer.ok) throw new Error(found.detail);
     answered = Date.now();
-    $("ops-state").replaceChildren("As of ", buildTime(found.now), `. Updates every ${POLL_MS / 1000} s.`);
-    $("ops-problem").hidden = true;
+    problem.hidden = true;
     show(found);
   } catch (error) {
     if (Date.now() - answered >= SILENT_MS || !(error instanceof TypeError)) {
       const ago = Math.round((Date.now() - answered) / 1000);
-      $("ops-problem").hidden = false;
-      write("ops-problem", `No newer figures for ${ago} s: ${error.message}. Trying again every ${POLL_MS / 1000} s.`);
+      problem.hidden = false;
+      problem.textContent = `No newer figures for ${ago} s: ${error.message}. Trying again every ${POLL_MS / 1000} s.`;
     }
   }
   setTimeout(poll, POLL_MS);

@@ -1,6 +1,8 @@
 // All fields of the input record, fetched when the section is opened.
 
-import { Refused, buildNotice, request } from "./request.js";
+import { Notice } from "./parts.js";
+import { request } from "./request.js";
+import { html, useEffect, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { MISSING, formatCount, formatMoment } from "./view.js";
 
 // [name, whether a field belongs to it, how many there are, whether it starts closed]
@@ -16,111 +18,77 @@ const GROUPS = [
   ["Other", /./, 0],
 ];
 
-/** Load the fields of a transaction into its section. */
-export async function showRaw(section, id, signal) {
-  const body = section.querySelector(".body");
-  body.textContent = "Loading…";
-  try {
-    const found = await request(`/api/v1/flags/${encodeURIComponent(id)}/raw`, { signal });
-    section.dataset.loaded = "yes";
-    body.replaceChildren(...(found.fields ? build(found.fields) : []), buildRecord(found));
-    body.querySelector("input")?.focus({ preventScroll: true });
-  } catch (error) {
-    if (signal.aborted) return;
-    const text = error instanceof Refused ? error.message : "The record could not be read.";
-    const retry = { name: "Retry", act: () => showRaw(section, id, signal) };
-    body.replaceChildren(buildNotice(text, error.kind === "missing" ? [] : [retry]));
+/** Loads the record of a transaction, and shows it. */
+export default function Raw({ id }) {
+  const [{ record, error }, show] = useState({});
+  const [turn, retry] = useReducer((count) => count + 1, 0);
+  useEffect(() => {
+    const ended = new AbortController();
+    request(`/api/v1/flags/${encodeURIComponent(id)}/raw`, { signal: ended.signal })
+      .then((found) => show({ record: found }))
+      .catch((failure) => ended.signal.aborted || show({ error: failure }));
+    return () => ended.abort();
+  }, [turn]);
+  const again = () => { show({}); retry(); };
+  if (error) {
+    const ways = error.kind === "missing" ? [] : [{ name: "Retry", act: again }];
+    return html`<${Notice} text=${error.message} ways=${ways} />`;
   }
+  if (!record) return "Loading…";
+  return html`${record.fields && html`<${Fields} fields=${record.fields} />`}<${Record} record=${record} />`;
 }
 
-function build(fields) {
+/** The fields by group, with a filter. */
+function Fields({ fields }) {
+  const [text, filter] = useState("");
+  const [isCopied, setCopied] = useState(false);
+  const field = useRef();
+  useEffect(() => field.current.focus({ preventScroll: true }), []);
+  const wanted = text.trim().toLowerCase();
+  const groups = groupFields(fields).map((group) => ({ ...group, shown: group.rows.filter((row) => isWanted(row, wanted)) }));
+  const shown = groups.filter((group) => group.shown.length > 0);
+  const copy = async () => {
+    await navigator.clipboard.writeText(JSON.stringify(fields, null, 2));
+    setCopied(true);
+  };
+  return html`
+    <p class="row tools">
+      <input type="search" ref=${field} placeholder="Filter by name or value"
+        aria-label="Filter fields by name or value" onInput=${({ target }) => filter(target.value)} />
+      ${navigator.clipboard && html`<button type="button" onClick=${copy}>${isCopied ? "Copied" : "Copy JSON"}</button>`}
+    </p>
+    ${shown.map(({ name, size, isClosed, rows, shown: some }) => html`
+      <details key=${`${name} ${wanted}`} open=${wanted !== "" || !isClosed}>
+        <summary>${name}<span class="dim"> ${rows.filter(([, value]) => value !== null).length} of ${Math.max(size, rows.length)} present</span></summary>
+        <${List} rows=${some} />
+      </details>`)}
+    ${shown.length === 0 && html`<p class="dim">No field matches.</p>`}`;
+}
+
+function groupFields(fields) {
   const groups = GROUPS.map(([name, , size, isClosed]) => ({ name, size, isClosed, rows: [] }));
-  for (const name of Object.keys(fields)) {
-    const at = GROUPS.findIndex(([, pattern]) => pattern.test(name));
-    groups[at].rows.push(buildRow(name, fields[name]));
+  for (const row of Object.entries(fields)) {
+    groups[GROUPS.findIndex(([, pattern]) => pattern.test(row[0]))].rows.push(row);
   }
-  const shown = groups.filter((group) => group.rows.length > 0).map(buildGroup);
-  const none = make("p", "No field matches.", "dim");
-  none.hidden = true;
-  return [buildTools(fields, shown, none), ...shown, none];
+  return groups.filter((group) => group.rows.length > 0);
 }
 
-function buildTools(fields, groups, none) {
-  const filter = document.createElement("input");
-  filter.type = "search";
-  filter.placeholder = "Filter by name or value";
-  filter.setAttribute("aria-label", "Filter fields by name or value");
-  filter.addEventListener("input", () => {
-    const wanted = filter.value.trim().toLowerCase();
-    let count = 0;
-    for (const group of groups) {
-      let inGroup = 0;
-      for (const row of group.querySelectorAll("dl > div")) {
-        const isShown = row.textContent.toLowerCase().includes(wanted);
-        row.hidden = !isShown;
-        inGroup += isShown ? 1 : 0;
-      }
-      group.hidden = inGroup === 0;
-      group.open = wanted ? inGroup > 0 : group.dataset.closed !== "yes";
-      count += inGroup;
-    }
-    none.hidden = count > 0;
-  });
-  const tools = make("p", "", "row tools");
-  tools.append(filter);
-  if (navigator.clipboard) {
-    const copy = make("button", "Copy JSON");
-    copy.type = "button";
-    copy.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(JSON.stringify(fields, null, 2));
-      copy.textContent = "Copied";
-    });
-    tools.append(copy);
-  }
-  return tools;
+const isWanted = ([name, value], wanted) =>
+  `${name}${value === null ? `${MISSING} missing` : value}`.toLowerCase().includes(wanted);
+
+function List({ rows }) {
+  return html`<dl>${rows.map(([name, value]) => html`
+    <div data-missing=${value === null ? "" : undefined}><dt>${name}</dt><dd>${value === null
+      ? html`${MISSING}<span class="sr"> missing</span>` : String(value)}</dd></div>`)}</dl>`;
 }
 
 /** The record itself: a field that is not above has no value in it, which differs from 0. */
-function buildRecord({ fields, problem, appended_at: at, size, encoding, key, headers }) {
-  const record = make("div", "", "record");
-  if (problem) record.append(buildNotice(`${problem.charAt(0).toUpperCase()}${problem.slice(1)}.`));
-  record.append(make("h4", "Record"));
-  const list = document.createElement("dl");
+function Record({ record: { fields, problem, appended_at: at, size, encoding, key, headers } }) {
   const rows = [["Appended", formatMoment(at)], ["Size", `${formatCount(size)} bytes`],
     ["Encoding", encoding ?? "not known"], ["Key", key], ...headers];
-  list.append(...rows.map(([name, value]) => buildRow(name, value)));
-  record.append(list);
-  if (fields) record.append(make("p", "Fields that are not listed are missing in the record.", "dim"));
-  return record;
-}
-
-function buildGroup({ name, size, isClosed, rows }) {
-  const group = document.createElement("details");
-  group.open = !isClosed;
-  group.dataset.closed = isClosed ? "yes" : "no";
-  const title = make("summary", name);
-  const known = rows.filter((row) => row.dataset.missing === undefined).length;
-  title.append(make("span", ` ${known} of ${Math.max(size, rows.length)} present`, "dim"));
-  const list = document.createElement("dl");
-  list.append(...rows);
-  group.append(title, list);
-  return group;
-}
-
-function buildRow(name, value) {
-  const row = document.createElement("div");
-  const shown = make("dd", value === null ? MISSING : String(value));
-  if (value === null) {
-    row.dataset.missing = "";
-    shown.append(make("span", " missing", "sr"));
-  }
-  row.append(make("dt", name), shown);
-  return row;
-}
-
-function make(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
+  return html`<div class="record">
+    ${problem && html`<${Notice} text=${`${problem.charAt(0).toUpperCase()}${problem.slice(1)}.`} />`}
+    <h4>Record</h4><${List} rows=${rows} />
+    ${fields && html`<p class="dim">Fields that are not listed are missing in the record.</p>`}
+  </div>`;
 }

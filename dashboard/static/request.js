@@ -91,25 +91,6 @@ export function newKey() {
   return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
-/** A paragraph that says what failed, with buttons or links for the ways on. */
-export function buildNotice(text, ways = []) {
-  const notice = document.createElement("p");
-  notice.className = "banner amber notice";
-  notice.setAttribute("role", "alert");
-  notice.append(text);
-  for (const { name, href, act } of ways) {
-    const way = document.createElement(href ? "a" : "button");
-    way.textContent = name;
-    if (href) way.href = href;
-    else {
-      way.type = "button";
-      way.addEventListener("click", act);
-    }
-    notice.append(" ", way);
-  }
-  return notice;
-}
-
 export const loginWay = () => ({
   name: "Log in again",
   href: `/login?next=${encodeURIComponent(location.pathname + location.search)}`,

@@ -30,6 +30,7 @@ from dashboard.web.listing import (
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.roles import OPERATORS, has_role
 
 router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -237,13 +238,17 @@ def list_features(parts: PartsOf) -> dict[str, Any]:
 
 @router.get("/meta", summary="Model, topics, counts", tags=["flags"])
 def meta(request: Request, parts: PartsOf) -> dict[str, Any]:
-    """The model, topics, totals and user of this dashboard."""
+    """The model, topics, totals and user of this dashboard.
+
+    The reasons of failures are in full for the roles ops and lead.
+    """
     settings, counts = parts.settings, parts.board.counts
     identity, history = identity_of(request), parts.histories.status()
+    in_full = has_role(identity, OPERATORS)
     return {
         "version": parts.version,
-        "model": describe_model(parts.model),
-        "history": None if history is None else history.as_json(),
+        "model": describe_model(parts.model, in_full=in_full),
+        "history": None if history is None else history.as_json(in_full=in_full),
         "stream": describe_stream(parts.board.status),
         "feed": describe_feed(parts.board.status),
         "topics": {

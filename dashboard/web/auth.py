@@ -15,10 +15,11 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.settings import DashboardSettings, Network, is_loopback
-from dashboard.web.limits import RateLimiter, client_key, parse_address, too_many_requests
+from dashboard.web.limits import RateLimiter, client_key, too_many_requests
 from dashboard.web.problems import Problem, render_problem, wants_page
+from dashboard.web.proxy import ProxyAuth
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import ROLES, Entry, Identity, TokensFile, hash_token
+from dashboard.web.tokens import Entry, Identity, TokensFile, WebhookTokens, hash_token
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,6 @@ PROBES: Final = frozenset({"/health", "/livez", "/readyz", "/metrics"})
 """The paths that are answered without authentication, and beyond the limits on connections."""
 
 _MAX_VERIFIED: Final = 1000  # far more tokens than a tokens file has
-_MAX_NAME_CHARS: Final = 254  # the longest email address
 _SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 LOCAL: Final = Identity("local", "lead")
@@ -150,50 +150,6 @@ class TokenAuth:
         return entry.identity
 
 
-class ProxyAuth:
-    """``DASHBOARD_AUTH=proxy``: headers name user and role. Trusted only from proxy addresses."""
-
-    def __init__(self, header: str, networks: tuple[Network, ...], role_header: str = "") -> None:
-        self._header = header
-        self._networks = networks
-        self._role_header = role_header
-
-    def identify(self, request: Request) -> Identity | None:
-        """The user that the proxy names.
-
-        Raises:
-            Problem: 403, the proxy names a role that does not exist.
-        """
-        names = request.headers.getlist(self._header)
-        if request.client is None or len(names) != 1:
-            return None
-        name = names[0].strip()
-        if not 0 < len(name) <= _MAX_NAME_CHARS:  # truncated, two names could become one user
-            return None
-        address = parse_address(request.client.host)
-        if address is None or not any(address in network for network in self._networks):
-            return None
-        return Identity(name, self._role(request))
-
-    def is_still_authorized(self, request: Request) -> bool:  # noqa: ARG002 - required by the port
-        """Always true: the proxy authenticates once per request, before it opens."""
-        return True
-
-    def _role(self, request: Request) -> str:
-        if not self._role_header:
-            return "analyst"
-        role = ", ".join(request.headers.getlist(self._role_header)).strip().lower()
-        if not role:
-            return "viewer"  # a proxy that forgets the header must not grant decisions
-        if role not in ROLES:
-            raise Problem(
-                403,
-                f"the proxy's header {self._role_header} names the role {role[:40]!r}: it must be "
-                f"one of {', '.join(ROLES)} (DASHBOARD_PROXY_ROLE_HEADER)",
-            )
-        return role
-
-
 def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenticator:
     """The authenticator that the settings select.
 
@@ -217,8 +173,16 @@ def build_authenticator(settings: DashboardSettings, sealer: Sealer) -> Authenti
 class AccessMiddleware:
     """Middleware: rejects unauthenticated, cross-site and oversized requests."""
 
-    def __init__(self, app: ASGIApp, authenticator: Authenticator, *, local_only: bool) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        authenticator: Authenticator,
+        *,
+        local_only: bool,
+        webhook: WebhookTokens,
+    ) -> None:
         self._app = app
+        self._webhook = webhook
         self._authenticator = authenticator
         self._local_only = local_only
 
@@ -247,7 +211,10 @@ class AccessMiddleware:
         if path in _PUBLIC_PATHS or path.startswith("/static/"):
             return None
         try:
-            identity = self._authenticator.identify(request)
+            caller = self._webhook.find_caller(
+                request.method, request.scope["path"], _bearer(request)
+            )
+            identity = caller or self._authenticator.identify(request)
         except Problem as problem:
             return render_problem(request, problem)
         if identity is None:

@@ -20,6 +20,7 @@ from dashboard.models.catalog import Catalog
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.trainings import Trainings
 from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.limits import RateLimiter
@@ -51,6 +52,7 @@ class Parts:
     templates: Jinja2Templates
     scoring: CapacityLimiter
     predict_rate: RateLimiter
+    action_rate: RateLimiter
     bodies: BodyBudget
     inputs: Inputs
     desk: Desk
@@ -58,6 +60,7 @@ class Parts:
     record_reads: CapacityLimiter
     catalog: Catalog
     operations: Operations
+    trainings: Trainings
     waiting: CapacityLimiter
     """For threads that wait for the store or a broker: they must not take those of requests."""
 

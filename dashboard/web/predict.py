@@ -26,6 +26,7 @@ from dashboard.web.limits import client_key, too_many_requests
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, PredictionModel, problem_responses, request_body
 from dashboard.web.problems import Problem
+from dashboard.web.roles import sees_reasons
 from stream_scorer.model.bundle import Bundle
 
 router = APIRouter()
@@ -66,7 +67,7 @@ async def predict_transactions(
     name is noticed.
     """
     forbid_query(request)
-    bundle = require_model(parts)
+    bundle = require_model(request, parts)
     key = rate_limit_key(request)
     require_rate(parts, key)
     coding = content_coding(request, accepted=(GZIP,))
@@ -116,7 +117,7 @@ def forbid_query(request: Request) -> None:
     )
 
 
-def require_model(parts: Parts) -> Bundle:
+def require_model(request: Request, parts: Parts) -> Bundle:
     """The loaded model.
 
     Raises:
@@ -124,7 +125,7 @@ def require_model(parts: Parts) -> Bundle:
     """
     bundle = parts.model.current
     if bundle is None:
-        reason = describe_model(parts.model)["detail"]
+        reason = describe_model(parts.model, in_full=sees_reasons(request))["detail"]
         raise Problem(
             503,
             f"no model is loaded: {reason}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +11,10 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+
+from dashboard.cache.connection import CacheUnavailable
+
+log = logging.getLogger(__name__)
 
 PROBLEM_JSON: Final = "application/problem+json"
 
@@ -75,6 +80,7 @@ def wants_page(request: Request) -> bool:
 def install(app: FastAPI) -> None:
     """Render every error of ``app`` as a problem, including those of FastAPI and Starlette."""
     app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(CacheUnavailable, _on_unavailable_cache)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
 
@@ -82,6 +88,17 @@ def install(app: FastAPI) -> None:
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)  # noqa: S101 - guaranteed by the registration
     return render_problem(request, error)
+
+
+async def _on_unavailable_cache(request: Request, error: Exception) -> Response:
+    log.warning("%s", error)
+    problem = Problem(
+        503,
+        "the cache of this dashboard is gone, and is made again from the topics: try again",
+        kind="cache-unavailable",
+        headers={"Retry-After": "2"},
+    )
+    return render_problem(request, problem)
 
 
 async def _on_http_exception(request: Request, error: Exception) -> Response:

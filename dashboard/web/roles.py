@@ -20,12 +20,25 @@ AUDITORS: Final = ("lead", "ops")
 """Read the audit log."""
 
 OPERATORS: Final = ("lead", "ops")
-"""See the operations page."""
+"""See the words of drivers: errors of Kafka, the store and the registry, with hosts and names."""
+
+
+HIDDEN: Final = "people with the role ops or lead see the reason"
+"""Said in place of the words of drivers."""
+
+
+TRAINERS: Final = ("lead", "ops")
+"""Start a training."""
 
 
 def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
     """Whether the user has one of the roles, so that a page shows what it may use."""
     return identity is not None and identity.role in roles
+
+
+def sees_reasons(request: Request) -> bool:
+    """Whether the user of the request sees the words of drivers. Others get a plain sentence."""
+    return has_role(identity_of(request), OPERATORS)
 
 
 def require_role(request: Request, roles: tuple[str, ...]) -> Identity:

@@ -18,6 +18,14 @@ from stream_scorer.errors import SettingsError
 log = logging.getLogger(__name__)
 
 ROLES: Final = ("viewer", "analyst", "lead", "ops")
+WEBHOOK: Final = "webhook"
+"""The role of tokens in a file of their own, which may request trainings and nothing else."""
+
+WEBHOOK_ROUTES: Final = frozenset(
+    {("POST", "/api/v1/trainings"), ("POST", "/api/v1/trainings/alertmanager")}
+)
+"""Methods and paths that accept those tokens."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _CHECK_SECONDS: Final = 2.0  # a removed token stops working within this time
@@ -47,8 +55,8 @@ def make_token(name: str, role: str) -> tuple[str, str]:
     """
     if not _NAME.fullmatch(name):
         raise SettingsError(f"the name {name!r} must have 1-64 characters of A-Z a-z 0-9 . _ @ -")
-    if role not in ROLES:
-        raise SettingsError(f"the role {role!r} must be one of {', '.join(ROLES)}")
+    if role not in (*ROLES, WEBHOOK):
+        raise SettingsError(f"the role {role!r} must be one of {', '.join((*ROLES, WEBHOOK))}")
     token = secrets.token_urlsafe(32)
     return token, f"{name}:{role}:{hash_token(token)}"
 
@@ -58,7 +66,7 @@ def hash_token(token: str) -> str:
     return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def parse_tokens(text: str, where: str) -> dict[str, Entry]:
+def parse_tokens(text: str, where: str, roles: tuple[str, ...] = ROLES) -> dict[str, Entry]:
     """The entries by name. Blank lines and lines starting with ``#`` are skipped.
 
     Raises:
@@ -66,14 +74,15 @@ def parse_tokens(text: str, where: str) -> dict[str, Entry]:
     """
     entries: dict[str, Entry] = {}
     faults: list[str] = []
+    kinds = "" if roles == ROLES else f", with the role {' or '.join(roles)}"
     for number, line in enumerate(text.splitlines(), 1):
         line = line.strip()
         if not line or line.startswith("#"):
             continue
         name, _, rest = line.partition(":")
         role, _, digest = rest.partition(":")
-        if not _NAME.fullmatch(name) or role not in ROLES or not _HASH.fullmatch(digest):
-            faults.append(f"{where}:{number}: expected name:role:sha256 in lower-case hex")
+        if not _NAME.fullmatch(name) or role not in roles or not _HASH.fullmatch(digest):
+            faults.append(f"{where}:{number}: expected name:role:sha256 in lower-case hex{kinds}")
         elif name in entries:
             faults.append(f"{where}:{number}: duplicate name {name}")
         else:
@@ -86,14 +95,21 @@ def parse_tokens(text: str, where: str) -> dict[str, Entry]:
 class TokensFile:
     """The entries of a file, reloaded when it changes. An invalid change keeps the old entries."""
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.monotonic,
+        roles: tuple[str, ...] = ROLES,
+        setting: str = "DASHBOARD_TOKENS_FILE",
+    ) -> None:
         self._path = path
         self._clock = clock
+        self._roles = roles
         try:
             self._stamp = self._stat()
-            self._entries = parse_tokens(path.read_text(encoding="utf-8"), str(path))
+            self._entries = self._parse()
         except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"DASHBOARD_TOKENS_FILE={path}: {error}") from error
+            raise SettingsError(f"{setting}={path}: {error}") from error
         self._checked_at = clock()
 
     @property
@@ -119,10 +135,32 @@ class TokensFile:
             if stamp == self._stamp:
                 return
             self._stamp = stamp
-            self._entries = parse_tokens(self._path.read_text(encoding="utf-8"), str(self._path))
+            self._entries = self._parse()
         except (OSError, UnicodeDecodeError, SettingsError) as error:
             log.error("cannot reload the tokens file; keeping the current tokens: %s", error)
+
+    def _parse(self) -> dict[str, Entry]:
+        return parse_tokens(self._path.read_text(encoding="utf-8"), str(self._path), self._roles)
 
     def _stat(self) -> tuple[int, int]:
         stat = self._path.stat()
         return stat.st_mtime_ns, stat.st_size
+
+
+class WebhookTokens:
+    """The tokens that request trainings. They are valid on :data:`WEBHOOK_ROUTES` alone.
+
+    Args:
+        path: of their file; None: there are none.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        setting = "TRAINING_WEBHOOK_TOKEN_FILE"
+        self._file = None if path is None else TokensFile(path, roles=(WEBHOOK,), setting=setting)
+
+    def find_caller(self, method: str, path: str, token: str | None) -> Identity | None:
+        """The owner of a token, on those routes."""
+        if self._file is None or not token or (method, path) not in WEBHOOK_ROUTES:
+            return None
+        entry = self._file.find(token)
+        return entry.identity if entry else None

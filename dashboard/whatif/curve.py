@@ -10,8 +10,8 @@ from typing import Final
 
 import numpy as np
 
-from dashboard.whatif.intervals import Counts, Estimate, Floats, estimate, estimate_weighted
 from dashboard.whatif.rows import BINS, EDGES, LabelledScores, ScoreCounts, Source, Thresholds
+from stream_scorer.quality.estimates import Counts, Estimate, Floats, estimate, estimate_weighted
 
 NOT_REVIEWED: Final = (
     "not estimable: analysts see flagged transactions only, so nobody knows how much fraud was "

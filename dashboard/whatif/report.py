@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 
 from dashboard.whatif.curve import Curve
-from dashboard.whatif.intervals import Estimate, Floats
+from stream_scorer.quality.estimates import Estimate, Floats
 
 _DIGITS: Final = 6
 """Significant digits of a number that is drawn or shown; scores are never rounded."""

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.whatif.intervals import Counts, Floats
+from stream_scorer.quality.estimates import Counts, Floats
 
 BINS: Final = 1000
 EDGES: Final[Floats] = np.arange(BINS + 1) / BINS

@@ -160,6 +160,7 @@ def write_scores(
     offsets: NDArray[np.int64],
     contexts: NDArray[np.uint8],
     contexts_end: NDArray[np.int64],
+    is_sampled: NDArray[np.bool_],
     out: NDArray[np.uint8],
     ends: NDArray[np.int64],
 ) -> None:
@@ -199,4 +200,6 @@ def write_scores(
         else:
             p = _copy(out, p, contexts, context, contexts_end[r])
             context = contexts_end[r]
+        out[p] = 1 if is_sampled[r] else 0
+        p += 1
         ends[r] = p

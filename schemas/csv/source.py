@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 from pyarrow import csv
 
+from schemas.csv.blocks import LongRowError, row_blocks
 from schemas.csv.cells import NULL_VALUES, clean_text, first_unreadable, to_wholes
 from schemas.csv.header import SHOWN_CHARS, check_header
 from schemas.csv.layout import ANY_AS_TEXT, FileFacts, Layout
@@ -68,32 +69,34 @@ def _read(
     columns = _read_header(stream, name)
     check_header(columns, f"{name}, line 1", name, layout, facts)
     types = {c: _arrow_type(layout, c) for c in columns if layout.rename(c) in facts.columns}
-    lines = LineCounter(stream, HEADER_LINES)
+    lines = LineCounter(HEADER_LINES)
+    parse = csv.ParseOptions(newlines_in_values=True)
+    convert = csv.ConvertOptions(
+        column_types=types,
+        include_columns=list(types),
+        null_values=NULL_VALUES,
+        strings_can_be_null=True,
+    )
     seen = 0
     try:
-        reader = csv.open_csv(
-            pa.PythonFile(lines, mode="r"),
+        for block in row_blocks(stream, block_bytes):
+            lines.count(block)
             # One thread: with more, Arrow's errors have no row numbers.
-            read_options=csv.ReadOptions(
-                column_names=columns, block_size=block_bytes, use_threads=False
-            ),
-            parse_options=csv.ParseOptions(newlines_in_values=True),
-            convert_options=csv.ConvertOptions(
-                column_types=types,
-                include_columns=list(types),
-                null_values=NULL_VALUES,
-                strings_can_be_null=True,
-            ),
-        )
-        for batch in reader:
-            if len(batch):
+            read = csv.ReadOptions(
+                column_names=columns, block_size=len(block) + 1, use_threads=False
+            )
+            table = csv.read_csv(pa.BufferReader(block), read, parse, convert)
+            for batch in table.combine_chunks().to_batches():
                 rows = FileRows(batch, name, seen, lines.line)
                 yield FileRows(_convert(rows, layout), name, seen, lines.line)
                 seen += len(batch)
+    except LongRowError as error:
+        raise UnusableFileError(
+            f"{name}, line {lines.line(seen)}: the row is longer than {block_bytes:,} bytes; "
+            "is a quote not closed?"
+        ) from error
     except pa.ArrowInvalid as error:
-        if "Empty CSV" in str(error):
-            return
-        raise UnusableFileError(_explain(str(error), name, columns, lines)) from error
+        raise UnusableFileError(_explain(str(error), name, columns, lines, seen)) from error
 
 
 def _convert(rows: FileRows, layout: Layout) -> Any:
@@ -139,17 +142,17 @@ def _arrow_type(layout: Layout, column: str) -> Any:
     return pa.string() if wanted in (pa.int64(), ANY_AS_TEXT) else wanted
 
 
-def _explain(message: str, name: str, columns: Sequence[str], lines: LineCounter) -> str:
-    """Arrow's error message with the file, line and column."""
+def _explain(message: str, name: str, columns: Sequence[str], lines: LineCounter, seen: int) -> str:
+    """Arrow's error message, which counts rows from ``seen`` on, with the file, line and column."""
     if ragged := _RAGGED.match(message):
         row, wanted, cells = ragged.groups()
-        line = f", line {lines.line(int(row) - 1)}" if row else ""
+        line = f", line {lines.line(seen + int(row) - 1)}" if row else ""
         return f"{name}{line}: {cells} cells where the header has {wanted}"
     found = _FAULT.search(message)
     if not found:
         return f"{name}: not a readable CSV file: {message}"
     column, row, kind, reason = found.groups()
-    line = f", line {lines.line(int(row) - 1)}" if row else ""
+    line = f", line {lines.line(seen + int(row) - 1)}" if row else ""
     where = f"{name}{line}, column {columns[int(column)]}"
     if "UTF8" in reason:
         return f"{where}: not UTF-8 text"

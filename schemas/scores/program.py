@@ -1,10 +1,10 @@
 """Turns a score's schema into a short program that extracts the values an audit needs. Pure.
 
 An audit needs a score's source topic, partition and offset, the model version, the transaction,
-score, decision and thresholds; and, if the schema has them, the event time and whether there are
-reasons and a context. The program describes how to skip everything else, so that the compiled loop
-does not decode it. A schema with a different layout from ours has no program; the reference decoder
-reads its records.
+score, decision and thresholds; and, if the schema has them, the event time, whether there are
+reasons and a context, and whether it was sampled. The program describes how to skip everything
+else, so that the compiled loop does not decode it. A schema with a different layout from ours has
+no program; the reference decoder reads its records.
 """
 
 from __future__ import annotations
@@ -53,9 +53,10 @@ class Slot(IntEnum):
     EVENT_STATED = 13  # 0 if the schema has no event time, 1 if there is one, 2 if it is null
     REASONS = 14  # 0 if there are none
     CONTEXT = 15  # 0 if it is null
+    IS_SAMPLED = 16  # 0 if it is false, or the schema does not have it
 
 
-SLOTS: Final = 16
+SLOTS: Final = 17
 
 DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
 """In the order of the schema's enum."""
@@ -87,6 +88,7 @@ _FIXED_BYTES: Final = {"double": 8, "boolean": 1}
 _EVENT_TIME: Final = ("event_time",)
 _REASONS: Final = ("reasons",)
 _CONTEXT: Final = ("context",)
+_IS_SAMPLED: Final = ("is_sampled",)
 
 
 class _Unusual(Exception):
@@ -117,9 +119,8 @@ class _Assembler:
                 raise _Unusual
             self.taken.add(path)
             self.emit(op, slot, _FIXED_BYTES.get(kind, 0))
-        elif path == _EVENT_TIME and kind in ("int", "long"):
-            self.emit(Op.SET, Slot.EVENT_STATED, 1)
-            self.emit(Op.TAKE_VARINT, Slot.EVENT_TIME)
+        elif self._optional(kind, path):
+            return
         elif isinstance(avro_type, list):
             self._union(avro_type, path)
         elif kind == "record":
@@ -133,6 +134,17 @@ class _Assembler:
             self.emit(*_SIMPLE[kind])
         else:
             raise _Unusual
+
+    def _optional(self, kind: Any, path: tuple[str, ...]) -> bool:
+        """Whether it is a value that some schemas have, and then how to store it."""
+        if path == _EVENT_TIME and kind in ("int", "long"):
+            self.emit(Op.SET, Slot.EVENT_STATED, 1)
+            self.emit(Op.TAKE_VARINT, Slot.EVENT_TIME)
+        elif path == _IS_SAMPLED and kind == "boolean":
+            self.emit(Op.TAKE_FIXED, Slot.IS_SAMPLED, _FIXED_BYTES[kind])
+        else:
+            return False
+        return True
 
     def _blocks(self, avro_type: Any, path: tuple[str, ...], *, is_map: bool) -> None:
         if path == _REASONS:

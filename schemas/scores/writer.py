@@ -1,7 +1,7 @@
 """Encodes scores as Avro, a whole batch at a time.
 
-A compiled loop writes the fixed part of every record. The reasons and context of the few flagged
-records are encoded beforehand and passed to the loop as bytes.
+A compiled loop writes the fixed part of every record. The reasons of the few flagged records, and
+the context of flagged and sampled ones, are encoded beforehand and passed to the loop as bytes.
 """
 
 from __future__ import annotations
@@ -56,18 +56,22 @@ def encode_scores(
     topic: str,
     partitions: NDArray[np.int32],
     offsets: NDArray[np.int64],
+    is_sampled: NDArray[np.bool_] | None = None,
 ) -> list[bytes]:
     """Fraud scores as framed Avro, one value for each transaction of the batch.
 
     ``head`` is the framing. ``reasons`` has the flagged rows, which also get their context.
     ``thresholds`` are (review, block). ``scored_at`` is in epoch milliseconds. ``topic``,
-    ``partitions`` and ``offsets`` are the source coordinates.
+    ``partitions`` and ``offsets`` are the source coordinates. ``is_sampled`` marks the unflagged
+    rows of the random lane, which get their context too; None: there are none.
     """
     n = len(batch)
     if n == 0:
         return []
     reason_bytes, reasons_end = _gather(n, {r: _reasons(v) for r, v in reasons.items()})
-    context_bytes, contexts_end = _contexts(batch, reasons)
+    sampled = np.zeros(n, np.bool_) if is_sampled is None else is_sampled
+    shown = [*reasons, *np.flatnonzero(sampled).tolist()]
+    context_bytes, contexts_end = _contexts(batch, shown)
     constant = struct.pack("<dd", *thresholds) + _string(model_version)
     topic_bytes = _string(topic)
     room = n * (len(head) + len(constant) + len(topic_bytes) + _MAX_FIXED_BYTES)
@@ -88,6 +92,7 @@ def encode_scores(
         offsets,
         context_bytes,
         contexts_end,
+        sampled,
         out,
         ends,
     )
@@ -141,11 +146,11 @@ def _context_plan() -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
 
 
 def _contexts(
-    batch: TransactionBatch, flagged: Iterable[int]
+    batch: TransactionBatch, shown: Iterable[int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """The concatenated contexts of the flagged rows, and the end of each row's context."""
+    """The concatenated contexts of the rows that have one, and the end of each row's context."""
     ends = np.zeros(len(batch), np.int64)
-    rows = np.array(sorted(flagged), np.int64)
+    rows = np.array(sorted(shown), np.int64)
     is_text, columns = _context_plan()
     if (layout := batch.layout) is not None:
         columns = columns.copy()

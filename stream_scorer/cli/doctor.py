@@ -106,11 +106,18 @@ def check_missing(settings: ScorerSettings, missing: list[str]) -> Iterator[Chec
 
     refused = refused_topics(open_admin(settings), missing, _REQUEST_SECONDS)
     for name in missing:
-        if name not in refused:
+        if name not in refused and name == settings.shadow_topic:
+            yield Check(
+                f"topic {name}",
+                Level.WARN,
+                "does not exist: a challenger's scores are not kept",
+                "stream-scorer topics create",
+            )
+        elif name not in refused:
             yield Check(
                 f"topic {name}", Level.FAIL, "does not exist", "stream-scorer topics create"
             )
-        elif name in (settings.labels_topic, settings.audit_topic):
+        elif name in (settings.labels_topic, settings.audit_topic, settings.shadow_topic):
             yield Check(f"topic {name}", Level.OK, "not authorized, and not required")
         else:
             operation = "READ" if name == settings.input_topic else "WRITE"

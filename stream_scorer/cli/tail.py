@@ -82,7 +82,7 @@ def _begin(consumer: Consumer, topic: str, partition: int, from_start: bool) -> 
 
 
 def score_line(score: Mapping[str, Any]) -> str:
-    """One score as a line with aligned columns; only flagged scores have amount and product."""
+    """One score as a line with aligned columns; only flagged and sampled ones have an amount."""
     when = format_time(score["scored_at"], f"%H:%M:%S.{score['scored_at'] % 1000:03d}")
     context = score.get("context") or {}
     amount = context.get("TransactionAmt")
@@ -91,6 +91,8 @@ def score_line(score: Mapping[str, Any]) -> str:
         f"({reason['contribution']:+.2f})"
         for reason in score.get("reasons") or ()
     )
+    if score.get("is_sampled"):
+        reasons = "(sampled for review)"
     return (
         f"{when:<12} {score['transaction_id']:>12} "
         f"{score['score']:>7.4f}  {score['decision']:<8} {score['model_version']:<6} "

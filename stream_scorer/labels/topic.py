@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -15,9 +15,11 @@ from schemas.records import UndecodableRecord, decode_record
 from schemas.resolver import SchemaResolver
 from stream_scorer.kafka.messages import Records, by_partition
 from stream_scorer.kafka.reader import committed_spans, read_spans
+from stream_scorer.kafka.spans import Spans
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.labels.labels import ORIGINS, VALUES, Labels, build_labels
+from stream_scorer.labels.standing import StandingLabels, StandingTable
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.text import printable
 from stream_scorer.settings import GroupSettings
@@ -32,13 +34,59 @@ STALL_SECONDS: Final = 30.0
 PREFIX: Final = "kafka://"
 """Before the name of a topic, where a source of labels is named."""
 
+OnProgress = Callable[[int, int], None]
+
 _NAMED: Final = 5  # bad records in the log, and their reasons
 _SHOWN_CHARS: Final = 200
 _INT64: Final = np.iinfo(np.int64)
 
 
 def read_labels(settings: GroupSettings, topic: str) -> Labels:
-    """All labels of a topic up to its end as of now, committed ones alone.
+    """The last label of each transaction, up to the topic's end as of now, committed ones alone.
+
+    Raises:
+        UsageError, RetryableError, FatalError: as :func:`read_topic`.
+    """
+    found = DecodedLabels(topic)
+    spans = read_topic(settings, topic, found)
+    ends = {str(p): [span.low, span.high] for p, span in spans.items()}
+    return found.build({"source": f"{PREFIX}{topic}", "offsets": ends})
+
+
+def read_standing(
+    settings: GroupSettings, topic: str, on_progress: OnProgress = lambda _done, _total: None
+) -> StandingLabels:
+    """The labels that stand, of transactions and of origins, up to the topic's end as of now.
+
+    ``on_progress`` is called with the offsets read so far and those to read.
+
+    Raises:
+        UsageError, RetryableError, FatalError: as :func:`read_topic`.
+    """
+    found = DecodedLabels(topic)
+    read_topic(settings, topic, found, on_progress)
+    return found.standing()
+
+
+class Collector(Protocol):
+    """Takes the records of a labels topic."""
+
+    def add(self, partition: int, records: Records, resolver: SchemaResolver) -> None:
+        """Take records of one partition, in offset order."""
+        ...
+
+    def add_unreadable(self, partition: int, passed: PassedBatch) -> None:
+        """Take a batch of records that the client cannot unpack."""
+        ...
+
+
+def read_topic(
+    settings: GroupSettings,
+    topic: str,
+    into: Collector,
+    on_progress: OnProgress = lambda _done, _total: None,
+) -> Spans:
+    """Pass all records of a topic up to its end as of now to ``into``; returns what was read.
 
     Raises:
         UsageError: no broker answers, or there is no such topic.
@@ -48,30 +96,37 @@ def read_labels(settings: GroupSettings, topic: str) -> Labels:
     group = settings.kafka_group_id + READER_GROUP
     partitions = require_topics(settings, [topic])[topic]
     spans = committed_spans(settings, group, topic, partitions)
-    found = DecodedLabels(topic)
+    done = {partition: span.low for partition, span in spans.items()}
+    total = sum(span.high - span.low for span in spans.values())
     with using_resolver(settings, CONTRACT) as resolver:
         for messages in read_spans(
-            settings, group, topic, spans, STALL_SECONDS, on_unreadable=found.add_unreadable
+            settings, group, topic, spans, STALL_SECONDS, on_unreadable=into.add_unreadable
         ):
             for partition, records in by_partition(messages):
-                found.add(partition, records, resolver)
-    ends = {str(p): [span.low, span.high] for p, span in spans.items()}
-    return found.build({"source": f"{PREFIX}{topic}", "offsets": ends})
+                into.add(partition, records, resolver)
+                done[partition] = int(records.offsets[-1]) + 1
+            on_progress(sum(done[p] - span.low for p, span in spans.items()), total)
+    return spans
 
 
 @dataclass(slots=True)
 class DecodedLabels:
-    """Collects the last label of each transaction; bad records are counted and named, never fatal.
+    """Collects the labels that stand; bad records are counted and named, never fatal.
 
     Attributes:
         topic: for messages.
+        observe: called with partition, offset and each label that could be decoded.
         bad: records that are no labels.
+        named: the first of them, with the reason.
+        records: all records.
     """
 
     topic: str
+    observe: Callable[[int, int, dict[str, Any]], None] = lambda _partition, _offset, _label: None
     bad: int = 0
+    named: list[str] = field(default_factory=list)
     records: int = 0
-    _last: dict[int, tuple[int, int, int, int]] = field(default_factory=dict)
+    _table: StandingTable = field(default_factory=StandingTable)
 
     def add(self, partition: int, records: Records, resolver: SchemaResolver) -> None:
         """Decode records of one partition, in offset order."""
@@ -88,30 +143,26 @@ class DecodedLabels:
             except UndecodableRecord as error:
                 self._refuse(f"{partition}-{offset}", str(error))
                 continue
-            transaction, decided_at = label["transaction_id"], label["decided_at"]
-            old = self._last.get(transaction)
-            # A transaction's labels share a partition, so that offsets order them. They are in two
-            # only if partitions were added; then the later decision stands.
-            if old is None or old[0] == partition or old[1] <= decided_at:
-                value_and_origin = VALUES[label["label"]], ORIGINS.index(label["origin"])
-                self._last[transaction] = (partition, decided_at, *value_and_origin)
+            self._table.add(partition, offset, label)
+            self.observe(partition, offset, label)
 
     def add_unreadable(self, partition: int, passed: PassedBatch) -> None:
         """Count a batch of records that the client cannot unpack."""
         self._refuse(f"{partition}-{passed.begin}", "a batch that cannot be unpacked")
 
-    def build(self, facts: dict[str, Any]) -> Labels:
-        """The labels, once all records were added."""
+    def standing(self) -> StandingLabels:
+        """The labels that stand, once all records were added."""
         if self.bad:
             log.warning(
                 "%s: %d of %d records are no labels and were skipped",
                 self.topic, self.bad, self.records,
             )  # fmt: skip
-        last = np.array(list(self._last.values()), np.int64).reshape(-1, 4)
-        ids = np.array(list(self._last), np.int64)
-        labels = build_labels(
-            ids, last[:, 2].astype(np.int8), last[:, 3].astype(np.int8), last[:, 1], facts
-        )
+        return self._table.build(self.records, self.bad, tuple(self.named))
+
+    def build(self, facts: dict[str, Any]) -> Labels:
+        """The last label of each transaction, once all records were added."""
+        last = self.standing().last
+        labels = build_labels(last["id"], last["value"], last["origin"], last["decided_at"], facts)
         labels.facts.update(records=self.records, bad_records=self.bad)
         return labels
 
@@ -119,6 +170,7 @@ class DecodedLabels:
         self.bad += 1
         if self.bad <= _NAMED:
             shown = printable(reason)[:_SHOWN_CHARS]
+            self.named.append(f"{place}: {shown}")
             log.warning("%s %s is not a label: %s", self.topic, place, shown)
 
 

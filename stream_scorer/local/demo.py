@@ -185,7 +185,7 @@ class _Demo:
         }
         if self._broker is None:  # an external Kafka: use topics and a group of this run only
             names = ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC", "AUDIT_TOPIC",
-                     "KAFKA_GROUP_ID")  # fmt: skip
+                     "SHADOW_TOPIC", "KAFKA_GROUP_ID")  # fmt: skip
             for name in names:
                 self._environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
 

@@ -46,6 +46,11 @@ class BatchMetrics:
         self._decisions = Counter(
             "fraud_scorer_decisions_total", "Scores by decision.", ["decision"], registry=registry
         )
+        self._sampled = Counter(
+            "fraud_scorer_review_sampled_total",
+            "Unflagged transactions chosen at random for review.",
+            registry=registry,
+        )
         self._dead_letters = Counter(
             "fraud_scorer_dead_letters_total",
             "Dead letters by the stage that rejected the record.",
@@ -95,6 +100,7 @@ class BatchMetrics:
         self._records.observe(len(polled))
         for decision, count in outcome.decisions.items():
             self._decisions.labels(decision).inc(count)
+        self._sampled.inc(outcome.sampled)
         for rejection in outcome.rejections:
             self._dead_letters.labels(rejection.stage.value).inc()
         self._scores.observe(outcome.scores)

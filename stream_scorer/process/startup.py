@@ -159,7 +159,13 @@ def _build_pipeline(settings: ScorerSettings) -> _Path:
     head = prefix(schema_fingerprint(load_schema("fraud_score")), schema_id)
     pipeline = Pipeline(
         TransactionDecoder(registry or LocalSchemas()),
-        Destinations(settings.output_topic, settings.dlq_topic, head, topics.max_bytes),
+        Destinations(
+            settings.output_topic,
+            settings.dlq_topic,
+            head,
+            topics.max_bytes,
+            settings.review_sample_share,
+        ),
     )
     offsets = GroupOffsets(
         settings,

@@ -63,6 +63,7 @@ def wanted_topics(settings: TopicSettings) -> dict[str, dict[str, str]]:
             "retention.ms": str(AUDIT_DAYS * 86_400_000),
             "message.timestamp.type": "LogAppendTime",
         },
+        settings.shadow_topic: output,
     }
 
 
@@ -71,7 +72,7 @@ def ensure_topics(
     partitions: int = DEFAULT_PARTITIONS,
     replication_factor: int = BROKER_DEFAULT_REPLICATION,
 ) -> list[TopicState]:
-    """Create missing topics, and extend output and dead letter topic to the input's partitions.
+    """Create missing topics, and extend those of scores and dead letters to the input's partitions.
 
     Each outcome is written to an explicit partition, so adding partitions does not move any.
     Everything else about existing topics is checked and left unchanged.
@@ -87,7 +88,7 @@ def ensure_topics(
     count = found.get(settings.input_topic, partitions)
     missing = {name: config for name, config in wanted.items() if name not in found}
     made = create_topics(admin, missing, count, replication_factor) if missing else {}
-    outcomes = (settings.output_topic, settings.dlq_topic)
+    outcomes = (settings.output_topic, settings.dlq_topic, settings.shadow_topic)
     short = [name for name in outcomes if found.get(name, count) < count]
     if short:
         extend_topics(admin, short, count)
@@ -135,7 +136,7 @@ def _size_limit(admin: AdminClient, name: str, otherwise: int) -> tuple[int, tup
 
 def _needed(settings: TopicSettings, name: str, counts: Mapping[str, int]) -> int | None:
     """The partition count a topic must have; None if any count is valid."""
-    if name in (settings.output_topic, settings.dlq_topic):
+    if name in (settings.output_topic, settings.dlq_topic, settings.shadow_topic):
         return counts.get(settings.input_topic)
     return None
 

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stream_scorer.labels.labels import FRAUD, UNSURE, Labels
+from stream_scorer.quality.estimates import average_precision
 
 TOP_SHARE: Final = 0.02
 
@@ -75,7 +76,7 @@ class LabelledScores:
             "labels_of_other_inputs": int(np.count_nonzero(~self._is_used)),
             **{
                 name: {
-                    "average_precision": average_precision(scores, is_fraud),
+                    "average_precision": (average_precision(is_fraud, scores) if frauds else None),
                     "recall_in_top": recall_above(scores, is_fraud, top.nth(taken)),
                 }
                 for name, scores, top in zip(
@@ -84,17 +85,6 @@ class LabelledScores:
             },
             "top_share": TOP_SHARE,
         }
-
-
-def average_precision(scores: NDArray[np.float64], is_fraud: NDArray[np.bool_]) -> float | None:
-    """Sum of precision times the increase in recall, over distinct scores; None without frauds."""
-    if not is_fraud.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    hits = np.cumsum(is_fraud[order])[ends]
-    precision = hits / (ends + 1)
-    return float(np.sum(np.diff(hits, prepend=0) * precision) / hits[-1])
 
 
 def recall_above(

@@ -104,13 +104,16 @@ class TopicSettings(_Environment):
     dlq_topic: str = Field("transactions-dlq", description="topic to write dead letters to")
     labels_topic: str = Field("fraud-labels", description="topic of decisions and chargebacks")
     audit_topic: str = Field("fraud-audit", description="topic of what analysts do")
+    shadow_topic: str = Field("fraud-scores-shadow", description="topic of the challenger's scores")
 
-    @field_validator("input_topic", "output_topic", "dlq_topic", "labels_topic", "audit_topic")
+    @field_validator(
+        "input_topic", "output_topic", "dlq_topic", "labels_topic", "audit_topic", "shadow_topic"
+    )
     @classmethod
     def _can_be_a_topic(cls, value: str) -> str:
         return check_topic(value)
 
-    @field_validator("output_topic", "dlq_topic", "labels_topic", "audit_topic")
+    @field_validator("output_topic", "dlq_topic", "labels_topic", "audit_topic", "shadow_topic")
     @classmethod
     def _differs(cls, value: str, info: ValidationInfo) -> str:
         # Scores or dead letters on the input topic would be read as transactions, in a loop.

@@ -16,12 +16,16 @@ from stream_scorer.stream.ports import HistoryStep, Outgoing
 
 @dataclass(frozen=True, slots=True)
 class Destinations:
-    """The topics of outcomes, the framing of scores, and the largest record of each topic."""
+    """The topics of outcomes, the framing of scores, and the largest record of each topic.
+
+    ``sample_share`` of the unflagged scores are chosen at random for review.
+    """
 
     output: str
     dlq: str
     score_head: bytes
     max_bytes: Mapping[str, int]
+    sample_share: float = 0.0
 
     def limit(self, topic: str) -> int:
         """Bytes of key, value and headers that fit into one record.
@@ -47,3 +51,4 @@ class Outcome:
     model_version: str
     scores: NDArray[np.float64]
     step: HistoryStep | None = None
+    sampled: int = 0

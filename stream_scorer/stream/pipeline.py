@@ -16,6 +16,7 @@ from schemas.batch import TransactionBatch
 from schemas.framing import Header, Headers
 from schemas.layout import Layout
 from schemas.rejections import Rejection, Stage
+from schemas.scores.sampling import SHARE_HEADER, choose
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
 from stream_scorer.dead_letters.repeats import find_first_copies
@@ -77,10 +78,13 @@ class Pipeline:
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
+        sampled = 0
         for rows, scores in self._score(decoded.batch, bundle, decoded.kept, rejections):
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
-            self._publish_scores(polled, batch, scores, bundle, where, now_ms, records, rejections)
+            sampled += self._publish_scores(
+                polled, batch, scores, bundle, where, now_ms, records, rejections
+            )
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
@@ -97,6 +101,7 @@ class Pipeline:
             decisions,
             bundle.version,
             np.concatenate([np.empty(0), *found]),
+            sampled=sampled,
         )
 
     def _decode(self, polled: Polled, layout: Layout | None) -> tuple[Decoded, list[Rejection]]:
@@ -160,8 +165,10 @@ class Pipeline:
         now_ms: int,
         records: list[Outgoing | None],
         rejections: list[Rejection],
-    ) -> None:
+    ) -> int:
+        """Set the records of scored rows; returns how many of them are sampled."""
         partitions, offsets = polled.partitions[where], polled.offsets[where]
+        is_sampled = self._sample(polled.topic, partitions, offsets, scores)
         values = encode_scores(
             self._to.score_head,
             batch,
@@ -174,6 +181,7 @@ class Pipeline:
             polled.topic,
             partitions,
             offsets,
+            is_sampled,
         )
         topic, limit = self._to.output, self._to.limit(self._to.output)
         common: list[Header] = [
@@ -190,6 +198,29 @@ class Pipeline:
                 rejections.append(Rejection(row, Stage.PUBLISH, reason))
                 continue
             records[row] = Outgoing(topic, partition, key, value, sent)
+        return 0 if is_sampled is None else self._state_share(where[is_sampled], records)
+
+    def _sample(
+        self,
+        topic: str,
+        partitions: NDArray[np.int32],
+        offsets: NDArray[np.int64],
+        scores: Scores,
+    ) -> NDArray[np.bool_] | None:
+        """The rows of the random lane; None if there are none."""
+        if not self._to.sample_share:
+            return None
+        chosen = choose(topic, partitions, offsets, self._to.sample_share) & ~scores.flagged
+        return chosen if chosen.any() else None
+
+    def _state_share(self, rows: NDArray[np.int64], records: list[Outgoing | None]) -> int:
+        """Add the share to the headers of sampled scores; returns how many were published."""
+        share = (SHARE_HEADER, repr(self._to.sample_share).encode())
+        published = [(row, records[row]) for row in rows.tolist()]
+        stated = [(row, record) for row, record in published if record is not None]
+        for row, record in stated:
+            records[row] = record._replace(headers=[*record.headers, share])
+        return len(stated)
 
     def _dead_letter(self, polled: Polled, rejection: Rejection) -> Outgoing:
         row = rejection.index

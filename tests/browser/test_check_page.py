@@ -1,4 +1,4 @@
-"""The check page in a browser: it answers in place, and its waterfall is drawn alike everywhere."""
+"""The check page in a browser: it answers in place, and its faults lead to their fields."""
 
 from __future__ import annotations
 
@@ -6,19 +6,11 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
 
-from dashboard.explain import waterfall
 from tests.browser.axe import check as check_accessibility
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
 Start = Callable[..., Board]
-
-READ_WATERFALL = """(figure) => [...figure.querySelectorAll("tr, figcaption")].map((row) => [
-    row.className, row.textContent.trim().replace(/\\s+/g, " "),
-    [...row.querySelectorAll("svg *")].map((shape) => [shape.localName,
-      ...["class", "x", "width", "x1"].map((name) => Number(shape.getAttribute(name))
-        || shape.getAttribute(name))]),
-    row.querySelector("th[title]")?.title])"""
 
 
 def test_answer_appears_in_place_and_faults_lead_to_their_fields(
@@ -71,41 +63,3 @@ def test_lost_server_and_ended_session_are_said(page: Page, start: Start) -> Non
         page.get_by_role("button", name="Score").click()
         expect(page.locator("#answer")).to_contain_text(words)
         page.unroute("**/check")
-
-
-def test_waterfall_of_a_script_equals_that_of_a_page(page: Page, start: Start) -> None:
-    bundle = tiny_bundle()
-    board = start(StaticModel(bundle))
-    page.goto(f"{board.address}/check", wait_until="load")
-    page.get_by_label("Amount").fill("990")
-    page.get_by_label("Recipient's e-mail domain").fill("<b>x")
-    page.get_by_role("button", name="Score").click()
-    expect(page.locator("#answer .waterfall")).to_be_visible()
-    reasons = [
-        {"feature": "DeviceInfo", "value": "<b>x</b>", "contribution": 1.25},
-        {"feature": "D2", "value": None, "contribution": 0.5},
-        {"feature": "C1", "value": "0", "contribution": 0.25},
-    ]
-    for score in (0.93, 0.41, 0.2):
-        flag = {"model_version": "v1", "score": score, "reasons": reasons}
-        found = waterfall(flag, bundle)
-        template = board.app.state.parts.templates.env.get_template("_waterfall.html")
-        drawn = page.evaluate(
-            f"""async ([data, html]) => {{
-                const {{ drawWaterfall }} = await import("/static/waterfall.js");
-                const read = {READ_WATERFALL};
-                const page = new DOMParser().parseFromString(html, "text/html");
-                return [read(drawWaterfall(data)), read(page.querySelector("figure"))];
-            }}""",
-            [found.as_json(), template.render(waterfall=found)],
-        )
-        assert drawn[0] == drawn[1]
-        assert len(drawn[0]) == 8
-    why = page.evaluate(
-        """async (data) => {
-            const { drawWaterfall } = await import("/static/waterfall.js");
-            return drawWaterfall(data).outerText;
-        }""",
-        waterfall({"model_version": "v0", "score": 0.5, "reasons": []}, bundle).as_json(),
-    )
-    assert "The score is from model v0" in why

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, Route, expect
@@ -112,3 +113,62 @@ def test_pages_of_a_transaction_and_of_an_entity_are_accessible(
     page.wait_for_url(f"{board.address}/t/0-4")
     page.keyboard.press("l")
     expect(page.locator(".case")).to_contain_text("Legitimate, decided by you")
+
+
+def test_page_of_a_transaction_goes_on_to_the_next_one(page: Page, board: Board) -> None:
+    for i in range(3):
+        board.score(0.9, transaction_id=100 + i, context=make_context(TransactionAmt=1000.0 - i))
+    board.wait_flagged(3)
+    page.goto(f"{board.address}/t/0-1", wait_until="load")
+    detail = page.locator("#detail")
+    after = detail.get_by_role("button", name="Next")
+    expect(after).to_be_hidden()
+    page.keyboard.press("f")
+    expect(detail.locator(".tally")).to_contain_text("You decided 1 today")
+    expect(after).to_be_visible()
+    detail.get_by_role("button", name="Withdraw decision").click()
+    expect(detail.locator(".case")).to_have_text(re.compile("^Open"))
+    expect(detail.locator(".tally")).to_be_hidden()
+    page.keyboard.press("f")
+    after.click()
+    expect(detail).to_contain_text("Transaction 101")
+    expect(detail.locator(".case")).to_contain_text("Held by you")
+    assert page.url.endswith("/t/0-2")
+    expect(page).to_have_title("Transaction 101 · Fraud dashboard")
+    page.keyboard.press("l")
+    expect(detail).to_contain_text("Transaction 102")
+    expect(detail.locator(".tally")).to_contain_text("You decided 2 today")
+    page.keyboard.press("z")
+    expect(detail).to_contain_text("Transaction 101")
+    expect(detail.locator(".case")).to_have_text(re.compile("^Open"))
+    page.go_back(wait_until="commit")
+    expect(detail).to_contain_text("Transaction 102")
+    assert page.url.endswith("/t/0-3")
+    page.reload(wait_until="domcontentloaded")
+    expect(detail.locator(".tally")).to_contain_text("You decided 1 today")
+
+
+def test_older_news_of_a_case_and_slower_answers_change_nothing(page: Page, board: Board) -> None:
+    page.goto(f"{board.address}/static/desk-state.js", wait_until="domcontentloaded")
+    found = page.evaluate(
+        """async () => {
+            const desk = await import("/static/desk-state.js");
+            const drawer = await import("/static/drawer-state.js");
+            const run = ({ reduce }, state, actions) => actions.reduce(reduce, state);
+            const known = (version) => ({ type: "known", id: "a", found: version && { version } });
+            const of = (...actions) => run(desk, desk.NOTHING, actions).cases.get("a")?.version;
+            const told = { type: "told", id: "a", found: { version: 1 } };
+            const opened = [{ type: "opened", id: "a" }, { type: "opened", id: "b" }];
+            const shown = (...more) => run(drawer, drawer.CLOSED, [...opened, ...more]);
+            return [
+                of(known(2), known(1)), of(known(2), known(null)), of(known(2), told),
+                of(known(2), { type: "forgotten", id: "a" }, known(1)),
+                shown({ type: "loaded", turn: 1, node: "a" }).node,
+                shown({ type: "loaded", turn: 2, node: "b" }, { type: "slow", turn: 2 }).view,
+                shown({ type: "loaded", turn: 2, node: "b" }, { type: "failed", turn: 1 }).view,
+                shown({ type: "closed" }, { type: "loaded", turn: 2, node: "b" }).view,
+                shown({ type: "loaded", turn: 2, node: "b" }).isNext,
+            ];
+        }"""
+    )
+    assert found == [2, 2, 1, 1, None, "loading", "detail", "none", True]

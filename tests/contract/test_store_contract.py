@@ -9,7 +9,7 @@ import pytest
 
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store import names as store_layout
-from stream_scorer.model.store.port import ArtifactStore
+from stream_scorer.model.store.port import ArtifactStore, Challenge
 from stream_scorer.model.store.promotions import Override
 from tests.support.stores import Place, latest_copy, publish_half, rest, signed_rest
 
@@ -384,3 +384,45 @@ def test_stray_promotion_at_the_last_number_does_not_stop_promoting(
     store.publish(b"m", rest)
     store.promote("v2", store.promote("v1", None))
     assert [(p.version, p.previous) for p in store.history()] == [("v1", None), ("v2", "v1")]
+
+
+def test_challenger_moves_by_compare_and_set_and_each_move_is_recorded(
+    place: Place, store: ArtifactStore
+) -> None:
+    for _ in range(2):
+        store.publish(b"m", rest)
+    nobody = store.challenger()
+    assert nobody == Challenge(None, None)
+    first = store.challenge("v2", nobody)
+    assert place.open().challenger() == first == store.challenger()
+    with pytest.raises(StoreConflict, match="no longer none"):
+        place.open().challenge("v1", nobody)
+    assert store.challenger().version == "v2"
+    ended = store.challenge(None, first)
+    assert place.open().challenger() == ended
+    assert ended.version is None
+    moves = [(record.version, record.previous) for record in place.open().challenges()]
+    assert moves == [("v2", None), (None, "v2")]
+    assert store.current() is None
+    assert store.history() == []
+
+
+def test_unknown_version_cannot_challenge(place: Place, store: ArtifactStore) -> None:
+    with pytest.raises(StoreError, match="no version v3"):
+        store.challenge("v3", store.challenger())
+    assert "manifests/challenger.txt" not in place.objects.keys("")
+    place.objects.overwrite("manifests/challenger.txt", b"../v1")
+    with pytest.raises(StoreError, match=r"contains '\.\./v1' instead of a version"):
+        store.challenger()
+
+
+def test_newest_comparison_of_two_versions_is_kept(store: ArtifactStore) -> None:
+    assert store.read_comparison("v1", "v2") is None
+    store.write_comparison("v1", "v2", b"{}")
+    store.write_comparison("v1", "v2", b"{1}")
+    assert store.read_comparison("v1", "v2") == b"{1}"
+    assert store.read_comparison("v2", "v1") is None
+    with pytest.raises(StoreError, match="not a version"):
+        store.write_comparison("v1", "../v2", b"{}")
+    with pytest.raises(StoreError, match="the limit is"):
+        store.write_comparison("v1", "v2", bytes(65 * 1024))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder
@@ -75,9 +74,8 @@ def audit(
     return found
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_scores_survive_kills_and_moves_with_the_history_of_one_pass(
-    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, protocol: str
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
     store = FileStore(tmp_path / "store")
@@ -87,7 +85,7 @@ def test_scores_survive_kills_and_moves_with_the_history_of_one_pass(
     rounds = 3
     with fleet(
         kafka.settings, names, group_id, tmp_path,
-        BATCH_MAX_RECORDS="40", HISTORY_REPLAY_MAX="200", KAFKA_GROUP_PROTOCOL=protocol,
+        BATCH_MAX_RECORDS="40", HISTORY_REPLAY_MAX="200", KAFKA_GROUP_PROTOCOL="consumer",
         **SOON_MISSED,
     ) as scorers:  # fmt: skip
         survivor = scorers.start()

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
-import pytest
-
 from schemas.batch import build_batch
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.audit.verify import verify_topics
@@ -47,9 +45,8 @@ def assert_each_has_one_outcome(
     assert report.as_json()["inputs"] == count
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_kill_nine_in_the_middle_of_batches_loses_and_duplicates_nothing(
-    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path, protocol: str
+    kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
     names = topics(PARTITIONS)
     publish(FileStore(tmp_path / "store"))
@@ -57,7 +54,7 @@ def test_kill_nine_in_the_middle_of_batches_loses_and_duplicates_nothing(
     rounds, each = 4, 1500
     with fleet(
         kafka.settings, names, group_id, tmp_path,
-        BATCH_MAX_RECORDS="100", KAFKA_GROUP_PROTOCOL=protocol, **SOON_MISSED,
+        BATCH_MAX_RECORDS="100", KAFKA_GROUP_PROTOCOL="classic", **SOON_MISSED,
     ) as scorers:  # fmt: skip
         survivor = scorers.start()
         survivor.wait_ready()

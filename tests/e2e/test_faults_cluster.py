@@ -25,12 +25,11 @@ def test_broker_outages_and_rebalances_lose_and_duplicate_nothing(
     assert_nothing_is_lost_or_repeated(result, 6_000)
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_wrong_offsets_are_refused_and_an_added_partition_is_scored(
-    own_broker: StartBroker, tmp_path: Path, protocol: str
+    own_broker: StartBroker, tmp_path: Path
 ) -> None:
     faults: list[Fault] = [*(WrongOffsets(how, 2) for how in How), AddPartition(hold_seconds=2.0)]
-    setup = Setup(6_000, 500, protocol)
+    setup = Setup(6_000, 500, "consumer")
     result = run_campaign(own_broker, tmp_path, setup, faults)
     assert_nothing_is_lost_or_repeated(result, 6_000)
     logs = "\n".join(log.read_text() for log in tmp_path.glob("scorer-*.log"))

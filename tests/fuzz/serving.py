@@ -36,7 +36,8 @@ def fuzzed_dashboard(folder: Path) -> Iterator[str]:
     for i in range(20):
         source = {"topic": "transactions", "partition": 0, "offset": i}
         topic.append(encode_score(make_score(0.5 + i / 50, source=source)))
-    app = make_app(folder, topic, StaticModel(tiny_bundle()), dashboard_predict_rows_per_second=0)
+    no_limits = {"dashboard_predict_rows_per_second": 0, "dashboard_actions_per_minute": 0}
+    app = make_app(folder, topic, StaticModel(tiny_bundle()), **no_limits)  # type: ignore[arg-type]
     with serve(app) as address:
         yield address
 

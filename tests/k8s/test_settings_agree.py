@@ -49,7 +49,7 @@ def test_every_process_accepts_its_settings(variant: str, tmp_path: Path) -> Non
 def test_topics_group_and_ports_are_the_default_ones(variant: str) -> None:
     settings = select(render(variant), "ConfigMap", "inference-settings")["data"]
     for name in ("INPUT_TOPIC", "OUTPUT_TOPIC", "DLQ_TOPIC", "LABELS_TOPIC",
-                 "AUDIT_TOPIC", "KAFKA_GROUP_ID"):  # fmt: skip
+                 "AUDIT_TOPIC", "SHADOW_TOPIC", "KAFKA_GROUP_ID"):  # fmt: skip
         assert settings[name] == default_of(name), name
     for name in ("METRICS_PORT", "DASHBOARD_PORT"):
         assert int(settings[name]) == default_of(name), name

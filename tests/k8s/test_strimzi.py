@@ -16,6 +16,7 @@ from tests.support.kafka.secured_kafka import (
     history_rights,
     operator_rights,
     scorer_rights,
+    shadow_right,
 )
 
 API = "kafka.strimzi.io/v1"
@@ -77,7 +78,8 @@ WANTED: dict[str, set[Grant]] = {
             history_rights("User:any", TOPICS),
         )
         for binding in rights.values()
-    },
+    }
+    | {as_grant(shadow_right("User:any", TOPICS))},
     "fraud-dashboard": {as_grant(right) for right in dashboard_rights("User:any", TOPICS, GROUP)},
     "keda": {
         ("TOPIC", TOPICS.input_topic, "LITERAL", "DESCRIBE"),
@@ -158,7 +160,7 @@ def test_acknowledged_records_survive_the_loss_of_one_broker() -> None:
 
 def test_all_resources_belong_to_one_cluster() -> None:
     found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
-    assert len(found) == 13
+    assert len(found) == 14
     for item in found:
         assert item["apiVersion"] == API
         assert item["metadata"]["namespace"] == "kafka"

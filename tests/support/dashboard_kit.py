@@ -25,6 +25,7 @@ from dashboard.history.past import Histories
 from dashboard.operations.monitor import Monitor
 from dashboard.server import Server, address_of, listen
 from dashboard.settings import DashboardSettings
+from dashboard.trainings.trainings import Trainings
 from schemas.batch import TransactionBatch, build_batch
 from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
@@ -142,6 +143,7 @@ def make_score(score: float = 0.9, **more: Any) -> dict[str, Any]:
         "reasons": _reasons(score) if is_flagged else [],
         "source": {"topic": "transactions", "partition": 0, "offset": number},
         "context": make_context() if is_flagged else None,
+        "is_sampled": False,
     }
     return record | more
 
@@ -213,6 +215,7 @@ def make_app(
     input_topic: MemoryInput | None = None,
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
+    trainings: Trainings | None = None,
     **settings: Any,
 ) -> FastAPI:
     topic = topic or MemoryTopic()
@@ -227,6 +230,7 @@ def make_app(
         histories=histories,
         store=store or MemoryStore(),
         monitor=monitor or make_monitor(),
+        trainings=trainings,
     )
 
 

@@ -70,6 +70,7 @@ def make_score(topic: str, partition: int, offset: int, **fields: Any) -> dict[s
         "reasons": [],
         "source": {"topic": topic, "partition": partition, "offset": offset},
         "context": None,
+        "is_sampled": False,
         **fields,
     }
 

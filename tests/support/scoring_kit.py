@@ -33,12 +33,14 @@ SINGLE_OBJECT = prefix(schema_fingerprint(load_schema("fraud_score")), None)
 
 
 def make_pipeline(
-    resolver: SchemaResolver | None = None, max_bytes: dict[str, int] | None = None
+    resolver: SchemaResolver | None = None,
+    max_bytes: dict[str, int] | None = None,
+    sample_share: float = 0.0,
 ) -> Pipeline:
     """The scorer's pipeline without a registry."""
     return Pipeline(
         TransactionDecoder(resolver or LocalSchemas()),
-        Destinations(OUTPUT, DLQ, SINGLE_OBJECT, max_bytes or {}),
+        Destinations(OUTPUT, DLQ, SINGLE_OBJECT, max_bytes or {}, sample_share),
     )
 
 

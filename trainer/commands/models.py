@@ -10,6 +10,7 @@ from typing import Any
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.promotions import Promotion, last_promotion
 from stream_scorer.runtime.text import printable, printable_json
+from trainer.commands.challenge import add_challenge
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
 from trainer.commands.track import add_track
@@ -35,6 +36,7 @@ def add_models(commands: Subparsers) -> None:
     rollback = actions.add_parser("rollback", help="promote the previously promoted version")
     add_force(rollback, "also to a version that the gate refused and that was promoted by force")
     finish(rollback, _roll_back)
+    add_challenge(actions)
     add_track(actions)
 
 
@@ -60,7 +62,9 @@ def _show(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     rejection = store.rejected().get(arguments.version)
     acceptance = store.acceptances().get(arguments.version)
     promotion = last_promotion(store.history(), arguments.version)
+    is_challenger = store.challenger().version == arguments.version
     told = {
+        "challenger": True if is_challenger else None,
         "rejected": rejection,
         "accepted": acceptance,
         "promoted": None if promotion is None else _facts(promotion),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from trainer.commands.console import Subparsers, finish
 from trainer.commands.features import add_program_flags, feature_plan
@@ -24,6 +24,10 @@ _SWITCHES: Final = (
         "publish no card histories of the training rows (personal data); scorers begin without",
     ),
     ("--no-promote", "publish without promoting"),
+)
+_REASON: Final = (
+    "why the model is trained, recorded with the version (TRAINING_REASON); with --force, why it "
+    "is promoted all the same"
 )
 
 
@@ -74,7 +78,7 @@ def add_train(commands: Subparsers) -> None:
     )
     add_threshold_flags(parser)
     add_max_slowdown(parser)
-    add_force(parser, "promote even if the gate refuses the model")
+    add_force(parser, "promote even if the gate refuses the model", _REASON)
     parser.add_argument(
         "--metrics-file", type=Path, metavar="FILE", help="write metrics as a Prometheus text file"
     )
@@ -96,8 +100,18 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     from trainer.commands.summary import show_run
     from trainer.commands.train_run import train
     from trainer.programs.chosen import choose_program
+    from trainer.publishing.request import request_facts
 
-    facts = {}
+    facts: dict[str, Any] = {
+        **request_facts(
+            id=settings.training_id,
+            reason=arguments.reason or settings.training_reason,
+            trigger=settings.training_trigger,
+            by=settings.training_by,
+        )
+    }
+    if not arguments.force:
+        arguments.reason = None  # it says why the model is trained, and overrides nothing
     if arguments.ablation is not None:
         plan = feature_plan(arguments)
         chosen = choose_program(plan.program, plan.without)

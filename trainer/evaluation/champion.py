@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.batch import TransactionBatch
+from schemas.contracts import NUMBER_INDEX
+from stream_scorer.quality.comparison import Comparison, compare
 from trainer.data.ingest import Part
-from trainer.evaluation.comparison import Comparison, card_clusters, compare
 from trainer.evaluation.gate import GateVerdict
 from trainer.evaluation.latency import Latency
 from trainer.evaluation.measures import Floats, rank, roc_auc, top
 from trainer.fitting.plan import Plan
+
+_CARD: Final = NUMBER_INDEX["card1"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,20 @@ class Rival:
     comparison: Comparison | None = None
     figures: Mapping[str, Any] | None = None
     notes: tuple[str, ...] = ()
+
+
+def card_clusters(batch: TransactionBatch) -> NDArray[np.int64]:
+    """A number for each row that is the same for rows of one card; int64 ``[n]``.
+
+    A card is a value of ``card1``, the key of the input topic. A row without it is a card of its
+    own.
+    """
+    cards = batch.numbers[:, _CARD]
+    is_missing = np.isnan(cards)
+    _, numbers = np.unique(np.where(is_missing, 0.0, cards), return_inverse=True)
+    clusters = numbers.astype(np.int64)
+    clusters[is_missing] = len(cards) + np.arange(int(is_missing.sum()))
+    return clusters
 
 
 def compare_scores(

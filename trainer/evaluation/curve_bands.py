@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from trainer.evaluation.measures import CONFIDENCE, Ranking
+from stream_scorer.quality.estimates import CONFIDENCE
+from trainer.evaluation.measures import Ranking
 
 Floats = NDArray[np.float64]
 

@@ -26,7 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from trainer.evaluation.comparison import Comparison, Difference
+from stream_scorer.quality.comparison import Comparison, Difference
 from trainer.evaluation.latency import Latency
 from trainer.fitting.plan import GatePlan
 

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from schemas.batch import TransactionBatch
 from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_INDEX
+from stream_scorer.quality.estimates import CONFIDENCE
 from trainer.data.ingest import Part
-from trainer.evaluation.measures import CONFIDENCE, Ranking, above, average_precision, rank
+from trainer.evaluation.measures import Ranking, above, average_precision, rank
 
 Floats = NDArray[np.float64]
 Codes = NDArray[np.int64]

@@ -16,6 +16,8 @@ KINDS: Final = {
     events.CLAIM: "Claimed",
     events.RELEASE: "Released",
     events.SNOOZE: "Snoozed",
+    events.LOCAL_CLAIM: "Claimed on one dashboard alone",
+    events.LOCAL_RELEASE: "Released on one dashboard alone",
     events.DECISION: "Decided",
     events.WITHDRAWAL: "Withdrew the decision",
     events.BULK: "Decided several",
@@ -24,6 +26,7 @@ KINDS: Final = {
     events.VIEW_DELETED: "Deleted a view",
     events.PROMOTION: "Promoted a model",
     events.ROLLBACK: "Rolled back the model",
+    events.TRAINING: "Started a training",
 }
 """Other kinds, of a later release, are shown by their name."""
 

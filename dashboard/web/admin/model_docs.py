@@ -29,6 +29,9 @@ class VersionModel(BaseModel):
     gate: GateModel
     rejection: str | None = Field(description="why scorers reject it, if they do")
     acceptance: str | None = Field(description="which operator accepted it, when and why")
+    training: str | None = Field(
+        None, description="the training that published it: see /api/v1/trainings"
+    )
     forced: str | None = Field(description="who promoted it by force, when and why")
     problem: str | None = Field(description="why its metadata cannot be read")
 

@@ -18,6 +18,8 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 from dashboard.web.roles import LEADS, has_role
+from dashboard.web.trainings.form import start_from_form
+from dashboard.web.trainings.view import page_context
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
 router = APIRouter(include_in_schema=False)
@@ -27,7 +29,10 @@ _PARAMETERS: Final = frozenset({"version", "against", "done"})
 
 
 class ModelForm(BaseModel):
-    """The fields of the forms of this page. ``version`` is empty for a rollback."""
+    """The fields of the forms of this page. ``version`` is empty for a rollback.
+
+    ``action`` is ``train`` in the form that starts a training, else empty.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -35,6 +40,8 @@ class ModelForm(BaseModel):
     expected: str = ""
     reason: str = ""
     force: str = ""
+    action: str = ""
+    key: str = ""
 
 
 @router.get("/model", response_model=None)
@@ -50,6 +57,8 @@ async def model(request: Request, parts: PartsOf) -> Response:
 async def change_model(request: Request, parts: PartsOf) -> Response:
     """Promote or roll back. A refusal is shown on the page, with the form as it was sent."""
     form = await read_form(request, ModelForm)
+    if form.action == "train":
+        return await _train(request, parts, form)
     try:
         size = len(form.reason.strip())
         if not 0 < size <= REASON_MAX_CHARACTERS:
@@ -64,6 +73,14 @@ async def change_model(request: Request, parts: PartsOf) -> Response:
         return await _page(request, parts, form.version or None, None, problem=problem, form=form)
     query = urlencode({"version": done["promoted"], "done": "yes"})
     return RedirectResponse(f"/model?{query}", 303)
+
+
+async def _train(request: Request, parts: Parts, form: ModelForm) -> Response:
+    try:
+        await start_from_form(request, parts, form.reason, form.key)
+    except Problem as problem:
+        return await _page(request, parts, None, None, problem=problem, form=form)
+    return RedirectResponse("/model#trainings", 303)
 
 
 async def _page(
@@ -82,6 +99,7 @@ async def _page(
         "done": done,
         "most": REASON_MAX_CHARACTERS,
         "can_promote": has_role(identity_of(request), LEADS),
+        "trainings": await page_context(request, parts),
         "store": None,
         "details": None,
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Final
 
 from dashboard.model_status import describe_model
@@ -15,6 +16,8 @@ from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.store.names import is_version
 from stream_scorer.model.store.promotions import Promotion
 from stream_scorer.model.versions.listing import UnknownVersion
+
+log = logging.getLogger(__name__)
 
 SECONDS: Final = 15.0
 STORE: Final = "the artifact store"
@@ -99,9 +102,11 @@ def describe_promotion(promotion: Promotion) -> dict[str, Any]:
 
 
 def _unreadable(error: StoreError) -> Problem:
+    log.warning("the artifact store cannot be read: %s", error)
     return Problem(
         503,
-        f"the artifact store cannot be read: {error}",
+        "the artifact store cannot be read: people with the role ops or lead see the reason on "
+        "the page Health",
         kind="store-unavailable",
         headers={"Retry-After": "5"},
     )

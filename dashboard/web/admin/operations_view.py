@@ -11,14 +11,13 @@ from dashboard.feed.board import FeedState
 from dashboard.live.ticks import describe_feed
 from dashboard.operations.monitor import Reading, State
 from dashboard.web.parts import Parts
-from dashboard.web.roles import OPERATORS, has_role
+from dashboard.web.roles import HIDDEN, OPERATORS, has_role
 from dashboard.web.tokens import Identity
 
 HOUR_MS: Final = 3_600_000
 DEAD_LETTER_SECONDS: Final = 2.0
 """How long the first page waits for dead letters. Later ones show the last reading."""
 
-HIDDEN: Final = "people with the role ops or lead see the reason"
 _DETAIL_ROLES: Final = OPERATORS
 _SILENT_MS: Final = 60_000
 _MAX_VERSIONS: Final = 20
@@ -134,6 +133,10 @@ def _desk_check(desk: DeskStatus, *, in_full: bool) -> dict[str, Any]:
         return _check("Desk", BAD, _reason(detail, in_full=in_full), desk.since)
     if not desk.is_ok:
         return _check("Desk", WARN, f"{desk.state}, {desk.lag:,} records to read", desk.since)
+    if desk.restored is not None:
+        state = BAD if desk.restored.lost else WARN
+        text = f"the state folder was deleted: {desk.restored}"
+        return _check("Desk", state, text, desk.restored.at)
     if waiting:
         return _check("Desk", WARN, f"{waiting:,} decisions and events wait to be recorded")
     return _check("Desk", OK, "decisions and events are recorded")

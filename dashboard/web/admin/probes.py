@@ -1,7 +1,7 @@
 """``/livez``, ``/readyz``, ``/health`` and ``/metrics``. They need no authentication.
 
-Authenticated callers get the full reasons, which name hosts, storage buckets and topics. Other
-callers learn only which check fails. The log has the reasons.
+Callers with the role ops or lead get the full reasons, which name hosts, storage buckets and
+topics. Other callers learn only which check fails. The log has the reasons.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ from dashboard.model_status import describe_model
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import problem_responses
 from dashboard.web.problems import PROBLEM_JSON, Problem
+from dashboard.web.roles import HIDDEN, OPERATORS, has_role
 
 router = APIRouter(tags=["probes"])
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_MODEL_PROBLEM: Final = "problem with the artifact store or the promoted version; see the log"
-_HISTORY_PROBLEM: Final = "problem with the card histories of /predict; see the log"
-_DESK_PROBLEM: Final = "problem with Kafka or the topics of the desk; see the log"
-_FEED_PROBLEM: Final = "problem with Kafka or the scores topic; see the log"
+_DESK_PROBLEM: Final = f"there is a problem with Kafka or the topics of the desk; {HIDDEN}"
+_FEED_PROBLEM: Final = f"there is a problem with Kafka or the scores topic; {HIDDEN}"
 
 
 @router.get("/livez", summary="Whether the process responds")
@@ -45,7 +44,7 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
     """Ready when a model is loaded and the backlog has been read. Stays ready in a Kafka outage."""
     reasons = []
     if parts.model.current is None:
-        model = _model(parts, in_full=_is_authenticated(request, parts))
+        model = _model(parts, in_full=_sees_reasons(request, parts))
         reasons.append(f"no model: {model['detail']}")
     state = parts.board.status.state
     if state in (FeedState.STARTING, FeedState.REBUILDING):
@@ -69,8 +68,8 @@ async def readyz(request: Request, parts: PartsOf) -> Response:
     responses={503: {"description": "the same body, if a check fails"}},
 )
 async def health(request: Request, parts: PartsOf) -> Response:
-    """All checks, with full reasons for authenticated callers. 503 if a check fails."""
-    in_full = _is_authenticated(request, parts)
+    """All checks, with full reasons for the roles ops and lead. 503 if a check fails."""
+    in_full = _sees_reasons(request, parts)
     model = _model(parts, in_full=in_full)
     checks: dict[str, dict[str, Any]] = {
         "model": {"ok": model["version"] is not None, **model},
@@ -104,33 +103,29 @@ async def metrics(parts: PartsOf) -> Response:
     return Response(body, media_type=content_type)
 
 
-def _is_authenticated(request: Request, parts: Parts) -> bool:
-    """Whether the caller is authenticated. A wrong token counts as a failed login."""
+def _sees_reasons(request: Request, parts: Parts) -> bool:
+    """Whether the caller may see the words of drivers. A wrong token counts as a failed login."""
     try:
-        return parts.authenticator.identify(request) is not None
+        return has_role(parts.authenticator.identify(request), OPERATORS)
     except Problem:  # too many failed logins from this address
         return False
 
 
 def _model(parts: Parts, *, in_full: bool) -> dict[str, Any]:
-    model = describe_model(parts.model)
+    model = describe_model(parts.model, in_full=in_full)
     if in_full:
         return model
-    detail = _MODEL_PROBLEM if parts.model.status.problem else model["detail"]
     rejected = model["rejected"] and {**model["rejected"], "reason": "see the log"}
     hidden = {"by": "see the log", "reason": "see the log", "refusals": ["see the log"]}
     override = model["override"] and {
         name: hidden.get(name, value) if value else value
         for name, value in model["override"].items()
     }
-    return {**model, "detail": detail, "rejected": rejected, "override": override}
+    return {**model, "rejected": rejected, "override": override}
 
 
 def _history(status: HistoryStatus, *, in_full: bool) -> dict[str, Any]:
-    described = {"ok": status.is_complete, **status.as_json()}
-    if not in_full and status.problem:
-        described["detail"] = _HISTORY_PROBLEM
-    return described
+    return {"ok": status.is_complete, **status.as_json(in_full=in_full)}
 
 
 def _desk(status: DeskStatus, *, in_full: bool) -> dict[str, Any]:
@@ -144,6 +139,7 @@ def _desk(status: DeskStatus, *, in_full: bool) -> dict[str, Any]:
         "events_waiting": status.events_waiting,
         "lag": status.lag,
         "unreadable": status.unreadable,
+        "restored": None if status.restored is None else status.restored._asdict(),
     }
 
 

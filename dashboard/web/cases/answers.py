@@ -21,22 +21,42 @@ from dashboard.cases.case import (
     TooMany,
     Who,
 )
-from dashboard.web.limits import client_key
+from dashboard.web.limits import client_key, too_many_requests
 from dashboard.web.parts import Parts
+from dashboard.web.predict import rate_limit_key
 from dashboard.web.problems import Problem
 from dashboard.web.roles import require_role
 
 _T = TypeVar("_T")
 
 
-def who_acts(request: Request, parts: Parts, roles: tuple[str, ...]) -> Who:
+def who_acts(request: Request, parts: Parts, roles: tuple[str, ...], cost: int = 1) -> Who:
     """The user of the request, with the address that the audit log names.
 
     Raises:
-        Problem: 403, the user has none of the roles.
+        Problem: 403, the user has none of the roles; 429, the user did too much in this minute.
     """
     identity = require_role(request, roles)
+    charge_actions(request, parts, cost)
     return Who(identity.name, identity.role, client_key(request, parts.settings.proxy_networks))
+
+
+def charge_actions(request: Request, parts: Parts, cost: int, paid: int = 0) -> None:
+    """Charge the user for actions at the desk, unless the limit was reached before.
+
+    The request was charged ``paid`` already.
+
+    Raises:
+        Problem: 429.
+    """
+    key = rate_limit_key(request)
+    if cost and (wait := parts.action_rate.wait_seconds(key, paid)):
+        raise too_many_requests(
+            "more actions than DASHBOARD_ACTIONS_PER_MINUTE"
+            f"={parts.settings.dashboard_actions_per_minute}",
+            wait,
+        )
+    parts.action_rate.charge(key, cost)
 
 
 async def act(parts: Parts, action: Callable[[], _T]) -> _T:

@@ -17,7 +17,8 @@ ACTIONS: Final = {
         s409="another user was first; by and since say who and when",
         s412="the case has another version than If-Match; case is how it is now",
         s422="the body is not valid, or the Idempotency-Key was used for something else",
-        s503="the disk of the dashboard cannot store it",
+        s429="more actions than DASHBOARD_ACTIONS_PER_MINUTE",
+        s503="the dashboard cannot store it: its disk fails, or too much waits to be recorded",
     ),
 }
 """Responses that all actions share."""

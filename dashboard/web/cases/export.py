@@ -32,6 +32,7 @@ router = APIRouter(prefix="/api/v1", tags=["desk"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _PAGE: Final = 500
+_COST: Final = 60  # an export reads up to all rows: as much as the actions of some seconds
 _FLAG_COLUMNS: Final = (
     "id", "transaction_id", "score", "risk", "decision", "review_threshold", "block_threshold",
     "model_version", "scored_at", "event_time", "amount", "expected_loss", "product", "card",
@@ -42,6 +43,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r", "\n")
 _RESPONSES: Final = problem_responses(
     s400="unknown or repeated parameter",
     s403="EXPORT_ENABLED=false, or this user's role may not export",
+    s429="more actions than DASHBOARD_ACTIONS_PER_MINUTE",
     s422="a value is out of range",
 )
 
@@ -76,7 +78,7 @@ async def export_jsonl(request: Request, parts: PartsOf) -> Response:
 
 async def _begin(request: Request, parts: Parts, kind: str) -> Listing:
     """Check role, switch and filters, and write the event to the audit log."""
-    who = who_acts(request, parts, DECIDERS)
+    who = who_acts(request, parts, DECIDERS, cost=_COST)
     if not parts.settings.export_enabled:
         raise Problem(
             403, "exports are switched off (EXPORT_ENABLED=false)", kind="export-disabled"

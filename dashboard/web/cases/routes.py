@@ -11,7 +11,14 @@ from fastapi.responses import JSONResponse, Response
 from dashboard.cache.flag import parse_flag_id
 from dashboard.cases.case import Case, Decision, DeskError
 from dashboard.cases.deciding import Wanted
-from dashboard.web.cases.answers import act, case_json, case_response, problem_of, who_acts
+from dashboard.web.cases.answers import (
+    act,
+    case_json,
+    case_response,
+    charge_actions,
+    problem_of,
+    who_acts,
+)
 from dashboard.web.cases.bodies import (
     MAX_SNOOZE_HOURS,
     BatchBody,
@@ -160,6 +167,7 @@ async def decide_batch(request: Request, parts: PartsOf) -> Response:
     key = idempotency_key(request) or uuid.uuid4().hex
     body = await read_model(request, BatchBody)
     _forbid_repeats(body.decisions, parts.settings.input_topic)
+    charge_actions(request, parts, len(body.decisions) - 1, paid=1)
     wanted = [Wanted(_decision(one.id, one), one.version) for one in body.decisions]
     results = await act(parts, lambda: parts.desk.decide_many(wanted, who, key))
     now = parts.board.now()

@@ -30,6 +30,8 @@ _EVENTS: Final = {
     "claim": "Claimed by {by}",
     "release": "Released by {by}",
     "snooze": "Snoozed by {by} until {until}",
+    "local-claim": "Claimed by {by} on one dashboard alone, because Kafka did not answer",
+    "local-release": "Released by {by} on one dashboard alone, because Kafka did not answer",
     "decision": "{label}, decided by {by}",
     "withdrawal": "Decision withdrawn by {by}",
     "chargeback": "Chargeback: {label}",

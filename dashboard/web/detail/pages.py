@@ -14,12 +14,12 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboard.cases.case import DeskError
-from dashboard.cases.events import DECISION
-from dashboard.cases.state import AuditSelection
+from dashboard.cases.events import DECISION, WITHDRAWAL
+from dashboard.cases.state import AuditCursor, AuditSelection
 from dashboard.explain import waterfall
 from dashboard.web.api import find_flag
 from dashboard.web.auth import identity_of
-from dashboard.web.cases.answers import who_acts
+from dashboard.web.cases.answers import charge_actions, who_acts
 from dashboard.web.detail.case_text import (
     LABELS,
     REASONS,
@@ -40,7 +40,7 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MAX_VALUE_CHARS: Final = 300
-_MOST_COUNTED: Final = 1000  # decisions of one day
+_MOST_COUNTED: Final = 1000  # decisions of one day, and withdrawals
 _DAY_MS: Final = 86_400_000
 
 
@@ -65,9 +65,10 @@ def panel(request: Request, parts: PartsOf, flag_id: str) -> Response:
 @router.post("/t/{flag_id}", response_model=None)
 async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Do what a button of the page says, without JavaScript, and show the page again."""
-    who = who_acts(request, parts, DECIDERS)
+    who = who_acts(request, parts, DECIDERS, cost=0)
     form = await read_form(request)
     try:
+        charge_actions(request, parts, 1)
         await carry_out(parts, flag_id, form, who)
     except Problem as problem:
         if problem.status == 404:
@@ -148,14 +149,18 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
 
 
 def _count_decided(request: Request, parts: Parts) -> int:
-    """How many transactions the user decided today (UTC), by the audit log."""
+    """How many decisions that the user made today (UTC) stand, by the audit log."""
     me = identity_of(request)
     if me is None or not has_role(me, DECIDERS):
         return 0
     now = parts.board.now()
-    wanted = AuditSelection(kind=DECISION, by=me.name, since=now - now % _DAY_MS)
-    found = parts.desk.audit(wanted, None, _MOST_COUNTED)
-    return len({entry.body["flag_id"] for _, entry in found})
+    latest: dict[str, tuple[AuditCursor, str]] = {}
+    for kind in (DECISION, WITHDRAWAL):
+        wanted = AuditSelection(kind=kind, by=me.name, since=now - now % _DAY_MS)
+        for place, entry in parts.desk.audit(wanted, None, _MOST_COUNTED):
+            flag_id = entry.body["flag_id"]
+            latest[flag_id] = max(latest.get(flag_id, (place, kind)), (place, kind))
+    return sum(kind == DECISION for _, kind in latest.values())
 
 
 def _events(parts: Parts, flag_id: str, me: str | None) -> Sequence[EventText]:

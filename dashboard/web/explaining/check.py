@@ -21,6 +21,7 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict import ROW_BYTES, rate_limit_key, require_model, require_rate
 from dashboard.web.problems import Problem
+from dashboard.web.roles import sees_reasons
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -50,7 +51,7 @@ async def answer(request: Request, parts: PartsOf) -> Response:
         try:
             # The form is read even if it is refused, so that it can be shown again.
             form = await run_sync(read_form, body, limiter=parts.scoring)
-            bundle = require_model(parts)
+            bundle = require_model(request, parts)
             require_rate(parts, key, paid=charged)
             async with parts.scoring:
                 require_rate(parts, key, paid=charged)
@@ -132,6 +133,7 @@ def _render(
         wrong={fault["field"]: fault["reason"] for fault in problem.errors} if problem else {},
         max_rows=MAX_ROWS,
         history=parts.histories.status(),
+        sees_reasons=sees_reasons(request),
         waterfall=checked.waterfall if checked else None,
         **page_state(parts),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,30 +22,47 @@ _NEVER: Final = 2.0
 """The largest threshold that makes sense: one above 1 means "never"."""
 
 
+class Extras(NamedTuple):
+    """What scores have beside the decision, bool ``[n]`` each.
+
+    ``is_eligible`` is whether the random lane can have chosen the input, at the largest share.
+    """
+
+    has_reasons: NDArray[np.bool_]
+    has_context: NDArray[np.bool_]
+    is_sampled: NDArray[np.bool_]
+    is_eligible: NDArray[np.bool_]
+
+
 def are_plausible(
     scores: NDArray[np.float64],
     decisions: NDArray[np.int64],
     is_flagged: NDArray[np.int64],
     thresholds: tuple[NDArray[np.float64], NDArray[np.float64]],
-    is_explained: NDArray[np.bool_],
+    extras: Extras,
 ) -> NDArray[np.bool_]:
     """Whether scores are probabilities and consistent with their own decision.
 
     How the decision follows from score and thresholds (review, block) is specified in the schema's
-    documentation, as is that only flagged scores have reasons or a context (``is_explained``).
+    documentation, as is that only flagged scores have reasons, and only flagged and sampled ones a
+    context.
     """
     review, block = thresholds
     expected = (scores >= review).astype(np.int64)
     expected[scores >= block] = DECISIONS.index("BLOCK")
     is_probability = (scores >= 0) & (scores <= 1)  # False for NaN
+    is_approved = expected == 0
+    is_sampled = extras.is_sampled
     found: NDArray[np.bool_] = (
         is_probability
         & (review >= 0)
         & (review <= block)
         & (block <= _NEVER)
         & (decisions == expected)
-        & (is_flagged == (expected > 0))
-        & ((expected > 0) | ~is_explained)
+        & (is_flagged == ~is_approved)
+        & (~is_approved | ~extras.has_reasons)
+        & (~is_approved | (extras.has_context == is_sampled))
+        & (~is_sampled | (is_approved & extras.is_eligible))
     )
     return found
 

@@ -9,9 +9,10 @@ import numpy as np
 from schemas.batch import NO_EVENT_TIME
 from schemas.records import UndecodableRecord
 from schemas.scores.program import DECISIONS
+from schemas.scores.sampling import MAX_SHARE, choose
 from stream_scorer.audit.records.columns import EARLIEST_TIME, NOT_STATED, Mark
 from stream_scorer.audit.records.results import NO_DECISION, UNREAD, StatedResult, hash_reasons
-from stream_scorer.audit.records.score_checks import are_plausible
+from stream_scorer.audit.records.score_checks import Extras, are_plausible
 
 _LARGEST: Final = 2**63 - 1  # of an Avro long; the reference decoder reads larger ones too
 _NAN: Final = float("nan")
@@ -63,7 +64,14 @@ def facts_of(score: Any, *, has_more: bool) -> ScoreFacts:
             np.array([code], np.int64),
             np.array([is_flagged], np.int64),
             (np.array([review], np.float64), np.array([block], np.float64)),
-            np.array([bool(score.get("reasons")) or score.get("context") is not None]),
+            Extras(
+                np.array([bool(score.get("reasons"))]),
+                np.array([score.get("context") is not None]),
+                np.array([bool(score.get("is_sampled"))]),
+                choose(
+                    place.topic, np.array([place.partition]), np.array([place.offset]), MAX_SHARE
+                ),
+            ),
         )
         is_plausible = bool(found[0])
     marks |= Mark(0) if is_plausible else Mark.IMPLAUSIBLE

@@ -23,10 +23,11 @@ from schemas.scores.kernel import (
     find_sources,
 )
 from schemas.scores.program import SLOTS, Slot, build_program
+from schemas.scores.sampling import MAX_SHARE, choose
 from schemas.writer_schema import UnreadableSchema, parse_writer
 from stream_scorer.audit.records.columns import EARLIEST_TIME, NOT_STATED, Mark
 from stream_scorer.audit.records.results import NO_REASONS, UNREAD, Results, empty_results
-from stream_scorer.audit.records.score_checks import VersionBook, are_plausible
+from stream_scorer.audit.records.score_checks import Extras, VersionBook, are_plausible
 from stream_scorer.audit.records.score_facts import ScoreFacts, SourceCoordinates, facts_of
 
 _STACK_DEPTH: Final = 16
@@ -44,6 +45,7 @@ class SourceColumns(NamedTuple):
         event_times: int64 ``[n]``; ``NOT_STATED`` where there is none.
         marks: :class:`Mark` bits, uint8 ``[n]``.
         results: what scores state about their model's result.
+        may_have_context: False where a score states no context, bool ``[n]``.
     """
 
     partitions: NDArray[np.int64]
@@ -54,6 +56,7 @@ class SourceColumns(NamedTuple):
     event_times: NDArray[np.int64]
     marks: NDArray[np.uint8]
     results: Results
+    may_have_context: NDArray[np.bool_]
 
 
 def unattributed(size: int) -> SourceColumns:
@@ -67,6 +70,7 @@ def unattributed(size: int) -> SourceColumns:
         np.full(size, NOT_STATED, np.int64),
         np.zeros(size, np.uint8),
         empty_results(size),
+        np.ones(size, np.bool_),
     )
 
 
@@ -178,6 +182,7 @@ class ScoreReader:
         found.offsets[rows] = np.where(is_ours, offsets, -1)
         found.transactions[rows] = places[:, Slot.TRANSACTION]
         found.results.read(rows, places)
+        found.may_have_context[rows] = places[:, Slot.CONTEXT] != 0
         found.event_times[rows] = np.choose(
             places[:, Slot.EVENT_STATED],
             [NOT_STATED, np.maximum(places[:, Slot.EVENT_TIME], EARLIEST_TIME), NO_EVENT_TIME],
@@ -188,7 +193,12 @@ class ScoreReader:
             places[:, Slot.DECISION],
             places[:, Slot.IS_FLAGGED],
             (review, block),
-            (places[:, Slot.REASONS] != 0) | (places[:, Slot.CONTEXT] != 0),
+            Extras(
+                places[:, Slot.REASONS] != 0,
+                places[:, Slot.CONTEXT] != 0,
+                is_sampled := places[:, Slot.IS_SAMPLED] != 0,
+                self._eligible(is_sampled, is_ours, partitions, offsets),
+            ),
         )
         marks = np.where(is_plausible, 0, Mark.IMPLAUSIBLE).astype(np.uint8)
         begins, lengths = places[:, Slot.VERSION], places[:, Slot.VERSION + 1]
@@ -211,6 +221,20 @@ class ScoreReader:
         found.marks[rows] = marks | np.repeat(
             np.array([mark for _, mark in judged], np.uint8), lengths_of_runs
         )
+
+    def _eligible(
+        self,
+        is_sampled: NDArray[np.bool_],
+        is_ours: NDArray[np.bool_],
+        partitions: NDArray[np.int64],
+        offsets: NDArray[np.int64],
+    ) -> NDArray[np.bool_]:
+        """Whether sampled scores may be; what is of another topic has a fault of its own."""
+        found = np.ones(len(is_sampled), np.bool_)
+        rows = np.flatnonzero(is_sampled & is_ours)
+        if len(rows):
+            found[rows] = choose(self._topic, partitions[rows], offsets[rows], MAX_SHARE)
+        return found
 
     def _one_by_one(
         self, values: Sequence[bytes | None], rows: NDArray[np.int64], found: SourceColumns

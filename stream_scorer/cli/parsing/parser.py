@@ -15,6 +15,7 @@ from stream_scorer.cli.parsing.arguments import (
 )
 from stream_scorer.cli.parsing.dlq_parser import add_dlq
 from stream_scorer.cli.parsing.history_parser import add_history
+from stream_scorer.cli.parsing.quality_parser import add_quality
 from stream_scorer.cli.parsing.replay_parser import add_replay
 from stream_scorer.cli.parsing.subcommands import Parser, add_command, add_group, add_json
 from stream_scorer.runtime.version import add_version
@@ -42,6 +43,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_tail(commands)
     _add_verify(commands)
     add_replay(commands)
+    add_quality(commands)
     _add_topics(commands)
     add_dlq(commands)
     add_history(commands)

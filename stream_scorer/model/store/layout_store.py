@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stream_scorer.errors import StoreConflict, StoreError
+from stream_scorer.model.store.challenge_log import ChallengeLog, ChallengeRecord
 from stream_scorer.model.store.conditions import find_ignored_condition
 from stream_scorer.model.store.names import (
     ACCEPTED,
@@ -28,6 +29,7 @@ from stream_scorer.model.store.names import (
     acceptance_key,
     check_rest,
     check_size,
+    comparison_key,
     file_key,
     is_version,
     marked_version,
@@ -37,7 +39,7 @@ from stream_scorer.model.store.names import (
     version_number,
 )
 from stream_scorer.model.store.objects import Objects, StoredObject
-from stream_scorer.model.store.port import Pointer
+from stream_scorer.model.store.port import Challenge, Pointer
 from stream_scorer.model.store.promotion_log import PromotionLog
 from stream_scorer.model.store.promotions import Override, Promotion
 from stream_scorer.runtime.json_limits import parse_object
@@ -61,6 +63,7 @@ class LayoutStore:
     def __init__(self, objects: Objects, *, is_trusted: bool = False) -> None:
         self._objects = objects
         self._history = PromotionLog(objects)
+        self._challenges = ChallengeLog(objects)
         self._pointer: StoredObject | None = None
         self._markers: dict[str, dict[str, Any]] = {}
         self._is_tried = is_trusted
@@ -136,6 +139,34 @@ class LayoutStore:
         except StoreError as error:
             log.warning("could not copy %s to models/latest/: %s", version, error)
         return Pointer(version, token)
+
+    def challenger(self) -> Challenge:
+        """See the port; an unchanged pointer is not read again."""
+        return Challenge(*self._challenges.current())
+
+    def challenge(self, version: str | None, expected: Challenge) -> Challenge:
+        """See the port."""
+        if version is not None:
+            self._require_complete(version)
+        self._require_conditions()
+        token = self._challenges.move(version, expected.version, expected.token)
+        return Challenge(version, token)
+
+    def challenges(self) -> list[ChallengeRecord]:
+        """See the port."""
+        return self._challenges.read()
+
+    def write_comparison(self, champion: str, challenger: str, content: bytes) -> None:
+        """See the port."""
+        key = comparison_key(champion, challenger)
+        if len(content) > SMALL_MAX_BYTES:
+            raise StoreError(f"{key} has {len(content)} bytes; the limit is {SMALL_MAX_BYTES}")
+        self._objects.overwrite(key, content)
+
+    def read_comparison(self, champion: str, challenger: str) -> bytes | None:
+        """See the port."""
+        found = self._objects.read(comparison_key(champion, challenger), SMALL_MAX_BYTES)
+        return None if found is None else found.content
 
     def rejected(self) -> dict[str, dict[str, Any]]:
         """See the port; an unreadable marker counts as a rejection, to be on the safe side."""

@@ -5,10 +5,14 @@
     models/v1/{model.pkl, preprocessor.pkl, metadata.json[, metadata.json.sig]}   immutable
     models/latest/{…}                                a copy for people; this project never reads it
     manifests/latest.txt                             the pointer, "v1"
+    manifests/challenger.txt                         what scores in shadow, "v2", or "none"
+    manifests/challenges/000001.json                 one move of it; the numbers give the order
     manifests/rejected/v1.json                       a version that no scorer uses
     manifests/accepted/v1.json                       a version that passed its probation; ignored
                                                      while the version is also rejected
     manifests/history/000001.json                    one promotion; the numbers give the order
+    comparisons/v1-v2.json                           the newest comparison of two versions
+    quality/latest.json                              what live models are worth, by the last run
     manifests/probe/…                                tries conditional writes; deleted at once
 """
 
@@ -34,10 +38,14 @@ WRITE_ORDER: Final = (PREPROCESSOR, SIGNATURE, METADATA)
 MODELS: Final = "models/"
 LATEST_COPY: Final = "models/latest/"
 POINTER: Final = "manifests/latest.txt"
+CHALLENGER: Final = "manifests/challenger.txt"
+CHALLENGES: Final = "manifests/challenges/"
+COMPARISONS: Final = "comparisons/"
 REJECTED: Final = "manifests/rejected/"
 ACCEPTED: Final = "manifests/accepted/"
 HISTORY: Final = "manifests/history/"
 PROBE: Final = "manifests/probe/"
+QUALITY: Final = "quality/latest.json"
 
 MODEL_MAX_BYTES: Final = 128 * 1024 * 1024
 """800 trees with 200 leaves are about 30 MB of text. Reading a model takes about three times its
@@ -50,7 +58,13 @@ METADATA_MAX_BYTES: Final = 8 * 1024 * 1024
 """Golden rows, names and the report's plots are a few hundred kilobytes."""
 
 SMALL_MAX_BYTES: Final = 64 * 1024
-"""For the pointer, the markers, the history and the signature."""
+"""For the pointers, the markers, the history, comparisons and the signature."""
+
+NO_CHALLENGER: Final = "none"
+"""In place of a version: the shadow scoring has ended."""
+
+QUALITY_MAX_BYTES: Final = 1024 * 1024
+"""For the figures of ten versions, with some dozen products each."""
 
 KEYS_MAX: Final = 100_000
 """A listing with more names is not one of this project's stores, and must not exhaust memory."""
@@ -96,6 +110,30 @@ def parse_pointer(content: bytes) -> str:
     return text
 
 
+def parse_challenger(content: bytes) -> str | None:
+    """The version that scores in shadow; None for ``none``.
+
+    Raises:
+        StoreError: it is neither.
+    """
+    text = content.decode("utf-8", errors="replace").strip()
+    if text == NO_CHALLENGER:
+        return None
+    if not is_version(text):
+        raise StoreError(
+            f"{CHALLENGER} contains {text[:_SHOWN_CHARACTERS]!r} instead of a version such as v3 "
+            f"or {NO_CHALLENGER}: delete it, and run fraud-trainer models challenge vN"
+        )
+    return text
+
+
+def comparison_key(champion: str, challenger: str) -> str:
+    """The key of the newest comparison of two versions."""
+    version_number(champion)
+    version_number(challenger)
+    return f"{COMPARISONS}{champion}-{challenger}.json"
+
+
 def file_key(version: str, name: str) -> str:
     """The key of one file of a version."""
     version_number(version)
@@ -119,9 +157,9 @@ def history_key(number: int) -> str:
     return f"{HISTORY}{number:06d}.json"
 
 
-def history_number(key: str) -> int | None:
+def history_number(key: str, folder: str = HISTORY) -> int | None:
     """The number in a promotion's key; None for any other key."""
-    match = _PROMOTION.fullmatch(key.removeprefix(HISTORY))
+    match = _PROMOTION.fullmatch(key.removeprefix(folder))
     return int(match[1]) if match else None
 
 

@@ -34,6 +34,15 @@ def open_history_store(settings: StoreSettings) -> HistoryStore:
     return HistoryStore(objects, is_trusted=is_trusted)
 
 
+def open_quality_objects(settings: StoreSettings) -> Objects:
+    """The storage of the last result of live quality; not accessed before its first use.
+
+    Raises:
+        SettingsError: the URI does not name a folder or bucket.
+    """
+    return _open_objects(settings)[0]
+
+
 def _open_objects(settings: StoreSettings) -> tuple[Objects, bool]:
     """The storage, and whether its conditional writes need not be tried first."""
     parts = urlsplit(settings.store_uri)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from stream_scorer.model.store.challenge_log import ChallengeRecord
 from stream_scorer.model.store.promotions import Override, Promotion
 
 
@@ -16,6 +17,16 @@ class Pointer:
     version: str
     token: str
     """Opaque; pass the pointer to :meth:`ArtifactStore.promote` for the compare-and-set."""
+
+
+@dataclass(frozen=True, slots=True)
+class Challenge:
+    """The version that scores in shadow at the time it was read; None: none does."""
+
+    version: str | None
+    token: str | None
+    """Opaque; None before the first challenge. Pass this object to
+    :meth:`ArtifactStore.challenge` for the compare-and-set."""
 
 
 class ArtifactStore(Protocol):
@@ -95,6 +106,37 @@ class ArtifactStore(Protocol):
             StoreError: the version is unknown or incomplete, or the storage ignores the conditions
                 of writes.
         """
+
+    def challenger(self) -> Challenge:
+        """The version that scores in shadow. Cheap enough to poll.
+
+        Raises:
+            StoreError: the pointer names neither a version nor ``none``.
+        """
+
+    def challenge(self, version: str | None, expected: Challenge) -> Challenge:
+        """Let ``version`` score in shadow (None: no version), if it is still ``expected``.
+
+        The move is recorded before it happens.
+
+        Raises:
+            StoreConflict: the challenger was changed in the meantime.
+            StoreError: the version is unknown or incomplete, or the storage ignores the conditions
+                of writes.
+        """
+
+    def challenges(self) -> list[ChallengeRecord]:
+        """The last recorded challenges, oldest first."""
+
+    def write_comparison(self, champion: str, challenger: str, content: bytes) -> None:
+        """Replace the comparison of two versions.
+
+        Raises:
+            StoreError: it is too large.
+        """
+
+    def read_comparison(self, champion: str, challenger: str) -> bytes | None:
+        """The newest comparison of two versions; None if there is none."""
 
     def rejected(self) -> dict[str, dict[str, Any]]:
         """The versions marked as rejected, with their markers."""

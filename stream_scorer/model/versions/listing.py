@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -15,8 +16,13 @@ from stream_scorer.model.store.succession import failed_its_gate
 from stream_scorer.runtime.json_limits import parse_object, shown
 from stream_scorer.runtime.text import printable
 
+log = logging.getLogger(__name__)
+
 PROMOTED: Final = "promoted"
 """How the status of the promoted version begins."""
+
+CHALLENGER: Final = "challenger"
+"""In the status of the version that scores in shadow."""
 
 _MOST_ROWS: Final = 2**53
 
@@ -60,6 +66,7 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
     """Every complete version, oldest first."""
     pointer, rejected = store.current(), store.rejected()
     promotions, acceptances = store.history(), store.acceptances()
+    challenger = _challenger(store)
     for version in store.versions():
         try:
             metadata = fetch_metadata(store, version)
@@ -69,7 +76,7 @@ def list_versions(store: ArtifactStore) -> Iterator[VersionLine]:
         test = _path(metadata, "metrics", "test")
         yield VersionLine(
             version,
-            _status(version, metadata, pointer, rejected),
+            _status(version, metadata, pointer, rejected, challenger),
             shown(metadata.get("created_at", "")),
             _count(_path(metadata, "training", "rows")),
             _share(_path(test, "average_precision")),
@@ -128,15 +135,27 @@ def _share(value: Any) -> float | None:
     return float(value) if type(value) in (int, float) and 0 <= value <= 1 else None
 
 
+def _challenger(store: ArtifactStore) -> str | None:
+    """What scores in shadow; a pointer that names nothing must not hide the versions."""
+    try:
+        return store.challenger().version
+    except StoreError as error:
+        log.warning("%s", error)
+        return None
+
+
 def _status(
     version: str,
     metadata: Mapping[str, Any],
     pointer: Pointer | None,
     rejected: Mapping[str, Any],
+    challenger: str | None,
 ) -> str:
     words = []
     if pointer is not None and pointer.version == version:
         words.append(PROMOTED)
+    if version == challenger:
+        words.append(CHALLENGER)
     if version in rejected:
         words.append("rejected by a scorer")
     if failed_its_gate(metadata):

@@ -14,6 +14,7 @@ from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import Board
 from dashboard.history.past import HistoryStatus, NoHistories
 from dashboard.metrics import build_metrics
+from dashboard.trainings.trainings import Counts
 from stream_scorer.drift.reference import read_reference
 from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.observability.metrics import ScorerMetrics
@@ -63,7 +64,7 @@ def _registries() -> list[CollectorRegistry]:
     scorer.partitions.set_lost({0: 1})
     scorer.history.set_states({"client": 1}, 1, 1, 1.0)
     scorer.identify("group", "topic")
-    dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories(), _desk_status)
+    dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories(), _desk_status, Counts())
     dashboard.count_histories(1, 1)
     dashboard.request_count.labels("GET", "/", "200").inc()
     dashboard.request_latency.labels("GET", "/").observe(0.1)

@@ -121,6 +121,11 @@ def scorer_rights(principal: str, topics: TopicSettings, group_id: str) -> Right
     return _bindings(principal, wanted)
 
 
+def shadow_right(principal: str, topics: TopicSettings) -> AclBinding:
+    """What a scorer needs in addition to keep the scores of a challenger."""
+    return reader_right(principal, topics.shadow_topic, AclOperation.WRITE)
+
+
 def history_rights(principal: str, topics: TopicSettings) -> Rights:
     """What a scorer needs in addition for models with card history."""
     literal = ResourcePatternType.LITERAL

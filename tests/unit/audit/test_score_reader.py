@@ -11,10 +11,11 @@ import fastavro
 import numpy as np
 import pytest
 
-from schemas.contracts import AvroSchema, load_schema
+from schemas.contracts import AvroSchema, known_schemas, load_schema
 from schemas.records import UndecodableRecord, encode_record
 from schemas.resolver import LocalSchemas, UnknownSchema
 from schemas.scores.program import build_program
+from schemas.scores.sampling import MAX_SHARE, choose
 from schemas.writer_schema import parse_writer
 from stream_scorer.audit.records.columns import Mark
 from stream_scorer.audit.records.score_facts import SourceCoordinates
@@ -221,6 +222,8 @@ FLAGGED = {"is_flagged": True, "decision": "REVIEW"}
 BLOCKED = {"is_flagged": True, "decision": "BLOCK"}
 REORDERED = copy.deepcopy(NESTED)
 REORDERED["fields"][-1]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
+SAMPLED_REORDERED = copy.deepcopy(OWN)  # so that the reference decoder reads it
+SAMPLED_REORDERED["fields"][2]["type"]["symbols"] = ["BLOCK", "APPROVE", "REVIEW"]
 
 
 @pytest.mark.parametrize(
@@ -260,6 +263,43 @@ def test_score_has_to_be_consistent_with_its_own_decision(
     assert content([framed(0, REORDERED, place | {"transaction_id": 8})], REORDERED) == [
         (8, is_plausible)
     ]
+
+
+def sampled_offset(is_eligible: bool) -> int:
+    offsets = np.arange(10_000)
+    chosen = choose(TOPIC, np.full(10_000, 3), offsets, MAX_SHARE)
+    return int(offsets[chosen == is_eligible][0])
+
+
+SAMPLED = {"is_sampled": True, "context": {"card1": 1.0}}
+
+
+@pytest.mark.parametrize(
+    ("is_eligible", "changes", "is_plausible"),
+    [
+        (True, SAMPLED, True),
+        (True, SAMPLED | {"context": None}, False),
+        (True, {"context": {"card1": 1.0}}, False),
+        (True, SAMPLED | {"score": 0.5, **FLAGGED}, False),
+        (True, SAMPLED | {"reasons": [{"feature": "a", "value": None, "contribution": 1}]}, False),
+        (False, SAMPLED, False),  # the hash never chooses it
+    ],
+)
+def test_sampled_score_is_one_that_the_random_lane_can_have_chosen(
+    is_eligible: bool, changes: dict[str, Any], is_plausible: bool
+) -> None:
+    fields = score(sampled_offset(is_eligible), **changes)
+    assert content([framed(0, OWN, fields)], OWN) == [(1, is_plausible)]
+    place = {"tags": {}, "digest": b"abcd", "again": None, **fields}
+    assert content([framed(0, SAMPLED_REORDERED, place)], SAMPLED_REORDERED) == [(1, is_plausible)]
+
+
+def test_score_of_the_earlier_schema_is_read_by_the_compiled_loop() -> None:
+    old = next(s for s in known_schemas("fraud_score").values() if s != OWN)
+    assert build_program(parse_writer(old)) is not None
+    fields = score(1, context={"card1": 1.0}, score=0.5, **FLAGGED)
+    both = [framed(0, old, fields), framed(1, OWN, fields), framed(0, old, score(4))]
+    assert content(both, old, OWN) == [(1, True)] * 3
 
 
 def test_score_without_a_decision_is_not_plausible() -> None:

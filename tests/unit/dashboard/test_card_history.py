@@ -116,7 +116,7 @@ def test_history_that_is_incomplete_fails_health_and_hides_why_from_strangers(
 ) -> None:
     problem = f"s3://{SECRET} is <i>down</i>"
     status = HistoryStatus("follow", 3, 12, 11, NOW, 1, 0, problem)
-    token, line = make_token("ana", "analyst")
+    token, line = make_token("olga", "ops")
     (tmp_path / "tokens").write_text(line)
     settings: dict[str, Any] = {
         "dashboard_auth": "token",
@@ -126,7 +126,7 @@ def test_history_that_is_incomplete_fails_health_and_hides_why_from_strangers(
         stranger = client.get("/health")
         assert stranger.status_code == 503
         assert SECRET not in stranger.text
-        assert stranger.json()["checks"]["history"]["detail"].endswith("see the log")
+        assert stranger.json()["checks"]["history"]["detail"].endswith("see the reason")
         wait_until(lambda: client.get("/readyz").status_code == 200, what="readiness")
         client.headers["authorization"] = f"Bearer {token}"
         check = client.get("/health").json()["checks"]["history"]

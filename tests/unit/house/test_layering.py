@@ -66,8 +66,9 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
 autoscaling: errors
 local: errors runtime kafka
 labels: schemas runtime settings kafka
+quality: schemas errors runtime settings kafka model.store audit.records labels
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
-    labels
+    labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     dead_letters state state.admin audit.records audit stream.rejections process autoscaling
     local replay
@@ -80,8 +81,8 @@ trainer.report: errors runtime
 trainer.programs: schemas runtime features.operations features.history features
 trainer.fitting: schemas errors runtime model.forest
 trainer.data: schemas schemas.csv errors runtime settings labels trainer.synth trainer.fitting
-trainer.evaluation: schemas drift features model.forest model trainer.synth trainer.fitting
-    trainer.data
+trainer.evaluation: schemas drift features model.forest model quality trainer.synth
+    trainer.fitting trainer.data
 trainer.history: schemas errors features.history features model trainer.data
 trainer.ablation: schemas errors runtime features.history features trainer.programs
     trainer.fitting trainer.data trainer.evaluation trainer.history
@@ -127,18 +128,23 @@ dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas errors runtime settings kafka dashboard.cache
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
+dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
+    dashboard.trainings
 dashboard.operations: errors drift runtime settings kafka model dead_letters
     dashboard.model_status dashboard.feed
 dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
     dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
+    dashboard.metrics dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
+    dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
     dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-dashboard.whatif:
+    dashboard.web.trainings
+dashboard.whatif: quality
 dashboard.web.threshold: dashboard.cache dashboard.web dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
@@ -148,10 +154,10 @@ dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashbo
     dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.metrics
-    dashboard.operations dashboard.web dashboard.web.cases dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.queue dashboard.web.lookups
-    dashboard.web.detail
+    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
+    dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
+    dashboard.web.trainings dashboard.web.admin dashboard.web.threshold dashboard.web.explaining
+    dashboard.web.queue dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 

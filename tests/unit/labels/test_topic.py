@@ -94,8 +94,8 @@ class FakeMessage:
         return self._offset
 
 
-def records(*values: bytes | None) -> Records:
-    return Records([FakeMessage(i, value) for i, value in enumerate(values)])  # type: ignore[misc]  # has all that is read
+def records(*values: bytes | None, start: int = 0) -> Records:
+    return Records([FakeMessage(i, value) for i, value in enumerate(values, start)])  # type: ignore[misc]  # has all that is read
 
 
 def label(transaction: int, word: str, decided_at: int = 1, origin: str = "ANALYST") -> bytes:
@@ -116,7 +116,7 @@ def test_the_last_record_of_a_transaction_stands_whatever_its_time() -> None:
     found.add(
         0, records(label(1, "FRAUD", 9), label(2, "FRAUD"), label(1, "LEGITIMATE", 3)), RESOLVER
     )
-    found.add(0, records(label(2, "UNSURE", 1, "REVERSAL")), RESOLVER)
+    found.add(0, records(label(2, "UNSURE", 1, "REVERSAL"), start=3), RESOLVER)
     labels = found.build({"source": "kafka://labels"})
     assert values(labels) == {1: 0, 2: -1}
     assert (labels.facts["records"], labels.facts["transactions"]) == (4, 2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.settings import DashboardSettings
+from schemas.scores.sampling import MAX_SHARE
 from stream_scorer.errors import SettingsError, UsageError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.config import (
@@ -488,3 +489,12 @@ def test_producers_partition_as_the_java_client_does() -> None:
     assert config["partitioner"] == "murmur2_random"
     assert config["enable.idempotence"] is True
     assert config["acks"] == "all"
+
+
+def test_share_of_the_random_lane_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REVIEW_SAMPLE_SHARE", str(MAX_SHARE))
+    assert load_settings(ScorerSettings).review_sample_share == MAX_SHARE
+    for wrong in ("0.011", "-0.001", "nan", "1 %"):
+        monkeypatch.setenv("REVIEW_SAMPLE_SHARE", wrong)
+        with pytest.raises(SettingsError, match="REVIEW_SAMPLE_SHARE"):
+            load_settings(ScorerSettings)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from schemas.batch import build_batch
-from schemas.contracts import load_schema, schema_fingerprint
+from schemas.contracts import known_schemas, load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.records import decode_record, encode_record
 from schemas.resolver import LocalSchemas
@@ -84,6 +84,17 @@ def test_batch_of_scores_has_the_scores_bytes(schema_id: int | None) -> None:
         np.array([source["offset"]]),
     )
     assert value == head + body
+
+
+def test_score_of_the_earlier_schema_is_read_in_both_framings() -> None:
+    record, mark, body = golden("fraud_score-1")
+    old = known_schemas("fraud_score")[mark]
+    assert "is_sampled" not in record
+    resolver = FixedResolver({7: old})
+    for value in (b"\xc3\x01" + mark + body, b"\x00\x00\x00\x00\x07" + body):
+        found = decode_record("fraud_score", value, resolver)
+        assert found.pop("is_sampled") is False
+        assert found == record
 
 
 def test_the_label_by_hand() -> None:

@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas.batch import build_batch
-from schemas.contracts import load_schema, schema_fingerprint
+from schemas.contracts import known_schemas, load_schema, schema_fingerprint
 from schemas.framing import prefix
 from schemas.records import decode_record, encode_record
 from schemas.scores.writer import ReasonLike, encode_scores, varint
 from tests.support.factories import make_transaction
-from tests.support.wire import FAST, FINITE, INT64, transactions
+from tests.support.wire import FAST, FINITE, INT64, transactions, write_body
 
 DECISIONS = ("APPROVE", "REVIEW", "BLOCK")
 MARK = schema_fingerprint(load_schema("fraud_score"))
@@ -55,6 +55,7 @@ def cases(draw: st.DrawFn) -> dict[str, Any]:
         "topic": draw(st.sampled_from(["t", "transactions", "thème-" + "x" * 200])),
         "partitions": [draw(st.integers(0, 2**31 - 1)) for _ in rows],
         "offsets": [draw(st.integers(0, 2**63 - 1)) for _ in rows],
+        "sampled": [d == 0 and draw(st.booleans()) for d in decisions],
     }
 
 
@@ -71,11 +72,13 @@ def write(case: dict[str, Any], schema_id: int | None) -> list[bytes]:
         case["topic"],
         np.array(case["partitions"], np.int32),
         np.array(case["offsets"], np.int64),
+        np.array(case["sampled"], np.bool_) if any(case["sampled"]) else None,
     )
 
 
 def expected(case: dict[str, Any], i: int) -> dict[str, Any]:
     row, decision = build_batch([case["rows"][i]]).row(0), case["decisions"][i]
+    is_sampled = case["sampled"][i]
     why: list[ReasonLike] = case["reasons"].get(i, [])
     return {
         "transaction_id": row["TransactionID"],
@@ -93,7 +96,8 @@ def expected(case: dict[str, Any], i: int) -> dict[str, Any]:
             "partition": case["partitions"][i],
             "offset": case["offsets"][i],
         },
-        "context": {name: row[name] for name in CONTEXT_FIELDS} if decision else None,
+        "context": {name: row[name] for name in CONTEXT_FIELDS} if decision or is_sampled else None,
+        "is_sampled": is_sampled,
     }
 
 
@@ -120,6 +124,7 @@ def case_of(decisions: list[int], **changes: Any) -> dict[str, Any]:
         "topic": "transactions",
         "partitions": list(range(n)),
         "offsets": list(range(n)),
+        "sampled": [False] * n,
     } | changes
 
 
@@ -129,6 +134,23 @@ def test_flagged_among_others_carry_their_own_reasons_and_context() -> None:
     assert found == [expected(case, i) for i in range(6)]
     assert [bool(r["context"]) for r in found] == [False, True, False, True, True, False]
     assert [r["context"]["card1"] for r in found if r["context"]] == [1.0, 3.0, 4.0]
+
+
+def test_sampled_have_a_context_and_no_reasons() -> None:
+    case = case_of([0, 2, 0, 0], sampled=[True, False, False, True])
+    found = [decode_record("fraud_score", value) for value in write(case, None)]
+    assert found == [expected(case, i) for i in range(4)]
+    assert [r["is_sampled"] for r in found] == [True, False, False, True]
+    assert [bool(r["context"]) for r in found] == [True, True, False, True]
+    assert [len(r["reasons"]) for r in found] == [0, 1, 0, 0]
+
+
+def test_scores_without_samples_are_the_earlier_schemas_bytes_and_one_more() -> None:
+    """The field is the last one, so that a share of 0 adds one zero byte and changes none."""
+    case = case_of([0, 2, 1])
+    old = next(s for m, s in known_schemas("fraud_score").items() if m != MARK)
+    bodies = [write_body(old, expected(case, i)) for i in range(3)]
+    assert [value[10:] for value in write(case, None)] == [body + b"\x00" for body in bodies]
 
 
 def test_flagged_without_reasons_still_has_its_context() -> None:

@@ -10,10 +10,12 @@ from trainer.publishing.operator import operator_name
 from trainer.settings import TrainerSettings
 
 
-def add_force(parser: argparse.ArgumentParser, meaning: str) -> None:
-    """Add ``--force`` and ``--reason``."""
+def add_force(
+    parser: argparse.ArgumentParser, meaning: str, reason: str = "why, with --force"
+) -> None:
+    """Add ``--force`` and ``--reason``, with what each means."""
     parser.add_argument("--force", action="store_true", help=f"{meaning}; needs --reason")
-    add_reason(parser, "why, with --force")
+    add_reason(parser, reason)
 
 
 def add_reason(parser: argparse.ArgumentParser, meaning: str) -> None:

@@ -112,6 +112,7 @@ def test_form_decides_and_leads_back_and_a_repeated_one_is_the_same_decision(
     assert "<b>her</b>" not in page
     withdrawn = client.post("/t/0-1", data=fields(page) | {"withdraw": "yes"})
     assert "Decision withdrawn by you" in withdrawn.text
+    assert "data-decided" not in client.get("/t/0-8").text  # none of today's decisions stands
     assert case_of(client, "0-1").label is None
 
 

@@ -130,7 +130,8 @@ def test_counts_are_read_by_version_and_day_and_survive_a_restart(tmp_path: Path
 def test_oldest_days_and_minutes_are_deleted_beyond_the_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(score_counts, "_MOST_GROUPS", 10)
+    for name, most in (("_MOST_GROUPS", 10), ("_NEWEST_GROUPS", 5), ("_LARGEST_GROUPS", 4)):
+        monkeypatch.setattr(score_counts, name, most)
     monkeypatch.setattr(score_counts, "_MOST_MINUTES", 10)
     writer = FlagWriter(tmp_path / "flags.sqlite3", keep=1000)
     for day in range(25):

@@ -251,7 +251,7 @@ def test_store_that_is_down_at_the_start_is_tried_again(stream: ScoredStream) ->
     histories.tick()
     (note, _) = notes(ask(rows, histories))
     assert not note["used"]
-    assert note["reason"].startswith(f"{LOADING}: ")
+    assert note["reason"] == f"{LOADING}: the store does not answer"
     status = histories.status()
     assert status is not None
     assert not status.is_complete

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from dashboard.whatif.curve import NO_REPORTS, NO_SAMPLE, NOT_REVIEWED, Curve, compute, nearest
-from dashboard.whatif.intervals import Z
 from dashboard.whatif.rows import (
     BINS,
     EDGES,
@@ -20,6 +19,7 @@ from dashboard.whatif.rows import (
     Thresholds,
     build_labelled,
 )
+from stream_scorer.quality.estimates import Z
 
 LIVE = Thresholds(0.6237, 0.9101)
 PER_DAY = 0.5

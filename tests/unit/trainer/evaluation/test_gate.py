@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stream_scorer.quality.comparison import Comparison, Difference
 from tests.support.factories import make_batch, make_bundle
 from trainer.candidate import lost_columns
 from trainer.data.ingest import Part
@@ -18,7 +19,6 @@ from trainer.evaluation.champion import (
     compare_scores,
     gate_facts,
 )
-from trainer.evaluation.comparison import Comparison, Difference
 from trainer.evaluation.evaluate import score_all
 from trainer.evaluation.gate import GateVerdict, judge_candidate
 from trainer.evaluation.latency import ROUNDS, Contender, Latency, measure_latency

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.metrics import log_loss as sklearn_log_loss
 
+from stream_scorer.quality.estimates import INTERVAL_MIN_ROWS
 from trainer.evaluation.measures import (
-    INTERVAL_MIN_ROWS,
     above,
     average_precision,
     intervals,

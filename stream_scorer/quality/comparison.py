@@ -16,9 +16,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from schemas.batch import TransactionBatch
-from schemas.contracts import NUMBER_INDEX
-from trainer.evaluation.measures import CONFIDENCE, INTERVAL_MIN_ROWS, Floats, Labels
+from stream_scorer.quality.estimates import CONFIDENCE, INTERVAL_MIN_ROWS, Floats
 
 RESAMPLES: Final = 1000
 """Enough for the ends of a 95 % interval to two digits: 25 resamples lie beyond each end."""
@@ -26,7 +24,7 @@ RESAMPLES: Final = 1000
 MIN_FRAUD_CARDS: Final = 10
 """With frauds of fewer cards there is no interval: a bootstrap of few clusters is too narrow."""
 
-_CARD: Final = NUMBER_INDEX["card1"]
+Labels = NDArray[np.int8]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,20 +85,6 @@ class Comparison:
         }
 
 
-def card_clusters(batch: TransactionBatch) -> NDArray[np.int64]:
-    """A number for each row that is the same for rows of one card; int64 ``[n]``.
-
-    A card is a value of ``card1``, the key of the input topic. A row without it is a card of its
-    own.
-    """
-    cards = batch.numbers[:, _CARD]
-    is_missing = np.isnan(cards)
-    _, numbers = np.unique(np.where(is_missing, 0.0, cards), return_inverse=True)
-    clusters = numbers.astype(np.int64)
-    clusters[is_missing] = len(cards) + np.arange(int(is_missing.sum()))
-    return clusters
-
-
 def compare(
     labels: Labels,
     clusters: NDArray[Any],
@@ -109,6 +93,7 @@ def compare(
     budget: float,
     seed: int,
     resamples: int = RESAMPLES,
+    weights: Floats | None = None,
 ) -> Comparison:
     """Compare two models' scores of the same rows; every array has the shape ``[n]``.
 
@@ -120,6 +105,8 @@ def compare(
         budget: share of the rows that can be reviewed, in (0, 1].
         seed: seeds the resampling; the same seed gives the same intervals.
         resamples: how often the cards are drawn.
+        weights: how many rows each row stands for, such as the inverse of a sample's share; None:
+            one each.
 
     Raises:
         ValueError: the rows hold no fraud, or nothing else.
@@ -128,7 +115,10 @@ def compare(
     frauds = int(labels.sum())
     if frauds in (0, len(labels)):
         raise ValueError(f"cannot compare on {len(labels)} rows with {frauds} frauds")
-    curves = [_Curve(scores, labels, cluster_of) for scores in (candidate_scores, champion_scores)]
+    curves = [
+        _Curve(scores, labels, cluster_of, weights)
+        for scores in (candidate_scores, champion_scores)
+    ]
     ones = np.ones(int(cluster_of.max()) + 1, np.int64)
     ours, theirs = (curve.measures(ones, budget) for curve in curves)
     fraud_cards = len(np.unique(cluster_of[labels == 1]))
@@ -170,7 +160,13 @@ class _Curve:
     interpolation inside a segment.
     """
 
-    def __init__(self, scores: Floats, labels: Labels, cluster_of: NDArray[np.intp]) -> None:
+    def __init__(
+        self,
+        scores: Floats,
+        labels: Labels,
+        cluster_of: NDArray[np.intp],
+        row_weights: Floats | None = None,
+    ) -> None:
         order = np.argsort(-scores, kind="stable")
         ordered, ordered_labels = scores[order], labels[order]
         self._clusters = cluster_of[order].astype(np.int32)
@@ -183,6 +179,9 @@ class _Curve:
         self._starts = np.flatnonzero(begins)
         is_fraud = ordered_labels == 1
         self._fraud_clusters = self._clusters[is_fraud]
+        # Whole numbers stay whole: sums of them are exact in any order.
+        self._rows: Any = 1 if row_weights is None else row_weights[order]
+        self._frauds: Any = 1 if row_weights is None else row_weights[order][is_fraud]
         segment = np.cumsum(begins) - 1
         fraud_segments = segment[is_fraud]
         self._fraud_starts = np.flatnonzero(np.diff(fraud_segments, prepend=-1))
@@ -194,15 +193,15 @@ class _Curve:
         Equal scores count as one group, in both measures: where the budget ends within a group,
         its frauds are found in proportion, which is their mean over all orders of the group.
         """
-        taken = np.cumsum(np.add.reduceat(weights[self._clusters], self._starts))
-        found = np.zeros(len(taken), np.int64)
+        taken = np.cumsum(np.add.reduceat(weights[self._clusters] * self._rows, self._starts))
+        found = np.zeros(len(taken), taken.dtype)
         found[self._with_frauds] = np.add.reduceat(
-            weights[self._fraud_clusters], self._fraud_starts
+            weights[self._fraud_clusters] * self._frauds, self._fraud_starts
         )
         hits = np.cumsum(found)
         if hits[-1] == 0:
             return float("nan"), float("nan")
-        precision = hits / np.maximum(taken, 1)
+        precision = hits / np.where(taken > 0, taken, 1)
         average_precision = float(np.sum(found * precision) / hits[-1])
         within = np.interp(budget * taken[-1], np.append(0, taken), np.append(0, hits))
         return average_precision, float(within / hits[-1])

@@ -11,14 +11,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import average_precision_score
 
 from schemas.batch import build_batch
-from trainer.evaluation.comparison import (
-    MIN_FRAUD_CARDS,
-    Comparison,
-    _Curve,
-    card_clusters,
-    compare,
-)
-from trainer.evaluation.measures import INTERVAL_MIN_ROWS
+from stream_scorer.quality.comparison import MIN_FRAUD_CARDS, Comparison, _Curve, compare
+from stream_scorer.quality.estimates import INTERVAL_MIN_ROWS
+from trainer.evaluation.champion import card_clusters
 
 Floats = NDArray[np.float64]
 BUDGET = 0.05
@@ -60,6 +55,22 @@ def test_weighted_measures_equal_the_plain_formulas_ties_included(digits: int | 
     each = weights[clusters].astype(float)
     assert precision == pytest.approx(average_precision_score(labels, scores, sample_weight=each))
     assert recall == pytest.approx(plain_recall(labels, scores, each))
+
+
+@pytest.mark.parametrize("digits", [None, 1])
+def test_rows_that_stand_for_many_count_as_many(digits: int | None) -> None:
+    labels, scores, rng = make_rows(600)
+    if digits is not None:
+        scores = np.round(scores, digits)
+    clusters, rows = rng.integers(0, 150, 600), rng.choice([1.0, 2.5, 250.0], 600)
+    weights = rng.poisson(1.0, 150)
+    precision, recall = _Curve(scores, labels, clusters, rows).measures(weights, BUDGET)
+    each = weights[clusters] * rows
+    assert precision == pytest.approx(average_precision_score(labels, scores, sample_weight=each))
+    assert recall == pytest.approx(plain_recall(labels, scores, each))
+    found = compare(labels, clusters, scores, -scores, BUDGET, 1, 20, rows)
+    expected = average_precision_score(labels, scores, sample_weight=rows)
+    assert found.average_precision.candidate == pytest.approx(expected)
 
 
 def test_equal_models_differ_by_nothing_at_all() -> None:

@@ -1,0 +1,56 @@
+// What the components of the desk share.
+
+import { html, render, useEffect, useLayoutEffect, useState } from "./vendor/htm/standalone.module.js";
+import { formatTime, zoneLabel } from "./view.js";
+
+export function tell(name, detail = {}) {
+  document.dispatchEvent(new CustomEvent(name, { detail }));
+}
+
+/** What failed, with buttons or links for the ways on: [{name, href or act}]. */
+export function Notice({ text, ways = [] }) {
+  return html`<p class="banner amber notice" role="alert">${text}${ways.map(({ name, href, act }) => (
+    href ? html` <a href=${href}>${name}</a>` : html` <button type="button" onClick=${act}>${name}</button>`
+  ))}</p>`;
+}
+
+/** A time, as the server renders it. */
+export function Time({ millis }) {
+  const date = new Date(millis);
+  const iso = Number.isNaN(date.getTime()) ? undefined : `${date.toISOString().slice(0, 19)}Z`;
+  return html`<time datetime=${iso} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
+}
+
+/** Shows its children in a place of the page that the server rendered, instead of what is there. */
+export function Into({ place, children }) {
+  useLayoutEffect(() => {
+    place?.replaceChildren();
+    return () => place && render(null, place);
+  }, [place]);
+  useLayoutEffect(() => place && render(children, place));
+}
+
+/** A component whose code is fetched now: `load` imports the module that has it as its default. */
+export function Later({ load, ...props }) {
+  const [part, setPart] = useState(null);
+  useEffect(() => {
+    let isHere = true;
+    load().then((loaded) => isHere && setPart(() => loaded.default));
+    return () => { isHere = false; };
+  }, []);
+  return part && html`<${part} ...${props} />`;
+}
+
+export function useEvent(name, act, target = document) {
+  useLayoutEffect(() => {
+    target?.addEventListener(name, act);
+    return () => target?.removeEventListener(name, act);
+  });
+}
+
+export function useInterval(millis, act) {
+  useEffect(() => {
+    const timer = setInterval(act, millis);
+    return () => clearInterval(timer);
+  });
+}

@@ -1,0 +1,1 @@
+"""HTTP routes that start trainings and show them, and the webhook of Alertmanager."""

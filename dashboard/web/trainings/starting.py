@@ -1,0 +1,105 @@
+"""Starts a training for whoever requested it, and records the request in the audit log."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Final, TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+
+from dashboard.cases.case import Who
+from dashboard.cases.events import TRAINING
+from dashboard.trainings.training import (
+    AlreadyRunning,
+    Order,
+    TooSoon,
+    Training,
+    TrainingsError,
+    TrainingsUnavailable,
+)
+from dashboard.web.cases.answers import act
+from dashboard.web.parts import Parts
+from dashboard.web.problems import Problem
+
+SECONDS: Final = 30.0
+"""For a start: three requests to the API server, each within five seconds."""
+
+_RETRY_SECONDS: Final = 60
+
+T = TypeVar("T")
+
+
+async def start(parts: Parts, who: Who, order: Order) -> tuple[Training, bool]:
+    """Start a training. Returns it, and False if the same request has started it before.
+
+    Raises:
+        Problem: 409 while another one runs, 429 within the cooldown, 503 if it cannot be started
+            or if the start could not be recorded.
+    """
+    started, is_new = await call(parts, lambda: parts.trainings.start(order))
+    if is_new:
+        await _record(parts, who, order, started)
+    return started, is_new
+
+
+async def call(parts: Parts, function: Callable[[], T]) -> T:
+    """The result of a call of the trainings, in a thread of its own.
+
+    Raises:
+        Problem: it was refused, or did not end in time. The call then goes on in its thread.
+    """
+    try:
+        with anyio.fail_after(SECONDS):
+            return await run_sync(function, limiter=parts.waiting, abandon_on_cancel=True)
+    except TimeoutError:
+        raise Problem(
+            503,
+            f"no answer within {SECONDS:.0f} s. A training may have been started: look at the "
+            "list before you try again",
+            kind="no-answer",
+            headers={"Retry-After": "5"},
+        ) from None
+    except TrainingsError as error:
+        raise problem_of(error, parts.board.now()) from None
+
+
+def problem_of(error: TrainingsError, now: int) -> Problem:
+    """A refusal as a problem."""
+    if isinstance(error, AlreadyRunning):
+        return Problem(409, str(error), kind="training-running", running=error.running.as_json())
+    if isinstance(error, TooSoon):
+        wait = max(1, math.ceil((error.next_at - now) / 1000))
+        return Problem(
+            429,
+            str(error),
+            kind="training-cooldown",
+            last=error.last.as_json(),
+            next_at=error.next_at,
+            headers={"Retry-After": str(wait)},
+        )
+    is_permanent = isinstance(error, TrainingsUnavailable) and error.is_permanent
+    headers = {} if is_permanent else {"Retry-After": str(_RETRY_SECONDS)}
+    return Problem(503, str(error), kind="trainings-unavailable", headers=headers)
+
+
+async def _record(parts: Parts, who: Who, order: Order, started: Training) -> None:
+    """Record a training that was started, in the audit log of the desk."""
+    details: dict[str, Any] = {
+        "training": started.id,
+        "trigger": order.trigger.value,
+        "reason": order.reason,
+        "where": parts.trainings.where,
+    }
+    try:
+        await act(parts, lambda: parts.desk.record(TRAINING, who, details))
+    except Problem as problem:
+        # It must not look as if nothing was started.
+        raise Problem(
+            503,
+            f"training {started.id} is started, but the audit log has no event of it: "
+            f"{problem.detail}. Do not repeat it",
+            kind="not-in-audit-log",
+            training=started.as_json(),
+        ) from None

@@ -1,0 +1,127 @@
+"""Trainings as the API and the model page show them, with what each published."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import anyio
+from anyio.to_thread import run_sync
+from fastapi import Request
+
+from dashboard.models.catalog import Version
+from dashboard.trainings.training import LOG_MAX_LINES, Training
+from dashboard.web.auth import identity_of
+from dashboard.web.parts import Parts
+from dashboard.web.problems import Problem
+from dashboard.web.roles import TRAINERS, has_role
+from dashboard.web.trainings.starting import call
+from stream_scorer.errors import StoreError
+from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
+
+MOST: Final = 20
+"""Trainings that are shown, the newest."""
+
+_STORE_SECONDS: Final = 15.0
+
+Results = Mapping[str, Mapping[str, Any]]
+
+
+async def describe_all(parts: Parts) -> dict[str, Any]:
+    """The newest trainings with their results.
+
+    Raises:
+        Problem: 503, they cannot be read.
+    """
+    trainings = (await call(parts, parts.trainings.list))[:MOST]
+    results, problem = await _results(parts, trainings)
+    return {
+        "where": parts.trainings.where,
+        "cooldown_hours": parts.settings.training_cooldown_hours,
+        "trainings": [describe(one, results) for one in trainings],
+        "results_problem": problem or None,
+    }
+
+
+async def describe_one(parts: Parts, training_id: str) -> dict[str, Any]:
+    """One training with its result and the end of its log.
+
+    Raises:
+        Problem: 404, it is not known; 503, it cannot be read.
+    """
+    trainings = await call(parts, parts.trainings.list)
+    found = next((one for one in trainings if one.id == training_id), None)
+    if found is None:
+        raise Problem(
+            404,
+            f"training {training_id[:80]!r} is not known here: only the last ones are kept. The "
+            "version that it published names it",
+        )
+    results, problem = await _results(parts, [found])
+    log = await call(parts, lambda: parts.trainings.log(found.id))
+    return {
+        **describe(found, results),
+        "log": log,
+        "log_lines": LOG_MAX_LINES,
+        "results_problem": problem or None,
+    }
+
+
+async def page_context(request: Request, parts: Parts) -> dict[str, Any]:
+    """What the section of the model page shows. A problem is shown in its place."""
+    context: dict[str, Any] = {
+        "key": uuid.uuid4().hex,
+        "may_train": has_role(identity_of(request), TRAINERS),
+        "reason_max": REASON_MAX_CHARACTERS,
+        "where": parts.trainings.where,
+        "rows": [],
+        "running": None,
+        "log": "",
+        "problem": "",
+    }
+    try:
+        context["rows"] = (await describe_all(parts))["trainings"]
+        if context["rows"]:
+            newest = context["rows"][0]["id"]
+            context["log"] = await call(parts, lambda: parts.trainings.log(newest))
+    except Problem as problem:
+        context["problem"] = problem.detail
+    context["running"] = next((one for one in context["rows"] if one["state"] == "running"), None)
+    return context
+
+
+def describe(training: Training, results: Results) -> dict[str, Any]:
+    """A training as JSON, with the version that it published, if any."""
+    return {**training.as_json(), "result": results.get(training.id)}
+
+
+async def _results(parts: Parts, trainings: Sequence[Training]) -> tuple[Results, str]:
+    """Training → what it published, and why that is not known if the store cannot be read."""
+    if not trainings:
+        return {}, ""
+    try:
+        with anyio.fail_after(_STORE_SECONDS):
+            overview = await run_sync(
+                parts.catalog.overview, limiter=parts.waiting, abandon_on_cancel=True
+            )
+    except TimeoutError:
+        return {}, "the artifact store does not answer"
+    except StoreError as error:
+        return {}, f"the artifact store cannot be read: {error}"
+    # Newest first, so that the last attempt of a Job wins if an earlier one had published too.
+    results: dict[str, Mapping[str, Any]] = {}
+    for version in overview.versions:
+        if version.summary.training:
+            results.setdefault(version.summary.training, _result(version))
+    return results, ""
+
+
+def _result(version: Version) -> dict[str, Any]:
+    gate = version.summary.gate
+    return {
+        "version": version.name,
+        "is_promoted": version.is_promoted,
+        "passed": gate["passed"],
+        "refusals": list(gate["refusals"]),
+    }

@@ -1,0 +1,186 @@
+"""The labels that stand: the last one of each transaction, and the last of each origin. Pure.
+
+A label takes 54 bytes, and only those that may still stand are kept, so that memory is bounded by
+the number of labelled transactions and not by the length of the topic.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stream_scorer.labels.labels import ORIGINS, VALUES
+
+ROW: Final = np.dtype(
+    [
+        ("id", "i8"),
+        ("origin", "i1"),
+        ("value", "i1"),
+        ("partition", "i4"),
+        ("offset", "i8"),
+        ("decided_at", "i8"),
+        ("score", "f8"),
+        ("version", "i4"),
+        ("topic", "i4"),
+        ("source_partition", "i4"),
+        ("source_offset", "i8"),
+    ]
+)
+"""One label: ``TransactionID``, index into ``ORIGINS``, ``FRAUD``, ``LEGITIMATE`` or ``UNSURE``,
+its place in the labels topic, when it was decided (epoch milliseconds), the score it was decided on
+(NaN if it states none), its model version (index into ``versions``, or -1), and the source of the
+input (``topic`` is an index into ``topics``, or -1)."""
+
+Rows = NDArray[np.void]
+
+_CHUNK: Final = 50_000  # labels as Python objects, before they become rows
+_MOST_NAMES: Final = 10_000  # versions or topics; a topic of random names must not fill the memory
+_NAME_CHARS: Final = 249  # the longest name of a topic
+_OTHERS: Final = "(others)"
+_INT32: Final = np.iinfo(np.int32)
+_INT64: Final = np.iinfo(np.int64)
+
+
+@dataclass(frozen=True, slots=True)
+class StandingLabels:
+    """What stands at the end of what was read.
+
+    Attributes:
+        last: the last label of each transaction, in ascending order of ``id``; dtype ``ROW``.
+        by_origin: the last label of each transaction and origin, by ``id`` and ``origin``.
+        versions: names of model versions, by code.
+        topics: names of source topics, by code.
+        records: records read.
+        bad: records among them that are no labels.
+        named: the first of those, each with its place and the reason.
+    """
+
+    last: Rows
+    by_origin: Rows
+    versions: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    records: int = 0
+    bad: int = 0
+    named: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        """Number of labelled transactions."""
+        return len(self.last)
+
+    def of_origin(self, origin: str) -> Rows:
+        """The last label that an origin gave each transaction, in ascending order of ``id``."""
+        found: Rows = self.by_origin[self.by_origin["origin"] == ORIGINS.index(origin)]
+        return found
+
+
+class StandingTable:
+    """Collects labels, and drops those that no longer stand. Used by one thread."""
+
+    def __init__(self) -> None:
+        self._kept = np.empty(0, ROW)
+        self._chunk: list[tuple[Any, ...]] = []
+        self._versions = _Names()
+        self._topics = _Names()
+
+    def add(self, partition: int, offset: int, label: Mapping[str, Any]) -> None:
+        """Add a decoded label by its place. Fields that nobody checked may hold anything."""
+        source = _source(label.get("source"))
+        topic = -1 if source is None else self._topics.code(source[0])
+        version = label.get("model_version")
+        self._chunk.append(
+            (
+                label["transaction_id"],
+                ORIGINS.index(label["origin"]),
+                VALUES[label["label"]],
+                partition,
+                offset,
+                label["decided_at"],
+                _probability(label.get("score")),
+                self._versions.code(version) if isinstance(version, str) else -1,
+                topic,
+                *((-1, -1) if source is None else source[1:]),
+            )
+        )
+        if len(self._chunk) >= _CHUNK:
+            self._compact()
+
+    def build(self, records: int = 0, bad: int = 0, named: tuple[str, ...] = ()) -> StandingLabels:
+        """The labels that stand among those that were added."""
+        self._compact()
+        rows = self._kept
+        last = _latest(_last_of(rows, ("id", "partition")), ("id",))
+        by_origin = _latest(rows, ("id", "origin"))
+        return StandingLabels(
+            last, by_origin, self._versions.names, self._topics.names, records, bad, named
+        )
+
+    def _compact(self) -> None:
+        if self._chunk:
+            fresh = np.array(self._chunk, ROW)
+            self._chunk = []
+            self._kept = _last_of(
+                np.concatenate([self._kept, fresh]), ("id", "origin", "partition")
+            )
+
+
+class _Names:
+    """Names as codes."""
+
+    def __init__(self) -> None:
+        self._codes: dict[str, int] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._codes)
+
+    def code(self, name: str) -> int:
+        name = name[:_NAME_CHARS]
+        if name not in self._codes and len(self._codes) >= _MOST_NAMES:
+            name = _OTHERS
+        return self._codes.setdefault(name, len(self._codes))
+
+
+def _last_of(rows: Rows, keys: tuple[str, ...]) -> Rows:
+    """The row with the highest offset of each key; only rows of one partition have one order."""
+    return _ends(rows, keys, ("offset",))
+
+
+def _latest(rows: Rows, keys: tuple[str, ...]) -> Rows:
+    """The row with the latest decision of each key.
+
+    Labels of a transaction share a partition, so that there is one row. They are in two only if
+    partitions were added; then the later decision stands.
+    """
+    return _ends(rows, keys, ("decided_at", "partition", "offset"))
+
+
+def _ends(rows: Rows, keys: tuple[str, ...], order: tuple[str, ...]) -> Rows:
+    """The last row of each key, sorted by key."""
+    at = np.lexsort([rows[name] for name in reversed((*keys, *order))])
+    found = rows[at]
+    is_end = np.zeros(len(found), np.bool_)
+    is_end[-1:] = True
+    for name in keys:
+        is_end[:-1] |= found[name][1:] != found[name][:-1]
+    return found[is_end]
+
+
+def _probability(score: Any) -> float:
+    is_number = isinstance(score, int | float) and not isinstance(score, bool)
+    return float(score) if is_number and 0 <= score <= 1 else math.nan
+
+
+def _source(source: Any) -> tuple[str, int, int] | None:
+    """The coordinates that a label states; None if they cannot be those of a Kafka record."""
+    if not isinstance(source, Mapping):
+        return None
+    topic, partition, offset = (source.get(name) for name in ("topic", "partition", "offset"))
+    if not isinstance(topic, str) or type(partition) is not int or type(offset) is not int:
+        return None
+    is_place = 0 <= partition <= _INT32.max and 0 <= offset <= _INT64.max
+    return (topic, partition, offset) if is_place else None

@@ -1,0 +1,1 @@
+"""Trainings for tests: a runner in memory, and an API server."""

@@ -1,0 +1,124 @@
+"""Labels that stand: of transactions and origins, whatever the records hold."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stream_scorer.labels.labels import ORIGINS, VALUES
+from stream_scorer.labels.standing import StandingLabels, StandingTable
+
+
+def label(transaction: int, word: str = "FRAUD", at: int = 1, **more: Any) -> dict[str, Any]:
+    fields = {"transaction_id": transaction, "label": word, "decided_at": at, "origin": "ANALYST"}
+    return fields | more
+
+
+def standing(*placed: tuple[int, dict[str, Any]]) -> StandingLabels:
+    """Labels with their partitions; offsets count up."""
+    table = StandingTable()
+    for offset, (partition, fields) in enumerate(placed):
+        table.add(partition, offset, fields)
+    return table.build()
+
+
+def test_last_of_a_transaction_and_last_of_each_origin_stand() -> None:
+    found = standing(
+        (0, label(7, "LEGITIMATE", 5)),
+        (0, label(7, "FRAUD", 2, origin="CHARGEBACK")),
+        (0, label(3, "UNSURE")),
+        (0, label(7, "UNSURE", 4)),
+        (0, label(7, "LEGITIMATE", 1, origin="REVERSAL")),
+    )
+    assert found.last["id"].tolist() == [3, 7]
+    assert found.last["value"].tolist() == [-1, 0]
+    assert ORIGINS[found.last["origin"][1]] == "REVERSAL"
+    by_origin = {
+        (row["id"], ORIGINS[row["origin"]]): (row["value"], row["offset"])
+        for row in found.by_origin
+    }
+    assert by_origin == {
+        (3, "ANALYST"): (-1, 2), (7, "ANALYST"): (-1, 3), (7, "CHARGEBACK"): (1, 1),
+        (7, "REVERSAL"): (0, 4),
+    }  # fmt: skip
+    assert found.of_origin("ANALYST")["id"].tolist() == [3, 7]
+    assert len(found) == 2
+
+
+def test_label_keeps_what_it_was_decided_on() -> None:
+    source = {"topic": "transactions", "partition": 3, "offset": 2**40}
+    found = standing((1, label(1, score=0.25, model_version="v7", source=source)))
+    row = found.last[0]
+    assert (row["score"], found.versions[row["version"]]) == (0.25, "v7")
+    where = found.topics[row["topic"]], row["source_partition"], row["source_offset"]
+    assert where == ("transactions", 3, 2**40)
+    assert (row["partition"], row["offset"], row["decided_at"]) == (1, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"score": "high", "model_version": 7, "source": "here"},
+        {"score": math.nan, "source": {}},
+        {"score": 7.0, "source": {"topic": "t", "partition": -1, "offset": 1}},
+        {"score": True, "source": {"topic": "t", "partition": 1, "offset": 2**63}},
+        {"score": 10**400, "source": {"topic": 1, "partition": 2**31, "offset": 1}},
+        {"score": None, "model_version": None, "source": [1]},
+    ],
+)
+def test_fields_of_a_json_label_may_hold_anything(wrong: dict[str, Any]) -> None:
+    row = standing((0, label(1, **wrong))).last[0]
+    assert math.isnan(row["score"])
+    assert (row["version"], row["topic"], row["source_offset"]) == (-1, -1, -1)
+
+
+def test_many_names_do_not_fill_the_memory() -> None:
+    table = StandingTable()
+    for number in range(12_000):
+        table.add(0, number, label(number, model_version=f"v{number}" + "x" * 1000))
+    found = table.build()
+    assert len(found.versions) == 10_001
+    assert found.versions[-1] == "(others)"
+    assert max(map(len, found.versions)) < 250
+
+
+def test_table_that_is_compacted_finds_what_a_dictionary_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stream_scorer.labels.standing._CHUNK", 7)
+    rng = random.Random(1)
+    last: dict[int, tuple[int, int]] = {}
+    by_origin: dict[tuple[int, int], int] = {}
+    table = StandingTable()
+    for offset in range(500):
+        transaction, origin = rng.randrange(20), rng.choice(ORIGINS[:3])
+        word = rng.choice(list(VALUES))
+        # A transaction's labels share a partition.
+        fields = label(transaction, word, rng.randrange(9), origin=origin)
+        table.add(transaction % 3, offset, fields)
+        last[transaction] = (VALUES[word], offset)
+        by_origin[transaction, ORIGINS.index(origin)] = offset
+    found = table.build()
+    rows = zip(found.last["value"].tolist(), found.last["offset"].tolist(), strict=True)
+    assert dict(zip(found.last["id"].tolist(), rows, strict=True)) == last
+    keys = zip(found.by_origin["id"].tolist(), found.by_origin["origin"].tolist(), strict=True)
+    assert dict(zip(keys, found.by_origin["offset"].tolist(), strict=True)) == by_origin
+
+
+def test_memory_is_that_of_the_transactions_and_not_of_the_records() -> None:
+    table = StandingTable()
+    for offset in range(120_000):
+        table.add(0, offset, label(offset % 10))
+    assert len(table._kept) == 10
+    assert len(table.build().last) == 10
+
+
+def test_nothing_stands_in_an_empty_topic() -> None:
+    found = standing()
+    assert len(found) == len(found.by_origin) == 0
+    assert found.last.dtype.names is not None
+    assert np.array_equal(found.of_origin("CHARGEBACK"), found.by_origin)
