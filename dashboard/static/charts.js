@@ -4,6 +4,8 @@
 // Colours are those of the page, in every theme; times are in UTC, on a 24-hour clock; and every
 // chart can be read as a table.
 
+import { html, render } from "./vendor/htm/standalone.module.js";
+
 const DAY = 86_400;
 const HEIGHT = 240;
 const TABLE_ROWS = 120;
@@ -33,7 +35,7 @@ export function drawChart(figure, options) {
 
 class Chart {
   #plot = null;
-  #rows = null;
+  #table = null;
 
   constructor(figure, options) {
     this.figure = figure;
@@ -41,7 +43,8 @@ class Chart {
     this.place = document.createElement("div");
     this.place.className = "chart";
     this.place.setAttribute("role", "img");
-    figure.append(this.place, this.#tableSwitch());
+    this.#table = this.#tableSwitch();
+    figure.append(this.place, this.#table);
     charts.add(this);
     new ResizeObserver(() => this.#fit()).observe(this.place);
     this.rebuild();
@@ -273,49 +276,27 @@ class Chart {
   #tableSwitch() {
     const details = document.createElement("details");
     details.className = "as-table";
-    const summary = document.createElement("summary");
-    summary.textContent = "View as table";
-    const wrapper = document.createElement("div");
-    wrapper.tabIndex = 0; // it scrolls, so the keyboard must reach it
-    wrapper.setAttribute("role", "region");
-    wrapper.setAttribute("aria-label", "Values of the chart");
-    this.#rows = document.createElement("table");
-    this.#rows.className = "plain";
-    wrapper.append(this.#rows);
-    details.append(summary, wrapper);
     details.addEventListener("toggle", () => this.#fillTable());
     return details;
   }
 
+  /** Show the values, but build no rows for a table that is closed. */
   #fillTable() {
-    if (!this.#rows.closest("details").open) return;
-    const { x, series } = this.options;
-    const xs = this.options.data[0];
-    const head = document.createElement("tr");
-    for (const label of [x.label, ...series.map((one) => one.label)]) {
-      const cell = document.createElement("th");
-      cell.scope = "col";
-      cell.textContent = label;
-      head.append(cell);
-    }
+    // The area scrolls, so the keyboard must reach it.
+    render(html`<summary>View as table</summary>
+      <div tabindex="0" role="region" aria-label="Values of the chart">${this.#table.open && this.#buildTable()}</div>`, this.#table);
+  }
+
+  #buildTable() {
+    const { x, series, data: [xs] } = this.options;
     const step = Math.max(1, Math.ceil(xs.length / TABLE_ROWS));
     const isIn = this.options.inTable ?? ((i) => i % step === 0);
-    const rows = xs.map((_, i) => i).filter(isIn).map((i) => {
-      const row = document.createElement("tr");
-      const name = document.createElement("th");
-      name.scope = "row";
-      name.textContent = this.#formatX(xs[i]);
-      row.append(name);
-      series.forEach((one, number) => {
-        row.insertCell().textContent = this.#text(one, number, i);
-      });
-      return row;
-    });
-    const thead = document.createElement("thead");
-    thead.append(head);
-    const body = document.createElement("tbody");
-    body.append(...rows);
-    this.#rows.replaceChildren(thead, body);
+    const labels = [x.label, ...series.map(({ label }) => label)];
+    return html`<table class="plain">
+      <thead><tr>${labels.map((label) => html`<th scope="col">${label}</th>`)}</tr></thead>
+      <tbody>${[...xs.keys()].filter(isIn).map((i) => html`<tr><th scope="row">${this.#formatX(xs[i])}</th>
+        ${series.map((one, number) => html`<td>${this.#text(one, number, i)}</td>`)}</tr>`)}</tbody>
+    </table>`;
   }
 }
 

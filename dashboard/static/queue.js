@@ -8,7 +8,7 @@ import {
 } from "./queue-state.js";
 import { Component, html, render } from "./vendor/htm/standalone.module.js";
 import {
-  MISSING, capitalize, describeCase, describeFeature, formatAmount, formatArrow, formatCount,
+  MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
   formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
 } from "./view.js";
 
@@ -86,7 +86,7 @@ function Reasons({ reasons }) {
 function Rows({ rows, gap, current, chosen, now }) {
   const stop = current ?? rows[0]?.id;
   const built = rows.map((row) => {
-    const [kind, status, title] = describeCase(row.case, user, now);
+    const [kind, status, title] = describeStatus(row.case, user, now);
     const at = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
     return html`<${Row} key=${row.id} row=${row} kind=${kind} status=${status} title=${title} zone=${zone()} ...${at} />`;
   });

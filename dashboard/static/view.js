@@ -115,20 +115,8 @@ export function showTimes(part = document) {
   for (const name of part.querySelectorAll(".zone-name")) name.textContent = zoneLabel();
 }
 
-/** A `<time>` element as the server renders it. */
-export function buildTime(millis) {
-  const time = document.createElement("time");
-  if (isoOf(millis)) time.dateTime = isoOf(millis);
-  time.dataset.ms = millis;
-  const label = document.createElement("span");
-  label.className = "zone";
-  label.textContent = ` ${zoneLabel(millis)}`;
-  time.append(formatTime(millis), label);
-  return time;
-}
-
-/** [kind, text, title] of a case: `Mine · 12 min left`, `ana · 3 min`, `Snoozed · 2 h left`, `Fraud`. */
-export function describeCase(found, user, now) {
+/** [kind, text, title] of a case in the list: `Mine · 12 min left`, `ana · 3 min`, `Snoozed · 2 h left`, `Fraud`. */
+export function describeStatus(found, user, now) {
   const { status = "open", by, until, since, label } = found ?? {};
   const left = until ? ` · ${formatMinutes(until - now)} left` : "";
   const hasEnded = until && until <= now;
