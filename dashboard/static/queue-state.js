@@ -121,17 +121,17 @@ function insert(state, rows, left = 0) {
     shown = shown.toSpliced(at, 0, { ...row, isFresh: true });
     lowest = at > lowest ? at : lowest + 1;
   }
-  const count = left + (state.gap?.count ?? 0);
-  const gap = left > 0 ? { after: shown[lowest]?.id ?? null, count } : state.gap;
+  const gap = left > 0 ? { after: shown[lowest]?.id ?? null, count: left + (state.gap?.count ?? 0) } : state.gap;
   const hasOlder = state.hasOlder || shown.length > MAX_ROWS;
-  return prune({ ...state, rows: shown.slice(0, MAX_ROWS), gap, hasOlder });
+  return prune({ ...state, rows: shown.length > MAX_ROWS ? shown.slice(0, MAX_ROWS) : shown, gap, hasOlder });
 }
 
 /** No row that has left the list is current or chosen. */
 function prune(state) {
   const ids = new Set(state.rows.map((row) => row.id));
   const current = ids.has(state.current) ? state.current : null;
-  return choose({ ...state, current }, [...state.chosen].filter((id) => !ids.has(id)), false);
+  const gone = [...state.chosen].filter((id) => !ids.has(id));
+  return gone.length > 0 ? choose({ ...state, current }, gone, false) : { ...state, current };
 }
 
 function compare(sort, one, other) {

@@ -6,7 +6,7 @@ import {
   begin, describeLive, describeNumbers, describeStates, isComplete, isHeld, isPending, isPolling,
   labelOf, measureBars, reduce, sparkLine, sparkX,
 } from "./queue-state.js";
-import { Component, html, render } from "./vendor/htm/standalone.module.js";
+import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
   MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
   formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
@@ -32,36 +32,38 @@ const columns = [...new Set((view.get("columns") ?? "").split(","))].filter(Bool
 const filter = await loadFilter();
 
 async function loadFilter() {
-  const isNeeded = [...view.keys()].some((name) => !["sort", "columns"].includes(name));
-  if (!isNeeded) return { matches: () => true, isEmpty: true };
+  if ([...view.keys()].every((name) => ["sort", "columns"].includes(name))) return { matches: () => true, isEmpty: true };
   const { isEmpty, matches, readFilter } = await import("./filter.js");
   const read = readFilter(`?${query}`);
   return { matches: (row) => matches(row, read, state.now, user), isEmpty: isEmpty(read) };
 }
 
 /** Draws itself again only if what it is given changes. */
-class Row extends Component {
+class Steady extends Component {
   shouldComponentUpdate(next) {
     return Object.keys(next).some((name) => next[name] !== this.props[name]);
   }
+}
 
+class Row extends Steady {
   render({ row, kind, status, title, isCurrent, isStop, isChosen }) {
     const classes = [row.isFresh && "fresh", isChosen && "chosen"].filter(Boolean).join(" ");
+    const glyph = GLYPHS[row.risk];
     const proof = `Input ${placeOf(row.source)}\nScore ${placeOf(row.delivery)}`;
     // decide.js reads the case of a row that is not open.
     const keepCase = (tr) => tr && Object.assign(tr, { flagCase: row.case });
     return html`<tr ref=${keepCase} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
       ${canDecide && html`<td class="c-select"><label><input type="checkbox" checked=${isChosen} /><span class="sr">Select transaction ${row.transaction_id}</span></label></td>`}
-      <td class="c-risk"><span class="risk ${row.risk in GLYPHS ? row.risk : "low"}">${row.risk in GLYPHS && html`<span aria-hidden="true">${GLYPHS[row.risk]}</span>${" "}`}${capitalize(row.risk)}</span></td>
+      <td class="c-risk"><span class="risk ${glyph ? row.risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(row.risk)}</span></td>
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
       <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
-      <td class="c-time"><${Time} millis=${row.scored_at} /></td>
+      <td class="c-time">${buildTime(row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
       <td class="c-amount num">${formatAmount(row.amount)}</td>
       <td class="c-product">${formatValue(row.product)}</td>
       <td class="c-card" title=${row.card ?? ""}>${formatValue(row.card)}</td>
-      <td class="c-reasons"><div><${Reasons} reasons=${row.reasons} /></div></td>
+      <td class="c-reasons">${h("div", null, ...buildReasons(row.reasons))}</td>
       ${columns.map((name) => {
         if (name === "proof") return html`<td class="c-proof mono" title=${proof}>${placeOf(row.source)}</td>`;
         return name === "model" ? html`<td class="c-model">${row.model_version}</td>` : html`<td class="c-field">${formatValue(row.context[name] ?? null)}</td>`;
@@ -72,30 +74,28 @@ class Row extends Component {
 }
 
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
+const buildTime = (millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 
-const Time = ({ millis }) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
-
-function Reasons({ reasons }) {
+function buildReasons(reasons) {
   const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
   return [
-    ...reasons.slice(0, SHOWN_REASONS).map(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
     rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
   ];
 }
 
-function Rows({ rows, gap, current, chosen, now }) {
-  const stop = current ?? rows[0]?.id;
-  const built = rows.map((row) => {
-    const [kind, status, title] = describeStatus(row.case, user, now);
-    const at = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
-    return html`<${Row} key=${row.id} row=${row} kind=${kind} status=${status} title=${title} zone=${zone()} ...${at} />`;
-  });
-  if (gap) {
-    const text = `${formatCount(gap.count)} not shown here — loading`;
-    const line = html`<tr key="gap" class="gap"><td colspan=${list.tHead.rows[0].cells.length}>${text}</td></tr>`;
-    built.splice(rows.findIndex(({ id }) => id === gap.after) + 1, 0, line); // or at the top
+class Rows extends Steady {
+  render({ rows, gap, current, chosen, zone: at, now }) {
+    const stop = current ?? rows[0]?.id;
+    const built = rows.map((row) => {
+      const [kind, status, title] = describeStatus(row.case, user, now);
+      const is = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
+      return h(Row, { key: row.id, row, kind, status, title, zone: at, ...is });
+    });
+    if (!gap) return built;
+    const line = html`<tr key="gap" class="gap"><td colspan=${list.tHead.rows[0].cells.length}>${formatCount(gap.count)} not shown here — loading</td></tr>`;
+    return built.toSpliced(rows.findIndex(({ id }) => id === gap.after) + 1, 0, line); // or at the top
   }
-  return built;
 }
 
 const Banners = ({ shown }) => shown.map(([kind, title, text]) => html`<p key=${title} class="banner ${kind}"><b>${title}</b>${/^[:.]/.test(text) ? text : ` ${text}`}</p>`);
@@ -130,18 +130,20 @@ function Spark({ state: now }) {
 let bulk = null;
 
 function draw() {
-  const { vitals, rows, points, chosen } = state;
+  const { vitals, points } = state;
   const { review_threshold: review, block_threshold: block } = vitals.stream ?? vitals.model;
   for (const [id, text] of Object.entries(describeNumbers(state))) render(text, $(`v-${id}`));
   render(html`<${Banners} shown=${describeStates(state)} />`, $("banners"));
   render(html`<${Updates} state=${state} />`, document.querySelector(".updates"));
-  render(html`<${Rows} ...${state} />`, body);
+  const { rows, gap, current, chosen } = state;
+  const now = Math.floor(state.now / 1000) * 1000; // for ages, which no one reads more often
+  render(h(Rows, { rows, gap, current, chosen, now, zone: zone() }), body);
   render(state.announced.text, $("announce"));
   const [dist, spark, more] = [$("dist"), $("spark"), $("more")];
   dist.hidden = !vitals.hist.some((count) => count > 0);
   spark.hidden = points.length < 2;
   render(html`<${Distribution} bins=${vitals.hist} at=${[review, block]} />`, dist.querySelector("svg"));
-  render(html`<${Counts} bins=${vitals.hist} />`, dist.querySelector("tbody"));
+  if (dist.querySelector("details").open) render(html`<${Counts} bins=${vitals.hist} />`, dist.querySelector("tbody"));
   render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
   more.hidden = !state.hasOlder || rows.length === 0;
   if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);
@@ -171,17 +173,13 @@ export function hold(reason, isOn, why) {
   if (isOn !== reason in state.reasons) dispatch({ type: "hold", reason, isOn, why });
 }
 
-export function pause() {
-  hold("paused", !("paused" in state.reasons), "paused");
-}
+export const pause = () => hold("paused", !("paused" in state.reasons), "paused");
 
 /** Show the rows that are held back. */
 export function showNew() {
-  if (isPinned) location.assign(view.size ? `/?${view}` : "/");
-  else {
-    scrollTo({ top: 0 });
-    showHeld();
-  }
+  if (isPinned) return location.assign(view.size ? `/?${view}` : "/");
+  scrollTo({ top: 0 });
+  return showHeld();
 }
 
 // What the server has.
@@ -315,6 +313,7 @@ document.addEventListener("selectionchange", () => {
 const onScroll = () => hold("scrolled", list.getBoundingClientRect().top < -40, "scrolled down");
 addEventListener("scroll", onScroll, { passive: true });
 document.addEventListener("zone:changed", draw);
+$("dist").addEventListener("toggle", draw, { capture: true });
 
 const form = $("filters");
 form.addEventListener("formdata", ({ formData }) => {
