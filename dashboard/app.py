@@ -32,7 +32,7 @@ from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
 from dashboard.models.quality import LiveQuality
-from dashboard.operations.backlog import KafkaBacklog
+from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
 from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
@@ -128,7 +128,7 @@ def build_app(
         hub,
         Catalog(store or open_store(settings)),
         LiveQuality(quality or open_quality_objects(settings)),
-        _open_operations(settings, meter, monitor),
+        _open_operations(settings, meter, monitor, board),
         desk,
         inputs,
         trainings or open_trainings(settings),
@@ -205,15 +205,16 @@ def _per_minute(actions: int) -> RateLimiter:
 
 
 def _open_operations(
-    settings: DashboardSettings, meter: Meter, monitor: Monitor | None
+    settings: DashboardSettings, meter: Meter, monitor: Monitor | None, board: Board
 ) -> Operations:
     drift = LastDrift(open_quality_objects(settings))
-    return Operations(meter, monitor or _open_monitor(settings), drift)
+    return Operations(meter, monitor or _open_monitor(settings, board), drift)
 
 
-def _open_monitor(settings: DashboardSettings) -> Monitor:
+def _open_monitor(settings: DashboardSettings, board: Board) -> Monitor:
     topics = [settings.input_topic, settings.dlq_topic, settings.labels_topic, settings.audit_topic]
-    return Monitor(KafkaBacklog(settings), KafkaDeadLetters(settings), topics)
+    backlog = WatchedBacklog(settings, lambda: board.backlog)
+    return Monitor(backlog, KafkaDeadLetters(settings), topics)
 
 
 def _run_while_serving(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from dashboard.feed.board import Backlog, Board
+from dashboard.feed.board import Backlog, Board, InputPlace
 from stream_scorer.errors import FatalError, ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
@@ -35,6 +35,7 @@ class InputOffsets:
 
     starts: Mapping[int, int]
     ends: Mapping[int, int]
+    places: tuple[InputPlace, ...] = ()
 
 
 class InputSource(Protocol):
@@ -85,16 +86,18 @@ class KafkaInput:
             if topic is None or topic.error is not None:
                 return None
             places = [TopicPartition(self._topic, p) for p in sorted(topic.partitions)]
-            starts, ends = {}, {}
+            starts, ends, known = {}, {}, list[InputPlace]()
             for place in fetch_committed(self._consumer, places, _REQUEST_SECONDS):
                 low, high = fetch_bounds(self._consumer, place, _REQUEST_SECONDS)
                 # Without a committed offset, or after its records were deleted, scorers start at
                 # the first record.
                 starts[place.partition] = place.offset if low <= place.offset <= high else low
                 ends[place.partition] = high
+                committed = place.offset if place.offset >= 0 else None
+                known.append(InputPlace(place.partition, committed, low, high))
         except KafkaException as error:
             raise translate(error) from error
-        return InputOffsets(starts, ends)
+        return InputOffsets(starts, ends, tuple(known))
 
     def first_record(self, partition: int, start: int) -> tuple[int, int] | None:
         """Read it, or the end of the partition."""
@@ -149,7 +152,8 @@ class BacklogGauge:
                 records += end - first[0]
                 if first[1] > 0:
                     times.append(first[1])
-        return Backlog(records, sum(offsets.starts.values()), min(times, default=None))
+        committed = sum(offsets.starts.values())
+        return Backlog(records, committed, min(times, default=None), places=offsets.places)
 
     def _first_of(self, partition: int, start: int, end: int) -> tuple[int, int] | None:
         """Offset and append time (0: not looked up) of the first record that waits, if one does."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from dashboard.cache.flag import SAMPLE, Flag
 from dashboard.cache.flag_table import Counts
+from dashboard.feed.mixture import Mixed, Mixture, Scoring
 from dashboard.feed.prefix import Stamp
 
 TICK_ROWS: Final = 50
@@ -18,6 +20,9 @@ TICK_ROWS: Final = 50
 
 TICK_CASES: Final = 50
 """Maximum changed cases per tick. A client that misses some reads its list again."""
+
+NAMED_UNREADABLE: Final = 20
+"""Unreadable records that are remembered with their places."""
 
 SILENT_MS: Final = 60_000
 """A scorer that commits nothing for this long while records wait is silent."""
@@ -30,6 +35,22 @@ class FeedState(StrEnum):
     WAITING = "waiting"
     REBUILDING = "rebuilding"
     LIVE = "live"
+
+
+class Progress(NamedTuple):
+    """Records of the backlog, and about how long the rest takes. None: not known yet."""
+
+    read: int
+    total: int
+    seconds_left: float | None
+
+
+class Unreadable(NamedTuple):
+    """A score record that could not be read, and why. The reason is printable."""
+
+    place: str
+    reason: str
+    at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +69,7 @@ class FeedStatus:
         read_at: epoch milliseconds when records were last read. None before the first record.
         stamp: model and thresholds of the last record.
         done: share of the backlog that has been read, 0 to 1, while rebuilding.
+        progress: what has been read of the backlog, while rebuilding.
     """
 
     state: FeedState = FeedState.STARTING
@@ -60,6 +82,16 @@ class FeedStatus:
     read_at: int | None = None
     stamp: Stamp | None = None
     done: float = 0.0
+    progress: Progress | None = None
+
+
+class InputPlace(NamedTuple):
+    """One partition of the input. ``committed`` is None if the scorers committed nothing there."""
+
+    partition: int
+    committed: int | None
+    low: int
+    end: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +105,7 @@ class Backlog:
             nothing waits, or while the scorers make progress.
         detail: why the number is not known, in words for everybody.
         reason: the same in the words of Kafka's client, for operators.
+        places: the partitions that it was measured on.
     """
 
     records: int | None
@@ -80,6 +113,7 @@ class Backlog:
     oldest_at: int | None = None
     detail: str = ""
     reason: str = ""
+    places: tuple[InputPlace, ...] = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +145,10 @@ class Activity:
     has_more_cases: bool = False
 
 
+NOT_MEASURED: Final = Backlog(None, detail="The backlog of the scorers is not known yet.")
+"""The backlog before the first check."""
+
+
 class Board:
     """Thread-safe. The feed writes it, the tick publisher drains it, handlers read the status."""
 
@@ -127,7 +165,9 @@ class Board:
         self._cases: dict[str, bytes] = {}
         self._has_more_cases = False
         self._waiting = 0
-        self._backlog = Backlog(None, detail="The backlog of the scorers is not known yet.")
+        self._mixture = Mixture()
+        self._unreadable: deque[Unreadable] = deque(maxlen=NAMED_UNREADABLE)
+        self._backlog = NOT_MEASURED
         self._progress_at = self.now()
 
     def now(self) -> int:
@@ -213,10 +253,36 @@ class Board:
                 self._is_reset = True  # rows read before this were not published in ticks
             return changed or (detail, reason) != (before.detail, before.reason)
 
-    def measure(self, *, lag: int, done: float) -> None:
+    def measure(self, *, lag: int, done: float, progress: Progress | None = None) -> None:
         """Set the progress of the feed."""
         with self._lock:
-            self._status = replace(self._status, lag=lag, done=done)
+            self._status = replace(self._status, lag=lag, done=done, progress=progress)
+
+    def note_scorings(self, found: Iterable[Scoring]) -> None:
+        """Note how the scores read now were made, if they are not a backlog."""
+        now = self.now()
+        with self._lock:
+            if self._status.state is FeedState.LIVE:
+                self._mixture.note(found, now)
+
+    @property
+    def mixed(self) -> Mixed | None:
+        """The scorers that disagree now about model or thresholds. None if all agree."""
+        now = self.now()
+        with self._lock:
+            return self._mixture.find(now)
+
+    def note_unreadable(self, found: Iterable[tuple[str, str]]) -> None:
+        """Note places of records that could not be read, each with the reason."""
+        now = self.now()
+        with self._lock:
+            self._unreadable.extend(Unreadable(place, reason, now) for place, reason in found)
+
+    @property
+    def unreadable(self) -> list[Unreadable]:
+        """The last records that could not be read since the start, newest first."""
+        with self._lock:
+            return list(reversed(self._unreadable))
 
     def add(self, scored: int, flags: Sequence[Flag], stamp: Stamp | None, counts: Counts) -> None:
         """Add what was saved. Rows are published only while the feed is live."""

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from dashboard.cache.flag_table import Counts, FlagWriter
-from dashboard.feed.board import Board, FeedState
+from dashboard.feed.board import Board, FeedState, Progress
+from dashboard.feed.mixture import Scoring
 from dashboard.feed.reading import FlagReader, Unsaved, add_to_histogram
 from dashboard.feed.source import ScoreSource, TopicBounds
 from stream_scorer.errors import FatalError, RetryableError, ScorerError
@@ -22,6 +23,7 @@ _POLL_SECONDS: Final = 0.1
 _SAVE_SECONDS: Final = 0.25  # rows reach the page within this time plus one tick
 _REFRESH_SECONDS: Final = 2.0  # how soon an unreachable broker is noticed
 _RETRY_SECONDS: Final = 1.0
+_PACE_SECONDS: Final = 2.0  # after which the pace of reading says something
 _BACKLOG: Final = "reading the backlog"
 _RECREATED: Final = "the topic of the scores was deleted and created again, so all of it is read"
 
@@ -179,7 +181,9 @@ class Feed:
             add_to_histogram(session.counts.histogram, unsaved.tallies.values())
             self._writer.save(unsaved.flags, unsaved.positions, session.counts, unsaved.tallies)
             self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, session.counts.copy())
-        self._board.measure(lag=session.lag, done=session.done)
+            self._board.note_scorings({Scoring(*key[:3]) for key in unsaved.tallies})
+        self._board.note_unreadable(unsaved.unreadable)
+        self._board.measure(lag=session.lag, done=session.done, progress=session.progress())
         if session.has_caught_up and self._board.enter(FeedState.LIVE):
             log.info("the feed caught up with topic %s", self._topic)
             self._rebuilding_because = _BACKLOG
@@ -195,6 +199,7 @@ class _Session:
         self.bounds = bounds = topic.bounds
         self.unsaved = Unsaved()
         self._start = start
+        self._begun = time.monotonic()
         self._goal = {p: high for p, (_, high) in bounds.items()}
 
     def advance(self, ends_reached: Mapping[int, int]) -> None:
@@ -227,6 +232,13 @@ class _Session:
     @property
     def done(self) -> float:
         """Share of the backlog at the start of the session that has been read, 0 to 1."""
-        total = sum(goal - self._start[p] for p, goal in self._goal.items())
+        read, total, _ = self.progress()
+        return 1.0 if total <= 0 else read / total
+
+    def progress(self) -> Progress:
+        """What has been read of the backlog, and how long the rest takes at this pace."""
+        total = sum(max(0, goal - self._start[p]) for p, goal in self._goal.items())
         left = sum(max(0, goal - self.positions[p]) for p, goal in self._goal.items())
-        return 1.0 if total <= 0 else 1.0 - left / total
+        read, seconds = total - left, time.monotonic() - self._begun
+        is_known = read > 0 and seconds >= _PACE_SECONDS
+        return Progress(read, total, left / read * seconds if is_known else None)

@@ -15,10 +15,13 @@ from dashboard.feed.prefix import SAMPLED_FIELD, Prefix, PrefixReader, Stamp, re
 from dashboard.feed.tallies import Tallies
 from schemas.records import decode_record
 from schemas.resolver import SchemaResolver
+from stream_scorer.runtime.text import printable
 
 log = logging.getLogger(__name__)
 
 
+_NAMED: Final = 20
+_REASON_CHARS: Final = 300
 _SAMPLE_EVERY: Final = 16
 _SAMPLED: Final = b"\x01"  # the last byte of a record that was sampled
 _SMALL_BATCH: Final = 64  # records of which all are in the sample
@@ -42,6 +45,7 @@ class Unsaved:
         scored: the number of scores.
         stamp: the stamp of the last readable record.
         tallies: counts of all scores, by model version and minute.
+        unreadable: places of the first records that could not be read, each with the reason.
     """
 
     flags: list[Flag] = field(default_factory=list)
@@ -49,6 +53,7 @@ class Unsaved:
     scored: int = 0
     stamp: Stamp | None = None
     tallies: dict[ScoreKey, Tally] = field(default_factory=dict)
+    unreadable: list[tuple[str, str]] = field(default_factory=list)
 
 
 class FlagReader:
@@ -90,10 +95,10 @@ class FlagReader:
                 prefix = self._read_one(partition, offset, value, unsaved)
             except (ValueError, LookupError, TypeError) as error:
                 counts.unreadable += 1
-                log.warning(
-                    "cannot decode the score record %s-%d-%d: %s",
-                    self._topic, partition, offset, error,
-                )  # fmt: skip
+                place = f"{self._topic}[{partition}]@{offset}"
+                log.warning("cannot decode the score record %s: %s", place, error)
+                if len(unsaved.unreadable) < _NAMED:
+                    unsaved.unreadable.append((place, printable(str(error))[:_REASON_CHARS]))
                 continue
             last = value, prefix
             scored += 1

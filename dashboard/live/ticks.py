@@ -11,7 +11,15 @@ import orjson
 from fastapi.sse import ServerSentEvent
 
 from dashboard.cache.flag import Flag
-from dashboard.feed.board import TICK_CASES, TICK_ROWS, Activity, Board, FeedStatus
+from dashboard.feed.board import (
+    TICK_CASES,
+    TICK_ROWS,
+    Activity,
+    Board,
+    FeedState,
+    FeedStatus,
+)
+from dashboard.live.notices import describe_notices, describe_progress
 from dashboard.model_status import ModelSource, describe_model
 
 _RATE_SECONDS: Final = 10.0  # long enough to be steady, short enough to show changes
@@ -133,17 +141,22 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
         "feed": describe_feed(status),
         "stream": describe_stream(status),
         "model": describe_model(model),
+        "notices": describe_notices(board),
     }
 
 
 def describe_feed(status: FeedStatus) -> dict[str, Any]:
     """The feed's state as JSON."""
+    is_rebuilding = status.state is FeedState.REBUILDING
     return {
         "state": status.state.value,
         "detail": status.detail,
         "since": status.since,
         "read_at": status.read_at,
         "done": round(status.done, 3),
+        "progress": describe_progress(status.progress)
+        if is_rebuilding and status.progress
+        else None,
     }
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+from dashboard.feed.board import NOT_MEASURED, Backlog
 from stream_scorer.errors import RetryableError
-from stream_scorer.kafka.admin import log_spans, topic_partitions
-from stream_scorer.kafka.clients import open_admin, open_consumer
-from stream_scorer.kafka.driver import AdminClient, Consumer, KafkaException, TopicPartition
-from stream_scorer.kafka.errors import translate
-from stream_scorer.kafka.retry import raise_partition_errors
-from stream_scorer.settings import GroupSettings
+from stream_scorer.kafka.admin import topic_partitions
+from stream_scorer.kafka.clients import open_admin
+from stream_scorer.kafka.driver import AdminClient
+from stream_scorer.runtime.settings import KafkaSettings
 
 REQUEST_SECONDS: Final = 4.0  # a reachable broker responds in milliseconds
+_PAUSE_SECONDS: Final = 0.05
 POINTS: Final = 360
 """Readings that are kept: an hour at one in ten seconds."""
 
@@ -64,36 +67,28 @@ class BacklogSource(Protocol):
         ...
 
 
-class KafkaBacklog:
-    """The backlog on a Kafka cluster. Joins no group; connections are opened on first use."""
+class WatchedBacklog:
+    """The backlog that the header's watch measures, and the topics of a Kafka cluster.
 
-    def __init__(self, settings: GroupSettings) -> None:
+    Args:
+        settings: the cluster.
+        latest: the last measurement.
+    """
+
+    def __init__(self, settings: KafkaSettings, latest: Callable[[], Backlog]) -> None:
         self._settings = settings
+        self._latest = latest
+        self._pause = threading.Event()
         self._admin: AdminClient | None = None
-        self._consumer: Consumer | None = None
 
     def read(self) -> list[PartitionBacklog]:
-        """Three requests: both ends of the log, and the group's offsets."""
-        topic = self._settings.input_topic
-        if self._admin is None:
-            self._admin = open_admin(self._settings)
-        count = topic_partitions(self._admin, [topic], REQUEST_SECONDS).get(topic)
-        if count is None:
-            raise RetryableError(f"the topic {topic} does not exist yet")
-        if self._consumer is None:
-            self._consumer = open_consumer(self._settings, self._settings.kafka_group_id)
-        places = [TopicPartition(topic, p) for p in range(count)]
-        try:
-            found = raise_partition_errors(self._consumer.committed(places, REQUEST_SECONDS))
-        except KafkaException as error:
-            raise translate(error) from error
-        # Read after the offsets, so that no end is before them while scorers work.
-        spans = log_spans(self._admin, topic, range(count), REQUEST_SECONDS)
-        offsets = {place.partition: place.offset for place in found if place.offset >= 0}
-        return [
-            PartitionBacklog(p, offsets.get(p), span.low, span.high)
-            for p, span in sorted(spans.items())
-        ]
+        """The last measurement. Waits for the first one, for as long as a request may take."""
+        deadline = time.monotonic() + REQUEST_SECONDS
+        while (found := self._latest()) is NOT_MEASURED and time.monotonic() < deadline:
+            self._pause.wait(_PAUSE_SECONDS)
+        if found.records is None:
+            raise RetryableError(found.reason or found.detail)
+        return [PartitionBacklog(*place) for place in found.places]
 
     def missing(self, topics: list[str]) -> list[str]:
         """One metadata request."""
@@ -103,9 +98,7 @@ class KafkaBacklog:
         return [topic for topic in topics if topic not in found]
 
     def close(self) -> None:
-        """Close the consumer. An admin client has no close."""
-        if self._consumer is not None:
-            self._consumer.close()
+        """An admin client has no close."""
 
 
 class BacklogHistory:

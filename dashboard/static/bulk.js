@@ -1,66 +1,64 @@
 // One decision for several transactions. It is asked for once more before it is sent.
 
+import { dispatch, state } from "./queue.js";
 import { toast } from "./toast.js";
+import { html, render, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { formatAmount, formatCount } from "./view.js";
 
-const bar = document.getElementById("bulk");
-const LABELS = [["FRAUD", "Fraud"], ["LEGITIMATE", "Legitimate"], ["UNSURE", "Unsure"]];
+const LABELS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
 const MAX_AT_ONCE = 100; // the server's limit
+const bar = document.getElementById("bulk");
 
-/** Show the bar for the chosen rows. `onChange` is called when they are no longer chosen. */
-export function showBulk(rows, table, onChange) {
+/** Show the bar for the chosen rows. */
+export function drawBulk() {
+  const rows = state.rows.filter(({ id }) => state.chosen.has(id));
   bar.hidden = rows.length === 0;
-  if (rows.length === 0) return;
-  const count = make("b", `${formatCount(rows.length)} selected`);
-  const buttons = LABELS.map(([label, text]) => button(`${text}…`, "", () => ask(rows, label, text, table, onChange)));
-  const clear = button("Clear", "quiet", () => {
-    uncheck(rows);
-    onChange();
-  });
-  bar.replaceChildren(count, ...buttons, clear);
+  render(rows.length > 0 && html`<${Bulk} rows=${rows} />`, bar);
 }
 
-function ask(rows, label, text, table, onChange) {
-  if (rows.length > MAX_AT_ONCE) {
-    toast(`At most ${MAX_AT_ONCE} transactions can be decided at once, and ${formatCount(rows.length)} are selected.`);
-    return;
-  }
-  const dialog = document.createElement("dialog");
+function Bulk({ rows }) {
+  const [label, setLabel] = useState(null); // that is asked for
+  const ask = (wanted) => {
+    if (rows.length <= MAX_AT_ONCE) setLabel(wanted);
+    else toast(`At most ${MAX_AT_ONCE} transactions can be decided at once, and ${formatCount(rows.length)} are selected.`);
+  };
+  const answer = (note) => {
+    setLabel(null);
+    if (note !== null) decide(rows, label, note);
+  };
+  return html`<b>${formatCount(rows.length)} selected</b>
+    ${Object.entries(LABELS).map(([each, text]) => html`<button type="button" onClick=${() => ask(each)}>${text}…</button>`)}
+    <button type="button" class="quiet" onClick=${() => unchoose(rows)}>Clear</button>
+    ${label && html`<${Confirm} rows=${rows} label=${LABELS[label]} onAnswer=${answer} />`}`;
+}
+
+/** Asks whether to decide. The answer is a note, or null. */
+function Confirm({ rows, label, onAnswer }) {
+  const dialog = useRef();
+  const note = useRef();
+  const cancel = useRef();
+  useLayoutEffect(() => {
+    dialog.current.showModal();
+    cancel.current.focus();
+  }, []);
   const what = rows.length === 1 ? "1 transaction" : `${formatCount(rows.length)} transactions`;
-  const title = make("h2", `${text}: ${what}?`);
-  title.id = "bulk-title";
-  dialog.setAttribute("aria-labelledby", title.id);
-  const sum = rows.reduce((total, row) => total + Number(row.dataset.amount || 0), 0);
-  const form = document.createElement("form");
-  form.method = "dialog";
-  const note = document.createElement("input");
-  note.maxLength = 500;
-  const label_ = make("label", "Note (optional)");
-  label_.append(note);
-  const confirm = button(`Decide ${what} as ${text.toLowerCase()}`, "primary");
-  confirm.value = "yes";
-  confirm.type = "submit";
-  const cancel = button("Cancel", "");
-  cancel.type = "submit";
-  const buttons = make("p", "", "row");
-  buttons.append(confirm, cancel);
-  form.append(label_, buttons);
+  const sum = rows.reduce((total, { amount }) => total + (amount ?? 0), 0);
   const total = sum > 0 ? ` Their amounts add up to ${formatAmount(sum)} ${document.body.dataset.currency}.` : "";
-  dialog.append(title, make("p", `Each of them gets its own record on the labels topic.${total}`), form);
-  document.body.append(dialog);
-  dialog.addEventListener("close", () => {
-    dialog.remove();
-    if (dialog.returnValue === "yes") decide(rows, label, note.value, table, onChange);
-  });
-  dialog.showModal();
-  cancel.focus();
+  const onClose = () => onAnswer(dialog.current.returnValue === "yes" ? note.current.value : null);
+  return html`<dialog ref=${dialog} aria-labelledby="bulk-title" onClose=${onClose}>
+    <h2 id="bulk-title">${label}: ${what}?</h2>
+    <p>Each of them gets its own record on the labels topic.${total}</p>
+    <form method="dialog"><label>Note (optional)<input ref=${note} maxlength="500" /></label>
+      <p class="row"><button class="primary" value="yes">Decide ${what} as ${label.toLowerCase()}</button><button ref=${cancel}>Cancel</button></p>
+    </form>
+  </dialog>`;
 }
 
-async function decide(rows, label, note, table, onChange) {
+async function decide(rows, label, note) {
   const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
   // With the version that is shown, so that no later decision is replaced without being seen.
-  const decisions = rows.map((row) => (
-    { id: row.dataset.id, label, reasons: [], note: note || null, version: row.flagCase?.version ?? 0 }
+  const decisions = rows.map(({ id, case: found }) => (
+    { id, label, reasons: [], note: note || null, version: found?.version ?? 0 }
   ));
   let answer;
   try {
@@ -75,34 +73,17 @@ async function decide(rows, label, note, table, onChange) {
     toast(`Nothing is known to be decided: ${error.message}. The rows are still selected.`, { seconds: 0 });
     return;
   }
-  const failed = [];
-  for (const [i, { id, case: found, problem }] of answer.items.entries()) {
+  for (const { id, case: found } of answer.items) {
     if (found) document.dispatchEvent(new CustomEvent("case:changed", { detail: { id, case: found } }));
-    if (problem) failed.push(`${id}: ${problem.detail}`);
-    else uncheck([rows[i]]);
   }
-  const done = rows.length - failed.length;
-  const text = failed.length
-    ? `${formatCount(done)} decided, ${formatCount(failed.length)} not. ${failed.slice(0, 3).join("; ")}`
-    : `${formatCount(done)} decided.`;
-  toast(text, failed.length ? { seconds: 0 } : {});
-  onChange();
+  const failed = answer.items.filter(({ problem }) => problem);
+  unchoose(answer.items.filter(({ problem }) => !problem));
+  const done = `${formatCount(rows.length - failed.length)} decided`;
+  if (failed.length === 0) toast(`${done}.`);
+  else {
+    const why = failed.slice(0, 3).map(({ id, problem }) => `${id}: ${problem.detail}`);
+    toast(`${done}, ${formatCount(failed.length)} not. ${why.join("; ")}`, { seconds: 0 });
+  }
 }
 
-function uncheck(rows) {
-  for (const row of rows) row.querySelector(".c-select input").checked = false;
-}
-
-function button(text, className, onClick) {
-  const made = make("button", text, className);
-  made.type = "button";
-  if (onClick) made.addEventListener("click", onClick);
-  return made;
-}
-
-function make(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
+const unchoose = (rows) => dispatch({ type: "unchoose", ids: rows.map(({ id }) => id) });

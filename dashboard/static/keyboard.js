@@ -1,7 +1,11 @@
 // The keys of the desk: one table, what each key does, and the dialog that lists them. Loaded at
 // the first key. Keys of a transaction only dispatch an event: the drawer acts on it.
 
+import { html, render } from "./vendor/htm/standalone.module.js";
 import { preference, send, setPreference } from "./view.js";
+
+// Keys of the list are its own to act on.
+if (document.getElementById("rows")) await import("./queue-actions.js");
 
 const PREFIX_MS = 1500; // how long `g` waits for the second key
 const TEXT_FIELDS = "input:not([type=checkbox], [type=radio]), select, textarea, [contenteditable]";
@@ -121,53 +125,18 @@ async function say(text) {
 /** The dialog that lists the keys and has the switch for single keys. */
 export function showHelp() {
   const dialog = document.getElementById("help");
-  if (!dialog.firstElementChild) fill(dialog);
+  dialog.setAttribute("aria-labelledby", "help-title");
+  render(html`<${Help} onClose=${() => dialog.close()} />`, dialog);
   dialog.showModal();
 }
 
-function fill(dialog) {
-  const title = make("h2", "Keyboard shortcuts");
-  title.id = "help-title";
-  dialog.setAttribute("aria-labelledby", title.id);
-  const groups = make("div", "", "keys");
-  for (const [name, rows] of KEYS) {
-    const list = document.createElement("dl");
-    for (const [keys, text] of rows) {
-      const names = document.createElement("dt");
-      keys.forEach((key, i) => names.append(i ? " or " : "", ...describeKey(key)));
-      const row = document.createElement("div");
-      row.append(names, make("dd", text));
-      list.append(row);
-    }
-    const group = document.createElement("section");
-    group.append(make("h3", name), list);
-    groups.append(group);
-  }
-  const close = make("button", "Close", "primary");
-  close.autofocus = true;
-  close.addEventListener("click", () => dialog.close());
-  const foot = make("p", "", "row");
-  foot.append(buildSwitch(), make("span", "", "grow"), close);
-  dialog.replaceChildren(title, groups, foot);
+function Help({ onClose }) {
+  const onSwitch = ({ target }) => setPreference("keys", target.checked ? "on" : "off");
+  return html`<h2 id="help-title">Keyboard shortcuts</h2>
+    <div class="keys">${KEYS.map(([name, rows]) => html`<section><h3>${name}</h3><dl>
+      ${rows.map(([keys, text]) => html`<div><dt>${keys.map((key, i) => html`${i > 0 && " or "}<${Key} name=${key} />`)}</dt><dd>${text}</dd></div>`)}
+    </dl></section>`)}</div>
+    <p class="row"><label><input type="checkbox" checked=${preference("keys") !== "off"} onChange=${onSwitch} /> Single-key shortcuts (arrows, Enter and Esc always work)</label><span class="grow"></span><button class="primary" autofocus onClick=${onClose}>Close</button></p>`;
 }
 
-function describeKey(key) {
-  return key.split(" ").flatMap((part, i) => [i ? " then " : "", make("kbd", LABELS[part] ?? part)]);
-}
-
-function buildSwitch() {
-  const box = document.createElement("input");
-  box.type = "checkbox";
-  box.checked = preference("keys") !== "off";
-  box.addEventListener("change", () => setPreference("keys", box.checked ? "on" : "off"));
-  const label = document.createElement("label");
-  label.append(box, " Single-key shortcuts (arrows, Enter and Esc always work)");
-  return label;
-}
-
-function make(name, text, className = "") {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
+const Key = ({ name }) => name.split(" ").map((part, i) => html`${i > 0 && " then "}<kbd>${LABELS[part] ?? part}</kbd>`);

@@ -1,7 +1,7 @@
 // What the components of the desk share.
 
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { formatTime, zoneLabel } from "./view.js";
+import { formatTime, isoOf, zoneLabel } from "./view.js";
 
 export function tell(name, detail = {}) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
@@ -16,9 +16,7 @@ export function Notice({ text, ways = [] }) {
 
 /** A time, as the server renders it. */
 export function Time({ millis }) {
-  const date = new Date(millis);
-  const iso = Number.isNaN(date.getTime()) ? undefined : `${date.toISOString().slice(0, 19)}Z`;
-  return html`<time datetime=${iso} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
+  return html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 }
 
 /** Shows its children in a place of the page that the server rendered, instead of what is there. */

@@ -1,110 +1,233 @@
-// The queue: connects live rows, held rows, the filter, the keys and the drawer.
+// The queue: components draw its state (queue-state.js) into the places that the page has for them.
+// Live rows, the pointer and what the user does (queue-actions.js) change it. Preact escapes all
+// text: any field may contain text from an attacker.
 
-import { Status, subscribe } from "./states.js";
-import { FlagTable, Hold } from "./table.js";
-import { formatCount, send } from "./view.js";
+import {
+  begin, describeLive, describeNumbers, describeStates, isComplete, isHeld, isPending, isPolling,
+  labelOf, measureBars, reduce, sparkLine, sparkX,
+} from "./queue-state.js";
+import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
+import {
+  MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
+  formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
+} from "./view.js";
 
 const POLL_MS = 5000;
 const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
 const COUNT_MS = 15_000;
-const ANNOUNCE_MS = 10_000;
-const OPEN_MS = 15_000; // for a drawer that says nothing
 const PAGE_ROWS = 50;
+const SHOWN_REASONS = 3;
+const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 
-const body = document.getElementById("rows");
+const $ = (id) => document.getElementById(id);
+const [body, list] = [$("rows"), $("flags")];
+const { user, role } = document.body.dataset;
 const query = new URLSearchParams(body.dataset.query); // of the API, for this view
-const view = new URLSearchParams(location.search); // of this page
+export const canDecide = ["analyst", "lead"].includes(role);
+export const isPinned = body.dataset.pinned === "yes";
+export const view = new URLSearchParams(location.search); // of this page
 for (const name of ["sel", "after"]) view.delete(name);
-const { asOf, pinned, sort, older } = body.dataset;
-const isPinned = pinned === "yes";
-const { user } = document.body.dataset;
-const table = new FlagTable({ sort, user, hasOlder: older === "yes" });
-const status = new Status(JSON.parse(body.dataset.vitals), { isPinned });
-const pill = document.getElementById("pill");
-const pause = document.getElementById("pause");
-const live = document.getElementById("v-live");
-const split = document.getElementById("split");
+const columns = [...new Set((view.get("columns") ?? "").split(","))].filter(Boolean);
 // Most pages have no filter, and need none of its code.
 const filter = await loadFilter();
-const open = { element: document.getElementById("v-open"), count: 0 };
-open.count = Number(open.element.dataset.count);
-const hold = new Hold(table, refresh);
-let announced = 0;
-let polling = 0;
+
+async function loadFilter() {
+  if ([...view.keys()].every((name) => ["sort", "columns"].includes(name))) return { matches: () => true, isEmpty: true };
+  const { isEmpty, matches, readFilter } = await import("./filter.js");
+  const read = readFilter(`?${query}`);
+  return { matches: (row) => matches(row, read, state.now, user), isEmpty: isEmpty(read) };
+}
+
+/** Draws itself again only if what it is given changes. */
+class Steady extends Component {
+  shouldComponentUpdate(next) {
+    return Object.keys(next).some((name) => next[name] !== this.props[name]);
+  }
+}
+
+class Row extends Steady {
+  render({ row, kind, status, title, isCurrent, isStop, isChosen }) {
+    const classes = [row.isFresh && "fresh", isChosen && "chosen"].filter(Boolean).join(" ");
+    const glyph = GLYPHS[row.risk];
+    const proof = `Input ${placeOf(row.source)}\nScore ${placeOf(row.delivery)}`;
+    // decide.js reads the case of a row that is not open.
+    const keepCase = (tr) => tr && Object.assign(tr, { flagCase: row.case });
+    return html`<tr ref=${keepCase} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
+      ${canDecide && html`<td class="c-select"><label><input type="checkbox" checked=${isChosen} /><span class="sr">Select transaction ${row.transaction_id}</span></label></td>`}
+      <td class="c-risk"><span class="risk ${glyph ? row.risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(row.risk)}</span></td>
+      <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
+      <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
+      <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
+      <td class="c-time">${buildTime(row.scored_at)}</td>
+      <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
+      <td class="c-amount num">${formatAmount(row.amount)}</td>
+      <td class="c-product">${formatValue(row.product)}</td>
+      <td class="c-card" title=${row.card ?? ""}>${formatValue(row.card)}</td>
+      <td class="c-reasons">${h("div", null, ...buildReasons(row.reasons))}</td>
+      ${columns.map((name) => {
+        if (name === "proof") return html`<td class="c-proof mono" title=${proof}>${placeOf(row.source)}</td>`;
+        return name === "model" ? html`<td class="c-model">${row.model_version}</td>` : html`<td class="c-field">${formatValue(row.context[name] ?? null)}</td>`;
+      })}
+      <td class="c-status"><span class="status-text ${kind}" title=${title}>${status}</span></td>
+    </tr>`;
+  }
+}
+
+const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
+const buildTime = (millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
+
+function buildReasons(reasons) {
+  const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
+  return [
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
+  ];
+}
+
+class Rows extends Steady {
+  render({ rows, gap, current, chosen, zone: at, now }) {
+    const stop = current ?? rows[0]?.id;
+    const built = rows.map((row) => {
+      const [kind, status, title] = describeStatus(row.case, user, now);
+      const is = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
+      return h(Row, { key: row.id, row, kind, status, title, zone: at, ...is });
+    });
+    if (!gap) return built;
+    const line = html`<tr key="gap" class="gap"><td colspan=${list.tHead.rows[0].cells.length}>${formatCount(gap.count)} not shown here — loading</td></tr>`;
+    return built.toSpliced(rows.findIndex(({ id }) => id === gap.after) + 1, 0, line); // or at the top
+  }
+}
+
+const Banners = ({ shown }) => shown.map(([kind, title, text]) => html`<p key=${title} class="banner ${kind}"><b>${title}</b>${/^[:.]/.test(text) ? text : ` ${text}`}</p>`);
+
+function Updates({ state: now }) {
+  const [kind, text] = describeLive(now);
+  const isPaused = "paused" in now.reasons;
+  return html`<span class="live" id="v-live" data-state=${kind}>${text}</span>
+    <button type="button" id="pause" aria-pressed=${String(isPaused)} title="Pause or resume live updates (p)" hidden=${isPinned} onClick=${pause}>${isPaused ? "Resume" : "Pause"}</button>
+    <button type="button" class="pill" id="pill" title="Show them (.)" hidden=${!isPending(now)} onClick=${showNew}>${labelOf(now)} — ${isPinned ? "go to the first page" : "show"}</button>`;
+}
+
+/** How all scores are distributed, with both thresholds. */
+function Distribution({ bins, at }) {
+  const bars = measureBars(bins, ...at).map(({ kind, ...bar }) => html`<rect class=${kind || null} ...${bar} />`);
+  return [bars, at.map((x) => x != null && html`<line x1=${x * 200} x2=${x * 200} y1="0" y2="40" />`)];
+}
+
+function Counts({ bins }) {
+  const range = (i) => `${(i / bins.length).toFixed(2)} to ${((i + 1) / bins.length).toFixed(2)}`;
+  return bins.map((count, i) => count > 0 && html`<tr><td>${range(i)}</td><td>${formatCount(count)}</td></tr>`);
+}
+
+/** Flagged transactions per second over the last 15 minutes. */
+function Spark({ state: now }) {
+  const marks = now.marks.map((at) => sparkX(now, at)).filter((x) => x > 0);
+  return html`<polyline points=${sparkLine(now)} />${marks.map((x) => html`<line x1=${x} x2=${x} y1="0" y2="32" />`)}`;
+}
+
+// Drawing the state, and changing it.
+
+let bulk = null;
+
+function draw() {
+  const { vitals, points } = state;
+  const { review_threshold: review, block_threshold: block } = vitals.stream ?? vitals.model;
+  for (const [id, text] of Object.entries(describeNumbers(state))) render(text, $(`v-${id}`));
+  render(html`<${Banners} shown=${describeStates(state)} />`, $("banners"));
+  render(html`<${Updates} state=${state} />`, document.querySelector(".updates"));
+  const { rows, gap, current, chosen } = state;
+  const now = Math.floor(state.now / 1000) * 1000; // for ages, which no one reads more often
+  render(h(Rows, { rows, gap, current, chosen, now, zone: zone() }), body);
+  render(state.announced.text, $("announce"));
+  const [dist, spark, more] = [$("dist"), $("spark"), $("more")];
+  dist.hidden = !vitals.hist.some((count) => count > 0);
+  spark.hidden = points.length < 2;
+  render(html`<${Distribution} bins=${vitals.hist} at=${[review, block]} />`, dist.querySelector("svg"));
+  if (dist.querySelector("details").open) render(html`<${Counts} bins=${vitals.hist} />`, dist.querySelector("tbody"));
+  render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
+  more.hidden = !state.hasOlder || rows.length === 0;
+  if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);
+  [list.hidden, $("empty").hidden] = [rows.length === 0, rows.length > 0];
+  $("unreadable").hidden = vitals.totals.unreadable === 0;
+  document.body.classList.toggle("stale", vitals.feed.state === "waiting" || state.pollFailedAt !== null);
+  if (chosen.size > 0 || bulk) (bulk ??= import("./bulk.js")).then(({ drawBulk }) => drawBulk());
+}
+
+const readClock = () => ({ wall: Date.now(), up: performance.now() });
+const { flags, older, sort, asOf, vitals, work } = body.dataset;
+
+export let state = begin({
+  rows: JSON.parse(flags), hasOlder: older === "yes", sort, isOps: ["ops", "lead"].includes(role),
+  reasons: isPinned ? { pinned: "older transactions" } : {}, work: JSON.parse(work),
+  points: JSON.parse($("spark").dataset.series), // what the server counted before, by minute
+}, JSON.parse(vitals), readClock());
+
+export function dispatch(action) {
+  state = reduce(state, action, readClock());
+  draw();
+  if (!isHeld(state) && isPending(state)) showHeld();
+}
+
+/** Hold new rows back for a reason, or no longer. */
+export function hold(reason, isOn, why) {
+  if (isOn !== reason in state.reasons) dispatch({ type: "hold", reason, isOn, why });
+}
+
+export const pause = () => hold("paused", !("paused" in state.reasons), "paused");
+
+/** Show the rows that are held back. */
+export function showNew() {
+  if (isPinned) return location.assign(view.size ? `/?${view}` : "/");
+  scrollTo({ top: 0 });
+  return showHeld();
+}
+
+// What the server has.
+
 let reloading = null;
 let reloadAt = 0;
 let requests = 0; // for the first page, numbered
 let shown = 0; // the request whose response is on the page
 let fetching = 0; // requests under way
 let arrived = []; // rows that ticks brought meanwhile: a response may be older than they are
-let opening = 0;
-
-if (isPinned) hold.set("pinned", true, "older transactions");
-pause.hidden = isPinned;
-status.show();
-refresh();
-setInterval(() => {
-  status.show();
-  table.refreshCases(status.now);
-  refresh();
-}, 1000);
-subscribe(asOf, onEvent, onState);
-
-async function loadFilter() {
-  const isNeeded = [...view.keys()].some((name) => !["sort", "columns"].includes(name));
-  if (!isNeeded) return { matches: () => true, isEmpty: true };
-  const { isEmpty, matches, readFilter } = await import("./filter.js");
-  const read = readFilter(`?${query}`);
-  return { matches: (row) => matches(row, read, status.now, user), isEmpty: isEmpty(read) };
-}
+let counting = 0;
+let polling = 0;
 
 function onEvent({ type, data }) {
-  status.update(data);
-  status.show();
-  for (const { id, ...state } of data.cases ?? []) table.patch(id, state);
-  open.count += data.flagged;
-  put(open.element, formatCount(open.count));
+  const isWhole = type !== "reset" && !data.cases_more; // or the list must be fetched again
+  const rows = isWhole ? data.rows.filter(filter.matches) : [];
+  loadTexts(data.model.version);
+  dispatch({ type: "tick", data, rows, left: isWhole && filter.isEmpty ? data.more : 0 });
   if (data.cases?.length || data.cases_more) countSoon();
-  const rows = data.rows.filter(filter.matches);
-  if (type === "reset" || data.cases_more) reload();
-  else if (hold.isActive) holdBack(rows, data.more);
-  else {
-    const missing = filter.isEmpty ? data.more : 0;
-    if (rows.length > 0 || missing > 0) table.insert(rows, { missing });
-    if (fetching > 0) arrived.push(...rows);
-    if (data.more > 0) reload();
-  }
-  refresh();
+  if (fetching > 0 && !isHeld(state)) arrived.push(...rows);
+  if (!isWhole || (data.more > 0 && !isHeld(state))) reload();
 }
 
-function holdBack(rows, more) {
-  const missed = filter.isEmpty ? more : 0;
-  if (rows.length > 0 || missed > 0) hold.add(rows, missed);
+function onState(connection) {
+  dispatch({ type: "connect", connection });
+  if (isPolling(state) === polling > 0) return;
+  clearInterval(polling);
+  polling = isPolling(state) ? setInterval(poll, POLL_MS) : 0;
+  if (polling) poll();
 }
 
 /** Fetch the first page again, because new rows do not continue the list shown. */
 function reload() {
-  if (hold.isActive) {
-    if (!isPinned) hold.markStale();
-    return;
-  }
+  if (isHeld(state) && !isPinned) dispatch({ type: "stale" });
+  if (isHeld(state)) return;
   reloading ??= setTimeout(async () => {
     reloading = null; // a tick may ask for the page again while this request is under way
     reloadAt = Date.now() + RELOAD_MS;
     const found = await fetchFirst();
-    if (found && !hold.isActive) replace(found);
-    else if (found) hold.markStale();
+    if (found && isHeld(state)) dispatch({ type: "stale" });
+    else if (found) replace(found);
   }, Math.max(0, reloadAt - Date.now()));
 }
 
-function replace({ items, next_cursor: next, number }) {
-  if (number < shown) return; // the response to a later request is on the page already
-  shown = number;
-  const marked = table.current?.dataset.id;
-  table.replace(items, next !== null);
-  if (arrived.length > 0) table.insert(arrived);
-  if (marked) table.mark(table.row(marked), { isFocused: false });
-  refresh();
+function replace(found) {
+  if (found.number < shown) return; // the response to a later request is on the page already
+  shown = found.number;
+  dispatch({ type: "replace", ...found, arrived });
 }
 
 async function fetchFirst() {
@@ -112,9 +235,7 @@ async function fetchFirst() {
   if (fetching === 0) arrived = [];
   fetching += 1;
   try {
-    const wanted = new URLSearchParams(query);
-    wanted.set("limit", PAGE_ROWS);
-    const response = await fetch(`/api/v1/flags?${wanted}`);
+    const response = await fetch(`/api/v1/flags?${new URLSearchParams([...query, ["limit", PAGE_ROWS]])}`);
     if (response.status === 401) location.reload(); // leads to the login, and back here
     return response.ok ? { ...(await response.json()), number } : null;
   } catch {
@@ -124,274 +245,105 @@ async function fetchFirst() {
   }
 }
 
-let counting = 0;
+async function poll() {
+  const found = await fetchFirst();
+  dispatch({ type: "poll", isOk: found !== null });
+  if (found && !isHeld(state)) replace(found);
+  else if (found && !isPinned) dispatch({ type: "found", rows: found.items });
+}
+
+async function showHeld() {
+  const { held } = state;
+  const wasComplete = isComplete(state);
+  dispatch({ type: "release" });
+  if (wasComplete) return;
+  const found = await fetchFirst();
+  if (found) replace(found);
+  else dispatch({ type: "insert", rows: held });
+}
 
 /** Count the open cases and those of the user again, but not with each tick. */
-function countSoon() {
+export function countSoon() {
   counting ||= setTimeout(async () => {
     counting = 0;
     try {
       const response = await fetch("/api/v1/work");
-      if (!response.ok) return;
-      const work = await response.json();
-      open.count = work.open;
-      put(open.element, formatCount(work.open));
-      put(document.getElementById("v-mine"), formatCount(work.mine));
-      document.getElementById("v-oldest").dataset.ms = work.oldest ?? "";
+      if (response.ok) dispatch({ type: "work", work: await response.json() });
     } catch {
       // The numbers stay as they are. The connection says that something is wrong.
     }
   }, COUNT_MS);
 }
 
-async function poll() {
-  const found = await fetchFirst();
-  status.notePoll(found !== null);
-  if (found && !hold.isActive) replace(found);
-  else if (found && !isPinned) holdBack(found.items.filter(({ id }) => !table.row(id)), 0);
-  status.show();
-  refresh();
+/**
+ * Subscribe to ticks, through the worker that all tabs share. Without SharedWorker the page opens a
+ * stream for itself, and closes it while the page is hidden.
+ */
+async function subscribe(after) {
+  let last = after;
+  const note = (event) => {
+    last = event.id;
+    onEvent(event);
+  };
+  const { openStream } = globalThis.SharedWorker ? {} : await import("./stream-worker.js");
+  const { open, close } = (openStream ?? shareStream)(note, onState);
+  addEventListener("pagehide", close);
+  addEventListener("pageshow", (event) => event.persisted && open(last));
+  open(last);
 }
 
-function onState(state) {
-  status.connect(state);
-  if (status.isPolling && !polling) {
-    polling = setInterval(poll, POLL_MS);
-    poll();
-  } else if (!status.isPolling && polling) {
-    clearInterval(polling);
-    polling = 0;
-  }
-  refresh();
+function shareStream(note) {
+  const { port } = new SharedWorker("/static/stream-worker.js", { type: "module", name: "stream" });
+  port.onmessage = ({ data }) => (data.event ? note(data.event) : onState(data.state));
+  const post = (message) => port.postMessage(message);
+  return { open: (after) => post({ open: true, after }), close: () => post({ open: false }) };
 }
 
-function refresh() {
-  if (!hold.isActive && hold.isPending) {
-    show();
-    return;
-  }
-  pill.hidden = !hold.isPending;
-  if (hold.isPending) {
-    put(pill, isPinned ? `${hold.label} — go to the first page` : `${hold.label} — show`);
-    announce(`Flagged transactions: ${hold.label}`);
-  }
-  const isPaused = hold.has("paused");
-  put(pause, isPaused ? "Resume" : "Pause");
-  pause.setAttribute("aria-pressed", String(isPaused));
-  const [state, text] = status.describeLive(hold);
-  live.dataset.state = state;
-  put(live, text);
-  pointToOlder();
-}
+// Holding rows back, and loading what acts on the list when it is first needed.
 
-function put(element, text) {
-  if (element.textContent !== text) element.textContent = text;
-}
-
-/** The older page continues after the last row that is shown now. */
-function pointToOlder() {
-  const more = document.getElementById("more");
-  const last = table.last;
-  more.hidden = !table.hasOlder || last === null;
-  if (more.hidden) return;
-  const wanted = new URLSearchParams(view);
-  wanted.set("after", last.dataset.id);
-  const link = more.firstElementChild;
-  const href = `/?${wanted}`;
-  if (link.getAttribute("href") !== href) link.setAttribute("href", href);
-}
-
-/** Show the held rows. */
-async function show() {
-  const { rows, isComplete } = hold.release();
-  if (isComplete) table.insert(rows);
-  else {
-    const found = await fetchFirst();
-    if (found) replace(found);
-    else table.insert(rows);
-  }
-  refresh();
-}
-
-function announce(text) {
-  if (Date.now() - announced < ANNOUNCE_MS) return;
-  announced = Date.now();
-  document.getElementById("announce").textContent = text;
-}
-
-// Transactions. The drawer acts on these events, and says what became of them.
-
-async function act(name, detail) {
-  if (name === "flag:open") {
-    hold.set("drawer", true, "a transaction is open");
-    clearTimeout(opening);
-    opening = setTimeout(() => hold.set("drawer", false), OPEN_MS);
-  }
-  try {
-    await send(name, detail);
-  } catch {
-    clearTimeout(opening);
-    hold.set("drawer", false);
-    const { toast } = await import("./toast.js");
-    toast("The transaction could not be loaded: the dashboard does not answer.", {
-      action: "Retry",
-      onAction: () => act(name, detail),
-    });
-  }
-}
-
-function openRow(row) {
-  table.mark(row, { isFocused: false });
-  act("flag:open", { id: row.dataset.id, row });
-}
-
-document.addEventListener("drawer:state", ({ detail: { isOpen, id } }) => {
-  clearTimeout(opening);
-  hold.set("drawer", isOpen, "a transaction is open");
-  if (isOpen) split.dataset.flag = id;
-  else delete split.dataset.flag;
+list.addEventListener("pointerenter", (event) => hold("pointer", event.pointerType === "mouse", "pointer over the list"));
+list.addEventListener("pointerleave", () => hold("pointer", false));
+list.addEventListener("focusin", (event) => hold("focus", event.target.matches(":focus-visible"), "a row has the focus"));
+// Later, because the focus moves to another row, or its row is just being removed.
+list.addEventListener("focusout", () => queueMicrotask(() => list.matches(":focus-within") || hold("focus", false)));
+document.addEventListener("selectionchange", () => {
+  const { isCollapsed, anchorNode } = getSelection();
+  hold("selection", !isCollapsed && list.contains(anchorNode), "text is selected");
 });
-document.addEventListener("case:changed", ({ detail }) => {
-  table.patch(detail.id, detail.case);
-  countSoon();
-});
-document.addEventListener("flag:moved", ({ detail: { id } }) => {
-  const isInDrawer = document.getElementById("drawer").contains(document.activeElement);
-  table.mark(table.row(id), { isFocused: !isInDrawer });
-});
+const onScroll = () => hold("scrolled", list.getBoundingClientRect().top < -40, "scrolled down");
+addEventListener("scroll", onScroll, { passive: true });
+document.addEventListener("zone:changed", draw);
+$("dist").addEventListener("toggle", draw, { capture: true });
 
-// Pointer and keys.
-
-pill.addEventListener("click", () => {
-  if (isPinned) location.assign(view.size ? `/?${view}` : "/");
-  else {
-    scrollTo({ top: 0 });
-    show();
-  }
-});
-pause.addEventListener("click", () => hold.set("paused", !hold.has("paused"), "paused"));
-body.addEventListener("click", (event) => {
-  const row = event.target.closest("tr[data-id]");
-  const isOther = event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
-  if (!row || isOther || event.target.closest(".c-select") || !getSelection().isCollapsed) return;
-  event.preventDefault();
-  openRow(row);
-});
-
-const KEYS = {
-  "row-next": () => move(1),
-  "row-previous": () => move(-1),
-  open: () => table.current && openRow(table.current),
-  close,
-  search: () => {
-    const field = document.querySelector("#filters [name=q]");
-    field?.closest("details")?.setAttribute("open", "");
-    field?.focus();
-    field?.select();
-  },
-  "show-new": () => hold.isPending && pill.click(),
-  pause: () => !isPinned && pause.click(),
-  select: () => tick(table.current),
-  "select-range": () => tick(table.current, true),
-};
-document.addEventListener("list:key", (event) => {
-  const isUsed = KEYS[event.detail.action]?.() ?? true;
-  if (isUsed !== false) event.preventDefault();
-});
-
-function move(step) {
-  const { rows, current } = table;
-  const next = current ? rows[rows.indexOf(current) + step] : rows[0];
-  if (!next) return;
-  table.mark(next);
-  if (split.dataset.flag) openRow(next);
-}
-
-/** Esc closes what is open: a menu, the transaction, the choice of a row. */
-function close() {
-  const menu = document.querySelector("details.menu[open]");
-  if (menu) {
-    menu.open = false;
-    menu.firstElementChild.focus();
-  } else if (split.dataset.flag) act("flag:close", {});
-  else if (table.current) {
-    table.current.blur();
-    table.mark(null);
-  } else return false;
-  return true;
-}
-
-function tick(row, isRange = false) {
-  const box = row?.querySelector(".c-select input");
-  if (!box) return;
-  chooseRows(row, !box.checked, isRange);
-}
-
-// Rows that are chosen for one decision on all of them.
-
-let lastChosen = null;
-
-async function chooseRows(row, isOn, isRange) {
-  const { rows } = table;
-  const [from, to] = [rows.indexOf(lastChosen), rows.indexOf(row)].sort((a, b) => a - b);
-  const range = isRange && from >= 0 ? rows.slice(from, to + 1) : [row];
-  for (const each of range) each.querySelector(".c-select input").checked = isRange || isOn;
-  lastChosen = row;
-  await showChoice();
-}
-
-async function showChoice() {
-  const chosen = table.rows.filter((row) => row.querySelector(".c-select input")?.checked);
-  hold.set("chosen", chosen.length > 0, `${formatCount(chosen.length)} selected`);
-  for (const row of table.rows) row.classList.toggle("chosen", chosen.includes(row));
-  const { showBulk } = await import("./bulk.js");
-  showBulk(chosen, table, showChoice);
-}
-
-document.getElementById("flags").addEventListener("click", (event) => {
-  const box = event.target.closest(".c-select input");
-  if (!box) return;
-  const row = box.closest("tr[data-id]");
-  if (row) chooseRows(row, box.checked, event.shiftKey);
-  else {
-    for (const each of table.rows) each.querySelector(".c-select input").checked = box.checked;
-    showChoice();
-  }
-});
-
-// The filter bar.
-
-const form = document.getElementById("filters");
+const form = $("filters");
 form.addEventListener("formdata", ({ formData }) => {
   for (const [name, value] of [...formData]) {
     if (value === "" || (name === "status" && value === "open")) formData.delete(name); // defaults
   }
 });
-for (const choice of form.querySelectorAll("select")) {
-  choice.addEventListener("change", () => form.requestSubmit());
-}
-if (matchMedia("(max-width: 700px)").matches) document.getElementById("sheet").open = false;
-for (const menu of document.querySelectorAll("details.menu")) {
-  menu.addEventListener("toggle", async () => {
-    if (!menu.open) return;
-    for (const other of document.querySelectorAll("details.menu[open]")) other.open = other === menu;
-    if (menu.id === "views") await import("./views.js");
-  });
-}
-document.addEventListener("click", ({ target }) => {
-  for (const menu of document.querySelectorAll("details.menu[open]")) {
-    if (!menu.contains(target)) menu.open = false;
-  }
+form.addEventListener("change", ({ target }) => target.matches("select") && form.requestSubmit());
+if (matchMedia("(max-width: 700px)").matches) $("sheet").open = false;
+
+const loadActions = () => import("./queue-actions.js");
+list.addEventListener("click", async (event) => {
+  const id = event.target.closest("tr[data-id]")?.dataset.id;
+  const box = event.target.closest(".c-select input");
+  if (box && id) dispatch({ type: "choose", id, isOn: box.checked, isRange: event.shiftKey });
+  else if (box) dispatch({ type: "chooseAll", isOn: box.checked });
+  const isOther = event.ctrlKey || event.metaKey || event.shiftKey || event.button !== 0;
+  if (!id || isOther || event.target.closest(".c-select") || !getSelection().isCollapsed) return;
+  event.preventDefault();
+  (await loadActions()).openRow(id);
 });
+document.addEventListener("case:changed", ({ detail }) => {
+  dispatch({ type: "case", id: detail.id, case: detail.case });
+  countSoon();
+});
+for (const type of ["pointerdown", "focusin"]) addEventListener(type, loadActions, { once: true });
 
-const copy = document.getElementById("copy");
-if (copy && navigator.clipboard) {
-  copy.hidden = false;
-  copy.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(document.getElementById("commands").textContent);
-    copy.textContent = "Copied";
-  });
-}
-
+draw();
+onScroll();
+setInterval(() => dispatch({ type: "second" }), 1000);
+subscribe(asOf);
 const selected = new URLSearchParams(location.search).get("sel");
-if (selected) act("flag:open", { id: selected, row: table.row(selected) });
+if (selected) loadActions().then(({ openRow }) => openRow(selected));

@@ -1,5 +1,5 @@
 // Shared by all tabs: browsers allow six connections per site, so the tabs share one stream. A page
-// in a browser without SharedWorker imports `Source` and opens a stream for itself.
+// in a browser without SharedWorker imports `openStream` and has a stream for itself.
 
 const RING = 60;
 const SILENT_MS = 12_000; // there is at least one event per second
@@ -64,6 +64,15 @@ export class Source {
     this.onState({ state: "lost", tries: this.#tries });
     this.#timer = setTimeout(() => this.#connect(), 500 + Math.random() * 2500);
   }
+}
+
+/** In a page without SharedWorker: a stream that is closed while the page is hidden. */
+export function openStream(onEvent, onState) {
+  const source = new Source(onEvent, onState);
+  const open = (after) => source.open(after);
+  const close = () => source.close();
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : open()));
+  return { open, close };
 }
 
 const ports = new Set();

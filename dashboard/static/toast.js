@@ -1,46 +1,39 @@
 // Short messages in the corner of the page. One of them may carry an action, such as Undo.
 
+import { html, render } from "./vendor/htm/standalone.module.js";
+
 const DEFAULT_SECONDS = 6;
+let toasts = [];
+let last = 0;
 
 /**
  * Show a message. `action` is the text of a button, `onAction` what it does, `seconds` how long the
  * message stays: 0 means until it is closed. Returns a function that closes it.
  */
 export function toast(text, { action, onAction, seconds = DEFAULT_SECONDS } = {}) {
-  const box = document.createElement("div");
-  box.className = "toast";
-  const words = document.createElement("span");
-  words.textContent = text;
-  box.append(words);
-  let timer = 0;
+  const key = ++last;
   const close = () => {
-    clearTimeout(timer);
-    box.remove();
+    toasts = toasts.filter((each) => each.key !== key);
+    draw();
   };
-  if (action) {
-    box.append(button(action, "primary", () => {
-      close();
-      onAction?.();
-    }));
-  }
-  const dismiss = button("✕", "quiet", close);
-  dismiss.setAttribute("aria-label", "Close this message");
-  box.append(dismiss);
-  area().append(box);
-  if (seconds > 0) timer = setTimeout(close, seconds * 1000);
+  toasts = [...toasts, { key, text, action, onAction, close }];
+  draw();
+  if (seconds > 0) setTimeout(close, seconds * 1000);
   return close;
 }
 
-function button(text, className, onClick) {
-  const made = document.createElement("button");
-  made.type = "button";
-  made.className = className;
-  made.textContent = text;
-  made.addEventListener("click", onClick);
-  return made;
+function Toast({ text, action, onAction, close }) {
+  const act = () => {
+    close();
+    onAction?.();
+  };
+  return html`<div class="toast"><span>${text}</span>
+    ${action && html`<button type="button" class="primary" onClick=${act}>${action}</button>`}
+    <button type="button" class="quiet" aria-label="Close this message" onClick=${close}>✕</button>
+  </div>`;
 }
 
-/** The area that base.html has on every page. */
-function area() {
-  return document.getElementById("toasts");
+function draw() {
+  const shown = toasts.map((each) => html`<${Toast} ...${each} />`);
+  render(shown, document.getElementById("toasts")); // which base.html has on every page
 }

@@ -1,7 +1,7 @@
 // How this browser shows pages: formats, time zone, theme, and the texts of features. Every page
 // loads it. The server's templates format values in the same way.
 
-const GLYPHS = { low: "", elevated: "▲", high: "▲▲", critical: "▲▲▲" };
+const CASE_WORDS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
 const LOAD_AGAIN_MS = 15_000;
 
 const root = document.documentElement;
@@ -59,6 +59,12 @@ export function formatTime(millis) {
 /** The same with the name of the zone. */
 export const formatMoment = (millis) => `${formatTime(millis)} ${zoneLabel(millis)}`;
 
+/** `2026-11-23T14:03:21Z`, or null if the calendar has no such time. */
+export function isoOf(millis) {
+  const date = new Date(millis);
+  return Number.isNaN(date.getTime()) ? null : `${date.toISOString().slice(0, 19)}Z`;
+}
+
 let clockOf = [null, null];
 
 function clock() {
@@ -104,43 +110,35 @@ export function showTimes(part = document) {
   for (const time of part.querySelectorAll("time[data-ms]")) {
     const label = time.querySelector(".zone");
     time.firstChild.data = formatTime(Number(time.dataset.ms));
-    if (label) label.textContent = ` ${zoneLabel(Number(time.dataset.ms))}`;
+    if (label) label.firstChild.data = ` ${zoneLabel(Number(time.dataset.ms))}`;
   }
   for (const name of part.querySelectorAll(".zone-name")) name.textContent = zoneLabel();
 }
 
-/** A `<time>` element as the server renders it. */
-export function buildTime(millis) {
-  const time = document.createElement("time");
-  const date = new Date(millis);
-  if (!Number.isNaN(date.getTime())) time.dateTime = `${date.toISOString().slice(0, 19)}Z`;
-  time.dataset.ms = millis;
-  const label = document.createElement("span");
-  label.className = "zone";
-  label.textContent = ` ${zoneLabel(millis)}`;
-  time.append(formatTime(millis), label);
-  return time;
-}
-
-/** The risk band of a score, as the server finds it for flagged ones. */
-export function riskOf(score, review, block) {
-  if (score < review) return "low";
-  const third = (1 - review) / 3;
-  if (score >= block) return score >= review + 2 * third ? "critical" : "high";
-  return score < review + third ? "elevated" : "high";
-}
-
-export function fillBadge(badge, risk) {
-  badge.className = `risk ${GLYPHS[risk] === undefined ? "low" : risk}`;
-  badge.textContent = "";
-  if (GLYPHS[risk]) {
-    const glyph = document.createElement("span");
-    glyph.setAttribute("aria-hidden", "true");
-    glyph.textContent = GLYPHS[risk];
-    badge.append(glyph, " ");
+/** [kind, text, title] of a case in the list: `Mine · 12 min left`, `ana · 3 min`, `Snoozed · 2 h left`, `Fraud`. */
+export function describeStatus(found, user, now) {
+  const { status = "open", by, until, since, label } = found ?? {};
+  const left = until ? ` · ${formatMinutes(until - now)} left` : "";
+  const hasEnded = until && until <= now;
+  if (status === "decided") {
+    const word = CASE_WORDS[label] ?? String(label);
+    const title = `Decided by ${found.decided_by}`;
+    if (found.pending) return ["pending", `${word} · waiting`, `${title}: waits to be recorded`];
+    return ["decided", word, found.recorded ? `${title}, recorded at ${found.recorded}` : title];
   }
-  badge.append(capitalize(risk));
+  if (found?.external === "FRAUD") {
+    return ["reported", "Reported fraud", "A chargeback says that this was fraud"];
+  }
+  if (status === "claimed" && !hasEnded) {
+    if (by === user) return ["mine", `Mine${left}`, "You have claimed this case"];
+    const age = since ? formatMinutes(now - since) : "";
+    return ["claimed", age ? `${by} · ${age}` : by, `Claimed by ${by}${age && ` ${age} ago`}`];
+  }
+  if (status === "snoozed" && !hasEnded) return ["snoozed", `Snoozed${left}`, `Snoozed by ${by}`];
+  return ["open", "Open", hasEnded ? `${by}'s ${status === "claimed" ? "claim" : "snooze"} ended` : ""];
 }
+
+const formatMinutes = (millis) => formatDuration(Math.max(60_000, millis)).replace(/^\d+ s$/, "1 min");
 
 /** A choice of this browser, or null. Storage may be switched off. */
 export function preference(name) {

@@ -1,18 +1,11 @@
 // The menu of saved views: filters, order and columns of the list under a name.
 
+import { view } from "./queue.js";
 import { toast } from "./toast.js";
+import { html, render } from "./vendor/htm/standalone.module.js";
 
 const API = "/api/v1/views";
-const menu = document.getElementById("views");
-const list = document.getElementById("view-list");
 const form = document.getElementById("save-view");
-
-/** The view that the page shows, as it is saved. */
-function currentQuery() {
-  const query = new URLSearchParams(location.search);
-  for (const name of ["sel", "after"]) query.delete(name);
-  return query.toString();
-}
 
 async function call(path, options) {
   try {
@@ -26,29 +19,18 @@ async function call(path, options) {
   return null;
 }
 
-async function show() {
+export async function showViews() {
   const response = await call(API, {});
   if (!response) return;
   const { items } = await response.json();
-  list.replaceChildren(...items.map(({ name, query }) => buildLine(name, query)));
+  render(items.map((item) => html`<${View} key=${item.name} ...${item} />`), document.getElementById("view-list"));
 }
 
-function buildLine(name, query) {
-  const line = document.createElement("p");
-  line.className = "line";
-  const link = document.createElement("a");
-  link.href = query ? `/?${query}` : "/";
-  link.textContent = name;
-  const remove = document.createElement("button");
-  remove.type = "button";
-  remove.className = "quiet";
-  remove.textContent = "✕";
-  remove.setAttribute("aria-label", `Delete the view ${name}`);
-  remove.addEventListener("click", async () => {
-    if (await call(`${API}/${encodeURIComponent(name)}`, { method: "DELETE" })) await show();
-  });
-  line.append(link, remove);
-  return line;
+function View({ name, query }) {
+  const remove = async () => {
+    if (await call(`${API}/${encodeURIComponent(name)}`, { method: "DELETE" })) await showViews();
+  };
+  return html`<p class="line"><a href=${query ? `/?${query}` : "/"}>${name}</a><button type="button" class="quiet" aria-label="Delete the view ${name}" onClick=${remove}>✕</button></p>`;
 }
 
 form.addEventListener("submit", async (event) => {
@@ -58,14 +40,11 @@ form.addEventListener("submit", async (event) => {
   const done = await call(API, {
     method: "POST",
     headers: { "content-type": "application/json" },
-    body: JSON.stringify({ name, query: currentQuery(), columns: null }),
+    body: JSON.stringify({ name, query: view.toString(), columns: null }),
   });
   if (!done) return;
   form.reset();
   toast(`Saved the view “${name}”.`);
-  await show();
+  await showViews();
 });
-
 form.hidden = false;
-menu.addEventListener("toggle", () => menu.open && show());
-show();

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
@@ -96,14 +95,6 @@ def format_value(value: Any) -> str:
     return str(value)
 
 
-def row_key(flag: Mapping[str, Any]) -> list[Any]:
-    """The place of a row in every order of the list: ``static/table.js`` compares such keys."""
-    source = flag["source"]
-    where = [source["partition"], source["offset"], source["topic"]]
-    place = flag.get("place")  # of a sampled transaction
-    return [flag["expected_loss"] if place is None else place, flag["scored_at"], *where]
-
-
 def format_sentence(text: str) -> str:
     """The text with its first character in upper case."""
     return text[:1].upper() + text[1:]
@@ -115,7 +106,6 @@ FILTERS: Final = {
     "iso": format_iso,
     "score": format_score,
     "threshold": format_threshold,
-    "row_key": row_key,
     "shell": shlex.quote,
     "amount": format_amount,
     "count": format_count,

@@ -89,13 +89,15 @@ def test_states_are_said_in_plain_words_and_with_reasons_to_operators(
     for role, is_shown in (("analyst", False), ("viewer", False), ("ops", True), ("lead", True)):
         texts = page.evaluate(
             """async ([role, detail]) => {
-                document.body.dataset.role = role;
-                const { Status } = await import("/static/states.js");
+                const { begin, describeStates } = await import("/static/queue-state.js");
                 const vitals = JSON.parse(document.getElementById("rows").dataset.vitals);
                 const feed = { ...vitals.feed, state: "waiting", since: 0, read_at: 0, detail };
                 const model = { version: null, detail };
                 const now = Date.now();
-                return new Status({ ...vitals, now, feed, model }, {}).describe().map(String);
+                const given = { isOps: ["ops", "lead"].includes(role), rows: [], points: [] };
+                const clock = { wall: now, up: 0 };
+                const state = begin(given, { ...vitals, now, feed, model }, clock);
+                return describeStates(state).map(String);
             }""",
             [role, detail],
         )

@@ -104,6 +104,23 @@ class VersionsModel(BaseModel):
     days: list[dict[str, Any]]
 
 
+class UnreadableModel(BaseModel):
+    """A score record that could not be read."""
+
+    place: str = Field(description="topic[partition]@offset")
+    at: int = Field(description="when this dashboard read it, epoch milliseconds")
+    reason: str
+    look: str = Field(description="a command that shows its bytes")
+
+
+class UnreadablesModel(BaseModel):
+    """Score records that could not be read. They are on the scores topic, and no dead letters."""
+
+    records: int
+    topic: str
+    newest: list[UnreadableModel] = Field(description="the last 20 since the start")
+
+
 class OperationsModel(BaseModel):
     """The state of scoring and of this dashboard."""
 
@@ -118,4 +135,5 @@ class OperationsModel(BaseModel):
         description="population stability index of the scores of the last hour; null without a "
         "reference of the version that scores"
     )
+    unreadable: UnreadablesModel
     desk: dict[str, Any] = Field(description="streams, dropped rows and lag of this dashboard")

@@ -22,6 +22,12 @@ _DETAIL_ROLES: Final = OPERATORS
 _SILENT_MS: Final = 60_000
 _MAX_VERSIONS: Final = 20
 
+_LOOK: Final = (
+    "kafka-console-consumer.sh --bootstrap-server BROKERS --topic {topic} --partition {partition} "
+    "--offset {offset} --max-messages 1 | xxd"
+)
+"""How to see the bytes of a record: no tool of ours reads what ours cannot decode."""
+
 OK, WARN, BAD, UNKNOWN = "ok", "warn", "bad", "unknown"
 
 
@@ -57,6 +63,7 @@ def build(parts: Parts, identity: Identity | None) -> dict[str, Any]:
             "days": _days(parts),
         },
         "drift": meter.drift(),
+        "unreadable": _unreadable(parts, in_full=in_full),
         "desk": _desk(parts, desk),
     }
 
@@ -166,6 +173,33 @@ def _backlog(parts: Parts, state: State, *, in_full: bool) -> dict[str, Any]:
         "history": state.history,
         **_about(state.backlog, in_full=in_full),
     }
+
+
+def _unreadable(parts: Parts, *, in_full: bool) -> dict[str, Any]:
+    """Score records that could not be read, where the last of them are, and how to look at one.
+
+    They are on the scores topic, and no dead letters: a scorer writes those for its inputs.
+    """
+    newest = parts.board.unreadable
+    return {
+        "records": parts.board.counts.unreadable,
+        "topic": parts.settings.output_topic,
+        "newest": [
+            {
+                "place": found.place,
+                "at": found.at,
+                "reason": found.reason if in_full else HIDDEN,
+                "look": _LOOK.format(**_place(found.place)),
+            }
+            for found in newest
+        ],
+    }
+
+
+def _place(text: str) -> dict[str, str]:
+    topic, _, rest = text.rpartition("[")
+    partition, _, offset = rest.partition("]@")
+    return {"topic": topic, "partition": partition, "offset": offset}
 
 
 def _throughput(parts: Parts, now: int) -> dict[str, Any]:

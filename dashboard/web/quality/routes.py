@@ -10,6 +10,8 @@ from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.quality.view import PLAIN_PROBLEM
+from dashboard.web.roles import sees_reasons
 from stream_scorer.errors import StoreError
 
 router = APIRouter(prefix="/api/v1/quality", tags=["models"], responses=REFUSALS)
@@ -34,9 +36,8 @@ def get_quality(request: Request, parts: PartsOf) -> dict[str, Any]:
     try:
         found = parts.quality.read()
     except StoreError as error:
-        raise Problem(
-            503, str(error), kind="store-unavailable", headers={"Retry-After": "5"}
-        ) from None
+        detail = str(error) if sees_reasons(request) else PLAIN_PROBLEM
+        raise Problem(503, detail, kind="store-unavailable", headers={"Retry-After": "5"}) from None
     if found is None:
         raise Problem(404, f"no quality run yet: run {COMMAND}", kind="no-quality")
     return dict(found)

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from dashboard.web.parts import Parts
+from dashboard.web.roles import HIDDEN
 from stream_scorer.errors import StoreError
 from stream_scorer.quality import words
 from stream_scorer.runtime.text import printable
+
+log = logging.getLogger(__name__)
+
+PLAIN_PROBLEM: Final = f"the result cannot be read from the artifact store; {HIDDEN}"
+"""What everybody reads of a problem with the store, whose own words name hosts and buckets."""
 
 _MAX_ROWS: Final = 20
 _SOURCES: Final = ("matured", "reviewed", "sampled")
@@ -26,7 +33,8 @@ def read_quality(parts: Parts) -> dict[str, Any]:
         result = parts.quality.read()
         return {"problem": "", "computed_at": None} if result is None else describe(result)
     except StoreError as error:
-        return {"problem": printable(str(error)), "computed_at": None}
+        log.warning("the result of live quality cannot be read: %s", error)
+        return {"problem": PLAIN_PROBLEM, "computed_at": None}
     except (AttributeError, KeyError, LookupError, TypeError, ValueError, OverflowError):
         problem = "the result of live quality in the artifact store cannot be read"
         return {"problem": problem, "computed_at": None}

@@ -49,12 +49,12 @@ def queue(request: Request, parts: PartsOf) -> Response:
         chips=chips,
         counts=count_work(parts, listing),
         hidden=_count_hidden(parts, listing) if chips else 0,
+        matching=len(items) or _count_matching(parts, listing) if address.status == OPEN else 0,
         series=_recent_rates(parts, listing.now),
         products=products,
         older=address.link(after=items[-1]["id"]) if page.next_cursor else None,
         as_of=page.as_of_seq,
         api_query=listing_query(listing),
-        export_query=listing.selection.query(),
         views=parts.desk.views(user.name) if has_role(user, DECIDERS) and user else [],
         any_status=address.link(status=ANY),
         statuses=STATUSES.items(),
@@ -72,6 +72,13 @@ def _count_hidden(parts: Parts, listing: Listing) -> int:
     selection = replace(listing.selection, status=None if status == OPEN else status)
     stored = count_flags(parts.table, replace(listing, selection=Selection()))
     return stored - count_flags(parts.table, replace(listing, selection=selection))
+
+
+def _count_matching(parts: Parts, listing: Listing) -> int:
+    """How many transactions match the filters, open or not."""
+    return count_flags(
+        parts.table, replace(listing, selection=replace(listing.selection, status=None))
+    )
 
 
 def _recent_rates(parts: Parts, now: int) -> list[list[float]]:

@@ -10,7 +10,7 @@ from dashboard.web.predict_docs import problem_responses
 from dashboard.web.trainings.bodies import TrainingBody
 
 
-class ResultModel(BaseModel):
+class TrainingResultModel(BaseModel):
     """What a training published."""
 
     version: str = Field(examples=["v8"])
@@ -30,7 +30,7 @@ class TrainingModel(BaseModel):
     started_at: int = Field(description="epoch milliseconds")
     ended_at: int | None = Field(description="epoch milliseconds")
     detail: str | None = Field(description="why it failed, or what it waits for")
-    result: ResultModel | None = Field(description="null until it has published a version")
+    result: TrainingResultModel | None = Field(description="null until it has published a version")
 
 
 class TrainingLogModel(TrainingModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -15,10 +16,12 @@ from dashboard.trainings.training import LOG_MAX_LINES, Training
 from dashboard.web.auth import identity_of
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
-from dashboard.web.roles import TRAINERS, has_role
+from dashboard.web.roles import HIDDEN, TRAINERS, has_role
 from dashboard.web.trainings.starting import call
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
+
+log = logging.getLogger(__name__)
 
 MOST: Final = 20
 """Trainings that are shown, the newest."""
@@ -110,7 +113,8 @@ async def _results(parts: Parts, trainings: Sequence[Training]) -> tuple[Results
     except TimeoutError:
         return {}, "the artifact store does not answer"
     except StoreError as error:
-        return {}, f"the artifact store cannot be read: {error}"
+        log.warning("the artifact store cannot be read: %s", error)
+        return {}, f"the artifact store cannot be read; {HIDDEN}"
     # Newest first, so that the last attempt of a Job wins if an earlier one had published too.
     results: dict[str, Mapping[str, Any]] = {}
     for version in overview.versions:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
-from dashboard.operations.backlog import KafkaBacklog
+from dashboard.feed.backlog import BacklogGauge, KafkaInput
+from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import NEWEST, KafkaDeadLetters
 from schemas.rejections import Rejection, Stage
 from stream_scorer.dead_letters.headers import dead_letter_headers
@@ -24,12 +27,16 @@ def own_settings(kafka: KafkaUnderTest, names: TopicSettings) -> GroupSettings:
     return GroupSettings(**kafka.settings.model_dump(), **names.model_dump(), kafka_group_id=group)
 
 
+def open_input(settings: GroupSettings) -> KafkaInput:
+    return KafkaInput(settings, settings.input_topic, settings.kafka_group_id)
+
+
 def test_backlog_is_read_without_joining_the_group(
     kafka: KafkaUnderTest, topics: MakeTopics
 ) -> None:
     settings = own_settings(kafka, topics(2))
-    source = KafkaBacklog(settings)
-    try:
+    with closing(open_input(settings)) as offsets:
+        source = WatchedBacklog(settings, BacklogGauge(offsets).measure)
         produce(kafka.settings, settings.input_topic, [b"x"] * 6, 2)
         assert [p.committed for p in source.read()] == [None, None]
         consumer = open_consumer(settings, settings.kafka_group_id)
@@ -39,18 +46,14 @@ def test_backlog_is_read_without_joining_the_group(
         found = source.read()
         assert [(p.committed, p.end, p.waiting) for p in found] == [(2, 3, 1), (None, 3, 3)]
         assert source.missing([settings.input_topic, "no-such-topic"]) == ["no-such-topic"]
-    finally:
-        source.close()
 
 
 def test_topic_that_does_not_exist_is_said(kafka: KafkaUnderTest) -> None:
     settings = own_settings(kafka, random_topics())
-    source = KafkaBacklog(settings)
-    try:
-        with pytest.raises(RetryableError, match="does not exist yet"):
+    with closing(open_input(settings)) as offsets:
+        source = WatchedBacklog(settings, BacklogGauge(offsets).measure)
+        with pytest.raises(RetryableError, match="the input topic does not exist"):
             source.read()
-    finally:
-        source.close()
     assert KafkaDeadLetters(settings).read().records is None
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from dashboard.feed.backlog import InputOffsets
+from dashboard.feed.board import InputPlace
 from dashboard.feed.inputs import Inputs
 from dashboard.feed.records import InputRecord, RecordGone
 from schemas.resolver import LocalSchemas
@@ -29,6 +30,7 @@ class MemoryInput:
         self.deleted = 0
         self.exists = True
         self.problem: ScorerError | None = None
+        self.places: tuple[InputPlace, ...] = ()
         self.looked_up: list[tuple[int, int]] = []
 
     def as_inputs(self) -> Inputs:
@@ -37,7 +39,7 @@ class MemoryInput:
     def fetch(self) -> InputOffsets | None:
         self._check()
         ends = {p: len(log) for p, log in enumerate(self.logs)}
-        return InputOffsets(dict(self.committed), ends) if self.exists else None
+        return InputOffsets(dict(self.committed), ends, self.places) if self.exists else None
 
     def first_record(self, partition: int, start: int) -> tuple[int, int] | None:
         self._check()

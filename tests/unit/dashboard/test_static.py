@@ -30,7 +30,10 @@ FILES = sorted(
     if "vendor" not in path.parts  # which test_vendored checks
 )
 # What a browser loads for the queue, and what the worker that all tabs share loads.
-FIRST_LOAD = ("queue.js", "table.js", "states.js", "view.js", "stream-worker.js", "style.css")
+FIRST_LOAD = (
+    "queue.js", "queue-state.js", "view.js", "vendor/htm/standalone.module.js",
+    "stream-worker.js", "style.css",
+)  # fmt: skip
 # XML namespace names, which are never fetched.
 NAMESPACES = ("http://www.w3.org/2000/svg",)
 

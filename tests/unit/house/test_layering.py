@@ -70,7 +70,7 @@ local: errors runtime kafka
 labels: schemas schemas.csv runtime settings kafka
 quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
     audit.records labels
-shadow.compare: schemas.scores errors runtime settings kafka labels quality shadow
+shadow.compare: schemas.scores errors runtime settings kafka shadow labels quality
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -120,8 +120,8 @@ trainer.challenger: errors runtime settings model.store model.versions labels qu
 trainer.commands: errors runtime settings features.history features model.store model.versions
     trainer.synth trainer.report trainer.programs trainer.fitting trainer.data trainer.ablation
     trainer.tuning trainer.publishing trainer.settings trainer.stages trainer.cpus
-    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew trainer.challenger
-    trainer.commands.flags
+    trainer.candidate trainer.pipeline trainer.import_pipeline trainer.skew
+    trainer.commands.flags trainer.challenger
 trainer: schemas errors runtime trainer.fitting trainer.settings trainer.commands
 dashboard.settings: runtime settings
 dashboard.connections:

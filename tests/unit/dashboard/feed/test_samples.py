@@ -16,7 +16,6 @@ from dashboard.feed.board import Board, FeedState
 from dashboard.feed.places import SamplePlaces
 from dashboard.feed.prefix import PrefixReader
 from dashboard.feed.reading import FlagReader, Unsaved
-from dashboard.web.texts import row_key
 from schemas.contracts import AvroSchema, known_schemas, load_schema
 from schemas.resolver import LocalSchemas
 from tests.support.dashboard_kit import encode_score, make_context, make_score
@@ -40,6 +39,13 @@ def read(*records: dict[str, Any]) -> tuple[Unsaved, Counts]:
     rows = [(0, offset, encode_score(record)) for offset, record in enumerate(records)]
     reader.read(rows, unsaved, counts)
     return unsaved, counts
+
+
+def order_key(row: dict[str, Any]) -> list[Any]:
+    """What the list is ordered by: ``keyOf`` in ``static/queue-state.js``."""
+    source, place = row["source"], row["place"]
+    first = row["expected_loss"] if place is None else place
+    return [first, row["scored_at"], source["partition"], source["offset"], source["topic"]]
 
 
 def test_samples_are_listed_and_counted_as_scored_only() -> None:
@@ -86,7 +92,7 @@ def test_list_sums_and_threshold_know_samples_apart(tmp_path: Path) -> None:
     writer.save(unsaved.flags, unsaved.positions, counts, unsaved.tallies)
     now = max(flag.key.scored_at for flag in unsaved.flags)
     everything = Listing(Selection(), now, Sort.EXPECTED_LOSS)
-    keys = [row_key(orjson.loads(row.body)) for row in read_page(path, everything, None, 10)]
+    keys = [order_key(orjson.loads(row.body)) for row in read_page(path, everything, None, 10)]
     assert keys == sorted(keys, reverse=True)
     assert len(keys) == 4
     found = summarize_flags(path, everything)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from dashboard.operations.backlog import BacklogHistory, PartitionBacklog
+import pytest
+
+from dashboard.feed.backlog import BacklogGauge
+from dashboard.feed.board import NOT_MEASURED, Backlog, Board, InputPlace
+from dashboard.operations.backlog import BacklogHistory, PartitionBacklog, WatchedBacklog
 from dashboard.operations.dead_letters import DeadLetters
 from dashboard.operations.monitor import DEAD_LETTER_SECONDS, Monitor
 from stream_scorer.errors import FatalError, RetryableError
+from stream_scorer.runtime.settings import KafkaSettings
 from tests.support.dashboard_kit import Clock
+from tests.support.listing.memory_input import MemoryInput
 from tests.support.operations.brokers import MemoryBacklog, MemoryDeadLetters
 from tests.support.waiting import wait_until
 
@@ -75,3 +81,26 @@ def test_dead_letters_are_read_only_while_somebody_looks() -> None:
 def test_page_does_not_wait_for_brokers_that_are_silent() -> None:
     monitor = Monitor(MemoryBacklog(), MemoryDeadLetters(), [])
     assert monitor.dead_letters(0.01).at is None  # its threads do not run
+
+
+def test_backlog_of_the_header_feeds_the_page_and_is_asked_for_once() -> None:
+    topic = MemoryInput([[]])
+    topic.places = (InputPlace(0, 5, 0, 12), InputPlace(1, None, 3, 1003))
+    board = Board()
+    source = WatchedBacklog(KafkaSettings(), lambda: board.backlog)
+    board.note_backlog(BacklogGauge(topic).measure())
+    assert [one.waiting for one in source.read()] == [7, 1000]
+    board.note_backlog(Backlog(None, detail="for everybody", reason="broker-3 refused"))
+    with pytest.raises(RetryableError, match="broker-3 refused"):
+        source.read()
+
+
+def test_page_waits_for_the_first_measurement_in_bounded_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = [NOT_MEASURED, NOT_MEASURED, Backlog(7, places=(InputPlace(0, 5, 0, 12),))]
+    source = WatchedBacklog(KafkaSettings(), lambda: answers.pop(0))
+    assert [one.waiting for one in source.read()] == [7]
+    monkeypatch.setattr("dashboard.operations.backlog.REQUEST_SECONDS", 0.05)
+    with pytest.raises(RetryableError, match="not known yet"):
+        WatchedBacklog(KafkaSettings(), lambda: NOT_MEASURED).read()
