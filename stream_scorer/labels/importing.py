@@ -59,8 +59,11 @@ class Known:
         return Chosen(chosen, int(known.sum()), older)
 
     def replaced_by(self, line: LabelLine) -> str | None:
-        """The place of the label that a line replaces."""
-        last = _find(self.standing.last, line.transaction_id)
+        """The place of the label of the same origin that a line replaces.
+
+        Other origins keep theirs: what each of them said last is a figure of its own.
+        """
+        last = _find(self.standing.of_origin(self.origin), line.transaction_id)
         return None if last is None else f"{last['partition']}:{last['offset']}"
 
 

@@ -49,11 +49,12 @@ def test_label_older_than_the_one_that_stands_of_its_origin_is_not_written() -> 
     assert (list(chosen.lines), chosen.older) == ([], 1)
 
 
-def test_chargeback_replaces_a_later_decision_of_an_analyst_and_names_it() -> None:
+def test_chargeback_is_written_beside_a_decision_of_an_analyst_and_replaces_its_own_kind() -> None:
     line = LabelLine(1, "FRAUD", 5, None)
     state = known(analyst=LabelLine(1, "LEGITIMATE", 9, None))
     assert list(state.choose([line]).lines) == [line]
-    assert state.replaced_by(line) == "1:0"
+    assert state.replaced_by(line) is None
+    assert known(line._replace(decided_at=4)).replaced_by(line) == "1:0"
     assert state.replaced_by(line._replace(transaction_id=2)) is None
 
 
