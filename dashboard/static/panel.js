@@ -6,7 +6,8 @@ const PREFETCH_MS = 60_000; // older details are fetched again
 const MOST_PREFETCHED = 4;
 
 const prefetched = new Map(); // id → {at, text}
-let isTallied = false; // the first details of a page load also say how many the user decided today
+// The first details of a page load also say how many the user decided today.
+let isTallied = document.getElementById("detail") !== null;
 
 export const pathOf = (id) => `/t/${encodeURIComponent(id)}`;
 

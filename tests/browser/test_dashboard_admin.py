@@ -83,7 +83,9 @@ def test_lead_promotes_with_a_reason_and_reads_it_in_the_audit_log(
     expect(page.locator("#curves canvas")).to_have_count(2)
     axe.check(page)
     page.get_by_text("Promote v2…").press("Enter")
-    page.get_by_label("Reason").fill("an <b>exception</b>")
+    page.get_by_label("Reason, which is recorded with your name", exact=True).fill(
+        "an <b>exception</b>"
+    )
     page.get_by_role("button", name="Promote v2").press("Enter")  # the box must be ticked first
     expect(page).to_have_url(re.compile("against=v1"))
     page.get_by_label("Promote although its gate refused it").check()
