@@ -31,6 +31,7 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.models.quality import LiveQuality
 from dashboard.operations.backlog import KafkaBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
 from dashboard.operations.meter import Meter
@@ -59,6 +60,7 @@ from dashboard.web.lookups import raw, related, stats
 from dashboard.web.observe import ObservabilityMiddleware
 from dashboard.web.parts import Operations, Parts
 from dashboard.web.predict_docs import ProblemModel, problem_responses
+from dashboard.web.quality import routes as quality_routes
 from dashboard.web.queue import page as queue_page
 from dashboard.web.queue import work
 from dashboard.web.sealing import Sealer, load_key, read_shared_key
@@ -67,7 +69,8 @@ from dashboard.web.threshold import routes as threshold
 from dashboard.web.tokens import WebhookTokens
 from dashboard.web.trainings import routes as training_routes
 from schemas.resolver import SchemaResolver
-from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.store.objects import Objects
+from stream_scorer.model.store.opening import open_quality_objects, open_store
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.tracing import Tracing
 from stream_scorer.runtime.version import installed_version
@@ -92,11 +95,12 @@ def build_app(
     store: ArtifactStore | None = None,
     monitor: Monitor | None = None,
     trainings: Trainings | None = None,
+    quality: Objects | None = None,
 ) -> FastAPI:
     """Build the application. Its feed, its desk and its watch run from startup to shutdown.
 
     Without ``histories``, ``/predict`` knows nothing of a card's past. ``store``, ``monitor``
-    and ``trainings`` are those of the settings if they are not given.
+    ``trainings`` and ``quality`` are those of the settings if they are not given.
 
     Raises:
         SettingsError: the tokens file or the seal key cannot be used.
@@ -119,6 +123,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
+        LiveQuality(quality or open_quality_objects(settings)),
         Operations(meter, monitor or _open_monitor(settings)),
         desk,
         inputs,
@@ -148,6 +153,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
+    quality: LiveQuality,
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
@@ -182,6 +188,7 @@ def _build_parts(
         desk_calls=CapacityLimiter(_DESK_CALLS),
         record_reads=CapacityLimiter(_RECORD_READS),
         catalog=catalog,
+        quality=quality,
         operations=operations,
         trainings=trainings,
         waiting=CapacityLimiter(_WAITING_THREADS),
@@ -239,6 +246,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         threshold,
         api,
         model_api,
+        quality_routes,
         raw,
         related,
         stats,

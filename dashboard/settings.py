@@ -77,6 +77,11 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     dashboard_failed_logins_per_minute: int = Field(
         10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
     )
+    dashboard_masked_fields: str = Field(
+        "card1,card2,card3,card4,card5,card6,addr1,addr2,P_emaildomain,R_emaildomain",
+        description="fields of input records that viewers do not see, whatever their case, with "
+        "the record's key and headers; empty: none",
+    )
     dashboard_currency: str = Field(
         "USD", pattern="^[A-Z]{3}$", description="currency of the amounts, as ISO 4217 names it"
     )
@@ -124,6 +129,12 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
         """``dashboard_proxy_addresses`` as networks."""
         parts = self.dashboard_proxy_addresses.split(",")
         return tuple(ipaddress.ip_network(part.strip()) for part in parts if part.strip())
+
+    @property
+    def masked_fields(self) -> tuple[str, ...]:
+        """``dashboard_masked_fields`` by name."""
+        parts = self.dashboard_masked_fields.split(",")
+        return tuple(part.strip() for part in parts if part.strip())
 
     @field_validator("dashboard_proxy_addresses")
     @classmethod

@@ -63,6 +63,7 @@ class MakeTopics(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    gc.disable()  # while modules are imported and tests collected, which are garbage much later
     config.pluginmanager.register(TierTimes())
     load_openmp()  # tests import LightGBM themselves
 
@@ -95,6 +96,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     than a scorer may hang, or a test wait; and several that start at once would each do it.
     """
     gc.freeze()
+    gc.enable()
     folders = {Path(__file__).with_name(name) for name in _STARTING_SCORERS}
     if session.config.getoption("--collect-only") or not any(
         item.get_closest_marker("prometheus") or not folders.isdisjoint(item.path.parents)

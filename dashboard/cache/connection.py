@@ -71,7 +71,7 @@ def reading(path: Path, desk: Path | None = None) -> Iterator[sqlite3.Connection
 def _is_gone(error: sqlite3.DatabaseError) -> bool:
     """Whether the file is the cause, and not a query."""
     code = getattr(error, "sqlite_errorcode", None) or 0
-    return code & 0xFF in _GONE or str(error).startswith("no such table")
+    return code & 0xFF in _GONE or str(error).startswith(("no such table", "no such index"))
 
 
 def open_cache(path: Path, tables: str, version: int, probe: str) -> sqlite3.Connection:
@@ -103,8 +103,8 @@ def _open(path: Path, tables: str, version: int, probe: str) -> sqlite3.Connecti
         db.execute("PRAGMA journal_mode = WAL")
         # A power failure may lose the last commits; they are read from the topics again.
         db.execute("PRAGMA synchronous = NORMAL")
-        db.executescript(tables)
-        db.execute(f"PRAGMA user_version = {version}")
+        # At once, so that readers find all of it or nothing.
+        db.executescript(f"BEGIN; {tables} PRAGMA user_version = {version}; COMMIT;")
         db.execute(probe).fetchone()
     except sqlite3.DatabaseError:
         db.close()

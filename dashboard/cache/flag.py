@@ -10,6 +10,9 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+SAMPLE: Final = "SAMPLE"
+"""Shown as the decision of a transaction that was approved, and chosen at random for review."""
+
 _TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
 
@@ -26,7 +29,10 @@ class FlagKey(NamedTuple):
 
 
 class Position(NamedTuple):
-    """The place of a flag in every order of the list."""
+    """The place of a flag in every order of the list.
+
+    Of a sampled transaction, ``expected_loss`` is where it is put at random among the others.
+    """
 
     expected_loss: float
     scored_at: int
@@ -37,17 +43,18 @@ class Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Flag:
-    """One flagged transaction.
+    """One flagged transaction, or one that was sampled for review.
 
     Attributes:
         id: identifies it, see :func:`format_flag_id`.
         key: its position in the list, with the coordinates of the input record.
         transaction_id: set by the producer. It is not always unique.
         score: 0 to 1.
-        decision: REVIEW or BLOCK.
+        decision: REVIEW or BLOCK; SAMPLE for a transaction that was not flagged.
         model_version: the version that made the score.
         amount: None if the record has none, or one that is not finite.
-        expected_loss: score x amount; 0 without an amount.
+        expected_loss: score x amount; 0 without an amount. Of a sampled transaction, its place in
+            the order by expected loss.
         product, card1, addr1, email, device: None if the record has none.
         reasons: the features of its reasons.
         body: the encoded JSON object that the API and the stream send.
@@ -76,9 +83,16 @@ class Flag:
 
 
 def build_flag(
-    record: Mapping[str, Any], topic: str, partition: int, offset: int, input_topic: str
+    record: Mapping[str, Any],
+    topic: str,
+    partition: int,
+    offset: int,
+    input_topic: str,
+    place: float = 0.0,
 ) -> Flag:
     """Build a flag from a decoded score record and that record's own coordinates.
+
+    ``place`` is where a sampled transaction goes in the order by expected loss.
 
     Raises:
         KeyError, TypeError, ValueError: the record violates the contract.
@@ -89,12 +103,13 @@ def build_flag(
     score, review = float(record["score"]), float(record["review_threshold"])
     block = float(record["block_threshold"])
     amount = _finite(context.get("TransactionAmt"))
+    is_sampled = not record["is_flagged"]
     body = {
         "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
         "transaction_id": record["transaction_id"],
         "score": score,
         "risk": risk_of(score, review, block),
-        "decision": record["decision"],
+        "decision": SAMPLE if is_sampled else record["decision"],
         "review_threshold": review,
         "block_threshold": block,
         "model_version": record["model_version"],
@@ -108,6 +123,7 @@ def build_flag(
         "context": context,
         "source": source,
         "delivery": {"topic": topic, "partition": partition, "offset": offset},
+        "place": place if is_sampled else None,
     }
     return Flag(
         body["id"],
@@ -117,7 +133,7 @@ def build_flag(
         body["decision"],
         body["model_version"],
         amount,
-        body["expected_loss"],
+        place if is_sampled else body["expected_loss"],
         body["product"],
         _finite(context.get("card1")),
         _finite(context.get("addr1")),

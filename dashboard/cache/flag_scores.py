@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from dashboard.cache.connection import reading
+from dashboard.cache.flag import SAMPLE
 
 _T = TypeVar("_T")
 _CHUNK: Final = 500  # placeholders in one query
@@ -15,17 +16,19 @@ _CHUNK: Final = 500  # placeholders in one query
 
 def read_flag_scores(
     path: Path, version: str, since: int, until: int
-) -> list[tuple[str, int, int, float, float | None]]:
-    """Id, transaction id, time, score and amount of the flagged transactions of one version.
+) -> list[tuple[str, int, int, float, float | None, bool]]:
+    """Id, transaction id, time, score and amount of the kept transactions of one version.
 
+    The last value is whether it was sampled, and not flagged.
     ``since`` and ``until`` are epoch milliseconds, both inclusive. Read from an index alone.
     """
     with reading(path) as db:
-        return db.execute(
-            "SELECT id, transaction_id, scored_at, score, amount FROM flags INDEXED BY by_time "
-            "WHERE scored_at BETWEEN ? AND ? AND model_version = ?",
-            (since, until, version),
-        ).fetchall()
+        rows = db.execute(
+            "SELECT id, transaction_id, scored_at, score, amount, decision = ? FROM flags "
+            "INDEXED BY by_time WHERE scored_at BETWEEN ? AND ? AND model_version = ?",
+            (SAMPLE, since, until, version),
+        )
+        return [(*row[:5], bool(row[5])) for row in rows]
 
 
 def read_oldest_flag(path: Path) -> int | None:

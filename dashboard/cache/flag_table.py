@@ -117,19 +117,28 @@ class FlagWriter:
         """Close the file. Records that were not saved are read from the topic again."""
         self._db.close()
 
-    def resume(self, cluster: str, topic: str, input_topic: str) -> dict[int, int]:
+    def resume(
+        self, cluster: str, topic: str, input_topic: str, topic_id: str | None = None
+    ) -> dict[int, int]:
         """The stored offsets. Clears all tables if they belong to another cluster or topic.
 
-        The ids of the rows depend on the input topic.
+        The ids of the rows depend on the input topic. An unknown ``topic_id`` is not compared.
         """
         origin = {"cluster": cluster, "topic": topic, "input": input_topic}
-        stored = dict(self._db.execute("SELECT name, value FROM origin"))
-        if stored != origin:
-            if stored:
-                self.clear()
+        if topic_id is not None:
+            origin["topic id"] = topic_id
+        stored = self.origin()
+        if any(stored.get(name, value) != value for name, value in origin.items()):
+            self.clear()
+            stored = {}
+        if any(name not in stored for name in origin):
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO origin VALUES (?, ?)", origin.items())
         return dict(self._db.execute("SELECT partition, next FROM offsets"))
+
+    def origin(self) -> dict[str, str]:
+        """What the tables belong to, as far as they are filled."""
+        return dict(self._db.execute("SELECT name, value FROM origin"))
 
     def clear(self) -> None:
         """Delete all rows, offsets and totals."""

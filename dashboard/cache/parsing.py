@@ -88,7 +88,7 @@ SELECTION_PARAMETERS: Final[dict[str, Parameter]] = {
     "addr1": _any_number("the billing region, by its addr1"),
     "email": _any_text("the purchaser's email domain"),
     "device": _any_text("the device, by its DeviceInfo"),
-    "decision": _choice("the scorer's decision", *DECISIONS),
+    "decision": _choice("the scorer's decision; SAMPLE: approved, sampled for review", *DECISIONS),
     "model": _any_text("the model version that made the score"),
     "reason": _any_text("a feature that is among the reasons"),
     "status": _choice("the status of its case", *STATUSES),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 from dashboard.cache.connection import reading
-from dashboard.cache.flag import Position
+from dashboard.cache.flag import SAMPLE, Position
 from dashboard.cache.selection import Search, Selection
 
 _FEW: Final = 2500  # rows that are fetched and sorted in a few milliseconds
@@ -185,10 +185,21 @@ class Summary(NamedTuple):
 
 
 def summarize_flags(path: Path, listing: Listing) -> Summary:
-    """The number of flags of a listing, their sums, and their first and last time of scoring."""
-    columns = (
-        "count(*), total(decision = 'BLOCK'), total(amount), total(expected_loss), "
-        "min(scored_at), max(scored_at)"
+    """The number of flags of a listing, their sums, and their first and last time of scoring.
+
+    Sampled transactions are not among them: they were not flagged.
+    """
+    flagged = f"FILTER (WHERE decision <> '{SAMPLE}')"
+    columns = ", ".join(
+        f"{column} {flagged}"
+        for column in (
+            "count(*)",
+            "total(decision = 'BLOCK')",
+            "total(amount)",
+            "total(expected_loss)",
+            "min(scored_at)",
+            "max(scored_at)",
+        )
     )
     found = _aggregate(path, listing, columns)
     return Summary(found[0], int(found[1]), *found[2:])

@@ -7,11 +7,11 @@ from dataclasses import dataclass, fields
 from typing import Final
 from urllib.parse import urlencode
 
-from dashboard.cache.flag import Flag, format_number
+from dashboard.cache.flag import SAMPLE, Flag, format_number
 from dashboard.cache.times import parse_time
 
 STATUSES: Final = ("open", "claimed", "mine", "snoozed", "decided")
-DECISIONS: Final = ("REVIEW", "BLOCK")
+DECISIONS: Final = ("REVIEW", "BLOCK", SAMPLE)
 
 _HAS_REASON: Final = (
     "EXISTS (SELECT 1 FROM flag_reasons r WHERE r.feature = :reason AND r.flag = flags.rowid)"

@@ -84,7 +84,13 @@ class Who:
 
 @dataclass(frozen=True, slots=True)
 class CaseEvent:
-    """One entry of a case's history."""
+    """One entry of a case's history.
+
+    Attributes:
+        at: when it was recorded, by the broker's clock, which orders all entries. While it waits,
+            when it was made.
+        made_at: when it was made, by the clock of whoever made it.
+    """
 
     at: int
     kind: str
@@ -98,6 +104,7 @@ class CaseEvent:
     supersedes: str | None = None
     pending: bool = False
     is_effective: bool = True
+    made_at: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The event as the API sends it."""

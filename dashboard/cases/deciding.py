@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from dashboard.cases.case import (
     Case,
@@ -27,6 +27,17 @@ RECORD_SECONDS: Final = 1.5
 """How long an answer waits for the record, before it says that the decision is pending."""
 
 _COPIED: Final = ("score", "review_threshold", "block_threshold", "model_version", "source")
+
+
+_MOST_SKEW_MS: Final = 3_600_000  # between two clocks that somebody looks after
+
+
+class Replaced(NamedTuple):
+    """The decision that another one replaces: its place, or its id while it waits in the outbox."""
+
+    place: str | None = None
+    id: str | None = None
+    decided_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +133,9 @@ class Deciding:
             return flag, []
         case = context.case(flag)
         self._check(case, decision.id, kind, who, expected_version)
-        now, transaction_id = context.now(), flag["transaction_id"]
+        transaction_id = flag["transaction_id"]
+        replaces = self._replaced(decision.id, transaction_id)
+        now = self._time_after(replaces)
         body = {
             "transaction_id": transaction_id,
             "label": decision.label,
@@ -131,6 +144,7 @@ class Deciding:
             "decided_at": now,
             "note": decision.note or None,
             "reasons": list(decision.reasons),
+            "replaces": replaces._asdict(),
             **{name: flag[name] for name in _COPIED},
         }
         event = make_event(
@@ -152,6 +166,31 @@ class Deciding:
         )
         label = Entry(key, Channel.LABELS, str(transaction_id).encode(), decision.id, body)
         return flag, [label, event_entry(event)]
+
+    def _replaced(self, flag_id: str, transaction_id: int) -> Replaced:
+        """The decision that a new one replaces: what whoever decides sees now."""
+        context = self._context
+        waiting = [
+            entry
+            for entry in context.outbox.of_flags([flag_id]).get(flag_id, ())
+            if entry.channel is Channel.LABELS
+        ]
+        if waiting:
+            return Replaced(None, waiting[-1].id, waiting[-1].body["decided_at"])
+        before = context.cache.states({flag_id: transaction_id})[flag_id].decision
+        if before is None:
+            return Replaced()
+        return Replaced(str(before.place), None, before.decided_at)
+
+    def _time_after(self, replaced: Replaced) -> int:
+        """The time of a decision: after that of the one it replaces, even if a clock is behind.
+
+        A time that no clock shows is not followed.
+        """
+        now = self._context.now()
+        if replaced.decided_at is None or replaced.decided_at - now > _MOST_SKEW_MS:
+            return now
+        return max(now, replaced.decided_at + 1)
 
     def _add(self, entries: Sequence[Entry]) -> None:
         """Put labels and their events into the outbox, all in one write to the disk."""

@@ -18,8 +18,9 @@ from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
 from dashboard.cases.labels import WITHDRAW, Label, target_of
 from dashboard.cases.log import Channel, Place, Positions
 from dashboard.cases.rules import NO_HOLD, Hold, apply_event
+from stream_scorer.labels.order import stands_over
 
-_FORMAT: Final = 3  # of the tables below; a file with another format is rebuilt
+_FORMAT: Final = 4  # of the tables below; a file with another format is rebuilt
 HOLD: Final = (
     "flag_id, holder, claimed_at, lease_until, claim_id, snoozed_by, snoozed_until, changes"
 )
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS events (
     time INTEGER NOT NULL, kind TEXT NOT NULL, by TEXT NOT NULL, flag_id TEXT,
     is_effective INTEGER NOT NULL, body BLOB NOT NULL, UNIQUE (event_id, partition));
 CREATE INDEX IF NOT EXISTS events_by_time ON events (time, partition, offset);
+CREATE INDEX IF NOT EXISTS events_by_user ON events (by, time, partition, offset);
 CREATE INDEX IF NOT EXISTS events_by_flag ON events (flag_id, time) WHERE flag_id IS NOT NULL;
 CREATE TABLE IF NOT EXISTS holds (
     flag_id TEXT PRIMARY KEY, holder TEXT, claimed_at INTEGER, lease_until INTEGER, claim_id TEXT,
@@ -90,15 +92,23 @@ class DeskWriter:
         self._db.close()
 
     def resume(self, origin: Mapping[str, str]) -> dict[tuple[Channel, int], int]:
-        """The stored offsets. Clears all tables if they belong to another cluster or topic."""
-        stored = dict(self._db.execute("SELECT name, value FROM origin"))
-        if stored != dict(origin):
-            if stored:
-                self.clear()
+        """The stored offsets. Clears all tables if they belong to another cluster or topic.
+
+        What ``origin`` does not name is not compared: the id of a topic that is missing now.
+        """
+        stored = self.origin()
+        if any(stored.get(name, value) != value for name, value in origin.items()):
+            self.clear()
+            stored = {}
+        if any(name not in stored for name in origin):
             with self._db:
                 self._db.executemany("INSERT OR REPLACE INTO origin VALUES (?, ?)", origin.items())
         rows = self._db.execute("SELECT channel, partition, next FROM offsets")
         return {(Channel(channel), partition): at for channel, partition, at in rows}
+
+    def origin(self) -> dict[str, str]:
+        """What the tables belong to, as far as they are filled."""
+        return dict(self._db.execute("SELECT name, value FROM origin"))
 
     def clear(self) -> None:
         """Delete everything."""
@@ -156,11 +166,26 @@ class DeskWriter:
         self._db.execute(
             "INSERT INTO latest VALUES (?, ?, ?, ?, 1) "
             "ON CONFLICT DO UPDATE SET offset = excluded.offset, count = count + 1",
-            (label.target, label.is_external, *label.place),
+            (label.target, label.is_external, label.place.partition, self._standing(label)),
         )
         if not label.is_external:
             self._note_decided(label)
         return True
+
+    def _standing(self, label: Label) -> int:
+        """The offset of the label that stands in a partition, now that it has this one too."""
+        before = self._db.execute(
+            "SELECT l.decided_at, l.offset FROM latest t JOIN labels l "
+            "ON l.partition = t.partition AND l.offset = t.offset "
+            "WHERE t.target = ? AND t.is_external = ? AND t.partition = ?",
+            (label.target, label.is_external, label.place.partition),
+        ).fetchone()
+        if before is None:
+            return label.place.offset
+        decided_at, offset = before
+        place = str(Place(label.place.partition, offset))
+        stands = stands_over(label.decided_at, label.supersedes, decided_at, place)
+        return label.place.offset if stands else int(offset)
 
     def _note_decided(self, label: Label) -> None:
         """Keep the targets with a decision in effect, for queries that select by it."""

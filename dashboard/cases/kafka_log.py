@@ -22,9 +22,11 @@ from dashboard.cases.log import (
 )
 from schemas.contracts import load_schema
 from schemas.records import encode_record
-from stream_scorer.errors import RetryableError, ScorerError
-from stream_scorer.kafka.clients import open_consumer, open_producer
+from stream_scorer.errors import FatalError, ScorerError
+from stream_scorer.kafka.admin import describe_topics
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.kafka.driver import (
+    AdminClient,
     Consumer,
     KafkaError,
     KafkaException,
@@ -34,6 +36,7 @@ from stream_scorer.kafka.driver import (
 )
 from stream_scorer.kafka.errors import is_non_retriable, is_unreadable_batch, translate
 from stream_scorer.kafka.messages import Records
+from stream_scorer.kafka.retry import fetch_bounds
 from stream_scorer.kafka.unreadable import pass_batch
 from stream_scorer.runtime.registry import RegistryResolver
 from stream_scorer.settings import GroupSettings
@@ -178,6 +181,7 @@ class KafkaLogReader:
         self._settings = settings
         self._names = names
         self._channels = {name: channel for channel, name in names.items()}
+        self._admin: AdminClient | None = None
         self._consumer: Consumer = open_consumer(
             settings,
             _GROUP,
@@ -210,15 +214,26 @@ class KafkaLogReader:
                     bounds[channel, partition] = self._partition_bounds(name, partition)
         except KafkaException as error:
             raise translate(error) from error
-        return LogBounds(cluster, bounds, problems)
+        return LogBounds(cluster, bounds, problems, self._topic_ids(problems))
+
+    def _topic_ids(self, problems: Mapping[Channel, str]) -> dict[Channel, str]:
+        """The ids of the topics. None of them if an admin client is not let in."""
+        if self._admin is None:
+            self._admin = open_admin(self._settings)
+        names = [name for channel, name in self._names.items() if channel not in problems]
+        try:
+            found = describe_topics(self._admin, names, _METADATA_SECONDS) if names else {}
+        except FatalError as error:
+            log.debug("the ids of the topics are not known: %s", error)
+            return {}
+        return {
+            self._channels[name]: summary.topic_id
+            for name, summary in found.items()
+            if summary.topic_id is not None
+        }
 
     def _partition_bounds(self, name: str, partition: int) -> tuple[int, int]:
-        marks = self._consumer.get_watermark_offsets(
-            TopicPartition(name, partition), timeout=_METADATA_SECONDS
-        )
-        if marks is None:
-            raise RetryableError(f"no offsets for partition {partition} of topic {name}")
-        return int(marks[0]), int(marks[1])
+        return fetch_bounds(self._consumer, TopicPartition(name, partition), _METADATA_SECONDS)
 
     def assign(self, positions: Positions) -> None:
         """Replace the assignment. An offset that retention removed resets to the earliest one."""

@@ -83,9 +83,10 @@ def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) ->
         target = _flag_id(source, input_topic) if source else target_of(transaction_id)
     except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
         raise UndecodableRecord(f"its source has no coordinates: {error}") from error
+    decided_at = int(found["decided_at"])
     return Label(
         record.place,
-        record.time,
+        record.time if record.time > 0 else decided_at,  # a record may have no time
         _cut(target, _MAX_ID_CHARS) or "",
         transaction_id,
         headers.get(ID_HEADER, "")[:_MAX_ID_CHARS] or None,
@@ -93,7 +94,7 @@ def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) ->
         found["label"],
         WITHDRAW if headers.get(KIND_HEADER) == WITHDRAW else DECIDE,
         _cut(found.get("decided_by"), _MAX_ID_CHARS) or "unknown",
-        int(found["decided_at"]),
+        decided_at,
         _cut(found.get("note")),
         _reasons(headers.get(REASONS_HEADER)),
         _cut(found.get("supersedes"), 64),
@@ -101,17 +102,15 @@ def read_label(record: LogRecord, resolver: SchemaResolver, input_topic: str) ->
 
 
 def latest(labels: Iterable[Label]) -> Label | None:
-    """The label that stands, of the last labels of each partition.
+    """The label that stands, of those that stand in each partition.
 
-    Labels of one transaction share a partition, where their offsets order them. They are in two
-    only if partitions were added, or a label names no source. Then the later decision stands.
+    There are several only if partitions were added, or a label names no source. A label that
+    another one names as superseded does not stand; of the others, the later decision does.
     """
-    last: dict[int, Label] = {}
-    for label in labels:
-        known = last.get(label.place.partition)
-        if known is None or known.place.offset < label.place.offset:
-            last[label.place.partition] = label
-    return max(last.values(), key=lambda one: (one.decided_at, one.place), default=None)
+    found = list(labels)
+    superseded = {one.supersedes for one in found}
+    standing = [one for one in found if str(one.place) not in superseded] or found
+    return max(standing, key=lambda one: (one.decided_at, one.place), default=None)
 
 
 def external_label(label: Label | None) -> str | None:

@@ -72,11 +72,14 @@ class LogBounds:
     """The cluster id, and first and next offset of each partition of the topics.
 
     ``problems`` has the topics that cannot be used, each with the reason and what to do about it.
+    ``topic_ids`` has those of the others, as far as the brokers have ids: a topic that is deleted
+    and created again has another one.
     """
 
     cluster: str
     bounds: Mapping[tuple[Channel, int], tuple[int, int]]
     problems: Mapping[Channel, str] = field(default_factory=dict)
+    topic_ids: Mapping[Channel, str] = field(default_factory=dict)
 
 
 class LogReader(Protocol):

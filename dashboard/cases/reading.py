@@ -16,8 +16,17 @@ from dashboard.cache.connection import CacheUnavailable
 from dashboard.cases.desk_table import DeskWriter
 from dashboard.cases.events import CONTRACT, Event, read_event
 from dashboard.cases.labels import Label, read_label
-from dashboard.cases.log import Channel, DeskLog, LogBatch, LogReader, LogRecord, Place
+from dashboard.cases.log import (
+    Channel,
+    DeskLog,
+    LogBatch,
+    LogBounds,
+    LogReader,
+    LogRecord,
+    Place,
+)
 from dashboard.cases.outbox import Outbox
+from dashboard.cases.session import Session, find_recreated, origin_of
 from schemas.records import UndecodableRecord, decode_record
 from schemas.resolver import SchemaResolver
 from stream_scorer.errors import ScorerError
@@ -91,6 +100,8 @@ class DeskReader:
         self._check_wanted = self._check_done = 0
         self._named = 0
         self._rebuilding_because = _TOPICS
+        self.sessions = 0
+        """How often reading began, maybe of topics that were created again."""
 
     @property
     def status(self) -> Reading:
@@ -182,7 +193,8 @@ class DeskReader:
             log.warning("the desk is waiting to retry: %s", detail)
 
     def _read_until_error(self, reader: LogReader) -> None:
-        session = _Session(self._assign(reader))
+        found = self._assign(reader)
+        session = Session(found)
         checked = time.monotonic()
         while not self._stop.is_set():
             session.follow_check(self._check_wanted)
@@ -194,26 +206,20 @@ class DeskReader:
             if time.monotonic() - checked >= _CHECK_SECONDS or session.is_check_due:
                 found = reader.fetch_bounds()
                 checked = time.monotonic()
-                if found.bounds.keys() != session.bounds.keys():
+                if found.bounds.keys() != session.bounds.keys() or session.is_recreated(
+                    found, self._positions
+                ):
                     return  # a topic was created, or has more partitions
                 session.begin_check(found.bounds)
                 self._finish_check(session)
                 self._measure(session)
 
-    def _assign(self, reader: LogReader) -> dict[tuple[Channel, int], tuple[int, int]]:
+    def _assign(self, reader: LogReader) -> LogBounds:
         """Continue from the stored offsets. Clears the cache of a recreated topic."""
         found = reader.fetch_bounds()
         self._status = replace(self._status, problems=dict(found.problems))
-        names = {channel.value: self._log.name_of(channel) for channel in Channel}
-        origin = {"cluster": found.cluster, **names}
-        stored = self._writer.resume(origin)
-        bounds = dict(found.bounds)
-        if any(at > bounds.get(place, (0, at))[1] for place, at in stored.items()):
-            log.warning(
-                "a topic of the desk was recreated: rereading %s", ", ".join(names.values())
-            )
-            self._writer.clear()
-            stored = self._writer.resume(origin)
+        stored = self._resume(found)
+        bounds = found.bounds
         first = {p: low for (channel, p), (low, _) in bounds.items() if channel is Channel.AUDIT}
         self._writer.forget_events(first)
         positions = {place: max(low, stored.get(place, low)) for place, (low, _) in bounds.items()}
@@ -222,9 +228,26 @@ class DeskReader:
         self._named = 0
         self._enter(ReadingState.REBUILDING, self._rebuilding_because)
         reader.assign(positions)
-        return bounds
+        self.sessions += 1
+        return found
 
-    def _save(self, batch: LogBatch, session: _Session) -> None:
+    def _resume(self, found: LogBounds) -> dict[tuple[Channel, int], int]:
+        """The stored offsets; none if a topic is another one than when they were stored."""
+        origin = origin_of(found, self._log)
+        before = self._writer.origin()
+        stored = self._writer.resume(origin)
+        if recreated := find_recreated(found, before, stored):
+            names = " and ".join(f"the topic {self._log.name_of(one)}" for one in recreated)
+            self._rebuilding_because = (
+                f"{names} was deleted and created again, so the topics of the desk are read from "
+                "their start"
+            )
+            log.error("%s", self._rebuilding_because)
+            self._writer.clear()
+            stored = self._writer.resume(origin)
+        return stored
+
+    def _save(self, batch: LogBatch, session: Session) -> None:
         positions = {(r.channel, r.place.partition): r.place.offset + 1 for r in batch.records}
         for place, end in batch.ends.items():
             if end > max(positions.get(place, 0), self._positions.get(place, 0)):
@@ -270,7 +293,7 @@ class DeskReader:
                 printable(str(error))[:200],
             )  # fmt: skip
 
-    def _finish_check(self, session: _Session) -> None:
+    def _finish_check(self, session: Session) -> None:
         """Report a check as done once everything up to its bounds has been read."""
         if session.checking and not session.is_behind(self._positions):
             with self._changed:
@@ -278,40 +301,12 @@ class DeskReader:
                 self._changed.notify_all()
             session.checking = 0
 
-    def _measure(self, session: _Session) -> None:
+    def _measure(self, session: Session) -> None:
         lag = sum(
             max(0, high - self._positions.get(place, 0))
             for place, (_, high) in session.bounds.items()
         )
         self._status = replace(self._status, lag=lag)
-
-
-class _Session:
-    """Bounds of the topics, and the check that is in progress, until the next error."""
-
-    def __init__(self, bounds: Mapping[tuple[Channel, int], tuple[int, int]]) -> None:
-        self.bounds = bounds
-        self.checking = 0
-        self._wanted = 0
-        self._begun = 0
-
-    @property
-    def is_check_due(self) -> bool:
-        """Whether somebody waits for a check that has not begun."""
-        return self._wanted > self._begun
-
-    def follow_check(self, wanted: int) -> None:
-        """Note the number of the last check that somebody waits for."""
-        self._wanted = wanted
-
-    def begin_check(self, bounds: Mapping[tuple[Channel, int], tuple[int, int]]) -> None:
-        """New bounds, fetched after the check was asked for."""
-        self.bounds = bounds
-        self.checking = self._begun = self._wanted
-
-    def is_behind(self, positions: Mapping[tuple[Channel, int], int]) -> bool:
-        """Whether records before the last known bounds have not been read."""
-        return any(positions.get(place, 0) < high for place, (_, high) in self.bounds.items())
 
 
 def _event(record: LogRecord, resolver: SchemaResolver) -> Event:

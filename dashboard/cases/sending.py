@@ -53,6 +53,7 @@ class Sender:
         """Confirmed by the broker, and not yet read back."""
         self._is_unsure = True
         """Whether some entry may be on its topic already."""
+        self._sessions = 0
 
     def start(self) -> None:
         """Start the thread."""
@@ -98,6 +99,10 @@ class Sender:
 
     def _send_round(self) -> bool:
         """Send what can be sent. False if something failed."""
+        if self._reader.sessions != self._sessions:
+            # What was confirmed may be gone with its topic, so it must be read before it counts.
+            self._sessions, self._is_unsure = self._reader.sessions, True
+            self._sent.clear()
         status = self._reader.status
         channels = [channel for channel in Channel if channel not in status.problems]
         waiting = self._outbox.oldest(channels, 0, _ROUND) if channels else []
@@ -145,13 +150,22 @@ class Sender:
         return NewRecord(entry.channel, entry.key, self._label(entry), _headers(entry))
 
     def _label(self, entry: Entry) -> dict[str, Any]:
+        fields = {name: entry.body[name] for name in _LABEL_FIELDS}
+        return {**fields, "origin": "ANALYST", "supersedes": self._superseded(entry)}
+
+    def _superseded(self, entry: Entry) -> str | None:
+        """The place of the decision that this one replaces: the one its author saw.
+
+        Not the last one on the topic, which may have been made later, on another dashboard.
+        """
         body, flag_id = entry.body, entry.flag_id or ""
-        before = self._cache.states({flag_id: body["transaction_id"]})[flag_id].decision
-        return {
-            **{name: body[name] for name in _LABEL_FIELDS},
-            "origin": "ANALYST",
-            "supersedes": None if before is None else str(before.place),
-        }
+        if (replaces := body.get("replaces")) is None:  # an entry of an earlier release
+            before = self._cache.states({flag_id: body["transaction_id"]})[flag_id].decision
+        elif replaces["id"] is not None:
+            before = self._cache.decision(replaces["id"])
+        else:
+            return str(replaces["place"]) if replaces["place"] else None
+        return None if before is None else str(before.place)
 
 
 def _headers(entry: Entry) -> list[tuple[str, bytes]]:

@@ -192,6 +192,7 @@ class DeskCache:
                 CaseEvent(
                     time, about["kind"], about["by"], note=about["note"], until=about["until"],
                     recorded=str(Place(*place)), is_effective=bool(is_effective),
+                    made_at=about["at"],
                 )
             )  # fmt: skip
         return sorted(found, key=lambda event: event.at)
@@ -293,16 +294,16 @@ def event_of_pending(body: Mapping[str, Any]) -> CaseEvent:
     return CaseEvent(
         body["decided_at"], WITHDRAWAL if body["kind"] == WITHDRAW else DECISION,
         body["decided_by"], body["label"], tuple(body["reasons"]), body["note"],
-        origin="ANALYST", pending=True,
+        origin="ANALYST", pending=True, made_at=body["decided_at"],
     )  # fmt: skip
 
 
 def _event_of_label(label: Label) -> CaseEvent:
     kind = DECISION if not label.is_external else label.origin.lower()
     return CaseEvent(
-        label.decided_at, WITHDRAWAL if label.is_withdrawal else kind, label.by, label.label,
+        label.time, WITHDRAWAL if label.is_withdrawal else kind, label.by, label.label,
         label.reasons, label.note, origin=label.origin, recorded=str(label.place),
-        supersedes=label.supersedes,
+        supersedes=label.supersedes, made_at=label.decided_at,
     )  # fmt: skip
 
 

@@ -64,7 +64,8 @@ def find_histogram(bundle: Bundle, feature: str) -> Histogram | None:
 def percentile(bundle: Bundle, feature: str, value: str | float | None) -> str | None:
     """How a value compares, such as ``higher than 90 % of transactions``.
 
-    The bins of the reference are deciles, so the share is the largest one that is certain.
+    The share is the largest one that is certain: the reference has deciles, and finer
+    bins at both ends unless an earlier release trained the version.
 
     Args:
         bundle: its metadata has histograms of the most important features.

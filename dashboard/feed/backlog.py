@@ -17,7 +17,7 @@ from stream_scorer.errors import FatalError, ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import is_non_retriable, translate
-from stream_scorer.kafka.retry import fetch_committed
+from stream_scorer.kafka.retry import fetch_bounds, fetch_committed
 from stream_scorer.runtime.settings import KafkaSettings
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ class KafkaInput:
             places = [TopicPartition(self._topic, p) for p in sorted(topic.partitions)]
             starts, ends = {}, {}
             for place in fetch_committed(self._consumer, places, _REQUEST_SECONDS):
-                low, high = self._bounds(place)
+                low, high = fetch_bounds(self._consumer, place, _REQUEST_SECONDS)
                 # Without a committed offset, or after its records were deleted, scorers start at
                 # the first record.
                 starts[place.partition] = place.offset if low <= place.offset <= high else low
@@ -95,12 +95,6 @@ class KafkaInput:
         except KafkaException as error:
             raise translate(error) from error
         return InputOffsets(starts, ends)
-
-    def _bounds(self, place: TopicPartition) -> tuple[int, int]:
-        marks = self._consumer.get_watermark_offsets(place, timeout=_REQUEST_SECONDS)
-        if marks is None:
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no response in time"))
-        return int(marks[0]), int(marks[1])
 
     def first_record(self, partition: int, start: int) -> tuple[int, int] | None:
         """Read it, or the end of the partition."""

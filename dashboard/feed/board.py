@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final
 
-from dashboard.cache.flag import Flag
+from dashboard.cache.flag import SAMPLE, Flag
 from dashboard.cache.flag_table import Counts
 from dashboard.feed.prefix import Stamp
 
@@ -122,6 +122,7 @@ class Board:
         self._scored = 0
         self._rows: list[Flag] = []
         self._flagged = 0
+        self._listed = 0  # with the sampled ones
         self._is_reset = False
         self._cases: dict[str, bytes] = {}
         self._has_more_cases = False
@@ -236,7 +237,8 @@ class Board:
                 self._progress_at = now
             if status.state is FeedState.LIVE:
                 self._scored += scored
-                self._flagged += len(flags)
+                self._flagged += sum(flag.decision != SAMPLE for flag in flags)
+                self._listed += len(flags)
                 self._rows = (self._rows + list(flags))[-TICK_ROWS:]
 
     def load(self, counts: Counts) -> None:
@@ -252,13 +254,13 @@ class Board:
                 self._scored,
                 self._flagged,
                 tuple(rows),
-                self._flagged - len(rows),
+                self._listed - len(rows),
                 self._is_reset,
                 self._cases,
                 self._has_more_cases,
             )
             self._cases, self._has_more_cases = {}, False
-            self._scored = self._flagged = 0
+            self._scored = self._flagged = self._listed = 0
             self._rows = []
             self._is_reset = False
             return activity

@@ -23,6 +23,7 @@ _SAVE_SECONDS: Final = 0.25  # rows reach the page within this time plus one tic
 _REFRESH_SECONDS: Final = 2.0  # how soon an unreachable broker is noticed
 _RETRY_SECONDS: Final = 1.0
 _BACKLOG: Final = "reading the backlog"
+_RECREATED: Final = "the topic of the scores was deleted and created again, so all of it is read"
 
 
 class TopicMissing(RetryableError):
@@ -31,6 +32,10 @@ class TopicMissing(RetryableError):
 
 class PartitionsChanged(RetryableError):
     """The scores topic has other partitions than when it was opened."""
+
+
+class TopicRecreated(RetryableError):
+    """The scores topic is another one than when it was opened, with the same name."""
 
 
 class CacheDeleted(RetryableError):
@@ -43,6 +48,8 @@ def explain_outage(error: ScorerError) -> str:
         return "the topic of the scores does not exist yet"
     if isinstance(error, PartitionsChanged):
         return "the topic of the scores has new partitions, which are being opened"
+    if isinstance(error, TopicRecreated):
+        return "the topic of the scores was deleted and created again"
     if isinstance(error, CacheDeleted):
         return "the cache of this dashboard was deleted, and is made again from the topic"
     if isinstance(error, FatalError):
@@ -107,7 +114,7 @@ class Feed:
         """Open the topic and read it until an error or the stop."""
         topic = self._fetch_bounds(source)
         stored = self._stored_offsets(topic)
-        session = _Session(self._writer.load_counts(), stored, topic.bounds)
+        session = _Session(self._writer.load_counts(), stored, topic)
         source.assign(session.positions)
         self._board.load(session.counts.copy())
         self._board.enter(FeedState.REBUILDING, self._rebuilding_because)
@@ -121,7 +128,7 @@ class Feed:
                 self._save(session)
                 saved = now
             if now - refreshed >= _REFRESH_SECONDS:
-                session.bounds = self._refresh_bounds(source, session.bounds)
+                session.bounds = self._refresh_bounds(source, session)
                 refreshed = time.monotonic()
 
     def _make_cache_again(self) -> None:
@@ -140,21 +147,28 @@ class Feed:
         return topic
 
     def _refresh_bounds(
-        self, source: ScoreSource, before: Mapping[int, tuple[int, int]]
+        self, source: ScoreSource, session: _Session
     ) -> Mapping[int, tuple[int, int]]:
-        bounds = self._fetch_bounds(source).bounds
-        if bounds.keys() != before.keys():
+        found = self._fetch_bounds(source)
+        if found.bounds.keys() != session.bounds.keys():
             raise PartitionsChanged(f"the partitions of {self._topic} changed")
-        return bounds
+        if session.is_recreated(found):
+            raise TopicRecreated(f"the topic {self._topic} was deleted and created again")
+        return found.bounds
 
     def _stored_offsets(self, topic: TopicBounds) -> dict[int, int]:
         """The offset to continue from in each partition. Clears the cache of a recreated topic."""
-        stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
-        unknown = [p for p, o in stored.items() if p not in topic.bounds or o > topic.bounds[p][1]]
-        if unknown:
-            log.warning("topic %s was recreated: clearing the cache and rereading it", self._topic)
+        origin = topic.cluster, self._topic, self._input_topic, topic.topic_id
+        before = self._writer.origin().get("topic id")
+        is_recreated = None not in (before, topic.topic_id) and before != topic.topic_id
+        stored = self._writer.resume(*origin)
+        if is_recreated or any(
+            p not in topic.bounds or o > topic.bounds[p][1] for p, o in stored.items()
+        ):
+            self._rebuilding_because = _RECREATED
+            log.error("topic %s was recreated: clearing the cache and rereading it", self._topic)
             self._writer.clear()
-            stored = self._writer.resume(topic.cluster, self._topic, self._input_topic)
+            stored = self._writer.resume(*origin)
         return {p: max(low, stored.get(p, low)) for p, (low, _) in topic.bounds.items()}
 
     def _save(self, session: _Session) -> None:
@@ -174,12 +188,11 @@ class Feed:
 class _Session:
     """Positions and unsaved rows, from one assignment to the next error."""
 
-    def __init__(
-        self, counts: Counts, start: dict[int, int], bounds: Mapping[int, tuple[int, int]]
-    ) -> None:
+    def __init__(self, counts: Counts, start: dict[int, int], topic: TopicBounds) -> None:
         self.counts = counts
         self.positions = dict(start)
-        self.bounds = bounds
+        self.topic_id = topic.topic_id
+        self.bounds = bounds = topic.bounds
         self.unsaved = Unsaved()
         self._start = start
         self._goal = {p: high for p, (_, high) in bounds.items()}
@@ -191,6 +204,12 @@ class _Session:
         for partition, offset in ends_reached.items():
             if offset > self.positions[partition]:
                 self.positions[partition] = self.unsaved.positions[partition] = offset
+
+    def is_recreated(self, found: TopicBounds) -> bool:
+        """Whether the topic is another one. Brokers before 2.8 have no topic ids."""
+        if found.topic_id is not None and self.topic_id is not None:
+            return found.topic_id != self.topic_id
+        return any(self.positions[p] > high for p, (_, high) in found.bounds.items())
 
     def take(self) -> Unsaved:
         """Return what is unsaved, and start empty."""

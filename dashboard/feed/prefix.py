@@ -18,6 +18,7 @@ _DOUBLE: Final = struct.Struct("<d")
 _TWO_DOUBLES: Final = struct.Struct("<dd")
 _MAX_VARINT_BYTES: Final = 10  # of a 64-bit zigzag integer (Avro specification, "Binary encoding")
 _DECISIONS: Final = 3
+SAMPLED_FIELD: Final = "is_sampled"
 _BLOCK: Final = 2 * 2  # the third decision, as a zigzag integer
 
 
@@ -86,7 +87,8 @@ class PrefixReader:
             writer = self._resolver.by_id(int.from_bytes(frame[1:], "big"))
         else:
             writer = self._resolver.by_fingerprint(frame[2:])
-        return _first_fields(writer) == _first_fields(load_schema("fraud_score"))
+        is_same = _first_fields(writer) == _first_fields(load_schema("fraud_score"))
+        return is_same and _ends_readably(writer)
 
 
 def read_prefix(value: bytes, start: int) -> Prefix:
@@ -140,6 +142,15 @@ def read_varint(value: bytes, at: int) -> tuple[int, int]:
     for shift, byte in enumerate(value[at:end]):
         raw |= (byte & 0x7F) << (7 * shift)
     return (raw >> 1) ^ -(raw & 1), end
+
+
+def _ends_readably(schema: AvroSchema) -> bool:
+    """Whether the last byte of an unflagged record is 1 only if it was sampled.
+
+    The last field is ``is_sampled``, or in the schema before, the context, which is null.
+    """
+    names = [field["name"] for field in schema.get("fields", [])]
+    return SAMPLED_FIELD not in names or names[-1] == SAMPLED_FIELD
 
 
 def _first_fields(schema: AvroSchema) -> list[object]:

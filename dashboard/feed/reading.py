@@ -10,7 +10,8 @@ from typing import Any, Final, NamedTuple
 from dashboard.cache.flag import Flag, build_flag
 from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
 from dashboard.cache.score_counts import SCORE_BINS, ScoreKey, Tally
-from dashboard.feed.prefix import Prefix, PrefixReader, Stamp, read_stamp
+from dashboard.feed.places import SamplePlaces
+from dashboard.feed.prefix import SAMPLED_FIELD, Prefix, PrefixReader, Stamp, read_stamp
 from dashboard.feed.tallies import Tallies
 from schemas.records import decode_record
 from schemas.resolver import SchemaResolver
@@ -19,6 +20,7 @@ log = logging.getLogger(__name__)
 
 
 _SAMPLE_EVERY: Final = 16
+_SAMPLED: Final = b"\x01"  # the last byte of a record that was sampled
 _SMALL_BATCH: Final = 64  # records of which all are in the sample
 
 
@@ -35,7 +37,7 @@ class Unsaved:
     """What has been read since the last save.
 
     Attributes:
-        flags: the flagged transactions, in topic order.
+        flags: the flagged and sampled transactions, in topic order.
         positions: the next offset to read in each partition that had records.
         scored: the number of scores.
         stamp: the stamp of the last readable record.
@@ -68,6 +70,7 @@ class FlagReader:
         self._input_topic = input_topic
         self._prefixes = PrefixReader(resolver)
         self._tallies = Tallies()
+        self._places = SamplePlaces()
         self._observe = observe
 
     def read(
@@ -107,15 +110,18 @@ class FlagReader:
         self, partition: int, offset: int, value: bytes | None, unsaved: Unsaved
     ) -> Prefix:
         prefix = self._prefixes.read(value or b"")
-        if prefix is not None and not prefix.is_flagged:
+        if prefix is not None and not prefix.is_flagged and not (value or b"").endswith(_SAMPLED):
             self._tallies.add(value or b"", prefix)
             return prefix
         record = decode_record("fraud_score", value, self._resolver)
         if prefix is None:
             prefix = _prefix_of(record)
-        flag = None
+        flag, own = None, (self._topic, partition, offset, self._input_topic)
         if prefix.is_flagged:
-            flag = build_flag(record, self._topic, partition, offset, self._input_topic)
+            flag = build_flag(record, *own)
+            self._places.note(partition, flag.expected_loss)
+        elif record[SAMPLED_FIELD]:
+            flag = build_flag(record, *own, self._places.choose(partition, record["source"]))
         self._tallies.add_decoded(_stamp_of(record), prefix)
         if flag is not None:
             unsaved.flags.append(flag)

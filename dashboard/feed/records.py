@@ -17,6 +17,7 @@ from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
 from stream_scorer.kafka.messages import Records
+from stream_scorer.kafka.retry import fetch_bounds
 from stream_scorer.runtime.settings import KafkaSettings
 
 READ_SECONDS: Final = 3.0
@@ -108,11 +109,7 @@ class KafkaRecords:
 def _read(consumer: Consumer, place: TopicPartition) -> InputRecord:
     consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
     deadline = time.monotonic() + READ_SECONDS
-    marks = consumer.get_watermark_offsets(
-        TopicPartition(place.topic, place.partition), timeout=READ_SECONDS
-    )
-    if marks is None:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no response in time"))
+    marks = fetch_bounds(consumer, TopicPartition(place.topic, place.partition), READ_SECONDS)
     if place.offset < marks[0]:
         raise RecordGone("its retention time has passed, and Kafka has deleted it")
     if place.offset >= marks[1]:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
-from stream_scorer.kafka.admin import topic_partitions
+from stream_scorer.kafka.admin import describe_topics, topic_partitions
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import (
+    AdminClient,
     Consumer,
     KafkaError,
     KafkaException,
@@ -18,6 +19,7 @@ from stream_scorer.kafka.driver import (
 )
 from stream_scorer.kafka.errors import is_non_retriable, translate
 from stream_scorer.kafka.messages import Records
+from stream_scorer.kafka.retry import fetch_bounds
 from stream_scorer.runtime.settings import KafkaSettings
 
 _GROUP: Final = "fraud-dashboard"  # librdkafka requires a group id; no offsets are committed
@@ -27,10 +29,14 @@ _METADATA_SECONDS: Final = 3.0  # a reachable broker responds to metadata reques
 
 @dataclass(frozen=True, slots=True)
 class TopicBounds:
-    """The cluster id, and the first and next offset of each partition of the topic."""
+    """The cluster id, and the first and next offset of each partition of the topic.
+
+    A topic that is deleted and created again has another ``topic_id``. None: brokers before 2.8.
+    """
 
     cluster: str
     bounds: Mapping[int, tuple[int, int]]
+    topic_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,7 @@ class KafkaScores:
     def __init__(self, settings: KafkaSettings, topic: str) -> None:
         self._topic = topic
         self._settings = settings
+        self._admin: AdminClient | None = None
         self._consumer: Consumer = open_consumer(
             settings,
             _GROUP,
@@ -94,7 +101,17 @@ class KafkaScores:
             bounds = {p: self._partition_bounds(p) for p in sorted(found.partitions)}
         except KafkaException as error:
             raise self._explain(error) from error
-        return TopicBounds(str(metadata.cluster_id), bounds)
+        return TopicBounds(str(metadata.cluster_id), bounds, self._topic_id())
+
+    def _topic_id(self) -> str | None:
+        """The id of the topic. None if an admin client is not let in."""
+        if self._admin is None:
+            self._admin = open_admin(self._settings)
+        try:
+            found = describe_topics(self._admin, [self._topic], _METADATA_SECONDS)
+        except FatalError:
+            return None
+        return found[self._topic].topic_id if self._topic in found else None
 
     def _explain(self, error: KafkaException) -> RetryableError | FatalError:
         """The cause of a failed request: an admin client gets it at once, a consumer must poll."""
@@ -105,12 +122,8 @@ class KafkaScores:
         return translate(error)
 
     def _partition_bounds(self, partition: int) -> tuple[int, int]:
-        marks = self._consumer.get_watermark_offsets(
-            TopicPartition(self._topic, partition), timeout=_METADATA_SECONDS
-        )
-        if marks is None:
-            raise RetryableError(f"no offsets for partition {partition} of topic {self._topic}")
-        return int(marks[0]), int(marks[1])
+        place = TopicPartition(self._topic, partition)
+        return fetch_bounds(self._consumer, place, _METADATA_SECONDS)
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Replace the assignment. An offset that retention removed resets to the earliest one."""

@@ -4,13 +4,13 @@
 // Colours are those of the page, in every theme; times are in UTC, on a 24-hour clock; and every
 // chart can be read as a table.
 
+import { alpha, colour, drawMarks, drawShades } from "./chart-paint.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
 
 const DAY = 86_400;
 const HEIGHT = 240;
 const TABLE_ROWS = 120;
 const charts = new Set();
-let probe = null;
 
 /**
  * Draw a chart into a `<figure>`, after its caption.
@@ -35,7 +35,8 @@ export function drawChart(figure, options) {
 
 class Chart {
   #plot = null;
-  #table = null;
+  #table = document.createElement("div");
+  #isOpen = false; // the table
 
   constructor(figure, options) {
     this.figure = figure;
@@ -43,7 +44,6 @@ class Chart {
     this.place = document.createElement("div");
     this.place.className = "chart";
     this.place.setAttribute("role", "img");
-    this.#table = this.#tableSwitch();
     figure.append(this.place, this.#table);
     charts.add(this);
     new ResizeObserver(() => this.#fit()).observe(this.place);
@@ -58,7 +58,7 @@ class Chart {
     else this.#plot.redraw(false);
     if ("rest" in more) this.#plot.setLegend({ idx: null });
     this.#describe();
-    this.#fillTable();
+    this.#showTable();
   }
 
   /** Draw again in the colours that the page has now. */
@@ -66,7 +66,7 @@ class Chart {
     this.#plot?.destroy();
     this.#plot = new globalThis.uPlot(this.#settings(), this.#columns(), this.place);
     this.#describe();
-    this.#fillTable();
+    this.#showTable();
   }
 
   #fit() {
@@ -130,8 +130,8 @@ class Chart {
       series,
       bands,
       hooks: {
-        drawClear: [(plot) => this.#drawShades(plot)],
-        draw: [(plot) => this.#drawMarks(plot)],
+        drawClear: [(plot) => drawShades(plot, this.options.shades)],
+        draw: [(plot) => drawMarks(plot, this.options.marks, this.options.points)],
         ready: [(plot) => this.#listen(plot)],
       },
     };
@@ -176,84 +176,6 @@ class Chart {
     return ends ? `${format(value)} (${ends})` : format(value);
   }
 
-  #drawShades(plot) {
-    for (const shade of this.options.shades ?? []) this.#drawShade(plot, shade);
-  }
-
-  #drawShade(plot, { from, to, text }) {
-    const { left, top, width, height } = plot.bbox;
-    const clip = (x) => Math.min(left + width, Math.max(left, plot.valToPos(x, "x", true)));
-    const [start, end] = [clip(from), clip(to)];
-    if (!(end > start)) return;
-    const { ctx } = plot;
-    ctx.save();
-    ctx.beginPath();
-    ctx.rect(start, top, end - start, height);
-    ctx.clip();
-    ctx.strokeStyle = alpha(colour("--dim"), 0.35);
-    ctx.lineWidth = devicePixelRatio;
-    const step = 10 * devicePixelRatio;
-    ctx.beginPath();
-    for (let x = start - height; x < end; x += step) {
-      ctx.moveTo(x, top + height);
-      ctx.lineTo(x + height, top);
-    }
-    ctx.stroke();
-    this.#write(plot, text, (start + end) / 2, top + height / 2, end - start);
-    ctx.restore();
-  }
-
-  /** Text on the colour of the panel, so that lines behind it do not disturb. */
-  #write(plot, text, x, y, room) {
-    const { ctx } = plot;
-    const size = 12 * devicePixelRatio;
-    ctx.font = `${size}px system-ui, sans-serif`;
-    const width = ctx.measureText(text).width + size;
-    if (width > room) return;
-    ctx.fillStyle = colour("--panel");
-    ctx.fillRect(x - width / 2, y - size, width, size * 2);
-    ctx.fillStyle = colour("--text");
-    ctx.textAlign = "center";
-    ctx.textBaseline = "middle";
-    ctx.fillText(text, x, y);
-  }
-
-  #drawMarks(plot) {
-    const { ctx, bbox } = plot;
-    const { marks = [], points = [] } = this.options;
-    ctx.save();
-    const size = 12 * devicePixelRatio;
-    const middle = marks.length > 1 ? marks.reduce((sum, { x }) => sum + x, 0) / marks.length : Infinity;
-    marks.forEach(({ x, label = "", token, isDashed }, row) => {
-      const at = plot.valToPos(x, "x", true);
-      if (!(at >= bbox.left && at <= bbox.left + bbox.width)) return;
-      ctx.strokeStyle = ctx.fillStyle = colour(token ?? "--text");
-      ctx.lineWidth = 1.5 * devicePixelRatio;
-      ctx.setLineDash(isDashed ? [4 * devicePixelRatio, 3 * devicePixelRatio] : []);
-      ctx.beginPath();
-      ctx.moveTo(at, bbox.top);
-      ctx.lineTo(at, bbox.top + bbox.height);
-      ctx.stroke();
-      ctx.font = `600 ${size}px system-ui, sans-serif`;
-      const width = ctx.measureText(label).width + size;
-      const hasRoom = { left: at - width > bbox.left, right: at + width < bbox.left + bbox.width };
-      const isLeft = x < middle ? hasRoom.left : !hasRoom.right;
-      ctx.textAlign = isLeft ? "right" : "left";
-      ctx.fillText(label, at + (isLeft ? -size / 3 : size / 3), bbox.top + size * (1 + 1.3 * row));
-    });
-    ctx.setLineDash([]);
-    for (const { x, y, token, isHollow } of points) {
-      if (x == null || y == null) continue;
-      ctx.strokeStyle = ctx.fillStyle = colour(token ?? "--text");
-      ctx.lineWidth = 2 * devicePixelRatio;
-      ctx.beginPath();
-      ctx.arc(plot.valToPos(x, "x", true), plot.valToPos(y, "y", true), 5 * devicePixelRatio, 0, 7);
-      if (isHollow) ctx.stroke();
-      else ctx.fill();
-    }
-    ctx.restore();
-  }
-
   #listen(plot) {
     if (!this.options.onPick) return;
     plot.over.classList.add("pick");
@@ -273,30 +195,22 @@ class Chart {
     return x.isTime ? formatUtc(value) : (x.format ?? String)(value);
   }
 
-  #tableSwitch() {
-    const details = document.createElement("details");
-    details.className = "as-table";
-    details.addEventListener("toggle", () => this.#fillTable());
-    return details;
-  }
-
-  /** Show the values, but build no rows for a table that is closed. */
-  #fillTable() {
-    // The area scrolls, so the keyboard must reach it.
-    render(html`<summary>View as table</summary>
-      <div tabindex="0" role="region" aria-label="Values of the chart">${this.#table.open && this.#buildTable()}</div>`, this.#table);
-  }
-
-  #buildTable() {
-    const { x, series, data: [xs] } = this.options;
+  /** Every chart can be read as a table, which is filled while it is open. */
+  #showTable() {
+    const { x, series, data, inTable } = this.options;
+    const xs = data[0];
     const step = Math.max(1, Math.ceil(xs.length / TABLE_ROWS));
-    const isIn = this.options.inTable ?? ((i) => i % step === 0);
-    const labels = [x.label, ...series.map(({ label }) => label)];
-    return html`<table class="plain">
-      <thead><tr>${labels.map((label) => html`<th scope="col">${label}</th>`)}</tr></thead>
-      <tbody>${[...xs.keys()].filter(isIn).map((i) => html`<tr><th scope="row">${this.#formatX(xs[i])}</th>
-        ${series.map((one, number) => html`<td>${this.#text(one, number, i)}</td>`)}</tr>`)}</tbody>
-    </table>`;
+    const isIn = inTable ?? ((i) => i % step === 0);
+    const toggle = ({ target }) => {
+      this.#isOpen = target.open;
+      this.#showTable();
+    };
+    // It scrolls, so the keyboard must reach it.
+    render(html`<details class="as-table" onToggle=${toggle}><summary>View as table</summary>
+      <div tabindex="0" role="region" aria-label="Values of the chart"><table class="plain">${this.#isOpen && html`
+        <thead><tr>${[x, ...series].map(({ label }) => html`<th scope="col">${label}</th>`)}</tr></thead>
+        <tbody>${xs.map((_, i) => i).filter(isIn).map((i) => html`<tr><th scope="row">${this.#formatX(xs[i])}</th>${series.map((one, number) => html`<td>${this.#text(one, number, i)}</td>`)}</tr>`)}</tbody>`}
+      </table></div></details>`, this.#table);
   }
 }
 
@@ -315,23 +229,6 @@ function formatClock(seconds, step) {
 /** Of a logarithmic axis, only the powers of ten. */
 function decades(_, splits) {
   return splits.map((v) => (Number.isInteger(Math.round(Math.log10(v) * 1e6) / 1e6) ? v : null));
-}
-
-/** What a custom property with a colour is now, such as `rgb(11, 92, 173)`. */
-export function colour(token) {
-  if (!probe) {
-    probe = document.createElement("span");
-    probe.hidden = true;
-    document.body.append(probe);
-  }
-  probe.style.color = `var(${token})`;
-  return getComputedStyle(probe).color;
-}
-
-/** The same colour, seen through. */
-function alpha(rgb, share) {
-  const [red, green, blue] = rgb.match(/[\d.]+/g) ?? [128, 128, 128];
-  return `rgba(${red}, ${green}, ${blue}, ${share})`;
 }
 
 function rebuildAll() {

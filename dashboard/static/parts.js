@@ -1,6 +1,6 @@
 // What the components of the desk share.
 
-import { html, render, useEffect, useLayoutEffect, useState } from "./vendor/htm/standalone.module.js";
+import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { formatTime, isoOf, zoneLabel } from "./view.js";
 
 export function tell(name, detail = {}) {
@@ -47,8 +47,10 @@ export function useEvent(name, act, target = document) {
 }
 
 export function useInterval(millis, act) {
+  const latest = useRef();
+  latest.current = act;
   useEffect(() => {
-    const timer = setInterval(act, millis);
+    const timer = setInterval(() => latest.current(), millis);
     return () => clearInterval(timer);
-  });
+  }, [millis]);
 }

@@ -86,7 +86,7 @@ function Confirm({ label, ids: all, section, onClose }) {
   };
   return html`<dialog class="confirm" ref=${dialog} aria-labelledby="confirm-title" onClose=${() => onClose()}>
     <h2 id="confirm-title">Decide ${ids.length} ${noun}: ${LABELS[label]}?</h2>
-    <p>Each is recorded on its own, and can be decided again later.${again > 0 && ` ${again} of them have a decision, which is replaced.`}${all.length > MOST && ` At most ${MOST} are decided at once.`}</p>
+    <p>Each is recorded on its own, and can be decided again later.${again > 0 && ` ${again} of them ${again === 1 ? "has" : "have"} a decision, which is replaced.`}${all.length > MOST && ` At most ${MOST} are decided at once.`}</p>
     <p class="row">
       <button type="button" disabled=${isSending} onClick=${() => dialog.current.close()}>Cancel</button>
       <button type="button" class="primary" ref=${yes} disabled=${isSending} onClick=${send}>${LABELS[label]}: decide ${ids.length}</button>
@@ -105,7 +105,7 @@ function accept(section, items, label, chosen) {
     if (LABELS[found.label]) row.querySelector(".status").textContent = LABELS[found.label];
     tell("case:changed", { id, case: found });
   }
-  const why = failed.length ? ` ${failed.length} are not saved and stay selected: ${failed[0].problem.detail}.` : "";
+  const why = failed.length ? ` ${failed.length} not saved, still selected: ${failed[0].problem.detail}.` : "";
   toast(`${LABELS[label]}: ${items.length - failed.length} saved.${why}`, failed.length ? { seconds: 0 } : {});
   const saved = new Set(items.filter((item) => item.case && !item.problem).map((item) => item.id));
   return chosen.filter((id) => !saved.has(id));

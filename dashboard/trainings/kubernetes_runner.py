@@ -19,7 +19,7 @@ from dashboard.trainings.training import (
 
 _BATCH: Final = ("apis", "batch", "v1", "namespaces")
 _CORE: Final = ("api", "v1", "namespaces")
-_MOST_JOBS: Final = 100
+_MOST_JOBS: Final = 500
 _UNAUTHORIZED: Final = (401, 403)
 _BAD_REQUEST: Final = 400
 _NOT_FOUND: Final = 404
@@ -49,6 +49,12 @@ class KubernetesRunner:
         """The trainings of all Jobs of the CronJob that still exist, newest first."""
         try:
             found = self._api.get(*_BATCH, self._namespace, "jobs", query={"limit": _MOST_JOBS})
+            if found.get("metadata", {}).get("continue"):  # one that runs could be among the rest
+                raise TrainingsUnavailable(
+                    f"the namespace {self._namespace} has more than {_MOST_JOBS} Jobs: delete "
+                    "those that have ended",
+                    is_permanent=True,
+                )
             jobs = [job for job in found["items"] if owned_by(job, self._cronjob)]
             trainings = list(map(read_job, jobs))
         except ApiError as error:

@@ -45,6 +45,7 @@ _LOG: Final = "log.txt"
 _EXIT: Final = "exit"
 _LOCK: Final = "lock"
 _DETAIL_MAX: Final = 300  # characters of a log line
+_COLLECT_SECONDS: Final = 1.0
 _SIGNALED: Final = 128  # a shell adds the number of the signal to it
 
 # Writes the exit code to the file named first. It is there whole or not at all.
@@ -64,7 +65,7 @@ class ProcessRunner:
         self._folder = folder
         self._command = _split(command)
         self._environment = environment
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     @property
     def where(self) -> str:
@@ -73,7 +74,6 @@ class ProcessRunner:
 
     def list(self) -> list[Training]:
         """The trainings whose folders are kept, newest first."""
-        self._processes = [one for one in self._processes if one.poll() is None]
         try:
             folders = [one for one in self._folder.iterdir() if one.is_dir()]
         except FileNotFoundError:
@@ -81,6 +81,9 @@ class ProcessRunner:
         except OSError as error:
             raise TrainingsUnavailable(f"cannot read {self._folder}: {error}") from error
         found = [one for one in map(_read, folders) if one is not None]
+        for one in found:
+            if not one.is_running and (process := self._processes.pop(one.id, None)) is not None:
+                _collect(process)
         return sorted(found, key=lambda one: (one.started_at, one.id), reverse=True)
 
     def start(self, order: Order, now: int, seen: Sequence[Training]) -> Training:
@@ -140,7 +143,15 @@ class ProcessRunner:
                 start_new_session=True,
                 pass_fds=(lock.fileno(),),
             )
-        self._processes.append(process)
+        self._processes[folder.name] = process
+
+
+def _collect(process: subprocess.Popen[bytes]) -> None:
+    """Collect the exit status of a child that has released its lock, and so is about to end."""
+    try:
+        process.wait(_COLLECT_SECONDS)
+    except subprocess.TimeoutExpired:
+        log.warning("process %d has released its lock and does not end", process.pid)
 
 
 def _split(command: str) -> list[str]:
@@ -163,10 +174,9 @@ def _read(folder: Path) -> Training | None:
             "key": str(request["key"]),
             "token": folder.name,
         }
-        is_running = _is_locked(folder / _LOCK)
-        code = _exit_code(folder / _EXIT)
-        if code is None and is_running:
+        if _is_locked(folder / _LOCK):
             return Training(state=State.RUNNING, **common)
+        code = _exit_code(folder / _EXIT)
         ended = folder / (_LOG if code is None else _EXIT)
         common["ended_at"] = int(ended.stat().st_mtime * 1000)
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -18,7 +18,7 @@ class SourceModel(BaseModel):
 
 
 class FlagModel(BaseModel):
-    """One flagged transaction."""
+    """One flagged transaction, or one that was sampled for review."""
 
     id: str = Field(
         description="partition-offset of the input record; topic:partition-offset for a "
@@ -27,8 +27,12 @@ class FlagModel(BaseModel):
     )
     transaction_id: int
     score: float = Field(ge=0, le=1)
-    risk: str = Field(description="elevated, high or critical; low only for older thresholds")
-    decision: str = Field(description="REVIEW or BLOCK")
+    risk: str = Field(
+        description="elevated, high or critical; low for samples and older thresholds"
+    )
+    decision: str = Field(
+        description="REVIEW or BLOCK; SAMPLE: approved, and chosen at random for review"
+    )
     review_threshold: float
     block_threshold: float
     model_version: str
@@ -42,6 +46,9 @@ class FlagModel(BaseModel):
     context: dict[str, Any] = Field(description="the input fields shown to analysts")
     source: SourceModel = Field(description="the input record")
     delivery: SourceModel = Field(description="the record with the score")
+    place: float | None = Field(
+        None, description="of a SAMPLE: its random place in the order by expected loss"
+    )
 
 
 class FeaturesModel(BaseModel):

@@ -17,6 +17,7 @@ from dashboard.live.hub import Hub
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
+from dashboard.models.quality import LiveQuality
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
@@ -59,6 +60,7 @@ class Parts:
     desk_calls: CapacityLimiter
     record_reads: CapacityLimiter
     catalog: Catalog
+    quality: LiveQuality
     operations: Operations
     trainings: Trainings
     waiting: CapacityLimiter

@@ -23,6 +23,9 @@ OPERATORS: Final = ("lead", "ops")
 """See the words of drivers: errors of Kafka, the store and the registry, with hosts and names."""
 
 
+WHOLE_RECORDS: Final = ("analyst", "lead", "ops")
+"""See the whole input record. Others see it without the fields of ``DASHBOARD_MASKED_FIELDS``."""
+
 HIDDEN: Final = "people with the role ops or lead see the reason"
 """Said in place of the words of drivers."""
 

@@ -12,13 +12,17 @@ _ANALYST: Final = "ANALYST"
 
 
 class FlagScore(NamedTuple):
-    """What is known of one flagged transaction. ``scored_at`` is in epoch milliseconds."""
+    """What is known of one flagged transaction, or of a sampled one that was not flagged.
+
+    ``scored_at`` is in epoch milliseconds.
+    """
 
     id: str
     transaction_id: int
     scored_at: int
     score: float
     amount: float | None
+    is_sampled: bool = False
 
 
 class StandingLabel(NamedTuple):
@@ -82,7 +86,12 @@ def match_labels(
         last = _later(review, report)
         if last is not None:
             value, is_reviewed, is_reported = _VALUES[last.label], bool(review), bool(report)
-            rows.append(LabelledScore(flag.score, value, is_reviewed, is_reported, flag.amount))
+            rows.append(
+                LabelledScore(
+                    flag.score, value, is_reviewed, is_reported, flag.amount,
+                    flag.is_sampled and is_reviewed,
+                )
+            )  # fmt: skip
     return build_labelled(rows, sum(is_replay or at >= since for at in unscored))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, NamedTuple
 
@@ -88,6 +88,19 @@ class LabelledScores:
 
     def __len__(self) -> int:
         return len(self.scores)
+
+    def weighted(self, unflagged: int) -> LabelledScores:
+        """The same rows, where the decided ones of the sample stand for all unflagged scores.
+
+        The weight comes from counts and not from the share of the sample: not every sampled
+        transaction has been looked at, and the share may have changed.
+        """
+        is_used = self.is_sampled & (self.labels >= 0)
+        used = int(is_used.sum())
+        if not used:
+            return self
+        weight = max(1.0, unflagged / used)
+        return replace(self, weights=np.where(is_used, weight, self.weights))
 
     def take(self, mask: NDArray[np.bool_]) -> LabelledScores:
         """The rows where ``mask`` is true."""

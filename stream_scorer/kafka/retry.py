@@ -7,11 +7,14 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from stream_scorer.errors import RetryableError
-from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
+from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
 
 _T = TypeVar("_T")
 _RETRY_SECONDS: Final = 0.1
+_NEW_LEADER_SECONDS: Final = (
+    1.0  # an election takes less; a request that fails later is not retried
+)
 
 
 def retry_transient(request: Callable[[], _T], seconds: float) -> _T:
@@ -45,6 +48,24 @@ def fetch_committed(
         return raise_partition_errors(consumer.committed(places, seconds))
 
     return retry_transient(request, seconds)
+
+
+def fetch_bounds(consumer: Consumer, place: TopicPartition, seconds: float) -> tuple[int, int]:
+    """The first offset of a partition, and its end.
+
+    A partition that was just created, or whose leader has moved, refuses the request for a moment.
+
+    Raises:
+        KafkaException: the broker did not answer within ``seconds``, or refuses the request.
+    """
+
+    def request() -> tuple[int, int]:
+        marks = consumer.get_watermark_offsets(place, timeout=seconds)
+        if marks is None:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no response in time"))
+        return int(marks[0]), int(marks[1])
+
+    return retry_transient(request, min(seconds, _NEW_LEADER_SECONDS))
 
 
 def raise_partition_errors(response: list[TopicPartition]) -> list[TopicPartition]:

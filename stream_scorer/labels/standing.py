@@ -1,6 +1,6 @@
 """The labels that stand: the last one of each transaction, and the last of each origin. Pure.
 
-A label takes 54 bytes, and only those that may still stand are kept, so that memory is bounded by
+A label takes 62 bytes, and only those that may still stand are kept, so that memory is bounded by
 the number of labelled transactions and not by the length of the topic.
 """
 
@@ -29,12 +29,14 @@ ROW: Final = np.dtype(
         ("topic", "i4"),
         ("source_partition", "i4"),
         ("source_offset", "i8"),
+        ("supersedes", "i8"),
     ]
 )
 """One label: ``TransactionID``, index into ``ORIGINS``, ``FRAUD``, ``LEGITIMATE`` or ``UNSURE``,
 its place in the labels topic, when it was decided (epoch milliseconds), the score it was decided on
 (NaN if it states none), its model version (index into ``versions``, or -1), and the source of the
-input (``topic`` is an index into ``topics``, or -1)."""
+input (``topic`` is an index into ``topics``, or -1), and the offset of the label that it
+supersedes, in its own partition (or -1)."""
 
 Rows = NDArray[np.void]
 
@@ -42,6 +44,7 @@ _CHUNK: Final = 50_000  # labels as Python objects, before they become rows
 _MOST_NAMES: Final = 10_000  # versions or topics; a topic of random names must not fill the memory
 _NAME_CHARS: Final = 249  # the longest name of a topic
 _OTHERS: Final = "(others)"
+_OFFSET_DIGITS: Final = 19  # of 2^63
 _INT32: Final = np.iinfo(np.int32)
 _INT64: Final = np.iinfo(np.int64)
 
@@ -104,6 +107,7 @@ class StandingTable:
                 self._versions.code(version) if isinstance(version, str) else -1,
                 topic,
                 *((-1, -1) if source is None else source[1:]),
+                _superseded(partition, offset, label.get("supersedes")),
             )
         )
         if len(self._chunk) >= _CHUNK:
@@ -123,9 +127,8 @@ class StandingTable:
         if self._chunk:
             fresh = np.array(self._chunk, ROW)
             self._chunk = []
-            self._kept = _last_of(
-                np.concatenate([self._kept, fresh]), ("id", "origin", "partition")
-            )
+            rows = _without_superseded(np.concatenate([self._kept, fresh]))
+            self._kept = _last_of(rows, ("id", "origin", "partition"))
 
 
 class _Names:
@@ -145,9 +148,31 @@ class _Names:
         return self._codes.setdefault(name, len(self._codes))
 
 
+def _without_superseded(rows: Rows) -> Rows:
+    """The rows that no other row of their transaction names, whatever their time.
+
+    The rule is that of :func:`stream_scorer.labels.order.stands_over`.
+    """
+    corrections = rows[rows["supersedes"] >= 0]
+    if not len(corrections):
+        return rows
+    named = set(zip(*(corrections[n].tolist() for n in ("id", "partition", "supersedes")),
+                    strict=True))  # fmt: skip
+    is_out = np.isin(rows["id"], corrections["id"])
+    candidates = rows[is_out]
+    places = zip(*(candidates[n].tolist() for n in ("id", "partition", "offset")), strict=True)
+    is_out[is_out] = [place in named for place in places]
+    found = rows[~is_out]
+    found["supersedes"] = -1  # what it named is before it, and out
+    return found
+
+
 def _last_of(rows: Rows, keys: tuple[str, ...]) -> Rows:
-    """The row with the highest offset of each key; only rows of one partition have one order."""
-    return _ends(rows, keys, ("offset",))
+    """The row with the latest decision of each key; of equal ones, that with the highest offset.
+
+    Not the highest offset alone: a decision that waited while Kafka was down is written late.
+    """
+    return _ends(rows, keys, ("decided_at", "offset"))
 
 
 def _latest(rows: Rows, keys: tuple[str, ...]) -> Rows:
@@ -173,6 +198,16 @@ def _ends(rows: Rows, keys: tuple[str, ...], order: tuple[str, ...]) -> Rows:
 def _probability(score: Any) -> float:
     is_number = isinstance(score, int | float) and not isinstance(score, bool)
     return float(score) if is_number and 0 <= score <= 1 else math.nan
+
+
+def _superseded(partition: int, offset: int, supersedes: Any) -> int:
+    """The offset that a label names as superseded; -1 unless it is before it in its partition."""
+    if not isinstance(supersedes, str):
+        return -1
+    own, _, number = supersedes.partition(":")
+    is_number = number.isascii() and number.isdigit() and len(number) < _OFFSET_DIGITS
+    found = int(number) if is_number and own == str(partition) else -1
+    return found if found < offset else -1
 
 
 def _source(source: Any) -> tuple[str, int, int] | None:

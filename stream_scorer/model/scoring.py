@@ -84,7 +84,11 @@ class Scores:
 
 def score(batch: TransactionBatch, bundle: Bundle) -> Scores:
     """Score a batch; a row's result depends only on that row and the bundle."""
-    matrix = bundle.features.transform(batch)
+    return score_matrix(batch, bundle, bundle.features.transform(batch))
+
+
+def score_matrix(batch: TransactionBatch, bundle: Bundle, matrix: NDArray[np.float64]) -> Scores:
+    """Score a batch whose features ``matrix`` are computed already."""
     thresholds, calibration = bundle.thresholds, bundle.calibration
     raw, rows, contributions = bundle.predictor.explained(
         matrix, lambda raw: to_scores(raw, calibration) >= min(thresholds.review, thresholds.block)

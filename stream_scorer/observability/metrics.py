@@ -1,8 +1,8 @@
 """Every metric of the scorer: name, type and meaning in one place.
 
-The metrics come in four groups: the batches of the loop, the model that scores them, the input
-partitions, and card histories. A caller reports events to a group's methods and never sees its
-metrics.
+The metrics come in six groups: the batches of the loop, the model that scores them, the input
+partitions, card histories, drift, and the challenger. A caller reports events to a group's methods
+and never sees its metrics.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from stream_scorer.drift.reference import Reference
 from stream_scorer.drift.score_bins import ScoreBins
 from stream_scorer.model.serving.guard import CAUSES, Trip
 from stream_scorer.observability.collectors import BatchHistogram, BinCollector, start_at_zero
+from stream_scorer.observability.drift_metrics import DriftMetrics
 from stream_scorer.observability.history_metrics import HistoryMetrics
+from stream_scorer.observability.shadow_metrics import ShadowMetrics
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 
@@ -305,6 +307,8 @@ class ScorerMetrics:
         self.model = ModelMetrics(self.registry)
         self.partitions = PartitionMetrics(self.registry)
         self.history = HistoryMetrics(self.registry)
+        self.drift = DriftMetrics(self.registry)
+        self.shadow = ShadowMetrics(self.registry)
         self._identity = Gauge(
             "fraud_scorer_info",
             "1; the labels name the group and the input topic of this scorer.",

@@ -21,6 +21,7 @@ from stream_scorer.observability.progress import ProgressWatch
 from stream_scorer.observability.topic_watch import TopicWatch
 from stream_scorer.observability.watchdog import Watchdog
 from stream_scorer.process.card_histories import HistoryThreads
+from stream_scorer.process.shadowing import Shadowing
 from stream_scorer.process.startup import Started, Startup
 from stream_scorer.process.telemetry import Telemetry, report_progress
 from stream_scorer.runtime.tracing import Tracing, open_tracing
@@ -134,13 +135,15 @@ class ScorerProcess:
             broker.unreadable,
         )
         guard = ModelGuard(self._watcher)
+        shadowing = self._open_shadowing(started)
         policy = RejectionPolicy(settings.rejection_max_run, settings.rejection_max_share)
+        observer = self._observe(broker, guard, watch.progress, tracing, histories)
         loop = ScorerLoop(
             broker,
             started.pipeline,
             histories.histories,
             RejectionGuard(policy, ledger, broker.assigned),
-            self._observe(broker, guard, watch.progress, tracing, histories),
+            shadowing.attach(started.pipeline, observer),
             LoopOptions(settings.batch_max_records, settings.batch_max_wait_ms / 1000),
             guard.refusal,
         )
@@ -174,6 +177,7 @@ class ScorerProcess:
             calls.stop()
             broker.close()  # first, so that other members need not wait for the last snapshots
             histories.stop()
+            shadowing.stop()
             ledger.close()
             if started.registry is not None:
                 started.registry.close()
@@ -189,6 +193,17 @@ class ScorerProcess:
         metrics, serving = self._metrics, histories.histories.model
         return Telemetry(
             metrics, self._health, self._watcher, guard, broker, progress, tracing, serving
+        )
+
+    def _open_shadowing(self, started: Started) -> Shadowing:
+        settings = self._settings
+        partitions = started.topics[settings.input_topic].partitions
+        return Shadowing(
+            settings,
+            self._metrics.shadow,
+            lambda: self._watcher.current,
+            started.broker.lag,
+            partitions,
         )
 
     def _open_histories(self, started: Started) -> HistoryThreads:

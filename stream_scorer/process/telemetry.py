@@ -113,6 +113,7 @@ class Telemetry:
         self._metrics.batches.committed(polled, outcome, seconds)
         version = outcome.model_version
         self._metrics.batches.count_bins(version, self._reference_of(version), outcome.scores)
+        self._metrics.drift.committed(outcome.sample)
         if self._tracing is not None:
             facts = {
                 "fraud_scorer.model_version": outcome.model_version,

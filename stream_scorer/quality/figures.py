@@ -91,7 +91,7 @@ def figures_of(
         "precision_change": _changes(counts, promises),
         "recall": _as_json({name: _recall(counts, level) for name, level in LEVELS.items()}),
         "average_precision": _average_precision(counts),
-        "calibration": {LabelSource.MATURED: calibration_of(counts)},
+        "calibration": {LabelSource.MATURED.value: calibration_of(counts)},
         "money": _money(counts),
         "products": _products(counts, product_names),
     }
@@ -99,7 +99,7 @@ def figures_of(
 
 def _as_json(figures: Mapping[str, Mapping[LabelSource, Figure]]) -> dict[str, Any]:
     return {
-        name: {source: figure.as_json() for source, figure in by_source.items()}
+        name: {source.value: figure.as_json() for source, figure in by_source.items()}
         for name, by_source in figures.items()
     }
 
@@ -109,13 +109,13 @@ def _label_counts(rows: LabelledRows) -> dict[str, Any]:
     is_mature, is_reviewed = rows.is_mature, rows.is_reviewed
     return {
         "labelled": len(rows.scores),
-        LabelSource.MATURED: {
+        LabelSource.MATURED.value: {
             "frauds": int((is_mature & rows.is_fraud).sum()),
             "reported": int((is_mature & rows.is_fraud & (rows.report >= 0)).sum()),
             "legitimate": int((is_mature & (rows.standing == LEGITIMATE)).sum()),
         },
-        LabelSource.REVIEWED: _analysts(rows.take(is_reviewed & rows.is_flagged)),
-        LabelSource.SAMPLED: _analysts(rows.take(is_reviewed & rows.is_sampled)),
+        LabelSource.REVIEWED.value: _analysts(rows.take(is_reviewed & rows.is_flagged)),
+        LabelSource.SAMPLED.value: _analysts(rows.take(is_reviewed & rows.is_sampled)),
         "unsure": int((rows.standing == UNSURE).sum()),
         "by_analysts": int((rows.analyst != NONE).sum()),
         "by_reports": int((rows.report != NONE).sum()),
@@ -158,12 +158,12 @@ def _changes(counts: VersionCounts, promises: Promises) -> dict[str, Any]:
             promise = promises.get(name)
             if promise is None or figure.value is None:
                 why = "the metadata states no precision" if promise is None else figure.reason
-                found[name][source] = Figure(None, reason=why).as_json()
+                found[name][source.value] = Figure(None, reason=why).as_json()
                 continue
             value, low, high = share_difference(
                 _hits(counts, level, source), (promise.hits, promise.rows)
             )
-            found[name][source] = Figure(value, low, high, figure.n).as_json()
+            found[name][source.value] = Figure(value, low, high, figure.n).as_json()
     return found
 
 
@@ -188,17 +188,17 @@ def _average_precision(counts: VersionCounts) -> dict[str, Any]:
     found = figure.as_json()
     if figure.value is not None:
         found["bounds_of_bins"] = list(bounds_of_average_precision(counts))
-    return {LabelSource.MATURED: found}
+    return {LabelSource.MATURED.value: found}
 
 
 def _money(counts: VersionCounts) -> dict[str, Any]:
-    """Amounts of known fraud. Unflagged scores state no amount, unless they were sampled."""
+    """Amounts of known fraud. An unflagged score states none: it is read from the input."""
     frauds = counts.labelled.take(counts.labelled.is_fraud)
     caught, missed = (frauds.take(mask) for mask in (frauds.is_flagged, ~frauds.is_flagged))
     return {
         "caught": _amount(caught),
         "missed": _amount(missed),
-        "missed_in_sample": {LabelSource.SAMPLED: missed_money(counts).as_json()},
+        "missed_in_sample": {LabelSource.SAMPLED.value: missed_money(counts).as_json()},
     }
 
 

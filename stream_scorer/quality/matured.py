@@ -89,7 +89,7 @@ def bounds_of_average_precision(counts: VersionCounts) -> tuple[float, float]:
                 before, first, (np.arange(1, n + 1) for n in hits.tolist()), strict=True
             )
         ]
-        ends.append(sum(sums) / hits.sum() if hits.any() else float("nan"))
+        ends.append(sum(sums) / int(hits.sum()) if hits.any() else float("nan"))
     return ends[0], ends[1]
 
 
@@ -135,8 +135,7 @@ def calibration_of(counts: VersionCounts) -> dict[str, Any]:
 
 
 def _by_group(groups: Integers, values: Integers | Floats) -> Floats:
-    found: Floats = np.bincount(groups, values, minlength=RELIABILITY_BINS)
-    return found
+    return np.bincount(groups, values, minlength=RELIABILITY_BINS).astype(np.float64)
 
 
 def _frauds_by_bin(counts: VersionCounts) -> Integers:

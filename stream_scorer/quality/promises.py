@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from stream_scorer.quality.figures import LEVELS, Promise, Promises
@@ -18,18 +18,6 @@ def read_promises(metadata: Mapping[str, Any]) -> Promises:
         rows, frauds = _count(stated.get("rows")), _count(stated.get("frauds"))
         if rows and frauds is not None and frauds <= rows:
             found[name] = Promise(frauds, rows)
-    return found
-
-
-def promises_of(
-    versions: Iterable[str], fetch: Callable[[str], Mapping[str, Any] | None]
-) -> dict[str, Promises]:
-    """The promises of several versions; ``fetch`` returns None for one that does not exist."""
-    found = {}
-    for version in versions:
-        metadata = fetch(version)
-        if metadata is not None:
-            found[version] = read_promises(metadata)
     return found
 
 

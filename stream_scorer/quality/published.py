@@ -1,7 +1,7 @@
 """The last result in the artifact store, where the dashboard reads it.
 
-It is one small JSON object that is replaced as a whole, by compare-and-set. A run that began earlier
-never replaces the result of a later one.
+It is one small JSON object that is replaced as a whole, by compare-and-set. A run that began
+earlier never replaces the result of a later one.
 """
 
 from __future__ import annotations

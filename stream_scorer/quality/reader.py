@@ -11,12 +11,10 @@ import numpy as np
 from schemas.framing import Headers
 from schemas.records import UndecodableRecord, decode_record
 from schemas.resolver import SchemaResolver
+from schemas.scores.sampling import SHARE_HEADER, parse_share
 from stream_scorer.audit.records.columns import Mark
 from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.quality.rows import APPROVE, Integers, ScoreRows
-
-SHARE_HEADER: Final = "review-sample-share"
-"""The header of a sampled score with the share that the random lane had, as decimal text."""
 
 _MAX_PRODUCT_CHARS: Final = 40
 
@@ -116,10 +114,6 @@ class QualityReader:
 
 def _share_in(headers: Headers) -> float | None:
     for name, value in headers or ():
-        if name == SHARE_HEADER and isinstance(value, bytes):
-            try:
-                share = float(value.decode("ascii"))
-            except ValueError:
-                return None
-            return share if 0 < share <= 1 else None
+        if name == SHARE_HEADER:
+            return parse_share(value if isinstance(value, bytes) else None)
     return None

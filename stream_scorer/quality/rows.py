@@ -56,7 +56,7 @@ class ScoreRows(NamedTuple):
 
     def take(self, rows: Any) -> ScoreRows:
         """A subset, by mask or row numbers."""
-        return ScoreRows(*(column[rows] for column in self[:11]), *self[11:])
+        return ScoreRows._make([*(column[rows] for column in self[:11]), *self[11:]])
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,17 +162,20 @@ class LabelledRows(NamedTuple):
     @property
     def is_flagged(self) -> Flags:
         """The decision is not APPROVE."""
-        return self.decisions != APPROVE
+        found: Flags = self.decisions != APPROVE
+        return found
 
     @property
     def is_reviewed(self) -> Flags:
         """An analyst looked at it and could decide."""
-        return (self.analyst != NONE) & (self.analyst != UNSURE)
+        found: Flags = (self.analyst != NONE) & (self.analyst != UNSURE)
+        return found
 
     @property
     def is_fraud(self) -> Flags:
         """The last label says so, whoever gave it."""
-        return self.standing == FRAUD
+        found: Flags = self.standing == FRAUD
+        return found
 
 
 _KINDS: Final = (

@@ -22,6 +22,7 @@ from stream_scorer.kafka.reader import (
 )
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.topics import require_topics
+from stream_scorer.quality.amounts import fill_amounts, read_amounts
 from stream_scorer.quality.counts import QualityCounts
 from stream_scorer.quality.figures import Promises, all_figures
 from stream_scorer.quality.reader import QualityReader
@@ -39,6 +40,10 @@ OnProgress = Callable[[int, int], None]
 """Called with the number of offsets read so far and the number of offsets to read."""
 
 
+PromisesOf = Callable[[str], Promises]
+"""Finds what the metadata of a version promises; nothing for a version that does not exist."""
+
+
 @dataclass(frozen=True, slots=True)
 class QualityOptions:
     """What to judge.
@@ -48,12 +53,14 @@ class QualityOptions:
         maturity_days: a score this old would have been reported if it were fraud.
         state: continue from the scores in this file, and add the new ones to it.
         stall_seconds: give up when no record arrives for this long.
+        reads_amounts: read the amounts of missed frauds from the input.
     """
 
     since: int
     maturity_days: float = 14.0
     state: Path | None = None
     stall_seconds: float = STALL_SECONDS
+    reads_amounts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ def measure_quality(
     settings: GroupSettings,
     options: QualityOptions,
     labels: LabelTable,
-    promises: Mapping[str, Promises],
+    promises: PromisesOf,
     now: int,
     on_progress: OnProgress = lambda _done, _total: None,
 ) -> QualityResult:
@@ -109,7 +116,7 @@ def measure_quality(
         settings: broker, topics, registry and group.
         options: what to judge.
         labels: of all transactions.
-        promises: version → the precision that its metadata states.
+        promises: finds what the metadata of a version promises.
         now: epoch milliseconds.
         on_progress: called with the number of offsets read and the number of offsets to read.
 
@@ -132,6 +139,9 @@ def measure_quality(
                 f"{settings.output_topic} holds scores with schema ids of a Schema Registry, which "
                 "cannot be read without it: set SCHEMA_REGISTRY_URL"
             )
+    if options.reads_amounts:
+        group, seconds = settings.kafka_group_id + READER_GROUP, options.stall_seconds
+        fill_amounts(counts, lambda places: read_amounts(settings, group, places, seconds))
     topics = {"scores": settings.output_topic, "labels": settings.labels_topic}
     seconds = time.monotonic() - begun
     return result_of(counts, options, promises, refused, seconds, topics)
@@ -146,7 +156,7 @@ def new_counts(options: QualityOptions, labels: LabelTable, now: int) -> Quality
 def result_of(
     counts: QualityCounts,
     options: QualityOptions,
-    promises: Mapping[str, Promises],
+    promises: PromisesOf,
     refused: Mapping[str, int],
     seconds: float,
     topics: Mapping[str, str],
@@ -158,7 +168,7 @@ def result_of(
         now=counts.now,
         options=options,
         labels=len(counts.labels),
-        versions=all_figures(counts, promises),
+        versions=all_figures(counts, {name: promises(name) for name in counts.versions}),
         problems={name: n for name, n in problems.items() if n},
         scores=sum(one.rows for one in counts.versions.values()),
         seconds=seconds,

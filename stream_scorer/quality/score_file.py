@@ -32,6 +32,9 @@ CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE reached (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
 CREATE TABLE segments (id INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL, data BLOB NOT NULL);
 """
+_DAMAGE: Final = (
+    sqlite3.Error, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError,
+)  # fmt: skip
 _COLUMNS: Final = ScoreRows._fields[:11]
 
 
@@ -136,7 +139,7 @@ class ScoreFile:
     def _errors_named(self) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, zipfile.BadZipFile, zlib.error, KeyError, ValueError) as error:
+        except _DAMAGE as error:
             raise UsageError(
                 f"cannot use the state file {self._path}: {error}: start a new state file"
             ) from error
@@ -155,8 +158,8 @@ def join_rows(parts: list[ScoreRows]) -> ScoreRows:
             products=np.array([*of_products, -1], np.int16)[part.products],
         )
         columns.append(renamed[:11])
-    joined = (np.concatenate(column) for column in zip(*columns, strict=True))
-    return ScoreRows(*joined, tuple(versions), tuple(products))
+    joined: list[Any] = [np.concatenate(column) for column in zip(*columns, strict=True)]
+    return ScoreRows._make([*joined, tuple(versions), tuple(products)])
 
 
 def _pack(rows: ScoreRows) -> bytes:
@@ -171,4 +174,6 @@ def _pack(rows: ScoreRows) -> bytes:
 def _unpack(data: bytes) -> ScoreRows:
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
         versions, products = json.loads(str(found["names"]))
-        return ScoreRows(*(found[name] for name in _COLUMNS), tuple(versions), tuple(products))
+        return ScoreRows._make(
+            [*(found[name] for name in _COLUMNS), tuple(versions), tuple(products)]
+        )

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.batch import TransactionBatch
 from schemas.rejections import Rejection
+from stream_scorer.drift.features import FeatureSample
 from stream_scorer.kafka.sizes import OUTPUT_MAX_BYTES, record_limit
+from stream_scorer.model.bundle import Bundle
 from stream_scorer.stream.ports import HistoryStep, Outgoing
 
 
@@ -35,12 +39,38 @@ class Destinations:
         return record_limit(self.max_bytes.get(topic, OUTPUT_MAX_BYTES))
 
 
+class ScoredPart(NamedTuple):
+    """Transactions that were scored together.
+
+    Attributes:
+        where: the rows of the poll, int64 ``[n]``.
+        batch: their columns.
+        matrix: their features.
+        scores: float64 ``[n]``.
+        decisions: uint8 ``[n]``.
+    """
+
+    where: NDArray[np.int64]
+    batch: TransactionBatch
+    matrix: NDArray[np.float64] | None
+    scores: NDArray[np.float64]
+    decisions: NDArray[np.uint8]
+
+
+class Basis(NamedTuple):
+    """What a batch was scored with and by, kept for another model to score the same."""
+
+    bundle: Bundle
+    parts: Sequence[ScoredPart]
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The outcome of one polled batch: one outgoing record for each input, in input order.
 
     ``step`` is what the batch did to the histories of its partitions, if the model has history. It
-    is open.
+    is open. ``basis`` is there if somebody wants it. ``sample`` has feature values of some scored
+    rows, to measure their drift.
     """
 
     records: Sequence[Outgoing]
@@ -51,4 +81,6 @@ class Outcome:
     model_version: str
     scores: NDArray[np.float64]
     step: HistoryStep | None = None
+    basis: Basis | None = None
     sampled: int = 0
+    sample: FeatureSample | None = None

@@ -6,6 +6,7 @@ Pure but for the histories, which have a port of their own: no clock, no socket.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Final
 
@@ -21,10 +22,17 @@ from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import Decoded, TransactionDecoder
 from stream_scorer.dead_letters.repeats import find_first_copies
 from stream_scorer.dead_letters.writing import RejectedInput, build_dead_letter
+from stream_scorer.drift.feature_counts import COUNTED_SHARE
+from stream_scorer.drift.features import (
+    FeatureReferences,
+    FeatureSample,
+    choose_rows,
+    read_feature_references,
+)
 from stream_scorer.errors import ScorerError
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.scoring import Scores, score
-from stream_scorer.stream.outcome import Destinations, Outcome
+from stream_scorer.model.scoring import Scores, score_matrix
+from stream_scorer.stream.outcome import Basis, Destinations, Outcome, ScoredPart
 from stream_scorer.stream.ports import Histories, HistoryStep, NoHistories, Outgoing, Polled
 
 TRACE_HEADERS: Final = ("traceparent", "tracestate")
@@ -35,12 +43,32 @@ _LARGEST_BLOCK_BYTES: Final = 31 * 1024 * 1024  # glibc accepts at most 32 MiB a
 
 
 class Pipeline:
-    """Decodes, scores and encodes. Its only state is the decode plans of writer schemas seen."""
+    """Decodes, scores and encodes.
 
-    def __init__(self, decoder: TransactionDecoder, to: Destinations) -> None:
+    Its only state is what it has read once: writer schemas, and a bundle's reference histograms.
+
+    Args:
+        decoder: reads the records.
+        to: the topics of outcomes.
+        with_sample: outcomes carry feature values of some rows, to measure their drift.
+    """
+
+    def __init__(
+        self, decoder: TransactionDecoder, to: Destinations, *, with_sample: bool = True
+    ) -> None:
         self._decoder = decoder
         self._to = to
+        self._with_sample = with_sample
+        self._references: tuple[Bundle | None, FeatureReferences] = None, FeatureReferences()
+        self._keeps_basis: Callable[[], bool] = lambda: False
         _retain_freed_memory()
+
+    def keep_basis_if(self, is_wanted: Callable[[], bool]) -> None:
+        """Put what a batch was scored by into its outcome, if ``is_wanted`` says so.
+
+        It holds some 7 kB a transaction until the outcome is dropped.
+        """
+        self._keeps_basis = is_wanted
 
     def process(
         self, polled: Polled, bundle: Bundle, now_ms: int, histories: Histories = _NO_HISTORIES
@@ -78,8 +106,13 @@ class Pipeline:
         records: list[Outgoing | None] = [None] * len(polled)
         decisions: Counter[str] = Counter()
         found: list[NDArray[np.float64]] = []
+        keeps = self._keeps_basis()
+        parts: list[ScoredPart] = []
         sampled = 0
-        for rows, scores in self._score(decoded.batch, bundle, decoded.kept, rejections):
+        references = self._references_of(bundle)
+        chosen = _chosen(references, polled.offsets[decoded.kept])
+        watched: list[NDArray[np.float64]] = []
+        for rows, scores, matrix in self._score(decoded, bundle, rejections):
             batch = decoded.batch.take(rows) if len(rows) < len(decoded.batch) else decoded.batch
             where = decoded.kept[rows]
             sampled += self._publish_scores(
@@ -88,6 +121,10 @@ class Pipeline:
             counts = np.bincount(scores.decisions, minlength=3).tolist()
             decisions.update(dict(zip(("APPROVE", "REVIEW", "BLOCK"), counts, strict=True)))
             found.append(scores.scores)
+            if len(references.columns):
+                watched.append(matrix[np.ix_(np.flatnonzero(chosen[rows]), references.columns)])
+            if keeps:
+                parts.append(ScoredPart(where, batch, matrix, scores.scores, scores.decisions))
         for rejection in rejections:
             records[rejection.index] = self._dead_letter(polled, rejection)
         done = [r for r in records if r is not None]
@@ -102,7 +139,18 @@ class Pipeline:
             bundle.version,
             np.concatenate([np.empty(0), *found]),
             sampled=sampled,
+            sample=FeatureSample(references, np.concatenate(watched)) if watched else None,
+            basis=Basis(bundle, parts) if keeps else None,
         )
+
+    def _references_of(self, bundle: Bundle) -> FeatureReferences:
+        """The reference histograms of a bundle, read once for all its batches."""
+        if not self._with_sample:
+            return FeatureReferences()
+        if self._references[0] is not bundle:
+            found = read_feature_references(bundle.version, bundle.metadata, bundle.features.names)
+            self._references = bundle, found
+        return self._references[1]
 
     def _decode(self, polled: Polled, layout: Layout | None) -> tuple[Decoded, list[Rejection]]:
         """Decode what could be looked at; all other records become rejections."""
@@ -118,22 +166,23 @@ class Pipeline:
 
     def _score(
         self,
-        batch: TransactionBatch,
+        decoded: Decoded,
         bundle: Bundle,
-        kept: NDArray[np.int64],
         rejections: list[Rejection],
-    ) -> list[tuple[NDArray[np.int64], Scores]]:
+    ) -> list[tuple[NDArray[np.int64], Scores, NDArray[np.float64]]]:
         """Parts of the batch with their scores; rows that cannot be scored become rejections.
 
         A batch that raises is split in half until the record at fault is alone.
         """
+        batch, kept = decoded.batch, decoded.kept
         todo = [np.arange(len(batch), dtype=np.int64)] if len(batch) else []
-        done: list[tuple[NDArray[np.int64], Scores]] = []
+        done: list[tuple[NDArray[np.int64], Scores, NDArray[np.float64]]] = []
         while todo:
             rows = todo.pop()
             part = batch if len(rows) == len(batch) else batch.take(rows)
             try:
-                scores = score(part, bundle)
+                matrix = bundle.features.transform(part)
+                scores = score_matrix(part, bundle, matrix)
             except (ScorerError, MemoryError):  # not a record's fault
                 raise
             except Exception as error:
@@ -145,7 +194,7 @@ class Pipeline:
                 continue
             finite = np.isfinite(scores.raw)
             if finite.all():
-                done.append((rows, scores))
+                done.append((rows, scores, matrix))
                 continue
             rejections += [
                 Rejection(int(row), Stage.SCORE, "the score is not a finite number")
@@ -251,6 +300,13 @@ def _advance(
     if len(kept) < len(polled):
         headers = [headers[row] for row in kept.tolist()]
     return histories.step(bundle, polled, decoded.batch, kept, find_first_copies(headers))
+
+
+def _chosen(references: FeatureReferences, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which rows are sampled; nothing is computed where no feature is watched."""
+    if not references.features:
+        return np.zeros(len(offsets), np.bool_)
+    return choose_rows(offsets, COUNTED_SHARE)
 
 
 def _retain_freed_memory() -> None:

@@ -253,7 +253,8 @@ class _Counter:
         del step, seconds
 
 
-def _synthetic(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:
+def synthetic_rows(rows: int, seed: int) -> tuple[TransactionBatch, NDArray[np.int8]]:
+    """Synthetic transactions and their labels."""
     chunks = list(SyntheticSource(rows, seed).chunks(lambda _: None))
     labels = [c.labels for c in chunks if c.labels is not None]
     return concatenate([c.batch for c in chunks]), np.concatenate(labels)
@@ -269,10 +270,10 @@ def build_world(
 ) -> World:
     """Train, and fill the input topic. The thresholds flag ``FLAGGED_SHARE`` of the records."""
     say(f"kernels ready in {warm():.1f} s; synthetic transactions …")
-    train_batch, labels = _synthetic(_TRAINING_ROWS, 7)
+    train_batch, labels = synthetic_rows(_TRAINING_ROWS, 7)
     # No row comes twice: half a year late to its card's history, a quarter of them would be
     # flagged, and each flagged row costs 40 µs more (measured).
-    stream, _ = _synthetic(rows, 21)
+    stream, _ = synthetic_rows(rows, 21)
     say("training …")
     booster, draft = _draft(load_builtin(IEEE_CIS), trees, leaves, (train_batch, labels), stream)
     features, bundle = draft.features, _bundle(draft)
@@ -294,7 +295,7 @@ def build_world(
 
 def train_bundle(program: Program, trees: int, leaves: int, stream: TransactionBatch) -> Bundle:
     """A bundle like the world's own, with another feature program."""
-    _, draft = _draft(program, trees, leaves, _synthetic(_TRAINING_ROWS, 7), stream)
+    _, draft = _draft(program, trees, leaves, synthetic_rows(_TRAINING_ROWS, 7), stream)
     return _bundle(draft)
 
 

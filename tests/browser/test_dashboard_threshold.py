@@ -100,7 +100,8 @@ def test_control_drives_the_numbers_that_the_server_gives(new_page: NewPage, sco
     rates = [0, 0.005, 0.125, 0.41, 2.5, 9.995, 9.996, 12.25, 99.95, 100.5, 1240.4, 123456.5]
     shown = page.evaluate(
         """async (rates) => {
-          const { formatRate, formatShare, formatChange } = await import("/static/threshold.js");
+          const path = "/static/threshold-text.js";
+          const { formatRate, formatShare, formatChange } = await import(path);
           return rates.map((v) => [formatRate(v), formatShare(v / 2e5), formatChange("rate", 7, v),
             formatChange("share", 0.5, v / 2e5)]);
         }""",

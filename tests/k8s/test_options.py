@@ -18,6 +18,8 @@ OPTIONS = (
     "private-ca",
     "kafka-client-certificate",
     "signed-models",
+    "quality",
+    "training-webhook",
 )
 PRODUCTION = "overlays/production"
 FILES = frozenset(
@@ -30,6 +32,7 @@ FILES = frozenset(
         "KAFKA_SSL_CA_LOCATION",
         "MODEL_SIGNING_KEY_FILE",
         "SSL_CERT_FILE",
+        "TRAINING_WEBHOOK_TOKEN_FILE",
     }
 )
 
@@ -172,8 +175,11 @@ def test_token_for_the_object_store_is_valid_only_for_it() -> None:
             for source in volume.get("projected", {}).get("sources", [])
             if "serviceAccountToken" in source
         ]
-        assert [token["audience"] for token in tokens] == ["sts.amazonaws.com"]
-        assert spec["automountServiceAccountToken"] is False  # never a token for the Kubernetes API
+        audiences = [token.get("audience") for token in tokens]
+        # The dashboard has one for the Kubernetes API too, to start trainings.
+        is_dashboard = spec["serviceAccountName"] == "fraud-dashboard"
+        assert audiences == [*[None] * is_dashboard, "sts.amazonaws.com"]
+        assert spec["automountServiceAccountToken"] is False
         (container,) = spec["containers"]
         roles.add(_environment(objects, container)["AWS_ROLE_ARN"])
     assert len(roles) == 2  # a scorer cannot publish a model

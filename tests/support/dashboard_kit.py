@@ -64,6 +64,7 @@ class MemoryTopic:
         self.cluster = cluster
         self.is_down = False
         self.exists = True
+        self.topic_id: str | None = "topic 1"
         self.logs: list[list[bytes | None]] = [[] for _ in range(partitions)]
         self.changed = threading.Condition()
 
@@ -86,7 +87,9 @@ class MemoryScores:
     def fetch_bounds(self) -> TopicBounds | None:
         self._check()
         bounds = {p: (0, len(log)) for p, log in enumerate(self._topic.logs)}
-        return TopicBounds(self._topic.cluster, bounds) if self._topic.exists else None
+        if not self._topic.exists:
+            return None
+        return TopicBounds(self._topic.cluster, bounds, self._topic.topic_id)
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         self._check()

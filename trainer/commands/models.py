@@ -14,6 +14,7 @@ from trainer.commands.challenge import add_challenge
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
 from trainer.commands.track import add_track
+from trainer.fitting.plan import WrongUsageError
 from trainer.settings import TrainerSettings
 
 
@@ -33,11 +34,58 @@ def add_models(commands: Subparsers) -> None:
     accept.add_argument("version", metavar="vN", help="a version in the store")
     add_reason(accept, "why, required")
     finish(accept, _accept)
+    _add_threshold(actions)
     rollback = actions.add_parser("rollback", help="promote the previously promoted version")
     add_force(rollback, "also to a version that the gate refused and that was promoted by force")
     finish(rollback, _roll_back)
     add_challenge(actions)
     add_track(actions)
+
+
+def _add_threshold(actions: Subparsers) -> None:
+    threshold = actions.add_parser(
+        "threshold", help="publish a version with the same model and other thresholds"
+    )
+    threshold.add_argument("version", metavar="vN", help="the version whose model it is")
+    for name, what in (("review", "reviewed"), ("block", "blocked")):
+        threshold.add_argument(
+            f"--{name}", type=float, metavar="SCORE",
+            help=f"transactions with this score or more are {what}; default: as in vN",
+        )  # fmt: skip
+    add_reason(threshold, "why, required")
+    threshold.add_argument(
+        "--promote", action="store_true", help="make the scorers serve it; default: publish only"
+    )
+    finish(threshold, _threshold)
+
+
+def _threshold(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
+    from stream_scorer.model.versions.promoting import Seen, promote_version
+    from stream_scorer.model.versions.thresholds import publish_thresholds
+    from trainer.commands.tracking import align_alias
+
+    if arguments.review is None and arguments.block is None:
+        raise WrongUsageError("models threshold needs --review SCORE, --block SCORE or both")
+    who = read_reason(arguments, settings, "models threshold")
+    store = open_store(settings)
+    seen = Seen.of(store.current())
+    done = publish_thresholds(
+        store, settings, arguments.version, arguments.review, arguments.block, who
+    )
+    if not arguments.json:
+        print(f"published {done.version}: the model of {done.origin}, reviews from "
+              f"{done.after.review!r} and blocks from {done.after.block!r}")  # fmt: skip
+    if arguments.promote:
+        promote_version(store, settings, done.version, seen=seen)
+        align_alias(settings.mlflow_tracking_uri, store)
+    if arguments.json:
+        promoted = done.version if arguments.promote else None
+        print(json.dumps({**done.as_json(), "promoted": promoted}))
+    elif arguments.promote:
+        print(f"promoted {done.version}")
+    else:
+        print(f"to serve it, run fraud-trainer models promote {done.version}")
+    return DONE
 
 
 def _list(arguments: argparse.Namespace, settings: TrainerSettings) -> int:

@@ -11,14 +11,19 @@ from numpy.typing import NDArray
 from schemas.batch import TransactionBatch
 from stream_scorer.features.feature_set import FeatureSet
 
-BINS: Final = 10
-TOP_FEATURES: Final = 20
+DECILES: Final = tuple(n / 10 for n in range(1, 10))
+
+TAILS: Final = (0.001, 0.01, 0.05, *DECILES, 0.95, 0.99, 0.999)
+"""Deciles cannot tell a value above 99 % of all rows from one above 90 %."""
+
+TOP_FEATURES: Final = 30
 GOLDEN_ROWS: Final = 48
 MOST_ROWS: Final = 50_000
-"""A sample of this size determines decile bins as well as millions of rows."""
+"""A sample of this size determines these bins as well as millions of rows: 50 rows are in each of
+the smallest ones."""
 
 
-def histogram(values: NDArray[np.float64]) -> dict[str, Any]:
+def histogram(values: NDArray[np.float64], quantiles: Sequence[float] = DECILES) -> dict[str, Any]:
     """A histogram of the values over bins between their own quantiles.
 
     ``counts[0]`` is below the first edge and ``counts[-1]`` at or above the last;
@@ -27,7 +32,7 @@ def histogram(values: NDArray[np.float64]) -> dict[str, Any]:
     present = values[~np.isnan(values)]
     edges = np.empty(0)
     if len(present):
-        edges = np.unique(np.quantile(present, np.linspace(0, 1, BINS + 1)[1:-1], method="lower"))
+        edges = np.unique(np.quantile(present, quantiles, method="lower"))
     counts = np.bincount(np.searchsorted(edges, present, side="right"), minlength=len(edges) + 1)
     return {
         "edges": edges.tolist(),
@@ -51,7 +56,9 @@ def reference_facts(
         "split": part,
         "rows": len(matrix),
         "scores": histogram(scores),
-        "features": {name: histogram(matrix[:, position[name]]) for name in ranked[:TOP_FEATURES]},
+        "features": {
+            name: histogram(matrix[:, position[name]], TAILS) for name in ranked[:TOP_FEATURES]
+        },
     }
 
 

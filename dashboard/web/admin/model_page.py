@@ -12,11 +12,13 @@ from pydantic import BaseModel, ConfigDict
 from dashboard.web.admin import model_view
 from dashboard.web.admin.bodies import read_form
 from dashboard.web.admin.promoting import PromotionModel, promote
+from dashboard.web.admin.waiting import wait_for
 from dashboard.web.auth import identity_of
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
+from dashboard.web.quality.view import read_quality
 from dashboard.web.roles import LEADS, has_role
 from dashboard.web.trainings.form import start_from_form
 from dashboard.web.trainings.view import page_context
@@ -111,6 +113,9 @@ async def _page(
         context |= {"store": store}
         if chosen is not None:
             context["details"] = await model_view.details(parts, chosen, against)
+            context["quality"] = await wait_for(
+                parts, lambda: read_quality(parts), model_view.SECONDS, model_view.STORE
+            )
             context["chosen"] = next((v for v in store["versions"] if v["version"] == chosen), None)
     except Problem as failure:
         if problem is None:

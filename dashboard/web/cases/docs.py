@@ -68,7 +68,8 @@ class BatchModel(BaseModel):
 class CaseEventModel(BaseModel):
     """One entry of the history of a case."""
 
-    at: int = Field(description="epoch milliseconds")
+    at: int = Field(description="when it was recorded, by the broker's clock; epoch milliseconds")
+    made_at: int | None = Field(description="when it was made, by the clock of whoever made it")
     kind: str = Field(
         description="claim, release, snooze, decision, withdrawal, chargeback or reversal"
     )

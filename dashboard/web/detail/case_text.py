@@ -85,6 +85,9 @@ def describe_event(
         text += ", without effect: another user had it"
     if codes := event.get("reasons"):
         text += f" ({', '.join(REASONS.get(code, code) for code in codes)})"
+    made_at = event.get("made_at")
+    if made_at is not None and abs(made_at - int(event["at"])) > _MINUTE_MS:
+        text += f", made at {format_time(made_at)}"
     is_label = kind in ("decision", "withdrawal", "chargeback", "reversal")
     proof = "Waiting to be recorded" if event.get("pending") else ""
     if recorded := event.get("recorded"):

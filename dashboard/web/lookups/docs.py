@@ -53,6 +53,7 @@ class RawModel(BaseModel):
     encoding: str | None = Field(description="json or avro; null if it cannot be decoded")
     fields: dict[str, Any] | None = Field(description="fields that have a value")
     problem: str | None = Field(description="why it cannot be decoded")
+    hidden: list[str] = Field(description="what this role does not see (DASHBOARD_MASKED_FIELDS)")
 
 
 class PointModel(BaseModel):

@@ -13,11 +13,14 @@ from fastapi.responses import Response
 
 from dashboard.feed.records import InputRecord, RecordGone, decode_input
 from dashboard.web.api import find_flag
+from dashboard.web.auth import identity_of
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.lookups.docs import RawModel
+from dashboard.web.lookups.masking import mask_record
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.roles import WHOLE_RECORDS, has_role
 from stream_scorer.errors import ScorerError
 
 log = logging.getLogger(__name__)
@@ -44,7 +47,10 @@ _MOST_SECONDS = 10.0  # also for a request that waits for others
     },
 )
 async def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
-    """All fields that have a value, read from the input topic with each request."""
+    """All fields that have a value, read from the input topic with each request.
+
+    Viewers do not see the fields of DASHBOARD_MASKED_FIELDS: ``hidden`` names what is left out.
+    """
     forbid_unknown(request, frozenset())
     source = orjson.loads(await run_sync(find_flag, parts, flag_id))["source"]
     where = source["topic"], source["partition"], source["offset"]
@@ -80,7 +86,10 @@ async def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
             kind="kafka-unavailable",
             headers={"Retry-After": "5"},
         ) from None
-    body = orjson.dumps({"source": source, **described}, default=_shown)
+    hidden: list[str] = []
+    if not has_role(identity_of(request), WHOLE_RECORDS):
+        described, hidden = mask_record(described, parts.settings.masked_fields)
+    body = orjson.dumps({"source": source, **described, "hidden": hidden}, default=_shown)
     return Response(body, media_type="application/json")
 
 

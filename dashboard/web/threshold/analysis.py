@@ -140,14 +140,16 @@ class _Reading:
         asked = replace(question, source=source, model=self.model)
         own, volume = self._counts(window)
         flags = self._flags(window)
-        is_trimmed = len(flags) < sum(pair.flagged for pair in own.totals)
+        kept = sum(not flag.is_sampled for flag in flags)
+        is_trimmed = kept < sum(pair.flagged for pair in own.totals)
         if is_trimmed and source is Source.MATURED:
             # Labelled fraud of days that are not kept would count as legitimate.
             window = Window(max(window.first, self._first_kept_day()), window.last)
             if window.first <= window.last:
                 own, volume = self._counts(window)
                 flags = self._flags(window)
-        labelled = self._labelled(flags, window)
+        unflagged = sum(own.bins) - sum(pair.flagged for pair in own.totals)
+        labelled = self._labelled(flags, window).weighted(unflagged)
         found = Answer(
             asked, list(self.versions), window, volume, 0, None, labelled, None,
             is_trimmed=is_trimmed,

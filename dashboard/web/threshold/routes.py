@@ -13,6 +13,7 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.quality.view import read_quality
 from dashboard.web.threshold.analysis import Answer, answer, describe_answer, format_day
 from dashboard.web.threshold.docs import ThresholdModel
 from dashboard.web.threshold.query import (
@@ -62,6 +63,8 @@ def threshold_page(request: Request, parts: PartsOf) -> Response:
         first_day=format_day(found.window.first),
         last_day=format_day(found.window.last),
         labels_state=_labels_state(parts),
+        quality=read_quality(parts),
+        quality_version=found.question.model,
         **_comparison(found),
         **state,
     )

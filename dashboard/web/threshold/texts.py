@@ -1,4 +1,4 @@
-"""The measures in words, as the page shows them. ``static/threshold.js`` formats them alike."""
+"""The measures in words, as the page shows them, and ``static/threshold-text.js`` too."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class TrainingModel(BaseModel):
 class TrainingLogModel(TrainingModel):
     """One training with its log."""
 
-    log: str = Field(description="its last lines; empty if there is none")
+    log: str | None = Field(description="its last lines; null without the role lead or ops")
     log_lines: int = Field(description="the most lines that are shown")
     results_problem: str | None
 

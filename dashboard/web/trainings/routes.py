@@ -62,9 +62,9 @@ async def list_trainings(parts: PartsOf) -> dict[str, Any]:
     },
     dependencies=[Depends(_no_parameters)],
 )
-async def get_training(parts: PartsOf, training_id: str) -> dict[str, Any]:
+async def get_training(request: Request, parts: PartsOf, training_id: str) -> dict[str, Any]:
     """State, result, and the last lines of the log."""
-    return await view.describe_one(parts, training_id)
+    return await view.describe_one(request, parts, training_id)
 
 
 @router.post(

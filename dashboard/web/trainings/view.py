@@ -44,8 +44,8 @@ async def describe_all(parts: Parts) -> dict[str, Any]:
     }
 
 
-async def describe_one(parts: Parts, training_id: str) -> dict[str, Any]:
-    """One training with its result and the end of its log.
+async def describe_one(request: Request, parts: Parts, training_id: str) -> dict[str, Any]:
+    """One training with its result and, for those who may start one, the end of its log.
 
     Raises:
         Problem: 404, it is not known; 503, it cannot be read.
@@ -59,7 +59,9 @@ async def describe_one(parts: Parts, training_id: str) -> dict[str, Any]:
             "version that it published names it",
         )
     results, problem = await _results(parts, [found])
-    log = await call(parts, lambda: parts.trainings.log(found.id))
+    log = None
+    if has_role(identity_of(request), TRAINERS):
+        log = await call(parts, lambda: parts.trainings.log(found.id))
     return {
         **describe(found, results),
         "log": log,
@@ -82,7 +84,7 @@ async def page_context(request: Request, parts: Parts) -> dict[str, Any]:
     }
     try:
         context["rows"] = (await describe_all(parts))["trainings"]
-        if context["rows"]:
+        if context["rows"] and context["may_train"]:
             newest = context["rows"][0]["id"]
             context["log"] = await call(parts, lambda: parts.trainings.log(newest))
     except Problem as problem:

@@ -15,6 +15,7 @@ from stream_scorer.cli.parsing.arguments import (
 )
 from stream_scorer.cli.parsing.dlq_parser import add_dlq
 from stream_scorer.cli.parsing.history_parser import add_history
+from stream_scorer.cli.parsing.labels_parser import add_labels
 from stream_scorer.cli.parsing.quality_parser import add_quality
 from stream_scorer.cli.parsing.replay_parser import add_replay
 from stream_scorer.cli.parsing.subcommands import Parser, add_command, add_group, add_json
@@ -47,6 +48,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_topics(commands)
     add_dlq(commands)
     add_history(commands)
+    add_labels(commands)
     _add_keda_sim(commands)
     return parser
 

@@ -20,7 +20,8 @@ def add_quality(commands: Any) -> None:
         "measures what live model versions are worth, by the labels that came in",
         "stream_scorer.cli.quality:run_quality",
         "stream_scorer.settings:QualitySettings",
-        "Reads OUTPUT_TOPIC and LABELS_TOPIC, and the promised precision from the artifact store.\n"
+        "Reads OUTPUT_TOPIC, LABELS_TOPIC, the amounts of missed fraud from INPUT_TOPIC, and the\n"
+        "promised precision from the artifact store.\n"
         "Each figure names its labels: matured (reported fraud, and all else that is old enough),\n"
         "reviewed (analysts, on flagged transactions), sampled (analysts, in the random lane).\n"
         "Exit code 0 if scores were read, whatever the figures are, and 1 if there are none.",
@@ -46,6 +47,24 @@ def add_quality(commands: Any) -> None:
         help="keep the scores in FILE, and read only new ones next time",
     )
     quality.add_argument(
+        "--no-amounts",
+        action="store_true",
+        help="do not read the amounts of missed fraud from INPUT_TOPIC: they stay unknown",
+    )
+    quality.add_argument(
+        "--timeout",
+        type=rate,
+        default=60.0,
+        metavar="S",
+        help="give up after S seconds without records (60)",
+    )
+    _add_outputs(quality)
+    add_json(quality)
+
+
+def _add_outputs(quality: argparse.ArgumentParser) -> None:
+    """Where the result goes besides the terminal."""
+    quality.add_argument(
         "--html", type=Path, metavar="FILE", help="write a page with tables and plots to FILE"
     )
     quality.add_argument(
@@ -59,14 +78,6 @@ def add_quality(commands: Any) -> None:
         action="store_true",
         help="also write the result to the artifact store, where the dashboard reads it",
     )
-    quality.add_argument(
-        "--timeout",
-        type=rate,
-        default=60.0,
-        metavar="S",
-        help="give up after S seconds without records (60)",
-    )
-    add_json(quality)
 
 
 def _days(text: str) -> float:

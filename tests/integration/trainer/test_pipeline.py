@@ -279,7 +279,7 @@ def test_thresholds_by_cost_are_in_the_metadata_the_summary_and_the_report(
     trained: Trained, empty_store: FileStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     costs = ["--review-cost", "10", "--capacity-per-day", "1.5", "--no-promote"]
-    assert main(["train", *trained.flags, *costs]) == 0
+    assert main(["train", *trained.flags, *costs, "--reason", "reviews cost 10 now"]) == 0
     shown = capsys.readouterr().out
     assert "review threshold: largest saving within the capacity (1.5 reviews a day" in shown
     assert "money: saved " in shown
@@ -289,7 +289,9 @@ def test_thresholds_by_cost_are_in_the_metadata_the_summary_and_the_report(
     assert len(thresholds["saving_curve"]) > 10
     assert main(["report", "v1", "-o", str(tmp_path / "report.html")]) == 0
     assert main(["models", "show", "v1"]) == 0
-    assert "saving_curve" not in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "saving_curve" not in shown
+    assert '"reason": "reviews cost 10 now"' in shown
 
 
 def test_report_is_one_page_that_loads_nothing(

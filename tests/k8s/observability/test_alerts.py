@@ -7,6 +7,7 @@ import re
 import pytest
 import yaml
 
+from tests.k8s.support.drift_alerts import PATH, render_cases
 from tests.k8s.support.metric_names import exposed, metric_names, recorded
 from tests.k8s.support.rendering import render
 from tests.k8s.support.rules import PLAIN, UNIT_TESTS, alerts, groups, render_plain, rules
@@ -33,6 +34,12 @@ def test_production_has_every_rule() -> None:
     found = [group["name"] for item in manifests for group in item["spec"]["groups"]]
     assert sorted(found) == sorted(group["name"] for group in groups())
     assert len(found) == len(set(found))
+
+
+def test_tests_of_the_drift_alerts_are_generated_from_counted_data() -> None:
+    assert PATH.read_text("utf-8") == render_cases(), (
+        "python -m tests.k8s.support.drift_alerts writes it"
+    )
 
 
 def test_every_metric_of_every_rule_exists() -> None:

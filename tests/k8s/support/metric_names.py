@@ -15,13 +15,17 @@ from dashboard.feed.board import Board
 from dashboard.history.past import HistoryStatus, NoHistories
 from dashboard.metrics import build_metrics
 from dashboard.trainings.trainings import Counts
+from stream_scorer.drift.features import FeatureSample, read_feature_references
 from stream_scorer.drift.reference import read_reference
 from stream_scorer.model.serving.status import ReloadStatus
 from stream_scorer.observability.metrics import ScorerMetrics
+from stream_scorer.quality import metrics as live_quality
+from stream_scorer.shadow.figures import no_figures
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 from tests.k8s.support.rules import rules
 from tests.support.factories import make_bundle
+from tests.support.quality.kit import make_result
 from trainer.publishing.telemetry import RunMeasures, build_failure, build_registry
 
 _WORDS = frozenset({"and", "bool", "ignoring", "inf", "nan", "offset", "on", "or", "unless"})
@@ -45,7 +49,7 @@ def _desk_status() -> DeskStatus:
 
 
 def _registries() -> list[CollectorRegistry]:
-    """The registries of the three processes, updated so that every family has a sample."""
+    """The registries of all processes, updated so that every family has a sample."""
     scorer = ScorerMetrics()
     bundle = make_bundle()
     reference = {"scores": {"edges": [0.1, 0.5], "counts": [5, 3, 2]}}
@@ -58,11 +62,17 @@ def _registries() -> list[CollectorRegistry]:
     scorer.model.loaded(bundle.version, 0.1)
     scorer.model.set_probation({"psi": 0.1}, is_rolled_back=False)
     scorer.model.set_status(1.0, is_behind=False, is_failing=False)
+    histogram = {"edges": [0.0], "counts": [1, 1], "missing": 0}
+    drift = {"reference": {"features": {"amount": histogram}}}
+    references = read_feature_references("v1", drift, ["amount"])
+    scorer.drift.committed(FeatureSample(references, np.zeros((1, 1))))
     scorer.history.set_states({"client": 1}, 1, 0, 0.0)
     scorer.partitions.set_lag({0: 1}, 1)
     scorer.partitions.set_progress({0: 1.0}, ())
     scorer.partitions.set_lost({0: 1})
     scorer.history.set_states({"client": 1}, 1, 1, 1.0)
+    scorer.shadow.loaded("v2")
+    scorer.shadow.scored(no_figures(), 0.1)
     scorer.identify("group", "topic")
     dashboard = build_metrics(Board(), _Model(), lambda: 0, _Histories(), _desk_status, Counts())
     dashboard.count_histories(1, 1)
@@ -70,7 +80,8 @@ def _registries() -> list[CollectorRegistry]:
     dashboard.request_latency.labels("GET", "/").observe(0.1)
     measures = {"accuracy": 1.0, "average_precision": 1.0, "top": {"0.02": {"recall": 1.0}}}
     run = RunMeasures(1.0, 1.0, 1, measures, is_promoted=True)
-    return [scorer.registry, dashboard.registry, build_registry(run), build_failure()]
+    quality = live_quality.build_registry(make_result())
+    return [scorer.registry, dashboard.registry, build_registry(run), build_failure(), quality]
 
 
 @cache

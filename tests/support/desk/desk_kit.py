@@ -49,6 +49,18 @@ class MemoryLog:
             (channel, p): [] for channel in Channel for p in range(partitions)
         }
         self._partitions = partitions
+        self.topic_ids: dict[Channel, str] = {channel: f"{channel} 1" for channel in Channel}
+        """Empty, as brokers before 2.8 have none."""
+
+    def recreate(self, channel: Channel) -> None:
+        """Delete a topic and create it again, between two requests of any client."""
+        with self.changed:
+            for place in self.logs:
+                if place[0] is channel:
+                    self.logs[place] = []
+            if self.topic_ids:
+                self.topic_ids[channel] += "+"
+            self.changed.notify_all()
 
     def name_of(self, channel: Channel) -> str:
         return NAMES[channel]
@@ -121,7 +133,8 @@ class MemoryReader:
                 if place[0] in self._log.exist
             }
         problems = {c: CREATE_TOPICS for c in Channel if c not in self._log.exist}
-        return LogBounds(self._log.cluster, bounds, problems)
+        ids = {c: one for c, one in self._log.topic_ids.items() if c in self._log.exist}
+        return LogBounds(self._log.cluster, bounds, problems, ids)
 
     def assign(self, positions: Positions) -> None:
         self._check()

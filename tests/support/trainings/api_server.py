@@ -1,6 +1,6 @@
 """The part of a Kubernetes API server that trainings use, in memory, over real HTTPS.
 
-``tests/k8s/real/`` runs the same runner on a real API server.
+``tests/k8s/trainings_on_cluster.py`` runs the same runner on a real API server.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from tests.support.kafka.pki import Authority
@@ -115,10 +115,12 @@ def make_cronjob() -> Object:
     }
 
 
+S = TypeVar("S", bound=ApiServer)
+
+
 @contextmanager
-def serve_api(folder: Path) -> Iterator[tuple[ApiServer, Path]]:
+def serve_api(folder: Path, api: S) -> Iterator[tuple[S, Path]]:
     """A server on a port of this machine. Yields it and the folder with the pod's credentials."""
-    api = ApiServer()
 
     class Handler(BaseHTTPRequestHandler):
         timeout = 10

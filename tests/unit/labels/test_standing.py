@@ -28,11 +28,11 @@ def standing(*placed: tuple[int, dict[str, Any]]) -> StandingLabels:
 
 def test_last_of_a_transaction_and_last_of_each_origin_stand() -> None:
     found = standing(
-        (0, label(7, "LEGITIMATE", 5)),
+        (0, label(7, "LEGITIMATE", 3)),
         (0, label(7, "FRAUD", 2, origin="CHARGEBACK")),
         (0, label(3, "UNSURE")),
         (0, label(7, "UNSURE", 4)),
-        (0, label(7, "LEGITIMATE", 1, origin="REVERSAL")),
+        (0, label(7, "LEGITIMATE", 4, origin="REVERSAL")),
     )
     assert found.last["id"].tolist() == [3, 7]
     assert found.last["value"].tolist() == [-1, 0]
@@ -91,22 +91,43 @@ def test_table_that_is_compacted_finds_what_a_dictionary_finds(
 ) -> None:
     monkeypatch.setattr("stream_scorer.labels.standing._CHUNK", 7)
     rng = random.Random(1)
-    last: dict[int, tuple[int, int]] = {}
-    by_origin: dict[tuple[int, int], int] = {}
+    last: dict[int, tuple[int, int, int]] = {}
+    by_origin: dict[tuple[int, int], tuple[int, int]] = {}
     table = StandingTable()
     for offset in range(500):
         transaction, origin = rng.randrange(20), rng.choice(ORIGINS[:3])
         word = rng.choice(list(VALUES))
         # A transaction's labels share a partition.
-        fields = label(transaction, word, rng.randrange(9), origin=origin)
-        table.add(transaction % 3, offset, fields)
-        last[transaction] = (VALUES[word], offset)
-        by_origin[transaction, ORIGINS.index(origin)] = offset
+        at = rng.randrange(9)
+        table.add(transaction % 3, offset, label(transaction, word, at, origin=origin))
+        one, key = (at, offset, VALUES[word]), (transaction, ORIGINS.index(origin))
+        last[transaction] = max(one, last.get(transaction, one))
+        by_origin[key] = max(one[:2], by_origin.get(key, one[:2]))
     found = table.build()
-    rows = zip(found.last["value"].tolist(), found.last["offset"].tolist(), strict=True)
+    rows = zip(*(found.last[n].tolist() for n in ("decided_at", "offset", "value")), strict=True)
     assert dict(zip(found.last["id"].tolist(), rows, strict=True)) == last
     keys = zip(found.by_origin["id"].tolist(), found.by_origin["origin"].tolist(), strict=True)
-    assert dict(zip(keys, found.by_origin["offset"].tolist(), strict=True)) == by_origin
+    places = zip(*(found.by_origin[n].tolist() for n in ("decided_at", "offset")), strict=True)
+    assert dict(zip(keys, places, strict=True)) == by_origin
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 50])
+def test_label_that_names_another_one_replaces_it_whatever_their_times(
+    monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("stream_scorer.labels.standing._CHUNK", chunk)
+    found = standing(
+        (0, label(1, "FRAUD", 10**12)),  # of a clock that is far ahead
+        (0, label(1, "LEGITIMATE", 50, supersedes="0:0")),
+        (0, label(1, "UNSURE", 40)),  # it waited while Kafka was down
+        (0, label(2, "FRAUD", 10, supersedes="0:0")),  # of another transaction
+        (0, label(3, "FRAUD", 10, supersedes="0:4")),  # itself
+        (0, label(4, "FRAUD", 10, supersedes="x")),
+        (1, label(5, "FRAUD", 10)),
+        (1, label(5, "LEGITIMATE", 9, supersedes="0:6")),  # of another partition
+    )
+    assert found.last["id"].tolist() == [1, 2, 3, 4, 5]
+    assert found.last["offset"].tolist() == [1, 3, 4, 5, 6]
 
 
 def test_memory_is_that_of_the_transactions_and_not_of_the_records() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import uuid
@@ -98,7 +99,13 @@ def records(*values: bytes | None, start: int = 0) -> Records:
     return Records([FakeMessage(i, value) for i, value in enumerate(values, start)])  # type: ignore[misc]  # has all that is read
 
 
-def label(transaction: int, word: str, decided_at: int = 1, origin: str = "ANALYST") -> bytes:
+def label(
+    transaction: int,
+    word: str,
+    decided_at: int = 1,
+    origin: str = "ANALYST",
+    supersedes: str | None = None,
+) -> bytes:
     return encode_record(
         "fraud_label",
         LABEL
@@ -107,19 +114,44 @@ def label(transaction: int, word: str, decided_at: int = 1, origin: str = "ANALY
             "label": word,
             "decided_at": decided_at,
             "origin": origin,
+            "supersedes": supersedes,
         },
     )
 
 
-def test_the_last_record_of_a_transaction_stands_whatever_its_time() -> None:
+def test_of_decisions_at_the_same_time_the_last_record_stands() -> None:
     found = DecodedLabels("labels")
     found.add(
-        0, records(label(1, "FRAUD", 9), label(2, "FRAUD"), label(1, "LEGITIMATE", 3)), RESOLVER
+        0, records(label(1, "FRAUD", 9), label(2, "FRAUD"), label(1, "LEGITIMATE", 9)), RESOLVER
     )
     found.add(0, records(label(2, "UNSURE", 1, "REVERSAL"), start=3), RESOLVER)
     labels = found.build({"source": "kafka://labels"})
     assert values(labels) == {1: 0, 2: -1}
     assert (labels.facts["records"], labels.facts["transactions"]) == (4, 2)
+
+
+def last(*labels: bytes) -> int:
+    """The label that training reads of transaction 1, of records in this order."""
+    found = DecodedLabels("labels")
+    found.add(0, records(*labels), RESOLVER)
+    return values(found.build({}))[1]
+
+
+def test_label_that_is_written_late_does_not_undo_a_later_decision() -> None:
+    late, later = label(1, "FRAUD", 10), label(1, "LEGITIMATE", 20)
+    assert last(later, late) == last(late, later) == 0
+
+
+def test_last_decision_stands_in_every_order_in_which_labels_arrive() -> None:
+    words = enumerate(("FRAUD", "UNSURE", "FRAUD", "LEGITIMATE"), 1)
+    made = [label(1, word, at) for at, word in words]
+    assert {last(*order) for order in itertools.permutations(made)} == {0}
+
+
+def test_correction_stands_although_the_first_label_is_of_a_clock_far_ahead() -> None:
+    ahead = label(1, "FRAUD", 10**12)
+    assert last(ahead, label(1, "LEGITIMATE", 5, supersedes="0:0")) == 0
+    assert last(ahead, label(1, "LEGITIMATE", 5, supersedes="1:0")) == 1  # of another partition
 
 
 def test_between_partitions_the_later_decision_stands() -> None:

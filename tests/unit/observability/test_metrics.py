@@ -97,7 +97,7 @@ def test_labels_have_a_bounded_number_of_values() -> None:
     }
     assert labels <= {
         "decision", "stage", "partition", "version", "le", "reason", "figure", "step", "bin",
-        "result",
+        "result", "model", "champion", "challenger",
     }  # fmt: skip
 
 

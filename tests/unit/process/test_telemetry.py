@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from prometheus_client.parser import text_string_to_metric_families
 
+from stream_scorer.drift.feature_counts import COUNTED_SHARE
+from stream_scorer.drift.features import choose_rows
 from stream_scorer.errors import RetryableError
 from stream_scorer.model.serving.cache import BundleCache
 from stream_scorer.model.serving.watcher import ModelWatcher
@@ -22,7 +25,8 @@ from stream_scorer.stream.memory_broker import MemoryBroker, MemoryCluster, Reco
 from stream_scorer.stream.model_guard import ModelGuard
 from stream_scorer.stream.ports import NoHistories
 from stream_scorer.stream.rejections.guard import RejectionGuard, RejectionPolicy
-from tests.support.factories import publish
+from tests.support.drift.kit import facts_of
+from tests.support.factories import make_batch, publish, publish_only
 from tests.support.scoring_kit import INPUT, NEVER, make_pipeline, make_value
 
 TRACEPARENT = ("traceparent", b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
@@ -202,3 +206,21 @@ def test_log_line_of_dead_letters_counts_them_by_stage(
     (line,) = [vars(r) for r in caplog.records if r.getMessage() == "dead letters"]
     assert (line["dead_letters"], line["stages"]) == (3, {"decode": 2, "framing": 1})
     assert line["sample_reason"].startswith("decode: not JSON")
+
+
+def test_features_of_committed_batches_are_counted_once_though_one_was_retried(
+    tmp_path: Path,
+) -> None:
+    process = Process(tmp_path)
+    version = publish_only(process.store, facts_of(make_batch(500, 99)))
+    process.store.promote(version, process.store.current())
+    process.watcher.tick()
+    process.fill(40)
+    process.cluster.faults["commit"] = [RetryableError("not now")]
+    steps = [process.step() for _ in range(11)]
+    assert steps == [Step.ABORTED] + [Step.COMMITTED] * 10
+    chosen = choose_rows(np.arange(40, dtype=np.int64), COUNTED_SHARE).sum()
+    found = process.scrape()
+    assert found["fraud_scorer_drift_rows_total", version] == chosen > 0
+    amounts = [v for k, v in found.items() if k[0] == "fraud_scorer_drift_bin_total" and "C1" in k]
+    assert sum(amounts) == chosen

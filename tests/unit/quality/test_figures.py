@@ -20,7 +20,7 @@ from stream_scorer.quality.counts import (
 from stream_scorer.quality.estimates import share_difference, wilson
 from stream_scorer.quality.figures import Promise, all_figures
 from stream_scorer.quality.matured import bounds_of_average_precision
-from tests.unit.quality.quality_kit import (
+from tests.support.quality.kit import (
     DAY,
     FRAUD,
     LEGITIMATE,

@@ -98,7 +98,7 @@ def test_every_filter_is_in_the_query_string_and_read_from_it() -> None:
         ("max_score", "1.1", "must be a number from 0 to 1, not '1.1'"),
         ("min_amount", "inf", "must be a number, not 'inf'"),
         ("status", "closed", "must be open, claimed, mine, snoozed or decided, not 'closed'"),
-        ("decision", "block", "must be REVIEW or BLOCK, not 'block'"),
+        ("decision", "block", "must be REVIEW, BLOCK or SAMPLE, not 'block'"),
         ("since", "yesterday", "must be a span before now such as 15m"),
         ("until", "2026-02-31", "must be a span before now such as 15m"),
         ("transaction_id", "9" * 5000, "must be a whole number below 2^63"),

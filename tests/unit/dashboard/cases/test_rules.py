@@ -107,12 +107,16 @@ def make_label(offset: int, partition: int = 0, **more: object) -> Label:
     return replace(made, **more)  # type: ignore[arg-type]
 
 
-def test_last_label_of_a_partition_stands_whatever_the_clocks_say() -> None:
-    earlier = make_label(3, decided_at=9000, label="LEGITIMATE")
-    later = make_label(4, decided_at=1000)
-    assert latest([later, earlier]) is later
-    moved = make_label(0, partition=1, decided_at=2000)
-    assert latest([later, moved, earlier]) is moved
+def test_last_decision_stands_wherever_it_is_unless_another_one_names_it() -> None:
+    late = make_label(4, decided_at=1000)
+    later = make_label(3, decided_at=9000, label="LEGITIMATE")
+    assert latest([late, later]) is later
+    moved = make_label(0, partition=1, decided_at=9500)
+    assert latest([late, moved, later]) is moved
+    correction = make_label(5, decided_at=2000, supersedes="1:0")  # of a clock that is behind
+    assert latest([late, moved, correction]) is correction
+    each_other = [make_label(n, decided_at=n, supersedes=f"0:{3 - n}") for n in (1, 2)]
+    assert latest(each_other) is each_other[1]
     assert latest([]) is None
 
 

@@ -20,7 +20,7 @@ ORDER = Order("drift", Trigger.DRIFT, "alertmanager", "f" * 32)
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[ApiServer, KubernetesRunner, Path]]:
-    with serve_api(tmp_path) as (api, credentials):
+    with serve_api(tmp_path, ApiServer()) as (api, credentials):
         client = KubernetesApi(credentials, api.address, seconds=5)
         yield api, KubernetesRunner(client, "training", "pipeline"), credentials
 
@@ -129,6 +129,15 @@ def test_refusal_of_the_api_server_is_explained(
         assert error.value.is_permanent is is_permanent
 
 
+def test_list_that_is_not_whole_starts_nothing(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    api.raw = b'{"metadata": {"continue": "next"}, "items": []}'
+    with pytest.raises(TrainingsUnavailable, match="more than 500 Jobs"):
+        runner.list()
+
+
 def test_missing_cronjob_is_named_with_the_way_out(
     served: tuple[ApiServer, KubernetesRunner, Path],
 ) -> None:
@@ -159,7 +168,7 @@ def test_answer_that_is_not_from_an_api_server_is_a_clear_error(
 
 
 def test_server_that_is_down_silent_or_slow_is_given_up(tmp_path: Path) -> None:
-    with serve_api(tmp_path) as (api, credentials):
+    with serve_api(tmp_path, ApiServer()) as (api, credentials):
         down, foreign = api.address, tmp_path / "none"
     with pytest.raises(ApiError, match="does not answer"):
         KubernetesApi(credentials, down, seconds=1).get("api")
@@ -176,8 +185,8 @@ def test_server_with_another_certificate_is_refused(tmp_path: Path) -> None:
     for name in ("a", "b"):
         (tmp_path / name).mkdir()
     with (
-        serve_api(tmp_path / "a") as (api, _),
-        serve_api(tmp_path / "b") as (_, others),
+        serve_api(tmp_path / "a", ApiServer()) as (api, _),
+        serve_api(tmp_path / "b", ApiServer()) as (_, others),
         pytest.raises(ApiError, match="certificate verify failed"),
     ):
         KubernetesApi(others, api.address).get("api")
@@ -185,7 +194,7 @@ def test_server_with_another_certificate_is_refused(tmp_path: Path) -> None:
 
 def test_whole_response_has_one_deadline(tmp_path: Path) -> None:
     times = iter([0.0, *range(2, 100)])
-    with serve_api(tmp_path) as (api, credentials):
+    with serve_api(tmp_path, ApiServer()) as (api, credentials):
         client = KubernetesApi(credentials, api.address, seconds=1, clock=lambda: next(times))
         with pytest.raises(ApiError, match="no whole response within 1 s"):
             client.get("apis", "batch", "v1", "namespaces", "training", "jobs")

@@ -106,7 +106,8 @@ def test_started_training_is_shown_with_its_result_and_recorded(tmp_path: Path) 
     publish_only(board.store, facts)
     board.runner.end()
     board.runner.logs[body["id"]] = "\x1b[31mfit <b>\nend"
-    found = board.get(f"{API}/{body['id']}").json()
+    assert board.get(f"{API}/{body['id']}").json()["log"] is None  # logs name hosts and paths
+    found = board.get(f"{API}/{body['id']}", "lead").json()
     assert found["state"] == "succeeded"
     assert found["log"].endswith("fit <b>\nend")
     assert found["result"] == {"version": "v1", "is_promoted": False, "passed": False,
@@ -298,6 +299,7 @@ def test_page_has_the_form_for_those_who_may_and_escapes_everything(tmp_path: Pa
     assert board.send(reason="again", key="one").status_code == 303  # the same form, sent twice
     assert len(board.runner.trainings) == 1
     board.runner.logs["training-1"] = "<b>log</b>"
+    assert "&lt;b&gt;log" not in board.get("/model", "viewer").text
     page = board.get("/model", "ops").text
     assert "<script>alert(1)" not in page
     assert "&lt;b&gt;log&lt;/b&gt;" in page

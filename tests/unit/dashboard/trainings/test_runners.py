@@ -15,7 +15,7 @@ from dashboard.trainings.kubernetes_api import KubernetesApi
 from dashboard.trainings.kubernetes_runner import KubernetesRunner
 from dashboard.trainings.process_runner import ProcessRunner
 from dashboard.trainings.training import AlreadyRunning, Order, Runner, State, Trigger
-from tests.support.trainings.api_server import serve_api
+from tests.support.trainings.api_server import ApiServer, serve_api
 from tests.support.trainings.memory_runner import MemoryRunner
 from tests.support.waiting import wait_until
 
@@ -41,7 +41,7 @@ def case(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Case]:
     elif request.param == "process":
         yield process_case(tmp_path)
     else:
-        with serve_api(tmp_path) as (api, credentials):
+        with serve_api(tmp_path, ApiServer()) as (api, credentials):
             runners = [
                 KubernetesRunner(KubernetesApi(credentials, api.address), "training", "pipeline")
                 for _ in range(2)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
+from dashboard.whatif.curve import compute
 from dashboard.whatif.labels import FlagScore, StandingLabel, match_labels
-from dashboard.whatif.rows import DAY_MS
+from dashboard.whatif.rows import BINS, DAY_MS, ScoreCounts, Source, Thresholds
 
 FLAGS = [
     FlagScore("0-1", 11, 1_000, 0.9, 50.0),
@@ -62,3 +66,29 @@ def test_replay_of_old_transactions_counts_reports_from_before_the_window() -> N
 def test_label_that_this_version_does_not_know_is_left_out() -> None:
     labels = [label("0-1", 11, "PERHAPS")]
     assert len(match_labels(FLAGS, labels, set(), 0)) == 0
+
+
+def test_decided_samples_stand_for_all_unflagged_scores_and_give_recall() -> None:
+    flags = [
+        FlagScore("0-1", 1, 1_000, 0.9, 50.0),
+        *[FlagScore(f"1-{i}", 10 + i, 1_000, 0.1, 5.0, is_sampled=True) for i in range(6)],
+    ]
+    words = ["FRAUD", "LEGITIMATE", "LEGITIMATE", "LEGITIMATE", "UNSURE"]  # one is not looked at
+    labels = [label("0-1", 1, "FRAUD"), *[label(f"1-{i}", 10 + i, w) for i, w in enumerate(words)]]
+    report = label("1-5", 15, "FRAUD", "CHARGEBACK")
+    found = match_labels(flags, [*labels, report], {report}, 0).weighted(1_000)
+    assert found.is_sampled.tolist() == [False, *[True] * 5, False]  # reported: nobody sampled it
+    assert found.weights.tolist() == [1.0, 250.0, 250.0, 250.0, 250.0, 1.0, 1.0]
+    bins = np.zeros(BINS, np.int64)
+    bins[[100, 900]] = 1_000, 3
+    counts = ScoreCounts(bins, 3, 0, 1.0)
+    curve = compute(Source.SAMPLED, counts, found, Thresholds(0.5, 0.95))
+    # One flagged fraud of one reviewed stands for 3, one missed of 4 for 250 of 1,000.
+    assert curve.recall.value[curve.live] == pytest.approx(3 / 253)
+    assert curve.recall.low[curve.live] < 3 / 253 < curve.recall.high[curve.live]
+
+
+def test_without_decided_samples_no_weight_changes() -> None:
+    flags = [FlagScore("1-1", 1, 1_000, 0.1, 5.0, is_sampled=True)]
+    found = match_labels(flags, [label("1-1", 1, "UNSURE")], set(), 0).weighted(1_000)
+    assert found.weights.tolist() == [1.0]

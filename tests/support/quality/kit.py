@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from stream_scorer.quality.counts import QualityCounts
+from stream_scorer.quality.figures import Promise
 from stream_scorer.quality.rows import NONE, LabelTable, ScoreRows
+from stream_scorer.quality.run import QualityOptions, result_of
 
 DAY = 86_400_000
 NOW = 100 * DAY
@@ -52,3 +54,36 @@ def count(rows: ScoreRows, labels: LabelTable, maturity_days: int = 14) -> Quali
     for part in np.array_split(np.arange(len(rows.times)), 3):
         counts.add(rows.take(part))
     return counts
+
+
+PROMISE = {"v1": {"review": Promise(160, 200)}}
+
+
+def scored(n: int = 600) -> tuple[ScoreRows, LabelTable]:
+    """Scores of one version with both kinds of labels, and a product with a hostile name."""
+    rng = np.random.default_rng(8)
+    scores = rng.random(n)
+    rows = make_rows(
+        scores,
+        products=np.where(scores >= 0.5, 0, -1).astype(np.int16),
+        product_names=("<b>W\x1b[2J",),
+        amounts=np.where(scores >= 0.5, 20.0, np.nan),
+    )
+    known: dict[int, dict[str, int]] = {
+        i: {"analyst": FRAUD if rng.random() < 0.4 else LEGITIMATE}
+        for i in np.flatnonzero(scores >= 0.5).tolist()
+    }
+    known |= {i: {"report": FRAUD} for i in np.flatnonzero(scores < 0.1).tolist()}
+    known[10**9] = {"report": FRAUD}
+    return rows, make_labels(known)
+
+
+def make_result(rows: ScoreRows | None = None, now: int = NOW) -> dict[str, Any]:
+    """The result of a run whose precision is below its promise beyond chance."""
+    own, labels = scored()
+    counts = count(own if rows is None else rows, labels)
+    options = QualityOptions(since=NOW - 60 * DAY)
+    found = result_of(
+        counts, options, lambda name: PROMISE.get(name, {}), {"unreadable_scores": 3}, 1.5, {}
+    )
+    return {**found.as_json(), "computed_at": now}

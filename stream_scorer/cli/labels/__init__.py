@@ -1,0 +1,1 @@
+"""The commands that import, list and show labels."""

@@ -1,0 +1,1 @@
+"""The challenger: it scores what the champion has scored, and cannot change anything about it."""

@@ -1,0 +1,1 @@
+"""What counting features for drift costs."""

@@ -1,0 +1,1 @@
+"""Shared by tests of drift: bundles with reference histograms, and rows that follow them or not."""

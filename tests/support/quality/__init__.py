@@ -1,0 +1,1 @@
+"""Scores, labels and results of live quality."""

@@ -1,0 +1,100 @@
+"""Viewers see an input record without what names a card, an address or a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from fastapi.testclient import TestClient
+
+from dashboard.feed.records import InputRecord
+from dashboard.web.lookups.masking import MASK, mask_record
+from dashboard.web.tokens import ROLES, make_token
+from schemas.records import encode_record
+from tests.support.dashboard_kit import (
+    MemoryTopic,
+    encode_score,
+    make_app,
+    make_score,
+    make_transaction,
+)
+from tests.support.listing.memory_input import MemoryInput
+from tests.support.waiting import wait_until
+
+CARD = 4242.0
+DESCRIBED: dict[str, Any] = {
+    "appended_at": 1, "size": 9, "key": "4242", "headers": [["card", "4242"], ["n", None]],
+    "encoding": "json", "problem": None,
+    "fields": {"card1": CARD, "Card2": 7, "addr1": None, "TransactionAmt": 5.0,
+               "more": [{"P_emaildomain": "a.example", "C1": 1}]},
+}  # fmt: skip
+
+
+def test_fields_are_hidden_at_any_depth_and_in_any_case() -> None:
+    names = ("CARD1", "card2", "addr1", "P_emaildomain", "R_emaildomain")
+    masked, hidden = mask_record(DESCRIBED, names)
+    assert masked["fields"] == {
+        "card1": MASK, "Card2": MASK, "addr1": None, "TransactionAmt": 5.0,
+        "more": [{"P_emaildomain": MASK, "C1": 1}],
+    }  # fmt: skip
+    assert (masked["key"], masked["headers"]) == (MASK, [["card", MASK], ["n", None]])
+    assert hidden == ["card1", "Card2", "P_emaildomain", "key", "headers"]
+    assert DESCRIBED["fields"]["card1"] == CARD  # the original is as it was
+
+
+def test_record_that_cannot_be_decoded_says_nothing_of_its_content() -> None:
+    broken = {**DESCRIBED, "fields": None, "problem": "not JSON: card1=4242", "headers": []}
+    masked, hidden = mask_record(broken, ("card1",))
+    assert "4242" not in str(masked)
+    assert hidden == ["key", "problem"]
+
+
+def test_nothing_is_hidden_without_names() -> None:
+    assert mask_record(DESCRIBED, ()) == (DESCRIBED, [])
+
+
+@pytest.fixture
+def call(tmp_path: Path) -> Iterator[Any]:
+    """``call(role, path)`` on a dashboard with one flagged transaction, as Avro and as JSON."""
+    row = make_transaction(1, card1=CARD, P_emaildomain="a.example", addr1=315.0)
+    values = [orjson.dumps(row), encode_record("transaction", row), b"{4242"]
+    records = [InputRecord(1, b"4242", value, [("h", b"4242")]) for value in values]
+    topic = MemoryTopic(1)
+    for offset in range(len(values)):
+        source = {"topic": "transactions", "partition": 0, "offset": offset}
+        topic.append(encode_score(make_score(0.9, source=source)))
+    made = {role: make_token(role, role) for role in ROLES}
+    tokens = tmp_path / "tokens"
+    tokens.write_text("\n".join(line for _, line in made.values()))
+    app = make_app(
+        tmp_path, topic, input_topic=MemoryInput([records]), dashboard_auth="token",
+        dashboard_tokens_file=tokens,
+    )  # fmt: skip
+    with TestClient(app, "http://board.example") as client:
+        wait_until(lambda: app.state.parts.board.counts.flagged == 3, what="the rows")
+
+        def ask(role: str, path: str) -> Any:
+            return client.get(path, headers={"authorization": f"Bearer {made[role][0]}"})
+
+        yield ask
+
+
+def test_raw_record_is_whole_for_analysts_and_masked_for_viewers(call: Any) -> None:
+    for role in ("analyst", "lead", "ops"):
+        for offset in range(3):
+            found = call(role, f"/api/v1/flags/0-{offset}/raw").json()
+            assert (found["hidden"], found["key"]) == ([], "4242")
+        assert "Hidden for the role viewer" not in call(role, "/t/0-0").text
+    for offset in (0, 1):
+        found = call("viewer", f"/api/v1/flags/0-{offset}/raw").json()
+        assert "4242" not in str(found)
+        assert "a.example" not in str(found)
+        assert found["fields"]["TransactionAmt"] == 50.0
+        assert {"card1", "P_emaildomain", "addr1", "key", "headers"} == set(found["hidden"])
+    broken = call("viewer", "/api/v1/flags/0-2/raw")
+    assert "4242" not in broken.text
+    assert broken.json()["problem"] == "the record cannot be decoded"
+    assert "Hidden for the role viewer: card1, " in call("viewer", "/t/0-0").text
