@@ -143,8 +143,8 @@ function compare(sort, one, other) {
   return 0;
 }
 
-// A sampled row has a place of its own in the order by expected loss.
-const keyOf = ({ place, expected_loss: loss, scored_at: at, source: { partition, offset, topic } }) => [place ?? loss, at, partition, offset, topic];
+const keyOf = ({ place, expected_loss: loss, scored_at: at, source: { partition, offset, topic } }) =>
+  [place ?? loss, at, partition, offset, topic]; // only a sampled row has a place of its own
 
 /** Hold rows back, so that nothing moves under the pointer, the focus or a selection. */
 function holdBack(state, rows, left) {
