@@ -215,6 +215,7 @@ export function describeLive(state) {
 export function describeStates(state) {
   const { vitals: { feed, model, waiting = 0 }, skew } = state;
   const shown = [...describeConnection(state), ...describeFeed(state, feed)];
+  for (const { kind, title, text } of state.vitals.notices ?? []) shown.push([kind, title, text]);
   if (model.rejected) {
     const { rejected, reason, serving } = model.rejected;
     const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
@@ -261,6 +262,9 @@ function describeFeed(state, feed) {
     const asOf = feed.read_at === null ? "" : `, as of ${formatMoment(feed.read_at)}`;
     const why = state.isOps && feed.detail ? ` (${feed.detail})` : "";
     return [["amber", "Disconnected from Kafka", `since ${formatMoment(feed.since)}${why}. The list shows the last data received${asOf}. Decisions are kept and recorded later. Reconnecting automatically.`]];
+  }
+  if (feed.state === "rebuilding" && feed.progress) {
+    return [["info", `Rebuilding ${feed.progress}`, ". Counts are provisional. You can already decide."]];
   }
   if (feed.state === "rebuilding") {
     return [["info", `Rebuilding ${Math.floor(feed.done * 100)} %`, `: ${formatCount(lag)} scores left${describeRest(state)}. Counts are provisional. You can already decide.`]];
