@@ -64,9 +64,9 @@ def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(
     with page.expect_response("**/api/v1/features") as answer:
         model.current = with_texts({"D2": "days"}, "v2")
     answer.value.finished()
-    second = page.locator(f'[data-id="{board.score(reasons=reasons)}"] .reason b')
+    shown = page.locator(f'[data-id="{board.score(reasons=reasons)}"] .reason')
+    second = shown.locator("b")
     expect(second).to_have_text(["C13", "days", "constructor"])
-    shown = page.locator("#rows tr").first.locator(".reason")
     live = shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]
     page.reload(wait_until="domcontentloaded")
     assert (shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]) == live
