@@ -95,4 +95,9 @@ def demo(args: argparse.Namespace) -> int:
     """``demo``: start the complete system on this machine."""
     from stream_scorer.local.demo import DemoOptions, run_demo
 
-    return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port))
+    if args.loop:
+        from stream_scorer.local.loop.story import ROWS, LoopOptions, run_loop
+
+        rows = args.transactions or ROWS
+        return run_loop(LoopOptions(rows, args.exit, args.rate, args.port, args.folder))
+    return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port, args.folder))

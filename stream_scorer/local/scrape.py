@@ -104,6 +104,18 @@ class Totals:
         self._ended = [self.last]
 
 
+def read_series(url: str) -> dict[str, float]:
+    """All series of a scrape, ``name{labels}`` → value.
+
+    Raises:
+        OSError: the process does not answer.
+    """
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as response:  # noqa: S310
+        lines = response.read().decode().splitlines()
+    pairs = (line.rpartition(" ") for line in lines if line and not line.startswith("#"))
+    return {series: float(value) for series, _, value in pairs}
+
+
 def answers(url: str) -> bool:
     """Whether a process answers at ``url`` with 200."""
     try:

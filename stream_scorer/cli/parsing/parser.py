@@ -91,6 +91,14 @@ def _add_processes(commands: Any) -> None:
     demo.add_argument(
         "--port", type=port, default=8000, help="port of the dashboard (default 8000)"
     )
+    demo.add_argument(
+        "--loop",
+        action="store_true",
+        help="show how drift leads to a better model: training, challenger, labels, promotion",
+    )
+    demo.add_argument(
+        "--folder", type=Path, metavar="DIR", help="keep all files in DIR, which must be new"
+    )
     add_command(
         commands,
         "warm",

@@ -67,6 +67,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
     state stream.rejections stream shadow observability
 autoscaling: errors
 local: errors runtime kafka
+local.loop: errors local
 labels: schemas schemas.csv runtime settings kafka
 quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
     audit.records labels
@@ -75,7 +76,7 @@ replay: schemas schemas.transactions errors runtime settings kafka model state a
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
     model.versions dead_letters state state.admin audit.records audit stream.rejections process
-    autoscaling local labels quality replay
+    autoscaling local local.loop labels quality replay
 drift.reading: schemas.transactions errors drift runtime settings kafka model state
     audit.records
 cli.drift: errors drift runtime settings model.store model cli drift.reading

@@ -1,0 +1,1 @@
+"""``stream-scorer demo --loop``: from drift to a better model, and never to a worse one."""

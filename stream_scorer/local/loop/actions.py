@@ -1,0 +1,77 @@
+"""What several steps of the loop do."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from stream_scorer.local.loop import tables
+from stream_scorer.local.loop.system import LoopSystem
+
+
+class LoopActions(LoopSystem):
+    """Streams, challengers, chargebacks, and what the scorer says of them.
+
+    Args:
+        folder: for all files.
+        port: of the dashboard, if it is free.
+        parts: of the table.
+        rate: transactions per second.
+    """
+
+    def __init__(self, folder: Path, port: int, parts: tables.Parts, rate: float) -> None:
+        super().__init__(folder, port)
+        self.parts = parts
+        self._rate = rate
+        self._streamed = 0
+
+    def stream(self, name: str) -> None:
+        """Send a part of the table to the input topic, and wait until it is scored."""
+        self.command("stream-scorer", "produce", *self.files(name)[1:],
+                     "--rate", f"{self._rate:g}")  # fmt: skip
+        self._streamed += dict(self.parts.items())[name]
+        self.until("the scores", lambda: self.count("prediction_count_total") >= self._streamed)
+
+    def shadow(self, version: str) -> None:
+        """Let a version score in shadow, and wait until the scorer has loaded it."""
+        self.command("fraud-trainer", "models", "challenge", version)
+        self.until(
+            f"{version} to score in shadow",
+            lambda: self.count("fraud_scorer_shadow_version", f'"{version}"') == 1,
+        )
+
+    def shadowed(self) -> float:
+        """The transactions that a challenger has scored, left out or failed."""
+        names = ("rows", "shed", "errors")
+        return sum(self.count(f"fraud_scorer_shadow_{name}_total") for name in names)
+
+    def serves(self, version: str) -> bool:
+        """Whether the scorer decides with this version."""
+        return self.count("model_version", f'"{version}"') == 1
+
+    def report(self, name: str, frauds: Sequence[str]) -> None:
+        """Import chargebacks that come in now."""
+        path = self.folder / name
+        tables.write_chargebacks(path, frauds, time.time_ns() // 1_000_000)
+        self.command("stream-scorer", "labels", "import", str(path), "--origin", "CHARGEBACK")
+
+    def files(self, name: str) -> tuple[str, ...]:
+        """The flags that name a part of the table."""
+        data = self.folder / "data"
+        identity = str(data / "train_identity.csv")
+        return ("--transactions", str(data / f"{name}.csv"), "--identity", identity)
+
+    def published_by(self, training: subprocess.Popen[bytes]) -> str:
+        """The version of a training that its gate has refused, which is what its exit code says."""
+        self.until("the training", lambda: training.poll() is not None)
+        self.children.remove(("train-worse", training))
+        log = (self.folder / "logs" / "train-worse.log").read_text(errors="replace")
+        for line in log.splitlines():
+            with suppress(ValueError):
+                if isinstance(found := json.loads(line), dict) and "version" in found:
+                    return str(found["version"])
+        return self.fail("train-worse")

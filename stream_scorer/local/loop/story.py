@@ -1,0 +1,322 @@
+"""The loop on this machine: drift, a training, a challenger, labels, a verdict, a promotion.
+
+And the reverse: a version that is worse is compared in the same way, and not promoted.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from stream_scorer.errors import FatalError, ScorerError
+from stream_scorer.local.loop import tables
+from stream_scorer.local.loop.actions import LoopActions
+from stream_scorer.local.loop.alerting import moved_features, notification
+from stream_scorer.local.loop.system import Ran
+from stream_scorer.local.scrape import answers
+from stream_scorer.local.system import run_system, say
+
+ROWS: Final = 16_000
+
+_SEED: Final = 5
+_WINDOW: Final = ("--since", "1h", "--maturity-days", "0")
+"""The demo has no two weeks: what was scored a moment ago counts as old enough."""
+
+_TRAIN: Final = (
+    "--block-precision", "0.6", "--folds", "1", "--test-share", "0.4", "--trees", "150",
+    "--no-history-seed",
+)  # fmt: skip
+_BETTER: Final = "better"
+_CANNOT_TELL: Final = "cannot tell yet"
+_REFUSED: Final = (1, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopOptions:
+    """The options of ``demo --loop``.
+
+    Attributes:
+        rows: of all tables together.
+        exits: end after the last step; else the processes run on until Ctrl-C.
+        rate: transactions per second.
+        port: the dashboard's port.
+        folder: for all files, which are kept; None: a temporary one.
+    """
+
+    rows: int = ROWS
+    exits: bool = False
+    rate: float = 200.0
+    port: int = 8000
+    folder: Path | None = None
+
+
+def run_loop(options: LoopOptions) -> int:
+    """Run the loop; returns 0 if every step did what it says."""
+    parts = tables.plan_parts(options.rows)
+    return run_system(lambda folder: _Loop(options, parts, folder), options.folder)
+
+
+class _Loop(LoopActions):
+    """The story, step by step."""
+
+    def __init__(self, options: LoopOptions, parts: tables.Parts, folder: Path) -> None:
+        super().__init__(folder, options.port, parts, options.rate)
+        self._options = options
+        self._address = ""
+        self._token = ""
+        self._facts: dict[str, Any] = {"comparisons": []}
+        self._training_pid = folder / "training.pid"
+
+    def run(self) -> int:
+        """Tell the story; a step that fails ends it."""
+        code = 0
+        try:
+            self._tell_story()
+        except ScorerError as error:
+            say(f"stream-scorer: the step {self.current!r} failed: {error}")
+            self._facts |= {"failed": self.current, "reason": str(error)}
+            code = 1
+        self.summary = {
+            "succeeded": code == 0,
+            "seconds": round(time.monotonic() - self.started, 1),
+            "dashboard": self._address,
+            "transactions": self.parts.streamed,
+            **self._facts,
+            "steps": self.steps,
+        }
+        if code == 0 and not self._options.exits:
+            say(f"\n  dashboard: {self._address}\n  stop with Ctrl-C\n")
+            self._run_on()
+        return code
+
+    def end(self) -> None:
+        """End also the training, which the dashboard has started and would outlive it."""
+        with suppress(OSError, ValueError):
+            os.kill(int(self._training_pid.read_text()), signal.SIGTERM)
+        super().end()
+
+    def _tell_story(self) -> None:
+        self._prepare()
+        first = self._train_first()
+        self._start_services()
+        with self.step("stream", f"{self.parts.recent:,} transactions: customers have changed"):
+            self.stream("recent")
+        self._see_drift(first)
+        second = self._retrain()
+        worse = self.start("train-worse", "trainer", *self._worse_training()[1:])
+        self._challenge(first, second)
+        self._wait_for_verdict(first, second)
+        self._promote(second)
+        third = self._challenge_worse(second, worse)
+        self._refuse(second, third)
+        self._measure()
+        self._audit()
+
+    def _prepare(self) -> None:
+        rows = str(self._options.rows)
+        with self.step("prepare", "Kafka starts, and synthetic transactions are written"):
+            self._facts["versions"] = {}
+            words = ("synth", str(self.folder / "data"), "--rows", rows, "--seed", str(_SEED),
+                     "--drift", str(self.parts.before))  # fmt: skip
+            self.show(shlex.join(("fraud-trainer", *words)))
+            synth = self.start("synth", "trainer", *words)
+            self.configure(self.start_broker())
+            self.environment |= {"MODEL_GUARD_SECONDS": "3", "MODEL_GUARD_MIN_ROWS": "300"}
+            self.command("stream-scorer", "topics", "create")
+            self.finish("synth", synth)
+            tables.split_table(self.folder / "data" / "train_transaction.csv", self.parts)
+            self.note(f"from row {self.parts.before:,} on, drift is planted in them")
+
+    def _train_first(self) -> str:
+        text = f"the first version learns from {self.parts.before:,} transactions before the drift"
+        with self.step("first version", text):
+            trained = self.command("fraud-trainer", "train", *self.files("before"), *_TRAIN,
+                                   "--json").json()  # fmt: skip
+            version = str(trained["version"])
+            self.note(f"{version} is promoted: it decides from now on")
+        self._facts["versions"]["first"] = version
+        return version
+
+    def _start_services(self) -> None:
+        with self.step("start", "the scorer and the dashboard start"):
+            made = self.command("fraud-dashboard", "token", "alertmanager", "--role", "webhook")
+            tokens = self.folder / "webhook-tokens"
+            tokens.write_text(made.output)
+            self._token = made.last_error.rpartition(" ")[2]
+            train = (sys.executable, "-m", "trainer", "train", *self.files("recent"), *_TRAIN,
+                     "--no-promote")  # fmt: skip
+            script = f"echo $$ > {shlex.quote(str(self._training_pid))}; exec {shlex.join(train)}"
+            self.environment |= {
+                "TRAINING_RUNNER": "process",
+                "TRAINING_COMMAND": shlex.join(("/bin/sh", "-c", script)),
+                "TRAINING_WEBHOOK_TOKEN_FILE": str(tokens),
+            }
+            scorer = self.start("scorer", "stream_scorer", "run")
+            self._address = self.start_dashboard()
+            self.wait("scorer", scorer, lambda: answers(self.url("/readyz")))
+
+    def _see_drift(self, version: str) -> None:
+        with self.step("drift", f"are these transactions still like those {version} learned from?"):
+            report = self.command("stream-scorer", "drift", "--since", "1h", "--publish",
+                                  "--json").json()  # fmt: skip
+            moved = moved_features(report)
+            if not moved:
+                raise FatalError("no feature has a PSI above 0.25 on more than 2,000 rows")
+            names = ", ".join(f"{one.name} (PSI {one.psi:.2f})" for one in moved[:3])
+            self.note(f"no: {names}. FraudFeatureDrift would fire, and Alertmanager would call")
+            url = f"{self._address}api/v1/trainings/alertmanager"
+            self.show(f"curl -H 'Authorization: Bearer …' -d @notification.json {url}")
+            answer = self.ask(url, notification(version, moved), self._token)
+            if not answer["started"]:
+                raise FatalError(f"the webhook started no training: {answer['reason']}")
+            self._facts["drift"] = {one.name: round(one.psi, 3) for one in moved}
+            self._facts["training"] = answer["training"]
+
+    def _retrain(self) -> str:
+        with self.step("training", "the webhook has started a training on the recent transactions"):
+            url = f"{self._address}api/v1/trainings/{self._facts['training']}"
+            self.show(f"curl {url}")
+            self.until("the training", lambda: self.ask(url)["state"] != "running")
+            self._training_pid.unlink(missing_ok=True)
+            ended = self.ask(url)
+            if ended["state"] != "succeeded" or not ended["result"]:
+                raise FatalError(f"the training ended as {ended['state']}: {ended.get('detail')}")
+            version = str(ended["result"]["version"])
+            self.note(f"{version} is published and not promoted: it has to earn its place")
+        self._facts["versions"]["retrained"] = version
+        return version
+
+    def _challenge(self, champion: str, challenger: str) -> None:
+        with self.step("challenger", f"{challenger} scores in shadow beside {champion}"):
+            self.shadow(challenger)
+            before = self.shadowed()
+            self.stream("later")
+            wanted = before + self.parts.later
+            self.until("the challenger's scores", lambda: self.shadowed() >= wanted)
+            self.note(f"nobody acts on its scores; {champion} decides")
+
+    def _wait_for_verdict(self, champion: str, challenger: str) -> None:
+        truth = tables.read_truth(self.folder / "data" / "later.csv")
+        frauds = tables.frauds_in_random_order(truth, _SEED)
+        known = 0
+        for number, portion in enumerate(tables.portions(frauds), 1):
+            with self.step(f"labels {number}", f"{len(portion)} chargebacks come in"):
+                self.report(f"chargebacks-{number}.csv", portion)
+                known += len(portion)
+                verdict = self._compare(champion, challenger, known)
+                if number == 1 and verdict != _BETTER:
+                    self._expect_refusal(challenger)
+            if verdict == _BETTER:
+                self._facts["labels_needed"] = known
+                return
+        raise FatalError(f"after all {known} chargebacks the verdict is {verdict!r}, not better")
+
+    def _promote(self, version: str) -> None:
+        with self.step("promote", f"{version} is better by its labels, so it may be promoted"):
+            self.command("fraud-trainer", "models", "promote", version, "--if-better", *_WINDOW)
+            self.until(f"{version} to serve", lambda: self.serves(version))
+            self.note(f"{version} serves on probation: the guard goes back if it misbehaves")
+        self._facts["promoted"] = version
+
+    def _challenge_worse(self, champion: str, training: subprocess.Popen[bytes]) -> str:
+        with self.step("worse version", "a version that learned from mixed-up labels"):
+            self.show(shlex.join(("fraud-trainer", *self._worse_training()[1:])))
+            version = self.published_by(training)
+            self.shadow(version)
+            before = self.shadowed()
+            self.stream("last")
+            wanted = before + self.parts.last
+            self.until("the challenger's scores", lambda: self.shadowed() >= wanted)
+        with self.step("probation", f"meanwhile the guard judges {champion}"):
+            manifests = self.folder / "store" / "manifests"
+            accepted = manifests / "accepted" / f"{champion}.json"
+            self.until("the end of the probation", accepted.exists)
+            if not self.serves(champion):
+                raise FatalError(f"{champion} does not serve: see the scorer's log")
+            self.note(f"{champion} has passed its probation")
+        self._facts["versions"]["worse"] = version
+        return version
+
+    def _refuse(self, champion: str, challenger: str) -> None:
+        with self.step("verdict on it", f"is {challenger} better than {champion}?"):
+            frauds = [
+                one
+                for name in ("recent", "later", "last")
+                for one, is_fraud in tables.read_truth(self.folder / "data" / f"{name}.csv")
+                if is_fraud
+            ]
+            self.report("chargebacks-all.csv", frauds)
+            verdict = self._compare(champion, challenger, len(frauds))
+            if verdict == _BETTER:
+                raise FatalError(f"{challenger} learned from mixed-up labels and is {verdict}")
+            self._expect_refusal(challenger)
+            if not self.serves(champion):
+                raise FatalError(f"{champion} no longer serves")
+            self.command("fraud-trainer", "models", "challenge", "--none")
+            self.note(f"{champion} goes on serving")
+        self._facts["worse"] = {"verdict": verdict, "promoted": False}
+
+    def _measure(self) -> None:
+        with self.step("quality", "what are the versions worth on what they decided?"):
+            found = self.command("stream-scorer", "quality", *_WINDOW, "--publish", "--json").json()
+            worth = {}
+            for one in found["versions"]:
+                precision = one["average_precision"]["matured"]
+                worth[one["version"]] = {"rows": one["rows"], "average_precision": precision}
+                value = precision.get("value")
+                shown = "not known" if value is None else f"{value:.3f}"
+                self.note(f"{one['version']}: {one['rows']:,} rows, average precision {shown}")
+            self._facts["quality"] = worth
+
+    def _audit(self) -> None:
+        with self.step("audit", "does every transaction have exactly one outcome?"):
+            audit = self.command("stream-scorer", "verify", "--json").json()
+            self._facts["scores"] = audit["scores"]
+            if audit["scores"] != self.parts.streamed:
+                raise FatalError(f"{self.parts.streamed} were sent, {audit['scores']} scored")
+            self.note(f"yes: {audit['scores']:,} scores")
+
+    def _compare(self, champion: str, challenger: str, labels: int) -> str:
+        found = self.command("fraud-trainer", "models", "compare", champion, challenger, *_WINDOW,
+                             "--publish", "--json", codes=(0, 1, 3)).json()  # fmt: skip
+        verdict, more = str(found["verdict"]), found["more_labels"]
+        about = f" (about {more:,} more labels)" if more else ""
+        said = verdict if verdict == _CANNOT_TELL else f"{challenger} is {verdict}"
+        self.note(f"{said}{about}: {found['reason']}")
+        self._facts["comparisons"].append(
+            {
+                "champion": champion,
+                "challenger": challenger,
+                "chargebacks": labels,
+                "pairs": found["rows"],
+                "verdict": verdict,
+                "more_labels": more,
+            }
+        )
+        return verdict
+
+    def _expect_refusal(self, version: str) -> None:
+        refused: Ran = self.command("fraud-trainer", "models", "promote", version, "--if-better",
+                                    *_WINDOW, codes=_REFUSED)  # fmt: skip
+        self.note(f"refused: {refused.last_error}")
+
+    def _worse_training(self) -> tuple[str, ...]:
+        labels = self.folder / "mixed-up.csv"
+        if not labels.exists():
+            truth = tables.read_truth(self.folder / "data" / "recent.csv")
+            tables.write_mixed_up(labels, truth, _SEED)
+        return ("fraud-trainer", "train", *self.files("recent"), "--labels", str(labels), *_TRAIN,
+                "--no-promote", "--json")  # fmt: skip
+
+    def _run_on(self) -> None:
+        while True:
+            self.check("scorer", "dashboard")
+            time.sleep(1)

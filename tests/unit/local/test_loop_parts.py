@@ -1,0 +1,92 @@
+"""The loop's own decisions: parts of the table, portions of labels, and when drift fires."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from dashboard.web.trainings.bodies import AlertmanagerBody, firing_drift, reason_of
+from stream_scorer.errors import UsageError
+from stream_scorer.local.loop.alerting import moved_features, notification
+from stream_scorer.local.loop.tables import (
+    MIN_ROWS,
+    Parts,
+    frauds_in_random_order,
+    plan_parts,
+    portions,
+    read_truth,
+    split_table,
+    write_mixed_up,
+)
+
+
+@pytest.mark.parametrize("rows", [MIN_ROWS, 16_000, 99_999])
+def test_parts_are_the_whole_table(rows: int) -> None:
+    parts = plan_parts(rows)
+    assert sum(n for _, n in parts.items()) == rows
+    assert parts.streamed == rows - parts.before
+    assert parts.recent > 2_000  # or drift cannot fire
+
+
+def test_too_few_rows_are_refused_with_the_least_number() -> None:
+    with pytest.raises(UsageError, match=r"--transactions 10000 or more, not 9999"):
+        plan_parts(MIN_ROWS - 1)
+
+
+def test_table_is_split_in_the_order_of_time(tmp_path: Path) -> None:
+    table = tmp_path / "train_transaction.csv"
+    rows = "".join(f"{n},{n % 2}\n" for n in range(10))
+    table.write_text("TransactionID,isFraud\n" + rows)
+    split_table(table, Parts(4, 3, 2, 1))
+    found = {
+        name: [one for one, _ in read_truth(tmp_path / f"{name}.csv")]
+        for name in ("before", "recent", "later", "last")
+    }
+    assert found == {
+        "before": ["0", "1", "2", "3"], "recent": ["4", "5", "6"], "later": ["7", "8"],
+        "last": ["9"],
+    }  # fmt: skip
+
+
+def test_portions_double_what_is_known_until_all_is() -> None:
+    frauds = [str(n) for n in range(60)]
+    found = list(portions(frauds))
+    assert [len(one) for one in found] == [12, 12, 24, 12]
+    assert [one for portion in found for one in portion] == frauds
+    assert list(portions([])) == []
+
+
+def test_order_of_chargebacks_is_random_and_repeatable() -> None:
+    truth = [(str(n), n % 3 == 0) for n in range(90)]
+    frauds = frauds_in_random_order(truth, 5)
+    assert frauds == frauds_in_random_order(truth, 5)
+    assert frauds != sorted(frauds, key=int)
+    assert sorted(map(int, frauds)) == list(range(0, 90, 3))
+
+
+def test_mixed_up_labels_have_as_many_frauds_elsewhere(tmp_path: Path) -> None:
+    truth = [(str(n), n < 30) for n in range(100)]
+    write_mixed_up(tmp_path / "labels.csv", truth, 5)
+    with (tmp_path / "labels.csv").open(newline="") as source:
+        found = [(row["transaction_id"], row["label"] == "FRAUD") for row in csv.DictReader(source)]
+    assert [one for one, _ in found] == [one for one, _ in truth]
+    assert sum(label for _, label in found) == 30
+    assert found != truth
+
+
+def test_only_features_far_from_the_reference_on_enough_rows_fire() -> None:
+    features = [
+        {"name": "near", "psi": 0.25, "rows": 3_000},
+        {"name": "few", "psi": 2.0, "rows": 2_000},
+        {"name": "moved", "psi": 0.3, "rows": 2_001},
+        {"name": "most", "psi": 1.1, "rows": 3_000},
+    ]
+    assert [one.name for one in moved_features({"features": features})] == ["most", "moved"]
+
+
+def test_webhook_understands_the_notification() -> None:
+    moved = moved_features({"features": [{"name": "most", "psi": 1.1, "rows": 3_000}]})
+    alerts = firing_drift(AlertmanagerBody.model_validate(notification("v1", moved)))
+    assert reason_of(alerts) == "FraudFeatureDrift: 1 features of v1 have drifted"
