@@ -28,6 +28,7 @@ class LoopActions(LoopSystem):
         self.parts = parts
         self._rate = rate
         self._streamed = 0
+        self._reported: set[str] = set()
 
     def stream(self, name: str) -> None:
         """Send a part of the table to the input topic, and wait until it is scored."""
@@ -54,9 +55,11 @@ class LoopActions(LoopSystem):
         return self.count("model_version", f'"{version}"') == 1
 
     def report(self, name: str, frauds: Sequence[str]) -> None:
-        """Import chargebacks that come in now."""
+        """Import the chargebacks that come in now: those that did not come in before."""
+        new = [one for one in frauds if one not in self._reported]
+        self._reported.update(new)
         path = self.folder / name
-        tables.write_chargebacks(path, frauds, time.time_ns() // 1_000_000)
+        tables.write_chargebacks(path, new, time.time_ns() // 1_000_000)
         self.command("stream-scorer", "labels", "import", str(path), "--origin", "CHARGEBACK")
 
     def files(self, name: str) -> tuple[str, ...]:

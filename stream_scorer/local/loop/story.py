@@ -253,7 +253,7 @@ class _Loop(LoopActions):
                 for one, is_fraud in tables.read_truth(self.folder / "data" / f"{name}.csv")
                 if is_fraud
             ]
-            self.report("chargebacks-all.csv", frauds)
+            self.report("chargebacks-rest.csv", frauds)
             verdict = self._compare(champion, challenger, len(frauds))
             if verdict == _BETTER:
                 raise FatalError(f"{challenger} learned from mixed-up labels and is {verdict}")
@@ -289,8 +289,8 @@ class _Loop(LoopActions):
                              "--publish", "--json", codes=(0, 1, 3)).json()  # fmt: skip
         verdict, more = str(found["verdict"]), found["more_labels"]
         about = f" (about {more:,} more labels)" if more else ""
-        said = verdict if verdict == _CANNOT_TELL else f"{challenger} is {verdict}"
-        self.note(f"{said}{about}: {found['reason']}")
+        shown = verdict if verdict == _CANNOT_TELL else f"{challenger} is {verdict}"
+        self.note(f"{shown}{about}: {found['reason']}")
         self._facts["comparisons"].append(
             {
                 "champion": champion,
