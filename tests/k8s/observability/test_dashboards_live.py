@@ -36,6 +36,17 @@ EMPTY = {
         ),
         "live quality is measured at night",
     ),
+    **dict.fromkeys(
+        (
+            "PSI of scores, 1 day",
+            "PSI of scores, 1 week",
+            "Features that moved most, 1 day",
+            "Features that moved most, 1 week",
+            "Change of missing values, 1 day",
+        ),
+        "drift of days is recorded every hour",
+    ),
+    "Time for a transaction": "there is no challenger",
 }
 """Panels that are empty on a healthy run, and why."""
 
