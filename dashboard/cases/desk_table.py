@@ -174,6 +174,8 @@ class DeskWriter:
 
     def _standing(self, label: Label) -> int:
         """The offset of the label that stands in a partition, now that it has this one too."""
+        if label.is_external:
+            return label.place.offset
         before = self._db.execute(
             "SELECT l.decided_at, l.offset FROM latest t JOIN labels l "
             "ON l.partition = t.partition AND l.offset = t.offset "

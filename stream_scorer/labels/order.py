@@ -1,7 +1,7 @@
-"""Which of two labels of a transaction stands. Pure; the same rule for the desk and for training.
+"""Which of two analysts' labels of a transaction stands. Pure; one rule for desk and training.
 
-The order of the topic alone does not say it. A decision that waited while Kafka was down is written
-behind one that was made later on another dashboard.
+The order of the topic alone does not say it, as it does for chargebacks. A decision that waited
+while Kafka was down is written behind one that was made later on another dashboard.
 """
 
 from __future__ import annotations

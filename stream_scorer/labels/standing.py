@@ -1,5 +1,8 @@
 """The labels that stand: the last one of each transaction, and the last of each origin. Pure.
 
+The last record stands. Only of an analyst's decisions the last one made stands, because one that
+waited while Kafka was down is written late (:mod:`stream_scorer.labels.order`).
+
 A label takes 62 bytes, and only those that may still stand are kept, so that memory is bounded by
 the number of labelled transactions and not by the length of the topic.
 """
@@ -40,6 +43,7 @@ supersedes, in its own partition (or -1)."""
 
 Rows = NDArray[np.void]
 
+_ANALYST: Final = ORIGINS.index("ANALYST")
 _CHUNK: Final = 50_000  # labels as Python objects, before they become rows
 _MOST_NAMES: Final = 10_000  # versions or topics; a topic of random names must not fill the memory
 _NAME_CHARS: Final = 249  # the longest name of a topic
@@ -117,7 +121,7 @@ class StandingTable:
         """The labels that stand among those that were added."""
         self._compact()
         rows = self._kept
-        last = _latest(_last_of(rows, ("id", "partition")), ("id",))
+        last = last_records(rows)
         by_origin = _latest(rows, ("id", "origin"))
         return StandingLabels(
             last, by_origin, self._versions.names, self._topics.names, records, bad, named
@@ -128,7 +132,12 @@ class StandingTable:
             fresh = np.array(self._chunk, ROW)
             self._chunk = []
             rows = _without_superseded(np.concatenate([self._kept, fresh]))
-            self._kept = _last_of(rows, ("id", "origin", "partition"))
+            self._kept = _last_of_origins(rows)
+
+
+def last_records(rows: Rows) -> Rows:
+    """The last record of each transaction among rows, in ascending order of ``id``."""
+    return _latest(_ends(rows, ("id", "partition"), ("offset",)), ("id",))
 
 
 class _Names:
@@ -149,30 +158,34 @@ class _Names:
 
 
 def _without_superseded(rows: Rows) -> Rows:
-    """The rows that no other row of their transaction names, whatever their time.
+    """The rows that no other row of their transaction and origin names, whatever their time.
 
     The rule is that of :func:`stream_scorer.labels.order.stands_over`.
     """
     corrections = rows[rows["supersedes"] >= 0]
     if not len(corrections):
         return rows
-    named = set(zip(*(corrections[n].tolist() for n in ("id", "partition", "supersedes")),
-                    strict=True))  # fmt: skip
+    own = ("id", "origin", "partition")
+    named = set(zip(*(corrections[n].tolist() for n in (*own, "supersedes")), strict=True))
     is_out = np.isin(rows["id"], corrections["id"])
     candidates = rows[is_out]
-    places = zip(*(candidates[n].tolist() for n in ("id", "partition", "offset")), strict=True)
+    places = zip(*(candidates[n].tolist() for n in (*own, "offset")), strict=True)
     is_out[is_out] = [place in named for place in places]
     found = rows[~is_out]
     found["supersedes"] = -1  # what it named is before it, and out
     return found
 
 
-def _last_of(rows: Rows, keys: tuple[str, ...]) -> Rows:
-    """The row with the latest decision of each key; of equal ones, that with the highest offset.
-
-    Not the highest offset alone: a decision that waited while Kafka was down is written late.
-    """
-    return _ends(rows, keys, ("decided_at", "offset"))
+def _last_of_origins(rows: Rows) -> Rows:
+    """What stands of each transaction and origin in each partition."""
+    is_analyst = rows["origin"] == _ANALYST
+    key = ("id", "origin", "partition")
+    return np.concatenate(
+        [
+            _ends(rows[is_analyst], key, ("decided_at", "offset")),
+            _ends(rows[~is_analyst], key, ("offset",)),
+        ]
+    )
 
 
 def _latest(rows: Rows, keys: tuple[str, ...]) -> Rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stream_scorer.labels.labels import ORIGINS
-from stream_scorer.labels.standing import Rows, StandingLabels
+from stream_scorer.labels.standing import Rows, StandingLabels, last_records
 from stream_scorer.quality.rows import NONE, Integers, LabelTable, Small
 
 _ANALYST = ORIGINS.index("ANALYST")
@@ -14,7 +14,7 @@ _ANALYST = ORIGINS.index("ANALYST")
 def table_of(labels: StandingLabels, input_topic: str) -> LabelTable:
     """The labels of all transactions.
 
-    A chargeback and its reversal are of one kind: the later decision of the two stands.
+    A chargeback and its reversal are of one kind: the last record of the two stands.
 
     Args:
         labels: as they stand.
@@ -30,7 +30,7 @@ def table_of(labels: StandingLabels, input_topic: str) -> LabelTable:
         standing=last["value"],
         decided_at=last["decided_at"],
         analyst=_values(ids, by_origin[is_analyst]),
-        report=_values(ids, by_origin[~is_analyst]),
+        report=_values(ids, last_records(by_origin[~is_analyst])),
         partitions=np.where(is_ours, last["source_partition"], -1).astype(np.int64),
         offsets=np.where(is_ours, last["source_offset"], -1),
         bad_records=labels.bad,
@@ -38,10 +38,7 @@ def table_of(labels: StandingLabels, input_topic: str) -> LabelTable:
 
 
 def _values(ids: Integers, rows: Rows) -> Small:
-    """The value of the latest of these rows for each transaction; ``NONE`` where there is none."""
-    order = (rows["offset"], rows["partition"], rows["decided_at"], rows["id"])
-    ordered = rows[np.lexsort(order)]
+    """The value of each transaction's row; ``NONE`` where there is none."""
     found = np.full(len(ids), NONE, np.int8)
-    # Rows are in order, so that the last one of a transaction is written last.
-    found[np.searchsorted(ids, ordered["id"])] = ordered["value"]
+    found[np.searchsorted(ids, rows["id"])] = rows["value"]
     return found

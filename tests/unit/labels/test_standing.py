@@ -91,8 +91,7 @@ def test_table_that_is_compacted_finds_what_a_dictionary_finds(
 ) -> None:
     monkeypatch.setattr("stream_scorer.labels.standing._CHUNK", 7)
     rng = random.Random(1)
-    last: dict[int, tuple[int, int, int]] = {}
-    by_origin: dict[tuple[int, int], tuple[int, int]] = {}
+    by_origin: dict[tuple[int, int], tuple[int, int, int]] = {}
     table = StandingTable()
     for offset in range(500):
         transaction, origin = rng.randrange(20), rng.choice(ORIGINS[:3])
@@ -101,14 +100,31 @@ def test_table_that_is_compacted_finds_what_a_dictionary_finds(
         at = rng.randrange(9)
         table.add(transaction % 3, offset, label(transaction, word, at, origin=origin))
         one, key = (at, offset, VALUES[word]), (transaction, ORIGINS.index(origin))
-        last[transaction] = max(one, last.get(transaction, one))
-        by_origin[key] = max(one[:2], by_origin.get(key, one[:2]))
+        before = by_origin.get(key, one)
+        by_origin[key] = max(one, before) if origin == "ANALYST" else one
     found = table.build()
+    last: dict[int, tuple[int, int, int]] = {}
+    for (transaction, _), one in by_origin.items():
+        last[transaction] = max(one, last.get(transaction, one), key=lambda row: row[1])
     rows = zip(*(found.last[n].tolist() for n in ("decided_at", "offset", "value")), strict=True)
     assert dict(zip(found.last["id"].tolist(), rows, strict=True)) == last
     keys = zip(found.by_origin["id"].tolist(), found.by_origin["origin"].tolist(), strict=True)
     places = zip(*(found.by_origin[n].tolist() for n in ("decided_at", "offset")), strict=True)
-    assert dict(zip(keys, places, strict=True)) == by_origin
+    assert dict(zip(keys, places, strict=True)) == {key: one[:2] for key, one in by_origin.items()}
+
+
+def test_chargeback_replaces_a_decision_that_was_made_after_it() -> None:
+    """The bank's date is that of the charge; the last record stands, not the last date."""
+    found = standing(
+        (0, label(1, "LEGITIMATE", 50)),
+        (0, label(1, "FRAUD", 10, origin="CHARGEBACK")),
+        (0, label(2, "FRAUD", 50, origin="CHARGEBACK")),
+        (0, label(2, "LEGITIMATE", 10, origin="ANALYST", supersedes="0:2")),
+        (0, label(3, "FRAUD", 50, origin="CHARGEBACK")),
+        (0, label(3, "LEGITIMATE", 10, origin="CHARGEBACK")),
+    )
+    assert found.last["offset"].tolist() == [1, 3, 5]
+    assert found.of_origin("CHARGEBACK")["offset"].tolist() == [1, 2, 5]
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 50])

@@ -34,7 +34,7 @@ def by_id(found: LabelTable) -> dict[int, tuple[int, int, int, int]]:
     return dict(zip(found.ids.tolist(), rows, strict=True))
 
 
-def test_latest_decision_stands_overall_and_for_each_kind_of_origin() -> None:
+def test_last_record_stands_overall_and_for_each_kind_of_origin() -> None:
     found = table(
         label(7, "LEGITIMATE"),
         label(7, "FRAUD", "CHARGEBACK", decided_at=8),
@@ -48,7 +48,7 @@ def test_latest_decision_stands_overall_and_for_each_kind_of_origin() -> None:
     )
     assert by_id(found) == {
         3: (1, 1, NONE, 9),
-        7: (1, -1, 1, 8),  # the reversal was written later, and decided before
+        7: (0, -1, 0, 5),  # the reversal was written later, and decided before
         9: (1, NONE, 1, 1),
         11: (1, NONE, 1, 1),
     }
