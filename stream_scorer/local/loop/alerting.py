@@ -35,7 +35,7 @@ def moved_features(report: Mapping[str, Any]) -> list[Moved]:
 
 def notification(version: str, moved: Sequence[Moved]) -> dict[str, Any]:
     """The body that Alertmanager sends to a webhook."""
-    summary = f"{len(moved)} features of {version} have drifted"
+    summary = f"Features of {version} that drifted: {len(moved)}"
     labels = {"alertname": ALERT, "version": version, "severity": "warning"}
     alert = {"status": "firing", "labels": labels, "annotations": {"summary": summary}}
     return {"version": "4", "groupKey": ALERT, "status": "firing", "alerts": [alert]}

@@ -89,4 +89,4 @@ def test_only_features_far_from_the_reference_on_enough_rows_fire() -> None:
 def test_webhook_understands_the_notification() -> None:
     moved = moved_features({"features": [{"name": "most", "psi": 1.1, "rows": 3_000}]})
     alerts = firing_drift(AlertmanagerBody.model_validate(notification("v1", moved)))
-    assert reason_of(alerts) == "FraudFeatureDrift: 1 features of v1 have drifted"
+    assert reason_of(alerts) == "FraudFeatureDrift: Features of v1 that drifted: 1"
