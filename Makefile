@@ -37,9 +37,10 @@ $(TOOLS): tests/integration/tracking/tools.lock
 
 tools: $(TOOLS) ## create the environment of MLflow's server and DVC, for make test
 
-# Most of the time of the slow tests is waiting, so that four processes suit two CPUs. A file stays
-# in one process, because its tests share fixtures; files start in order, the long ones first.
-PARALLEL := -n 4 --dist loadfile --no-loadscope-reorder
+# Most of the time of the slow tests is waiting, so that three processes suit two CPUs. With four, campaigns of
+# faults pass their deadlines. A file stays in one process, because its tests share fixtures; files start in
+# order, the long ones first.
+PARALLEL := -n 3 --dist loadfile --no-loadscope-reorder
 
 test: $(READY) $(TOOLS) ## run all tests that need only Python, on an embedded Apache Kafka
 	@$(BIN)/pytest $(PARALLEL) -m "not browser and not docker and not prometheus" $(ARGS)

@@ -38,7 +38,7 @@ from tests.support.waiting import wait_until
 
 
 def test_topics_are_created_once_with_their_sizes(settings: GroupSettings, group_id: str) -> None:
-    kinds = ("input", "output", "dlq", "labels", "audit")
+    kinds = ("input", "output", "dlq", "labels", "audit", "shadow")
     names = {f"{kind}_topic": f"{kind}-{group_id}" for kind in kinds}
     settings = settings.model_copy(update=names)
     states = ensure_topics(settings, partitions=2)

@@ -140,7 +140,7 @@ def test_metadata_describes_the_training_data(trained: Trained) -> None:
         k: v for k, v in trained.result["metrics"].items() if k != "split"
     }
     assert 32 <= len(metadata["golden"]["rows"]) <= 64
-    assert len(metadata["reference"]["features"]) == 20
+    assert len(metadata["reference"]["features"]) == 30
     assert sum(metadata["reference"]["scores"]["counts"]) == split["test"]["rows"]
     assert metadata["thresholds"]["review_budget"] == 0.02
     assert 0 < metadata["thresholds"]["flagged_share"] <= 0.02
