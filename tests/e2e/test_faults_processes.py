@@ -18,11 +18,11 @@ def kills_and_zombies() -> list[Fault]:
     return [KillScorer(), expire_txn(), KillScorer(), FreezeScorer()]
 
 
-@pytest.mark.parametrize("protocol", ["classic", "consumer"])
 def test_killed_and_frozen_scorers_lose_and_duplicate_nothing(
-    own_broker: StartBroker, tmp_path: Path, protocol: str
+    own_broker: StartBroker, tmp_path: Path
 ) -> None:
-    setup = Setup(8_000, 600, protocol)
+    """With the classic protocol, scorers are killed and frozen in ``test_history.py``."""
+    setup = Setup(8_000, 600, "consumer")
     faults = kills_and_zombies()
     result = run_campaign(own_broker, tmp_path, setup, faults)
     assert_nothing_is_lost_or_repeated(result, 8_000)
