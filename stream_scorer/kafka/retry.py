@@ -12,9 +12,8 @@ from stream_scorer.kafka.errors import translate
 
 _T = TypeVar("_T")
 _RETRY_SECONDS: Final = 0.1
-_NEW_LEADER_SECONDS: Final = (
-    1.0  # an election takes less; a request that fails later is not retried
-)
+_NEW_LEADER_SECONDS: Final = 1.0
+"""An election takes less; a request that fails later is not retried."""
 
 
 def retry_transient(request: Callable[[], _T], seconds: float) -> _T:
