@@ -93,11 +93,12 @@ def broker(args: argparse.Namespace) -> int:
 
 def demo(args: argparse.Namespace) -> int:
     """``demo``: start the complete system on this machine."""
-    from stream_scorer.local.demo import DemoOptions, run_demo
+    from stream_scorer.local.demo import DEFAULT_RATE, DemoOptions, run_demo
 
     if args.loop:
-        from stream_scorer.local.loop.story import ROWS, LoopOptions, run_loop
+        from stream_scorer.local.loop.story import RATE, ROWS, LoopOptions, run_loop
 
-        rows = args.transactions or ROWS
-        return run_loop(LoopOptions(rows, args.exit, args.rate, args.port, args.folder))
-    return run_demo(DemoOptions(args.transactions, args.exit, args.rate, args.port, args.folder))
+        rows, rate = args.transactions or ROWS, args.rate or RATE
+        return run_loop(LoopOptions(rows, args.exit, rate, args.port, args.folder))
+    rate = args.rate or DEFAULT_RATE
+    return run_demo(DemoOptions(args.transactions, args.exit, rate, args.port, args.folder))

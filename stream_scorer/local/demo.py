@@ -25,6 +25,7 @@ from stream_scorer.local.system import STEP_SECONDS, LocalSystem, run_system, sa
 
 TRAINING_ROWS: Final = 20_000
 STREAM_ROWS: Final = 20_000  # repeated from the start if more are requested
+DEFAULT_RATE: Final = 200.0
 BLOCK_PRECISION: Final = 0.6  # a model trained for a few seconds never reaches the default 0.9
 
 _TICK_SECONDS: Final = 0.5
@@ -44,7 +45,7 @@ class DemoOptions:
 
     transactions: int | None = None
     exits: bool = False
-    rate: float = 200.0
+    rate: float = DEFAULT_RATE
     port: int = 8000
     folder: Path | None = None
 

@@ -84,9 +84,8 @@ def _add_processes(commands: Any) -> None:
     demo.add_argument(
         "--rate",
         type=rate,
-        default=200.0,
         metavar="R",
-        help="transactions per second (default 200)",
+        help="transactions per second (default 200; with --loop 1000)",
     )
     demo.add_argument(
         "--port", type=port, default=8000, help="port of the dashboard (default 8000)"

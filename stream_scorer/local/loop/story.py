@@ -24,7 +24,8 @@ from stream_scorer.local.loop.system import Ran
 from stream_scorer.local.scrape import answers
 from stream_scorer.local.system import run_system, say
 
-ROWS: Final = 16_000
+ROWS: Final = 10_000
+RATE: Final = 1_000.0
 
 _SEED: Final = 5
 _WINDOW: Final = ("--since", "1h", "--maturity-days", "0")
@@ -53,7 +54,7 @@ class LoopOptions:
 
     rows: int = ROWS
     exits: bool = False
-    rate: float = 200.0
+    rate: float = RATE
     port: int = 8000
     folder: Path | None = None
 
@@ -238,8 +239,9 @@ class _Loop(LoopActions):
         with self.step("probation", f"meanwhile the guard judges {champion}"):
             manifests = self.folder / "store" / "manifests"
             accepted = manifests / "accepted" / f"{champion}.json"
-            self.until("the end of the probation", accepted.exists)
-            if not self.serves(champion):
+            rejected = manifests / "rejected" / f"{champion}.json"
+            self.until("the end of the probation", lambda: accepted.exists() or rejected.exists())
+            if rejected.exists() or not self.serves(champion):
                 raise FatalError(f"{champion} does not serve: see the scorer's log")
             self.note(f"{champion} has passed its probation")
         self._facts["versions"]["worse"] = version
