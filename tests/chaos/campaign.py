@@ -35,6 +35,8 @@ class Result:
     """Logs that contain a traceback: a scorer should log a message for the operator instead."""
     seconds: float
     begun: float
+    largest_scorer_bytes: int = 0
+    """The most memory that a scorer had."""
 
     @property
     def exits(self) -> Sequence[int]:
@@ -72,13 +74,7 @@ class Campaign:
             world.feed.start()
         else:
             self._start_broken(self.before)
-        # Without exactly once, a kill between the first scores of a partition and its first commit
-        # stops the group for good: scores without an offset are refused.
-        world.wait_until(
-            lambda: world.watch.has_begun(everywhere=not world.is_exactly_once),
-            _START_SECONDS,
-            "first commit",
-        )
+        world.wait_until(world.watch.committed, _START_SECONDS, "first commit")
         for number, fault in enumerate(self.faults, 1):
             self.say(f"{number}/{len(self.faults)} {fault.name}")
             self._do(fault)
@@ -106,6 +102,7 @@ class Campaign:
             ],
             seconds=time.monotonic() - self._begun,
             begun=self._begun,
+            largest_scorer_bytes=world.supervisor.largest_bytes,
         )
 
     def _wait_for_members(self) -> None:
