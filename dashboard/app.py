@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -31,10 +31,9 @@ from dashboard.live.publisher import TickPublisher
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
-from dashboard.models.quality import LiveQuality
+from dashboard.models.last_result import LastResult, open_drift, open_quality
 from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
-from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
@@ -127,7 +126,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
-        LiveQuality(quality or open_quality_objects(settings)),
+        open_quality(quality or open_quality_objects(settings)),
         _open_operations(settings, meter, monitor, board),
         desk,
         inputs,
@@ -157,7 +156,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
-    quality: LiveQuality,
+    quality: LastResult[Mapping[str, Any]],
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
@@ -207,7 +206,7 @@ def _per_minute(actions: int) -> RateLimiter:
 def _open_operations(
     settings: DashboardSettings, meter: Meter, monitor: Monitor | None, board: Board
 ) -> Operations:
-    drift = LastDrift(open_quality_objects(settings))
+    drift = open_drift(open_quality_objects(settings))
     return Operations(meter, monitor or _open_monitor(settings, board), drift)
 
 

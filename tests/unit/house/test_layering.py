@@ -134,7 +134,7 @@ dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
-dashboard.models: errors runtime model.store model.versions quality
+dashboard.models: errors runtime model.store model.versions drift.reading
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
@@ -142,12 +142,12 @@ dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
     dashboard.trainings
-dashboard.operations: errors drift runtime settings kafka model.store model dead_letters
-    drift.reading dashboard.model_status dashboard.feed
-dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
-    dashboard.metrics dashboard.operations
+dashboard.operations: errors drift runtime settings kafka model dead_letters
+    dashboard.model_status dashboard.feed
+dashboard.web: schemas errors runtime model drift.reading dashboard.settings
+    dashboard.model_status dashboard.history dashboard.predict_request dashboard.predicting
+    dashboard.models dashboard.cache dashboard.cases dashboard.feed dashboard.live
+    dashboard.trainings dashboard.metrics dashboard.operations
 dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
 dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
     dashboard.trainings dashboard.web dashboard.web.cases
@@ -158,7 +158,7 @@ dashboard.web.admin: schemas.json errors model.store model.versions dashboard.mo
     dashboard.live dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
-dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.web.quality
+dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
