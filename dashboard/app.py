@@ -49,6 +49,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    report,
     rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
@@ -268,6 +269,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         queue_page,
         work,
         model_page,
+        report,
         check,
         operations,
         audit_page,
