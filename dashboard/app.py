@@ -48,6 +48,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    report,
     rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
@@ -267,6 +268,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         queue_page,
         work,
         model_page,
+        report,
         check,
         operations,
         audit_page,

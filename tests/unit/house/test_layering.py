@@ -97,7 +97,8 @@ trainer.ablation: schemas errors runtime features.history features trainer.progr
     trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation trainer.history
-trainer.publishing: errors runtime model.store model trainer.history
+trainer.publishing: errors runtime model.store model model.versions trainer.report
+    trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
