@@ -67,7 +67,7 @@ from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.quality import routes as quality_routes
 from dashboard.web.queue import page as queue_page
 from dashboard.web.queue import work
-from dashboard.web.sealing import Sealer, load_key, read_shared_key
+from dashboard.web.sealing import Sealer, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
 from dashboard.web.tokens import WebhookTokens
@@ -166,7 +166,7 @@ def _build_parts(
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
     own_key = settings.dashboard_state_dir / "seal.key"
-    sealer = Sealer(read_shared_key(shared_key) if shared_key else load_key(own_key))
+    sealer = Sealer(read_shared_key(shared_key)) if shared_key else Sealer.from_own_key(own_key)
     rows_per_second = settings.dashboard_predict_rows_per_second
     return Parts(
         settings=settings,
