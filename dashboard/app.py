@@ -56,6 +56,7 @@ from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.detail import taking
 from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
@@ -267,6 +268,7 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         login,
         queue_page,
         work,
+        taking,
         model_page,
         report,
         check,

@@ -9,7 +9,7 @@ import {
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
   MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
-  formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
+  formatScore, formatTime, formatValue, isoOf, loadTexts, splitName, titleOf, zone, zoneLabel,
 } from "./view.js";
 
 const POLL_MS = 5000;
@@ -79,7 +79,7 @@ const buildTime = (millis) => html`<time datetime=${isoOf(millis)} data-ms=${mil
 function buildReasons(reasons) {
   const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
   return [
-    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
     rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
   ];
 }
