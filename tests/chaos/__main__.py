@@ -15,11 +15,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.chaos.campaign import Campaign, Result
+from tests.chaos.faults import Fault
 from tests.chaos.history.proof import HistoryProof, prove
 from tests.chaos.history.stream import HistoryStream, make_stream
 from tests.chaos.picture import Panel, Span, draw
@@ -37,6 +39,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--transactions", type=int, default=200_000)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="how often each other fault is repeated (default: every 50 kills)",
+    )
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--features", metavar="NAME",
@@ -51,11 +58,10 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(
-    setup: Setup, kills: int, say: Callable[[str], None], logs: Path
+    setup: Setup, plan: list[Fault], say: Callable[[str], None], logs: Path
 ) -> tuple[Result, HistoryProof | None]:
     """Run one campaign on its own broker; the scorers' logs are kept in the folder ``logs``."""
     has_history = setup.history is not None
-    plan = make_plan(kills, setup.seed, with_history=has_history)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (
@@ -63,7 +69,8 @@ def run(
             make_world(setup, folder, broker) as world,
         ):
             try:
-                result = Campaign(world, plan, MEMBERS, Missing(), say).run()
+                expected = partial(planned_seconds, with_history=has_history)
+                result = Campaign(world, plan, MEMBERS, Missing(), say, expected).run()
                 return result, prove(world, result) if has_history else None
             finally:
                 _keep_logs(folder, logs)
@@ -121,11 +128,17 @@ def _make_history(args: argparse.Namespace) -> HistoryStream | None:
     return make_stream(args.transactions, PARTITIONS, program, seed=args.seed, has_seed=True)
 
 
+def _plan(args: argparse.Namespace) -> list[Fault]:
+    """A new plan each time: faults keep what they have done."""
+    with_history = args.features is not None
+    return make_plan(args.kills, args.seed, with_history=with_history, rounds=args.rounds)
+
+
 def _run_one(setup: Setup, args: argparse.Namespace, found: dict[str, Any]) -> bool:
     """Run one campaign and add its figures; whether nothing was wrong."""
     name = setup.protocol
     try:
-        result, proof = run(setup, args.kills, progress_printer(name), args.out / name)
+        result, proof = run(setup, _plan(args), progress_printer(name), args.out / name)
     except AssertionError as error:  # the others run all the same
         found[name] = {"verified": False, STOPPED: str(error)}
         return False
@@ -138,13 +151,14 @@ def _run_one(setup: Setup, args: argparse.Namespace, found: dict[str, Any]) -> b
 def _run_control(args: argparse.Namespace, protocol: str, found: dict[str, Any]) -> bool:
     """Run without exactly once; whether the audit found it."""
     kills = min(CONTROL_KILLS, args.kills)
-    total = int(CONTROL_RATE * planned_seconds(make_plan(kills, args.seed)))
+    plan = make_plan(kills, args.seed)
+    total = int(CONTROL_RATE * planned_seconds(plan))
     setup = Setup(
         total, CONTROL_RATE, protocol, args.seed, is_exactly_once=False, is_s3=True,
         batch_records=500,
     )  # fmt: skip
     try:
-        result, _ = run(setup, kills, progress_printer("control"), args.out / "control")
+        result, _ = run(setup, plan, progress_printer("control"), args.out / "control")
     except AssertionError as error:
         found[CONTROL] = {"verified": False, STOPPED: str(error)}
         return False
@@ -169,12 +183,11 @@ def main(argv: list[str] | None = None) -> int:
     found: dict[str, Any] = {}
     is_good = True
     history = _make_history(args)
-    plan = make_plan(args.kills, args.seed, with_history=history is not None)
+    seconds = planned_seconds(_plan(args), with_history=history is not None)
     for protocol in protocols:
-        rate = args.transactions / planned_seconds(plan, with_history=history is not None)
         setup = Setup(
-            args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500,
-            history=history,
+            args.transactions, args.transactions / seconds, protocol, args.seed, is_s3=True,
+            batch_records=500, history=history,
         )  # fmt: skip
         is_good &= _run_one(setup, args, found)
     if args.control:
