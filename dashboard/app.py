@@ -28,6 +28,7 @@ from dashboard.feed.source import ScoreSource
 from dashboard.history.past import Histories, NoHistories
 from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
+from dashboard.masking import FieldMask
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
@@ -181,6 +182,7 @@ def _build_parts(
             board, model, lambda: len(hub), histories, desk.status, trainings.counts
         ),
         sealer=sealer,
+        mask=FieldMask(settings.masked_fields),
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
         # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.

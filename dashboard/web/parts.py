@@ -16,6 +16,7 @@ from dashboard.feed.board import Board
 from dashboard.feed.inputs import Inputs
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
+from dashboard.masking import FieldMask
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
@@ -53,6 +54,8 @@ class Parts:
     hub: Hub
     metrics: Metrics
     sealer: Sealer
+    mask: FieldMask
+    """What viewers do not see."""
     authenticator: Authenticator
     templates: Jinja2Templates
     scoring: CapacityLimiter
