@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -62,6 +63,8 @@ class Campaign:
     say: Callable[[str], None] = lambda _: None
     expected_seconds: Callable[[Sequence[Fault]], float] | None = None
     """The approximate duration of faults. With it, the feed is spread over those that are left."""
+    limit_seconds: float = math.inf
+    """No further fault is injected after this time; what was sent is judged all the same."""
     _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> Result:
@@ -80,6 +83,9 @@ class Campaign:
         world.wait_until(world.watch.committed, _START_SECONDS, "first commit")
         begun = time.monotonic()
         for number, fault in enumerate(self.faults, 1):
+            if time.monotonic() - begun > self.limit_seconds:
+                self.say(f"no time for the other {len(self.faults) - number + 1} faults")
+                break
             self.say(f"{number}/{len(self.faults)} {fault.name}; {self._progress()}")
             self._do(fault)
             if self.expected_seconds is not None:
