@@ -45,6 +45,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         help="how often each other fault is repeated (default: every 50 kills)",
     )
+    parser.add_argument("--batch", type=int, default=500, help="largest batch of a scorer")
     parser.add_argument(
         "--minutes",
         type=float,
@@ -198,11 +199,11 @@ def main(argv: list[str] | None = None) -> int:
     found: dict[str, Any] = {}
     is_good = True
     history = _make_history(args)
-    seconds = planned_seconds(_plan(args), with_history=history is not None)
+    seconds = min(planned_seconds(_plan(args), with_history=history is not None), args.minutes * 60)
     for protocol in protocols:
         setup = Setup(
             args.transactions, args.transactions / seconds, protocol, args.seed, is_s3=True,
-            batch_records=500, history=history,
+            batch_records=args.batch, history=history,
         )  # fmt: skip
         is_good &= _run_one(setup, args, found)
     if args.control:

@@ -14,7 +14,7 @@ from tests.chaos.world import Event, World
 
 RECOVERY_SECONDS: Final = 90.0
 _STEADY_SECONDS: Final = 30.0  # the first faults say little about the speed of the machine
-_DRAIN_SECONDS: Final = 300.0
+_DRAIN_SECONDS: Final = 600.0
 _START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
 _LOG_TAIL_CHARACTERS: Final = 3_000
@@ -90,7 +90,8 @@ class Campaign:
             self._do(fault)
             if self.expected_seconds is not None:
                 elapsed = time.monotonic() - begun
-                world.feed.spread(seconds_left(self.faults, number, elapsed, self.expected_seconds))
+                left = seconds_left(self.faults, number, elapsed, self.expected_seconds)
+                world.feed.spread(max(1.0, min(left, self.limit_seconds - elapsed)))
         self._drain()
         self._wait_for_members()
         leavers = world.supervisor.stop()
