@@ -50,7 +50,7 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         "--minutes",
         type=float,
         default=math.inf,
-        help="no further fault after so many minutes of a campaign",
+        help="no further fault after this time of a campaign",
     )
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
