@@ -28,7 +28,7 @@ export function Detail({ node, onReload }) {
   const { id } = node.dataset;
   const find = (selector) => node.querySelector(selector);
   const [form, raw, related, copy] = ["form.decide", "details.raw", ".related", ".copy-link"].map(find);
-  useState(() => know(id, JSON.parse(node.dataset.case))); // before the case is shown
+  useState(() => know(id, JSON.parse(node.dataset.case), Number(node.dataset.at ?? 0))); // before the case is shown
   useLayoutEffect(() => {
     place.current.append(node);
     showTimes(node);

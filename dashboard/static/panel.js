@@ -15,12 +15,15 @@ export const pathOf = (id) => `/t/${encodeURIComponent(id)}`;
 export async function fetchPanel(id, signal) {
   const ready = prefetched.get(id);
   prefetched.delete(id);
-  const isFresh = ready && Date.now() - ready.at < PREFETCH_MS;
-  const text = (isFresh && (await ready.text)) || (await load(id, signal));
+  const now = Date.now();
+  const isFresh = ready && now - ready.at < PREFETCH_MS;
+  const early = isFresh && (await ready.text);
+  const text = early || (await load(id, signal));
   signal?.throwIfAborted();
   // The server escaped every value, and a parsed document runs no scripts.
   const detail = new DOMParser().parseFromString(text, "text/html").getElementById("detail");
   if (!detail) throw new Error("The dashboard's answer has no details.");
+  detail.dataset.at = early ? ready.at : now; // its case is not newer
   return document.adoptNode(detail);
 }
 
