@@ -66,7 +66,7 @@ function CaseLine({ node, form }) {
     claim.firstElementChild.textContent = state === "mine" ? "Release" : "Claim";
     claim.hidden = form.querySelector(".snooze").hidden = state === "decided";
     back.hidden = state !== "decided";
-    form.querySelector(".onward").hidden = state !== "decided";
+    form.querySelector(".onward")?.toggleAttribute("hidden", state !== "decided");
   });
   return html`<b class="who">${text}</b> <span class="proof mono">${proof}</span> <span class="external">${external}</span>`;
 }

@@ -27,6 +27,14 @@ export async function fetchPanel(id, signal) {
   return document.adoptNode(detail);
 }
 
+/** Say which transaction is shown now: whoever does not see it hears no more than that a key did something. */
+export function announce(node) {
+  const place = document.getElementById("opened");
+  if (!place) return; // a page that the server rendered before an update
+  const parts = [node.dataset.title, ...[...node.querySelectorAll(".amount, .verdict")].map((part) => part.textContent)];
+  place.textContent = parts.map((part) => part.trim().replace(/\s+/g, " ")).join(", ");
+}
+
 async function load(id, signal) {
   const query = isTallied ? "" : "?tally=yes";
   const text = await request(`${pathOf(id)}/panel${query}`, { signal, as: "text" });

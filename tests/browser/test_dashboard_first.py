@@ -55,6 +55,7 @@ def test_twenty_are_decided_by_keyboard_alone_and_each_is_recorded_once(
     for i in range(10):
         expect(drawer).to_contain_text(f"Transaction {100 + i}")
         expect(case).to_contain_text("Held by you")
+        expect(page.locator("#opened")).to_have_text(re.compile(f"^Transaction {100 + i}, .* USD"))
         page.keyboard.press("flu"[i % 3])
         wanted.append((100 + i, KEYS["flu"[i % 3]]))
     expect(drawer).to_contain_text("Transaction 110")

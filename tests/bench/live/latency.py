@@ -121,8 +121,7 @@ def _load(browser: Browser, address: str, rate: int) -> tuple[float, float]:
     cdp = context.new_cdp_session(page)
     cdp.send("Emulation.setCPUThrottlingRate", {"rate": rate})
     page.goto(address, wait_until="load")
-    page.wait_for_function("document.getElementById('v-live')?.dataset.state === 'live'",
-                           timeout=_WAIT_MS)  # fmt: skip
+    page.locator("#v-live[data-state=live]").wait_for(timeout=_WAIT_MS)
     paint = "performance.getEntriesByName('first-contentful-paint')[0].startTime"
     result = float(page.evaluate(paint)), float(page.evaluate("Math.max(0, ...longTasks)"))
     context.close()
