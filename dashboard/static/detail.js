@@ -1,14 +1,13 @@
 // What a person can do with the details of one transaction, in the drawer and on its own page. The
 // server rendered them; these components fill the places that change.
 
-import { describeCase } from "./case-text.js";
 import {
   caseOf, decide, forget, know, refresh, remarks, renew, snooze, toggleClaim, useCase, withdraw,
 } from "./decide.js";
 import { pathOf } from "./panel.js";
 import { Into, Later, Notice, tell, useEvent, useInterval } from "./parts.js";
 import { html, useLayoutEffect, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { showTimes } from "./view.js";
+import { describeCase, showTimes } from "./view.js";
 
 const REFRESH_MS = 2_000; // while a decision waits to be recorded
 const RENEW_MS = 60_000;

@@ -87,7 +87,7 @@ function find(event, isLate) {
 }
 
 /** The transaction that keys are about: that of the page or the drawer, or the marked row. */
-export function currentFlag() {
+function currentFlag() {
   const found = document.querySelector("[data-flag], #rows tr[aria-current=true]");
   return found?.dataset.flag ?? found?.dataset.id ?? null;
 }

@@ -23,7 +23,7 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.queue.address import ANY, OPEN, PARAMETERS, SPANS, STATUSES, Address
 from dashboard.web.queue.work import count_work
-from dashboard.web.roles import DECIDERS, has_role
+from dashboard.web.roles import DECIDERS, has_role, mask_of
 from dashboard.web.texts import describe_duration
 
 router = APIRouter(include_in_schema=False)
@@ -39,9 +39,10 @@ def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
     forbid_unknown(request, PARAMETERS)
     address = Address(request.query_params)
-    user = identity_of(request)
-    listing = read_listing(parts, address.parameters(), user.name if user else None)
-    page = fetch_page(parts, listing, None, PAGE_ROWS, address.after)
+    user, mask = identity_of(request), mask_of(request)
+    who = user.name if user else None
+    listing = read_listing(parts, address.parameters(), who, mask=mask)
+    page = fetch_page(parts, listing, None, PAGE_ROWS, address.after, mask=mask)
     items = page.items()
     chips = address.chips()
     counts = count_work(parts, listing)
