@@ -27,7 +27,7 @@ export function Detail({ node, onReload }) {
   const { id } = node.dataset;
   const find = (selector) => node.querySelector(selector);
   const [form, raw, related, copy] = ["form.decide", "details.raw", ".related", ".copy-link"].map(find);
-  useState(() => know(id, JSON.parse(node.dataset.case))); // before the case is shown
+  useState(() => know(id, JSON.parse(node.dataset.case), Number(node.dataset.at ?? 0))); // before the case is shown
   useLayoutEffect(() => {
     place.current.append(node);
     showTimes(node);
@@ -65,7 +65,7 @@ function CaseLine({ node, form }) {
     claim.firstElementChild.textContent = state === "mine" ? "Release" : "Claim";
     claim.hidden = form.querySelector(".snooze").hidden = state === "decided";
     back.hidden = state !== "decided";
-    form.querySelector(".onward").hidden = state !== "decided";
+    form.querySelector(".onward")?.toggleAttribute("hidden", state !== "decided");
   });
   return html`<b class="who">${text}</b> <span class="proof mono">${proof}</span> <span class="external">${external}</span>`;
 }

@@ -284,7 +284,7 @@ function describeScorer({ vitals, now, isOps }, readAt) {
   }
   if (idle <= IDLE_MS) return [];
   if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];
-  const why = isOps && detail ? ` How many wait is unknown: ${detail}.` : "";
+  const why = isOps && detail ? ` ${detail}` : "";
   return [["amber", "No new scores", `since ${formatMoment(readAt)}. The scorer or its input may have stopped.${why}`]];
 }
 
