@@ -98,7 +98,7 @@ def test_report_is_shown_in_a_frame_without_rights(
     assert len(page.frames) == 2
     grounds = []
     for theme in ("light", "dark"):
-        page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]  # one of the two
+        page.emulate_media(color_scheme=theme)
         state = page.frames[1].evaluate(
             "() => [self.origin, getComputedStyle(document.body).backgroundColor]"
         )
