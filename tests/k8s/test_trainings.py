@@ -15,7 +15,7 @@ from dashboard.trainings.kubernetes_api import CREDENTIALS, KubernetesApi
 from dashboard.trainings.kubernetes_runner import KubernetesRunner
 from dashboard.trainings.training import Order, Trigger
 from tests.k8s.support.known_settings import default_of
-from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render, select
+from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render, select, workload
 from tests.support.trainings.api_server import ApiServer, serve_api
 
 Right = tuple[str, str, str, str]
@@ -94,7 +94,7 @@ def test_only_the_dashboard_has_rights_and_only_in_the_namespace_of_training(var
 def test_token_of_the_dashboard_is_where_it_is_read_and_expires(variant: str) -> None:
     objects = render(variant)
     pod = pod_of(objects)
-    (container,) = all_containers(select(objects, "Deployment", "fraud-dashboard"))
+    (container,) = all_containers(workload(objects, "fraud-dashboard"))
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     sources = volumes[mounts[str(CREDENTIALS)]]["projected"]["sources"]
@@ -121,5 +121,5 @@ def test_pod_of_a_training_reads_what_the_dashboard_writes(variant: str) -> None
 
 
 def pod_of(objects: list[Object]) -> Object:
-    pod: Object = select(objects, "Deployment", "fraud-dashboard")["spec"]["template"]["spec"]
+    pod: Object = workload(objects, "fraud-dashboard")["spec"]["template"]["spec"]
     return pod

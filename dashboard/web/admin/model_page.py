@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from dashboard.web.admin import model_view
 from dashboard.web.admin.bodies import read_form
+from dashboard.web.admin.champion_alias import AliasState
 from dashboard.web.admin.promoting import PromotionModel, promote
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.auth import identity_of
@@ -29,7 +30,7 @@ from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_PARAMETERS: Final = frozenset({"version", "against", "done"})
+_PARAMETERS: Final = frozenset({"version", "against", "done", "mlflow"})
 
 
 class ModelForm(BaseModel):
@@ -54,7 +55,8 @@ async def model(request: Request, parts: PartsOf) -> Response:
     forbid_unknown(request, _PARAMETERS)
     query = request.query_params
     version, against = query.get("version") or None, query.get("against") or None
-    return await _page(request, parts, version, against, done=query.get("done"))
+    alias = query.get("mlflow")
+    return await _page(request, parts, version, against, done=query.get("done"), alias=alias)
 
 
 @router.post("/model", response_model=None)
@@ -75,8 +77,10 @@ async def change_model(request: Request, parts: PartsOf) -> Response:
         done = await promote(request, parts, form.version or None, body)
     except Problem as problem:
         return await _page(request, parts, form.version or None, None, problem=problem, form=form)
-    query = urlencode({"version": done["promoted"], "done": "yes"})
-    return RedirectResponse(f"/model?{query}", 303)
+    query = {"version": done["promoted"], "done": "yes"}
+    if done["mlflow"] is not None and done["mlflow"]["state"] != AliasState.MOVED:
+        query["mlflow"] = done["mlflow"]["state"]
+    return RedirectResponse(f"/model?{urlencode(query)}", 303)
 
 
 async def _train(request: Request, parts: Parts, form: ModelForm) -> Response:
@@ -94,6 +98,7 @@ async def _page(
     against: str | None,
     *,
     done: str | None = None,
+    alias: str | None = None,
     problem: Problem | None = None,
     form: ModelForm | None = None,
 ) -> Response:
@@ -101,6 +106,7 @@ async def _page(
         "problem": problem,
         "form": form or ModelForm(),
         "done": done,
+        "alias": alias,
         "most": REASON_MAX_CHARACTERS,
         "can_promote": has_role(identity_of(request), LEADS),
         "trainings": await page_context(request, parts),
