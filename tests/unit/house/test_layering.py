@@ -156,13 +156,10 @@ dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.c
     dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.quality: errors runtime quality dashboard.web
 dashboard.web.challenger: errors runtime model.store dashboard.web
-dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.masking dashboard.live dashboard.operations dashboard.web dashboard.web.cases
 dashboard.web.admin: schemas.json errors model.store model.versions tracking dashboard.settings
     dashboard.model_status dashboard.history dashboard.models dashboard.cache dashboard.cases
-    dashboard.feed dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
+    dashboard.feed dashboard.masking dashboard.live dashboard.operations dashboard.web
+    dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
 dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
