@@ -71,6 +71,7 @@ def test_replayed_rows_are_compared_printed_and_published(
     assert run(files, "compare", "v1", "v2", *given, "--html", str(page), "--publish") == 0
     said = capsys.readouterr().out
     assert said.startswith("v2 against v1: better: its average precision is higher: +0.")
+    assert "\nNext: promote it with fraud-trainer models promote v2 --if-better.\n" in said
     assert "matured: 3,000 labelled transactions" in said
     assert "v2 against v1" in page.read_text()
     published = FileStore(files / "store").read_comparison("v1", "v2")
@@ -184,7 +185,7 @@ def judged(skills: tuple[float, float]) -> Compared:
 
 
 def test_promotion_if_better_obeys_the_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = FileStore(tmp_path / "store")
     for seed in (1, 2):
@@ -202,8 +203,13 @@ def test_promotion_if_better_obeys_the_verdict(
         monkeypatch.setattr(command, "compare_on_topics", compared)
 
     verdict_of((2.5, 1.5))
-    with pytest.raises(UsageError, match="not promoted: v2 against v1: worse: its average prec"):
-        run(tmp_path, "promote", "v2", "--if-better")
+    assert run(tmp_path, "promote", "v2", "--if-better") == 5
+    said = capsys.readouterr().err
+    assert said.startswith("fraud-trainer: not promoted: v2 against v1: worse: its average prec")
+    assert "next: keep v1, and end the shadow scoring" in said
+    assert run(tmp_path, "promote", "v2", "--if-better", "--json") == 5
+    found = json.loads(capsys.readouterr().out)
+    assert (found["promoted"], found["verdict"]) == (None, "worse")
     pointer = store.current()
     assert pointer is not None
     assert pointer.version == "v1"
@@ -212,4 +218,4 @@ def test_promotion_if_better_obeys_the_verdict(
     pointer = store.current()
     assert pointer is not None
     assert pointer.version == "v2"
-    assert asked == [("v1", "v2", True)] * 2
+    assert asked == [("v1", "v2", True)] * 3
