@@ -23,7 +23,7 @@ from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 from dashboard.web.quality.view import read_quality
 from dashboard.web.roles import LEADS, has_role
-from dashboard.web.trainings.form import start_from_form
+from dashboard.web.trainings.form import cancel_from_form, start_from_form
 from dashboard.web.trainings.view import page_context
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
@@ -36,7 +36,8 @@ _PARAMETERS: Final = frozenset({"version", "against", "done", "mlflow"})
 class ModelForm(BaseModel):
     """The fields of the forms of this page. ``version`` is empty for a rollback.
 
-    ``action`` is ``train`` in the form that starts a training, else empty.
+    ``action`` is ``train`` in the form that starts a training, ``cancel`` in the one that cancels
+    it, else empty.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -47,6 +48,7 @@ class ModelForm(BaseModel):
     force: str = ""
     action: str = ""
     key: str = ""
+    training: str = ""
 
 
 @router.get("/model", response_model=None)
@@ -63,7 +65,7 @@ async def model(request: Request, parts: PartsOf) -> Response:
 async def change_model(request: Request, parts: PartsOf) -> Response:
     """Promote or roll back. A refusal is shown on the page, with the form as it was sent."""
     form = await read_form(request, ModelForm)
-    if form.action == "train":
+    if form.action in ("train", "cancel"):
         return await _train(request, parts, form)
     try:
         size = len(form.reason.strip())
@@ -85,7 +87,10 @@ async def change_model(request: Request, parts: PartsOf) -> Response:
 
 async def _train(request: Request, parts: Parts, form: ModelForm) -> Response:
     try:
-        await start_from_form(request, parts, form.reason, form.key)
+        if form.action == "cancel":
+            await cancel_from_form(request, parts, form.training)
+        else:
+            await start_from_form(request, parts, form.reason, form.key)
     except Problem as problem:
         return await _page(request, parts, None, None, problem=problem, form=form)
     return RedirectResponse("/model#trainings", 303)
