@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -32,10 +32,9 @@ from dashboard.masking import FieldMask
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
-from dashboard.models.quality import LiveQuality
+from dashboard.models.last_result import LastResult, open_drift, open_quality
 from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
-from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
@@ -50,6 +49,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    report,
     rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
@@ -57,6 +57,7 @@ from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.detail import taking
 from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
@@ -128,7 +129,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
-        LiveQuality(quality or open_quality_objects(settings)),
+        open_quality(quality or open_quality_objects(settings)),
         _open_operations(settings, meter, monitor, board),
         desk,
         inputs,
@@ -158,7 +159,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
-    quality: LiveQuality,
+    quality: LastResult[Mapping[str, Any]],
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
@@ -209,7 +210,7 @@ def _per_minute(actions: int) -> RateLimiter:
 def _open_operations(
     settings: DashboardSettings, meter: Meter, monitor: Monitor | None, board: Board
 ) -> Operations:
-    drift = LastDrift(open_quality_objects(settings))
+    drift = open_drift(open_quality_objects(settings))
     return Operations(meter, monitor or _open_monitor(settings, board), drift)
 
 
@@ -269,7 +270,9 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         login,
         queue_page,
         work,
+        taking,
         model_page,
+        report,
         check,
         operations,
         audit_page,

@@ -9,7 +9,7 @@ import {
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
   MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
-  formatCount, formatScore, formatValue, loadTexts, titleOf, zone,
+  formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
@@ -79,7 +79,7 @@ const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offs
 function buildReasons(reasons) {
   const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
   return [
-    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
     rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
   ];
 }

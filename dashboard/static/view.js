@@ -212,6 +212,11 @@ export async function send(name, detail = {}) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
+/** The line that names the keys is of no use while single keys are switched off. */
+export function showKeys() {
+  for (const line of document.querySelectorAll(".hint")) line.hidden = preference("keys") === "off";
+}
+
 let texts = new Map();
 let textsVersion = null;
 let loadNext = 0;
@@ -219,6 +224,12 @@ setTexts(JSON.parse(document.querySelector("[data-features]")?.dataset.features 
 
 /** A feature in words, or its name if the loaded model does not have it. */
 export const describeFeature = (name) => texts.get(name) ?? name;
+
+/** A text and the name at its end: `["indicator of the payment provider", " (V258)"]`. */
+export function splitName(text) {
+  const at = text.endsWith(")") ? text.lastIndexOf(" (") : -1;
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at)];
+}
 
 /** What is shown over a feature: all of its text, and its name in the model. */
 export const titleOf = (name) => (texts.has(name) ? `${texts.get(name)} · ${name}` : name);
@@ -289,6 +300,13 @@ if (zoneSwitch) {
   if (zone() !== "UTC") showTimes();
 }
 for (const control of document.querySelectorAll("[data-needs-js]")) control.hidden = false;
+showKeys();
+// The next transaction opens beside the list. Without JavaScript these forms lead to its page.
+document.addEventListener("submit", (event) => {
+  if (event.target.getAttribute("action") !== "/next") return;
+  event.preventDefault();
+  send("flag:next");
+});
 document.getElementById("shortcuts")?.addEventListener("click", async () => {
   (await import("./keyboard.js")).showHelp();
 });

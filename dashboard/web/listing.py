@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import Request
@@ -221,3 +222,17 @@ def listing_query(listing: Listing, **more: object) -> str:
 
 def _purpose(listing: Listing) -> str:
     return f"cursor?{listing.selection.query(sort=listing.sort.value)}"
+
+
+def filters_of(query: Mapping[str, str]) -> dict[str, str]:
+    """The filters in an address that the next transaction has to match. It is open in any case."""
+    return {
+        name: text
+        for name in SELECTION_PARAMETERS
+        if name != "status" and (text := query.get(name, "").strip())
+    }
+
+
+def with_filters(path: str, filters: Mapping[str, str]) -> str:
+    """An address that passes the filters on, so that the way back leads to the same list."""
+    return f"{path}?{urlencode(filters)}" if filters else path

@@ -19,6 +19,8 @@ OPTIONS = (
     "kafka-client-certificate",
     "signed-models",
     "quality",
+    "drift",
+    "compare",
     "training-webhook",
 )
 PRODUCTION = "overlays/production"

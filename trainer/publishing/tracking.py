@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from stream_scorer.model.store.names import METADATA, REPORT, SIGNATURE
 from stream_scorer.runtime.text import printable
 from trainer.publishing.tracking_client import Limits, Outcome, TrackingProcess, shown_uri
 from trainer.publishing.tracking_facts import (
@@ -269,8 +270,8 @@ def _identity(metadata: Mapping[str, Any]) -> dict[str, str]:
 def _as_files(
     files: Mapping[str, bytes], metadata: Mapping[str, Any]
 ) -> Iterator[list[tuple[str, str | None]]]:
-    """The files on disk, each with the folder it goes to: those of the version are the model."""
-    of_version = {*metadata.get("files", ()), "metadata.json", "metadata.json.sig"}
+    """The files on disk, each with the folder it goes to: those that scorers load are the model."""
+    of_version = {*metadata.get("files", ()), METADATA, SIGNATURE} - {REPORT}
     with tempfile.TemporaryDirectory(prefix="fraud-trainer-") as folder:
         paths: list[tuple[str, str | None]] = []
         for name, content in sorted(files.items(), key=lambda item: len(item[1])):

@@ -62,6 +62,17 @@ class ModelsModel(BaseModel):
     poll_seconds: float = Field(description="how often scorers look at the pointer")
 
 
+class ReportModel(BaseModel):
+    """The evaluation report that is stored with a version."""
+
+    version: str = Field(
+        description="the version that was evaluated: another one for a version that was "
+        "republished with other thresholds"
+    )
+    bytes: int
+    href: str = Field(description="the page, for people", examples=["/model/v7/report"])
+
+
 class VersionDetailsModel(BaseModel):
     """One version in labelled rows, with another beside it."""
 
@@ -70,6 +81,9 @@ class VersionDetailsModel(BaseModel):
     gate: GateModel
     sections: list[dict[str, Any]] = Field(description="title, and rows of label, value and text")
     features: list[dict[str, Any]] = Field(description="name, text and share of the gain")
+    report: ReportModel | None = Field(
+        description="null if the version was published without one, as by earlier releases"
+    )
     curves: dict[str, Any] = Field(
         description="precision at each of recalls, and recall at each of budgets, on the test split"
     )

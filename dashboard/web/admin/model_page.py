@@ -15,6 +15,7 @@ from dashboard.web.admin.promoting import PromotionModel, promote
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.auth import identity_of
 from dashboard.web.challenger.view import read_challenger
+from dashboard.web.headers import FRAMING_CSP
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
@@ -125,4 +126,7 @@ async def _page(
     except Problem as failure:
         if problem is None:
             context["problem"], status = failure, failure.status
-    return render_page(request, "model.html", status, **context, **page_state(parts))
+    page = render_page(request, "model.html", status, **context, **page_state(parts))
+    if context["details"] and context["details"]["report"]:
+        page.headers["Content-Security-Policy"] = FRAMING_CSP
+    return page

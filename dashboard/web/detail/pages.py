@@ -27,14 +27,15 @@ from dashboard.web.detail.case_text import (
     describe_case,
     describe_event,
 )
-from dashboard.web.detail.figures import describe_distance, describe_duration
+from dashboard.web.detail.figures import describe_distance
 from dashboard.web.detail.forms import carry_out, read_form
 from dashboard.web.detail.related import KIND_BY_NAME, MOST, Finder, Kind, draw_items
-from dashboard.web.listing import forbid_unknown
+from dashboard.web.listing import filters_of, forbid_unknown, with_filters
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 from dashboard.web.roles import AUDITORS, DECIDERS, has_role, mask_of, refuse_hidden
+from dashboard.web.texts import describe_duration
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -78,7 +79,8 @@ async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> 
         page = render_page(request, "transaction.html", **details, problem=refused)
         page.status_code = problem.status
         return page
-    return RedirectResponse(f"/t/{quote(flag_id, safe='')}", 303)
+    path = f"/t/{quote(flag_id, safe='')}"
+    return RedirectResponse(with_filters(path, filters_of(request.query_params)), 303)
 
 
 @router.get("/entity/{kind_name}/{value:path}", response_model=None)
@@ -138,6 +140,8 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
         "case_text": describe_case(flag["case"], name, now, parts.settings.labels_topic),
         "can_decide": has_role(me, DECIDERS),
         "can_audit": has_role(me, AUDITORS),
+        "filters": (filters := filters_of(request.query_params)),
+        "carried": with_filters("", filters),
         "key": uuid.uuid4().hex,
         "reason_codes": list(REASONS.items()),
         "labels": LABELS,
