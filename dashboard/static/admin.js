@@ -1,8 +1,7 @@
 // The operations page: polls one JSON document and shows it in the page that the server rendered.
 import { drawChart } from "./charts.js";
-import { Time } from "./parts.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
-import { MISSING, showTimes } from "./view.js";
+import { MISSING, buildTime, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
@@ -17,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 const count = (value) => (value == null ? MISSING : Math.round(value).toLocaleString("en-US"));
 const short = (value) => new Intl.NumberFormat("en-US", { notation: "compact" }).format(value);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
-const time = (millis) => html`<${Time} millis=${millis} />`;
+const time = (millis) => buildTime(html, millis);
 const num = (text) => html`<td class="num">${text}</td>`;
 const some = (rows, columns, none) => (
   rows.length ? rows : html`<tr><td class="dim" colspan=${columns}>${none}</td></tr>`

@@ -1,12 +1,12 @@
 // Claims, decisions and their undo. Each intended change has one Idempotency-Key, which its retries
 // repeat, so that a decision is recorded once however often it is sent.
 
-import { LABELS, describeCase } from "./case-text.js";
 import { NOTHING, reduce } from "./desk-state.js";
 import { tell } from "./parts.js";
 import { loginWay, newKey, request } from "./request.js";
 import { toast } from "./toast.js";
 import { useLayoutEffect, useReducer } from "./vendor/htm/standalone.module.js";
+import { LABELS, describeCase } from "./view.js";
 
 const UNDO_SECONDS = 5;
 const NEXT_WAY = { name: "Take the next one", act: () => tell("flag:next") };

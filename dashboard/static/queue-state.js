@@ -216,12 +216,6 @@ export function describeStates(state) {
   const { vitals: { feed, model, waiting = 0 }, skew } = state;
   const shown = [...describeConnection(state), ...describeFeed(state, feed)];
   for (const { kind, title, text } of state.vitals.notices ?? []) shown.push([kind, title, text]);
-  if (model.rejected) {
-    const { rejected, reason, serving } = model.rejected;
-    const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
-    shown.push(["red", `Model ${rejected} rejected`, `: ${reason}. ${instead}`]);
-  }
-  if (model.override) shown.push(describeOverride(model.override));
   if (!model.version) {
     const why = state.isOps ? `: ${model.detail}.` : ".";
     shown.push(["red", "No model loaded", `${why} You can still read the list and decide. Check and /predict are unavailable.`]);
@@ -292,14 +286,6 @@ function describeScorer({ vitals, now, isOps }, readAt) {
   if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];
   const why = isOps && detail ? ` How many wait is unknown: ${detail}.` : "";
   return [["amber", "No new scores", `since ${formatMoment(readAt)}. The scorer or its input may have stopped.${why}`]];
-}
-
-/** The banner for a model that was promoted by force, or that its gate refused. */
-function describeOverride({ version, refusals, by, reason, at }) {
-  const why = refusals.join("; ");
-  if (by === null) return ["amber", `Model ${version} refused by its gate`, `: ${why}.`];
-  const gate = refusals.length ? `. Its gate refused it: ${why}` : "";
-  return ["amber", `Model ${version} promoted by force`, `by ${by} at ${at}: ${reason}${gate}.`];
 }
 
 /** The numbers at the top, by the ends of their ids. */

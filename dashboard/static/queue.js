@@ -8,8 +8,8 @@ import {
 } from "./queue-state.js";
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
-  MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
-  formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
+  MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
+  formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
@@ -22,6 +22,7 @@ const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 const $ = (id) => document.getElementById(id);
 const [body, list] = [$("rows"), $("flags")];
 const { user, role } = document.body.dataset;
+const { labels } = body.dataset; // the topic
 const query = new URLSearchParams(body.dataset.query); // of the API, for this view
 export const canDecide = ["analyst", "lead"].includes(role);
 export const isPinned = body.dataset.pinned === "yes";
@@ -58,7 +59,7 @@ class Row extends Steady {
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
       <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
-      <td class="c-time">${buildTime(row.scored_at)}</td>
+      <td class="c-time">${buildTime(html, row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
       <td class="c-amount num">${formatAmount(row.amount)}</td>
       <td class="c-product">${formatValue(row.product)}</td>
@@ -74,12 +75,11 @@ class Row extends Steady {
 }
 
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
-const buildTime = (millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 
 function buildReasons(reasons) {
   const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
   return [
-    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
     rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
   ];
 }
@@ -88,7 +88,7 @@ class Rows extends Steady {
   render({ rows, gap, current, chosen, zone: at, now }) {
     const stop = current ?? rows[0]?.id;
     const built = rows.map((row) => {
-      const [kind, status, title] = describeStatus(row.case, user, now);
+      const [kind, status, title] = describeStatus(row.case, user, now, labels);
       const is = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
       return h(Row, { key: row.id, row, kind, status, title, zone: at, ...is });
     });
@@ -263,7 +263,7 @@ async function showHeld() {
 }
 
 /** Count the open cases and those of the user again, but not with each tick. */
-export function countSoon() {
+function countSoon() {
   counting ||= setTimeout(async () => {
     counting = 0;
     try {

@@ -334,8 +334,9 @@ def test_page_and_script_say_the_same_about_a_case(page: Page, board: Board) -> 
     page.goto(board.address, wait_until="domcontentloaded")
     found = page.evaluate(
         """async ([cases, now]) => {
-            const { describeCase } = await import("/static/case-text.js");
-            return cases.map((one) => Object.values(describeCase(one, "me", now, "fraud-labels")));
+            const { describeCase } = await import("/static/view.js");
+            return cases.map((one) => describeCase(one, "me", now, "fraud-labels"))
+                .map(({ state, text, proof, external }) => [state, text, proof, external]);
         }""",
         [cases, now],
     )

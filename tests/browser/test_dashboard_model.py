@@ -18,40 +18,26 @@ from tests.support.training.report_kit import make_report_metadata
 from trainer.publishing.publish import publish
 
 
-def test_banner_is_shown_while_the_promoted_model_is_rejected(
+def test_banners_of_a_rejected_and_of_a_forced_model_come_and_go(
     page: Page, start: Callable[..., Board]
 ) -> None:
     model = StaticModel(tiny_bundle())
     board = start(model)
     page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator(".banner.red")).to_have_count(0)
-    model.status = replace(
-        model.status, rolled_back=FallBack("v2", "v1", "<i>too many</i> flagged")
-    )
-    expect(page.locator(".banner.red")).to_contain_text(
-        "Model v2 rejected: <i>too many</i> flagged. v1 is serving instead."
-    )
-    model.status = replace(model.status, rolled_back=None)
-    expect(page.locator(".banner.red")).to_have_count(0)
-
-
-def test_banner_is_shown_while_a_forced_model_serves(
-    page: Page, start: Callable[..., Board]
-) -> None:
-    model = StaticModel(tiny_bundle())
-    board = start(model)
-    page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator(".banner.amber")).to_have_count(0)
+    red, amber = page.locator(".banner.red"), page.locator(".banner.amber")
+    expect(red).to_have_count(0)
+    expect(amber).to_have_count(0)
+    rejected = FallBack("v2", "v1", "<i>too many</i> flagged")
     note = PromotionNote("v1", ("<i>worse</i>", "slow"), "alice@desk", "<b>May</b>", "2026-11-29")
-    model.status = replace(model.status, promotion_note=note)
-    expect(page.locator(".banner.amber")).to_have_text(
+    model.status = replace(model.status, rolled_back=rejected, promotion_note=note)
+    expect(red).to_have_text("Model v2 rejected: <i>too many</i> flagged. v1 is serving instead.")
+    expect(amber).to_have_text(
         "Model v1 promoted by force by alice@desk at 2026-11-29: <b>May</b>. "
         "Its gate refused it: <i>worse</i>; slow."
     )
-    model.status = replace(model.status, promotion_note=PromotionNote("v1", ("worse",)))
-    expect(page.locator(".banner.amber")).to_have_text("Model v1 refused by its gate: worse.")
-    model.status = replace(model.status, promotion_note=None)
-    expect(page.locator(".banner.amber")).to_have_count(0)
+    model.status = replace(model.status, rolled_back=None, promotion_note=None)
+    expect(red).to_have_count(0)
+    expect(amber).to_have_count(0)
 
 
 def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(

@@ -27,6 +27,8 @@ OPTIONS = (
     "kafka-client-certificate",
     "signed-models",
     "quality",
+    "drift",
+    "compare",
     "training-webhook",
 )
 PRODUCTION = "overlays/production"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from dashboard.models.quality import LiveQuality
+from dashboard.models.last_result import open_quality
 from dashboard.web.quality.view import describe, version_of
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.file_store import FileObjects
@@ -98,7 +98,7 @@ def test_only_sources_that_say_something_have_a_row() -> None:
 
 def test_result_is_read_twice_a_minute_and_not_for_each_page() -> None:
     objects, clock = MemoryObjects(), [0.0]
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     assert quality.read() is None
     publish(objects, make_result())
     assert quality.read() is None
@@ -116,7 +116,7 @@ def test_result_is_read_twice_a_minute_and_not_for_each_page() -> None:
 def test_store_that_fails_is_not_asked_for_each_page_and_the_last_result_stays() -> None:
     objects, clock = MemoryObjects(), [0.0]
     publish(objects, make_result())
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     objects.script([StoreFault("unavailable", "read *")])
     for _ in range(2):  # the fault is for one request: the second page asks for nothing
         with pytest.raises(StoreError):
@@ -132,7 +132,7 @@ def test_store_that_fails_is_not_asked_for_each_page_and_the_last_result_stays()
 def test_one_thread_reads_while_others_go_on_with_what_there_is() -> None:
     objects, clock = MemoryObjects(), [0.0]
     publish(objects, make_result())
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     first = quality.read()
     clock[0] = 30.0
     seen: list[Any] = []
