@@ -160,8 +160,6 @@ dashboard.web.admin: schemas.json errors model.store model.versions tracking das
     dashboard.model_status dashboard.history dashboard.models dashboard.cache dashboard.cases
     dashboard.feed dashboard.masking dashboard.live dashboard.operations dashboard.web
     dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
-    dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
 dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
