@@ -36,6 +36,9 @@ HIDDEN: Final = "people with the role ops or lead see the reason"
 TRAINERS: Final = ("lead", "ops")
 """Start a training."""
 
+CANCELLERS: Final = ("ops",)
+"""Cancel a training that somebody has requested."""
+
 
 def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
     """Whether the user has one of the roles, so that a page shows what it may use."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import shutil
 import subprocess
 import sys
@@ -44,6 +45,13 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
         type=int,
         help="how often each other fault is repeated (default: every 50 kills)",
     )
+    parser.add_argument("--batch", type=int, default=500, help="largest batch of a scorer")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="no further fault after this time of a campaign",
+    )
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--features", metavar="NAME",
@@ -58,7 +66,11 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(
-    setup: Setup, plan: list[Fault], say: Callable[[str], None], logs: Path
+    setup: Setup,
+    plan: list[Fault],
+    say: Callable[[str], None],
+    logs: Path,
+    limit_seconds: float = math.inf,
 ) -> tuple[Result, HistoryProof | None]:
     """Run one campaign on its own broker; the scorers' logs are kept in the folder ``logs``."""
     has_history = setup.history is not None
@@ -70,7 +82,9 @@ def run(
         ):
             try:
                 expected = partial(planned_seconds, with_history=has_history)
-                result = Campaign(world, plan, MEMBERS, Missing(), say, expected).run()
+                result = Campaign(
+                    world, plan, MEMBERS, Missing(), say, expected, limit_seconds
+                ).run()
                 return result, prove(world, result) if has_history else None
             finally:
                 _keep_logs(folder, logs)
@@ -138,7 +152,9 @@ def _run_one(setup: Setup, args: argparse.Namespace, found: dict[str, Any]) -> b
     """Run one campaign and add its figures; whether nothing was wrong."""
     name = setup.protocol
     try:
-        result, proof = run(setup, _plan(args), progress_printer(name), args.out / name)
+        result, proof = run(
+            setup, _plan(args), progress_printer(name), args.out / name, args.minutes * 60
+        )
     except AssertionError as error:  # the others run all the same
         found[name] = {"verified": False, STOPPED: str(error)}
         return False
@@ -183,11 +199,11 @@ def main(argv: list[str] | None = None) -> int:
     found: dict[str, Any] = {}
     is_good = True
     history = _make_history(args)
-    seconds = planned_seconds(_plan(args), with_history=history is not None)
+    seconds = min(planned_seconds(_plan(args), with_history=history is not None), args.minutes * 60)
     for protocol in protocols:
         setup = Setup(
             args.transactions, args.transactions / seconds, protocol, args.seed, is_s3=True,
-            batch_records=500, history=history,
+            batch_records=args.batch, history=history,
         )  # fmt: skip
         is_good &= _run_one(setup, args, found)
     if args.control:

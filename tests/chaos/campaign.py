@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from tests.chaos.world import Event, World
 
 RECOVERY_SECONDS: Final = 90.0
 _STEADY_SECONDS: Final = 30.0  # the first faults say little about the speed of the machine
-_DRAIN_SECONDS: Final = 300.0
+_DRAIN_SECONDS: Final = 600.0
 _START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
 _LOG_TAIL_CHARACTERS: Final = 3_000
@@ -62,6 +63,8 @@ class Campaign:
     say: Callable[[str], None] = lambda _: None
     expected_seconds: Callable[[Sequence[Fault]], float] | None = None
     """The approximate duration of faults. With it, the feed is spread over those that are left."""
+    limit_seconds: float = math.inf
+    """No further fault is injected after this time; what was sent is judged all the same."""
     _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> Result:
@@ -80,11 +83,15 @@ class Campaign:
         world.wait_until(world.watch.committed, _START_SECONDS, "first commit")
         begun = time.monotonic()
         for number, fault in enumerate(self.faults, 1):
+            if time.monotonic() - begun > self.limit_seconds:
+                self.say(f"no time for the other {len(self.faults) - number + 1} faults")
+                break
             self.say(f"{number}/{len(self.faults)} {fault.name}; {self._progress()}")
             self._do(fault)
             if self.expected_seconds is not None:
                 elapsed = time.monotonic() - begun
-                world.feed.spread(seconds_left(self.faults, number, elapsed, self.expected_seconds))
+                left = seconds_left(self.faults, number, elapsed, self.expected_seconds)
+                world.feed.spread(max(1.0, min(left, self.limit_seconds - elapsed)))
         self._drain()
         self._wait_for_members()
         leavers = world.supervisor.stop()

@@ -16,11 +16,11 @@ from typing import Any, Final, Protocol
 
 from stream_scorer.model.store.names import METADATA, REPORT, SIGNATURE
 from stream_scorer.runtime.text import printable
+from stream_scorer.tracking.identity import identity_tags
 from trainer.publishing.tracking_client import Limits, Outcome, TrackingProcess, shown_uri
 from trainer.publishing.tracking_facts import (
     data_set_of,
     metrics_of,
-    model_digest,
     params_of,
     tags_of,
 )
@@ -198,7 +198,9 @@ def follow_pointer(uri: str | None, metadata: Mapping[str, Any]) -> Outcome | No
     if not uri or not _is_installed():
         return None
     version = str(metadata["version"])
-    outcome = TrackingProcess(uri, LIMITS).end(("alias",), do="follow", tags=_identity(metadata))
+    outcome = TrackingProcess(uri, LIMITS).end(
+        ("alias",), do="follow", tags=identity_tags(metadata)
+    )
     _warn(uri, outcome, _LATER.format(version))
     if not outcome.missed and outcome.champion is None:
         log.warning(
@@ -260,10 +262,6 @@ def _finishing(
         "description": f"{version} in {shown_uri(store)}",
         "is_champion": is_champion,
     }
-
-
-def _identity(metadata: Mapping[str, Any]) -> dict[str, str]:
-    return {"model_version": str(metadata["version"]), "model_sha256": model_digest(metadata)}
 
 
 @contextmanager

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from dashboard.web.admin.champion_alias import AliasModel
+
 
 class GateModel(BaseModel):
     """What the gate decided when the version was trained."""
@@ -97,3 +99,4 @@ class PromotedModel(BaseModel):
     is_rollback: bool
     force: bool
     loaded_within_seconds: float = Field(description="until scorers have looked at the pointer")
+    mlflow: AliasModel | None = Field(description="null without MLFLOW_TRACKING_URI")

@@ -98,6 +98,8 @@ def test_runs_continue_and_late_labels_reach_scores_that_were_read_before(
     assert (missed["frauds"], missed["frauds_of_unknown_amount"]) == (1, 0)
     amount = make_batch(N).numbers[1, NUMBER_INDEX["TransactionAmt"]]
     assert missed["value"] == pytest.approx(amount)
+    recalls = [one["recall"]["review"]["matured"] for one in version["products"]]
+    assert sum(one["n"] for one in recalls) == 4  # the product of the missed one was read too
     assert again["problems"] == {}
     assert "fraud_model_live_recall{" in metrics.read_text()
     assert "Precision at review" in page.read_text()

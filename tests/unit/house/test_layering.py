@@ -48,6 +48,7 @@ model: schemas schemas.json errors runtime features.operations features.history 
     model.store model.forest
 model.serving: errors drift runtime model.store model
 model.versions: errors runtime model.store model model.serving
+tracking: runtime
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
@@ -97,7 +98,7 @@ trainer.ablation: schemas errors runtime features.history features trainer.progr
     trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation trainer.history
-trainer.publishing: errors runtime model.store model model.versions trainer.report
+trainer.publishing: errors runtime model.store model model.versions tracking trainer.report
     trainer.history
 trainer.settings: runtime
 trainer.memory:
@@ -155,9 +156,11 @@ dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.c
     dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.quality: errors runtime quality dashboard.web
 dashboard.web.challenger: errors runtime model.store dashboard.web
-dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.masking dashboard.live dashboard.operations dashboard.web dashboard.web.cases
+dashboard.web.admin: schemas.json errors model.store model.versions tracking dashboard.settings
+    dashboard.model_status dashboard.history dashboard.models dashboard.cache dashboard.cases
+    dashboard.feed dashboard.masking dashboard.live dashboard.operations dashboard.web
+    dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
+    dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
 dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality

@@ -74,6 +74,26 @@ def test_figures_are_shown_by_version_with_their_labels_and_time(scene: Scene) -
     assert response.json()["versions"][0]["rows"] == 600
 
 
+def test_recall_by_product_is_shown_with_what_it_lacks(scene: Scene) -> None:
+    result = make_result()
+    (product,) = result["versions"][0]["products"]
+    assert "is not known" in product["recall"]["review"]["matured"]["reason"]
+    publish(scene.objects, result)
+    page = scene.page()
+    assert "Recall at review, matured</th>" in page
+    assert re.search(r"<td>Not estimable</td><td>Not estimable</td></tr>", page)
+    assert "Recall, matured: not estimable from these labels: the product of" in page
+    product["recall"]["review"]["matured"] = {"value": 0.5, "interval": [0.4, 0.6], "n": 9}
+    described = version_of(describe(result), "v1")
+    assert described is not None
+    assert described["products"][0]["recall_matured"] == "50.0 % (40.0 % to 60.0 %)"
+    del product["recall"]  # as an earlier release has written it
+    described = version_of(describe(result), "v1")
+    assert described is not None
+    assert described["products"][0]["recall_matured"] == "not estimable"
+    assert described["product_notes"] == []
+
+
 @pytest.mark.parametrize(
     "content",
     [b"[]", b"{}", b'{"computed_at": 1e300}', b'{"computed_at": "now", "versions": 7}', b"\xff"],
