@@ -51,18 +51,25 @@ test-unit: $(READY) ## run the unit tests alone, in two processes
 test-docker: $(READY) ## run the tests against a Kafka container (needs Docker)
 	@$(BIN)/pytest -m "not browser" --kafka testcontainers tests/contract tests/integration $(ARGS)
 
-PROMETHEUS := .cache/prometheus/usr/bin/promtool
+UNPACKED := .cache/prometheus
+MONITORING := $(if $(shell command -v promtool),,$(UNPACKED)/usr/bin/promtool) \
+  $(if $(shell command -v alertmanager || command -v prometheus-alertmanager),,$(UNPACKED)/usr/bin/prometheus-alertmanager)
 
-observe-check: $(READY) $(if $(shell command -v promtool),,$(PROMETHEUS)) ## test alerts and Grafana boards with a real Prometheus on a real run
+observe-check: $(READY) $(MONITORING) ## test alerts and Grafana boards with a real Prometheus on a real run
 	@$(BIN)/pytest -m prometheus tests/k8s $(ARGS)
 
-# The package is unpacked and never installed, so it starts no service.
-$(PROMETHEUS):
+# The packages are unpacked and never installed, so they start no service. Debian's Alertmanager reads templates from
+# /usr/share: this one from the folder that it runs in.
+$(UNPACKED)/usr/bin/promtool: PACKAGE := prometheus
+$(UNPACKED)/usr/bin/prometheus-alertmanager: PACKAGE := prometheus-alertmanager
+$(UNPACKED)/usr/bin/promtool $(UNPACKED)/usr/bin/prometheus-alertmanager:
 	@command -v apt-get >/dev/null && command -v dpkg >/dev/null \
-	  || { echo "prometheus and promtool are needed: install them, or run this on Debian or Ubuntu"; exit 1; }
-	@mkdir -p .cache/prometheus
-	@cd .cache/prometheus && { apt-get download -qq prometheus 2>/dev/null \
-	  || { apt-get update -qq && apt-get download -qq prometheus; }; } && dpkg -x prometheus_*.deb . && rm prometheus_*.deb
+	  || { echo "prometheus, promtool and alertmanager are needed: install them, or run this on Debian or Ubuntu"; exit 1; }
+	@mkdir -p $(UNPACKED)/$(PACKAGE)
+	@cd $(UNPACKED)/$(PACKAGE) && { apt-get download -qq $(PACKAGE) 2>/dev/null \
+	  || { apt-get update -qq && apt-get download -qq $(PACKAGE); }; } && dpkg -x $(PACKAGE)_*.deb ..
+	@rm -r $(UNPACKED)/$(PACKAGE)
+	@LC_ALL=C sed -i 's|/usr/share/prometheus/alertmanager|usr/share/prometheus/alertmanager/|g' $@
 	@touch $@
 
 test-browser: $(READY) ## test the dashboard in Chromium (needs /usr/bin/chromium)

@@ -40,10 +40,15 @@ def add_compare(actions: Any) -> Any:
     compare = actions.add_parser(
         "compare",
         help="compare the champion with the challenger on what both have scored",
-        description=f"The verdict is the exit code: {CODES}.",
+        description=f"The verdict is the exit code: {CODES}. With --publish it is 0 for every "
+        "verdict, and without a challenger: a scheduled run then did not fail.",
     )
-    compare.add_argument("champion", metavar="vN", help="the version that serves")
-    compare.add_argument("challenger", metavar="vM", help="the version that scores in shadow")
+    compare.add_argument(
+        "champion", metavar="vN", nargs="?", help="the version that serves (the promoted one)"
+    )
+    compare.add_argument(
+        "challenger", metavar="vM", nargs="?", help="the version that scores in shadow (that one)"
+    )
     add_window(compare)
     compare.add_argument(
         "--labels", metavar="FILE", type=Path, help="a CSV of labels in place of LABELS_TOPIC"
@@ -130,8 +135,14 @@ def refuse_unless_better(
 
 
 def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    """``models compare``: the exit code says the verdict."""
+    """``models compare``: the exit code says the verdict, unless it is published."""
     champion, challenger = arguments.champion, arguments.challenger
+    if champion is None:
+        champion, challenger, why_not = _current_pair(settings)
+        if why_not:
+            return _nothing_to_compare(arguments, why_not)
+    elif challenger is None:
+        raise WrongUsageError(f"compare {champion} with which version? Name both, or none")
     for version in (champion, challenger):
         if not is_version(version):
             raise WrongUsageError(f"{version!r} is not a version such as v7")
@@ -149,7 +160,28 @@ def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int
         print(json.dumps(compared.result))
     else:
         print("\n".join(report_lines(compared.result)))
-    return EXIT_CODES[compared.judgement.verdict]
+    return 0 if arguments.publish else EXIT_CODES[compared.judgement.verdict]
+
+
+def _current_pair(settings: TrainerSettings) -> tuple[str, str, str]:
+    """The version that serves, the one that scores in shadow, and why they are no pair, if so."""
+    store = open_store(settings)
+    pointer, challenger = store.current(), store.challenger().version
+    if challenger is None:
+        return "", "", "no version scores in shadow: fraud-trainer models challenge vN begins it"
+    if pointer is None:
+        return "", "", f"no version is promoted, so there is none to compare {challenger} with"
+    if pointer.version == challenger:
+        return "", "", f"{challenger} scores in shadow and is promoted: nothing to compare it with"
+    return pointer.version, challenger, ""
+
+
+def _nothing_to_compare(arguments: argparse.Namespace, why_not: str) -> int:
+    """Not a failure of a scheduled run, but of a person who wanted a verdict."""
+    if not arguments.publish:
+        raise UsageError(why_not)
+    print(json.dumps({"challenger": None, "why_not": why_not}) if arguments.json else why_not)
+    return 0
 
 
 def _compare_replayed(arguments: argparse.Namespace, champion: str, challenger: str) -> Compared:

@@ -45,8 +45,9 @@ STEP_SECONDS = 2
 
 
 def find_tool(name: str) -> str | None:
-    """The path of ``prometheus`` or ``promtool``; None if it is missing."""
-    return shutil.which(name, path=f"{UNPACKED}{os.pathsep}{os.environ.get('PATH', '')}")
+    """The path of ``prometheus``, ``promtool``, ``alertmanager`` or ``amtool``; None if missing."""
+    path = f"{UNPACKED}{os.pathsep}{os.environ.get('PATH', '')}"
+    return shutil.which(name, path=path) or shutil.which(f"prometheus-{name}", path=path)  # Debian
 
 
 class Prometheus:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -88,9 +89,58 @@ def test_replayed_rows_are_compared_printed_and_published(
         run(files, "compare", "v2", "v1", *reverse)
 
 
+def test_published_verdict_is_no_failure_whatever_it_is(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["compare", "v1", "v2", "--json"]
+    for skills, code in (((2.5, 1.5), 1), ((1.5, 2.5), 0)):
+        found = judged(skills)
+        monkeypatch.setattr(command, "compare_on_topics", lambda *_, f=found, **__: f)
+        assert run(files, *given) == code
+        assert run(files, *given, "--publish") == 0
+        published = FileStore(files / "store").read_comparison("v1", "v2")
+        assert published is not None
+        assert json.loads(published)["verdict"] == found.result["verdict"]
+    capsys.readouterr()
+
+
+def test_scheduled_run_compares_what_serves_with_what_scores_in_shadow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FileStore(tmp_path / "store")
+    for seed in (1, 2):
+        store.publish(*build_files(make_draft(seed)))
+    asked: list[tuple[str, ...]] = []
+
+    def compared(_arguments: Any, *versions: str, quiet: bool) -> Compared:
+        asked.append(versions)
+        return judged((1.5, 2.5)) if not quiet else pytest.fail("it shows its progress")
+
+    monkeypatch.setattr(command, "compare_on_topics", compared)
+    nobody = "no version scores in shadow: fraud-trainer models challenge vN begins it"
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert capsys.readouterr().out == f"{nobody}\n"
+    assert run(tmp_path, "compare", "--publish", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"challenger": None, "why_not": nobody}
+    with pytest.raises(UsageError, match=nobody):
+        run(tmp_path, "compare")
+    store.challenge("v2", store.challenger())
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert "no version is promoted" in capsys.readouterr().out
+    store.promote("v2", None)
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert "v2 scores in shadow and is promoted" in capsys.readouterr().out
+    assert asked == []
+    store.promote("v1", store.current())
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert asked == [("v1", "v2")]
+    assert store.read_comparison("v1", "v2") is not None
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("compare", "v1"), "compare v1 with which version"),
         (("compare", "v1", "v1"), "v1 cannot be compared with itself"),
         (("compare", "7", "v8"), "'7' is not a version such as v7"),
         (("compare", "v1", "v2", "--since", "14"), "--since '14' is not an age such as 36h"),
@@ -127,6 +177,7 @@ def test_labels_of_a_file_are_reports_unless_an_analyst_gave_them(tmp_path: Path
     assert table.report.tolist() == [NONE, 1, 1]
 
 
+@cache
 def judged(skills: tuple[float, float]) -> Compared:
     world = World(5_000, 0.05, skills)
     options = CompareOptions("v1", "v2", 0, NOW)
