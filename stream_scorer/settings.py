@@ -120,6 +120,10 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         le=1,
         description="share of the transactions that the challenger scores too; 0: none",
     )
+    shadow_spare_cpu_only: bool = Field(
+        True,
+        description="the challenger runs only while a processor is free; false: it takes its part",
+    )
     metrics_port: int = Field(
         9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz"
     )

@@ -143,6 +143,7 @@ class LocalSystem:
             "MODEL_CACHE_DIR": str(self.folder / "cache"),
             "HISTORY_CACHE_DIR": str(self.folder / "history"),
             "MODEL_POLL_SECONDS": "2",
+            "SHADOW_SPARE_CPU_ONLY": "false",  # a demo keeps all processors busy
             "METRICS_HOST": "127.0.0.1",
             "METRICS_PORT": str(self._metrics_port),
             "DASHBOARD_HOST": "127.0.0.1",
