@@ -4,10 +4,11 @@
         scorer=REPOSITORY@sha256:… trainer=… dashboard=…
 
 The script copies the manifests, sets the images in the copy, and runs ``kubectl apply -k``, then
-``kubectl rollout status`` for both Deployments. After a failure it restores the Deployments'
-previous revision and the trainer's previous image. Everything else that was applied (settings,
-policies, autoscalers) stays. A Deployment also fails if no further pod becomes ready within its
-``progressDeadlineSeconds``, whatever the timeout. The caller provides ``kubectl`` and its context.
+``kubectl rollout status`` for the scorers' Deployment and the dashboards' StatefulSet. After a
+failure it restores the previous revision of both and the trainer's previous image. Everything else
+that was applied (settings, policies, autoscalers) stays. The Deployment also fails if no further
+pod becomes ready within its ``progressDeadlineSeconds``, whatever the timeout. The caller provides
+``kubectl`` and its context.
 
 Exit code: 0 rolled out, 1 failed (and rolled back), 2 wrong usage.
 """
@@ -28,7 +29,7 @@ IMAGES = ("scorer", "trainer", "dashboard")
 BY_DIGEST = re.compile(r"[^\s@:]+(?::\d+)?(?:/[^\s@:]+)*@sha256:[0-9a-f]{64}")
 IMAGES_BLOCK = re.compile(r"^images:\n(?:[ #-].*\n)*", re.MULTILINE)
 INFERENCE, TRAINING = "fraud-detection-inference", "fraud-detection-training"
-DEPLOYMENTS = ("stream-scorer", "fraud-dashboard")
+WORKLOADS = ("deployment/stream-scorer", "statefulset/fraud-dashboard")
 TRAINER = ("cronjob/training-pipeline", "trainer")
 KUBECTL_SECONDS = 120
 # A new scorer is ready within seconds, but they start one at a time (maxSurge 1) and may need a new
@@ -97,32 +98,37 @@ def roll_out(overlay: Path, images: Mapping[str, str], seconds: int) -> None:
     name, container = TRAINER
     path = "{..containers[0].image}"
     before = kubectl("-n", TRAINING, "get", name, "--ignore-not-found", f"-o=jsonpath={path}")
-    revisions = {name: _revision(name) for name in DEPLOYMENTS}
+    revisions = {workload: _revision(workload) for workload in WORKLOADS}
     try:
         with pinned(overlay, images) as copy:
             kubectl("apply", "-k", str(copy))
-        for deployment in DEPLOYMENTS:
+        for workload in WORKLOADS:
             kubectl(
-                "-n", INFERENCE, "rollout", "status", f"deployment/{deployment}",
+                "-n", INFERENCE, "rollout", "status", workload,
                 f"--timeout={seconds}s", timeout=seconds + 60,
             )  # fmt: skip
     except subprocess.SubprocessError:
-        for deployment, revision in revisions.items():
-            if revision and revision != _revision(deployment):
-                _try("-n", INFERENCE, "rollout", "undo", f"deployment/{deployment}",
-                     f"--to-revision={revision}")  # fmt: skip
+        for workload, revision in revisions.items():
+            if revision and revision != _revision(workload):
+                _try("-n", INFERENCE, "rollout", "undo", workload, f"--to-revision={revision}")
         if before:
             _try("-n", TRAINING, "set", "image", name, f"{container}={before}")
         raise
 
 
-def _revision(deployment: str) -> str:
-    key = r"{.metadata.annotations.deployment\.kubernetes\.io/revision}"
-    found = ("get", f"deployment/{deployment}", "--ignore-not-found", f"-o=jsonpath={key}")
+def _revision(workload: str) -> str:
+    """The number of its revision; empty if it does not exist yet, or cannot be read."""
     try:
-        return kubectl("-n", INFERENCE, *found)
+        if workload.startswith("deployment/"):
+            return _read(workload, r"{.metadata.annotations.deployment\.kubernetes\.io/revision}")
+        name = _read(workload, "{.status.updateRevision}")
+        return _read(f"controllerrevision/{name}", "{.revision}") if name else ""
     except subprocess.SubprocessError:
         return ""
+
+
+def _read(name: str, path: str) -> str:
+    return kubectl("-n", INFERENCE, "get", name, "--ignore-not-found", f"-o=jsonpath={path}")
 
 
 def _try(*arguments: str) -> None:
@@ -156,7 +162,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--overlay", type=Path, default=Path("k8s/overlays/production"))
     parser.add_argument(
         "--timeout", type=_seconds, default=ROLLOUT_SECONDS, metavar="SECONDS",
-        help="seconds each Deployment may take to replace its pods (default %(default)s)",
+        help="seconds each workload may take to replace its pods (default %(default)s)",
     )  # fmt: skip
     parser.add_argument("images", nargs="+", metavar="NAME=REPOSITORY@sha256:…")
     given = parser.parse_args(arguments)

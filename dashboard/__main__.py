@@ -140,7 +140,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     watcher = _build_watcher(store, settings)
     tracing = open_tracing("dashboard", settings.otel_exporter_otlp_endpoint)
     with (
-        lock_state_dir(settings.dashboard_state_dir),
+        lock_state_dir(settings.dashboard_state_dir) as lock,
         using_resolver(settings, "fraud_score") as resolver,
         using_resolver(settings) as input_resolver,
         opened_histories(settings, watcher) as histories,
@@ -158,7 +158,7 @@ def _serve(arguments: argparse.Namespace) -> int:
             histories,
             store,
         )
-        server = Server(app, on_exit=app.state.parts.hub.close)
+        server = Server(app, app.state.parts.hub.close, lock)
         watcher.start()
         log.info("dashboard on %s", address_of(listener))
         try:
@@ -167,6 +167,8 @@ def _serve(arguments: argparse.Namespace) -> int:
             watcher.stop()
             if tracing is not None:
                 tracing.close()
+    if server.problem is not None:
+        raise server.problem
     # uvicorn does not raise when startup fails.
     return 0 if server.started else 1
 

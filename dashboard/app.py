@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any, Final
@@ -28,13 +28,13 @@ from dashboard.feed.source import ScoreSource
 from dashboard.history.past import Histories, NoHistories
 from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
+from dashboard.masking import FieldMask
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
-from dashboard.models.quality import LiveQuality
+from dashboard.models.last_result import LastResult, open_drift, open_quality
 from dashboard.operations.backlog import WatchedBacklog
 from dashboard.operations.dead_letters import KafkaDeadLetters
-from dashboard.operations.last_drift import LastDrift
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.operations.references import References
@@ -49,6 +49,7 @@ from dashboard.web.admin import (
     operations,
     probes,
     reference,
+    report,
     rethresholding,
 )
 from dashboard.web.auth import PROBES, AccessMiddleware, build_authenticator
@@ -56,6 +57,7 @@ from dashboard.web.body import BodyBudget
 from dashboard.web.cases import export, records, routes
 from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
+from dashboard.web.detail import taking
 from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
@@ -67,7 +69,7 @@ from dashboard.web.predict_docs import ProblemModel, problem_responses
 from dashboard.web.quality import routes as quality_routes
 from dashboard.web.queue import page as queue_page
 from dashboard.web.queue import work
-from dashboard.web.sealing import Sealer, load_key, read_shared_key
+from dashboard.web.sealing import Sealer, read_shared_key
 from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
 from dashboard.web.tokens import WebhookTokens
@@ -127,7 +129,7 @@ def build_app(
         histories or NoHistories(model),
         hub,
         Catalog(store or open_store(settings)),
-        LiveQuality(quality or open_quality_objects(settings)),
+        open_quality(quality or open_quality_objects(settings)),
         _open_operations(settings, meter, monitor, board),
         desk,
         inputs,
@@ -157,7 +159,7 @@ def _build_parts(
     histories: Histories,
     hub: Hub,
     catalog: Catalog,
-    quality: LiveQuality,
+    quality: LastResult[Mapping[str, Any]],
     operations: Operations,
     desk: Desk,
     inputs: Inputs,
@@ -166,7 +168,7 @@ def _build_parts(
     """What the request handlers share."""
     shared_key = settings.dashboard_seal_key_file
     own_key = settings.dashboard_state_dir / "seal.key"
-    sealer = Sealer(read_shared_key(shared_key) if shared_key else load_key(own_key))
+    sealer = Sealer(read_shared_key(shared_key)) if shared_key else Sealer.from_own_key(own_key)
     rows_per_second = settings.dashboard_predict_rows_per_second
     return Parts(
         settings=settings,
@@ -180,6 +182,7 @@ def _build_parts(
             board, model, lambda: len(hub), histories, desk.status, trainings.counts
         ),
         sealer=sealer,
+        mask=FieldMask(settings.masked_fields),
         authenticator=build_authenticator(settings, sealer),
         templates=_templates(),
         # Scoring uses the CPU: more concurrent requests than CPUs would only wait longer.
@@ -207,7 +210,7 @@ def _per_minute(actions: int) -> RateLimiter:
 def _open_operations(
     settings: DashboardSettings, meter: Meter, monitor: Monitor | None, board: Board
 ) -> Operations:
-    drift = LastDrift(open_quality_objects(settings))
+    drift = open_drift(open_quality_objects(settings))
     return Operations(meter, monitor or _open_monitor(settings, board), drift)
 
 
@@ -267,7 +270,9 @@ def _install(app: FastAPI, parts: Parts, tracing: Tracing | None) -> None:
         login,
         queue_page,
         work,
+        taking,
         model_page,
+        report,
         check,
         operations,
         audit_page,

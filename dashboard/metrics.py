@@ -17,7 +17,7 @@ from dashboard.feed.board import Board, FeedState
 from dashboard.history.past import Histories
 from dashboard.model_status import ModelSource
 from dashboard.trainings.training import REQUESTED
-from dashboard.trainings.trainings import REFUSALS, Counts
+from dashboard.trainings.trainings import ENDED, REFUSALS, Counts
 
 _LATENCY_BUCKETS: Final = (
     0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
@@ -233,3 +233,10 @@ class _TrainingsCollector:
         for reason in REFUSALS:
             refused.add_metric([reason], self._counts.refused[reason])
         yield refused
+        ended = CounterMetricFamily(
+            f"{prefix}_ended", "Trainings that were seen running here and then ended",
+            labels=["state"],
+        )  # fmt: skip
+        for state in ENDED:
+            ended.add_metric([state], self._counts.ended[state])
+        yield ended

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from stream_scorer.runtime.settings import LogSettings, StoreSettings, TracingSettings
 from stream_scorer.settings import GroupSettings
@@ -92,6 +92,16 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
     )
     predict_history_max_bytes: int = Field(
         1_073_741_824, ge=0, description="memory for card histories; what does not fit is not used"
+    )
+
+    mlflow_tracking_uri: str | None = Field(
+        None,
+        description="http(s) URL of an MLflow server whose alias champion follows promotions",
+    )
+    mlflow_tracking_username: str | None = Field(None, description="user name for that server")
+    mlflow_tracking_password: SecretStr | None = Field(None, description="password for it")
+    mlflow_tracking_token: SecretStr | None = Field(
+        None, description="token for it, in place of user name and password"
     )
 
     training_runner: Literal["auto", "kubernetes", "process", "none"] = Field(

@@ -36,6 +36,12 @@ class OpenFile:
         """Whether the file, or what SQLite keeps beside it, is not at its path any more."""
         return self._look() != self._found
 
+    @property
+    def is_replaced(self) -> bool:
+        """Whether another file is at the path, and not what is left of this one."""
+        found = _inode(str(self._path))
+        return found is not None and found != self._found[0]
+
     def _look(self) -> tuple[tuple[int, int] | None, ...]:
         return tuple(_inode(f"{self._path}{suffix}") for suffix in _SUFFIXES)
 

@@ -268,7 +268,7 @@ def _indexed(listing: Listing, parameters: dict[str, object]) -> list[list[str]]
         if getattr(selection, name) is not None:
             found.append([_query(walked, condition)])
     if selection.q is not None:
-        found.append([_query(*part) for part in Search(selection.q).indexed()])
+        found.append([_query(*part) for part in Search(selection.q, selection.q_without).indexed()])
     if selection.status not in (None, "open") and listing.statuses is not None:
         found.append(listing.statuses.rows(str(selection.status)))
     ranges = (("scored_at", "by_time", "since", "until"),

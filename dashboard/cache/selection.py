@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 from typing import Final
 from urllib.parse import urlencode
@@ -49,6 +50,8 @@ class Selection:
     until: str | None = None
     transaction_id: int | None = None
     q: str | None = None
+    q_without: tuple[str, ...] = ()
+    """Parameters whose fields ``q`` does not look at, because the user does not see them."""
 
     @property
     def is_empty(self) -> bool:
@@ -75,7 +78,7 @@ class Selection:
             and self.matches_status(status, is_mine=is_mine)
             and self.transaction_id in (None, flag.transaction_id)
             and (self.reason is None or self.reason in flag.reasons)
-            and (self.q is None or Search(self.q).matches(flag))
+            and (self.q is None or Search(self.q, self.q_without).matches(flag))
         )
 
     def matches_status(self, status: str, *, is_mine: bool) -> bool:
@@ -120,7 +123,7 @@ class Selection:
         }
         parameters |= {"since": since, "until": until}
         if self.q is not None:
-            search = Search(self.q)
+            search = Search(self.q, self.q_without)
             found.append(search.condition)
             parameters |= search.parameters
         return found, parameters
@@ -128,6 +131,7 @@ class Selection:
     def query(self, **more: object) -> str:
         """The query string of this selection and ``more``, without the parts that are None."""
         given = {field.name: getattr(self, field.name) for field in fields(self)} | more
+        del given["q_without"]  # who asks is no part of the question
         return urlencode({name: _text(value) for name, value in given.items() if value is not None})
 
 
@@ -138,10 +142,12 @@ class Search:
     lower case (ASCII only), and the card with this number.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, without: Collection[str] = ()) -> None:
         self._text = text.translate(_ASCII_LOWER)
         self._digits = text if text.isascii() and text.isdigit() else None
-        self._card = float(text) if _NUMBER.fullmatch(text) else None
+        is_card = "card1" not in without and _NUMBER.fullmatch(text)
+        self._card = float(text) if is_card else None
+        self._columns = [name for name in ("email", "device") if name not in without]
 
     def matches(self, flag: Flag) -> bool:
         """Whether it finds this flagged transaction."""
@@ -150,19 +156,21 @@ class Search:
             (self._digits is not None and number.startswith(self._digits))
             or (self._card is not None and flag.card1 == self._card)
             or any(
-                _lower(text).startswith(self._text) for text in (flag.email, flag.device) if text
+                _lower(text).startswith(self._text)
+                for name in self._columns
+                if (text := getattr(flag, name))
             )
         )
 
     @property
     def condition(self) -> str:
         """The same as an SQL condition on one row."""
-        parts = ["email LIKE :q_text ESCAPE '\\'", "device LIKE :q_text ESCAPE '\\'"]
+        parts = [f"{column} LIKE :q_text ESCAPE '\\'" for column in self._columns]
         if self._card is not None:
             parts.append("card1 = :q_card")
         if self._digits is not None:
             parts.append("CAST(transaction_id AS TEXT) LIKE :q_digits")
-        return f"({' OR '.join(parts)})"
+        return f"({' OR '.join(parts) or '0'})"
 
     @property
     def parameters(self) -> dict[str, object]:
@@ -177,10 +185,7 @@ class Search:
 
     def indexed(self) -> list[tuple[str, str]]:
         """The same as a union: each part's index and its condition."""
-        parts = [
-            ("by_email", "email LIKE :q_text ESCAPE '\\'"),
-            ("by_device", "device LIKE :q_text ESCAPE '\\'"),
-        ]
+        parts = [(f"by_{column}", f"{column} LIKE :q_text ESCAPE '\\'") for column in self._columns]
         if self._card is not None:
             parts.append(("by_card", "card1 = :q_card"))
         parts += [

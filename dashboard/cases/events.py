@@ -28,6 +28,7 @@ PROMOTION: Final = "promotion"
 ROLLBACK: Final = "rollback"
 THRESHOLDS: Final = "thresholds"
 TRAINING: Final = "training"
+TRAINING_CANCELLED: Final = "training-cancelled"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 """The kinds that change who holds a case."""

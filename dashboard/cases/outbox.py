@@ -118,8 +118,12 @@ class Outbox:
         self._file = OpenFile(self.path)
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, with all that waits in it."""
         with self._lock:
+            try:
+                self._write_again_if_deleted()
+            except DeskUnavailable as error:
+                log.error("%s", error)
             self._db.close()
 
     def count(self, channel: Channel) -> int:
@@ -210,6 +214,7 @@ class Outbox:
         """Put what waits into a new file, if the one that has it was deleted. Holds the lock.
 
         SQLite still has the deleted file open, so that nothing is lost while this process runs.
+        What waits in a file that took its place stays: it may be that of another dashboard.
 
         Raises:
             DeskUnavailable: no new file can be made. The entries stay in memory.
@@ -220,11 +225,17 @@ class Outbox:
             self._rescued = self._rescue()
             # Before the new file: closed later, this connection would delete that one's journal.
             self._db.close()
+        is_replaced = self._file.is_replaced
         try:
             self._open()
             with self._db:
-                self._db.execute("DELETE FROM entries")
-                self._db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", self._rescued)
+                if not is_replaced:  # then it has what this one had before its journal was deleted
+                    self._db.execute("DELETE FROM entries")
+                self._db.executemany(
+                    "INSERT OR IGNORE INTO entries (id, channel, record_key, flag_id, body) "
+                    "VALUES (?, ?, ?, ?, ?)",
+                    self._rescued,
+                )
         except (sqlite3.Error, OSError, UsageError) as error:
             self._db.close()
             raise DeskUnavailable(
@@ -240,7 +251,7 @@ class Outbox:
         log.error("%s was deleted while the dashboard runs: %s", self.path, self.restored)
 
     def _rescue(self) -> list[tuple[Any, ...]]:
-        query = "SELECT seq, id, channel, record_key, flag_id, body FROM entries ORDER BY seq"
+        query = "SELECT id, channel, record_key, flag_id, body FROM entries ORDER BY seq"
         try:
             return self._db.execute(query).fetchall()
         except sqlite3.Error:

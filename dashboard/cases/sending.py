@@ -16,7 +16,7 @@ import orjson
 
 from dashboard.cases.labels import ID_HEADER, KIND_HEADER, REASONS_HEADER
 from dashboard.cases.log import Channel, DeskLog, NewRecord
-from dashboard.cases.outbox import Entry, Outbox
+from dashboard.cases.outbox import Entry, Outbox, Restored
 from dashboard.cases.reading import DeskReader, ReadingState
 from dashboard.cases.state import DeskCache
 
@@ -53,7 +53,7 @@ class Sender:
         """Confirmed by the broker, and not yet read back."""
         self._is_unsure = True
         """Whether some entry may be on its topic already."""
-        self._sessions = 0
+        self._known: tuple[int, Restored | None] = (0, None)
 
     def start(self) -> None:
         """Start the thread."""
@@ -99,9 +99,11 @@ class Sender:
 
     def _send_round(self) -> bool:
         """Send what can be sent. False if something failed."""
-        if self._reader.sessions != self._sessions:
+        known = self._reader.sessions, self._outbox.restored
+        if known != self._known:
             # What was confirmed may be gone with its topic, so it must be read before it counts.
-            self._sessions, self._is_unsure = self._reader.sessions, True
+            # And an outbox that was made again may have what is on its topic already.
+            self._known, self._is_unsure = known, True
             self._sent.clear()
         status = self._reader.status
         channels = [channel for channel in Channel if channel not in status.problems]

@@ -16,6 +16,7 @@ from stream_scorer.errors import RetryableError, ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.kept import KeptConsumer
 from stream_scorer.kafka.messages import Records
 from stream_scorer.kafka.retry import fetch_bounds
 from stream_scorer.runtime.settings import KafkaSettings
@@ -68,15 +69,15 @@ class KafkaRecords:
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._lock = threading.Lock()
-        self._consumer: Consumer | None = None
+        self._kept = KeptConsumer(self._open)
 
     def read(self, topic: str, partition: int, offset: int) -> InputRecord:
         """One request for the bounds of the partition, and one for its record."""
         if not self._lock.acquire(timeout=READ_SECONDS):
             raise RetryableError("kafka: other records are being read")
         try:
-            consumer = self._open()
-            return _read(consumer, TopicPartition(topic, partition, offset))
+            with self._kept.request() as consumer:
+                return _read(consumer, TopicPartition(topic, partition, offset))
         except KafkaException as error:
             cause = error.args[0]
             if isinstance(cause, KafkaError) and cause.code() in _UNKNOWN_TOPIC:
@@ -86,24 +87,20 @@ class KafkaRecords:
             self._lock.release()
 
     def _open(self) -> Consumer:
-        if self._consumer is None:
-            self._consumer = open_consumer(
-                self._settings,
-                _READER_GROUP,
-                **{
-                    "enable.partition.eof": True,
-                    "queued.min.messages": 1,
-                    "queued.max.messages.kbytes": 1024,
-                },
-            )
-        return self._consumer
+        return open_consumer(
+            self._settings,
+            _READER_GROUP,
+            **{
+                "enable.partition.eof": True,
+                "queued.min.messages": 1,
+                "queued.max.messages.kbytes": 1024,
+            },
+        )
 
     def close(self) -> None:
         """Close the consumer. A read that goes on ends first."""
         with self._lock:
-            if self._consumer is not None:
-                self._consumer.close()
-                self._consumer = None
+            self._kept.close()
 
 
 def _read(consumer: Consumer, place: TopicPartition) -> InputRecord:

@@ -12,6 +12,7 @@ from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.kept import KeptConsumer
 from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.rights import refused_topics
 from stream_scorer.kafka.spans import Span, Spans
@@ -44,7 +45,7 @@ class KafkaStreamLog:
     def __init__(self, settings: GroupSettings, decoder: TransactionDecoder) -> None:
         self._settings = settings
         self._decoder = decoder
-        self._consumer: Consumer | None = None
+        self._kept = KeptConsumer(self._open)
 
     def committed(self, partitions: Sequence[int]) -> Mapping[int, Place]:
         """One request to the group's coordinator."""
@@ -85,19 +86,17 @@ class KafkaStreamLog:
 
     def close(self) -> None:
         """Close the connection for requests."""
-        if self._consumer is not None:
-            self._consumer.close()
-            self._consumer = None
+        self._kept.close()
 
     def _request(self, topic: str, request: Callable[[Consumer], _T]) -> _T:
-        if self._consumer is None:
-            self._consumer = self._open()
-        # Nothing is assigned: this serves errors that were queued in an outage.
-        self._consumer.poll(0)
-        try:
-            return request(self._consumer)
-        except (KafkaException, RetryableError) as error:
-            raise self._explain(error, self._consumer, topic) from error
+        with self._kept.request() as consumer:
+            # Nothing is assigned: this serves errors that were queued in an outage.
+            consumer.poll(0)
+            try:
+                return request(consumer)
+            except (KafkaException, RetryableError) as error:
+                cause = error if isinstance(error, KafkaException) else error.__cause__
+                raise self._explain(error, consumer, topic) from cause
 
     def _open(self) -> Consumer:
         # With read_committed, offsets would be refused while a transaction that commits new ones is

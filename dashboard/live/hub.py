@@ -16,6 +16,7 @@ from typing import Final
 from fastapi.sse import ServerSentEvent
 
 from dashboard.live.ticks import Tick, merge_ticks, render_event
+from dashboard.masking import NO_MASK, FieldMask
 
 MAX_STREAMS: Final = 200
 AUTH_CHECK_SECONDS: Final = 2.0
@@ -37,7 +38,7 @@ class Hub:
         self._latest = first
         self._ring: deque[Tick] = deque(maxlen=_RING)
         self._streams: set[Stream] = set()
-        self._rendered: tuple[Tick, ServerSentEvent] | None = None
+        self._rendered: dict[FieldMask, tuple[Tick, ServerSentEvent]] = {}
         self._is_closed = False
         self.dropped = 0
         """Rows that slow clients did not get."""
@@ -72,15 +73,17 @@ class Hub:
         for stream in self._streams:
             stream.offer(tick)
 
-    def open(self, last_event_id: str | None) -> Stream:
+    def open(self, last_event_id: str | None, mask: FieldMask = NO_MASK) -> Stream:
         """Open a stream that continues after an event id, or starts with the current state.
+
+        ``mask`` is what its user does not see.
 
         Raises:
             TooManyStreams: the limit is reached.
         """
         if len(self._streams) >= self._limit:
             raise TooManyStreams
-        stream = Stream(self, self._first(last_event_id))
+        stream = Stream(self, self._first(last_event_id), mask)
         if self._is_closed:
             stream.end()
         self._streams.add(stream)
@@ -96,11 +99,12 @@ class Hub:
         for stream in self._streams:
             stream.end()
 
-    def render(self, tick: Tick) -> ServerSentEvent:
-        """The event of a tick. It is encoded once for all clients that get the same tick."""
-        if self._rendered is None or self._rendered[0] is not tick:
-            self._rendered = (tick, render_event(self.boot, tick))
-        return self._rendered[1]
+    def render(self, tick: Tick, mask: FieldMask = NO_MASK) -> ServerSentEvent:
+        """The event of a tick. It is encoded once for all clients that get the same one."""
+        last = self._rendered.get(mask)
+        if last is None or last[0] is not tick:
+            last = self._rendered[mask] = (tick, render_event(self.boot, tick, mask))
+        return last[1]
 
     def _first(self, last_event_id: str | None) -> Tick:
         """The first tick of a stream: the missed ticks merged, a reset, or the state alone."""
@@ -128,8 +132,9 @@ class Hub:
 class Stream:
     """The slot of one client. Iterate over it to get events until it ends."""
 
-    def __init__(self, hub: Hub, first: Tick) -> None:
+    def __init__(self, hub: Hub, first: Tick, mask: FieldMask) -> None:
         self._hub = hub
+        self._mask = mask
         self._pending: Tick | None = first
         self._ready = asyncio.Event()
         self._ready.set()
@@ -166,7 +171,7 @@ class Stream:
         self._ready.clear()
         if tick is None:
             raise StopAsyncIteration
-        return self._hub.render(tick)
+        return self._hub.render(tick, self._mask)
 
 
 async def while_authorized(

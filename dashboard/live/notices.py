@@ -1,9 +1,10 @@
-"""What the banners say that only the server knows: progress of a rebuild, scorers that disagree."""
+"""What the banners say without a clock: progress of a rebuild, scorers that disagree, the model."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dashboard.feed.board import Board, Progress
 from dashboard.feed.mixture import Mixed, Scoring
@@ -20,10 +21,33 @@ class Notice(NamedTuple):
     text: str
 
 
-def describe_notices(board: Board) -> list[dict[str, str]]:
-    """The banners as JSON."""
-    mixed = board.mixed
-    return [] if mixed is None else [describe_mixed(mixed)._asdict()]
+def describe_notices(board: Board, model: Mapping[str, Any]) -> list[dict[str, str]]:
+    """The banners as JSON. ``model`` is what :func:`describe_model` says."""
+    found = [] if (mixed := board.mixed) is None else [describe_mixed(mixed)]
+    if model["rejected"]:
+        found.append(describe_rejected(**model["rejected"]))
+    if model["override"]:
+        found.append(describe_override(**model["override"]))
+    return [notice._asdict() for notice in found]
+
+
+def describe_rejected(rejected: str, serving: str | None, reason: str) -> Notice:
+    """The banner about a promoted version that the scorers rejected."""
+    instead = f"{serving} is serving instead" if serving else "No model is serving"
+    return Notice("red", f"Model {rejected} rejected", f": {reason}. {instead}.")
+
+
+def describe_override(
+    version: str, refusals: Sequence[str], by: str | None, reason: str, at: str
+) -> Notice:
+    """The banner about a model that was promoted by force, or that its gate refused."""
+    why = "; ".join(refusals)
+    if by is None:
+        return Notice("amber", f"Model {version} refused by its gate", f": {why}.")
+    gate = f". Its gate refused it: {why}" if refusals else ""
+    return Notice(
+        "amber", f"Model {version} promoted by force", f"by {by} at {at}: {reason}{gate}."
+    )
 
 
 def describe_mixed(mixed: Mixed) -> Notice:

@@ -20,6 +20,7 @@ from dashboard.feed.board import (
     FeedStatus,
 )
 from dashboard.live.notices import describe_notices, describe_progress
+from dashboard.masking import NO_MASK, FieldMask
 from dashboard.model_status import ModelSource, describe_model
 
 _RATE_SECONDS: Final = 10.0  # long enough to be steady, short enough to show changes
@@ -94,8 +95,8 @@ def merge_ticks(older: Tick, newer: Tick) -> Tick:
     )
 
 
-def render_event(boot: str, tick: Tick) -> ServerSentEvent:
-    """The event as it is sent. Its rows are the JSON stored in the cache."""
+def render_event(boot: str, tick: Tick, mask: FieldMask = NO_MASK) -> ServerSentEvent:
+    """The event as it is sent. Its rows are the JSON stored in the cache, as the user sees it."""
     head = orjson.dumps(
         {
             "seq": tick.seq,
@@ -106,7 +107,7 @@ def render_event(boot: str, tick: Tick) -> ServerSentEvent:
             "cases_more": tick.has_more_cases,
         }
     )
-    rows = b",".join(flag.body for flag in tick.rows)
+    rows = b",".join(mask.mask_flag(flag.body) for flag in tick.rows)
     cases = b",".join(
         b'{"id":%b,%b' % (orjson.dumps(flag_id), case[1:]) for flag_id, case in tick.cases.items()
     )
@@ -120,7 +121,7 @@ def render_event(boot: str, tick: Tick) -> ServerSentEvent:
 
 def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -> dict[str, Any]:
     """The state that every tick carries, so that banners need no further request."""
-    status, counts = board.status, board.counts
+    status, counts, described = board.status, board.counts, describe_model(model)
     return {
         "now": board.now(),
         "totals": {
@@ -129,6 +130,7 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
             "unreadable": counts.unreadable,
         },
         "hist": counts.histogram,
+        "listed": board.distribution.as_json(),
         "rate": {"scored": round(rates[0], 1), "flagged": round(rates[1], 2)},
         "lag": status.lag,
         "lag_ms": status.delay_ms,
@@ -140,8 +142,8 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
         "waiting": board.waiting,
         "feed": describe_feed(status),
         "stream": describe_stream(status),
-        "model": describe_model(model),
-        "notices": describe_notices(board),
+        "model": described,
+        "notices": describe_notices(board, described),
     }
 
 

@@ -20,6 +20,7 @@ from stream_scorer.model.versions.listing import (
     why,
 )
 from stream_scorer.model.versions.promoting import previous_version
+from stream_scorer.model.versions.reports import ReportFacts, find_report, read_report
 
 MAX_VERSIONS: Final = 50
 """The newest versions that are listed. Each costs one request to the store, once."""
@@ -92,6 +93,14 @@ class Overview:
     no_previous: str
 
 
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """An evaluation report, and what the metadata says of it."""
+
+    facts: ReportFacts
+    content: bytes
+
+
 class Catalog:
     """The store behind a cache of what never changes. Any thread may use it; every call blocks."""
 
@@ -154,6 +163,18 @@ class Catalog:
             if len(self._metadata) > _MAX_METADATA:
                 self._metadata.popitem(last=False)
         return found
+
+    def report(self, version: str) -> StoredReport | None:
+        """The evaluation report of a version, which is the one that was published.
+
+        Raises:
+            ArtifactCorrupt: the store has another one, or has lost it.
+            UnknownVersion, UsageError, StoreError: see :meth:`metadata`.
+        """
+        metadata = self.metadata(version)
+        facts = find_report(metadata)
+        content = read_report(self.store, version, metadata)
+        return None if facts is None or content is None else StoredReport(facts, content)
 
     def _summary(self, version: str) -> Summary:
         with self._lock:

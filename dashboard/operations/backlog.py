@@ -94,7 +94,11 @@ class WatchedBacklog:
         """One metadata request."""
         if self._admin is None:
             self._admin = open_admin(self._settings)
-        found = topic_partitions(self._admin, topics, REQUEST_SECONDS)
+        try:
+            found = topic_partitions(self._admin, topics, REQUEST_SECONDS)
+        except RetryableError:
+            self._admin = None  # it may be the client that gets no answer any more
+            raise
         return [topic for topic in topics if topic not in found]
 
     def close(self) -> None:

@@ -1,8 +1,7 @@
 // The operations page: polls one JSON document and shows it in the page that the server rendered.
 import { drawChart } from "./charts.js";
-import { Time } from "./parts.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
-import { MISSING, showTimes } from "./view.js";
+import { MISSING, buildTime, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
@@ -17,7 +16,7 @@ const $ = (id) => document.getElementById(id);
 const count = (value) => (value == null ? MISSING : Math.round(value).toLocaleString("en-US"));
 const short = (value) => new Intl.NumberFormat("en-US", { notation: "compact" }).format(value);
 const percent = (share) => `${(share * 100).toFixed(1)} %`;
-const time = (millis) => html`<${Time} millis=${millis} />`;
+const time = (millis) => buildTime(html, millis);
 const num = (text) => html`<td class="num">${text}</td>`;
 const some = (rows, columns, none) => (
   rows.length ? rows : html`<tr><td class="dim" colspan=${columns}>${none}</td></tr>`
@@ -107,30 +106,43 @@ function show(ops) {
   showTimes();
 }
 
+const HOUR = 3600; // seconds
 let charts = null;
 let waiting = 0; // records now
+let now = 0; // epoch seconds
+
+/** When a version took over a partition, once for each version: lines in both charts. */
+function marksOf({ versions: { partitions } }) {
+  const first = new Map();
+  for (const { version, since, before } of partitions) {
+    if (before.length > 0 && since < (first.get(version) ?? Infinity)) first.set(version, since);
+  }
+  return [...first].map(([version, since]) => ({ x: since / 1000, label: version, isDashed: true }));
+}
 
 function draw(ops) {
   const backlog = [ops.backlog.history.map(([at]) => at / 1000), ops.backlog.history.map(([, n]) => n)];
   const minutes = ops.throughput.minutes.filter(([at]) => at + 60_000 <= ops.now); // whole ones
   const scores = [minutes.map(([at]) => at / 1000), minutes.map((m) => m[1]), minutes.map((m) => m[2])];
   waiting = backlog[1].at(-1);
+  now = ops.now / 1000;
+  const marks = marksOf(ops);
   if (charts) {
-    charts.backlog.update({ data: backlog });
-    charts.scores.update({ data: scores });
+    charts.backlog.update({ data: backlog, marks });
+    charts.scores.update({ data: scores, marks });
     return;
   }
   if (!globalThis.uPlot) return;
   $("charts").hidden = false;
-  const x = { label: "Time (UTC)", isTime: true };
+  const x = { label: "Time (UTC)", isTime: true, range: () => [now - HOUR, now] };
   const y = { format: short, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
   charts = {
     backlog: drawChart($("chart-backlog"), {
-      x, y, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
+      x, y, marks, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
       describe: () => `${count(waiting)} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
-      x, y, data: scores,
+      x, y, marks, data: scores,
       series: [{ label: "Scored", format: count }, { label: "Flagged", token: "--chart-2", format: count }],
     }),
   };

@@ -3,9 +3,8 @@
 import { dispatch, state } from "./queue.js";
 import { toast } from "./toast.js";
 import { html, render, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { formatAmount, formatCount } from "./view.js";
+import { LABELS, formatAmount, formatCount } from "./view.js";
 
-const LABELS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
 const MAX_AT_ONCE = 100; // the server's limit
 const bar = document.getElementById("bulk");
 

@@ -215,7 +215,7 @@ class Chart {
 }
 
 /** `2026-11-23 14:03 UTC`. */
-export function formatUtc(seconds) {
+function formatUtc(seconds) {
   return `${new Date(seconds * 1000).toISOString().slice(0, 16).replace("T", " ")} UTC`;
 }
 

@@ -1,12 +1,12 @@
 // Claims, decisions and their undo. Each intended change has one Idempotency-Key, which its retries
 // repeat, so that a decision is recorded once however often it is sent.
 
-import { LABELS, describeCase } from "./case-text.js";
 import { NOTHING, reduce } from "./desk-state.js";
 import { tell } from "./parts.js";
 import { loginWay, newKey, request } from "./request.js";
 import { toast } from "./toast.js";
 import { useLayoutEffect, useReducer } from "./vendor/htm/standalone.module.js";
+import { LABELS, describeCase } from "./view.js";
 
 const UNDO_SECONDS = 5;
 const NEXT_WAY = { name: "Take the next one", act: () => tell("flag:next") };
@@ -33,7 +33,8 @@ export function useCase(id) {
 }
 
 export const caseOf = (id) => state.cases.get(id) ?? null;
-export const know = (id, found) => dispatch({ type: "known", id, found });
+/** `at`: when what `found` comes from was asked for. What is in an answer is newer than any page. */
+export const know = (id, found, at = Date.now()) => dispatch({ type: "known", id, found, at });
 export const forget = (id) => dispatch({ type: "forgotten", id });
 
 /** Record a label. Ignored while another change of the same transaction is on its way. */
@@ -64,7 +65,8 @@ async function send(intent) {
   unsaved.delete(intent);
   if (last === intent) {
     intent.until = Date.now() + UNDO_SECONDS * 1000;
-    intent.close = toast(`${LABELS[label]}: saved`, {
+    const wait = caseOf(id)?.pending ? ", and recorded once Kafka answers" : "";
+    intent.close = toast(`${LABELS[label]}: saved${wait}`, {
       action: "Undo (z)", seconds: UNDO_SECONDS, onAction: undo,
     });
   }
@@ -171,7 +173,7 @@ function refuse(intent, error) {
 function explain(id, error) {
   const found = error.body?.case;
   if (!found) return error.message;
-  dispatch({ type: "told", id, found });
+  dispatch({ type: "told", id, found, at: Date.now() });
   tell("case:changed", { id, case: found });
   const { text } = describeCase(found, readName(), Date.now(), "");
   if (error.kind === "stale") return `It changed while you read it: ${text}.`;

@@ -1,14 +1,13 @@
 // What a person can do with the details of one transaction, in the drawer and on its own page. The
 // server rendered them; these components fill the places that change.
 
-import { describeCase } from "./case-text.js";
 import {
   caseOf, decide, forget, know, refresh, remarks, renew, snooze, toggleClaim, useCase, withdraw,
 } from "./decide.js";
 import { pathOf } from "./panel.js";
 import { Into, Later, Notice, tell, useEvent, useInterval } from "./parts.js";
 import { html, useLayoutEffect, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { showTimes } from "./view.js";
+import { describeCase, showTimes } from "./view.js";
 
 const REFRESH_MS = 2_000; // while a decision waits to be recorded
 const RENEW_MS = 60_000;
@@ -28,7 +27,7 @@ export function Detail({ node, onReload }) {
   const { id } = node.dataset;
   const find = (selector) => node.querySelector(selector);
   const [form, raw, related, copy] = ["form.decide", "details.raw", ".related", ".copy-link"].map(find);
-  useState(() => know(id, JSON.parse(node.dataset.case))); // before the case is shown
+  useState(() => know(id, JSON.parse(node.dataset.case), Number(node.dataset.at ?? 0))); // before the case is shown
   useLayoutEffect(() => {
     place.current.append(node);
     showTimes(node);
@@ -61,12 +60,12 @@ function CaseLine({ node, form }) {
   useLayoutEffect(() => {
     node.querySelector(".case").dataset.state = state;
     if (!form) return;
-    const { label: labels, claim, withdraw: back, next } = form.elements;
+    const { label: labels, claim, withdraw: back } = form.elements;
     for (const button of labels) button.setAttribute("aria-pressed", String(found?.label === button.value));
     claim.firstElementChild.textContent = state === "mine" ? "Release" : "Claim";
     claim.hidden = form.querySelector(".snooze").hidden = state === "decided";
     back.hidden = state !== "decided";
-    next.hidden = state !== "decided" || !node.closest("#sheet");
+    form.querySelector(".onward")?.toggleAttribute("hidden", state !== "decided");
   });
   return html`<b class="who">${text}</b> <span class="proof mono">${proof}</span> <span class="external">${external}</span>`;
 }
@@ -87,7 +86,6 @@ function Actions({ id, form, onReload }) {
     else if (name === "claim") toggleClaim(id);
     else if (name === "withdraw") withdraw(id);
   }, form);
-  useEvent("click", () => tell("flag:next"), form.elements.next);
   useEvent("flag:snooze", ({ detail }) => {
     if (detail.id !== id) return;
     const menu = form.querySelector("details.snooze");

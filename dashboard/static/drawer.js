@@ -4,7 +4,7 @@
 import { Detail } from "./detail.js";
 import { CLOSED, reduce } from "./drawer-state.js";
 import "./next.js";
-import { fetchPanel, pathOf } from "./panel.js";
+import { announce, fetchPanel, pathOf } from "./panel.js";
 import { Notice, tell } from "./parts.js";
 import { loginWay } from "./request.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
@@ -87,7 +87,9 @@ async function show(id) {
   try {
     const [node] = await Promise.all([fetchPanel(id, mine.signal), styles]);
     dispatch({ type: "loaded", turn, node });
-    if (turn === state.turn) tell("drawer:state", { isOpen: true, id });
+    if (turn !== state.turn) return;
+    announce(node);
+    tell("drawer:state", { isOpen: true, id });
   } catch ({ kind, message }) {
     if (turn !== state.turn) return;
     dispatch({ type: "failed", turn, error: { kind, message } });

@@ -44,7 +44,7 @@ export function matches(row, filter, now = Date.now(), user = null) {
 }
 
 /** The status of a case now: a claim or a snooze that has ended is open again. */
-export function statusOf(found, now = Date.now()) {
+function statusOf(found, now = Date.now()) {
   const { status = "open", until = null } = found ?? {};
   const hasEnded = (status === "claimed" || status === "snoozed") && until !== null && until <= now;
   return hasEnded ? "open" : status;
@@ -57,7 +57,7 @@ function hasStatus(found, wanted, now, user) {
 }
 
 /** Epoch milliseconds of `24h` (before now), `2026-11-23T14:03Z` or milliseconds; else null. */
-export function parseTime(text, now = Date.now()) {
+function parseTime(text, now = Date.now()) {
   if (text === null) return null;
   if (/^[0-9]{1,15}$/.test(text)) return Number(text);
   const span = /^([0-9]{1,6})([smhdw])$/.exec(text);
@@ -73,15 +73,6 @@ export function isEmpty(filter) {
   return Object.values(filter).every((value) => value === null);
 }
 
-/** The filter as a query string for the API. */
-export function toQuery(filter, more = {}) {
-  const query = new URLSearchParams(more);
-  for (const [name, value] of Object.entries(filter)) {
-    if (value !== null) query.set(name, value);
-  }
-  return query.toString();
-}
-
 function isWithin(value, low, high) {
   if (value === null) return low === null && high === null;
   return (low === null || value >= low) && (high === null || value <= high);
@@ -89,7 +80,9 @@ function isWithin(value, low, high) {
 
 /** Looks for a transaction id, email domain or device that starts with the text, or for a card. */
 function isFound(row, text) {
-  const { card1, P_emaildomain: email, DeviceInfo: device } = row.context;
+  // What the user does not see is not looked at.
+  const read = (name) => (row.hidden?.includes(name) ? null : row.context[name]);
+  const [card1, email, device] = ["card1", "P_emaildomain", "DeviceInfo"].map(read);
   const start = lower(text);
   return (
     (/^[0-9]+$/.test(text) && String(row.transaction_id).startsWith(text)) ||

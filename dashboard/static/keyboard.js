@@ -2,7 +2,7 @@
 // the first key. Keys of a transaction only dispatch an event: the drawer acts on it.
 
 import { html, render } from "./vendor/htm/standalone.module.js";
-import { preference, send, setPreference } from "./view.js";
+import { preference, send, setPreference, showKeys } from "./view.js";
 
 // Keys of the list are its own to act on.
 if (document.getElementById("rows")) await import("./queue-actions.js");
@@ -25,7 +25,7 @@ export const KEYS = [
     [["X"], "Select all rows up to this one", "select-range"],
   ]],
   ["Transaction", [
-    [["n"], "Claim the next transaction that matches the filter", "flag:next"],
+    [["n"], "Take the next one: claim and open it", "flag:next"],
     [["f"], "Decide: fraud", "flag:decide", "FRAUD"],
     [["l"], "Decide: legitimate", "flag:decide", "LEGITIMATE"],
     [["u"], "Decide: unsure", "flag:decide", "UNSURE"],
@@ -87,7 +87,7 @@ function find(event, isLate) {
 }
 
 /** The transaction that keys are about: that of the page or the drawer, or the marked row. */
-export function currentFlag() {
+function currentFlag() {
   const found = document.querySelector("[data-flag], #rows tr[aria-current=true]");
   return found?.dataset.flag ?? found?.dataset.id ?? null;
 }
@@ -131,7 +131,10 @@ export function showHelp() {
 }
 
 function Help({ onClose }) {
-  const onSwitch = ({ target }) => setPreference("keys", target.checked ? "on" : "off");
+  const onSwitch = ({ target }) => {
+    setPreference("keys", target.checked ? "on" : "off");
+    showKeys();
+  };
   return html`<h2 id="help-title">Keyboard shortcuts</h2>
     <div class="keys">${KEYS.map(([name, rows]) => html`<section><h3>${name}</h3><dl>
       ${rows.map(([keys, text]) => html`<div><dt>${keys.map((key, i) => html`${i > 0 && " or "}<${Key} name=${key} />`)}</dt><dd>${text}</dd></div>`)}

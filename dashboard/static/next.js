@@ -68,8 +68,9 @@ document.addEventListener("flag:next", next);
 document.addEventListener("drawer:state", ({ detail: { isOpen, id } }) => {
   if (!isOpen && id === null) current = null; // the drawer was closed, which ends the loop
   if (!isOpen) return;
-  if (shown?.id !== id) shown = { id, at: Date.now() };
-  if (id === current) prefetch(id);
+  const isNew = shown?.id !== id; // this is said when it opens, and when it is loaded
+  if (isNew) shown = { id, at: Date.now() };
+  if (isNew && id === current) prefetch(id);
   showTally();
 });
 document.addEventListener("case:deciding", ({ detail: { id } }) => {

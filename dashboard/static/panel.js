@@ -15,13 +15,24 @@ export const pathOf = (id) => `/t/${encodeURIComponent(id)}`;
 export async function fetchPanel(id, signal) {
   const ready = prefetched.get(id);
   prefetched.delete(id);
-  const isFresh = ready && Date.now() - ready.at < PREFETCH_MS;
-  const text = (isFresh && (await ready.text)) || (await load(id, signal));
+  const now = Date.now();
+  const isFresh = ready && now - ready.at < PREFETCH_MS;
+  const early = isFresh && (await ready.text);
+  const text = early || (await load(id, signal));
   signal?.throwIfAborted();
   // The server escaped every value, and a parsed document runs no scripts.
   const detail = new DOMParser().parseFromString(text, "text/html").getElementById("detail");
   if (!detail) throw new Error("The dashboard's answer has no details.");
+  detail.dataset.at = early ? ready.at : now; // its case is not newer
   return document.adoptNode(detail);
+}
+
+/** Say which transaction is shown now: whoever does not see it hears no more than that a key did something. */
+export function announce(node) {
+  const place = document.getElementById("opened");
+  if (!place) return; // a page that the server rendered before an update
+  const parts = [node.dataset.title, ...[...node.querySelectorAll(".amount, .verdict")].map((part) => part.textContent)];
+  place.textContent = parts.map((part) => part.trim().replace(/\s+/g, " ")).join(", ");
 }
 
 async function load(id, signal) {

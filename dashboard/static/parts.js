@@ -1,7 +1,6 @@
 // What the components of the desk share.
 
 import { html, render, useEffect, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { formatTime, isoOf, zoneLabel } from "./view.js";
 
 export function tell(name, detail = {}) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
@@ -12,11 +11,6 @@ export function Notice({ text, ways = [] }) {
   return html`<p class="banner amber notice" role="alert">${text}${ways.map(({ name, href, act }) => (
     href ? html` <a href=${href}>${name}</a>` : html` <button type="button" onClick=${act}>${name}</button>`
   ))}</p>`;
-}
-
-/** A time, as the server renders it. */
-export function Time({ millis }) {
-  return html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 }
 
 /** Shows its children in a place of the page that the server rendered, instead of what is there. */

@@ -216,12 +216,6 @@ export function describeStates(state) {
   const { vitals: { feed, model, waiting = 0 }, skew } = state;
   const shown = [...describeConnection(state), ...describeFeed(state, feed)];
   for (const { kind, title, text } of state.vitals.notices ?? []) shown.push([kind, title, text]);
-  if (model.rejected) {
-    const { rejected, reason, serving } = model.rejected;
-    const instead = serving ? `${serving} is serving instead.` : "No model is serving.";
-    shown.push(["red", `Model ${rejected} rejected`, `: ${reason}. ${instead}`]);
-  }
-  if (model.override) shown.push(describeOverride(model.override));
   if (!model.version) {
     const why = state.isOps ? `: ${model.detail}.` : ".";
     shown.push(["red", "No model loaded", `${why} You can still read the list and decide. Check and /predict are unavailable.`]);
@@ -290,16 +284,8 @@ function describeScorer({ vitals, now, isOps }, readAt) {
   }
   if (idle <= IDLE_MS) return [];
   if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];
-  const why = isOps && detail ? ` How many wait is unknown: ${detail}.` : "";
+  const why = isOps && detail ? ` ${detail}` : "";
   return [["amber", "No new scores", `since ${formatMoment(readAt)}. The scorer or its input may have stopped.${why}`]];
-}
-
-/** The banner for a model that was promoted by force, or that its gate refused. */
-function describeOverride({ version, refusals, by, reason, at }) {
-  const why = refusals.join("; ");
-  if (by === null) return ["amber", `Model ${version} refused by its gate`, `: ${why}.`];
-  const gate = refusals.length ? `. Its gate refused it: ${why}` : "";
-  return ["amber", `Model ${version} promoted by force`, `by ${by} at ${at}: ${reason}${gate}.`];
 }
 
 /** The numbers at the top, by the ends of their ids. */
@@ -332,15 +318,21 @@ function describeDelay({ feed, delay_ms: delay, lag_ms: lag }, backlog, now) {
   return formatDuration(Math.max(delay ?? lag, waits));
 }
 
-/** The bars of the distribution of scores, on a logarithmic scale: {x, y, width, height, kind}. */
-export function measureBars(bins, review, block) {
-  const most = Math.log1p(Math.max(...bins, 1));
-  const width = 200 / bins.length;
-  return bins.map((count, i) => {
-    const height = (38 * Math.log1p(count)) / most;
-    const at = (i + 0.5) / bins.length;
-    const kind = at >= block ? "block" : at >= review && "review";
-    return { x: i * width, y: 40 - height, width: width - 0.6, height, kind };
+/**
+ * The bars of the distribution of scores on a logarithmic scale: {x, y, width, height, class}. Over
+ * all scores (`hist`) stand those of the list (`listed`): what is open on top of what is decided.
+ */
+export function measureBars({ hist, listed }) {
+  const per = 38 / Math.log1p(Math.max(...hist, 1));
+  const width = 200 / hist.length;
+  const top = (count) => 40 - per * Math.log1p(count);
+  return hist.flatMap((all, i) => {
+    const decided = listed.decided[i];
+    const both = decided + listed.open[i];
+    const bar = (kind, from, to) => to > from && {
+      class: kind, x: i * width, width: width - 0.6, y: top(to), height: top(from) - top(to),
+    };
+    return [bar("all", 0, all), bar("open", decided, both), bar("decided", 0, decided)].filter(Boolean);
   });
 }
 

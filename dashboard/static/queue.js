@@ -8,8 +8,8 @@ import {
 } from "./queue-state.js";
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
-  MISSING, capitalize, describeStatus, describeFeature, formatAmount, formatArrow, formatCount,
-  formatScore, formatTime, formatValue, isoOf, loadTexts, titleOf, zone, zoneLabel,
+  MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
+  formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
@@ -22,6 +22,7 @@ const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 const $ = (id) => document.getElementById(id);
 const [body, list] = [$("rows"), $("flags")];
 const { user, role } = document.body.dataset;
+const { labels } = body.dataset; // the topic
 const query = new URLSearchParams(body.dataset.query); // of the API, for this view
 export const canDecide = ["analyst", "lead"].includes(role);
 export const isPinned = body.dataset.pinned === "yes";
@@ -58,7 +59,7 @@ class Row extends Steady {
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
       <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
-      <td class="c-time">${buildTime(row.scored_at)}</td>
+      <td class="c-time">${buildTime(html, row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
       <td class="c-amount num">${formatAmount(row.amount)}</td>
       <td class="c-product">${formatValue(row.product)}</td>
@@ -74,12 +75,11 @@ class Row extends Steady {
 }
 
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
-const buildTime = (millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 
 function buildReasons(reasons) {
   const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
   return [
-    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${describeFeature(feature)}</b>${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
     rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
   ];
 }
@@ -88,7 +88,7 @@ class Rows extends Steady {
   render({ rows, gap, current, chosen, zone: at, now }) {
     const stop = current ?? rows[0]?.id;
     const built = rows.map((row) => {
-      const [kind, status, title] = describeStatus(row.case, user, now);
+      const [kind, status, title] = describeStatus(row.case, user, now, labels);
       const is = { isCurrent: row.id === current, isStop: row.id === stop, isChosen: chosen.has(row.id) };
       return h(Row, { key: row.id, row, kind, status, title, zone: at, ...is });
     });
@@ -108,15 +108,15 @@ function Updates({ state: now }) {
     <button type="button" class="pill" id="pill" title="Show them (.)" hidden=${!isPending(now)} onClick=${showNew}>${labelOf(now)} — ${isPinned ? "go to the first page" : "show"}</button>`;
 }
 
-/** How all scores are distributed, with both thresholds. */
-function Distribution({ bins, at }) {
-  const bars = measureBars(bins, ...at).map(({ kind, ...bar }) => html`<rect class=${kind || null} ...${bar} />`);
+/** How scores are distributed, with both thresholds. */
+function Distribution({ vitals, at }) {
+  const bars = measureBars(vitals).map((bar) => html`<rect ...${bar} />`);
   return [bars, at.map((x) => x != null && html`<line x1=${x * 200} x2=${x * 200} y1="0" y2="40" />`)];
 }
 
-function Counts({ bins }) {
-  const range = (i) => `${(i / bins.length).toFixed(2)} to ${((i + 1) / bins.length).toFixed(2)}`;
-  return bins.map((count, i) => count > 0 && html`<tr><td>${range(i)}</td><td>${formatCount(count)}</td></tr>`);
+function Counts({ vitals: { hist, listed } }) {
+  const range = (i) => `${(i / hist.length).toFixed(2)} to ${((i + 1) / hist.length).toFixed(2)}`;
+  return hist.map((count, i) => count > 0 && html`<tr><th scope="row">${range(i)}</th>${[count, listed.open[i], listed.decided[i]].map((each) => html`<td class="num">${formatCount(each)}</td>`)}</tr>`);
 }
 
 /** Flagged transactions per second over the last 15 minutes. */
@@ -142,8 +142,8 @@ function draw() {
   const [dist, spark, more] = [$("dist"), $("spark"), $("more")];
   dist.hidden = !vitals.hist.some((count) => count > 0);
   spark.hidden = points.length < 2;
-  render(html`<${Distribution} bins=${vitals.hist} at=${[review, block]} />`, dist.querySelector("svg"));
-  if (dist.querySelector("details").open) render(html`<${Counts} bins=${vitals.hist} />`, dist.querySelector("tbody"));
+  render(html`<${Distribution} vitals=${vitals} at=${[review, block]} />`, dist.querySelector("svg"));
+  if (dist.querySelector("details").open) render(html`<${Counts} vitals=${vitals} />`, dist.querySelector("tbody"));
   render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
   more.hidden = !state.hasOlder || rows.length === 0;
   if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);
@@ -263,7 +263,7 @@ async function showHeld() {
 }
 
 /** Count the open cases and those of the user again, but not with each tick. */
-export function countSoon() {
+function countSoon() {
   counting ||= setTimeout(async () => {
     counting = 0;
     try {

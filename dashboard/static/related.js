@@ -1,10 +1,10 @@
 // Transactions of the same card: open one from the time line, or select several and decide at once.
 
-import { LABELS } from "./case-text.js";
 import { Into, Notice, tell, useEvent } from "./parts.js";
 import { loginWay, newKey, request } from "./request.js";
 import { toast } from "./toast.js";
 import { html, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
+import { LABELS } from "./view.js";
 
 const MOST = 100; // of one request
 const CLICK_UNITS = 4; // a pointer that moves less than this is a click

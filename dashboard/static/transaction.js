@@ -4,7 +4,7 @@
 import { Detail } from "./detail.js";
 import "./keyboard.js";
 import "./next.js";
-import { fetchPanel, pathOf } from "./panel.js";
+import { announce, fetchPanel, pathOf } from "./panel.js";
 import { tell } from "./parts.js";
 import { toast } from "./toast.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
@@ -32,6 +32,7 @@ async function open(id, { isNew = true } = {}) {
     if (isNew && id !== sheet.dataset.flag) history.pushState(null, "", pathOf(id));
     if (id !== sheet.dataset.flag) scrollTo({ top: 0 });
     put(node);
+    announce(node);
   } catch (error) {
     if (mine === turn) toast(error.message, { action: "Retry", onAction: () => open(id, { isNew }), seconds: 0 });
   }

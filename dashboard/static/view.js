@@ -1,8 +1,13 @@
 // How this browser shows pages: formats, time zone, theme, and the texts of features. Every page
 // loads it. The server's templates format values in the same way.
 
-const CASE_WORDS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
+export const LABELS = { FRAUD: "Fraud", LEGITIMATE: "Legitimate", UNSURE: "Unsure" };
+const EXTERNAL = {
+  FRAUD: "A chargeback reported fraud",
+  LEGITIMATE: "A reversal reported that it was legitimate",
+};
 const LOAD_AGAIN_MS = 15_000;
+const MINUTE_MS = 60_000;
 
 const root = document.documentElement;
 const counts = new Intl.NumberFormat("en-US");
@@ -16,7 +21,7 @@ export const formatCount = (value) => counts.format(value);
 export const formatAmount = (value) => (value == null ? MISSING : amounts.format(value));
 export const formatValue = (value) => (value === null || value === "" ? MISSING : String(value));
 export const formatArrow = (value) => (value > 0 ? "↑" : "↓");
-export const formatSigned = (value) => (value < 0 ? "−" : "+") + Math.abs(value).toFixed(2);
+
 export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 
 /** With as many decimals as the other thresholds beside it need, and at least two. */
@@ -60,10 +65,13 @@ export function formatTime(millis) {
 export const formatMoment = (millis) => `${formatTime(millis)} ${zoneLabel(millis)}`;
 
 /** `2026-11-23T14:03:21Z`, or null if the calendar has no such time. */
-export function isoOf(millis) {
+function isoOf(millis) {
   const date = new Date(millis);
   return Number.isNaN(date.getTime()) ? null : `${date.toISOString().slice(0, 19)}Z`;
 }
+
+/** A time, as the server renders it. `html` builds elements: not every page has loaded its code. */
+export const buildTime = (html, millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
 
 let clockOf = [null, null];
 
@@ -77,7 +85,7 @@ function clock() {
 }
 
 /** `UTC`, or the offset that the chosen zone has at this time: `GMT+2`. */
-export function zoneLabel(millis = Date.now()) {
+function zoneLabel(millis = Date.now()) {
   if (zone() === "UTC") return "UTC";
   const date = new Date(millis);
   if (Number.isNaN(date.getTime())) return zone();
@@ -115,30 +123,67 @@ export function showTimes(part = document) {
   for (const name of part.querySelectorAll(".zone-name")) name.textContent = zoneLabel();
 }
 
-/** [kind, text, title] of a case in the list: `Mine · 12 min left`, `ana · 3 min`, `Snoozed · 2 h left`, `Fraud`. */
-export function describeStatus(found, user, now) {
-  const { status = "open", by, until, since, label } = found ?? {};
-  const left = until ? ` · ${formatMinutes(until - now)} left` : "";
-  const hasEnded = until && until <= now;
-  if (status === "decided") {
-    const word = CASE_WORDS[label] ?? String(label);
-    const title = `Decided by ${found.decided_by}`;
-    if (found.pending) return ["pending", `${word} · waiting`, `${title}: waits to be recorded`];
-    return ["decided", word, found.recorded ? `${title}, recorded at ${found.recorded}` : title];
+/**
+ * `{state, word, text, proof, external}` of a case, or of none. `word` is for the list:
+ * `Mine · 12 min left`, `ana · 3 min`, `Fraud`. The others are what the server's case_text.py says of
+ * it. A test compares the two.
+ */
+export function describeCase(found, me, now, labelsTopic) {
+  const { status, by, since, until = 0, label } = found ?? {};
+  const about = { proof: "", external: EXTERNAL[found?.external] ?? "" };
+  if (label != null) {
+    const name = LABELS[label] ?? String(label);
+    const at = found.decided_at == null ? MISSING : formatMoment(found.decided_at);
+    const text = `${name}, decided by ${who(found.decided_by, me)} at ${at}`;
+    const word = found.pending ? `${name} · waiting` : name;
+    return { ...about, state: "decided", word, text, proof: prove(found, labelsTopic) };
   }
-  if (found?.external === "FRAUD") {
-    return ["reported", "Reported fraud", "A chargeback says that this was fraud"];
+  const left = ` · ${formatMinutes(until - now)} left`;
+  if (until > now && status === "claimed") {
+    const isMine = by === me;
+    const held = since ? ` for ${formatAge(now - since)}` : "";
+    const word = isMine ? `Mine${left}` : `${by}${since ? ` · ${formatMinutes(now - since)}` : ""}`;
+    const text = `Held by ${isMine ? "you" : by}${held}, until ${formatClock(until, now)}`;
+    return { ...about, state: isMine ? "mine" : "held", word, text };
   }
-  if (status === "claimed" && !hasEnded) {
-    if (by === user) return ["mine", `Mine${left}`, "You have claimed this case"];
-    const age = since ? formatMinutes(now - since) : "";
-    return ["claimed", age ? `${by} · ${age}` : by, `Claimed by ${by}${age && ` ${age} ago`}`];
+  if (until > now && status === "snoozed") {
+    const text = `Snoozed by ${who(by, me)} until ${formatClock(until, now)}`;
+    return { ...about, state: "snoozed", word: `Snoozed${left}`, text };
   }
-  if (status === "snoozed" && !hasEnded) return ["snoozed", `Snoozed${left}`, `Snoozed by ${by}`];
-  return ["open", "Open", hasEnded ? `${by}'s ${status === "claimed" ? "claim" : "snooze"} ended` : ""];
+  return { ...about, state: "open", word: "Open", text: "Open" };
 }
 
-const formatMinutes = (millis) => formatDuration(Math.max(60_000, millis)).replace(/^\d+ s$/, "1 min");
+/** [kind, word, title] of a case in the list. */
+export function describeStatus(found, me, now, labelsTopic) {
+  const { state, word, text, proof, external } = describeCase(found, me, now, labelsTopic);
+  const title = [text, proof, external].filter(Boolean).join(". ");
+  if (state !== "decided" && found?.external === "FRAUD") return ["reported", "Reported fraud", title];
+  if (state !== "open") return [found.pending ? "pending" : state, word, title];
+  return ["open", word, found?.until ? `${found.by}'s ${found.status === "claimed" ? "claim" : "snooze"} ended` : external];
+}
+
+function prove({ recorded, pending }, topic) {
+  if (!recorded) return pending ? "Waiting to be recorded" : "";
+  const [partition, offset] = recorded.split(":");
+  return `Recorded at ${topic}[${partition}]@${offset}`;
+}
+
+const who = (name, me) => (name && name === me ? "you" : name || "an unknown user");
+
+/** `14:18 UTC`, with the date if it is another one. */
+function formatClock(millis, now) {
+  const [day, time] = formatTime(millis).split(" ");
+  const short = `${time.slice(0, 5)} ${zoneLabel(millis)}`;
+  return formatTime(now).startsWith(day) ? short : `${day} ${short}`;
+}
+
+function formatAge(millis) {
+  if (millis < MINUTE_MS) return `${Math.floor(Math.max(0, millis) / 1000)} s`;
+  const whole = Math.floor(millis / MINUTE_MS);
+  return whole < 120 ? `${whole} min` : `${Math.floor(whole / 60)} h`;
+}
+
+const formatMinutes = (millis) => formatDuration(Math.max(MINUTE_MS, millis)).replace(/^\d+ s$/, "1 min");
 
 /** A choice of this browser, or null. Storage may be switched off. */
 export function preference(name) {
@@ -167,6 +212,11 @@ export async function send(name, detail = {}) {
   document.dispatchEvent(new CustomEvent(name, { detail }));
 }
 
+/** The line that names the keys is of no use while single keys are switched off. */
+export function showKeys() {
+  for (const line of document.querySelectorAll(".hint")) line.hidden = preference("keys") === "off";
+}
+
 let texts = new Map();
 let textsVersion = null;
 let loadNext = 0;
@@ -174,6 +224,12 @@ setTexts(JSON.parse(document.querySelector("[data-features]")?.dataset.features 
 
 /** A feature in words, or its name if the loaded model does not have it. */
 export const describeFeature = (name) => texts.get(name) ?? name;
+
+/** A text and the name at its end: `["indicator of the payment provider", " (V258)"]`. */
+export function splitName(text) {
+  const at = text.endsWith(")") ? text.lastIndexOf(" (") : -1;
+  return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at)];
+}
 
 /** What is shown over a feature: all of its text, and its name in the model. */
 export const titleOf = (name) => (texts.has(name) ? `${texts.get(name)} · ${name}` : name);
@@ -244,6 +300,13 @@ if (zoneSwitch) {
   if (zone() !== "UTC") showTimes();
 }
 for (const control of document.querySelectorAll("[data-needs-js]")) control.hidden = false;
+showKeys();
+// The next transaction opens beside the list. Without JavaScript these forms lead to its page.
+document.addEventListener("submit", (event) => {
+  if (event.target.getAttribute("action") !== "/next") return;
+  event.preventDefault();
+  send("flag:next");
+});
 document.getElementById("shortcuts")?.addEventListener("click", async () => {
   (await import("./keyboard.js")).showHelp();
 });

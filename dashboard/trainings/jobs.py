@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
-from dashboard.trainings.training import Order, State, Training, Trigger
+from dashboard.trainings.training import REFUSED_CODE, Order, State, Training, Trigger
 from stream_scorer.runtime.text import printable
 
 PREFIX: Final = "fraud-detection"
@@ -27,6 +28,8 @@ _INSTANTIATE: Final = "cronjob.kubernetes.io/instantiate"  # kubectl sets it
 _NAME_MAX: Final = 40  # of the CronJob in a Job's name, which is also a label of at most 63
 _DIGEST_HEX: Final = 10
 _TEXT_MAX: Final = 600  # characters of any text that is shown
+_REFUSED: Final = re.compile(rf"\bexit code {REFUSED_CODE}\b")
+_DELETED: Final = "it is being deleted, and its pods end"
 
 
 def name_job(cronjob: Mapping[str, Any], seen: Sequence[Training]) -> str:
@@ -81,6 +84,8 @@ def read_job(job: Mapping[str, Any]) -> Training:
     metadata = job["metadata"]
     notes = metadata.get("annotations") or {}
     state, detail, ended = _state(job.get("status") or {})
+    if state is State.RUNNING and is_being_deleted(job):
+        detail = _DELETED
     return Training(
         str(metadata["name"]),
         state,
@@ -93,6 +98,11 @@ def read_job(job: Mapping[str, Any]) -> Training:
         str(notes.get(KEY) or ""),
         str(metadata["uid"]),
     )
+
+
+def is_being_deleted(job: Mapping[str, Any]) -> bool:
+    """Whether a Job was deleted and waits for the end of its pods."""
+    return bool(job["metadata"].get("deletionTimestamp"))
 
 
 def owned_by(job: Mapping[str, Any], cronjob: str) -> bool:
@@ -119,7 +129,9 @@ def _state(status: Mapping[str, Any]) -> tuple[State, str, int | None]:
         if condition.get("type") == "Failed":
             words = (condition.get("reason"), condition.get("message"))
             detail = ": ".join(_text(word) for word in words if word)
-            return State.FAILED, detail, _milliseconds(when)
+            # The rule of the CronJob for that exit code: the training is not tried again.
+            is_refused = words[0] == "PodFailurePolicy" and _REFUSED.search(detail)
+            return State.REFUSED if is_refused else State.FAILED, detail, _milliseconds(when)
     is_starting = not status.get("active") and not status.get("failed")
     return State.RUNNING, "no pod runs yet" if is_starting else "", None
 

@@ -87,6 +87,22 @@ class KubernetesApi:
         """
         return _parse(self._request("POST", path, {}, json.dumps(body).encode()))
 
+    def replace(self, *path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        """Replace an object.
+
+        Raises:
+            ApiError: as :meth:`get`. With status 409 somebody has changed it since it was read.
+        """
+        return _parse(self._request("PUT", path, {}, json.dumps(body).encode()))
+
+    def delete(self, *path: str, body: Mapping[str, Any]) -> None:
+        """Delete an object; ``body`` has the DeleteOptions.
+
+        Raises:
+            ApiError: as :meth:`get`. With status 409 a precondition is not met.
+        """
+        self._request("DELETE", path, {}, json.dumps(body).encode())
+
     def _request(
         self, method: str, path: tuple[str, ...], query: Query, body: bytes | None = None
     ) -> bytes:

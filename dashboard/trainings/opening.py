@@ -37,6 +37,14 @@ class NoRunner:
         """Refuse."""
         raise TrainingsUnavailable(self._why, is_permanent=True)
 
+    def last_automatic(self) -> Training | None:
+        """None."""
+        return None
+
+    def cancel(self, training: Training, by: str, now: int) -> tuple[Training, bool]:  # noqa: ARG002 - required by the port
+        """Refuse."""
+        raise TrainingsUnavailable(self._why, is_permanent=True)
+
     def log(self, training_id: str) -> str:  # noqa: ARG002 - required by the port
         """No log."""
         return ""

@@ -18,12 +18,18 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from dashboard.trainings.process_group import end_group, is_ours, started_ticks
+from dashboard.trainings.records import Records, read_records, write_records
+from dashboard.trainings.rules import check_cancel
 from dashboard.trainings.training import (
+    AUTOMATIC,
     LOG_MAX_BYTES,
+    REFUSED_CODE,
     AlreadyRunning,
     Order,
     State,
@@ -44,6 +50,9 @@ _REQUEST: Final = "training.json"
 _LOG: Final = "log.txt"
 _EXIT: Final = "exit"
 _LOCK: Final = "lock"
+_PROCESS: Final = "process.json"
+_CANCEL: Final = "cancelled"  # who cancelled it
+_AUTOMATIC: Final = "automatic.json"  # beside the folders, of which only the newest are kept
 _DETAIL_MAX: Final = 300  # characters of a log line
 _COLLECT_SECONDS: Final = 1.0
 _SIGNALED: Final = 128  # a shell adds the number of the signal to it
@@ -94,11 +103,20 @@ class ProcessRunner:
         when = datetime.fromtimestamp(now / 1000, UTC).strftime("%Y%m%d-%H%M%S")
         name = f"training-{when}-{secrets.token_hex(3)}"
         folder = self._folder / name
+        started = Training(
+            name, State.RUNNING, now, order.trigger, order.reason, order.by, key=order.key,
+            token=name,
+        )  # fmt: skip
+        before = self.last_automatic()
         try:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             folder.mkdir(mode=0o700)
+            if order.trigger in AUTOMATIC:  # first, so that no crash forgets it
+                self._remember(started)
             self._start(folder, order, now)
         except OSError as error:
+            with suppress(OSError):
+                self._remember(before)
             shutil.rmtree(folder, ignore_errors=True)
             raise TrainingsUnavailable(
                 f"the training did not start: {error}. Free the disk or correct "
@@ -107,14 +125,52 @@ class ProcessRunner:
         for old in sorted(seen, key=lambda one: one.started_at)[: -KEPT + 1]:
             if not old.is_running:
                 shutil.rmtree(self._folder / old.id, ignore_errors=True)
-        return Training(
-            name, State.RUNNING, now, order.trigger, order.reason, order.by, key=order.key,
-            token=name,
-        )  # fmt: skip
+        return started
+
+    def last_automatic(self) -> Training | None:
+        """The last one that was started, from a file."""
+        try:
+            return read_records((self._folder / _AUTOMATIC).read_text()).automatic
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise TrainingsUnavailable(f"cannot read {_AUTOMATIC}: {error}") from error
+
+    def cancel(self, training: Training, by: str, now: int) -> tuple[Training, bool]:  # noqa: ARG002 - the file has its own time
+        """End the process and its children."""
+        folder = self._folder / Path(training.id).name
+        is_new = not (folder / _CANCEL).exists()
+        try:
+            process = json.loads((folder / _PROCESS).read_bytes())
+            group, ticks = int(process["pid"]), process["ticks"]
+            if is_new:
+                replace_file(folder / _CANCEL, by.encode())
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise TrainingsUnavailable(
+                f"the training was not cancelled: {error!r}. End the process on this machine"
+            ) from error
+        lock = folder / _LOCK
+        # A group that is not ours any more has only processes that left it, which hold the lock.
+        has_ended = is_ours(group, ticks) and end_group(group, lambda: not _is_locked(lock))
+        found = next((one for one in self.list() if one.id == training.id), training)
+        if not has_ended and found.is_running:
+            raise TrainingsUnavailable(
+                f"training {training.id} still runs: a process of it has left the group {group}. "
+                "End it on this machine"
+            )
+        if found.state is not State.CANCELLED:
+            check_cancel(found)  # it has ended by itself in between
+        return found, is_new
 
     def log(self, training_id: str) -> str:
         """The end of the log."""
         return _read_log(self._folder / Path(training_id).name)
+
+    def _remember(self, last: Training | None) -> None:
+        """Make this one the last automatic training."""
+        if last is not None or (self._folder / _AUTOMATIC).exists():
+            text = write_records(Records(last))
+            replace_file(self._folder / _AUTOMATIC, text.encode())
 
     def _start(self, folder: Path, order: Order, now: int) -> None:
         request = {
@@ -144,6 +200,11 @@ class ProcessRunner:
                 pass_fds=(lock.fileno(),),
             )
         self._processes[folder.name] = process
+        facts = {"pid": process.pid, "ticks": started_ticks(process.pid)}
+        try:
+            replace_file(folder / _PROCESS, json.dumps(facts).encode())
+        except OSError as error:  # it runs, and can be ended by hand
+            log.warning("training %s cannot be cancelled here: %s", folder.name, error)
 
 
 def _collect(process: subprocess.Popen[bytes]) -> None:
@@ -174,8 +235,10 @@ def _read(folder: Path) -> Training | None:
             "key": str(request["key"]),
             "token": folder.name,
         }
+        by = _cancelled_by(folder)
         if _is_locked(folder / _LOCK):
-            return Training(state=State.RUNNING, **common)
+            detail = "" if by is None else "it is being cancelled"
+            return Training(state=State.RUNNING, detail=detail, **common)
         code = _exit_code(folder / _EXIT)
         ended = folder / (_LOG if code is None else _EXIT)
         common["ended_at"] = int(ended.stat().st_mtime * 1000)
@@ -184,7 +247,9 @@ def _read(folder: Path) -> Training | None:
         return None
     if code == 0:
         return Training(state=State.SUCCEEDED, **common)
-    state = State.LOST if code is None else State.FAILED
+    if by is not None:
+        return Training(state=State.CANCELLED, detail=f"cancelled by {by}", **common)
+    state = {None: State.LOST, REFUSED_CODE: State.REFUSED}.get(code, State.FAILED)
     return Training(state=state, detail=_why(code, _read_log(folder)), **common)
 
 
@@ -200,6 +265,14 @@ def _why(code: int | None, text: str) -> str:
         how = f"exit code {code}"
     last = next((line for line in reversed(text.splitlines()) if line.strip()), "")
     return f"{how}; last line: {printable(last.strip()[:_DETAIL_MAX])}" if last else how
+
+
+def _cancelled_by(folder: Path) -> str | None:
+    """Who cancelled a training; None if nobody did."""
+    try:
+        return printable((folder / _CANCEL).read_text(errors="replace")[:_DETAIL_MAX])
+    except FileNotFoundError:
+        return None
 
 
 def _exit_code(path: Path) -> int | None:

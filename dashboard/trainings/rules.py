@@ -8,7 +8,9 @@ from typing import Final
 
 from dashboard.trainings.training import (
     AUTOMATIC,
+    REQUESTED,
     AlreadyRunning,
+    NotCancellable,
     Order,
     TooSoon,
     Training,
@@ -30,8 +32,16 @@ def find_repetition(order: Order, trainings: Sequence[Training]) -> Training | N
     return next((one for one in trainings if one.key == order.key), None)
 
 
-def check_start(order: Order, trainings: Sequence[Training], now: int, hours: float) -> None:
+def check_start(
+    order: Order,
+    trainings: Sequence[Training],
+    now: int,
+    hours: float,
+    remembered: Training | None = None,
+) -> None:
     """Check that a training may start at ``now`` (epoch milliseconds).
+
+    ``remembered`` is the last automatic training, which may no longer be among ``trainings``.
 
     Raises:
         AlreadyRunning: one runs, whoever started it.
@@ -42,10 +52,27 @@ def check_start(order: Order, trainings: Sequence[Training], now: int, hours: fl
         raise AlreadyRunning(running)
     if order.trigger not in AUTOMATIC:
         return
-    automatic = [one for one in trainings if one.trigger in AUTOMATIC]
+    known = [*trainings, *([] if remembered is None else [remembered])]
+    automatic = [one for one in known if one.trigger in AUTOMATIC]
     last = max(automatic, key=lambda one: one.started_at, default=None)
     if last is not None and (next_at := last.started_at + round(hours * HOUR_MS)) > now:
         raise TooSoon(last, next_at, hours)
+
+
+def check_cancel(training: Training) -> None:
+    """Check that a training may be cancelled.
+
+    Raises:
+        NotCancellable: it has ended, or was not requested here.
+    """
+    if not training.is_running:
+        raise NotCancellable(training, f"it has ended, and is {training.state.value}")
+    if training.trigger not in REQUESTED:
+        raise NotCancellable(
+            training,
+            f"it was started by {training.trigger.value}, and only requested ones are cancelled "
+            "here. kubectl delete job ends it",
+        )
 
 
 def clean_reason(reason: str) -> str:

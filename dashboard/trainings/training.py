@@ -3,6 +3,8 @@
 TrainingsError
 ├── AlreadyRunning           another training runs
 ├── TooSoon                  an automatic request within the cooldown
+├── UnknownTraining          no such training is known
+├── NotCancellable           it has ended, or nobody requested it here
 └── TrainingsUnavailable     the runner cannot start or show trainings; says what to do
 """
 
@@ -18,6 +20,13 @@ LOG_MAX_BYTES: Final = 64 * 1024
 """The end of a log that is shown. A whole training logs a few kilobytes."""
 
 LOG_MAX_LINES: Final = 200
+
+REFUSED_CODE: Final = 4
+"""The exit code of a training that ran to its end, and whose version the gate refused. The trainer
+uses it only if TRAINING_ID is set, and the CronJob does not repeat such a training."""
+
+
+_SHOWN_CHARACTERS: Final = 80
 
 
 class Trigger(StrEnum):
@@ -43,6 +52,8 @@ class State(StrEnum):
     RUNNING = "running"
     SUCCEEDED = "succeeded"
     FAILED = "failed"
+    REFUSED = "refused"
+    CANCELLED = "cancelled"
     LOST = "lost"
 
 
@@ -68,7 +79,7 @@ class Training:
         reason: why, as requested; empty for a scheduled one.
         by: who requested it; empty if nobody did.
         ended_at: epoch milliseconds; None while it runs.
-        detail: why it failed, or what it waits for.
+        detail: why it failed or was refused, who cancelled it, or what it waits for.
         key: of the request.
         token: unique to this training, even if another one had the same name.
     """
@@ -128,6 +139,23 @@ class Runner(Protocol):
         """
         ...
 
+    def last_automatic(self) -> Training | None:
+        """The last automatic training as it was started, even if :meth:`list` no longer has it.
+
+        Raises:
+            TrainingsUnavailable: it cannot be read.
+        """
+        ...
+
+    def cancel(self, training: Training, by: str, now: int) -> tuple[Training, bool]:
+        """Cancel a training that runs. Returns it, and False if it was being cancelled already.
+
+        Raises:
+            NotCancellable: it has ended in between.
+            TrainingsUnavailable: it cannot be cancelled.
+        """
+        ...
+
     def log(self, training_id: str) -> str:
         """The end of the log of a training that :meth:`list` has. Empty if there is none yet.
 
@@ -165,6 +193,24 @@ class TooSoon(TrainingsError):
         )
         self.last = last
         self.next_at = next_at
+
+
+class UnknownTraining(TrainingsError):
+    """No such training is known."""
+
+    def __init__(self, training_id: str) -> None:
+        super().__init__(
+            f"training {training_id[:_SHOWN_CHARACTERS]!r} is not known here: only the last ones "
+            "are kept. The version that it published names it"
+        )
+
+
+class NotCancellable(TrainingsError):
+    """A training cannot be cancelled, whoever asks."""
+
+    def __init__(self, training: Training, why: str) -> None:
+        super().__init__(f"training {training.id} cannot be cancelled: {why}")
+        self.training = training
 
 
 class TrainingsUnavailable(TrainingsError):

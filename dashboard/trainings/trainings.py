@@ -9,14 +9,17 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from dashboard.trainings.rules import check_start, find_repetition
+from dashboard.trainings.rules import check_cancel, check_start, find_repetition
 from dashboard.trainings.training import (
+    AUTOMATIC,
     AlreadyRunning,
     Order,
     Runner,
+    State,
     TooSoon,
     Training,
     TrainingsUnavailable,
+    UnknownTraining,
 )
 
 log = logging.getLogger(__name__)
@@ -24,13 +27,20 @@ log = logging.getLogger(__name__)
 REFUSALS = ("running", "cooldown", "unavailable")
 """Why a training was not started, as the metric names it."""
 
+ENDED = tuple(state.value for state in State if state is not State.RUNNING)
+"""How a training can end, as the metric names it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """Trainings started by trigger, and requests refused by reason, since the start."""
+    """Since the start: trainings started by trigger, requests refused by reason, ends by state.
+
+    An end is counted if the training was seen running before.
+    """
 
     started: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    ended: Counter[str] = field(default_factory=Counter)
 
 
 class Trainings:
@@ -49,6 +59,8 @@ class Trainings:
         self._cooldown_hours = cooldown_hours
         self._clock = clock
         self._lock = threading.Lock()
+        self._running: frozenset[str] = frozenset()
+        self._seen_lock = threading.Lock()
         self.counts = Counts()
 
     @property
@@ -62,7 +74,13 @@ class Trainings:
         Raises:
             TrainingsUnavailable: they cannot be read.
         """
-        return self._runner.list()
+        found = self._runner.list()
+        with self._seen_lock:
+            for one in found:
+                if one.token in self._running and not one.is_running:
+                    self.counts.ended[one.state.value] += 1
+            self._running = frozenset(one.token for one in found if one.is_running)
+        return found
 
     def start(self, order: Order) -> tuple[Training, bool]:
         """Start a training. Returns it, and False if the same request has started it before.
@@ -74,11 +92,12 @@ class Trainings:
         try:
             # One at a time in this process. The runner compares with ``seen`` across processes.
             with self._lock:
-                seen = self._runner.list()
+                seen = self.list()
                 if (before := find_repetition(order, seen)) is not None:
                     return before, False
                 now = int(self._clock() * 1000)
-                check_start(order, seen, now, self._cooldown_hours)
+                last = self._runner.last_automatic() if order.trigger in AUTOMATIC else None
+                check_start(order, seen, now, self._cooldown_hours, last)
                 started = self._runner.start(order, now, seen)
         except AlreadyRunning as error:
             if order.key and error.running.key == order.key:
@@ -97,6 +116,26 @@ class Trainings:
             extra={"reason": order.reason},
         )  # fmt: skip
         return started, True
+
+    def cancel(self, training_id: str, by: str) -> tuple[Training, bool]:
+        """Cancel a requested training. Returns it, and False if it was cancelled before.
+
+        Raises:
+            UnknownTraining: there is none.
+            NotCancellable: see :func:`check_cancel`.
+            TrainingsUnavailable: it cannot be cancelled.
+        """
+        with self._lock:
+            found = next((one for one in self.list() if one.id == training_id), None)
+            if found is None:
+                raise UnknownTraining(training_id)
+            if found.state is State.CANCELLED:
+                return found, False
+            check_cancel(found)
+            cancelled, is_new = self._runner.cancel(found, by, int(self._clock() * 1000))
+        if is_new:
+            log.warning("training %s cancelled by %s", training_id, by)
+        return cancelled, is_new
 
     def log(self, training_id: str) -> str:
         """The end of the log of a training.

@@ -30,7 +30,7 @@ from dashboard.web.listing import (
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
-from dashboard.web.roles import OPERATORS, has_role
+from dashboard.web.roles import OPERATORS, has_role, mask_of
 
 router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -97,8 +97,9 @@ def list_flags(
     if cursor and after:
         reason = "give either cursor or after"
         raise Problem(400, reason, errors=[{"field": "after", "reason": reason}])
-    listing = read_listing(parts, request.query_params, name_of(request))
-    page = fetch_page(parts, listing, cursor, limit, after)
+    mask = mask_of(request)
+    listing = read_listing(parts, request.query_params, name_of(request), mask=mask)
+    page = fetch_page(parts, listing, cursor, limit, after, mask=mask)
     headers = {"ETag": page.etag, "Cache-Control": "no-cache"}
     if if_none_match is not None and page.etag in if_none_match:
         return Response(status_code=304, headers=headers)
@@ -132,7 +133,7 @@ def count_of_flags(
     ] = None,
 ) -> dict[str, int]:
     """Count a selection, or the gap between two rows of the list in its order."""
-    listing = read_listing(parts, request.query_params, name_of(request))
+    listing = read_listing(parts, request.query_params, name_of(request), mask=mask_of(request))
     start = find_position(parts, after, "after") if after else None
     end = find_position(parts, before, "before") if before else None
     return {"count": count_flags(parts.table, listing, start, end)}
@@ -144,7 +145,7 @@ def count_of_flags(
     response_model=None,
     responses={200: {"model": FlagModel}, **problem_responses(s404="no such flagged transaction")},
 )
-def get_flag(parts: PartsOf, flag_id: str) -> Response:
+def get_flag(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Find it by the coordinates of its input record: ``partition-offset``.
 
     Its case is part of it, and the ETag is the case's version, for ``If-Match``.
@@ -153,7 +154,7 @@ def get_flag(parts: PartsOf, flag_id: str) -> Response:
 
     A transaction id is not always unique. The coordinates are.
     """
-    body = find_flag(parts, flag_id)
+    body = mask_of(request).mask_flag(find_flag(parts, flag_id))
     case = parts.desk.case_of([canonical_id(parts, flag_id) or ""]).popitem()[1]
     return Response(
         add_member(body, "case", orjson.dumps(case.as_json())),
@@ -169,7 +170,7 @@ def name_of(request: Request) -> str | None:
 
 
 def find_flag(parts: Parts, flag_id: str) -> bytes:
-    """The JSON object of a flag.
+    """The JSON object of a flag, with what its viewers do not see.
 
     Raises:
         Problem: 404, there is no such flag.
@@ -192,7 +193,7 @@ async def _open_stream(
 ) -> AsyncIterator[Stream]:
     forbid_unknown(request, frozenset({"after"}))
     try:
-        stream = parts.hub.open(last_event_id or after)
+        stream = parts.hub.open(last_event_id or after, mask_of(request))
     except TooManyStreams:
         raise Problem(
             503,

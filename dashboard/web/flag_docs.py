@@ -44,6 +44,9 @@ class FlagModel(BaseModel):
     card: str | None = Field(description="card1, network and type as display text")
     reasons: list[ReasonModel]
     context: dict[str, Any] = Field(description="the input fields shown to analysts")
+    hidden: list[str] = Field(
+        [], description="fields that this role does not see (DASHBOARD_MASKED_FIELDS)"
+    )
     source: SourceModel = Field(description="the input record")
     delivery: SourceModel = Field(description="the record with the score")
     place: float | None = Field(

@@ -12,6 +12,21 @@ CSP: Final = (
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
 
+FRAMING_CSP: Final = f"{CSP}; frame-src 'self'"
+"""Of the page that shows a report in a frame."""
+
+REPORT_CSP: Final = (
+    "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'self'; sandbox"
+)
+"""Of a report, which comes from the store. It carries its own styles, loads nothing, runs nothing,
+and has no access to the dashboard's origin."""
+
+REPORT_HEADERS: Final = {
+    "Content-Security-Policy": REPORT_CSP,
+    "X-Frame-Options": "SAMEORIGIN",
+}
+
 SECURITY_HEADERS: Final = {
     "Content-Security-Policy": CSP,
     "X-Content-Type-Options": "nosniff",
@@ -27,7 +42,10 @@ SECURITY_HEADERS: Final = {
 
 
 class SecurityHeadersMiddleware:
-    """Middleware: adds the headers, and ``no-store`` unless the response sets its own caching."""
+    """Middleware: adds the headers that a response does not set itself.
+
+    Also ``no-store`` unless the response sets its own caching.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -42,7 +60,7 @@ class SecurityHeadersMiddleware:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 for name, value in SECURITY_HEADERS.items():
-                    headers[name] = value
+                    headers.setdefault(name, value)
                 # Files may be cached but must be revalidated. They have an ETag.
                 static = scope["path"].startswith("/static/")
                 headers.setdefault("Cache-Control", "no-cache" if static else "no-store")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
+from urllib.parse import urlencode
 
 import orjson
 from fastapi import Request
@@ -14,8 +15,10 @@ from dashboard.cache.flag import Position, add_member, format_flag_id, parse_fla
 from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection, parse_sort
 from dashboard.cache.reading import Listing, Sort, StoredFlag, read_page, read_position
 from dashboard.cases.statuses import CaseStatuses
+from dashboard.masking import FieldMask
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
+from dashboard.web.roles import refuse_hidden
 from dashboard.web.sealing import Sealer
 
 MAX_LIMIT: Final = 200
@@ -66,10 +69,12 @@ def fetch_page(
     cursor: str | None,
     limit: int,
     after: str | None = None,
+    *,
+    mask: FieldMask,
 ) -> Page:
     """A page of a listing: its start, or what follows a cursor, or what follows a row.
 
-    ``after`` is the id of that row.
+    ``after`` is the id of that row, and ``mask`` what the user does not see.
 
     Raises:
         Problem: 400, the cursor is not valid or belongs to another listing; 410, the row is no
@@ -87,16 +92,16 @@ def fetch_page(
         found = read_page(parts.table, listing, position, limit + 1)
         page, has_more = found[:limit], len(found) > limit
         position = page[-1].position if page else position
-        bodies = encode_rows(parts, page, listing)
+        bodies = encode_rows(parts, page, mask, listing)
     more = seal_cursor(parts.sealer, listing, position) if has_more and position else None
     total = len(bodies) if start is None and not has_more else None
     return Page(bodies, more, total, as_of)
 
 
 def encode_rows(
-    parts: Parts, rows: Sequence[StoredFlag], listing: Listing | None = None
+    parts: Parts, rows: Sequence[StoredFlag], mask: FieldMask, listing: Listing | None = None
 ) -> list[bytes]:
-    """The JSON objects of rows with their cases, as the API sends them.
+    """The JSON objects of rows with their cases, as the API sends them to this user.
 
     Leaves out rows whose case has another status than ``listing`` selects: what waits in the
     outbox is known to the desk, and not to the tables.
@@ -109,7 +114,7 @@ def encode_rows(
         case = cases[row.id]
         is_mine = case.by is not None and case.by == who
         if selection is None or selection.matches_status(case.status, is_mine=is_mine):
-            found.append(add_member(row.body, "case", orjson.dumps(case.as_json())))
+            found.append(add_member(mask.mask_flag(row.body), "case", orjson.dumps(case.as_json())))
     return found
 
 
@@ -184,15 +189,20 @@ def forbid_unknown(request: Request, known: frozenset[str]) -> None:
         )
 
 
-def read_listing(parts: Parts, query: Mapping[str, str], who: str | None = None) -> Listing:
+def read_listing(
+    parts: Parts, query: Mapping[str, str], who: str | None = None, *, mask: FieldMask
+) -> Listing:
     """The filters and the order in a query string. Empty parameters are ignored.
 
-    ``who`` is the user, for ``status=mine``.
+    ``who`` is the user, for ``status=mine``, and ``mask`` what this user does not see.
 
     Raises:
-        Problem: 422, with each invalid parameter.
+        Problem: 422, with each invalid parameter; 403, a filter by what the user does not see.
     """
+    refuse_hidden(mask, [name for name, text in query.items() if text.strip()])
     selection, faults = parse_selection(query)
+    if selection.q is not None and mask:
+        selection = replace(selection, q_without=mask.not_searched)
     sort, more = parse_sort(query)
     if faults or more:
         raise invalid([*faults, *more])
@@ -212,3 +222,17 @@ def listing_query(listing: Listing, **more: object) -> str:
 
 def _purpose(listing: Listing) -> str:
     return f"cursor?{listing.selection.query(sort=listing.sort.value)}"
+
+
+def filters_of(query: Mapping[str, str]) -> dict[str, str]:
+    """The filters in an address that the next transaction has to match. It is open in any case."""
+    return {
+        name: text
+        for name in SELECTION_PARAMETERS
+        if name != "status" and (text := query.get(name, "").strip())
+    }
+
+
+def with_filters(path: str, filters: Mapping[str, str]) -> str:
+    """An address that passes the filters on, so that the way back leads to the same list."""
+    return f"{path}?{urlencode(filters)}" if filters else path

@@ -11,6 +11,7 @@ from dashboard.live.ticks import build_vitals
 from dashboard.model_status import describe_features
 from dashboard.web.auth import TokenAuth, identity_of
 from dashboard.web.parts import Parts, parts_of
+from dashboard.web.roles import mask_of
 
 
 def render_page(request: Request, template: str, status: int = 200, **more: Any) -> Response:
@@ -20,6 +21,7 @@ def render_page(request: Request, template: str, status: int = 200, **more: Any)
         "version": parts.version,
         "settings": parts.settings,
         "user": identity_of(request),
+        "mask": mask_of(request),
         "can_log_out": isinstance(parts.authenticator, TokenAuth),
         **more,
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from anyio import CapacityLimiter
 from fastapi import Request
@@ -14,11 +16,11 @@ from dashboard.feed.board import Board
 from dashboard.feed.inputs import Inputs
 from dashboard.history.past import Histories
 from dashboard.live.hub import Hub
+from dashboard.masking import FieldMask
 from dashboard.metrics import Metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
-from dashboard.models.quality import LiveQuality
-from dashboard.operations.last_drift import LastDrift
+from dashboard.models.last_result import LastResult
 from dashboard.operations.meter import Meter
 from dashboard.operations.monitor import Monitor
 from dashboard.settings import DashboardSettings
@@ -27,6 +29,7 @@ from dashboard.web.auth import Authenticator
 from dashboard.web.body import BodyBudget
 from dashboard.web.limits import RateLimiter
 from dashboard.web.sealing import Sealer
+from stream_scorer.drift.reading.report import DriftReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ class Operations:
 
     meter: Meter
     monitor: Monitor
-    drift: LastDrift
+    drift: LastResult[DriftReport]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +54,8 @@ class Parts:
     hub: Hub
     metrics: Metrics
     sealer: Sealer
+    mask: FieldMask
+    """What viewers do not see."""
     authenticator: Authenticator
     templates: Jinja2Templates
     scoring: CapacityLimiter
@@ -62,7 +67,7 @@ class Parts:
     desk_calls: CapacityLimiter
     record_reads: CapacityLimiter
     catalog: Catalog
-    quality: LiveQuality
+    quality: LastResult[Mapping[str, Any]]
     operations: Operations
     trainings: Trainings
     waiting: CapacityLimiter

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from fastapi import Request
 
+from dashboard.masking import FILTERS, NO_MASK, FieldMask
 from dashboard.web.auth import identity_of
+from dashboard.web.parts import parts_of
 from dashboard.web.problems import Problem
 from dashboard.web.tokens import Identity
 
@@ -24,7 +27,7 @@ OPERATORS: Final = ("lead", "ops")
 
 
 WHOLE_RECORDS: Final = ("analyst", "lead", "ops")
-"""See the whole input record. Others see it without the fields of ``DASHBOARD_MASKED_FIELDS``."""
+"""See all fields of transactions. Others do not see those of ``DASHBOARD_MASKED_FIELDS``."""
 
 HIDDEN: Final = "people with the role ops or lead see the reason"
 """Said in place of the words of drivers."""
@@ -32,6 +35,9 @@ HIDDEN: Final = "people with the role ops or lead see the reason"
 
 TRAINERS: Final = ("lead", "ops")
 """Start a training."""
+
+CANCELLERS: Final = ("ops",)
+"""Cancel a training that somebody has requested."""
 
 
 def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
@@ -42,6 +48,26 @@ def has_role(identity: Identity | None, roles: tuple[str, ...]) -> bool:
 def sees_reasons(request: Request) -> bool:
     """Whether the user of the request sees the words of drivers. Others get a plain sentence."""
     return has_role(identity_of(request), OPERATORS)
+
+
+def mask_of(request: Request) -> FieldMask:
+    """What the user of the request does not see."""
+    is_whole = has_role(identity_of(request), WHOLE_RECORDS)
+    return NO_MASK if is_whole else parts_of(request).mask
+
+
+def refuse_hidden(mask: FieldMask, parameters: Iterable[str], what: str = "filter by it") -> None:
+    """Refuse to look for a value that the user does not see.
+
+    Raises:
+        Problem: 403, one of these query parameters does.
+    """
+    for name in parameters:
+        if mask.hides_filter(name):
+            reason = f"your role does not see {FILTERS[name]}, and so it cannot {what}"
+            raise Problem(
+                403, reason, kind="field-hidden", errors=[{"field": name, "reason": reason}]
+            )
 
 
 def require_role(request: Request, roles: tuple[str, ...]) -> Identity:

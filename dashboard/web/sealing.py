@@ -7,6 +7,7 @@ import binascii
 import contextlib
 import hashlib
 import hmac
+import logging
 import os
 import secrets
 from pathlib import Path
@@ -16,15 +17,40 @@ import orjson
 
 from stream_scorer.errors import SettingsError
 
+log = logging.getLogger(__name__)
+
 _KEY_BYTES: Final = 32
 _SIGNATURE_BYTES: Final = 16  # 128 bits, infeasible to guess
 
 
 class Sealer:
-    """Signs JSON values for one purpose each. An altered value is rejected."""
+    """Signs JSON values for one purpose each. An altered value is rejected.
 
-    def __init__(self, key: bytes) -> None:
+    Args:
+        key: signs.
+        path: the file that has the key, if this dashboard made it itself.
+    """
+
+    def __init__(self, key: bytes, path: Path | None = None) -> None:
         self._key = key
+        self._path = path
+
+    @classmethod
+    def from_own_key(cls, path: Path) -> Sealer:
+        """With the key of a file that is made if there is none."""
+        return cls(load_key(path), path)
+
+    def restore_key(self) -> None:
+        """Write the key again if its file is gone: a restart would end all sessions without it.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        if self._path is None or self._path.exists():
+            return
+        with contextlib.suppress(FileExistsError):  # another dashboard has made its own
+            _write_key(self._path, self._key)
+            log.warning("%s was deleted while the dashboard runs: it is written again", self._path)
 
     def seal(self, purpose: str, value: Any) -> str:
         """The value as URL-safe text with its signature."""
@@ -77,7 +103,11 @@ def load_key(path: Path) -> bytes:
             return key
         path.unlink()
     key = secrets.token_bytes(_KEY_BYTES)
+    _write_key(path, key)
+    return key
+
+
+def _write_key(path: Path, key: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
         file.write(key)
-    return key

@@ -9,6 +9,8 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 MISSING: Final = "—"
+_SECOND_MS: Final = 1000
+_UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
 _CENT: Final = Decimal("0.01")
 _ANY_SIZE: Final = Context(prec=400)  # a double has at most 309 digits before the point
 GLYPHS: Final = {"low": "", "elevated": "▲", "high": "▲▲", "critical": "▲▲▲"}
@@ -100,7 +102,33 @@ def format_sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
+def describe_duration(start: int | None, end: int | None) -> str | None:
+    """``38 ms``, ``1.2 s`` or ``3 min``. None if a time is missing or the end is before the start.
+
+    Args:
+        start: epoch milliseconds.
+        end: epoch milliseconds.
+    """
+    if start is None or end is None or end < start:
+        return None
+    millis = end - start
+    for size, unit in _UNITS:
+        if millis >= 2 * size:
+            return f"{millis // size:,} {unit}"
+    return f"{millis / _SECOND_MS:.1f} s" if millis >= _SECOND_MS else f"{millis} ms"
+
+
+def split_name(text: str) -> tuple[str, str]:
+    """A text and the name at its end: ``("indicator of the payment provider", " (V258)")``.
+
+    ``static/view.js`` does the same.
+    """
+    at = text.rfind(" (") if text.endswith(")") else -1
+    return (text, "") if at < 0 else (text[:at], text[at:])
+
+
 FILTERS: Final = {
+    "split_name": split_name,
     "time": format_time,
     "moment": format_moment,
     "iso": format_iso,

@@ -10,8 +10,9 @@ from typing import Final
 
 import numpy as np
 
-from dashboard.whatif.rows import BINS, EDGES, LabelledScores, ScoreCounts, Source, Thresholds
+from dashboard.whatif.rows import BINS, EDGES, LabelledScores, ScoreCounts, Thresholds
 from stream_scorer.quality.estimates import Counts, Estimate, Floats, estimate, estimate_weighted
+from stream_scorer.quality.sources import LabelSource
 
 NOT_REVIEWED: Final = (
     "not estimable: analysts see flagged transactions only, so nobody knows how much fraud was "
@@ -61,7 +62,7 @@ class Curve:
         live: position of the review threshold.
     """
 
-    source: Source
+    source: LabelSource
     thresholds: Floats
     alerts: Counts
     per_day: float
@@ -104,16 +105,16 @@ def nearest(threshold: float, live: float) -> float:
 
 
 def compute(
-    source: Source, counts: ScoreCounts, labelled: LabelledScores, thresholds: Thresholds
+    source: LabelSource, counts: ScoreCounts, labelled: LabelledScores, thresholds: Thresholds
 ) -> Curve:
     """The curve of one model version in one window."""
     grid = np.unique(np.append(EDGES[:-1], thresholds.review))
     rows = _usable(source, labelled, counts, thresholds)
     alerts = count_alerts(counts, thresholds, grid)
-    if source is Source.MATURED:
+    if source is LabelSource.MATURED:
         precision = _precision_matured(rows, counts, thresholds, grid, alerts)
         recall, reason = _recall_matured(rows, grid)
-    elif source is Source.REVIEWED:
+    elif source is LabelSource.REVIEWED:
         is_seen = grid >= thresholds.review
         precision = estimate(_count(rows.take(rows.labels == 1), grid), _count(rows, grid))
         precision = precision.only_where(is_seen)
@@ -150,14 +151,14 @@ def count_alerts(counts: ScoreCounts, thresholds: Thresholds, grid: Floats) -> C
 
 
 def _usable(
-    source: Source, labelled: LabelledScores, counts: ScoreCounts, thresholds: Thresholds
+    source: LabelSource, labelled: LabelledScores, counts: ScoreCounts, thresholds: Thresholds
 ) -> LabelledScores:
     """The rows that a source may use, and in the sample their weights."""
     is_flagged = labelled.scores >= thresholds.review
-    if source is Source.MATURED:
+    if source is LabelSource.MATURED:
         return labelled
     is_decided = labelled.labels >= 0
-    if source is Source.REVIEWED:
+    if source is LabelSource.REVIEWED:
         return labelled.take(is_flagged & labelled.is_reviewed & is_decided)
     rows = labelled.take(is_decided & ((is_flagged & labelled.is_reviewed) | labelled.is_sampled))
     is_flagged = rows.scores >= thresholds.review
@@ -249,7 +250,7 @@ def _precision_sampled(rows: LabelledScores, grid: Floats) -> Estimate:
     )
 
 
-def _money(source: Source, rows: LabelledScores, grid: Floats, review: float) -> Money:
+def _money(source: LabelSource, rows: LabelledScores, grid: Floats, review: float) -> Money:
     frauds = rows.take(rows.labels == 1)
     is_known = np.isfinite(frauds.amounts)
     amounts = np.where(is_known, frauds.amounts, 0.0) * frauds.weights
@@ -257,15 +258,15 @@ def _money(source: Source, rows: LabelledScores, grid: Floats, review: float) ->
     others = frauds.take(~is_known)
     unknown = len(others) - _count(others, grid)
     missed = _sum(frauds, np.zeros(1), amounts)[0] - caught  # summed alike: never below zero
-    if source is Source.SAMPLED:
+    if source is LabelSource.SAMPLED:
         sees_below = bool(rows.is_sampled.any())
     else:
-        sees_below = source is Source.MATURED and _has_reports(rows)
+        sees_below = source is LabelSource.MATURED and _has_reports(rows)
     if not sees_below:
         # Analysts see what is flagged: they know what a higher threshold would miss, no more.
         missed = np.where(grid > review, missed, np.nan)
-    is_part = source is Source.REVIEWED
-    has_more = bool(rows.unscored) and source is Source.MATURED
+    is_part = source is LabelSource.REVIEWED
+    has_more = bool(rows.unscored) and source is LabelSource.MATURED
     return Money(
         caught,
         missed,

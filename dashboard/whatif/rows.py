@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -18,17 +17,6 @@ EDGES: Final[Floats] = np.arange(BINS + 1) / BINS
 ``EDGES[k]`` on that are below ``EDGES[k + 1]``; the last bin also holds 1."""
 
 DAY_MS: Final = 86_400_000
-
-
-class Source(StrEnum):
-    """Where labels come from, which decides what they can say."""
-
-    MATURED = "matured"
-    """Everything old enough to know: fraud that was reported, and the rest is legitimate."""
-    REVIEWED = "reviewed"
-    """What analysts decided, about flagged transactions only."""
-    SAMPLED = "sampled"
-    """Reviewed ones, and a random sample of those that were not flagged, weighted."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -178,18 +178,23 @@ def _promise_lines(version: Mapping[str, Any]) -> Iterator[str]:
 def _product_lines(version: Mapping[str, Any]) -> Iterator[str]:
     if not version["products"]:
         return
-    yield "  by product, precision at review"
-    rows = [["product", "flagged", "matured", "reviewed"]]
+    yield "  by product, at review"
+    rows = [
+        ["", "", "precision", "", "recall", ""],
+        ["product", "flagged", "matured", "reviewed", "matured", "sampled"],
+    ]
     for product in version["products"]:
-        found = product["precision"]["review"]
+        found, recall = product["precision"]["review"], product["recall"]["review"]
         rows.append(
             [
                 product["product"],
                 f"{product['flagged']:,}",
                 *(_short(found[source]) for source in ("matured", "reviewed")),
+                *(words.brief_text(recall[source]) for source in ("matured", "sampled")),
             ]
         )
     yield from ("    " + line for line in aligned(rows, right=(1,)))
+    yield from (f"    {note}" for note in words.recall_notes(version["products"]))
     yield f"    {words.MEANING_OF_PRODUCTS}"
 
 

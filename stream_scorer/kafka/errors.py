@@ -123,6 +123,17 @@ def is_unreadable_batch(error: KafkaError) -> bool:
     return error.code() in _UNREADABLE
 
 
+def is_unanswered(error: BaseException) -> bool:
+    """Whether the driver gave up a request without an answer: any error of a broker is an answer.
+
+    Args:
+        error: the driver's error, or ours that was raised from it.
+    """
+    cause = error if isinstance(error, KafkaException) else error.__cause__
+    code = cause.args[0] if isinstance(cause, KafkaException) else None
+    return isinstance(code, KafkaError) and code.code() < 0 and not code.fatal()
+
+
 def is_fenced(error: BaseException | None) -> bool:
     """Whether the broker refused a producer because another, or a timeout, took its epoch away."""
     while error is not None:

@@ -22,7 +22,7 @@ from typing import Final, Self
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker_log import last_errors, read_from, rotate
-from stream_scorer.local.folders import check_path, find_fullness, using_folder
+from stream_scorer.local.folders import check_path, claim_folder, find_fullness, using_folder
 from stream_scorer.local.jars import Progress, cache_folder, ensure_jars
 from stream_scorer.local.jvm import aot_cache_path, find_java, kafka_command
 from stream_scorer.local.node import Listener, write_node
@@ -42,7 +42,6 @@ START_TIMEOUT_SECONDS: Final = 180.0  # usually 1-5 s; the wait ends early if th
 STOP_TIMEOUT_SECONDS: Final = 10.0  # usually 0.3-0.8 s; Kafka's own limit is five minutes
 _PORT_ATTEMPTS: Final = 5
 _PORT_TAKEN: Final = re.compile(r"Socket server failed to bind|Address already in use")
-_FOLDER_TAKEN: Final = re.compile(r"Failed to acquire lock on file")
 
 
 class EmbeddedBroker:
@@ -228,22 +227,24 @@ class EmbeddedBroker:
                 Listener(name, protocol, pick_free_port())
                 for name, protocol in self._protocols.items()
             )
-        cluster_id = write_node(
-            self.folder,
-            port,
-            controller_port,
-            self._log_level,
-            self._properties,
-            self._listeners,
-        )
-        log_begins = rotate(self.folder / "broker.log")
         aot = aot_cache_path(jars)
         flags = [f"-XX:AOTCache={aot}"] if self._use_aot_cache and aot.exists() else []
         command = kafka_command(java, jars, self.folder, self._heap_mib, [*flags, *self._jvm_flags])
-        with (self.folder / "java.log").open("wb") as stderr:
-            # Java names files as the locale says: in C, as in many containers, characters of other
-            # languages would become question marks.
-            self._process = start_child(command, stderr, os.environ | {"LC_ALL": "C.UTF-8"})
+        with claim_folder(self.folder) as claim:  # before any file of a running broker is changed
+            cluster_id = write_node(
+                self.folder,
+                port,
+                controller_port,
+                self._log_level,
+                self._properties,
+                self._listeners,
+            )
+            log_begins = rotate(self.folder / "broker.log")
+            with (self.folder / "java.log").open("wb") as stderr:
+                # Java names files as the locale says: in C, as in many containers, characters of
+                # other languages would become question marks.
+                environment = os.environ | {"LC_ALL": "C.UTF-8"}
+                self._process = start_child(command, stderr, environment, inherited=[claim])
         try:
             ready = wait_until_ready(
                 plain_settings(f"127.0.0.1:{port}"),
@@ -267,8 +268,6 @@ class EmbeddedBroker:
         raise self._failure(exit_code, written)
 
     def _failure(self, exit_code: int | None, written: str) -> UsageError | FatalError:
-        if _FOLDER_TAKEN.search(written):
-            return UsageError(f"another Kafka uses {self.folder}; stop it or use another folder")
         what = (
             f"kafka did not become ready in {START_TIMEOUT_SECONDS:.0f} s"
             if exit_code is None

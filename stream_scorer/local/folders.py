@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -75,6 +77,30 @@ def check_space(folder: Path, needed_mib: int) -> None:
                          "needed: free some, or use another folder")  # fmt: skip
 
 
+@contextmanager
+def claim_folder(folder: Path) -> Iterator[int]:
+    """Claim ``folder`` for one broker; yields the file descriptor that holds the claim.
+
+    The broker's process must inherit the descriptor: the claim then lasts as long as that process,
+    however it ends. Kafka's own lock comes too late: by then a second broker's controller has
+    written to the metadata of the first, which may end with a damaged log.
+
+    Raises:
+        UsageError: another Kafka uses the folder.
+    """
+    taken = UsageError(f"another Kafka uses {folder}; stop it or use another folder")
+    claim = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _check_kafka_lock(folder / "data/.lock")
+        except BlockingIOError:
+            raise taken from None
+        yield claim
+    finally:
+        os.close(claim)
+
+
 def find_fullness(folder: Path) -> str | None:
     """That the disk of ``folder`` is full, or None."""
     try:
@@ -82,6 +108,22 @@ def find_fullness(folder: Path) -> str | None:
     except OSError:
         return None
     return _describe_full(folder) if free < _FULL_BYTES else None
+
+
+def _check_kafka_lock(path: Path) -> None:
+    """Raise BlockingIOError if a Kafka that was started in another way holds its own lock."""
+    try:
+        lock = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        fcntl.lockf(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # as Java's FileChannel.tryLock
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN):  # which of the two, POSIX leaves open
+            raise BlockingIOError from error
+        raise
+    finally:
+        os.close(lock)
 
 
 def _describe_full(folder: Path) -> str:

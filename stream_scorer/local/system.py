@@ -29,7 +29,7 @@ from stream_scorer.runtime.processes import end_child, start_child
 
 STEP_SECONDS: Final = 300.0
 
-_START_SECONDS: Final = 60.0
+_START_SECONDS: Final = 180.0  # the first start compiles kernels: a minute on two idle cores
 _END_SECONDS: Final = 15.0
 _LOG_LINES: Final = 15
 
@@ -217,8 +217,10 @@ class LocalSystem:
         """Wait until a running program is ready."""
         deadline = time.monotonic() + _START_SECONDS
         while not is_ready():
-            if child.poll() is not None or time.monotonic() > deadline:
+            if child.poll() is not None:
                 self.fail(name)
+            if time.monotonic() > deadline:
+                self.fail(name, f"was not ready within {_START_SECONDS:.0f} s")
             time.sleep(0.05)
 
     def check(self, *names: str) -> None:
@@ -227,13 +229,13 @@ class LocalSystem:
             if name in names and child.poll() is not None:
                 self.fail(name)
 
-    def fail(self, name: str) -> NoReturn:
+    def fail(self, name: str, what: str = "failed") -> NoReturn:
         """Fail with the last lines of a program's log, or because the disk is full."""
         if full := find_fullness(self.folder):
-            raise FatalError(f"{name} failed: {full}")
+            raise FatalError(f"{name} {what}: {full}")
         lines = (self.folder / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
         tail = "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])
-        raise FatalError(f"{name} failed; the last lines of its log:\n{tail}")
+        raise FatalError(f"{name} {what}; the last lines of its log:\n{tail}")
 
     def tell(self, what: str) -> None:
         """Say what happens now, with the time since the start."""

@@ -10,12 +10,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Final
 
 from stream_scorer.errors import ScorerError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import is_unreadable_batch, translate
+from stream_scorer.kafka.kept import KeptConsumer
 from stream_scorer.kafka.reader import fetch_span
 from stream_scorer.kafka.retry import fetch_committed
 from stream_scorer.observability.progress import Backlog, BacklogSource, ProgressWatch, Standstill
@@ -40,15 +42,13 @@ class KafkaBacklog:
 
     def __init__(self, settings: KafkaSettings, group_id: str, topic: str) -> None:
         self._topic = topic
-        self._consumer: Consumer = open_consumer(
-            settings,
-            group_id,  # only to read its committed offsets: it never subscribes or commits
-            **{
-                "enable.partition.eof": True,
-                "auto.offset.reset": "earliest",
-                "queued.min.messages": 1,
-            },
-        )
+        more = {
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+            "queued.min.messages": 1,
+        }
+        # The group is only for its committed offsets: this client never subscribes or commits.
+        self._kept = KeptConsumer(partial(open_consumer, settings, group_id, **more))
         self._empty_up_to: dict[int, int] = {}
         self._first: dict[int, int] = {}
 
@@ -56,18 +56,23 @@ class KafkaBacklog:
         """Those of ``partitions`` that have records to read."""
         places = [TopicPartition(self._topic, p) for p in partitions]
         try:
-            self._consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
-            found = {}
-            for place in fetch_committed(self._consumer, places, _QUERY_SECONDS):
-                if (backlog := self._backlog(place.partition, place.offset)) is not None:
-                    found[place.partition] = backlog
-            return found
+            with self._kept.request() as consumer:
+                consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
+                found = {}
+                for place in fetch_committed(consumer, places, _QUERY_SECONDS):
+                    if (backlog := self._backlog(place.partition, place.offset)) is not None:
+                        found[place.partition] = backlog
+                return found
         except KafkaException as error:
             raise translate(error) from error
 
     def close(self) -> None:
         """Close the connection."""
-        self._consumer.close()
+        self._kept.close()
+
+    @property
+    def _consumer(self) -> Consumer:
+        return self._kept.client
 
     def _backlog(self, partition: int, committed: int) -> Backlog | None:
         span = fetch_span(self._consumer, self._topic, partition)

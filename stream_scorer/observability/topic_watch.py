@@ -15,7 +15,7 @@ from typing import Final
 
 from stream_scorer.errors import FatalError, ScorerError
 from stream_scorer.kafka.admin import TopicSummary, describe_topics
-from stream_scorer.kafka.clients import open_admin
+from stream_scorer.kafka.clients import Admin, open_admin
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.stream.offset_check import FROM_START, recreated_text
 
@@ -109,6 +109,7 @@ class TopicWatch:
         self._known = dict(found)
         self._report = report
         self._fetch = fetch
+        self._admin: Admin | None = None
         self._logged: str | None = None
         self._fatal: FatalError | None = None
         self._stop = threading.Event()
@@ -135,18 +136,20 @@ class TopicWatch:
 
     def check(self) -> None:
         """Check once."""
-        if self._fetch is None:
-            admin = open_admin(self._settings)
-            self._fetch = lambda: describe_topics(admin, self._names, _REQUEST_SECONDS)
         try:
-            now = self._fetch()
+            now = self._fetch() if self._fetch is not None else self._describe()
         except ScorerError as error:
+            self._admin = None  # it may be the client that gets no answer any more
             self._say(f"no Kafka broker answers; the scorer waits and retries: {error}")
             return
         for change in find_changes(self._known, now):
             self._changed(change)
         self._known |= now
         self._say(find_problem(self._names, now))
+
+    def _describe(self) -> Mapping[str, TopicSummary]:
+        self._admin = self._admin or open_admin(self._settings)
+        return describe_topics(self._admin, self._names, _REQUEST_SECONDS)
 
     def _changed(self, change: Change) -> None:
         topic, before, now = change.topic, change.before, change.now

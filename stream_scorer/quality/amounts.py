@@ -1,20 +1,21 @@
-"""Amounts of missed fraud, from the input records: a score that was not flagged states none."""
+"""Amounts and products of missed fraud, from the inputs: what is not flagged states neither."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
-from schemas.contracts import AMOUNT, NUMBER_INDEX
+from schemas.contracts import AMOUNT, NUMBER_INDEX, TEXT_INDEX
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.kafka.messages import by_partition
 from stream_scorer.kafka.reader import committed_spans, read_spans
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.quality.counts import QualityCounts
-from stream_scorer.quality.rows import Flags, LabelledRows
+from stream_scorer.quality.reader import MAX_PRODUCT_CHARS
+from stream_scorer.quality.rows import NO_PRODUCT, Flags, LabelledRows
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 
@@ -25,16 +26,25 @@ _NEAR_OFFSETS: Final = 2_000
 """Records this close are read in one go: that is faster than to seek again."""
 
 Place = tuple[int, int]
-ReadAmounts = Callable[[list[Place]], Mapping[Place, float]]
-"""Partition and offset of inputs → the amounts of those that can be read."""
+
+
+class Stated(NamedTuple):
+    """What an input states: its amount, and its product if it has one."""
+
+    amount: float
+    product: str | None
+
+
+ReadAmounts = Callable[[list[Place]], Mapping[Place, Stated]]
+"""Partition and offset of inputs → what those state that can be read."""
 
 
 def fill_amounts(counts: QualityCounts, read: ReadAmounts) -> int:
-    """Fill in the amounts of missed frauds, as many as are read; returns how many there are.
+    """Fill in amount and product of missed frauds, as many as are read; returns how many.
 
-    If there are more than ``MAX_READ``, the amounts of the others stay unknown.
+    If there are more than ``MAX_READ``, those of the others stay unknown.
     """
-    missing = [(rows, _needs_amount(rows)) for rows in _labelled(counts)]
+    missing = [(rows, _is_incomplete(rows)) for rows in _labelled(counts)]
     wanted = [place for rows, needs in missing for place in _places(rows, needs)]
     if not wanted:
         return 0
@@ -42,9 +52,12 @@ def fill_amounts(counts: QualityCounts, read: ReadAmounts) -> int:
     filled = 0
     for rows, needs in missing:
         for row in np.flatnonzero(needs).tolist():
-            amount = found.get((int(rows.partitions[row]), int(rows.offsets[row])))
-            if amount is not None:
-                rows.amounts[row] = amount
+            stated = found.get((int(rows.partitions[row]), int(rows.offsets[row])))
+            if stated is not None:
+                rows.amounts[row] = stated.amount
+                rows.products[row] = (
+                    NO_PRODUCT if stated.product is None else counts.product_code(stated.product)
+                )
                 filled += 1
     return filled
 
@@ -54,8 +67,9 @@ def _labelled(counts: QualityCounts) -> Iterator[LabelledRows]:
         yield version.labelled
 
 
-def _needs_amount(rows: LabelledRows) -> Flags:
-    found: Flags = rows.is_fraud & np.isnan(rows.amounts) & (rows.partitions >= 0)
+def _is_incomplete(rows: LabelledRows) -> Flags:
+    is_unknown = np.isnan(rows.amounts) | (rows.products == -1)
+    found: Flags = rows.is_fraud & is_unknown & (rows.partitions >= 0)
     return found
 
 
@@ -84,8 +98,8 @@ def plan_rounds(places: list[Place], spans: Spans) -> Iterator[dict[int, Span]]:
 
 def read_amounts(
     settings: GroupSettings, group: str, places: list[Place], stall_seconds: float
-) -> dict[Place, float]:
-    """The amounts of these inputs, without those that are gone or cannot be decoded.
+) -> dict[Place, Stated]:
+    """What these inputs state, without those that are gone or cannot be decoded.
 
     Raises:
         UsageError: no broker answers, or there is no such topic.
@@ -94,7 +108,8 @@ def read_amounts(
     """
     topic, wanted = settings.input_topic, set(places)
     spans = committed_spans(settings, group, topic, require_topics(settings, [topic])[topic])
-    found: dict[Place, float] = {}
+    found: dict[Place, Stated] = {}
+    product_column = TEXT_INDEX["ProductCD"]
     with using_resolver(settings) as resolver:
         decoder = TransactionDecoder(resolver)
         for part in plan_rounds(places, spans):
@@ -110,7 +125,10 @@ def read_amounts(
                     decoded = decoder.decode(
                         [records.values[row] for row in own], [records.headers[row] for row in own]
                     )
-                    amounts = decoded.batch.numbers[:, NUMBER_INDEX[AMOUNT]]
-                    for at, amount in zip(decoded.kept.tolist(), amounts.tolist(), strict=True):
-                        found[partition, int(records.offsets[own[at]])] = amount
+                    amounts = decoded.batch.numbers[:, NUMBER_INDEX[AMOUNT]].tolist()
+                    for row, at in enumerate(decoded.kept.tolist()):
+                        product = decoded.batch.string(row, product_column)
+                        found[partition, int(records.offsets[own[at]])] = Stated(
+                            amounts[row], None if product is None else product[:MAX_PRODUCT_CHARS]
+                        )
     return found

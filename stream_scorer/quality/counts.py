@@ -141,6 +141,14 @@ class QualityCounts:
             else:
                 self._count(counts, rows.take(mask), at[mask], products[mask])
 
+    def product_code(self, name: str) -> int:
+        """The code of a product: its position in ``product_names``."""
+        if name not in self.product_names and len(self.product_names) >= MAX_PRODUCTS:
+            name = OTHERS
+        if name not in self.product_names:
+            self.product_names.append(name)
+        return self.product_names.index(name)
+
     def finish(self) -> Counter[str]:
         """The problems found, with those that are known only at the end."""
         found = Counter(self.problems)
@@ -212,14 +220,7 @@ class QualityCounts:
 
     def _product_codes(self, rows: ScoreRows) -> NDArray[np.int16]:
         """The products of a batch under the codes of all batches."""
-        codes = []
-        for name in rows.product_names:
-            if name not in self.product_names:
-                if len(self.product_names) >= MAX_PRODUCTS:
-                    name = OTHERS
-                if name not in self.product_names:
-                    self.product_names.append(name)
-            codes.append(self.product_names.index(name))
+        codes = map(self.product_code, rows.product_names)
         table = np.array([*codes, -1], np.int16)  # the last one is for -1
         found: NDArray[np.int16] = table[rows.products]
         return found

@@ -5,7 +5,7 @@ Every figure names the labels it is from, because each kind can say something el
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,6 +17,7 @@ from stream_scorer.quality.estimates import bootstrap, share_difference
 from stream_scorer.quality.figure import Figure, share, unknown
 from stream_scorer.quality.matured import (
     NO_FRAUD,
+    NO_FRAUD_OF_IT,
     NO_MATURE,
     NO_REPORTS,
     average_precision_of,
@@ -34,7 +35,7 @@ from stream_scorer.quality.rows import (
     Integers,
     LabelledRows,
 )
-from stream_scorer.quality.sampled import missed_money, recall_of
+from stream_scorer.quality.sampled import missed_money, recall_in, recall_of, sampled_rows
 from stream_scorer.quality.sources import LabelSource
 
 LEVELS: Final = {"review": REVIEW, "block": BLOCK}
@@ -219,40 +220,80 @@ def _amount(rows: LabelledRows) -> dict[str, Any]:
 
 
 def _products(counts: VersionCounts, names: list[str]) -> list[dict[str, Any]]:
-    """Flagged scores by product, most first. What is not flagged states no product."""
+    """Precision and recall by product, those with most flagged scores first.
+
+    A score that is not flagged states no product. That of missed fraud is read from its input.
+    """
     rows = counts.labelled
+    numbers = {name: found.tolist() for name, found in counts.products.items()}
+    for code in np.unique(rows.products[rows.is_fraud & (rows.products >= 0)]).tolist():
+        numbers.setdefault(names[code], [0, 0, 0, 0])  # all of its fraud was missed
+    recall = _product_recall(counts)
     found = []
-    for name, numbers in sorted(counts.products.items(), key=lambda item: -int(item[1][0])):
+    for name, (flagged, blocked, *judged) in sorted(
+        numbers.items(), key=lambda item: (-item[1][0], item[0])
+    ):
         code = names.index(name)
         own = rows.take((rows.products == code) & rows.is_flagged)
-        flagged, blocked, judged, judged_blocked = numbers.tolist()
-        precision = {}
-        for level_name, level, known in (
-            ("review", REVIEW, judged),
-            ("block", BLOCK, judged_blocked),
-        ):
-            reached = own.take(own.decisions >= level)
-            reviewed = reached.take(reached.is_reviewed)
-            frauds = int((reached.is_mature & reached.is_fraud).sum())
-            matured = (
-                share(frauds, known, NOTHING_FLAGGED) if has_reports(rows) else unknown(NO_REPORTS)
-            )
-            precision[level_name] = {
-                LabelSource.MATURED: matured,
-                LabelSource.REVIEWED: share(
-                    int((reviewed.analyst == 1).sum()), len(reviewed.scores), NOTHING_REVIEWED
-                ),
-            }
+        precision = {
+            level: _product_precision(own, LEVELS[level], known, has_reports(rows))
+            for level, known in zip(("review", "block"), judged, strict=True)
+        }
         found.append(
             {
                 "product": name,
                 "flagged": flagged,
                 "blocked": blocked,
                 "precision": _as_json(precision),
+                "recall": _as_json({n: recall(code, level) for n, level in LEVELS.items()}),
                 "caught": _amount(own.take(own.is_fraud)),
             }
         )
     return found
+
+
+def _product_precision(
+    own: LabelledRows, level: int, judged: int, is_reported: bool
+) -> dict[LabelSource, Figure]:
+    reached = own.take(own.decisions >= level)
+    reviewed = reached.take(reached.is_reviewed)
+    frauds = int((reached.is_mature & reached.is_fraud).sum())
+    return {
+        LabelSource.MATURED: share(frauds, judged, NOTHING_FLAGGED)
+        if is_reported
+        else unknown(NO_REPORTS),
+        LabelSource.REVIEWED: share(
+            int((reviewed.analyst == 1).sum()), len(reviewed.scores), NOTHING_REVIEWED
+        ),
+    }
+
+
+def _product_recall(counts: VersionCounts) -> Callable[[int, int], dict[LabelSource, Figure]]:
+    """The recall of a product at a level. What all products need is computed once.
+
+    A fraud whose product is not known may be of any, so that no recall can be estimated then.
+    """
+    frauds, sample = mature_frauds(counts.labelled), sampled_rows(counts)
+    whole = _recall(counts, REVIEW)[LabelSource.MATURED]
+    missing = int((frauds.products == -1).sum())
+
+    def recall(code: int, level: int) -> dict[LabelSource, Figure]:
+        if whole.value is None:
+            matured = whole
+        elif missing:
+            matured = unknown(
+                f"the product of {missing:,} of {len(frauds.scores):,} frauds is not known"
+            )
+        else:
+            own = frauds.decisions[frauds.products == code]
+            matured = share(int((own >= level).sum()), len(own), NO_FRAUD_OF_IT)
+        return {
+            LabelSource.MATURED: matured,
+            LabelSource.REVIEWED: unknown(NOT_REVIEWED),
+            LabelSource.SAMPLED: recall_in(sample, level, code),
+        }
+
+    return recall
 
 
 def all_figures(counts: QualityCounts, promises: Mapping[str, Promises]) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@ from stream_scorer.quality.rows import Floats, Integers, LabelledRows
 
 NO_MATURE: Final = "no score is old enough"
 NO_FRAUD: Final = "no fraud among the scores that are old enough"
+NO_FRAUD_OF_IT: Final = "no fraud of this product among the scores that are old enough"
 NO_REPORTS: Final = "no chargeback, so nothing is known about transactions that were not flagged"
 
 RELIABILITY_BINS: Final = 10

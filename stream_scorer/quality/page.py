@@ -105,10 +105,23 @@ def _products(version: Mapping[str, Any]) -> str:
     for product in version["products"]:
         found = product["precision"]["review"]
         texts = [words.figure_text(found[source]) for source in ("matured", "reviewed")]
+        recall = product["recall"]["review"]
+        texts += [words.brief_text(recall[source]) for source in ("matured", "sampled")]
         rows.append((product["product"], f"{product['flagged']:,}", *texts))
-    head = ("Product", "Flagged", "Precision at review, matured", "Precision at review, reviewed")
+    head = (
+        "Product",
+        "Flagged",
+        "Precision at review, matured",
+        "Precision at review, reviewed",
+        "Recall at review, matured",
+        "Recall at review, sampled",
+    )
+    notes = "".join(
+        f"<p class=dim>{_safe(note[:1].upper() + note[1:])}.</p>"
+        for note in words.recall_notes(version["products"])
+    )
     return (
-        f"<h3>By product</h3>{_table(head, rows, num=(1,))}"
+        f"<h3>By product</h3>{_table(head, rows, num=(1,))}{notes}"
         f"<p class=dim>{words.MEANING_OF_PRODUCTS}</p>"
     )
 

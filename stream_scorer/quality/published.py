@@ -7,14 +7,13 @@ earlier never replaces the result of a later one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 import orjson
 
 from stream_scorer.errors import StoreConflict, StoreError
 from stream_scorer.model.store.names import QUALITY, QUALITY_MAX_BYTES
-from stream_scorer.model.store.objects import Objects, StoredObject
+from stream_scorer.model.store.objects import Objects
 from stream_scorer.runtime.json_limits import parse_object
 
 MAX_VERSIONS: Final = 10
@@ -22,14 +21,6 @@ MAX_VERSIONS: Final = 10
 
 MAX_PRODUCTS: Final = 20
 _ATTEMPTS: Final = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """The result in the store, as it was written; ``object`` saves reading it again."""
-
-    result: Mapping[str, Any]
-    object: StoredObject
 
 
 def publish(objects: Objects, result: Mapping[str, Any]) -> bool:
@@ -55,23 +46,6 @@ def publish(objects: Objects, result: Mapping[str, Any]) -> bool:
         else:
             return True
     return False
-
-
-def fetch(objects: Objects, known: Published | None = None) -> Published | None:
-    """The last result; None before the first one.
-
-    Raises:
-        StoreError: the store cannot be reached, or what it has is no result.
-    """
-    found = objects.read(QUALITY, QUALITY_MAX_BYTES, None if known is None else known.object)
-    if found is None:
-        return None
-    if known is not None and found is known.object:
-        return known
-    try:
-        return Published(parse_object(found.content), found)
-    except ValueError as error:
-        raise StoreError(f"cannot read {QUALITY}: {error}") from error
 
 
 def _computed_at(content: bytes) -> int:

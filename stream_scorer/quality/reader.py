@@ -16,7 +16,7 @@ from stream_scorer.audit.records.columns import Mark
 from stream_scorer.audit.records.score_reader import ScoreReader
 from stream_scorer.quality.rows import APPROVE, Integers, ScoreRows
 
-_MAX_PRODUCT_CHARS: Final = 40
+MAX_PRODUCT_CHARS: Final = 40
 
 
 class QualityReader:
@@ -99,7 +99,7 @@ class QualityReader:
             if isinstance(amount, float):
                 rows.amounts[row] = amount
             if isinstance(product, str):
-                rows.products[row] = names.setdefault(product[:_MAX_PRODUCT_CHARS], len(names))
+                rows.products[row] = names.setdefault(product[:MAX_PRODUCT_CHARS], len(names))
         for row in np.flatnonzero(rows.is_sampled).tolist():
             share = _share_in(headers()[taken[row]])
             rows.shares[row] = np.nan if share is None else share

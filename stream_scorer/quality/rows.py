@@ -13,6 +13,9 @@ from stream_scorer.labels.labels import FRAUD, UNSURE
 NONE: Final = -2
 """In place of a label: there is none of this kind."""
 
+NO_PRODUCT: Final = -2
+"""In place of a product: the transaction has none. -1: it is not known."""
+
 APPROVE, REVIEW, BLOCK = 0, 1, 2  # positions in the schema's enum
 
 Integers = NDArray[np.int64]
@@ -137,7 +140,7 @@ class LabelledRows(NamedTuple):
         is_sampled: bool.
         shares: float64.
         amounts: float64.
-        products: positions in the names of all products, int16.
+        products: positions in the names of all products, int16; -1 or ``NO_PRODUCT`` without.
         partitions: of the input record, int64.
         offsets: of the input record, int64.
     """

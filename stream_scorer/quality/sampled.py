@@ -13,6 +13,9 @@ from stream_scorer.quality.rows import APPROVE, Flags, Floats, Integers, Labelle
 
 NO_SAMPLE: Final = "no reviewed transaction is of the random lane (REVIEW_SAMPLE_SHARE)"
 NO_SAMPLED_FRAUD: Final = "no fraud among the reviewed transactions of the random lane"
+NO_SAMPLED_FRAUD_OF_IT: Final = (
+    "no fraud of this product among the reviewed transactions of the random lane"
+)
 NO_FLAGGED: Final = "flagged transactions were not reviewed"
 
 _SEED: Final = 20_260_102
@@ -57,13 +60,24 @@ def _spread_over_unreviewed(counts: VersionCounts, rows: LabelledRows, weights: 
 
 def recall_of(counts: VersionCounts, lowest: int) -> Figure:
     """The share of frauds with at least this decision, with the interval for weighted rows."""
-    found = sampled_rows(counts)
+    return recall_in(sampled_rows(counts), lowest)
+
+
+def recall_in(
+    found: tuple[LabelledRows, Floats] | str, lowest: int, product: int | None = None
+) -> Figure:
+    """The same of rows that :func:`sampled_rows` found, of one product if it is given.
+
+    Sampled and flagged rows state their product.
+    """
     if isinstance(found, str):
         return unknown(found)
     rows, weights = found
     is_fraud = rows.analyst == 1
+    if product is not None:
+        is_fraud &= rows.products == product
     if not is_fraud.any():
-        return unknown(NO_SAMPLED_FRAUD)
+        return unknown(NO_SAMPLED_FRAUD if product is None else NO_SAMPLED_FRAUD_OF_IT)
     return weighted_share(rows.decisions[is_fraud] >= lowest, weights[is_fraud], NO_SAMPLED_FRAUD)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 PROBLEMS: Final = {
@@ -24,8 +24,8 @@ PROBLEMS: Final = {
 """Kind of problem → what a number of them is."""
 
 MEANING_OF_PRODUCTS: Final = (
-    "Only flagged and sampled scores state their product. So the slice has precision, and no "
-    "recall: nobody knows the products of the fraud that was not flagged."
+    "Only flagged and sampled scores state their product. That of reported fraud that was not "
+    "flagged is read from its input, and recall needs it of all of them."
 )
 
 
@@ -85,3 +85,24 @@ def falls_short(version: Mapping[str, Any], threshold: str = "review") -> list[s
         for source, figure in by_source.items()
         if figure["interval"] is not None and figure["interval"][1] < 0
     ]
+
+
+def brief_text(figure: Mapping[str, Any] | None) -> str:
+    """A figure for a table; the reasons of those that are not known are said below it."""
+    if figure is None or figure.get("value") is None:
+        return "not estimable"
+    return figure_text(figure)
+
+
+def recall_notes(products: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Why recall is not known for some products, each reason once.
+
+    The results of earlier releases have no recall by product.
+    """
+    notes: dict[str, None] = {}  # in order
+    for source in ("matured", "sampled"):
+        for product in products:
+            figure = product.get("recall", {}).get("review", {}).get(source)
+            if figure is not None and figure["value"] is None:
+                notes[f"recall, {source}: {figure['reason']}"] = None
+    return list(notes)

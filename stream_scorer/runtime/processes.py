@@ -29,6 +29,7 @@ def start_child(
     command: Sequence[str],
     output: IO[bytes] | None = None,
     environment: Mapping[str, str] | None = None,
+    inherited: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
     """Start a program in a new session, so that Ctrl-C reaches only this process.
 
@@ -40,6 +41,7 @@ def start_child(
         command: an absolute path and arguments.
         output: receives standard output and error; None: the child inherits this process's.
         environment: the child's environment; None: it inherits this process's.
+        inherited: file descriptors that stay open in the child.
     """
     if sys.platform == "linux" and threading.current_thread() is threading.main_thread():
         command = [sys.executable, "-I", "-S", "-c", _GUARD, str(os.getpid()), *command]
@@ -50,6 +52,7 @@ def start_child(
         stderr=output,
         env=environment,
         start_new_session=True,
+        pass_fds=inherited,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.kept import KeptConsumer
 from stream_scorer.kafka.mark import parse_mark
 from stream_scorer.kafka.reader import QUERY_SECONDS, fetch_span
 from stream_scorer.kafka.retry import fetch_committed
@@ -114,31 +116,30 @@ class KafkaInputLog:
     def __init__(self, settings: GroupSettings, decoder: TransactionDecoder) -> None:
         self._settings = settings
         self._decoder = decoder
-        self._consumers: dict[str, Consumer] = {}
+        self._consumers: dict[str, KeptConsumer] = {}
 
     def committed(self, partitions: Iterable[int]) -> Mapping[int, Place]:
         """Asks the group's coordinator; the group is not joined."""
-        consumer = self._consumer("read_committed")
         try:
-            return fetch_places(consumer, self._settings.input_topic, partitions)
+            with self._request("read_committed") as consumer:
+                return fetch_places(consumer, self._settings.input_topic, partitions)
         except KafkaException as error:
             raise translate(error) from error
 
     def first_retained(self, partition: int) -> int:
         """Asks the leader."""
-        return fetch_span(
-            self._consumer("read_committed"), self._settings.input_topic, partition
-        ).low
+        with self._request("read_committed") as consumer:
+            return fetch_span(consumer, self._settings.input_topic, partition).low
 
     def dead_letters(self, partition: int) -> Span:
         """Asks the leader for the high watermark."""
-        return fetch_span(self._consumer("read_uncommitted"), self._settings.dlq_topic, partition)
+        with self._request("read_uncommitted") as consumer:
+            return fetch_span(consumer, self._settings.dlq_topic, partition)
 
     def stable_dead_letter_end(self, partition: int) -> int:
         """Asks the leader for the last stable offset."""
-        return fetch_span(
-            self._consumer("read_committed"), self._settings.dlq_topic, partition
-        ).high
+        with self._request("read_committed") as consumer:
+            return fetch_span(consumer, self._settings.dlq_topic, partition).high
 
     def refused(self, partition: int, span: Span) -> NDArray[np.int64]:
         """Reads the dead letters, if there are any."""
@@ -170,14 +171,17 @@ class KafkaInputLog:
             consumer.close()
         self._consumers.clear()
 
-    def _consumer(self, isolation: str) -> Consumer:
+    @contextmanager
+    def _request(self, isolation: str) -> Iterator[Consumer]:
         if isolation not in self._consumers:
-            self._consumers[isolation] = open_consumer(
-                self._settings, self._settings.kafka_group_id, **{"isolation.level": isolation}
-            )
-        consumer = self._consumers[isolation]
-        consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
-        return consumer
+            self._consumers[isolation] = KeptConsumer(partial(self._open, isolation))
+        with self._consumers[isolation].request() as consumer:
+            consumer.poll(0)  # nothing is assigned: this serves errors queued in an outage
+            yield consumer
+
+    def _open(self, isolation: str) -> Consumer:
+        more = {"isolation.level": isolation}
+        return open_consumer(self._settings, self._settings.kafka_group_id, **more)
 
 
 @contextmanager

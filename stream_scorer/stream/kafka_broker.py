@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -19,14 +19,15 @@ from stream_scorer.kafka.driver import (
 )
 from stream_scorer.kafka.errors import driver_error, translate
 from stream_scorer.kafka.messages import Records
-from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.runtime.settings import KafkaSettings
+from stream_scorer.runtime.stopping import close_within
 from stream_scorer.stream.group_offsets import GroupOffsets
 from stream_scorer.stream.held_partitions import HeldPartitions
 from stream_scorer.stream.kafka_calls import TransactionCalls, read_fence, serve_callbacks
 from stream_scorer.stream.kafka_options import GroupOptions, member_config
 from stream_scorer.stream.kafka_producer import OutcomeProducer
 from stream_scorer.stream.kafka_transaction import KafkaTransaction
+from stream_scorer.stream.member_offsets import MemberOffsets
 from stream_scorer.stream.offset_check import Committed
 from stream_scorer.stream.partition_starts import NextOffset, PartitionStarts
 from stream_scorer.stream.ports import Polled
@@ -63,19 +64,21 @@ class KafkaBroker:
         self._starts = PartitionStarts(self._offsets, has_marks=options.topic_id is not None)
         self._holds = HeldPartitions(options.topic)
         self._unsought: dict[int, int] = {}  # to be read again from their committed offsets
-        self._timeout = options.txn_timeout_ms / 1000
         self._assigned: frozenset[int] = frozenset()
         self._positions: dict[int, int] = {}
         self._released: set[int] = set()  # nothing was read of them since
         self._revoked: set[int] = set()
         self._unreadable = UnreadableBatches(options.topic)
-        self._calls = TransactionCalls(self._timeout)
+        self._calls = TransactionCalls(options.txn_timeout_ms / 1000)
         self._last_producer = 0
         self._producers = [
             OutcomeProducer(settings, options, self._calls, is_transactional=is_transactional)
             for _ in range(options.producers)
         ]
         self._consumer = build_client(Consumer, member_config(settings, options))
+        self._committed = MemberOffsets(
+            self._consumer, options, self._calls, self._offsets.committed
+        )
         self._received = Received(self._consumer)
         for producer in self._producers:
             producer.connect()
@@ -104,7 +107,9 @@ class KafkaBroker:
             # Taken before the next poll can change it: this is the fence.
             fence = read_fence(self._consumer) if self._received else None
             if self._received:
-                self._starts.check_marks(self._committed_now)
+                self._starts.check_marks(self._committed.fetch)
+            else:
+                self._committed.serve_idle(self._assigned)
         except (KafkaException, SystemError) as error:
             cause = driver_error(error)
             raise translate(cause) from cause
@@ -200,7 +205,7 @@ class KafkaBroker:
 
     def close(self) -> None:
         """Leave the group."""
-        closings: list[Callable[[], object]] = [self._consumer.close]
+        closings: list[Callable[[], object]] = [self._leave]
         closings += [partial(producer.close, _CLOSE_SECONDS) for producer in self._producers]
         for close in closings:
             try:
@@ -208,6 +213,12 @@ class KafkaBroker:
             except (FatalError, RetryableError) as error:
                 # Probably the reason for closing this member.
                 log.info("closing a client: %s", error)
+
+    def _leave(self) -> None:
+        if self._committed.is_stale:  # its goodbye would not be answered either
+            close_within(_CLOSE_SECONDS, self._consumer.close, "consumer-close")
+        else:
+            self._consumer.close()
 
     def _raise_or_log(self, errors: Sequence[KafkaError], has_records: bool) -> None:
         """Raise an error that arrived instead of records.
@@ -255,6 +266,7 @@ class KafkaBroker:
         return polled
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._committed.answered()
         self._assigned |= {p.partition for p in partitions}
         self._starts.assigned(p.partition for p in partitions)
         log.info("assigned", extra={"partitions": sorted(self._assigned)})
@@ -301,7 +313,7 @@ class KafkaBroker:
         if not self._unsought:
             return
         self._received.drop(self._unsought)
-        for found in self._committed_now(self._unsought):
+        for found in self._committed.fetch(self._unsought):
             offset = found.offset if found.offset >= 0 else self._unsought[found.partition]
             self._seek(found.partition, offset)
         self._unsought.clear()
@@ -325,18 +337,7 @@ class KafkaBroker:
         position = self._positions.get(partition, -1)
         if position >= 0 and partition not in self._released:
             return NextOffset(position)
-        (place,) = self._committed_now([partition])
+        (place,) = self._committed.fetch([partition])
         if place.offset < 0:
             return NextOffset(None, position if position >= 0 else None)
         return NextOffset(position if position >= 0 else place.offset)
-
-    def _committed_now(self, partitions: Iterable[int]) -> list[TopicPartition]:
-        """The group's committed offsets.
-
-        Raises:
-            RetryableError, FatalError: they cannot be read.
-        """
-        places = [TopicPartition(self._topic, p) for p in partitions]
-        return self._calls.make(
-            lambda: raise_partition_errors(self._consumer.committed(places, self._timeout))
-        )

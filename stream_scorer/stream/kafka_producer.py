@@ -32,6 +32,8 @@ _FULL_QUEUE_SECONDS: Final = 0.05
 _ABORT_LIMIT_SECONDS: Final = 600.0
 """A longer outage ends the process: a new one waits for the broker before it joins the group."""
 _CLOSE_SECONDS: Final = 1.0
+_REBUILD_SECONDS: Final = 30.0
+"""A new client that cannot register its id for this long may get no answer any more either."""
 
 
 class OutcomeProducer:
@@ -65,8 +67,8 @@ class OutcomeProducer:
         self._client = build_client(Producer, dict(self._config))
         self._begun_at = float("-inf")
         self._aborting_since: float | None = None  # until the abort is complete
-        self._is_expired = False  # the broker has aborted the transaction, and fenced the client
-        self._is_replaced = False
+        self._is_expired = False  # only a new client can end the transaction
+        self._replaced_at: float | None = None  # until the new client has registered its id
 
     def connect(self, seconds: float = _INIT_SECONDS) -> None:
         """Register the transactional id, which fences any earlier producer with the same id.
@@ -162,7 +164,9 @@ class OutcomeProducer:
 
         A transaction that was open for longer than its timeout was aborted by the broker, which
         also fenced the client. A new client with the same id replaces it. Registering the id waits
-        until the old transaction has ended, so that the committed offsets are final.
+        until the old transaction has ended, so that the committed offsets are final. That is also
+        done if the client got no answer for as long: it may have cached a coordinator that will
+        never answer it.
 
         Raises:
             RetryableError: it could not be completed yet.
@@ -171,6 +175,8 @@ class OutcomeProducer:
         if self._aborting_since is None:
             return
         try:
+            if time.monotonic() - self._aborting_since > self._timeout:
+                self._is_expired = self._is_transactional
             if not self._is_expired:
                 with self._expiring():
                     self._flush()  # before an abort (librdkafka #4849)
@@ -207,15 +213,17 @@ class OutcomeProducer:
 
     def _replace_client(self) -> None:
         """Replace the client by one with the same id; repeat this until it succeeds."""
-        if not self._is_replaced:
+        now = time.monotonic()
+        if self._replaced_at is None or now - self._replaced_at > _REBUILD_SECONDS:
             box = [self._client]
             self._client = build_client(Producer, dict(self._config))
             # Destroying a client can take long, and nothing depends on it.
             close_within(_CLOSE_SECONDS, box.clear, "producer-close")
-            self._is_replaced = True
+            self._replaced_at = now
         self.connect(self._timeout)
         self.serve()
-        self._is_expired = self._is_replaced = self._errors.has_disconnected = False
+        self._is_expired = self._errors.has_disconnected = False
+        self._replaced_at = None
 
     def _flush(self) -> int:
         """Wait for acknowledgements; the number of records that got none."""

@@ -86,6 +86,7 @@ class World:
     draft: Draft
     decoder: TransactionDecoder
     remembering: Bundle
+    past_draft: Draft  # of the bundle that remembers
     processor_microseconds: float = 0.0  # a row, of the whole process, in the last run
     shadow_rows: int = 0  # that the challenger scored in the last run with one
     _group: str = ""
@@ -133,9 +134,9 @@ class World:
         """The scorer's loop, until everything is committed; rows per second."""
         return self._whole(self._join(), self.bundle)
 
-    def score_all(self, bundle: Bundle) -> float:
+    def score_all(self, bundle: Bundle, attach: Attach = lambda _pipeline, seen: seen) -> float:
         """The scorer's loop with another bundle; rows per second."""
-        return self._whole(self._join(), bundle)
+        return self._whole(self._join(), bundle, attach)
 
     def _with_challenger(self, share: float) -> float:
         beside = Beside(self.settings, self.topics, self.bundle, PARTITIONS, share)
@@ -280,7 +281,7 @@ def build_world(
     matrix = features.transform(stream.take(slice(_ALONE_ROWS)))
     quiet = _bundle(replace(draft, thresholds=Thresholds(1.0, 1.0)))
     past = replace(load_builtin(IEEE_CIS), history=load_builtin(HISTORY).history)
-    _, remembering = _draft(past, trees, leaves, (train_batch, labels), stream)
+    _, past_draft = _draft(past, trees, leaves, (train_batch, labels), stream)
     say("filling the input topic …")
     topics = random_topics()
     admin = open_admin(settings)
@@ -289,7 +290,7 @@ def build_world(
     return World(
         settings, topics, rows, batch_size, bundle, booster, stream, encode_transactions(stream),
         matrix, quiet, make_plan(features), draft, TransactionDecoder(LocalSchemas()),
-        _bundle(remembering),
+        _bundle(past_draft), past_draft,
     )  # fmt: skip
 
 

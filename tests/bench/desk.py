@@ -1,7 +1,8 @@
 """``python -m tests.bench.desk``: the dashboard under load, on a real Kafka and in Chromium.
 
 Scores arrive at a steady rate, viewers keep the live stream open, and one of them is a browser.
-Reported are what the server and the page cost, beside their limits. The last line of standard
+Reported are what the server and the page cost, and how long a person waits, beside their limits: a
+busy machine exceeds them. The last line of standard
 output is a JSON object. Everything uses loopback addresses and ends by itself.
 """
 
@@ -34,6 +35,7 @@ from stream_scorer.model.store.file_store import FileStore
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.processes import end_child, start_child
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
+from tests.bench.live import latency
 from tests.support.dashboard_kit import encode_score, make_score
 from tests.support.factories import publish
 from tests.support.names import random_topics
@@ -51,6 +53,7 @@ LIMITS: Final = {
     "page_long_tasks": 0.0,
     "page_dom_nodes": 6000.0,
     "page_heap_mib": 30.0,
+    **latency.LIMITS,
 }
 """The largest figure that is acceptable; a negative one is the smallest."""
 
@@ -229,6 +232,9 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         watched = Watched(page, page.context.new_cdp_session(page))
         found = _watch_server(child, port, options.minutes * 60, page)
         found |= watched.report()
+        found |= latency.measure_keys(page)
+        found |= latency.measure_loads(chromium, f"http://127.0.0.1:{port}/")
+        found["load_average"] = os.getloadavg()[0]
         counts = json.loads(get(port, "/api/v1/meta")[1])["counts"]
         found |= {"scored": counts["scored"], "flagged": counts["flagged"]}
         found |= {"stream_events": viewers.events, "stream_failures": viewers.failures}

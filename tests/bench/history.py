@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Self
 
 import numpy as np
@@ -181,6 +183,7 @@ def _arguments(history: PartitionHistory, batch: TransactionBatch) -> tuple[Any,
 
 def measure_steps(spec: HistorySpec, keys: int, size: int, repeats: int) -> dict[str, Any]:
     """One partition with all keys: growing, steady, its parts, rollback, peek and memory."""
+    before = resident_bytes()
     stream, history = Stream(spec, keys), PartitionHistory(spec)
     growing = [sweep(history, [batch]) for batch in stream.every_card(size)]
     steady = [sweep(history, [stream.batch(size)]) for _ in range(repeats)]
@@ -210,7 +213,14 @@ def measure_steps(spec: HistorySpec, keys: int, size: int, repeats: int) -> dict
         "keys": dict(sizes.keys),
         "bytes_per_key": round(sizes.nbytes / max(1, sum(sizes.keys.values()))),
         "megabytes": round(sizes.nbytes / 1e6, 1),
+        "resident_megabytes": round((resident_bytes() - before) / 1e6, 1),
     }
+
+
+def resident_bytes() -> int:
+    """The memory of this process now."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def measure_runs(spec: HistorySpec, keys: int, repeats: int) -> dict[str, Any]:

@@ -53,10 +53,10 @@ _AT_WORK_ROWS: Final = 4_000
 
 def measure_services(world: World, say: Callable[[str], None]) -> dict[str, Any]:
     """All measurements, in milliseconds, MiB and rows per second."""
-    with _with_store(world) as folder:
+    with with_store(world) as folder:
         found: dict[str, Any] = {}
         say("start of a process, memory, latency …")
-        found |= _latency(world, folder)
+        found |= measure_latency(world, folder)
         say("/predict …")
         found |= _predict(world, folder)
         say("one process and two …")
@@ -64,7 +64,9 @@ def measure_services(world: World, say: Callable[[str], None]) -> dict[str, Any]
     return found
 
 
-def _environment(world: World, folder: Path, topics: TopicSettings, **more: str) -> dict[str, str]:
+def scorer_environment(
+    world: World, folder: Path, topics: TopicSettings, **more: str
+) -> dict[str, str]:
     return (
         dict(os.environ)
         | {
@@ -81,7 +83,7 @@ def _environment(world: World, folder: Path, topics: TopicSettings, **more: str)
 
 
 @contextmanager
-def _process(
+def running(
     module: str, arguments: list[str], environment: dict[str, str], log: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     with log.open("ab") as output:
@@ -92,7 +94,7 @@ def _process(
         end_child(child, 30)
 
 
-def _new_topics(world: World, partitions: int = PARTITIONS) -> TopicSettings:
+def new_topics(world: World, partitions: int = PARTITIONS) -> TopicSettings:
     topics = random_topics()
     admin = open_admin(world.settings)
     create_topics(admin, wanted_topics(topics), partitions, 1)
@@ -107,40 +109,40 @@ def latency_by_condition(world: World) -> dict[str, Any]:
     transaction (KIP-890), which can be switched off in the broker.
     """
     found: dict[str, Any] = {}
-    with _with_store(world) as folder:
+    with with_store(world) as folder:
         for count in _FEWER_PARTITIONS:
             name = f"{count} partition{'s' * (count > 1)}"
-            found[name] = _latency(world, folder, count)["latency_ms_at_500_a_second"]
-        two = _latency(world, folder, arguments=("--workers", "2"))
+            found[name] = measure_latency(world, folder, count)["latency_ms_at_500_a_second"]
+        two = measure_latency(world, folder, arguments=("--workers", "2"))
         found["two workers"] = two["latency_ms_at_500_a_second"]
         with EmbeddedBroker(properties=_UNVERIFIED) as broker:
             elsewhere = replace(world, settings=broker.settings)
-            without = _latency(elsewhere, folder)
+            without = measure_latency(elsewhere, folder)
             found["verification off"] = without["latency_ms_at_500_a_second"]
     return found
 
 
 @contextmanager
-def _with_store(world: World) -> Iterator[Path]:
+def with_store(world: World) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as name:
         store = FileStore(Path(name) / "store")
         store.promote(store.publish(*build_files(world.draft)), store.current())
         yield Path(name)
 
 
-def _latency(
+def measure_latency(
     world: World, folder: Path, partitions: int = PARTITIONS, arguments: Sequence[str] = ()
 ) -> dict[str, Any]:
     """Start to first score, resident memory, and latency at 500 records per second."""
-    topics = _new_topics(world, partitions)
+    topics = new_topics(world, partitions)
     port = pick_free_port()
-    environment = _environment(world, folder, topics, METRICS_PORT=str(port))
+    environment = scorer_environment(world, folder, topics, METRICS_PORT=str(port))
     producer = open_producer(world.settings, **{"linger.ms": 0})
     producer.produce(topics.input_topic, world.values[0], b"1", 0)
     producer.flush()
     began = time.perf_counter()
     command = ["run", *arguments]
-    with _process("stream_scorer", command, environment, folder / "scorer.log") as child:
+    with running("stream_scorer", command, environment, folder / "scorer.log") as child:
         reader = _Reader(world, topics.output_topic, partitions)
         first = reader.wait_for_first() - began
         sent = _send_steadily(world, topics.input_topic, producer, partitions)
@@ -217,8 +219,8 @@ class _Reader:
 def _predict(world: World, folder: Path) -> dict[str, Any]:
     """``POST /predict`` with one transaction over one connection, timed in client and server."""
     port = pick_free_port()
-    topics = _new_topics(world)
-    environment = _environment(
+    topics = new_topics(world)
+    environment = scorer_environment(
         world, folder, topics, DASHBOARD_PORT=str(port), LOG_FORMAT="json", LOG_LEVEL="INFO"
     )
     bodies = [
@@ -228,7 +230,7 @@ def _predict(world: World, folder: Path) -> dict[str, Any]:
         for i in range(50)
     ]
     log = folder / "dashboard.log"
-    with _process("dashboard", [], environment, log):
+    with running("dashboard", [], environment, log):
         _wait(f"http://127.0.0.1:{port}/readyz")
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         took = []
@@ -261,17 +263,17 @@ def _workers(world: World, folder: Path) -> dict[str, Any]:
     """
     rates: dict[int, list[float]] = {1: [], 2: []}
     cores = {}
-    topics = _new_topics(world)
+    topics = new_topics(world)
     batches = [world.batch] * (_WORKER_ROWS // len(world.batch))
     rows = sum(map(len, batches))
     produce_batches(open_producer(world.settings), topics.input_topic, batches)
     for count in (1, 2) * _WORKER_REPETITIONS:
         port = pick_free_port()
-        environment = _environment(
+        environment = scorer_environment(
             world, folder, topics, METRICS_PORT=str(port), KAFKA_SESSION_TIMEOUT_MS="6000"
         )
         arguments = ["run", "--workers", str(count)]
-        with _process("stream_scorer", arguments, environment, folder / "workers.log") as child:
+        with running("stream_scorer", arguments, environment, folder / "workers.log") as child:
             ports = [port + i for i in range(count)]
             rate, cores[str(count)] = _steady_rate(ports, rows, child.pid)
             rates[count].append(rate)
@@ -294,7 +296,7 @@ def _steady_rate(ports: list[int], rows: int, pid: int) -> tuple[float, dict[str
     started = at_start = scorers = everything = 0.0
     deadline = time.perf_counter() + 180
     while time.perf_counter() < deadline:
-        counts = [_outcomes(port) for port in ports]
+        counts = [outcomes_at(port) for port in ports]
         now, total = time.perf_counter(), sum(counts)
         if not started and min(counts) > _AT_WORK_ROWS:
             started, at_start = now, total
@@ -325,7 +327,7 @@ def _machine_seconds() -> float:
     return busy / os.sysconf("SC_CLK_TCK")
 
 
-def _outcomes(port: int) -> int:
+def outcomes_at(port: int) -> int:
     try:
         return read_sample(f"http://127.0.0.1:{port}/metrics").outcomes
     except OSError:

@@ -1,4 +1,8 @@
-"""Takes a picture of each state of the queue: ``python -m tests.browser.screenshots OUT``."""
+"""Takes a picture of each state of the queue: ``python -m tests.browser.screenshots OUT``.
+
+With ``--address`` of a dashboard that runs, such as that of ``make demo``, it takes the two
+pictures of the README instead: their reasons are those of a model.
+"""
 
 from __future__ import annotations
 
@@ -31,13 +35,29 @@ def main() -> None:
     """Take all pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the pictures, made if it is not there")
-    out: Path = parser.parse_args().out
+    parser.add_argument("--address", help="of a dashboard with open transactions, for the README")
+    options = parser.parse_args()
+    out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
     expect.set_options(timeout=30_000)
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        _take_all(browser, Path(folder), out)
+        if options.address:
+            _take_for_readme(browser, options.address, out)
+        else:
+            _take_all(browser, Path(folder), out)
         browser.close()
+
+
+def _take_for_readme(browser: Browser, address: str, out: Path) -> None:
+    page = browser.new_page(**_DESKTOP, reduced_motion="reduce")  # type: ignore[arg-type]
+    page.goto(address, wait_until="domcontentloaded")
+    expect(page.locator("#v-live")).to_have_text("Live")
+    page.screenshot(path=str(out / "queue.png"))
+    page.get_by_role("button", name="Take the next one").click()
+    expect(page.locator("#drawer .case")).to_contain_text("Held by you")
+    expect(page.locator("#drawer .waterfall")).to_be_visible()
+    _save(page, out, "transaction")
 
 
 def _take_all(browser: Browser, folder: Path, out: Path) -> None:

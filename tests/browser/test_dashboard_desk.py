@@ -135,6 +135,7 @@ def test_page_of_a_transaction_goes_on_to_the_next_one(page: Page, board: Board)
     expect(detail.locator(".case")).to_contain_text("Held by you")
     assert page.url.endswith("/t/0-2")
     expect(page).to_have_title("Transaction 101 · Fraud dashboard")
+    expect(page.locator("#opened")).to_contain_text("Transaction 101, 999.00 USD")
     page.keyboard.press("l")
     expect(detail).to_contain_text("Transaction 102")
     expect(detail.locator(".tally")).to_contain_text("You decided 2 today")
@@ -157,12 +158,15 @@ def test_older_news_of_a_case_and_slower_answers_change_nothing(page: Page, boar
             const run = ({ reduce }, state, actions) => actions.reduce(reduce, state);
             const known = (version) => ({ type: "known", id: "a", found: version && { version } });
             const of = (...actions) => run(desk, desk.NOTHING, actions).cases.get("a")?.version;
+            const at = (at, by) => ({ type: "known", id: "a", found: { version: 0, by }, at });
+            const by = (...actions) => run(desk, desk.NOTHING, actions).cases.get("a")?.by;
             const told = { type: "told", id: "a", found: { version: 1 } };
             const opened = [{ type: "opened", id: "a" }, { type: "opened", id: "b" }];
             const shown = (...more) => run(drawer, drawer.CLOSED, [...opened, ...more]);
             return [
                 of(known(2), known(1)), of(known(2), known(null)), of(known(2), told),
                 of(known(2), { type: "forgotten", id: "a" }, known(1)),
+                by(at(5, "me"), at(4, null)), by(at(5, "me"), at(6, null)),
                 shown({ type: "loaded", turn: 1, node: "a" }).node,
                 shown({ type: "loaded", turn: 2, node: "b" }, { type: "slow", turn: 2 }).view,
                 shown({ type: "loaded", turn: 2, node: "b" }, { type: "failed", turn: 1 }).view,
@@ -171,4 +175,4 @@ def test_older_news_of_a_case_and_slower_answers_change_nothing(page: Page, boar
             ];
         }"""
     )
-    assert found == [2, 2, 1, 1, None, "loading", "detail", "none", True]
+    assert found == [2, 2, 1, 1, "me", None, None, "loading", "detail", "none", True]

@@ -1,51 +1,43 @@
-"""The banners of a model appear and disappear without a page reload."""
+"""The banners of a model come and go without a page reload; its report is in a frame."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from stream_scorer.model.serving.status import FallBack, PromotionNote
+from stream_scorer.model.store.file_store import FileStore
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle, with_texts
+from tests.support.factories import make_draft
+from tests.support.stores import store_settings
+from tests.support.training.report_kit import make_report_metadata
+from trainer.publishing.publish import publish
 
 
-def test_banner_is_shown_while_the_promoted_model_is_rejected(
+def test_banners_of_a_rejected_and_of_a_forced_model_come_and_go(
     page: Page, start: Callable[..., Board]
 ) -> None:
     model = StaticModel(tiny_bundle())
     board = start(model)
     page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator(".banner.red")).to_have_count(0)
-    model.status = replace(
-        model.status, rolled_back=FallBack("v2", "v1", "<i>too many</i> flagged")
-    )
-    expect(page.locator(".banner.red")).to_contain_text(
-        "Model v2 rejected: <i>too many</i> flagged. v1 is serving instead."
-    )
-    model.status = replace(model.status, rolled_back=None)
-    expect(page.locator(".banner.red")).to_have_count(0)
-
-
-def test_banner_is_shown_while_a_forced_model_serves(
-    page: Page, start: Callable[..., Board]
-) -> None:
-    model = StaticModel(tiny_bundle())
-    board = start(model)
-    page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator(".banner.amber")).to_have_count(0)
+    red, amber = page.locator(".banner.red"), page.locator(".banner.amber")
+    expect(red).to_have_count(0)
+    expect(amber).to_have_count(0)
+    rejected = FallBack("v2", "v1", "<i>too many</i> flagged")
     note = PromotionNote("v1", ("<i>worse</i>", "slow"), "alice@desk", "<b>May</b>", "2026-11-29")
-    model.status = replace(model.status, promotion_note=note)
-    expect(page.locator(".banner.amber")).to_have_text(
+    model.status = replace(model.status, rolled_back=rejected, promotion_note=note)
+    expect(red).to_have_text("Model v2 rejected: <i>too many</i> flagged. v1 is serving instead.")
+    expect(amber).to_have_text(
         "Model v1 promoted by force by alice@desk at 2026-11-29: <b>May</b>. "
         "Its gate refused it: <i>worse</i>; slow."
     )
-    model.status = replace(model.status, promotion_note=PromotionNote("v1", ("worse",)))
-    expect(page.locator(".banner.amber")).to_have_text("Model v1 refused by its gate: worse.")
-    model.status = replace(model.status, promotion_note=None)
-    expect(page.locator(".banner.amber")).to_have_count(0)
+    model.status = replace(model.status, rolled_back=None, promotion_note=None)
+    expect(red).to_have_count(0)
+    expect(amber).to_have_count(0)
 
 
 def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(
@@ -70,3 +62,41 @@ def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(
     live = shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]
     page.reload(wait_until="domcontentloaded")
     assert (shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]) == live
+
+
+def test_report_is_shown_in_a_frame_without_rights(
+    new_page: Callable[..., Page], start: Callable[..., Board], tmp_path: Path
+) -> None:
+    """A refused style or frame is an error in the console, which fails the test."""
+    store = FileStore(tmp_path / "store")
+    draft = make_draft()
+    facts = make_report_metadata()
+    keys = ("metrics", "plots", "gate", "evaluation", "calibration", "served", "training")
+    publish(store, replace(draft, facts={key: facts[key] for key in keys}), store_settings())
+    board = start(store=store)
+    page = new_page()
+    page.goto(f"{board.address}/model?version=v1", wait_until="domcontentloaded")
+    frame = page.locator("iframe.report")
+    inside = page.frame_locator("iframe.report")
+    frame.scroll_into_view_if_needed()
+    expect(inside.locator("h1")).to_have_text("Fraud model v1")
+    expect(inside.locator("figure svg").first).to_be_attached()
+    assert len(page.frames) == 2
+    grounds = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        state = page.frames[1].evaluate(
+            "() => [self.origin, getComputedStyle(document.body).backgroundColor]"
+        )
+        assert state[0] == "null"  # no access to the dashboard, its cookies and its storage
+        grounds.append(state[1])
+    assert grounds == ["rgb(255, 255, 255)", "rgb(17, 22, 28)"]
+    inside.locator("nav a").first.click()
+    assert page.frames[1].url.partition("#")[2] == "evaluation"
+    page.set_viewport_size({"width": 390, "height": 844})
+    for narrow in page.frames:
+        assert narrow.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    with page.expect_download() as started:
+        page.get_by_role("link", name="Download").click()
+    assert started.value.suggested_filename == "report-v1.html"
+    assert started.value.path().read_bytes() == store.read_report("v1")

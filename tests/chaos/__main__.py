@@ -1,36 +1,57 @@
-"""``make chaos``: the long fault campaign, its negative control, a JSON summary and a plot."""
+"""``make chaos``: the long fault campaign, its negative control, a summary and a plot.
+
+Campaigns take as long as their faults, so more transactions only mean a higher rate. The summary is
+printed as JSON, and written as JSON and as text.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 import logging
+import math
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from stream_scorer.local.broker import EmbeddedBroker
 from tests.chaos.campaign import Campaign, Result
+from tests.chaos.faults import Fault
 from tests.chaos.history.proof import HistoryProof, prove
 from tests.chaos.history.stream import HistoryStream, make_stream
 from tests.chaos.picture import Panel, Span, draw
-from tests.chaos.plan import MEMBERS, ONLY_KILLED, make_plan, planned_seconds
+from tests.chaos.plan import MEMBERS, make_plan, planned_seconds
+from tests.chaos.summary import CONTROL, PROTOCOLS, STOPPED, as_text, summary
 from tests.chaos.topic_faults import Missing
 from tests.chaos.watch import Progress
 from tests.chaos.world import BROKER, PARTITIONS, Setup, make_world
 
 CONTROL_KILLS = 10
+CONTROL_RATE = 600.0  # records a second
 
 
 def parse(argv: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--transactions", type=int, default=200_000)
     parser.add_argument("--kills", type=int, default=100)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        help="how often each other fault is repeated (default: every 50 kills)",
+    )
+    parser.add_argument("--batch", type=int, default=500, help="largest batch of a scorer")
+    parser.add_argument(
+        "--minutes",
+        type=float,
+        default=math.inf,
+        help="no further fault after this time of a campaign",
+    )
     parser.add_argument("--protocol", choices=["classic", "consumer", "both"], default="both")
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--features", metavar="NAME",
@@ -45,11 +66,14 @@ def parse(argv: list[str] | None = None) -> argparse.Namespace:
 
 
 def run(
-    setup: Setup, kills: int, say: Callable[[str], None], logs: Path
+    setup: Setup,
+    plan: list[Fault],
+    say: Callable[[str], None],
+    logs: Path,
+    limit_seconds: float = math.inf,
 ) -> tuple[Result, HistoryProof | None]:
     """Run one campaign on its own broker; the scorers' logs are kept in the folder ``logs``."""
     has_history = setup.history is not None
-    plan = make_plan(kills, setup.seed, with_history=has_history)
     with tempfile.TemporaryDirectory(prefix="chaos-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         with (
@@ -57,7 +81,10 @@ def run(
             make_world(setup, folder, broker) as world,
         ):
             try:
-                result = Campaign(world, plan, MEMBERS, Missing(), say).run()
+                expected = partial(planned_seconds, with_history=has_history)
+                result = Campaign(
+                    world, plan, MEMBERS, Missing(), say, expected, limit_seconds
+                ).run()
                 return result, prove(world, result) if has_history else None
             finally:
                 _keep_logs(folder, logs)
@@ -68,41 +95,6 @@ def _keep_logs(folder: Path, logs: Path) -> None:
     logs.mkdir(parents=True)
     for log in folder.glob("scorer-*.log"):
         shutil.copy(log, logs)
-
-
-def summary(result: Result, proof: HistoryProof | None = None) -> dict[str, Any]:
-    """The figures of one campaign."""
-    recoveries = sorted(e.recovered for e in result.events if e.recovered is not None)
-    report = result.report
-    return {
-        "verified": result.verified,
-        "inputs": report["inputs"],
-        "scores": report["scores"],
-        "dead_letters": report["dead_letters"],
-        "audit": report["faults"],
-        "faults": dict(Counter(event.name for event in result.events)),
-        "exits": {str(code): n for code, n in sorted(Counter(result.exits).items())},
-        "ended_with_a_traceback": list(result.tracebacks),
-        "recovery_seconds_median": round(recoveries[len(recoveries) // 2], 1),
-        "recovery_seconds_max": round(recoveries[-1], 1),
-        "largest_lag": max(sample.lag for sample in result.samples),
-        "seconds": round(result.seconds),
-        "digest": report.get("digest"),
-        **({} if proof is None else _history_figures(result, proof)),
-    }
-
-
-def _history_figures(result: Result, proof: HistoryProof) -> dict[str, Any]:
-    return {
-        "history": proof.summary(),
-        "seconds_from_kill_of_the_only_scorer_to_commit": _only_scorer(result),
-    }
-
-
-def _only_scorer(result: Result) -> list[float]:
-    """Seconds from a kill of the only scorer to the next commit."""
-    killed = [event for event in result.events if event.name == ONLY_KILLED]
-    return [round(e.ended - e.begun + (e.recovered or 0.0), 1) for e in killed]
 
 
 def picture(title: str, result: Result) -> str:
@@ -150,6 +142,51 @@ def _make_history(args: argparse.Namespace) -> HistoryStream | None:
     return make_stream(args.transactions, PARTITIONS, program, seed=args.seed, has_seed=True)
 
 
+def _plan(args: argparse.Namespace) -> list[Fault]:
+    """A new plan each time: faults keep what they have done."""
+    with_history = args.features is not None
+    return make_plan(args.kills, args.seed, with_history=with_history, rounds=args.rounds)
+
+
+def _run_one(setup: Setup, args: argparse.Namespace, found: dict[str, Any]) -> bool:
+    """Run one campaign and add its figures; whether nothing was wrong."""
+    name = setup.protocol
+    try:
+        result, proof = run(
+            setup, _plan(args), progress_printer(name), args.out / name, args.minutes * 60
+        )
+    except AssertionError as error:  # the others run all the same
+        found[name] = {"verified": False, STOPPED: str(error)}
+        return False
+    found[name] = summary(result, proof)
+    title = f"{args.transactions:,} transactions, {args.kills} kills, {name} protocol"
+    (args.out / f"chaos-{name}.svg").write_text(picture(title, result))
+    return result.verified and not result.tracebacks and (proof is None or not proof.faults)
+
+
+def _run_control(args: argparse.Namespace, protocol: str, found: dict[str, Any]) -> bool:
+    """Run without exactly once; whether the audit found it."""
+    kills = min(CONTROL_KILLS, args.kills)
+    plan = make_plan(kills, args.seed)
+    total = int(CONTROL_RATE * planned_seconds(plan))
+    setup = Setup(
+        total, CONTROL_RATE, protocol, args.seed, is_exactly_once=False, is_s3=True,
+        batch_records=500,
+    )  # fmt: skip
+    try:
+        result, _ = run(setup, plan, progress_printer("control"), args.out / "control")
+    except AssertionError as error:
+        found[CONTROL] = {"verified": False, STOPPED: str(error)}
+        return False
+    found[CONTROL] = summary(result)
+    return not result.verified
+
+
+def _compile_kernels() -> None:
+    """Otherwise the first scorers compile them, which takes longer than a start may take."""
+    subprocess.run([sys.executable, "-m", "stream_scorer", "warm"], check=True, stdout=sys.stderr)
+
+
 def main(argv: list[str] | None = None) -> int:
     """Exit code 0 only when every campaign verified and every control did not."""
     args = parse(argv)
@@ -157,37 +194,25 @@ def main(argv: list[str] | None = None) -> int:
     for name in ("librdkafka", "stream_scorer.kafka.errors"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
     args.out.mkdir(parents=True, exist_ok=True)
-    protocols = ["classic", "consumer"] if args.protocol == "both" else [args.protocol]
+    _compile_kernels()
+    protocols = list(PROTOCOLS) if args.protocol == "both" else [args.protocol]
     found: dict[str, Any] = {}
     is_good = True
     history = _make_history(args)
-    plan = make_plan(args.kills, args.seed, with_history=history is not None)
+    seconds = min(planned_seconds(_plan(args), with_history=history is not None), args.minutes * 60)
     for protocol in protocols:
-        rate = args.transactions / planned_seconds(plan, with_history=history is not None)
         setup = Setup(
-            args.transactions, rate, protocol, args.seed, is_s3=True, batch_records=500,
-            history=history,
+            args.transactions, args.transactions / seconds, protocol, args.seed, is_s3=True,
+            batch_records=args.batch, history=history,
         )  # fmt: skip
-        result, proof = run(setup, args.kills, progress_printer(protocol), args.out / protocol)
-        found[protocol] = summary(result, proof)
-        is_good &= result.verified and not result.tracebacks
-        is_good &= proof is None or not proof.faults
-        title = f"{args.transactions:,} transactions, {args.kills} kills, {protocol} protocol"
-        (args.out / f"chaos-{protocol}.svg").write_text(picture(title, result))
+        is_good &= _run_one(setup, args, found)
     if args.control:
-        kills = min(CONTROL_KILLS, args.kills)
-        rate = 600.0
-        total = int(rate * planned_seconds(make_plan(kills, args.seed)))
-        setup = Setup(
-            total, rate, protocols[0], args.seed, is_exactly_once=False, is_s3=True,
-            batch_records=500,
-        )  # fmt: skip
-        control, _ = run(setup, kills, progress_printer("control"), args.out / "control")
-        found["control_without_exactly_once"] = summary(control)
-        is_good &= not control.verified
+        is_good &= _run_control(args, protocols[0], found)
     found["passed"] = is_good
     text = json.dumps(found, indent=2)
     (args.out / "chaos.json").write_text(text + "\n")
+    (args.out / "chaos.txt").write_text(as_text(found))
+    sys.stderr.write(as_text(found))
     print(text)
     return 0 if is_good else 1
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from tests.chaos.watch import Progress
 from tests.chaos.world import Event, World
 
 RECOVERY_SECONDS: Final = 90.0
-_DRAIN_SECONDS: Final = 300.0
+_STEADY_SECONDS: Final = 30.0  # the first faults say little about the speed of the machine
+_DRAIN_SECONDS: Final = 600.0
 _START_SECONDS: Final = 120.0
 _BETWEEN_KILLS_SECONDS: Final = 1.5
 _LOG_TAIL_CHARACTERS: Final = 3_000
@@ -35,6 +37,8 @@ class Result:
     """Logs that contain a traceback: a scorer should log a message for the operator instead."""
     seconds: float
     begun: float
+    largest_scorer_bytes: int = 0
+    """The most memory that a scorer had."""
 
     @property
     def exits(self) -> Sequence[int]:
@@ -57,6 +61,10 @@ class Campaign:
     """A fault that is present before the first record; nothing may be committed until it is
     fixed."""
     say: Callable[[str], None] = lambda _: None
+    expected_seconds: Callable[[Sequence[Fault]], float] | None = None
+    """The approximate duration of faults. With it, the feed is spread over those that are left."""
+    limit_seconds: float = math.inf
+    """No further fault is injected after this time; what was sent is judged all the same."""
     _begun: float = field(default_factory=time.monotonic, init=False)
 
     def run(self) -> Result:
@@ -72,16 +80,18 @@ class Campaign:
             world.feed.start()
         else:
             self._start_broken(self.before)
-        # Without exactly once, a kill between the first scores of a partition and its first commit
-        # stops the group for good: scores without an offset are refused.
-        world.wait_until(
-            lambda: world.watch.has_begun(everywhere=not world.is_exactly_once),
-            _START_SECONDS,
-            "first commit",
-        )
+        world.wait_until(world.watch.committed, _START_SECONDS, "first commit")
+        begun = time.monotonic()
         for number, fault in enumerate(self.faults, 1):
-            self.say(f"{number}/{len(self.faults)} {fault.name}")
+            if time.monotonic() - begun > self.limit_seconds:
+                self.say(f"no time for the other {len(self.faults) - number + 1} faults")
+                break
+            self.say(f"{number}/{len(self.faults)} {fault.name}; {self._progress()}")
             self._do(fault)
+            if self.expected_seconds is not None:
+                elapsed = time.monotonic() - begun
+                left = seconds_left(self.faults, number, elapsed, self.expected_seconds)
+                world.feed.spread(max(1.0, min(left, self.limit_seconds - elapsed)))
         self._drain()
         self._wait_for_members()
         leavers = world.supervisor.stop()
@@ -106,7 +116,12 @@ class Campaign:
             ],
             seconds=time.monotonic() - self._begun,
             begun=self._begun,
+            largest_scorer_bytes=world.supervisor.largest_bytes,
         )
+
+    def _progress(self) -> str:
+        samples = self.world.watch.samples
+        return f"{samples[-1].committed:,} committed, lag {samples[-1].lag:,}" if samples else ""
 
     def _wait_for_members(self) -> None:
         world = self.world
@@ -167,3 +182,15 @@ class Campaign:
     def _is_fed(self) -> bool:
         self.world.feed.hurry()
         return self.world.feed.is_done
+
+
+def seconds_left(
+    faults: Sequence[Fault],
+    done: int,
+    elapsed: float,
+    expected_seconds: Callable[[Sequence[Fault]], float],
+) -> float:
+    """How long the remaining faults take, if the machine is as slow as it was until now."""
+    expected = expected_seconds(faults[:done])
+    slowness = (elapsed + _STEADY_SECONDS) / (expected + _STEADY_SECONDS)
+    return _STEADY_SECONDS + slowness * expected_seconds(faults[done:])

@@ -29,6 +29,7 @@ NOT_UTF8: Final[tuple[RawHeader, ...]] = ((b"traceparent", b"00-1"), (b"caf\xe9"
 _DISTINCT: Final = 2_000
 _FLUSH_SECONDS: Final = 120.0  # the broker may be down when the feed ends
 _POLL_SECONDS: Final = 0.1
+_LEAST_RATE: Final = 1.0
 _LEFT_SECONDS: Final = 60.0  # at the current pace the remaining records last at least this long
 
 
@@ -99,8 +100,8 @@ class Feed:
     """Produces records in its own thread, at ``rate`` records per second.
 
     Nothing is sent while ``gate`` returns False. Without a rate, records are sent as fast as
-    possible. Towards the end the feed slows down, so that a slow machine does not run out of
-    records before :meth:`hurry` is called.
+    possible. :meth:`spread` changes the rate, and towards the end the feed slows down, so that a
+    slow machine does not run out of records before :meth:`hurry` is called.
     """
 
     def __init__(
@@ -133,6 +134,10 @@ class Feed:
     def add_partition(self) -> None:
         """Send to one more partition from now on."""
         self._records.add_partition()
+
+    def spread(self, seconds: float) -> None:
+        """Send the remaining records over this time from now on."""
+        self._rate = max(_LEAST_RATE, (self._total - self.begun) / seconds)
 
     @property
     def is_done(self) -> bool:
@@ -167,11 +172,15 @@ class Feed:
 
     def _feed(self, raw: RawProducer) -> int:
         """Send all records; returns how many of them had headers of bytes."""
-        pacer = Pacer(self._rate, wait=self._producer.poll)
+        rate = self._rate
+        pacer = Pacer(rate, wait=self._producer.poll)
         raw_records = 0
         for number, sent in enumerate(self._records):
             if self._stop.is_set():
                 break
+            if rate != self._rate:
+                rate = self._rate
+                pacer = Pacer(rate, wait=self._producer.poll)
             left = self._total - number
             if self._rate is not None and left < self._rate * _LEFT_SECONDS:
                 self._wait(_LEFT_SECONDS / left)

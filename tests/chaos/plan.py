@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Final
 
 from tests.chaos.faults import (
@@ -74,15 +75,19 @@ def history_faults() -> list[Fault]:
     ]
 
 
-def make_plan(kills: int, seed: int, *, with_history: bool = False) -> list[Fault]:
-    """``kills`` kills in random order with all other faults, which are repeated every 50 kills.
+def make_plan(
+    kills: int, seed: int, *, with_history: bool = False, rounds: int | None = None
+) -> list[Fault]:
+    """``kills`` kills in random order with all other faults.
+
+    The others are repeated ``rounds`` times, or every 50 kills.
 
     With history, the only scorer is killed at the end, so that it can be measured how long it takes
     until a successor has restored everything and scores.
     """
     rng = random.Random(seed)
     plan: list[Fault] = [KillScorer() for _ in range(kills)]
-    for _ in range(max(1, round(kills / KILLS_A_ROUND))):
+    for _ in range(rounds or max(1, round(kills / KILLS_A_ROUND))):
         plan += history_faults() if with_history else other_faults()
     rng.shuffle(plan)
     if with_history:
@@ -95,7 +100,7 @@ def _members(count: int) -> Fault:
     return Scale(count, count, hold_seconds=0.0)
 
 
-def planned_seconds(plan: list[Fault], *, with_history: bool = False) -> float:
+def planned_seconds(plan: Sequence[Fault], *, with_history: bool = False) -> float:
     """The approximate duration of a plan, so that the feed lasts until its end.
 
     With history every fault is followed by restores, which wait for what the fault has broken.

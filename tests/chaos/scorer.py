@@ -16,15 +16,16 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from schemas.contracts import known_schemas, schema_fingerprint
-from stream_scorer.errors import FatalError
+from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.driver import Consumer, KafkaException, TopicPartition
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.retry import raise_partition_errors
 from stream_scorer.process import scorer, startup
 from stream_scorer.runtime.settings import KafkaSettings
 from stream_scorer.state.restore import PartitionRestore, PartitionState
@@ -61,15 +62,38 @@ class SlowTxn:
 
 
 class UnsafeBroker(KafkaBroker):
-    """A member that can duplicate records, like most consumers."""
+    """A member that can duplicate records, like most consumers.
+
+    It commits where it begins to read a partition. Without that, scores whose first commit fails,
+    because a member was killed or the group rebalances, would have no offset beside them, and every
+    scorer would refuse to continue.
+    """
 
     def __init__(
         self, settings: KafkaSettings, options: GroupOptions, offsets: GroupOffsets | None = None
     ) -> None:
         super().__init__(settings, options, offsets, is_transactional=False)
+        self._begun: set[int] = set()
+
+    def poll(self, max_records: int, timeout: float) -> Polled | None:
+        polled = super().poll(max_records, timeout)
+        if polled is not None:
+            self._begin_partitions(polled)
+        return polled
 
     def begin(self) -> UnsafeTxn:  # type: ignore[override]  # it has none of the guarantees
         return UnsafeTxn(self._begin(), self._consumer)
+
+    def _begin_partitions(self, polled: Polled) -> None:
+        first = {p: o for p, o in polled.first_offsets().items() if p not in self._begun}
+        if not first:
+            return
+        try:
+            commit(self._consumer, polled.topic, first)
+        except RetryableError:
+            self.rewind(polled)
+            raise
+        self._begun |= first.keys()
 
 
 class UnsafeTxn:
@@ -83,14 +107,19 @@ class UnsafeTxn:
         self._producer.publish(records)
 
     def commit(self, polled: Polled, _: Marks = NO_MARKS) -> None:
-        offsets = [TopicPartition(polled.topic, p, o) for p, o in polled.next_offsets().items()]
-        try:
-            self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:
-            raise translate(error) from error
+        commit(self._consumer, polled.topic, polled.next_offsets())
 
     def abort(self, *_: Polled) -> None:
         raise FatalError("published records cannot be undone")
+
+
+def commit(consumer: Consumer, topic: str, offsets: Mapping[int, int]) -> None:
+    """Commit offsets as a member, outside of any transaction."""
+    places = [TopicPartition(topic, p, o) for p, o in offsets.items()]
+    try:
+        raise_partition_errors(consumer.commit(offsets=places, asynchronous=False) or [])
+    except KafkaException as error:
+        raise translate(error) from error
 
 
 def dwelling(kind: type[KafkaBroker], seconds: float, mark: Path) -> type[KafkaBroker]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import time
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ _FIRST_BACKOFF_SECONDS: Final = 0.2
 _LAST_BACKOFF_SECONDS: Final = 4.0  # Kubernetes uses up to 300; campaigns are short
 _STABLE_SECONDS: Final = 5.0  # a process that ran this long resets the backoff
 _GRACE_SECONDS: Final = 90.0
+_LOOK_SECONDS: Final = 1.0
 
 
 @dataclass(slots=True)
@@ -35,6 +37,9 @@ class Supervisor:
     """Additional environment of processes started from now on."""
     ends: list[tuple[int, Path]] = field(default_factory=list)
     """Exit codes and logs of processes that ended by themselves or by a fault."""
+    largest_bytes: int = 0
+    """The most memory that one of the processes had, at the last look."""
+    _looked_at: float = 0.0
     _places: list[_Place] = field(default_factory=list)
     _leaving: list[ScorerUnderTest] = field(default_factory=list)
 
@@ -52,6 +57,11 @@ class Supervisor:
     def tick(self) -> None:
         """Restart replicas that have ended."""
         now = time.monotonic()
+        if now - self._looked_at > _LOOK_SECONDS:
+            self._looked_at = now
+            self.largest_bytes = max(
+                self.largest_bytes, *(peak_bytes(s.process.pid) for s in self.running()), 0
+            )
         for place in self._places:
             if place.scorer is not None and (code := place.scorer.process.poll()) is not None:
                 self.ends.append((code, place.scorer.log))
@@ -97,3 +107,13 @@ class Supervisor:
             if scorer.process.poll() is None:
                 scorer.process.send_signal(signal.SIGTERM)
         return [scorer.process.wait(_GRACE_SECONDS) for scorer in leaving]
+
+
+def peak_bytes(pid: int) -> int:
+    """The most memory that a process has had; 0 if it is gone."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0

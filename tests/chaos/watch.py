@@ -25,8 +25,6 @@ class Progress:
     at: float
     written: int
     committed: int
-    uncommitted_partitions: int = 0
-    """Partitions of which nothing was committed so far."""
 
     @property
     def lag(self) -> int:
@@ -70,12 +68,6 @@ class Watch:
         """Records that the group had committed at the last sample."""
         return self.samples[-1].committed if self.samples else 0
 
-    def has_begun(self, *, everywhere: bool) -> bool:
-        """Whether the group has committed something, in each partition if ``everywhere``."""
-        if not self.samples or not self.samples[-1].committed:
-            return False
-        return not (everywhere and self.samples[-1].uncommitted_partitions)
-
     def _run(self) -> None:
         while not self._stop.wait(_EVERY_SECONDS):
             try:
@@ -94,4 +86,4 @@ class Watch:
         for place in places:
             _, high = self._consumer.get_watermark_offsets(place, timeout=_ANSWER_SECONDS)
             written += high
-        return Progress(time.monotonic(), written, done, sum(offset <= 0 for offset in offsets))
+        return Progress(time.monotonic(), written, done)

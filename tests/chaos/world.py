@@ -40,6 +40,7 @@ from tests.support.processes import ScorerUnderTest, fleet
 
 SESSION_SECONDS: Final = 8.0
 TXN_SECONDS: Final = 2.0  # less than a session, so that each can time out without the other
+MAX_POLL_SECONDS: Final = 30.0  # a client that stays without an answer is replaced a little later
 PARTITIONS: Final = 6
 _TICK_SECONDS: Final = 0.05
 _CATCH_SECONDS: Final = 90.0  # usually a second, longer on a slow machine
@@ -93,7 +94,6 @@ class World:
     limits: dict[str, str] = field(default_factory=dict)
     """``max.message.bytes`` of topics that accept less than usual for now."""
     events: list[Event] = field(default_factory=list)
-    is_exactly_once: bool = True
 
     def pause(self, seconds: float) -> None:
         """Wait while the supervisor restarts scorers that have ended."""
@@ -284,6 +284,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
             "KAFKA_GROUP_PROTOCOL": setup.protocol,
             "KAFKA_SESSION_TIMEOUT_MS": str(int(setup.session_seconds * 1000)),
             "KAFKA_TRANSACTION_TIMEOUT_MS": str(int(TXN_SECONDS * 1000)),
+            "KAFKA_MAX_POLL_INTERVAL_MS": str(int(MAX_POLL_SECONDS * 1000)),
             "BATCH_MAX_RECORDS": str(setup.batch_records),
             **({DWELL: str(setup.dwell_seconds)} if setup.dwell_seconds else {}),
             MARKS: str(marks),
@@ -306,7 +307,7 @@ def make_world(setup: Setup, folder: Path, broker: EmbeddedBroker) -> Iterator[W
         yield World(
             broker, admin, topics, group_id, setup.partitions, folder, Supervisor(scorers), feed,
             watch, random.Random(setup.seed), models, proxy, stack, setup.history,
-            limits, is_exactly_once=setup.is_exactly_once,
+            limits,
         )  # fmt: skip
 
 

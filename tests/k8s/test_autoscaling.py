@@ -11,7 +11,7 @@ from stream_scorer.autoscaling.simulation import SimulationOptions, simulate
 from stream_scorer.autoscaling.summary import summarize
 from stream_scorer.autoscaling.trace import Trace
 from stream_scorer.process.topics import DEFAULT_PARTITIONS
-from tests.k8s.support.rendering import K8S, ROOT, VARIANTS, render, select, trigger
+from tests.k8s.support.rendering import K8S, ROOT, VARIANTS, render, select, trigger, workload
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
 DERIVATION = re.compile(r"([\d,]+) x (\d+) = ([\d,]+)")
@@ -34,7 +34,7 @@ def test_manifests_set_no_replicas_where_an_autoscaler_does(variant: str) -> Non
     }
     assert scaled == {"stream-scorer", "fraud-dashboard"}
     for name in scaled:
-        assert "replicas" not in select(objects, "Deployment", name)["spec"]
+        assert "replicas" not in workload(objects, name)["spec"]
 
 
 @each_variant
@@ -97,8 +97,8 @@ def test_dashboard_scales_on_cpu_and_memory_it_requests(variant: str) -> None:
         for metric in spec["metrics"]
     }
     assert targets == {"cpu": 70, "memory": 80}
-    deployment = select(objects, "Deployment", "fraud-dashboard")
-    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    dashboard = workload(objects, "fraud-dashboard")
+    (container,) = dashboard["spec"]["template"]["spec"]["containers"]
     assert set(targets) <= set(container["resources"]["requests"])
     down = spec["behavior"]["scaleDown"]
     assert down["stabilizationWindowSeconds"] == 300
@@ -140,7 +140,7 @@ def test_pods_spread_without_blocking_drains_or_scheduling(variant: str, name: s
     spec = select(objects, "PodDisruptionBudget", name)["spec"]
     assert spec["maxUnavailable"] == 1  # one rebalance at a time; never 0, which blocks a drain
     assert "minAvailable" not in spec
-    pods = select(objects, "Deployment", name)["spec"]["template"]["spec"]
+    pods = workload(objects, name)["spec"]["template"]["spec"]
     spread = {one["topologyKey"]: one for one in pods["topologySpreadConstraints"]}
     assert set(spread) == {"topology.kubernetes.io/zone", "kubernetes.io/hostname"}
     # A scorer that waits for the right zone scores nothing.

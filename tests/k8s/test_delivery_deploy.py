@@ -35,7 +35,9 @@ case "$*" in
     cp -R "$(dirname "$(dirname "$last")")" "$COPY"
     touch "$COPY/applied" ;;
   *"get cronjob/"*) printf '%s' "$TRAINER" ;;
-  *"get deployment/"*) if [ -e "$COPY/applied" ]; then printf 8; else printf '%s' "$REVISION"; fi ;;
+  *"get statefulset/"*) [ -z "$REVISION" ] || printf fraud-dashboard-5d7 ;;
+  *"get deployment/"* | *"get controllerrevision/fraud-dashboard-5d7 "*)
+    if [ -e "$COPY/applied" ]; then printf 8; else printf '%s' "$REVISION"; fi ;;
 esac
 case "$*" in *$FAILS*) echo "no" >&2; exit 1 ;; esac
 """
@@ -100,7 +102,7 @@ def test_images_are_applied_by_digest_and_the_rollout_is_awaited(deployment: Dep
     apply, scorer, dashboard = deployment.calls
     assert apply.startswith("apply -k ")
     assert "rollout status deployment/stream-scorer --timeout=900s" in scorer
-    assert "rollout status deployment/fraud-dashboard --timeout=900s" in dashboard
+    assert "rollout status statefulset/fraud-dashboard --timeout=900s" in dashboard
     applied = deployment.copy / "overlays/production/kustomization.yaml"
     spec = yaml.safe_load(applied.read_text("utf-8"))
     pinned = {i["name"]: f"{i['newName']}@{i['digest']}" for i in spec.pop("images")}
@@ -117,13 +119,13 @@ def test_timeout_of_the_rollout_can_be_raised(deployment: Deployment) -> None:
     assert all(wait.endswith(" --timeout=1800s") for wait in waits)
 
 
-@pytest.mark.parametrize("fails", ["apply", "deployment/fraud-dashboard --timeout"])
+@pytest.mark.parametrize("fails", ["apply", "statefulset/fraud-dashboard --timeout"])
 def test_failed_rollout_is_rolled_back(deployment: Deployment, fails: str) -> None:
     assert deployment.run(*ARGUMENTS, fails=fails) == 1
     assert "failed and rolled back" in deployment.err
     scorer, dashboard, trainer = deployment.calls[-3:]
     assert scorer.endswith("rollout undo deployment/stream-scorer --to-revision=7")
-    assert dashboard.endswith("rollout undo deployment/fraud-dashboard --to-revision=7")
+    assert dashboard.endswith("rollout undo statefulset/fraud-dashboard --to-revision=7")
     assert trainer.endswith("set image cronjob/training-pipeline trainer=old@sha256:1")
 
 

@@ -24,6 +24,7 @@ from tests.k8s.support.rendering import (
     render,
     render_with,
     select,
+    workload,
 )
 
 each_variant = pytest.mark.parametrize("variant", VARIANTS)
@@ -89,7 +90,7 @@ def test_ingress_routes_to_the_service_of_the_dashboard(variant: str) -> None:
         service = select(objects, "Service", backend["name"])
         (port,) = service["spec"]["ports"]
         assert port["name"] == backend["port"]["name"]
-        (container,) = all_containers(select(objects, "Deployment", "fraud-dashboard"))
+        (container,) = all_containers(workload(objects, "fraud-dashboard"))
         assert port["targetPort"] in {entry["name"] for entry in container["ports"]}
 
 
@@ -132,7 +133,7 @@ def test_replicas_sign_sessions_with_one_key(variant: str) -> None:
     """Otherwise a session of one replica would not be valid at another."""
     objects = render(variant)
     settings = select(objects, "ConfigMap", "inference-settings")["data"]
-    item = select(objects, "Deployment", "fraud-dashboard")
+    item = workload(objects, "fraud-dashboard")
     spec = item["spec"]["template"]["spec"]
     (mount,) = [
         mount["name"]
@@ -154,7 +155,7 @@ def test_only_prometheus_reaches_metrics_and_only_with_its_component() -> None:
         assert spec["policyTypes"] == ["Ingress"]
         (rule,) = spec["ingress"]
         assert rule["ports"] == [{"port": port, "protocol": "TCP"}]
-        (container,) = all_containers(select(objects, "Deployment", name))
+        (container,) = all_containers(workload(objects, name))
         assert port in {entry["name"] for entry in container["ports"]}
 
 

@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from tests.k8s.support.known_settings import known_names, settings_classes
-from tests.k8s.support.rendering import K8S, Object, all_containers, pod_spec, render_with, select
+from tests.k8s.support.rendering import (
+    K8S,
+    Object,
+    all_containers,
+    pod_spec,
+    render_with,
+    select,
+    workload,
+)
 
 OPTIONS = (
     "strimzi",
@@ -19,6 +27,8 @@ OPTIONS = (
     "kafka-client-certificate",
     "signed-models",
     "quality",
+    "drift",
+    "compare",
     "training-webhook",
 )
 PRODUCTION = "overlays/production"
@@ -152,7 +162,7 @@ def test_scorer_dashboard_and_autoscaler_are_three_users() -> None:
     secrets = {
         name: {
             s["secretRef"]["name"]
-            for container in all_containers(select(objects, "Deployment", name))
+            for container in all_containers(workload(objects, name))
             for s in container["envFrom"]
             if "secretRef" in s and s["secretRef"]["name"] != "object-store"
         }

@@ -10,10 +10,19 @@ from stream_scorer.model.serving.cache import KEPT_VERSIONS
 from stream_scorer.model.store.history_cache import CACHE_MAX_BYTES
 from stream_scorer.model.store.names import REQUIRED_FILES, SIGNATURE, size_limit
 from tests.k8s.support.known_settings import default_of
-from tests.k8s.support.rendering import VARIANTS, Object, all_containers, pod_spec, render, select
+from tests.k8s.support.rendering import (
+    VARIANTS,
+    Object,
+    all_containers,
+    pod_spec,
+    render,
+    select,
+    workload,
+)
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
+SELECTING = {"PodDisruptionBudget", "PodMonitor", "ServiceMonitor", "Deployment", "StatefulSet"}
 LISTENERS = {"stream-scorer": "METRICS_PORT", "fraud-dashboard": "DASHBOARD_PORT"}
 
 
@@ -117,7 +126,7 @@ def test_threads_follow_the_cpu_limit(variant: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(LISTENERS))
 def test_probes_use_the_port_of_the_process(variant: str, name: str) -> None:
-    item = select(render(variant), "Deployment", name)
+    item = workload(render(variant), name)
     (container,) = all_containers(item)
     ports = {port["name"]: port["containerPort"] for port in container["ports"]}
     assert list(ports.values()) == [default_of(LISTENERS[name])]
@@ -132,11 +141,36 @@ def test_probes_use_the_port_of_the_process(variant: str, name: str) -> None:
         assert request["port"] in ports
 
 
-@pytest.mark.parametrize("name", sorted(LISTENERS))
-def test_rollout_removes_a_pod_only_after_its_successor_is_ready(variant: str, name: str) -> None:
-    spec = select(render(variant), "Deployment", name)["spec"]
+def test_rollout_removes_a_scorer_only_after_its_successor_is_ready(variant: str) -> None:
+    spec = select(render(variant), "Deployment", "stream-scorer")["spec"]
     assert spec["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
     assert spec["template"]["spec"]["terminationGracePeriodSeconds"] >= 30
+
+
+def test_decisions_of_a_dashboard_survive_its_pod(variant: str) -> None:
+    objects = render(variant)
+    item = select(objects, "StatefulSet", "fraud-dashboard")
+    spec, pods = item["spec"], pod_spec(item)
+    (container,) = pods["containers"]  # type: ignore[index]
+    # The default of DASHBOARD_STATE_DIR in the image is in this folder: see test_images.
+    (state,) = [m for m in container["volumeMounts"] if m["mountPath"] == "/var/lib/stream-scorer"]
+    (claim,) = spec["volumeClaimTemplates"]
+    assert state["name"] == claim["metadata"]["name"]
+    assert state["name"] not in {volume["name"] for volume in pods["volumes"]}  # type: ignore[index]
+    assert claim["spec"]["accessModes"] == ["ReadWriteOnce"]
+    assert spec["persistentVolumeClaimRetentionPolicy"] == {
+        "whenDeleted": "Retain",
+        "whenScaled": "Retain",
+    }
+    # In order, a pod that never becomes ready would block the rollback.
+    assert spec["podManagementPolicy"] == "Parallel"
+    assert spec["updateStrategy"] == {"type": "RollingUpdate"}
+    assert pods["securityContext"]["fsGroup"] == pods["securityContext"]["runAsUser"]  # type: ignore[index]
+    assert pods["terminationGracePeriodSeconds"] >= 30  # type: ignore[index]
+    assert select(objects, "Service", spec["serviceName"])
+    target = select(objects, "HorizontalPodAutoscaler", "fraud-dashboard")["spec"]["scaleTargetRef"]
+    assert target == {"apiVersion": item["apiVersion"], "kind": item["kind"],
+                      "name": item["metadata"]["name"]}  # fmt: skip
 
 
 def test_every_selector_finds_a_pod(variant: str) -> None:
@@ -145,7 +179,7 @@ def test_every_selector_finds_a_pod(variant: str) -> None:
     selectors = []
     for item in objects:
         spec = item.get("spec", {})
-        if item["kind"] in {"PodDisruptionBudget", "PodMonitor", "ServiceMonitor", "Deployment"}:
+        if item["kind"] in SELECTING:
             selectors.append(spec["selector"]["matchLabels"])
         elif item["kind"] == "NetworkPolicy":
             selectors.append(spec["podSelector"].get("matchLabels", {}))

@@ -68,8 +68,10 @@ def most_pods(objects: list[Object], workload: Object) -> int:
         if item["kind"] in {"ScaledObject", "HorizontalPodAutoscaler"}
         and item["spec"]["scaleTargetRef"]["name"] == name
     ]
-    most = scaler.get("maxReplicaCount") or scaler["maxReplicas"]
-    return int(most) + int(workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
+    most = int(scaler.get("maxReplicaCount") or scaler["maxReplicas"])
+    if workload["kind"] == "StatefulSet":  # it replaces a pod only after its end
+        return most
+    return most + int(workload["spec"]["strategy"]["rollingUpdate"]["maxSurge"])
 
 
 def needed(objects: list[Object], namespace: str) -> Counter[str]:
@@ -91,7 +93,8 @@ def hard(objects: list[Object], namespace: str) -> dict[str, Fraction]:
     return {
         name: amount(value)
         for name, value in limits.items()
-        if name == "pods" or name.startswith(("requests.", "limits."))
+        if name == "pods"
+        or (name.startswith(("requests.", "limits.")) and name != "requests.storage")
     }
 
 
@@ -146,7 +149,21 @@ def test_defaults_of_the_limit_range_are_small(namespace: str) -> None:
         assert sizes == sorted(sizes)
 
 
+def test_quota_allows_a_volume_for_each_dashboard_and_no_other() -> None:
+    objects = render("base")
+    claims, storage = 0, Fraction(0)
+    for item in workloads(objects, INFERENCE):
+        for claim in item["spec"].get("volumeClaimTemplates", []):
+            pods = most_pods(objects, item)
+            claims += pods
+            storage += pods * amount(claim["spec"]["resources"]["requests"]["storage"])
+    limits = the_only(objects, "ResourceQuota", INFERENCE)["hard"]
+    assert int(limits["persistentvolumeclaims"]) == claims == 10
+    assert amount(limits["requests.storage"]) == storage
+    assert the_only(objects, "ResourceQuota", TRAINING)["hard"]["persistentvolumeclaims"] == "0"
+
+
 @each_namespace
-def test_quota_allows_no_load_balancers_and_no_volume_claims(namespace: str) -> None:
+def test_quota_allows_no_load_balancers(namespace: str) -> None:
     limits = the_only(render("base"), "ResourceQuota", namespace)["hard"]
-    assert limits["services.loadbalancers"] == limits["persistentvolumeclaims"] == "0"
+    assert limits["services.loadbalancers"] == "0"

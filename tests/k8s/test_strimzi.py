@@ -15,6 +15,7 @@ from tests.support.kafka.secured_kafka import (
     dashboard_rights,
     history_rights,
     operator_rights,
+    report_rights,
     scorer_rights,
     shadow_right,
 )
@@ -88,6 +89,9 @@ WANTED: dict[str, set[Grant]] = {
     "stream-scorer-operator": {
         as_grant(b) for b in operator_rights("User:any", TOPICS, GROUP).values()
     },
+    "stream-scorer-reports": {
+        as_grant(binding) for binding in report_rights("User:any", TOPICS).values()
+    },
     "transactions-producer": {("TOPIC", TOPICS.input_topic, "LITERAL", "WRITE")},
 }
 
@@ -160,7 +164,7 @@ def test_acknowledged_records_survive_the_loss_of_one_broker() -> None:
 
 def test_all_resources_belong_to_one_cluster() -> None:
     found = [item for item in objects() if "strimzi" in item.get("apiVersion", "")]
-    assert len(found) == 14
+    assert len(found) == 15
     for item in found:
         assert item["apiVersion"] == API
         assert item["metadata"]["namespace"] == "kafka"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from dashboard.trainings.training import REFUSED_CODE
 from tests.k8s.support.rendering import VARIANTS, all_containers, render, select
+from trainer.commands.console import REFUSED, WRONG_USAGE
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -23,6 +25,10 @@ def test_failed_training_is_retried_twice_within_four_hours(variant: str) -> Non
     (container,) = job["template"]["spec"]["containers"]
     named = [rule["onExitCodes"]["containerName"] for rule in job["podFailurePolicy"]["rules"][:1]]
     assert named == [container["name"]]
+    # What would end the same way again, or has trained, is not repeated.
+    codes = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
+    assert codes == [WRONG_USAGE, REFUSED]
+    assert REFUSED == REFUSED_CODE  # the dashboard knows it from a failure
 
 
 def test_temporary_files_go_to_bounded_scratch_space(variant: str) -> None:

@@ -10,12 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from dashboard.trainings.config_map import NAME
 from dashboard.trainings.jobs import BY, REASON, TRIGGER
 from dashboard.trainings.kubernetes_api import CREDENTIALS, KubernetesApi
 from dashboard.trainings.kubernetes_runner import KubernetesRunner
 from dashboard.trainings.training import Order, Trigger
 from tests.k8s.support.known_settings import default_of
-from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render, select
+from tests.k8s.support.rendering import VARIANTS, Object, all_containers, render, select, workload
 from tests.support.trainings.api_server import ApiServer, serve_api
 
 Right = tuple[str, str, str, str]
@@ -33,9 +34,12 @@ class RecordingServer(ApiServer):
 
     def answer(self, method: str, target: str, token: str, body: bytes) -> tuple[int, bytes]:
         group, resource, name, part = split_path(urlsplit(target).path)
-        verb = "create" if method == "POST" else "get" if name else "list"
+        verb = {"POST": "create", "PUT": "update", "DELETE": "delete"}.get(
+            method, "get" if name else "list"
+        )
         kind = f"{resource}/{part}" if part else resource
-        self.needed.add((verb, group, kind, name if kind == "cronjobs" else ""))
+        is_named = kind in ("cronjobs", "configmaps")
+        self.needed.add((verb, group, kind, name if is_named else ""))
         return super().answer(method, target, token, body)
 
 
@@ -53,11 +57,12 @@ def test_role_grants_what_the_dashboard_requests_and_nothing_else(
     with serve_api(tmp_path, RecordingServer()) as (api, credentials):
         runner = KubernetesRunner(KubernetesApi(credentials, api.address), "training", "pipeline")
         seen = runner.list()
-        first = runner.start(Order("r", Trigger.PERSON, "ana"), 0, seen)
+        first = runner.start(Order("r", Trigger.DRIFT, "ana"), 0, seen)
         api.add_pod(first.id, "log")
         runner.log(first.id)
         with pytest.raises(Exception, match=first.id):
             runner.start(Order("r", Trigger.PERSON, "ana"), 0, seen)
+        runner.cancel(first, "ana", 0)
         needed = {
             (verb, group, kind, name.replace("pipeline", "training-pipeline"))
             for verb, group, kind, name in api.needed
@@ -72,6 +77,16 @@ def test_role_grants_what_the_dashboard_requests_and_nothing_else(
         for name in rule.get("resourceNames", [""])
     }
     assert granted == needed
+
+
+def test_what_is_remembered_is_in_the_config_map_and_applying_it_again_keeps_it(
+    variant: str,
+) -> None:
+    objects = render(variant)
+    found = select(objects, "ConfigMap", NAME)
+    space = select(objects, "CronJob", "training-pipeline")["metadata"]["namespace"]
+    assert found["metadata"]["namespace"] == space
+    assert not {"data", "binaryData", "immutable"} & found.keys()
 
 
 def test_only_the_dashboard_has_rights_and_only_in_the_namespace_of_training(variant: str) -> None:
@@ -94,7 +109,7 @@ def test_only_the_dashboard_has_rights_and_only_in_the_namespace_of_training(var
 def test_token_of_the_dashboard_is_where_it_is_read_and_expires(variant: str) -> None:
     objects = render(variant)
     pod = pod_of(objects)
-    (container,) = all_containers(select(objects, "Deployment", "fraud-dashboard"))
+    (container,) = all_containers(workload(objects, "fraud-dashboard"))
     mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
     volumes = {volume["name"]: volume for volume in pod["volumes"]}
     sources = volumes[mounts[str(CREDENTIALS)]]["projected"]["sources"]
@@ -121,5 +136,5 @@ def test_pod_of_a_training_reads_what_the_dashboard_writes(variant: str) -> None
 
 
 def pod_of(objects: list[Object]) -> Object:
-    pod: Object = select(objects, "Deployment", "fraud-dashboard")["spec"]["template"]["spec"]
+    pod: Object = workload(objects, "fraud-dashboard")["spec"]["template"]["spec"]
     return pod

@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -24,11 +25,15 @@ from dashboard.trainings.kubernetes_api import ApiError, KubernetesApi
 from dashboard.trainings.kubernetes_runner import KubernetesRunner
 from dashboard.trainings.training import (
     AlreadyRunning,
+    NotCancellable,
     Order,
     State,
+    TooSoon,
     TrainingsUnavailable,
     Trigger,
+    UnknownTraining,
 )
+from dashboard.trainings.trainings import Trainings
 from tests.k8s.support.rendering import render
 
 SPACES = {"fraud-detection-inference": "dashboard", "fraud-detection-training": "training"}
@@ -36,16 +41,22 @@ WANTED = (
     ("Namespace", ""),
     ("ServiceAccount", ""),
     ("CronJob", "training-pipeline"),
+    ("ConfigMap", "trainings"),
     ("Role", "trainings"),
     ("RoleBinding", "trainings"),
 )
+SECONDS = 60.0
+"""For a command of kubectl."""
+
 ORDER = Order("features drift: C13 'quoted' é", Trigger.DRIFT, "alertmanager", "0" * 32)
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """Standard output of kubectl."""
     command = ["kubectl", *arguments]
-    done = subprocess.run(command, input=stdin, text=True, capture_output=True, check=False)
+    done = subprocess.run(
+        command, input=stdin, text=True, capture_output=True, check=False, timeout=SECONDS
+    )
     if done.returncode:
         raise SystemExit(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
     return done.stdout
@@ -92,9 +103,55 @@ def check_refusals(api: KubernetesApi, training: str, dashboard: str, job: dict[
         (*core, training, "secrets"),
     ):
         expect(ApiError, "forbidden", lambda path=path: api.create(*path, body=foreign))  # type: ignore[misc]
+    for path in (
+        (*core, training, "configmaps", "other"),
+        (*batch, training, "jobs", job["metadata"]["name"]),
+        (*batch, training, "cronjobs", "training-pipeline"),
+    ):
+        expect(ApiError, "forbidden", lambda path=path: api.replace(*path, body=foreign))  # type: ignore[misc]
+    for path in (
+        (*core, training, "configmaps", "trainings"),
+        (*batch, training, "cronjobs", "training-pipeline"),
+        (*batch, training, "jobs"),
+        (*core, training, "pods", "any"),
+        (*batch, dashboard, "jobs", "any"),
+    ):
+        expect(ApiError, "forbidden", lambda path=path: api.delete(*path, body={}))  # type: ignore[misc]
 
 
-def check_trainings(folder: Path, training: str, dashboard: str) -> None:
+def check_cooldown(trainings: Trainings, training: str, job: str, manifests: str) -> None:
+    """Check that the cooldown outlives the Job that it counts from, and the manifests."""
+    kubectl("-n", training, "delete", "job", job)  # as a history limit does
+    assert trainings.list() == []
+    expect(TooSoon, job, lambda: trainings.start(ORDER))
+    kubectl("apply", "-f", "-", stdin=manifests)
+    expect(TooSoon, job, lambda: trainings.start(ORDER))
+    assert trainings.list() == []
+
+
+def check_cancelling(trainings: Trainings, other: Trainings, training: str) -> None:
+    """Check that a training of a person starts in the cooldown, and that it can be cancelled."""
+    person = Order("a person's", Trigger.PERSON, "ana")
+    started, _ = trainings.start(person)
+    expect(UnknownTraining, "none", lambda: trainings.cancel("none", "ana"))
+    for is_first in (True, False):
+        found, is_new = (trainings if is_first else other).cancel(started.id, "ana")
+        assert (found.is_running, is_new) == (True, is_first)
+    job = json.loads(kubectl("-n", training, "get", "job", started.id, "-o", "json"))
+    # The garbage collector removes it when the pods have ended. This API server may have none.
+    assert job["metadata"]["finalizers"] == ["foregroundDeletion"]
+    expect(AlreadyRunning, started.id, lambda: other.start(person))
+    kubectl("-n", training, "patch", "job", started.id, "--type=merge",
+            "-p", json.dumps({"metadata": {"finalizers": None}}))  # fmt: skip
+    (ended,) = other.list()
+    assert (ended.id, ended.state, ended.detail) == (
+        started.id, State.CANCELLED, "cancelled by ana",
+    )  # fmt: skip
+    assert other.cancel(started.id, "eve") == (ended, False)
+    assert other.start(person)[0].is_running
+
+
+def check_trainings(folder: Path, training: str, dashboard: str, manifests: str) -> None:
     """Check everything that the dashboard does, and that it may do nothing else."""
     address = write_credentials(
         folder, kubectl("-n", dashboard, "create", "token", "fraud-dashboard").strip()
@@ -104,7 +161,8 @@ def check_trainings(folder: Path, training: str, dashboard: str) -> None:
     assert runners[0].list() == []
     other = KubernetesRunner(api, training, "other")
     expect(TrainingsUnavailable, "Role and RoleBinding", lambda: other.start(ORDER, 0, []))
-    started = runners[0].start(ORDER, 0, [])
+    now = time.time_ns() // 1_000_000
+    started = runners[0].start(ORDER, now, [])
     expect(AlreadyRunning, started.id, lambda: runners[1].start(ORDER, 0, []))
     (found,) = runners[1].list()
     assert (found.id, found.reason, found.trigger, found.key) == (
@@ -126,8 +184,10 @@ def check_trainings(folder: Path, training: str, dashboard: str) -> None:
             "-p", json.dumps({"status": status}))  # fmt: skip
     (ended,) = runners[0].list()
     assert ended.state is State.SUCCEEDED
-    second = runners[1].start(ORDER, 0, runners[1].list())
-    assert {one.id for one in runners[0].list()} == {started.id, second.id}
+    first, second = (Trainings(runner, 24) for runner in runners)
+    expect(NotCancellable, "it has ended, and is succeeded", lambda: first.cancel(ended.id, "ana"))
+    check_cooldown(second, training, started.id, manifests)
+    check_cancelling(first, second, training)
     (folder / "token").write_text("expired")
     expect(TrainingsUnavailable, "Unauthorized", runners[0].list)
 
@@ -153,10 +213,14 @@ def main() -> int:
                 Path(folder),
                 names["fraud-detection-training"],
                 names["fraud-detection-inference"],
+                text,
             )
     finally:
         kubectl("delete", "namespace", "--wait=false", *names.values())
-    sys.stdout.write("ok: trainings run one at a time, and everything else is refused\n")
+    sys.stdout.write(
+        "ok: trainings run one at a time, can be cancelled, keep their cooldown without "
+        "their Job, and everything else is refused\n"
+    )
     return 0
 
 

@@ -18,14 +18,17 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.quality.rows import NONE, LabelTable
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
-from stream_scorer.shadow.compare.run import Compared, CompareOptions, exit_code, run_comparison
+from stream_scorer.shadow.compare.run import Compared, CompareOptions, run_comparison
 from stream_scorer.shadow.compare.text import build_page, report_lines, verdict_line
-from stream_scorer.shadow.compare.verdict import Verdict
+from stream_scorer.shadow.compare.verdict import EXIT_CODES
 from trainer.fitting.plan import WrongUsageError
 from trainer.settings import TrainerSettings
 
 SINCE: Final = "14d"
 MATURITY_DAYS: Final = 14.0
+
+CODES: Final = ", ".join(f"{code}: {verdict}" for verdict, code in EXIT_CODES.items())
+"""For the help of commands."""
 
 _DAY_MS: Final = 86_400_000
 _UNITS: Final = {"m": 60_000, "h": 3_600_000, "d": _DAY_MS, "w": 7 * _DAY_MS}
@@ -37,10 +40,15 @@ def add_compare(actions: Any) -> Any:
     compare = actions.add_parser(
         "compare",
         help="compare the champion with the challenger on what both have scored",
-        description="Exit code 0: better or no worse, 1: worse, 3: cannot tell yet.",
+        description=f"The verdict is the exit code: {CODES}. With --publish it is 0 for every "
+        "verdict, and without a challenger: a scheduled run then did not fail.",
     )
-    compare.add_argument("champion", metavar="vN", help="the version that serves")
-    compare.add_argument("challenger", metavar="vM", help="the version that scores in shadow")
+    compare.add_argument(
+        "champion", metavar="vN", nargs="?", help="the version that serves (the promoted one)"
+    )
+    compare.add_argument(
+        "challenger", metavar="vM", nargs="?", help="the version that scores in shadow (that one)"
+    )
     add_window(compare)
     compare.add_argument(
         "--labels", metavar="FILE", type=Path, help="a CSV of labels in place of LABELS_TOPIC"
@@ -99,27 +107,42 @@ def compare_on_topics(
     return compared
 
 
-def require_better(
+def refuse_unless_better(
     arguments: argparse.Namespace, settings: TrainerSettings, challenger: str
-) -> None:
-    """Refuse unless the challenger is better than the promoted version.
+) -> int:
+    """Compare with the promoted version; say so if the challenger is not better.
+
+    Returns:
+        0 if it may be promoted, else the exit code of the verdict.
 
     Raises:
-        UsageError: it is not, with the verdict.
+        UsageError: the two cannot be compared.
     """
     pointer = open_store(settings).current()
     if pointer is None:
         raise UsageError(f"no version is promoted, so {challenger} cannot be better than it")
     if pointer.version == challenger:
-        return
+        return 0
     compared = compare_on_topics(arguments, pointer.version, challenger, quiet=True)
-    if compared.judgement.verdict is not Verdict.BETTER:
-        raise UsageError(f"not promoted: {verdict_line(compared.result)}")
+    if code := EXIT_CODES[compared.judgement.verdict]:
+        result = compared.result
+        if arguments.json:
+            facts = {name: result[name] for name in ("verdict", "reason", "more_labels", "next")}
+            print(json.dumps({"promoted": None, **facts}))
+        line = f"not promoted: {verdict_line(result)}; next: {result['next']}"
+        print(f"fraud-trainer: {line}", file=sys.stderr)
+    return code
 
 
 def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
-    """``models compare``: the exit code says the verdict."""
+    """``models compare``: the exit code says the verdict, unless it is published."""
     champion, challenger = arguments.champion, arguments.challenger
+    if champion is None:
+        champion, challenger, why_not = _current_pair(settings)
+        if why_not:
+            return _nothing_to_compare(arguments, why_not)
+    elif challenger is None:
+        raise WrongUsageError(f"compare {champion} with which version? Name both, or none")
     for version in (champion, challenger):
         if not is_version(version):
             raise WrongUsageError(f"{version!r} is not a version such as v7")
@@ -137,7 +160,28 @@ def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int
         print(json.dumps(compared.result))
     else:
         print("\n".join(report_lines(compared.result)))
-    return exit_code(compared.judgement.verdict)
+    return 0 if arguments.publish else EXIT_CODES[compared.judgement.verdict]
+
+
+def _current_pair(settings: TrainerSettings) -> tuple[str, str, str]:
+    """The version that serves, the one that scores in shadow, and why they are no pair, if so."""
+    store = open_store(settings)
+    pointer, challenger = store.current(), store.challenger().version
+    if challenger is None:
+        return "", "", "no version scores in shadow: fraud-trainer models challenge vN begins it"
+    if pointer is None:
+        return "", "", f"no version is promoted, so there is none to compare {challenger} with"
+    if pointer.version == challenger:
+        return "", "", f"{challenger} scores in shadow and is promoted: nothing to compare it with"
+    return pointer.version, challenger, ""
+
+
+def _nothing_to_compare(arguments: argparse.Namespace, why_not: str) -> int:
+    """Not a failure of a scheduled run, but of a person who wanted a verdict."""
+    if not arguments.publish:
+        raise UsageError(why_not)
+    print(json.dumps({"challenger": None, "why_not": why_not}) if arguments.json else why_not)
+    return 0
 
 
 def _compare_replayed(arguments: argparse.Namespace, champion: str, challenger: str) -> Compared:

@@ -11,6 +11,9 @@ from trainer.settings import TrainerSettings
 DONE: Final = 0
 FAILED: Final = 1
 WRONG_USAGE: Final = 2
+REFUSED: Final = 4
+"""The gate refused the version of a training with TRAINING_ID, so that whoever runs it neither
+repeats it nor takes it for a failure. Other trainings end with 1."""
 INTERRUPTED: Final = 130
 
 Command = Callable[[argparse.Namespace, TrainerSettings], int]

@@ -11,7 +11,13 @@ from stream_scorer.model.store.opening import open_store
 from stream_scorer.model.store.promotions import Promotion, last_promotion
 from stream_scorer.runtime.text import printable, printable_json
 from trainer.challenger.challenge import add_challenge, run_challenge
-from trainer.challenger.compare import add_compare, add_window, require_better, run_compare
+from trainer.challenger.compare import (
+    CODES,
+    add_compare,
+    add_window,
+    refuse_unless_better,
+    run_compare,
+)
 from trainer.commands.console import DONE, Subparsers, finish
 from trainer.commands.flags.forcing import add_force, add_reason, read_force, read_reason
 from trainer.commands.track import add_track
@@ -33,7 +39,8 @@ def add_models(commands: Subparsers) -> None:
     promote.add_argument(
         "--if-better",
         action="store_true",
-        help="only if it is better than the promoted version by models compare",
+        help="only if models compare says that it is better than the promoted version; exit codes "
+        f"as there ({CODES})",
     )
     add_window(promote)
     finish(promote, _promote)
@@ -158,7 +165,8 @@ def _promote(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if arguments.if_better:
         if override is not None:
             raise WrongUsageError("--if-better and --force contradict each other")
-        require_better(arguments, settings, arguments.version)
+        if code := refuse_unless_better(arguments, settings, arguments.version):
+            return code
     promote_version(store, settings, arguments.version, override=override)
     align_alias(settings.mlflow_tracking_uri, store)
     _print_promoted(arguments, arguments.version)

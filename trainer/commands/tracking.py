@@ -6,18 +6,17 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from stream_scorer.errors import StoreError, UsageError
-from stream_scorer.model.store.names import METADATA
+from stream_scorer.errors import ArtifactCorrupt, StoreError, UsageError
+from stream_scorer.model.store.names import METADATA, REPORT
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.model.versions.listing import fetch_metadata
+from stream_scorer.model.versions.reports import read_report
 from stream_scorer.runtime.json_limits import parse_object
 from trainer.publishing.tracking import NoTracker, Tracker, follow_pointer, track_version
 from trainer.publishing.tracking_client import Outcome
 from trainer.report import build_page
 
 log = logging.getLogger(__name__)
-
-REPORT: str = "report.html"
 
 
 def finish_tracking(
@@ -72,8 +71,10 @@ def _read(store: ArtifactStore, version: str) -> tuple[Mapping[str, Any], dict[s
     files = store.fetch(version)
     metadata = parse_object(files[METADATA])
     try:
-        page = build_page(metadata)
-    except UsageError as error:  # published by an earlier release
+        page = read_report(store, version, metadata)
+        if page is None:  # published by an earlier release
+            page = build_page(metadata).encode()
+    except (ArtifactCorrupt, StoreError, UsageError) as error:
         log.warning("%s is tracked without its report: %s", version, error)
         return metadata, files
-    return metadata, {**files, REPORT: page.encode()}
+    return metadata, {**files, REPORT: page}

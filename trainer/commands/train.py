@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.commands.console import Subparsers, finish
+from trainer.commands.console import FAILED, REFUSED, Subparsers, finish
 from trainer.commands.features import add_program_flags, feature_plan
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
@@ -119,4 +119,5 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     result = train(arguments, settings, facts=facts)
     if arguments.report is not None:
         write_version_report(settings, result["version"], arguments.report)
-    return show_run(result, arguments)
+    code = show_run(result, arguments)
+    return REFUSED if code == FAILED and settings.training_id else code

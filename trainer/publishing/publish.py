@@ -19,6 +19,7 @@ from stream_scorer.model.store.succession import failed_its_gate, find_successio
 from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.settings import StoreSettings
 from trainer.history.seed import Seed
+from trainer.publishing.stored_report import add_report
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ def publish(
     settings: StoreSettings,
     promotion: Mapping[str, Any] | None = None,
 ) -> str:
-    """Write a new version, signed if a key is set, and load it back as a scorer would.
+    """Write a new version with its report, signed if a key is set, and load it as a scorer would.
 
     ``promotion`` is the run's :func:`intention`.
 
@@ -104,7 +105,7 @@ def publish(
     model, rest = build_files(draft)
 
     def other_files(version: str) -> Mapping[str, bytes]:
-        files = rest(version)
+        files = add_report(rest(version), version)
         return files if key is None else files | {SIGNATURE: sign(files[METADATA], key)}
 
     version = store.publish(model, other_files)

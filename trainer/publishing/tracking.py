@@ -14,12 +14,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from stream_scorer.model.store.names import METADATA, REPORT, SIGNATURE
 from stream_scorer.runtime.text import printable
+from stream_scorer.tracking.identity import identity_tags
 from trainer.publishing.tracking_client import Limits, Outcome, TrackingProcess, shown_uri
 from trainer.publishing.tracking_facts import (
     data_set_of,
     metrics_of,
-    model_digest,
     params_of,
     tags_of,
 )
@@ -197,7 +198,9 @@ def follow_pointer(uri: str | None, metadata: Mapping[str, Any]) -> Outcome | No
     if not uri or not _is_installed():
         return None
     version = str(metadata["version"])
-    outcome = TrackingProcess(uri, LIMITS).end(("alias",), do="follow", tags=_identity(metadata))
+    outcome = TrackingProcess(uri, LIMITS).end(
+        ("alias",), do="follow", tags=identity_tags(metadata)
+    )
     _warn(uri, outcome, _LATER.format(version))
     if not outcome.missed and outcome.champion is None:
         log.warning(
@@ -261,16 +264,12 @@ def _finishing(
     }
 
 
-def _identity(metadata: Mapping[str, Any]) -> dict[str, str]:
-    return {"model_version": str(metadata["version"]), "model_sha256": model_digest(metadata)}
-
-
 @contextmanager
 def _as_files(
     files: Mapping[str, bytes], metadata: Mapping[str, Any]
 ) -> Iterator[list[tuple[str, str | None]]]:
-    """The files on disk, each with the folder it goes to: those of the version are the model."""
-    of_version = {*metadata.get("files", ()), "metadata.json", "metadata.json.sig"}
+    """The files on disk, each with the folder it goes to: those that scorers load are the model."""
+    of_version = {*metadata.get("files", ()), METADATA, SIGNATURE} - {REPORT}
     with tempfile.TemporaryDirectory(prefix="fraud-trainer-") as folder:
         paths: list[tuple[str, str | None]] = []
         for name, content in sorted(files.items(), key=lambda item: len(item[1])):

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from stream_scorer.runtime.masking import mask_userinfo
+from stream_scorer.tracking.identity import model_digest
 
 PARAM_MAX_CHARACTERS: Final = 500
 TAG_MAX_CHARACTERS: Final = 5000
@@ -105,12 +106,6 @@ def data_set_of(metadata: Mapping[str, Any]) -> dict[str, str]:
         "source": json.dumps({"uri": source}),
         "profile": json.dumps(profile),
     }
-
-
-def model_digest(metadata: Mapping[str, Any]) -> str:
-    """The sha256 of ``model.pkl``: which version of which store it is. Empty where unknown."""
-    files = _mapping(metadata.get("files"))
-    return str(_mapping(files.get("model.pkl")).get("sha256") or "")
 
 
 def _verdict(gate: Mapping[str, Any]) -> str:

@@ -11,8 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 
-REGISTERED_MODEL: Final = "fraud-scorer"
-ALIAS: Final = "champion"
+from stream_scorer.tracking.identity import ALIAS, REGISTERED_MODEL
 
 BUNDLE_FOLDER: Final = "bundle"
 """The run's artifacts that are the registered model."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
+from dashboard.web.admin.champion_alias import AliasModel
+
 
 class GateModel(BaseModel):
     """What the gate decided when the version was trained."""
@@ -62,6 +64,17 @@ class ModelsModel(BaseModel):
     poll_seconds: float = Field(description="how often scorers look at the pointer")
 
 
+class ReportModel(BaseModel):
+    """The evaluation report that is stored with a version."""
+
+    version: str = Field(
+        description="the version that was evaluated: another one for a version that was "
+        "republished with other thresholds"
+    )
+    bytes: int
+    href: str = Field(description="the page, for people", examples=["/model/v7/report"])
+
+
 class VersionDetailsModel(BaseModel):
     """One version in labelled rows, with another beside it."""
 
@@ -70,6 +83,9 @@ class VersionDetailsModel(BaseModel):
     gate: GateModel
     sections: list[dict[str, Any]] = Field(description="title, and rows of label, value and text")
     features: list[dict[str, Any]] = Field(description="name, text and share of the gain")
+    report: ReportModel | None = Field(
+        description="null if the version was published without one, as by earlier releases"
+    )
     curves: dict[str, Any] = Field(
         description="precision at each of recalls, and recall at each of budgets, on the test split"
     )
@@ -83,3 +99,4 @@ class PromotedModel(BaseModel):
     is_rollback: bool
     force: bool
     loaded_within_seconds: float = Field(description="until scorers have looked at the pointer")
+    mlflow: AliasModel | None = Field(description="null without MLFLOW_TRACKING_URI")

@@ -11,30 +11,33 @@ from pydantic import BaseModel, ConfigDict
 
 from dashboard.web.admin import model_view
 from dashboard.web.admin.bodies import read_form
+from dashboard.web.admin.champion_alias import AliasState
 from dashboard.web.admin.promoting import PromotionModel, promote
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.auth import identity_of
 from dashboard.web.challenger.view import read_challenger
+from dashboard.web.headers import FRAMING_CSP
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 from dashboard.web.quality.view import read_quality
 from dashboard.web.roles import LEADS, has_role
-from dashboard.web.trainings.form import start_from_form
+from dashboard.web.trainings.form import cancel_from_form, start_from_form
 from dashboard.web.trainings.view import page_context
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
-_PARAMETERS: Final = frozenset({"version", "against", "done"})
+_PARAMETERS: Final = frozenset({"version", "against", "done", "mlflow"})
 
 
 class ModelForm(BaseModel):
     """The fields of the forms of this page. ``version`` is empty for a rollback.
 
-    ``action`` is ``train`` in the form that starts a training, else empty.
+    ``action`` is ``train`` in the form that starts a training, ``cancel`` in the one that cancels
+    it, else empty.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -45,6 +48,7 @@ class ModelForm(BaseModel):
     force: str = ""
     action: str = ""
     key: str = ""
+    training: str = ""
 
 
 @router.get("/model", response_model=None)
@@ -53,14 +57,15 @@ async def model(request: Request, parts: PartsOf) -> Response:
     forbid_unknown(request, _PARAMETERS)
     query = request.query_params
     version, against = query.get("version") or None, query.get("against") or None
-    return await _page(request, parts, version, against, done=query.get("done"))
+    alias = query.get("mlflow")
+    return await _page(request, parts, version, against, done=query.get("done"), alias=alias)
 
 
 @router.post("/model", response_model=None)
 async def change_model(request: Request, parts: PartsOf) -> Response:
     """Promote or roll back. A refusal is shown on the page, with the form as it was sent."""
     form = await read_form(request, ModelForm)
-    if form.action == "train":
+    if form.action in ("train", "cancel"):
         return await _train(request, parts, form)
     try:
         size = len(form.reason.strip())
@@ -74,13 +79,18 @@ async def change_model(request: Request, parts: PartsOf) -> Response:
         done = await promote(request, parts, form.version or None, body)
     except Problem as problem:
         return await _page(request, parts, form.version or None, None, problem=problem, form=form)
-    query = urlencode({"version": done["promoted"], "done": "yes"})
-    return RedirectResponse(f"/model?{query}", 303)
+    query = {"version": done["promoted"], "done": "yes"}
+    if done["mlflow"] is not None and done["mlflow"]["state"] != AliasState.MOVED:
+        query["mlflow"] = done["mlflow"]["state"]
+    return RedirectResponse(f"/model?{urlencode(query)}", 303)
 
 
 async def _train(request: Request, parts: Parts, form: ModelForm) -> Response:
     try:
-        await start_from_form(request, parts, form.reason, form.key)
+        if form.action == "cancel":
+            await cancel_from_form(request, parts, form.training)
+        else:
+            await start_from_form(request, parts, form.reason, form.key)
     except Problem as problem:
         return await _page(request, parts, None, None, problem=problem, form=form)
     return RedirectResponse("/model#trainings", 303)
@@ -93,6 +103,7 @@ async def _page(
     against: str | None,
     *,
     done: str | None = None,
+    alias: str | None = None,
     problem: Problem | None = None,
     form: ModelForm | None = None,
 ) -> Response:
@@ -100,6 +111,7 @@ async def _page(
         "problem": problem,
         "form": form or ModelForm(),
         "done": done,
+        "alias": alias,
         "most": REASON_MAX_CHARACTERS,
         "can_promote": has_role(identity_of(request), LEADS),
         "trainings": await page_context(request, parts),
@@ -125,4 +137,7 @@ async def _page(
     except Problem as failure:
         if problem is None:
             context["problem"], status = failure, failure.status
-    return render_page(request, "model.html", status, **context, **page_state(parts))
+    page = render_page(request, "model.html", status, **context, **page_state(parts))
+    if context["details"] and context["details"]["report"]:
+        page.headers["Content-Security-Policy"] = FRAMING_CSP
+    return page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from typing import Any, Final
 
 from dashboard.model_status import describe_model
@@ -16,6 +17,7 @@ from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.store.names import is_version
 from stream_scorer.model.store.promotions import Promotion
 from stream_scorer.model.versions.listing import UnknownVersion
+from stream_scorer.model.versions.reports import find_report
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +34,7 @@ async def overview(parts: Parts) -> Overview:
     try:
         return await wait_for(parts, parts.catalog.overview, SECONDS, STORE)
     except StoreError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
 
 
 async def details(parts: Parts, version: str, against: str | None) -> dict[str, Any]:
@@ -54,6 +56,7 @@ async def details(parts: Parts, version: str, against: str | None) -> dict[str, 
             "gate": describe_gate(metadata),
             "sections": compare(metadata, other),
             "features": describe_features(metadata),
+            "report": describe_report(version, metadata),
             "curves": {
                 "recalls": RECALLS,
                 "budgets": BUDGETS,
@@ -67,7 +70,7 @@ async def details(parts: Parts, version: str, against: str | None) -> dict[str, 
     except UnknownVersion as error:
         raise Problem(404, str(error)) from None
     except StoreError as error:
-        raise _unreadable(error) from None
+        raise unreadable(error) from None
     except ScorerError as error:
         raise Problem(422, str(error), kind="unreadable-version") from None
 
@@ -88,6 +91,14 @@ def describe_overview(found: Overview, parts: Parts) -> dict[str, Any]:
     }
 
 
+def describe_report(version: str, metadata: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Where the report of ``version`` is, and whose evaluation it is; None if it has none."""
+    facts = find_report(metadata)
+    if facts is None:
+        return None
+    return {"version": facts.version, "bytes": facts.size, "href": f"/model/{version}/report"}
+
+
 def describe_promotion(promotion: Promotion) -> dict[str, Any]:
     """A promotion as JSON."""
     return {
@@ -101,7 +112,8 @@ def describe_promotion(promotion: Promotion) -> dict[str, Any]:
     }
 
 
-def _unreadable(error: StoreError) -> Problem:
+def unreadable(error: StoreError) -> Problem:
+    """The problem for a store that cannot be read."""
     log.warning("the artifact store cannot be read: %s", error)
     return Problem(
         503,

@@ -16,6 +16,7 @@ from dashboard.web.listing import forbid_unknown
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
+from dashboard.web.roles import mask_of
 
 router = APIRouter()
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -76,5 +77,5 @@ def format_ranges(numbers: Sequence[int]) -> str:
 
 
 async def _find(request: Request, parts: Parts) -> dict[str, Any]:
-    identity = identity_of(request)
-    return await wait_for(parts, lambda: build(parts, identity), _SECONDS, "the cache")
+    identity, mask = identity_of(request), mask_of(request)
+    return await wait_for(parts, lambda: build(parts, identity, mask), _SECONDS, "the cache")

@@ -9,6 +9,7 @@ from dashboard.cache.score_counts import MINUTE_MS, read_score_versions, read_ti
 from dashboard.cases.desk import DeskStatus
 from dashboard.feed.board import FeedState
 from dashboard.live.ticks import describe_feed
+from dashboard.masking import MASK, FieldMask
 from dashboard.operations.monitor import Reading, State
 from dashboard.web.parts import Parts
 from dashboard.web.roles import HIDDEN, OPERATORS, has_role
@@ -31,10 +32,11 @@ _LOOK: Final = (
 OK, WARN, BAD, UNKNOWN = "ok", "warn", "bad", "unknown"
 
 
-def build(parts: Parts, identity: Identity | None) -> dict[str, Any]:
+def build(parts: Parts, identity: Identity | None, mask: FieldMask) -> dict[str, Any]:
     """Everything on the page. Blocks for short reads of the cache, never for a broker for long.
 
-    The messages of drivers name hosts and topics: only people on call and leads get them.
+    The messages of drivers name hosts and topics: only people on call and leads get them. ``mask``
+    is what the user does not see of transactions.
     """
     in_full = has_role(identity, _DETAIL_ROLES)
     monitor, meter = parts.operations.monitor, parts.operations.meter
@@ -50,7 +52,11 @@ def build(parts: Parts, identity: Identity | None) -> dict[str, Any]:
         "delays": meter.delays(),
         "dead_letters": {
             "records": dead_letters.value.records if dead_letters.value else None,
-            "newest": dead_letters.value.newest if dead_letters.value else [],
+            "newest": [
+                # A reason may quote a value.
+                row | {"reason": MASK} if mask else row
+                for row in (dead_letters.value.newest if dead_letters.value else ())
+            ],
             **_about(dead_letters, in_full=in_full),
         },
         "versions": {

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from dashboard.cases.case import Who
 from dashboard.cases.events import PROMOTION, ROLLBACK
+from dashboard.web.admin.champion_alias import follow_pointer
 from dashboard.web.admin.waiting import wait_for
 from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.parts import Parts
@@ -87,14 +88,17 @@ async def promote(
         promoted = await wait_for(parts, call, SECONDS, "the artifact store")
     except ScorerError as error:
         raise refusal_of(error, version, parts.settings.store_uri) from None
-    done = {
+    done: dict[str, Any] = {
         "promoted": promoted,
         "previous": body.expected,
         "is_rollback": version is None,
         "force": body.force,
         "loaded_within_seconds": parts.settings.model_poll_seconds,
     }
-    await _record(parts, who, body.reason, done)
+    try:
+        await _record(parts, who, body.reason, done)
+    finally:  # also if the audit log fails: the version is promoted
+        done["mlflow"] = await follow_pointer(parts)
     return done
 
 

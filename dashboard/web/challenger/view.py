@@ -17,7 +17,7 @@ from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.text import printable
 
 _DECISIONS: Final = ("APPROVE", "REVIEW", "BLOCK")
-_VERDICTS: Final = {"better": "good", "no worse": "good", "worse": "bad"}
+_VERDICTS: Final = {"better": "good", "no worse": "", "worse": "bad"}
 _MEASURES: Final = {
     "average_precision": "Average precision",
     "recall_at_budget": "Recall at the review budget",
@@ -73,6 +73,8 @@ def describe(result: Mapping[str, Any]) -> dict[str, Any]:
         "kind": _VERDICTS.get(verdict, ""),
         "more": int(more) if more is not None else None,
         "reason": printable(str(result["reason"])[:_TEXT_CHARACTERS]),
+        # Comparisons of an earlier release have none.
+        "next": printable(str(result.get("next", ""))[:_TEXT_CHARACTERS]),
         "computed_at": _time(result["computed_at"]),
         "since": _time(result["since"]),
         "rows": int(result["rows"]),

@@ -1,4 +1,4 @@
-"""What a page says about a case. ``static/case-text.js`` says the same after a change."""
+"""What a page says about a case. ``static/view.js`` says the same after a change."""
 
 from __future__ import annotations
 

@@ -27,14 +27,15 @@ from dashboard.web.detail.case_text import (
     describe_case,
     describe_event,
 )
-from dashboard.web.detail.figures import describe_distance, describe_duration
+from dashboard.web.detail.figures import describe_distance
 from dashboard.web.detail.forms import carry_out, read_form
 from dashboard.web.detail.related import KIND_BY_NAME, MOST, Finder, Kind, draw_items
-from dashboard.web.listing import forbid_unknown
+from dashboard.web.listing import filters_of, forbid_unknown, with_filters
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
-from dashboard.web.roles import AUDITORS, DECIDERS, has_role
+from dashboard.web.roles import AUDITORS, DECIDERS, has_role, mask_of, refuse_hidden
+from dashboard.web.texts import describe_duration
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -78,7 +79,8 @@ async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> 
         page = render_page(request, "transaction.html", **details, problem=refused)
         page.status_code = problem.status
         return page
-    return RedirectResponse(f"/t/{quote(flag_id, safe='')}", 303)
+    path = f"/t/{quote(flag_id, safe='')}"
+    return RedirectResponse(with_filters(path, filters_of(request.query_params)), 303)
 
 
 @router.get("/entity/{kind_name}/{value:path}", response_model=None)
@@ -88,8 +90,10 @@ def entity(request: Request, parts: PartsOf, kind_name: str, value: str) -> Resp
     if kind is None:
         known = ", ".join(KIND_BY_NAME)
         raise Problem(404, f"there is no page for {kind_name[:40]!r}: use one of {known}")
+    mask = mask_of(request)
+    refuse_hidden(mask, [kind.filter], "look for a value of it")
     wanted = _value_of(kind, value)
-    finder = Finder(parts.table, parts.desk, parts.board.now())
+    finder = Finder(parts.table, parts.desk, parts.board.now(), mask)
     found, items = finder.of_entity(kind, wanted)
     return render_page(
         request,
@@ -121,18 +125,23 @@ def _value_of(kind: Kind, text: str) -> float | str:
 
 
 def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
-    flag = orjson.loads(find_flag(parts, flag_id))
+    whole, mask = orjson.loads(find_flag(parts, flag_id)), mask_of(request)
+    flag = mask.mask_item(whole)
     me = identity_of(request)
     name = me.name if me else None
     now = parts.board.now()
     cases = parts.desk.case_of([flag["id"]])
     flag["case"] = cases[flag["id"]].as_json() if flag["id"] in cases else None
-    recent = parts.histories.recent(flag["context"])
+    recent = parts.histories.recent(whole["context"])
+    if mask.hides("TransactionAmt") or mask.hides("TransactionDT"):
+        recent = None
     return {
         "flag": flag,
         "case_text": describe_case(flag["case"], name, now, parts.settings.labels_topic),
         "can_decide": has_role(me, DECIDERS),
         "can_audit": has_role(me, AUDITORS),
+        "filters": (filters := filters_of(request.query_params)),
+        "carried": with_filters("", filters),
         "key": uuid.uuid4().hex,
         "reason_codes": list(REASONS.items()),
         "labels": LABELS,
@@ -141,7 +150,7 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
         "to_review": describe_distance(flag["score"], flag["review_threshold"]),
         "to_block": describe_distance(flag["score"], flag["block_threshold"]),
         "event_delay": describe_duration(flag["event_time"], flag["scored_at"]),
-        "related": Finder(parts.table, parts.desk, now).find(flag, recent),
+        "related": Finder(parts.table, parts.desk, now, mask).find(whole, recent),
         "events": _events(parts, flag["id"], name),
         "recent": recent,
         **page_state(parts),

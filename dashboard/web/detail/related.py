@@ -14,6 +14,7 @@ from dashboard.cache.reading import Listing, StoredFlag, read_page
 from dashboard.cache.selection import Selection
 from dashboard.cases.case import Case
 from dashboard.history.past import Recent
+from dashboard.masking import NO_MASK, FieldMask
 from dashboard.web.detail.timeline import Point, TimeLine, draw_time_line
 
 DAY_MS: Final = 86_400_000
@@ -79,13 +80,13 @@ class Entity:
 
     Attributes:
         kind: of the entity.
-        value: as text, for the link to its page.
+        value: as text, for the link to its page; None if the user does not see it.
         day: within 24 hours.
         week: within 7 days.
     """
 
     kind: Kind
-    value: str
+    value: str | None
     day: Window
     week: Window
 
@@ -111,9 +112,13 @@ class _Rows(NamedTuple):
 
 
 class Finder:
-    """Finds flagged transactions in the cache, with their cases."""
+    """Finds flagged transactions in the cache, with their cases.
 
-    def __init__(self, table: Path, cases: Cases, now: int) -> None:
+    ``mask`` is what the user does not see. It may be found by it all the same.
+    """
+
+    def __init__(self, table: Path, cases: Cases, now: int, mask: FieldMask = NO_MASK) -> None:
+        self._mask = mask
         self._table = table
         self._cases = cases
         self._now = now
@@ -121,7 +126,7 @@ class Finder:
     def find(self, flag: Mapping[str, Any], recent: Recent | None) -> Related:
         """What was flagged around a transaction: up to 7 days before and after it."""
         context, at = flag["context"], int(flag["scored_at"])
-        windows = list[tuple[Kind, str, _Rows, _Rows]]()
+        windows = list[tuple[Kind, str | None, _Rows, _Rows]]()
         for kind in KINDS:
             value = context.get(kind.field)
             if value is None or value == "":
@@ -130,7 +135,8 @@ class Finder:
             day = self._rows(kind, value, at, DAY_MS, limit)
             # A full day makes a full week.
             week = day if day.is_more else self._rows(kind, value, at, WEEK_MS, limit)
-            windows.append((kind, _text_of(kind, value), day, week))
+            text = None if self._mask.hides(kind.field) else _text_of(kind, value)
+            windows.append((kind, text, day, week))
         ids = {row.id for _, _, *spans in windows for rows in spans for row in rows.rows}
         cases = self._cases.case_of(list(ids))
         entities = [
@@ -139,7 +145,7 @@ class Finder:
         items = list[dict[str, Any]]()
         if windows and windows[0][0].name == "card":
             _, _, day, week = windows[0]
-            items = _with_cases((day if len(day.rows) >= _FEW else week).rows, cases)
+            items = self._with_cases((day if len(day.rows) >= _FEW else week).rows, cases)
         return Related(entities, items, _line_of(flag, items, recent))
 
     def of_entity(self, kind: Kind, value: float | str) -> tuple[Entity, list[dict[str, Any]]]:
@@ -150,7 +156,7 @@ class Finder:
         ids = {row.id for rows in (day, week, newest) for row in rows.rows}
         cases = self._cases.case_of(list(ids))
         entity = Entity(kind, _text_of(kind, value), _count(day, cases), _count(week, cases))
-        return entity, _with_cases(newest.rows, cases)
+        return entity, self._with_cases(newest.rows, cases)
 
     def _rows(self, kind: Kind, value: float | str, at: int, span: int, limit: int) -> _Rows:
         selection = Selection(
@@ -160,6 +166,16 @@ class Finder:
         )
         found = read_page(self._table, Listing(selection, self._now), None, limit + 1)
         return _Rows(found[:limit], is_more=len(found) > limit)
+
+    def _with_cases(
+        self, rows: Sequence[StoredFlag], cases: Mapping[str, Case]
+    ) -> list[dict[str, Any]]:
+        """The transactions as the API sends them."""
+        return [
+            self._mask.mask_item(orjson.loads(row.body))
+            | {"case": cases[row.id].as_json() if row.id in cases else None}
+            for row in rows
+        ]
 
 
 def _text_of(kind: Kind, value: float | str) -> str:
@@ -174,14 +190,6 @@ def _count(found: _Rows, cases: Mapping[str, Case]) -> Window:
         if label:
             labels[label] = labels.get(label, 0) + 1
     return Window(len(found.rows), found.is_more, labels)
-
-
-def _with_cases(rows: Sequence[StoredFlag], cases: Mapping[str, Case]) -> list[dict[str, Any]]:
-    """The transactions as the API sends them."""
-    return [
-        orjson.loads(row.body) | {"case": cases[row.id].as_json() if row.id in cases else None}
-        for row in rows
-    ]
 
 
 def state_of(item: Mapping[str, Any], this: str | None) -> str:

@@ -21,7 +21,7 @@ from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict import ROW_BYTES, rate_limit_key, require_model, require_rate
 from dashboard.web.problems import Problem
-from dashboard.web.roles import sees_reasons
+from dashboard.web.roles import mask_of, sees_reasons
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -103,7 +103,12 @@ def _filled_in(request: Request, parts: Parts) -> CheckForm:
         row = sample_request()["transactions"][_SAMPLES[sample]]
     elif flag_id:
         flag = orjson.loads(find_flag(parts, flag_id))
-        row = {name: value for name, value in flag["context"].items() if value is not None}
+        mask = mask_of(request)
+        row = {
+            name: value
+            for name, value in flag["context"].items()
+            if value is not None and not mask.hides(name)
+        }
         note = (
             f"Filled in from flagged transaction {flag['transaction_id']}. Its record has these "
             "fields only: what else the model reads is missing here, so the score may differ."

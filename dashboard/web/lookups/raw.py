@@ -13,14 +13,12 @@ from fastapi.responses import Response
 
 from dashboard.feed.records import InputRecord, RecordGone, decode_input
 from dashboard.web.api import find_flag
-from dashboard.web.auth import identity_of
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.lookups.docs import RawModel
-from dashboard.web.lookups.masking import mask_record
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
-from dashboard.web.roles import WHOLE_RECORDS, has_role
+from dashboard.web.roles import mask_of
 from stream_scorer.errors import ScorerError
 
 log = logging.getLogger(__name__)
@@ -86,9 +84,7 @@ async def read_raw(request: Request, parts: PartsOf, flag_id: str) -> Response:
             kind="kafka-unavailable",
             headers={"Retry-After": "5"},
         ) from None
-    hidden: list[str] = []
-    if not has_role(identity_of(request), WHOLE_RECORDS):
-        described, hidden = mask_record(described, parts.settings.masked_fields)
+    described, hidden = mask_of(request).mask_record(described)
     body = orjson.dumps({"source": source, **described, "hidden": hidden}, default=_shown)
     return Response(body, media_type="application/json")
 

@@ -14,12 +14,14 @@ from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_parameter
 from dashboard.cache.reading import Listing, read_page, summarize_flags
 from dashboard.cache.selection import Selection
 from dashboard.cache.times import parse_span
+from dashboard.masking import MASK, FieldMask
 from dashboard.web.api import find_flag
 from dashboard.web.listing import MAX_LIMIT, encode_rows, forbid_unknown, invalid
 from dashboard.web.lookups.docs import EntityModel, RelatedModel
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
+from dashboard.web.roles import mask_of, refuse_hidden
 
 router = APIRouter(prefix="/api/v1", tags=["flags"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -66,6 +68,7 @@ def _only_related_parameters(request: Request) -> None:
     dependencies=[Depends(_only_related_parameters)],
 )
 def list_related(
+    request: Request,
     parts: PartsOf,
     flag_id: str,
     *,
@@ -86,11 +89,13 @@ def list_related(
     flag = orjson.loads(find_flag(parts, flag_id))
     value = flag["context"].get(kind.field)
     since, until = flag["scored_at"] - span, flag["scored_at"] + span
-    head = {"by": kind.parameter, "value": value, "since": since, "until": until}
+    mask = mask_of(request)
+    shown = MASK if value is not None and mask.hides(kind.field) else value
+    head = {"by": kind.parameter, "value": shown, "since": since, "until": until}
     if value is None or since < 0:
         return _answer(head | {"counted": COUNTED, "summary": None}, [])
     selection = replace(_selection(kind, value), since=str(since), until=str(until))
-    return _list(parts, head, selection, limit)
+    return _list(parts, head, selection, limit, mask)
 
 
 @router.get(
@@ -99,7 +104,11 @@ def list_related(
     response_model=None,
     responses={
         200: {"model": EntityModel},
-        **problem_responses(s404="no such kind", s422="a value is not valid"),
+        **problem_responses(
+            s403="this user does not see values of this kind",
+            s404="no such kind",
+            s422="a value is not valid",
+        ),
     },
 )
 def get_entity(
@@ -116,7 +125,9 @@ def get_entity(
     (addr1).
     """
     forbid_unknown(request, frozenset({"limit"}))
-    return _list(parts, {"kind": kind, "value": value}, entity_selection(kind, value), limit)
+    selection, mask = entity_selection(kind, value), mask_of(request)
+    refuse_hidden(mask, [KINDS[kind].parameter], "look for a value of it")
+    return _list(parts, {"kind": kind, "value": value}, selection, limit, mask)
 
 
 def entity_selection(kind: str, text: str) -> Selection:
@@ -151,12 +162,16 @@ def _selection(kind: Kind, value: float | str) -> Selection:
     return Selection(**{kind.parameter: value})  # type: ignore[arg-type]  # as its kind has it
 
 
-def _list(parts: Parts, head: Mapping[str, Any], selection: Selection, limit: int) -> Response:
+def _list(
+    parts: Parts, head: Mapping[str, Any], selection: Selection, limit: int, mask: FieldMask
+) -> Response:
     listing = Listing(selection, parts.board.now())
-    summary = summarize_flags(parts.table, listing)
+    summary = summarize_flags(parts.table, listing)._asdict()
+    if mask.hides("TransactionAmt"):
+        summary |= {"amount": 0.0, "expected_loss": 0.0}
     rows = read_page(parts.table, listing, None, limit)
-    described = {**head, "counted": COUNTED, "summary": summary._asdict()}
-    return _answer(described, encode_rows(parts, rows))
+    described = {**head, "counted": COUNTED, "summary": summary}
+    return _answer(described, encode_rows(parts, rows, mask))
 
 
 def _answer(head: Mapping[str, Any], bodies: list[bytes]) -> Response:

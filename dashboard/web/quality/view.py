@@ -50,6 +50,7 @@ def describe(result: Mapping[str, Any]) -> dict[str, Any]:
         "scores": int(result["scores"]),
         "labels": int(result["labels"]),
         "versions": [_version(version) for version in result["versions"][:_MAX_ROWS]],
+        "meaning_of_products": words.MEANING_OF_PRODUCTS,
         "notes": words.problem_texts(result["problems"]),
     }
 
@@ -84,6 +85,7 @@ def _version(version: Mapping[str, Any]) -> dict[str, Any]:
             for source in words.falls_short(version)
         ],
         "products": [_product(product) for product in version["products"][:_MAX_ROWS]],
+        "product_notes": list(map(printable, words.recall_notes(version["products"][:_MAX_ROWS]))),
     }
 
 
@@ -132,12 +134,17 @@ def _interval(interval: Any, write: Write) -> str:
 
 def _product(product: Mapping[str, Any]) -> dict[str, Any]:
     figures = product["precision"]["review"]
+    recall = product.get("recall", {}).get("review", {})  # absent in results of earlier releases
     return {
         "product": printable(str(product["product"])),
         "flagged": int(product["flagged"]),
         **{
             source: "" if figures[source]["value"] is None else words.figure_text(figures[source])
             for source in ("matured", "reviewed")
+        },
+        **{
+            f"recall_{source}": words.brief_text(recall.get(source))
+            for source in ("matured", "sampled")
         },
     }
 

@@ -12,12 +12,19 @@ from dashboard.cache.reading import Listing, count_flags
 from dashboard.cache.score_counts import MINUTE_MS, read_timeseries
 from dashboard.cache.selection import Selection
 from dashboard.web.auth import identity_of
-from dashboard.web.listing import fetch_page, forbid_unknown, listing_query, read_listing
+from dashboard.web.listing import (
+    fetch_page,
+    filters_of,
+    forbid_unknown,
+    listing_query,
+    read_listing,
+)
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.queue.address import ANY, OPEN, PARAMETERS, SPANS, STATUSES, Address
 from dashboard.web.queue.work import count_work
-from dashboard.web.roles import DECIDERS, has_role
+from dashboard.web.roles import DECIDERS, has_role, mask_of
+from dashboard.web.texts import describe_duration
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -32,11 +39,13 @@ def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
     forbid_unknown(request, PARAMETERS)
     address = Address(request.query_params)
-    user = identity_of(request)
-    listing = read_listing(parts, address.parameters(), user.name if user else None)
-    page = fetch_page(parts, listing, None, PAGE_ROWS, address.after)
+    user, mask = identity_of(request), mask_of(request)
+    who = user.name if user else None
+    listing = read_listing(parts, address.parameters(), who, mask=mask)
+    page = fetch_page(parts, listing, None, PAGE_ROWS, address.after, mask=mask)
     items = page.items()
     chips = address.chips()
+    counts = count_work(parts, listing)
     products = list(PRODUCTS)
     if listing.selection.product and listing.selection.product not in products:
         products.append(listing.selection.product)
@@ -47,7 +56,8 @@ def queue(request: Request, parts: PartsOf) -> Response:
         flags=items,
         selection=listing.selection,
         chips=chips,
-        counts=count_work(parts, listing),
+        counts=counts,
+        oldest=describe_duration(counts.oldest, listing.now),
         hidden=_count_hidden(parts, listing) if chips else 0,
         matching=len(items) or _count_matching(parts, listing) if address.status == OPEN else 0,
         series=_recent_rates(parts, listing.now),
@@ -57,6 +67,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
         api_query=listing_query(listing),
         views=parts.desk.views(user.name) if has_role(user, DECIDERS) and user else [],
         any_status=address.link(status=ANY),
+        filters=filters_of(request.query_params),
         statuses=STATUSES.items(),
         spans=SPANS.items(),
         **page_state(parts),

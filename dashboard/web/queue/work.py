@@ -14,6 +14,7 @@ from dashboard.web.api import name_of
 from dashboard.web.listing import forbid_unknown, read_listing
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
+from dashboard.web.roles import mask_of
 
 router = APIRouter(prefix="/api/v1", tags=["desk"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -37,7 +38,7 @@ class WorkModel(BaseModel):
 def work(request: Request, parts: PartsOf) -> WorkModel:
     """Open cases, your own, and the age of the oldest."""
     forbid_unknown(request, frozenset())
-    return count_work(parts, read_listing(parts, {}, name_of(request)))
+    return count_work(parts, read_listing(parts, {}, name_of(request), mask=mask_of(request)))
 
 
 def count_work(parts: Parts, listing: Listing) -> WorkModel:

@@ -22,13 +22,13 @@ from dashboard.whatif.rows import (
     DAY_MS,
     LabelledScores,
     ScoreCounts,
-    Source,
     Thresholds,
     Volume,
     Window,
     daily_volume,
     window_of,
 )
+from stream_scorer.quality.sources import LabelSource
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +64,9 @@ class Answer:
     is_trimmed: bool = False
 
     @property
-    def source(self) -> Source:
+    def source(self) -> LabelSource:
         """Whose labels they are."""
-        return self.question.source or Source.REVIEWED
+        return self.question.source or LabelSource.REVIEWED
 
 
 def answer(
@@ -98,10 +98,10 @@ def answer(
     if question.source is not None:
         return reading.answer(question, question.source)
     # The best labels there are: matured ones, if fraud was reported from outside.
-    matured = reading.answer(question, Source.MATURED)
+    matured = reading.answer(question, LabelSource.MATURED)
     if matured.curve is not None and not np.isnan(matured.curve.recall.low).all():
         return matured
-    return reading.answer(question, Source.REVIEWED)
+    return reading.answer(question, LabelSource.REVIEWED)
 
 
 def _choose_model(question: Question, known: Sequence[str], current: str | None) -> str:
@@ -134,15 +134,15 @@ class _Reading:
     began: int
     today: int
 
-    def answer(self, question: Question, source: Source) -> Answer:
-        maturity = question.maturity if source is Source.MATURED else 0
+    def answer(self, question: Question, source: LabelSource) -> Answer:
+        maturity = question.maturity if source is LabelSource.MATURED else 0
         window = window_of(question.days, maturity, self.today)
         asked = replace(question, source=source, model=self.model)
         own, volume = self._counts(window)
         flags = self._flags(window)
         kept = sum(not flag.is_sampled for flag in flags)
         is_trimmed = kept < sum(pair.flagged for pair in own.totals)
-        if is_trimmed and source is Source.MATURED:
+        if is_trimmed and source is LabelSource.MATURED:
             # Labelled fraud of days that are not kept would count as legitimate.
             window = Window(max(window.first, self._first_kept_day()), window.last)
             if window.first <= window.last:
@@ -225,6 +225,7 @@ def describe_answer(found: Answer) -> dict[str, Any]:
     """The answer as the API sends it."""
     curve, window = found.curve, found.window
     thresholds = found.thresholds
+    maturity = found.question.maturity if found.source is LabelSource.MATURED else None
     return {
         "model": found.question.model,
         "models": list(found.models),
@@ -234,7 +235,7 @@ def describe_answer(found: Answer) -> dict[str, Any]:
             "first_day": format_day(window.first),
             "last_day": format_day(window.last),
             "days": found.question.days,
-            "maturity_days": found.question.maturity if found.source is Source.MATURED else None,
+            "maturity_days": maturity,
         },
         "scores": found.scores,
         "scores_per_day": found.volume.per_day,

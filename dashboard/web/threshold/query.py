@@ -9,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlencode
 
 from dashboard.web.problems import Problem
-from dashboard.whatif.rows import Source
+from stream_scorer.quality.sources import LabelSource
 
 WINDOWS: Final = (1, 7, 14, 30, 90)
 """The windows that the page offers, in days. A link may have any other."""
@@ -40,7 +40,7 @@ class Question:
     """
 
     days: int = DEFAULT_DAYS
-    source: Source | None = None
+    source: LabelSource | None = None
     model: str | None = None
     maturity: int = DEFAULT_MATURITY
     threshold: float | None = None
@@ -89,8 +89,8 @@ def _days(text: str, least: int) -> int | None:
     return days if least <= days <= MAX_DAYS else None
 
 
-def _source(text: str) -> Source | None:
-    return Source(text) if text in set(Source) else None
+def _source(text: str) -> LabelSource | None:
+    return LabelSource(text) if text in set(LabelSource) else None
 
 
 def _number(text: str, most: float) -> float | None:
@@ -107,7 +107,7 @@ def _model(text: str) -> str | None:
 
 _FIELDS: Final[tuple[tuple[str, str, Callable[[str], Any], str], ...]] = (
     ("window", "days", lambda text: _days(text, 1), f"must be 1d to {MAX_DAYS}d"),
-    ("labels", "source", _source, f"must be one of {', '.join(Source)}"),
+    ("labels", "source", _source, f"must be one of {', '.join(LabelSource)}"),
     ("model", "model", _model, f"must have at most {_MAX_MODEL_CHARS} characters"),
     ("maturity", "maturity", lambda text: _days(text, 0), f"must be 0d to {MAX_DAYS}d"),
     ("threshold", "threshold", lambda text: _number(text, 1.0), "must be a number from 0 to 1"),

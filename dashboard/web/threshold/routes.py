@@ -27,20 +27,21 @@ from dashboard.web.threshold.query import (
 )
 from dashboard.web.threshold.texts import MEASURES, build_cell, format_change, format_threshold
 from dashboard.whatif.labels import StandingLabel
-from dashboard.whatif.rows import Source
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
+from stream_scorer.quality.sources import LabelSource
 
 router = APIRouter()
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 SOURCE_TEXTS: Final = {
-    Source.MATURED: "Everything old enough to know: fraud that was reported or found, and the "
+    LabelSource.MATURED: "Everything old enough to know: fraud that was reported or found, and the "
     "rest counts as legitimate. Blocked payments without a label are left out, because a payment "
     "that was stopped is never reported.",
-    Source.REVIEWED: "What analysts decided. They see flagged transactions only, so this gives "
-    "precision above the threshold in use, and never recall.",
-    Source.SAMPLED: "What analysts decided, including a random sample of transactions that were "
-    "not flagged, each weighted by the inverse of its chance. This gives recall with an interval.",
+    LabelSource.REVIEWED: "What analysts decided. They see flagged transactions only, so this "
+    "gives precision above the threshold in use, and never recall.",
+    LabelSource.SAMPLED: "What analysts decided, including a random sample of transactions that "
+    "were not flagged, each weighted by the inverse of its chance. This gives recall with an "
+    "interval.",
 }
 
 

@@ -23,13 +23,18 @@ class TrainingModel(BaseModel):
     """One training."""
 
     id: str = Field(description="the name of its Job or of its folder")
-    state: str = Field(description="running, succeeded, failed, or lost: it vanished")
+    state: str = Field(
+        description="running, succeeded, failed, refused (by the quality gate), cancelled, or "
+        "lost: it vanished"
+    )
     trigger: str = Field(description="person, drift, quality, schedule or kubectl")
     reason: str | None
     by: str | None = Field(description="who requested it")
     started_at: int = Field(description="epoch milliseconds")
     ended_at: int | None = Field(description="epoch milliseconds")
-    detail: str | None = Field(description="why it failed, or what it waits for")
+    detail: str | None = Field(
+        description="why it failed or was refused, who cancelled it, or what it waits for"
+    )
     result: TrainingResultModel | None = Field(description="null until it has published a version")
 
 
@@ -83,6 +88,13 @@ START_PROBLEMS: Final = _BODY_PROBLEMS | problem_responses(
     s409="a training runs: `running` is it",
     s429="an automatic request within the cooldown: `next_at` and Retry-After say when the next "
     "one may start; or a rate limit",
+)
+CANCEL_PROBLEMS: Final = problem_responses(
+    s400="unknown parameter",
+    s403="the role is not ops",
+    s404="no such training, or it is no longer kept",
+    s409="it has ended, or it was started by the schedule or kubectl: `training` is it",
+    s503="the training cannot be cancelled; the detail says why and what to do",
 )
 WEBHOOK_PROBLEMS: Final = _BODY_PROBLEMS
 START_BODY: Final = json_body(TrainingBody)

@@ -1,4 +1,4 @@
-"""The form of the model page that starts a training."""
+"""The forms of the model page that start and cancel a training."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from dashboard.trainings.training import Order, Training, Trigger
 from dashboard.web.cases.answers import who_acts
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
-from dashboard.web.roles import TRAINERS
+from dashboard.web.roles import CANCELLERS, TRAINERS
 from dashboard.web.trainings.bodies import recorded
-from dashboard.web.trainings.starting import start
+from dashboard.web.trainings.starting import cancel, start
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
 
@@ -30,3 +30,13 @@ async def start_from_form(request: Request, parts: Parts, reason: str, key: str)
     order = Order(recorded(reason), Trigger.PERSON, who.name, digest_key(key))
     started, _ = await start(parts, who, order)
     return started
+
+
+async def cancel_from_form(request: Request, parts: Parts, training_id: str) -> Training:
+    """Cancel a training for the user of the form.
+
+    Raises:
+        Problem: 403 without the role, and as :func:`cancel`.
+    """
+    who = who_acts(request, parts, CANCELLERS)
+    return await cancel(parts, who, training_id)

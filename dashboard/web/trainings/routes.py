@@ -1,4 +1,4 @@
-"""``/api/v1/trainings``: start one, list them, show one."""
+"""``/api/v1/trainings``: start one, list them, show one, cancel one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
-from dashboard.web.roles import TRAINERS
+from dashboard.web.roles import CANCELLERS, TRAINERS
 from dashboard.web.tokens import WEBHOOK
 from dashboard.web.trainings import docs, view
 from dashboard.web.trainings.bodies import (
@@ -26,7 +26,7 @@ from dashboard.web.trainings.bodies import (
     reason_of,
     recorded,
 )
-from dashboard.web.trainings.starting import start
+from dashboard.web.trainings.starting import cancel, start
 
 router = APIRouter(prefix="/api/v1/trainings", tags=["trainings"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -99,6 +99,25 @@ async def start_training(request: Request, parts: PartsOf) -> Response:
     answer = {**view.describe(started, {}), "is_new": is_new}
     location = f"/api/v1/trainings/{started.id}"
     return JSONResponse(answer, 202 if is_new else 200, {"Location": location})
+
+
+@router.post(
+    "/{training_id}/cancel",
+    summary="Cancel a requested training (ops)",
+    response_model=None,
+    status_code=200,
+    responses={
+        200: {"model": docs.TrainingModel, "description": "it is cancelled"},
+        202: {"model": docs.TrainingModel, "description": "it is being cancelled: its pods end"},
+        **docs.CANCEL_PROBLEMS,
+    },
+    dependencies=[Depends(_no_parameters)],
+)
+async def cancel_training(request: Request, parts: PartsOf, training_id: str) -> Response:
+    """End a training that was requested here. One that is cancelled already stays as it is."""
+    who = who_acts(request, parts, CANCELLERS)
+    cancelled = await cancel(parts, who, training_id)
+    return JSONResponse(view.describe(cancelled, {}), 202 if cancelled.is_running else 200)
 
 
 @router.post(

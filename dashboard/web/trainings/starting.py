@@ -1,4 +1,4 @@
-"""Starts a training for whoever requested it, and records the request in the audit log."""
+"""Starts or cancels a training for whoever requested it, and records that in the audit log."""
 
 from __future__ import annotations
 
@@ -10,21 +10,24 @@ import anyio
 from anyio.to_thread import run_sync
 
 from dashboard.cases.case import Who
-from dashboard.cases.events import TRAINING
+from dashboard.cases.events import TRAINING, TRAINING_CANCELLED
 from dashboard.trainings.training import (
     AlreadyRunning,
+    NotCancellable,
     Order,
     TooSoon,
     Training,
     TrainingsError,
     TrainingsUnavailable,
+    UnknownTraining,
 )
 from dashboard.web.cases.answers import act
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 
 SECONDS: Final = 30.0
-"""For a start: three requests to the API server, each within five seconds."""
+"""For a start: some requests to the API server, which answers each within milliseconds. For the end
+of a process: ten seconds at most."""
 
 _RETRY_SECONDS: Final = 60
 
@@ -40,8 +43,23 @@ async def start(parts: Parts, who: Who, order: Order) -> tuple[Training, bool]:
     """
     started, is_new = await call(parts, lambda: parts.trainings.start(order))
     if is_new:
-        await _record(parts, who, order, started)
+        details = {"trigger": order.trigger.value, "reason": order.reason}
+        await _record(parts, who, TRAINING, started, details, "started")
     return started, is_new
+
+
+async def cancel(parts: Parts, who: Who, training_id: str) -> Training:
+    """Cancel a requested training. It may take a moment until its processes have ended.
+
+    Raises:
+        Problem: 404 if there is none, 409 if it has ended or nobody requested it, 503 if it cannot
+            be cancelled or if the cancellation could not be recorded.
+    """
+    cancelled, is_new = await call(parts, lambda: parts.trainings.cancel(training_id, who.name))
+    if is_new:
+        details = {"reason": cancelled.reason}
+        await _record(parts, who, TRAINING_CANCELLED, cancelled, details, "cancelled")
+    return cancelled
 
 
 async def call(parts: Parts, function: Callable[[], T]) -> T:
@@ -56,8 +74,8 @@ async def call(parts: Parts, function: Callable[[], T]) -> T:
     except TimeoutError:
         raise Problem(
             503,
-            f"no answer within {SECONDS:.0f} s. A training may have been started: look at the "
-            "list before you try again",
+            f"no answer within {SECONDS:.0f} s. A training may have been started or cancelled: "
+            "look at the list before you try again",
             kind="no-answer",
             headers={"Retry-After": "5"},
         ) from None
@@ -79,27 +97,29 @@ def problem_of(error: TrainingsError, now: int) -> Problem:
             next_at=error.next_at,
             headers={"Retry-After": str(wait)},
         )
+    if isinstance(error, UnknownTraining):
+        return Problem(404, str(error))
+    if isinstance(error, NotCancellable):
+        facts = error.training.as_json()
+        return Problem(409, str(error), kind="training-not-cancellable", training=facts)
     is_permanent = isinstance(error, TrainingsUnavailable) and error.is_permanent
     headers = {} if is_permanent else {"Retry-After": str(_RETRY_SECONDS)}
     return Problem(503, str(error), kind="trainings-unavailable", headers=headers)
 
 
-async def _record(parts: Parts, who: Who, order: Order, started: Training) -> None:
-    """Record a training that was started, in the audit log of the desk."""
-    details: dict[str, Any] = {
-        "training": started.id,
-        "trigger": order.trigger.value,
-        "reason": order.reason,
-        "where": parts.trainings.where,
-    }
+async def _record(
+    parts: Parts, who: Who, kind: str, training: Training, more: dict[str, Any], done: str
+) -> None:
+    """Record what was done to a training, in the audit log of the desk."""
+    details = {"training": training.id, **more, "where": parts.trainings.where}
     try:
-        await act(parts, lambda: parts.desk.record(TRAINING, who, details))
+        await act(parts, lambda: parts.desk.record(kind, who, details))
     except Problem as problem:
-        # It must not look as if nothing was started.
+        # It must not look as if nothing was done.
         raise Problem(
             503,
-            f"training {started.id} is started, but the audit log has no event of it: "
+            f"training {training.id} is {done}, but the audit log has no event of it: "
             f"{problem.detail}. Do not repeat it",
             kind="not-in-audit-log",
-            training=started.as_json(),
+            training=training.as_json(),
         ) from None

@@ -12,12 +12,18 @@ from anyio.to_thread import run_sync
 from fastapi import Request
 
 from dashboard.models.catalog import Version
-from dashboard.trainings.training import LOG_MAX_LINES, Training
+from dashboard.trainings.training import (
+    LOG_MAX_LINES,
+    REQUESTED,
+    State,
+    Training,
+    UnknownTraining,
+)
 from dashboard.web.auth import identity_of
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
-from dashboard.web.roles import HIDDEN, TRAINERS, has_role
-from dashboard.web.trainings.starting import call
+from dashboard.web.roles import CANCELLERS, HIDDEN, TRAINERS, has_role
+from dashboard.web.trainings.starting import call, problem_of
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
@@ -56,11 +62,7 @@ async def describe_one(request: Request, parts: Parts, training_id: str) -> dict
     trainings = await call(parts, parts.trainings.list)
     found = next((one for one in trainings if one.id == training_id), None)
     if found is None:
-        raise Problem(
-            404,
-            f"training {training_id[:80]!r} is not known here: only the last ones are kept. The "
-            "version that it published names it",
-        )
+        raise problem_of(UnknownTraining(training_id), parts.board.now())
     results, problem = await _results(parts, [found])
     log = None
     if has_role(identity_of(request), TRAINERS):
@@ -78,6 +80,7 @@ async def page_context(request: Request, parts: Parts) -> dict[str, Any]:
     context: dict[str, Any] = {
         "key": uuid.uuid4().hex,
         "may_train": has_role(identity_of(request), TRAINERS),
+        "may_cancel": False,
         "reason_max": REASON_MAX_CHARACTERS,
         "where": parts.trainings.where,
         "rows": [],
@@ -92,13 +95,26 @@ async def page_context(request: Request, parts: Parts) -> dict[str, Any]:
             context["log"] = await call(parts, lambda: parts.trainings.log(newest))
     except Problem as problem:
         context["problem"] = problem.detail
-    context["running"] = next((one for one in context["rows"] if one["state"] == "running"), None)
+    running = next((one for one in context["rows"] if one["state"] == "running"), None)
+    context["running"] = running
+    if running is not None and running["trigger"] in REQUESTED:
+        context["may_cancel"] = has_role(identity_of(request), CANCELLERS)
     return context
 
 
 def describe(training: Training, results: Results) -> dict[str, Any]:
-    """A training as JSON, with the version that it published, if any."""
-    return {**training.as_json(), "result": results.get(training.id)}
+    """A training as JSON, with the version that it published, if any.
+
+    A training whose version the gate refused is ``refused``, also if its exit code does not say so:
+    the store knows it, and what the gate says about it.
+    """
+    found, result = training.as_json(), results.get(training.id)
+    is_over = training.state in (State.FAILED, State.REFUSED)
+    if is_over and result and result["passed"] is False and not result["is_promoted"]:
+        why = "; ".join(map(str, result["refusals"])) or "it says no reason"
+        found["state"] = State.REFUSED.value
+        found["detail"] = f"the gate refused {result['version']}: {why}"
+    return {**found, "result": result}
 
 
 async def _results(parts: Parts, trainings: Sequence[Training]) -> tuple[Results, str]:

@@ -36,7 +36,7 @@ _TRAIN: Final = (
 )  # fmt: skip
 _BETTER: Final = "better"
 _CANNOT_TELL: Final = "cannot tell yet"
-_REFUSED: Final = (1, 2)
+_NOT_BETTER: Final = (3, 4, 5)  # exit codes of a verdict; an error has another
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +302,7 @@ class _Loop(LoopActions):
 
     def _compare(self, champion: str, challenger: str, labels: int) -> str:
         found = self.command("fraud-trainer", "models", "compare", champion, challenger, *_WINDOW,
-                             "--publish", "--json", codes=(0, 1, 3)).json()  # fmt: skip
+                             "--publish", "--json", codes=(0, *_NOT_BETTER)).json()  # fmt: skip
         verdict, more = str(found["verdict"]), found["more_labels"]
         about = f" (about {more:,} more labels)" if more else ""
         shown = verdict if verdict == _CANNOT_TELL else f"{challenger} is {verdict}"
@@ -321,7 +321,7 @@ class _Loop(LoopActions):
 
     def _expect_refusal(self, version: str) -> None:
         refused: Ran = self.command("fraud-trainer", "models", "promote", version, "--if-better",
-                                    *_WINDOW, codes=_REFUSED)  # fmt: skip
+                                    *_WINDOW, codes=_NOT_BETTER)  # fmt: skip
         self.note(f"refused: {refused.last_error}")
 
     def _worse_training(self) -> tuple[str, ...]:

@@ -21,7 +21,9 @@ from stream_scorer.model.store.names import (
     MODELS,
     NUMBERS_END,
     POINTER,
+    PREPROCESSOR,
     REJECTED,
+    REPORT,
     REQUIRED_FILES,
     SIGNATURE,
     SMALL_MAX_BYTES,
@@ -98,13 +100,17 @@ class LayoutStore:
     def fetch(self, version: str) -> dict[str, bytes]:
         """See the port."""
         files = {METADATA: self.read_metadata(version)}
-        for name in (MODEL, *WRITE_ORDER[:-1]):
+        for name in (MODEL, PREPROCESSOR, SIGNATURE):
             content = self._read(version, name)
             if content is not None:
                 files[name] = content
             elif name != SIGNATURE:
                 raise StoreError(f"version {version} in {self.where} is incomplete: no {name}")
         return files
+
+    def read_report(self, version: str) -> bytes | None:
+        """See the port."""
+        return self._read(version, REPORT)
 
     def find_ignored_condition(self) -> str | None:
         """See the port."""
@@ -237,9 +243,7 @@ class LayoutStore:
             return self._objects.replace(POINTER, version.encode(), token)
         except StoreConflict as error:
             if record is not None:
-                with contextlib.suppress(
-                    StoreError
-                ):  # harmless if it stays: no record refers to it
+                with contextlib.suppress(StoreError):  # if it stays, no record refers to it
                     self._history.remove(record)
             raise StoreConflict(
                 f"{version} was not promoted: the pointer in {self.where} no longer names "
@@ -314,11 +318,13 @@ class LayoutStore:
         """Copy ``version``; copy again if the pointer moved, so that the last copy is current."""
         for _ in range(COPY_ATTEMPTS):
             files = self.fetch(version)
-            if SIGNATURE not in files:
-                self._objects.remove(LATEST_COPY + SIGNATURE)
+            if (report := self.read_report(version)) is not None:
+                files[REPORT] = report
             for name in (MODEL, *WRITE_ORDER):
                 if name in files:
                     self._objects.overwrite(LATEST_COPY + name, files[name])
+                else:  # the copy may have that of the previous version
+                    self._objects.remove(LATEST_COPY + name)
             pointer = self.current()
             if pointer is None or pointer.version == version:
                 return

@@ -2,7 +2,8 @@
 
 ::
 
-    models/v1/{model.pkl, preprocessor.pkl, metadata.json[, metadata.json.sig]}   immutable
+    models/v1/{model.pkl, preprocessor.pkl, metadata.json}          immutable
+    models/v1/{metadata.json.sig, report.html}       immutable; not every version has them
     models/latest/{…}                                a copy for people; this project never reads it
     manifests/latest.txt                             the pointer, "v1"
     manifests/challenger.txt                         what scores in shadow, "v2", or "none"
@@ -29,11 +30,13 @@ MODEL: Final = "model.pkl"
 PREPROCESSOR: Final = "preprocessor.pkl"
 METADATA: Final = "metadata.json"
 SIGNATURE: Final = "metadata.json.sig"
+REPORT: Final = "report.html"
+"""The evaluation, for people: one self-contained page. Scorers never read it."""
 
 REQUIRED_FILES: Final = (MODEL, PREPROCESSOR, METADATA)
 """A version without one of these is incomplete: it is never listed, fetched or promoted."""
 
-WRITE_ORDER: Final = (PREPROCESSOR, SIGNATURE, METADATA)
+WRITE_ORDER: Final = (PREPROCESSOR, REPORT, SIGNATURE, METADATA)
 """After the model, which claims the number. The metadata is last: it completes the version."""
 
 MODELS: Final = "models/"
@@ -59,6 +62,9 @@ FILE_MAX_BYTES: Final = 64 * 1024 * 1024
 METADATA_MAX_BYTES: Final = 8 * 1024 * 1024
 """Golden rows, names and the report's plots are a few hundred kilobytes."""
 
+REPORT_MAX_BYTES: Final = 4 * 1024 * 1024
+"""A page with all charts is some 300 kilobytes."""
+
 SMALL_MAX_BYTES: Final = 64 * 1024
 """For the pointers, the markers, the history, comparisons and the signature."""
 
@@ -78,7 +84,11 @@ NUMBERS_END: Final = 999_000_000
 """Numbers from here on are not counted as used. Numbers have at most nine digits, so a stray name
 such as ``v999999999`` would leave none for the next version."""
 
-_LIMITS: Final = {METADATA: METADATA_MAX_BYTES, SIGNATURE: SMALL_MAX_BYTES}
+_LIMITS: Final = {
+    METADATA: METADATA_MAX_BYTES,
+    SIGNATURE: SMALL_MAX_BYTES,
+    REPORT: REPORT_MAX_BYTES,
+}
 _VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 _PROMOTION = re.compile(r"([0-9]{6,9})\.json")
 _SHOWN_CHARACTERS: Final = 40

@@ -54,7 +54,7 @@ class ArtifactStore(Protocol):
         """The versions that a publisher began and has not finished, oldest first."""
 
     def fetch(self, version: str) -> dict[str, bytes]:
-        """The files of a version by name; only their sizes are checked.
+        """What a scorer needs of a version, by name; only the sizes are checked.
 
         Raises:
             StoreError: the version is unknown or incomplete, or a file is too large.
@@ -65,6 +65,15 @@ class ArtifactStore(Protocol):
 
         Raises:
             StoreError: the version is unknown or incomplete, or the file is too large.
+        """
+
+    def read_report(self, version: str) -> bytes | None:
+        """The evaluation report of a version as it is stored; None if there is none.
+
+        :func:`stream_scorer.model.versions.reports.read_report` also compares its digest.
+
+        Raises:
+            StoreError: the file is too large.
         """
 
     def find_ignored_condition(self) -> str | None:
@@ -78,8 +87,8 @@ class ArtifactStore(Protocol):
         """Write a new version; existing versions never change.
 
         ``model.pkl`` claims the number. ``rest`` is then called with the version and returns
-        preprocessor.pkl, metadata.json and optionally metadata.json.sig. If a publisher dies
-        halfway, it leaves an incomplete version, which readers ignore.
+        preprocessor.pkl, metadata.json and optionally metadata.json.sig and report.html. If a
+        publisher dies halfway, it leaves an incomplete version, which readers ignore.
 
         Returns:
             The new version.

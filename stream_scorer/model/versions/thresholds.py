@@ -1,12 +1,14 @@
 """Publishes a version with the model of another one and other thresholds.
 
-Nothing that exists is changed: the new version has the same model and preprocessor bytes, its own
-metadata with its origin, and a signature of its own. It is promoted like any other version.
+Nothing that exists is changed: the new version has the same model, preprocessor and report bytes,
+its own metadata with its origin, and a signature of its own. It is promoted like any other version.
+The report stays that of the version which was evaluated, and the metadata says so.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,17 +17,20 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from stream_scorer.errors import ArtifactError, UsageError
+from stream_scorer.errors import ArtifactCorrupt, ArtifactError, UsageError
 from stream_scorer.model.bundle import Thresholds, load_bundle
 from stream_scorer.model.signing import load_signing_key, parse_trusted_keys, sign
-from stream_scorer.model.store.names import METADATA, MODEL, PREPROCESSOR, SIGNATURE
+from stream_scorer.model.store.names import METADATA, MODEL, PREPROCESSOR, REPORT, SIGNATURE
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.model.store.promotions import Override
 from stream_scorer.model.versions.listing import require_version
 from stream_scorer.model.versions.promoting import CannotServe
+from stream_scorer.model.versions.reports import read_report
 from stream_scorer.model.versions.threshold_figures import estimate_figures
 from stream_scorer.runtime.json_limits import parse_object
 from stream_scorer.runtime.settings import StoreSettings
+
+log = logging.getLogger(__name__)
 
 NEVER: Final = 2.0
 """The largest threshold: one above 1 means "never". Audits call larger ones implausible."""
@@ -98,6 +103,7 @@ def publish_thresholds(
     )
     check_thresholds(after, before, origin)
     metadata = parse_object(files[METADATA])
+    report = _report(store, origin, metadata)
     figures = {
         name: found
         for name in _AT_THRESHOLDS
@@ -107,7 +113,7 @@ def publish_thresholds(
     def rest(version: str) -> dict[str, bytes]:
         changed = change_metadata(metadata, version, before, after, who, origin)
         encoded = json.dumps(changed, indent=1).encode()
-        found = {PREPROCESSOR: files[PREPROCESSOR], METADATA: encoded}
+        found = {PREPROCESSOR: files[PREPROCESSOR], METADATA: encoded, **report}
         return found if key is None else found | {SIGNATURE: sign(encoded, key)}
 
     version = store.publish(files[MODEL], rest)
@@ -116,6 +122,19 @@ def publish_thresholds(
     except ArtifactError as error:
         raise CannotServe(f"{version} was published, but cannot be loaded: {error}") from error
     return Rethresholded(version, origin, before, after, figures)
+
+
+def _report(store: ArtifactStore, origin: str, metadata: dict[str, Any]) -> dict[str, bytes]:
+    """The report of the origin as a file; without one that can be used, ``metadata`` names none."""
+    try:
+        content = read_report(store, origin, metadata)
+    except ArtifactCorrupt as error:
+        log.warning("the new version has no report: %s", error)
+        content = None
+    if content is not None:
+        return {REPORT: content}
+    metadata["files"].pop(REPORT, None)
+    return {}
 
 
 def _signing_key(settings: StoreSettings) -> Ed25519PrivateKey | None:

@@ -15,7 +15,7 @@ from stream_scorer.quality.rows import LabelTable
 from stream_scorer.quality.sources import LabelSource
 from stream_scorer.shadow.compare.collect import MAX_KEPT, Collected, Collector, Labelled
 from stream_scorer.shadow.compare.pairs import Pairs
-from stream_scorer.shadow.compare.verdict import MARGIN, Judgement, Verdict, as_json, judge
+from stream_scorer.shadow.compare.verdict import MARGIN, Judgement, as_json, judge, next_step
 from stream_scorer.shadow.figures import DECISIONS, EDGES, Figures
 
 FORMAT: Final = 1
@@ -103,16 +103,12 @@ def run_comparison(
     result = {
         **_scope(options),
         **as_json(judgement),
+        "next": next_step(judgement, options.champion, options.challenger),
         **_counted(found),
         "labels": {str(source): _facts(compared[source], counts[source]) for source in compared},
         "seconds": round(time.monotonic() - begun, 3),
     }
     return Compared(judgement, result)
-
-
-def exit_code(verdict: Verdict) -> int:
-    """0 for better and no worse, 1 for worse, 3 for cannot tell yet."""
-    return {Verdict.WORSE: 1, Verdict.CANNOT_TELL: 3}.get(verdict, 0)
 
 
 def _scope(options: CompareOptions) -> dict[str, Any]:

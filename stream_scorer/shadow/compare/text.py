@@ -29,6 +29,7 @@ def verdict_line(result: Mapping[str, Any]) -> str:
 def report_lines(result: Mapping[str, Any]) -> Iterator[str]:
     """The result as a person reads it in a terminal."""
     yield verdict_line(result)
+    yield f"Next: {result['next']}."
     yield ""
     yield (
         f"{result['rows']:,} transactions have both scores; {result['agreement']:.2%} get the same "
@@ -107,7 +108,8 @@ def build_page(result: Mapping[str, Any]) -> str:
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{_STYLE}</style><h1>{title}</h1><p><strong>{escape(verdict_line(result))}"
-        f"</strong></p><p>{result['rows']:,} transactions have both scores; "
+        f"</strong></p><p>Next: {escape(result['next'])}.</p>"
+        f"<p>{result['rows']:,} transactions have both scores; "
         f"{result['agreement']:.2%} get the same decision; PSI {result['psi']:.3f}</p>"
         f"<h2>Decisions</h2><table><tr><th>Decision</th><th>Rows</th><th>Amount</th></tr>{cells}"
         f"</table><h2>Scores</h2><table><tr><th>Score</th><th>{escape(result['champion'])}</th>"

@@ -38,6 +38,15 @@ class Verdict(StrEnum):
     CANNOT_TELL = "cannot tell yet"
 
 
+EXIT_CODES: Final[Mapping[Verdict, int]] = {
+    Verdict.BETTER: 0,
+    Verdict.CANNOT_TELL: 3,
+    Verdict.NO_WORSE: 4,
+    Verdict.WORSE: 5,
+}
+"""A command's exit code by verdict; 1 and 2 say that there is none, as with any command."""
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """The verdict and what it rests on.
@@ -127,6 +136,28 @@ def _shown(difference: Difference) -> str:
     interval = difference.interval
     ends = "no interval" if interval is None else f"95 %: {interval[0]:+.4f} to {interval[1]:+.4f}"
     return f"{difference.difference:+.4f} ({ends})"
+
+
+def next_step(judgement: Judgement, champion: str, challenger: str) -> str:
+    """What a person should do now, in one sentence."""
+    if judgement.verdict is Verdict.BETTER:
+        return f"promote it with fraud-trainer models promote {challenger} --if-better"
+    if judgement.verdict is Verdict.WORSE:
+        return (
+            f"keep {champion}, and end the shadow scoring with fraud-trainer models challenge "
+            "--none"
+        )
+    if judgement.verdict is Verdict.NO_WORSE:
+        return (
+            f"keep {champion}, unless there is another reason for {challenger}: fraud-trainer "
+            f"models promote {challenger} promotes it without this comparison"
+        )
+    more = judgement.more_labels
+    waited_for = f"about {more:,} more labels" if more else "more labels"
+    return (
+        f"keep {champion} until {waited_for} are in, then run fraud-trainer models compare "
+        f"{champion} {challenger} again"
+    )
 
 
 def as_json(judgement: Judgement) -> dict[str, Any]:

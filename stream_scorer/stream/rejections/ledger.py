@@ -15,9 +15,9 @@ from stream_scorer.errors import RetryableError
 from stream_scorer.kafka.clients import open_consumer
 from stream_scorer.kafka.driver import Consumer, KafkaError, KafkaException, Message, TopicPartition
 from stream_scorer.kafka.errors import translate
+from stream_scorer.kafka.kept import KeptConsumer
 from stream_scorer.kafka.retry import fetch_committed, retry_transient
 from stream_scorer.runtime.settings import KafkaSettings
-from stream_scorer.runtime.stopping import close_within
 from stream_scorer.stream.rejections.guard import RejectionTally
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ GROUP_SUFFIX: Final = "-rejections"
 _MARK: Final = "rejections:"
 _QUERY_SECONDS: Final = 5.0
 _POLL_SECONDS: Final = 0.001  # a poll does not return when a callback was called
-_CLOSE_SECONDS: Final = 1.0
 _FORBIDDEN: Final = (KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
 
@@ -38,9 +37,8 @@ class KafkaRejectionLedger:
         self._settings = settings
         self._group = group_id + GROUP_SUFFIX
         self._topic = topic
-        self._consumer: Consumer | None = None
-        self._pending_commits = 0
-        self._failure: KafkaError | None = None  # of the last commit
+        self._kept = KeptConsumer(self._open)
+        self._commits = _Commits()
         self._denial: KafkaError | None = None
         self._is_unauthorized = False
 
@@ -50,7 +48,8 @@ class KafkaRejectionLedger:
         if not asked or self._is_unauthorized:
             return {}
         try:
-            found = fetch_committed(self._open(), asked, _QUERY_SECONDS)
+            with self._kept.request() as consumer:
+                found = fetch_committed(consumer, asked, _QUERY_SECONDS)
         except KafkaException as error:
             self._refused(error)
             return {}
@@ -65,7 +64,10 @@ class KafkaRejectionLedger:
         if not offsets or self._is_unauthorized:
             return
         try:
-            retry_transient(lambda: self._commit(offsets, _QUERY_SECONDS), _QUERY_SECONDS)
+            with self._kept.request() as consumer:
+                retry_transient(
+                    lambda: self._commit(consumer, offsets, _QUERY_SECONDS), _QUERY_SECONDS
+                )
         except KafkaException as error:
             self._refused(error)
 
@@ -74,9 +76,9 @@ class KafkaRejectionLedger:
 
         During an outage an idle client queues up errors, about 100 MB an hour.
         """
-        if self._consumer is not None:
+        if self._kept.is_open:
             try:
-                while (message := self._consumer.poll(0)) is not None:
+                while (message := self._kept.client.poll(0)) is not None:
                     self._keep_denial(message)
             except KafkaException as error:
                 log.debug("error from the ledger's client: %s", error)
@@ -87,38 +89,30 @@ class KafkaRejectionLedger:
         If the broker owes an answer, the client takes minutes to close. If no broker answers, it
         may never close (librdkafka #3740).
         """
-        if self._consumer is not None:
-            close_within(_CLOSE_SECONDS, self._consumer.close, "ledger-close")
+        self._kept.close()
 
     def _open(self) -> Consumer:
-        if self._consumer is None:
-            self._consumer = open_consumer(self._settings, self._group, on_commit=self._on_commit)
-        return self._consumer
+        self._commits = _Commits()  # of this client: an earlier one owes its answers for ever
+        return open_consumer(self._settings, self._group, on_commit=self._commits.answered)
 
-    def _commit(self, offsets: list[TopicPartition], seconds: float) -> None:
+    def _commit(self, consumer: Consumer, offsets: list[TopicPartition], seconds: float) -> None:
         """Replace the group's offsets within ``seconds``.
 
         A consumer's synchronous commit has no timeout: it takes 46 s while no broker answers, and
         minutes while the connection stays open. An admin client has one, but librdkafka's may
         abort the process when the connection to the group's coordinator breaks (#4605).
         """
-        consumer, deadline = self._open(), time.monotonic() + seconds
-        self._failure = None
+        deadline, commits = time.monotonic() + seconds, self._commits
+        commits.failure = None
         consumer.commit(offsets=offsets, asynchronous=True)
-        self._pending_commits += 1
-        while self._pending_commits:
+        commits.pending += 1
+        while commits.pending:
             if time.monotonic() > deadline:
                 raise KafkaException(KafkaError(KafkaError._TIMED_OUT, "no answer in time"))
             self._keep_denial(consumer.poll(_POLL_SECONDS))
-        if self._failure is not None:
-            raise KafkaException(self._failure)
+        if commits.failure is not None:
+            raise KafkaException(commits.failure)
         self._denial = None
-
-    def _on_commit(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
-        """The answer to a commit; the client calls this from its ``poll``."""
-        self._pending_commits -= 1
-        errors = [error, *(place.error for place in places)]
-        self._failure = next((e for e in errors if e is not None), self._failure)
 
     def _keep_denial(self, message: Message | None) -> None:
         """Keep an authorization error; the consumer has no assignment and gets no records."""
@@ -144,6 +138,20 @@ class KafkaRejectionLedger:
             self._group,
             denial.str(),
         )
+
+
+class _Commits:
+    """The commits of one client that have no answer yet, and an error of the last one."""
+
+    def __init__(self) -> None:
+        self.pending = 0
+        self.failure: KafkaError | None = None
+
+    def answered(self, error: KafkaError | None, places: list[TopicPartition]) -> None:
+        """The answer to a commit; the client calls this from its ``poll``."""
+        self.pending -= 1
+        errors = [error, *(place.error for place in places)]
+        self.failure = next((e for e in errors if e is not None), self.failure)
 
 
 def format_tally(tally: RejectionTally) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
+from schemas.records import encode_record
 from stream_scorer.__main__ import main
 from stream_scorer.dead_letters.dead_letter import read_dead_letters
 from stream_scorer.kafka.admin import create_topics
-from stream_scorer.kafka.clients import open_admin, open_consumer
+from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.kafka.driver import TopicPartition
 from stream_scorer.kafka.reader import committed_spans
 from stream_scorer.model.store.file_store import FileStore
@@ -19,14 +20,21 @@ from stream_scorer.model.store.opening import open_history_store
 from stream_scorer.process.topics import wanted_topics
 from stream_scorer.runtime.settings import TopicSettings, load_settings
 from stream_scorer.settings import GroupSettings
-from tests.support.command_kit import PARTITIONS, give_outcomes, with_inputs
-from tests.support.factories import publish
+from tests.support.command_kit import PARTITIONS, give_outcomes, send, with_inputs
+from tests.support.drift.kit import facts_of
+from tests.support.factories import make_batch, make_score, publish, publish_only
 from tests.support.kafka.bomb import produce_bomb
-from tests.support.kafka.secured_kafka import SecuredKafka, operator_rights, secured_kafka
-from tests.support.records import produce
+from tests.support.kafka.secured_kafka import (
+    SecuredKafka,
+    operator_rights,
+    report_rights,
+    secured_kafka,
+)
+from tests.support.records import Seen, produce
 from tests.support.state.history_kit import encode_rows, make_card_rows
 from tests.support.state.published import SPEC, publish_history
 from tests.support.stores import store_settings
+from trainer.__main__ import main as trainer
 
 TOPICS = TopicSettings(
     input_topic="in", output_topic="scores", dlq_topic="dead-letters", labels_topic="labels"
@@ -109,6 +117,48 @@ def test_history_commands_work_with_the_operators_acls(
         assert code == 0, (command, printed.out, printed.err)
         assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
     assert histories.eras(SPEC.fingerprint) == [1, 2]
+
+
+def test_nightly_reports_work_with_rights_to_read_alone(
+    secured: SecuredKafka,
+    as_operator: GroupSettings,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = FileStore(tmp_path / "store")
+    publish_only(store, facts_of(make_batch(2000, 99)))
+    publish_only(store, {}, seed=2)
+    store.promote("v1", None)
+    store.challenge("v2", store.challenger())
+    monkeypatch.setenv("MODEL_STORE_URI", store.where)
+    inputs = with_inputs(as_operator, 600)
+    for topic, version in ((TOPICS.output_topic, "v1"), (TOPICS.shadow_topic, "v2")):
+        give_scores(as_operator, topic, inputs, version)
+    secured.add_user("reports", PASSWORD)
+    secured.grant(report_rights("User:reports", TOPICS).values())
+    monkeypatch.setenv("KAFKA_SASL_USERNAME", "reports")
+    for run, command in (
+        (main, ("quality", "--since", "1h", "--publish")),
+        (main, ("drift", "--since", "1h", "--publish")),
+        (trainer, ("models", "compare", "--since", "1h", "--publish")),
+    ):
+        code = run([*command, "--json"])
+        printed = capsys.readouterr()
+        assert code == 0, (command, printed.out, printed.err)
+        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+    names = {str(path.relative_to(tmp_path / "store")) for path in tmp_path.rglob("*.json")}
+    assert {"quality/latest.json", "drift/latest.json", "comparisons/v1-v2.json"} <= names
+
+
+def give_scores(settings: GroupSettings, topic: str, inputs: Sequence[Seen], version: str) -> None:
+    """Write a score of this version for each input."""
+    producer = open_producer(settings)
+    for n, record in enumerate(inputs):
+        place = (settings.input_topic, record.partition, record.offset)
+        score = make_score(*place, transaction_id=n, model_version=version)
+        send(producer, topic, record, encode_record("fraud_score", score))
+    producer.flush(60)
 
 
 def test_redrive_without_write_access_to_the_input_is_refused(

@@ -32,7 +32,7 @@ def was_logged(caplog: pytest.LogCaptureFixture) -> bool:
 def test_ledger_serves_the_errors_of_its_client(caplog: pytest.LogCaptureFixture) -> None:
     with closing(KafkaRejectionLedger(NOBODY, "group", "topic")) as ledger:
         ledger.serve()  # no client yet
-        ledger._open()
+        assert ledger._kept.client
 
         def is_logged() -> bool:
             ledger.serve()

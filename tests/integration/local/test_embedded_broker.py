@@ -171,9 +171,19 @@ def test_port_in_use_is_refused_at_once(own_broker: StartBroker) -> None:
 
 def test_folder_of_a_running_broker_is_refused(own_broker: StartBroker) -> None:
     broker = own_broker()
+    names = sorted(path.name for path in broker.folder.iterdir())
+    properties = (broker.folder / "server.properties").read_bytes()
 
-    with pytest.raises(UsageError, match="another Kafka uses"):
-        own_broker(broker.folder)
+    for claimed in (True, False):
+        if (
+            not claimed
+        ):  # as by a Kafka that was started in another way, which has only its own lock
+            (broker.folder / ".lock").unlink()
+        with pytest.raises(UsageError, match="another Kafka uses"):
+            own_broker(broker.folder)
+        # refused before anything of the running broker was touched
+        assert sorted(path.name for path in broker.folder.iterdir()) == names
+        assert (broker.folder / "server.properties").read_bytes() == properties
     assert broker.is_alive
 
 

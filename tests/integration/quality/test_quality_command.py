@@ -13,10 +13,10 @@ from schemas.records import encode_record
 from schemas.transactions.codec import encode_transactions
 from stream_scorer.kafka.clients import open_producer
 from stream_scorer.model.store.file_store import FileObjects
-from stream_scorer.quality.published import fetch
 from stream_scorer.settings import GroupSettings
 from tests.support.command_kit import PARTITIONS, run_json
 from tests.support.factories import make_batch, make_score
+from tests.support.quality.kit import read_published
 from tests.support.records import produce, wait_readable
 
 N = 30
@@ -78,9 +78,9 @@ def test_runs_continue_and_late_labels_reach_scores_that_were_read_before(
     reviewed = version["precision"]["review"]["reviewed"]
     assert (reviewed["value"], reviewed["n"]) == (pytest.approx(2 / 3), 3)
     assert version["money"]["caught"]["value"] == 10.0 + 13.0
-    found = fetch(FileObjects(store))
+    found = read_published(FileObjects(store))
     assert found is not None
-    assert found.result["versions"] == json.loads(json.dumps(first["versions"]))
+    assert found["versions"] == json.loads(json.dumps(first["versions"]))
 
     # Labels about scores of the first run, and new scores of another version.
     send_labels(settings, {i: label(i, "FRAUD", "CHARGEBACK") for i in (1, 9)})
@@ -98,6 +98,8 @@ def test_runs_continue_and_late_labels_reach_scores_that_were_read_before(
     assert (missed["frauds"], missed["frauds_of_unknown_amount"]) == (1, 0)
     amount = make_batch(N).numbers[1, NUMBER_INDEX["TransactionAmt"]]
     assert missed["value"] == pytest.approx(amount)
+    recalls = [one["recall"]["review"]["matured"] for one in version["products"]]
+    assert sum(one["n"] for one in recalls) == 4  # the product of the missed one was read too
     assert again["problems"] == {}
     assert "fraud_model_live_recall{" in metrics.read_text()
     assert "Precision at review" in page.read_text()
@@ -123,4 +125,4 @@ def test_no_score_is_no_success_and_replaces_nothing(
 ) -> None:
     code, printed = run_json(environment, capsys, "quality", "--publish")
     assert (code, printed["scores"], printed["versions"]) == (1, 0, [])
-    assert fetch(FileObjects(store)) is None
+    assert read_published(FileObjects(store)) is None

@@ -13,6 +13,8 @@ from typing import Any
 import pytest
 
 from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.tracking.alias import TrackingServer, move_alias
+from stream_scorer.tracking.identity import identity_tags
 from tests.support.factories import publish
 from tests.support.tracking.mlflow_server import MlflowServer
 from tests.support.waiting import wait_until
@@ -91,6 +93,16 @@ def test_versions_are_tracked_afterwards_and_the_alias_follows_the_pointer(
     assert [run["tags"]["tracked"] for run in server.runs()] == ["after the run"] * 2
     assert server.champion() == "v2"
     assert main(["models", "rollback"]) == 0
+    assert server.champion() == "v1"
+    for version, was in (("v2", "v1"), ("v1", "v2")):  # as the dashboard does, without the client
+        tags = identity_tags(json.loads(store.read_metadata(version)))
+        assert server.champion() == was
+        assert move_alias(TrackingServer(server.uri), tags) is not None
+        assert server.champion() == version
+    for _ in range(2):
+        assert move_alias(TrackingServer(server.uri), {**tags, "model_sha256": "0"}) is None
+        assert server.champion() is None
+    assert main(["models", "track", "v1"]) == 0
     assert server.champion() == "v1"
     publish(store, seed=3)  # v3, by a trainer that does not track
     capsys.readouterr()

@@ -17,6 +17,8 @@ NAMES = [alert["alert"] for alert in alerts()]
 EXTERNAL = {
     "up",
     # kube-state-metrics
+    "kube_cronjob_created",
+    "kube_cronjob_spec_suspend",
     "kube_cronjob_status_last_successful_time",
     "kube_job_status_failed",
     "kube_job_status_start_time",

@@ -48,7 +48,7 @@ KUBECTL_VERBS: Final = {
 }  # fmt: skip
 KINDS: Final = {
     "cronjob": "CronJob", "deploy": "Deployment", "deployment": "Deployment", "job": "Job",
-    "scaledobject": "ScaledObject", "service": "Service",
+    "scaledobject": "ScaledObject", "service": "Service", "statefulset": "StatefulSet",
 }  # fmt: skip
 JOBS: Final = {"command-x", "first-training", "retrain", "retrain-next"}
 """Jobs that the pages create by hand, and the one of the fake kubectl."""

@@ -1,8 +1,9 @@
 """A week of a scorer's drift metrics, counted by its own code and written as it would expose them.
 
 Each scorer counts drawn rows (:mod:`tests.k8s.support.drift_alerts`) hour by hour. What it exposes
-every half hour goes to a file with old times, for ``promtool tsdb create-blocks-from openmetrics``.
-What it exposes at the end can be scraped.
+every half hour goes to a file of earlier samples for
+``promtool tsdb create-blocks-from openmetrics``;
+what it exposes at the end can be scraped.
 """
 
 from __future__ import annotations

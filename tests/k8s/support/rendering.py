@@ -20,6 +20,7 @@ from tests.k8s.support.replacing import is_printed, replace_all
 ROOT = Path(__file__).parents[3]
 K8S = ROOT / "k8s"
 VARIANTS = ("base", "overlays/local", "overlays/production")
+OPTIONAL = "live-.*"  # CronJobs of components that an overlay may leave out
 OURS = "stream-scorer/"  # how the base names our own images
 
 Object = dict[str, Any]
@@ -96,10 +97,10 @@ def _patch(operations: list[Object] | Object, target: Object, objects: list[Obje
     matches = [
         item
         for item in objects
-        if item["kind"] == target["kind"]
+        if re.fullmatch(target["kind"], item["kind"])
         and re.fullmatch(target.get("name", ".*"), item["metadata"]["name"])
     ]
-    assert matches, f"the patch for {target} matches no object"
+    assert matches or target.get("name") == OPTIONAL, f"the patch for {target} matches no object"
     if isinstance(operations, dict):
         assert operations["$patch"] == "delete"
         objects[:] = [item for item in objects if not any(item is match for match in matches)]
@@ -153,6 +154,13 @@ def select(objects: list[Object], kind: str, name: str) -> Object:
     matches = [o for o in objects if o["kind"] == kind and o["metadata"]["name"] == name]
     assert len(matches) == 1, f"{len(matches)} objects {kind}/{name}"
     return matches[0]
+
+
+def workload(objects: list[Object], name: str) -> Object:
+    """The only Deployment or StatefulSet of that name."""
+    kinds = {"Deployment", "StatefulSet"}
+    (found,) = [o for o in objects if o["kind"] in kinds and o["metadata"]["name"] == name]
+    return found
 
 
 def trigger(objects: list[Object]) -> dict[str, str]:

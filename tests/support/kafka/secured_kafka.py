@@ -163,6 +163,14 @@ def operator_rights(principal: str, topics: TopicSettings, group_id: str) -> Rig
     return _bindings(principal, wanted)
 
 
+def report_rights(principal: str, topics: TopicSettings) -> Rights:
+    """The minimal ACLs for the nightly reports: they read without joining a group."""
+    literal = ResourcePatternType.LITERAL
+    read = (topics.input_topic, topics.output_topic, topics.shadow_topic, topics.labels_topic)
+    wanted = {topic: (ResourceType.TOPIC, topic, literal, AclOperation.READ) for topic in read}
+    return _bindings(principal, wanted)
+
+
 def _bindings(
     principal: str,
     wanted: Mapping[str, tuple[ResourceType, str, ResourcePatternType, AclOperation]],

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from stream_scorer.model.store.names import QUALITY, QUALITY_MAX_BYTES
+from stream_scorer.model.store.objects import Objects
 from stream_scorer.quality.counts import QualityCounts
 from stream_scorer.quality.figures import Promise
 from stream_scorer.quality.rows import NONE, LabelTable, ScoreRows
 from stream_scorer.quality.run import QualityOptions, result_of
+from stream_scorer.runtime.json_limits import parse_object
 
 DAY = 86_400_000
 NOW = 100 * DAY
@@ -87,3 +91,9 @@ def make_result(rows: ScoreRows | None = None, now: int = NOW) -> dict[str, Any]
         counts, options, lambda name: PROMISE.get(name, {}), {"unreadable_scores": 3}, 1.5, {}
     )
     return {**found.as_json(), "computed_at": now}
+
+
+def read_published(objects: Objects) -> Mapping[str, Any] | None:
+    """The result in the store; None before the first one."""
+    found = objects.read(QUALITY, QUALITY_MAX_BYTES)
+    return None if found is None else parse_object(found.content)

@@ -10,7 +10,7 @@ import json
 import ssl
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -24,18 +24,24 @@ Object = dict[str, Any]
 JOBS = "/apis/batch/v1/namespaces/training/jobs"
 CRONJOBS = "/apis/batch/v1/namespaces/training/cronjobs"
 PODS = "/api/v1/namespaces/training/pods"
+CONFIG_MAP = "/api/v1/namespaces/training/configmaps/trainings"
 
 
 class ApiServer:
     """Objects by path, the token that is accepted, and what fails."""
 
     def __init__(self) -> None:
-        self.objects: dict[str, Object] = {f"{CRONJOBS}/pipeline": make_cronjob()}
+        self.objects: dict[str, Object] = {
+            f"{CRONJOBS}/pipeline": make_cronjob(),
+            CONFIG_MAP: {"metadata": {"name": "trainings", "resourceVersion": "1"}},
+        }
+        self.races: list[Callable[[], None]] = []
         self.logs: dict[str, str] = {}
         self.token = "first"
         self.refusal: tuple[int, str] | None = None
         self.raw: bytes | None = None
         self.address = ""
+        self._versions = ["0", "1"]
         self._clock = datetime(2026, 11, 30, 8, tzinfo=UTC)
 
     def answer(self, method: str, target: str, token: str, body: bytes) -> tuple[int, bytes]:
@@ -48,6 +54,8 @@ class ApiServer:
         url = urlsplit(target)
         if method == "POST":
             return self._create(url.path, json.loads(body))
+        if method in ("PUT", "DELETE"):
+            return self._change(method, url.path, json.loads(body))
         if url.path.endswith("/log"):
             name = url.path.removesuffix("/log").rpartition("/")[2]
             return (200, self.logs[name].encode()) if name in self.logs else _status(400, "waiting")
@@ -65,6 +73,16 @@ class ApiServer:
         when = self._now()
         condition = {"type": kind, "status": "True", "lastTransitionTime": when, **more}
         self.job(name)["status"] = {"conditions": [condition]}
+        self._touch(self.job(name))
+
+    def end_pods(self, name: str) -> None:
+        """What the garbage collector does after a deletion in the foreground."""
+        if self.job(name)["metadata"].get("deletionTimestamp"):
+            del self.objects[f"{JOBS}/{name}"]
+
+    def forget_job(self, name: str) -> None:
+        """What a history limit or a TTL does."""
+        del self.objects[f"{JOBS}/{name}"]
 
     def add_pod(self, job: str, log: str | None) -> None:
         name = f"{job}-{len(self.objects)}"
@@ -80,8 +98,31 @@ class ApiServer:
             return _status(409, f'jobs.batch "{given["metadata"]["name"]}" already exists')
         made = copy.deepcopy(given)
         made["metadata"] |= {"uid": uuid.uuid4().hex, "creationTimestamp": self._now()}
+        self._touch(made)
         self.objects[place] = made
         return 201, json.dumps(made).encode()
+
+    def _change(self, method: str, path: str, given: Object) -> tuple[int, bytes]:
+        """Replace or delete an object, if nobody has changed it since it was read."""
+        if self.races:
+            self.races.pop(0)()
+        if path not in self.objects:
+            return _status(404, f"{path.rpartition('/')[2]} not found")
+        metadata = self.objects[path]["metadata"]
+        wanted = given["metadata"] if method == "PUT" else given["preconditions"]
+        if any(metadata.get(name) != wanted.get(name) for name in ("uid", "resourceVersion")):
+            return _status(409, "the object has been modified")
+        if method == "PUT":
+            self.objects[path] = given
+        else:
+            assert given["propagationPolicy"] == "Foreground"
+            metadata["deletionTimestamp"] = self._now()
+        self._touch(self.objects[path])
+        return 200, json.dumps(self.objects[path]).encode()
+
+    def _touch(self, item: Object) -> None:
+        item["metadata"]["resourceVersion"] = str(len(self._versions))
+        self._versions.append(item["metadata"]["resourceVersion"])
 
     def _select(self, path: str, query: str) -> list[Object]:
         found = [item for at, item in self.objects.items() if at.startswith(f"{path}/")]
@@ -138,7 +179,7 @@ def serve_api(folder: Path, api: S) -> Iterator[tuple[S, Path]]:
             self.end_headers()
             self.wfile.write(content)
 
-        do_GET = do_POST = _answer  # noqa: N815 - as the base class names them
+        do_GET = do_POST = do_PUT = do_DELETE = _answer  # noqa: N815 - as the base class names them
 
         def log_message(self, *_: Any) -> None:
             pass

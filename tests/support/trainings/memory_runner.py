@@ -6,7 +6,9 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from dashboard.trainings.rules import check_cancel
 from dashboard.trainings.training import (
+    AUTOMATIC,
     AlreadyRunning,
     Order,
     State,
@@ -22,6 +24,7 @@ class MemoryRunner:
 
     def __init__(self) -> None:
         self.trainings: list[Training] = []
+        self.automatic: Training | None = None
         self.logs: dict[str, str] = {}
         self.problem: TrainingsUnavailable | None = None
         self._numbers = itertools.count(1)
@@ -41,7 +44,22 @@ class MemoryRunner:
             token=name,
         )  # fmt: skip
         self.trainings.append(started)
+        if order.trigger in AUTOMATIC:
+            self.automatic = started
         return started
+
+    def last_automatic(self) -> Training | None:
+        self._check()
+        return self.automatic
+
+    def cancel(self, training: Training, by: str, now: int) -> tuple[Training, bool]:
+        self._check()
+        at = next(i for i, one in enumerate(self.trainings) if one.id == training.id)
+        check_cancel(self.trainings[at])
+        self.trainings[at] = replace(
+            training, state=State.CANCELLED, ended_at=now, detail=f"cancelled by {by}"
+        )
+        return self.trainings[at], True
 
     def log(self, training_id: str) -> str:
         self._check()

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import socket
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from fastapi import FastAPI
 
 from dashboard.__main__ import main
-from dashboard.server import listen, lock_state_dir
+from dashboard.server import Server, StateLock, listen, lock_state_dir
+from dashboard.web.sealing import Sealer
 from dashboard.web.tokens import TokensFile
 from stream_scorer.errors import UsageError
 
@@ -71,6 +76,57 @@ def test_state_folder_is_locked_by_one_dashboard(tmp_path: Path) -> None:
         pass
     with lock_state_dir(tmp_path / "state"):
         pass
+
+
+def serve_in(state: Path, lock: StateLock | None = None) -> Server:
+    """A dashboard's server that does not serve: only what it does once a second is of interest."""
+    app = FastAPI()
+    app.state.parts = SimpleNamespace(
+        sealer=Sealer.from_own_key(state / "seal.key"), settings=SimpleNamespace(proxy_networks=())
+    )
+    return Server(app, lambda: None, lock)
+
+
+def test_deleted_state_folder_is_locked_again_and_keeps_its_key(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with lock_state_dir(state) as lock:
+        server = serve_in(state, lock)
+        key = (state / "seal.key").read_bytes()
+        shutil.rmtree(state)
+        assert not asyncio.run(server.on_tick(0))
+        assert (state / "seal.key").read_bytes() == key
+        assert (state / "seal.key").stat().st_mode & 0o077 == 0
+        with pytest.raises(UsageError, match="another dashboard"), lock_state_dir(state):
+            pass
+    assert server.problem is None
+
+
+def test_dashboard_ends_when_another_one_took_its_deleted_folder(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    with lock_state_dir(state) as lock:
+        server = serve_in(state, lock)
+        shutil.rmtree(state)
+        with lock_state_dir(state):
+            assert not asyncio.run(server.on_tick(3))  # looks once a second
+            assert asyncio.run(server.on_tick(10))
+    assert "another dashboard uses DASHBOARD_STATE_DIR" in str(server.problem)
+
+
+def test_folder_that_cannot_be_made_again_is_reported_once_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = tmp_path / "state"
+    with lock_state_dir(state) as lock:
+        server = serve_in(state, lock)
+        shutil.rmtree(state)
+        state.write_text("a file, where a folder must be")
+        for _ in range(3):
+            assert not asyncio.run(server.on_tick(0))
+        assert caplog.text.count("cannot be made again") == 1
+        state.unlink()
+        assert not asyncio.run(server.on_tick(0))
+        assert (state / "lock").exists()
+        assert (state / "seal.key").exists()
 
 
 def test_connections_send_responses_without_delay() -> None:

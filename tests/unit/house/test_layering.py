@@ -48,6 +48,7 @@ model: schemas schemas.json errors runtime features.operations features.history 
     model.store model.forest
 model.serving: errors drift runtime model.store model
 model.versions: errors runtime model.store model model.serving
+tracking: runtime
 dead_letters: schemas schemas.json schemas.transactions errors runtime settings kafka
 state: schemas schemas.transactions errors runtime settings features.history kafka model.store
     model dead_letters
@@ -97,7 +98,8 @@ trainer.ablation: schemas errors runtime features.history features trainer.progr
     trainer.fitting trainer.data trainer.evaluation trainer.history
 trainer.tuning: schemas errors features model.forest trainer.report trainer.fitting trainer.data
     trainer.evaluation trainer.history
-trainer.publishing: errors runtime model.store model trainer.history
+trainer.publishing: errors runtime model.store model model.versions tracking trainer.report
+    trainer.history
 trainer.settings: runtime
 trainer.memory:
 trainer.stages: trainer.memory
@@ -134,43 +136,44 @@ dashboard.explaining: schemas schemas.json model dashboard.predict_request
 dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
-dashboard.models: errors runtime model.store model.versions quality
+dashboard.models: errors runtime model.store model.versions drift.reading
 dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
-dashboard.live: dashboard.model_status dashboard.cache dashboard.feed
+dashboard.masking:
+dashboard.live: dashboard.model_status dashboard.cache dashboard.feed dashboard.masking
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
     dashboard.trainings
-dashboard.operations: errors drift runtime settings kafka model.store model dead_letters
-    drift.reading dashboard.model_status dashboard.feed
-dashboard.web: schemas errors runtime model dashboard.settings dashboard.model_status
-    dashboard.history dashboard.predict_request dashboard.predicting dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
-    dashboard.metrics dashboard.operations
-dashboard.web.cases: dashboard.cache dashboard.cases dashboard.web
+dashboard.operations: errors drift runtime settings kafka model dead_letters
+    dashboard.model_status dashboard.feed
+dashboard.web: schemas errors runtime model drift.reading dashboard.settings
+    dashboard.model_status dashboard.history dashboard.predict_request dashboard.predicting
+    dashboard.models dashboard.cache dashboard.cases dashboard.feed dashboard.masking
+    dashboard.live dashboard.trainings dashboard.metrics dashboard.operations
+dashboard.web.cases: dashboard.cache dashboard.cases dashboard.masking dashboard.web
 dashboard.web.trainings: errors runtime model.store dashboard.models dashboard.cases
     dashboard.trainings dashboard.web dashboard.web.cases
 dashboard.web.quality: errors runtime quality dashboard.web
 dashboard.web.challenger: errors runtime model.store dashboard.web
-dashboard.web.admin: schemas.json errors model.store model.versions dashboard.model_status
-    dashboard.history dashboard.models dashboard.cache dashboard.cases dashboard.feed
-    dashboard.live dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
+dashboard.web.admin: schemas.json errors model.store model.versions tracking dashboard.settings
+    dashboard.model_status dashboard.history dashboard.models dashboard.cache dashboard.cases
+    dashboard.feed dashboard.masking dashboard.live dashboard.operations dashboard.web
+    dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
 dashboard.whatif: quality
-dashboard.web.threshold: model.store dashboard.cache dashboard.web dashboard.web.quality
+dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request
     dashboard.explaining dashboard.explain dashboard.predicting dashboard.web
 dashboard.web.drift: errors drift drift.reading dashboard.web
 dashboard.web.queue: dashboard.cache dashboard.web
-dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.web
+dashboard.web.lookups: errors dashboard.cache dashboard.feed dashboard.masking dashboard.web
 dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashboard.cases
-    dashboard.web dashboard.web.cases
+    dashboard.masking dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.live dashboard.trainings
-    dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
+    dashboard.cache dashboard.cases dashboard.feed dashboard.masking dashboard.live
+    dashboard.trainings dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
     dashboard.web.threshold dashboard.web.explaining dashboard.web.drift dashboard.web.queue
     dashboard.web.lookups dashboard.web.detail

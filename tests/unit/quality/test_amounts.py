@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from stream_scorer.kafka.spans import Span
-from stream_scorer.quality.amounts import MAX_READ, Place, fill_amounts, plan_rounds
+from stream_scorer.quality.amounts import MAX_READ, Place, Stated, fill_amounts, plan_rounds
 from tests.support.quality.kit import FRAUD, LEGITIMATE, count, make_labels, make_rows
 
 
@@ -15,19 +15,23 @@ def test_only_missed_frauds_are_read_and_filled_in() -> None:
         amounts=np.array([5.0, np.nan, np.nan, np.nan, np.nan]),
         offsets=np.array([10, 11, 12, 13, 14]),
         partitions=np.array([0, 0, 1, 1, -1]),
+        products=np.array([0, -1, -1, -1, -1], np.int16),
+        product_names=("C",),
     )
     labels = make_labels({i: {"report": FRAUD if i != 2 else LEGITIMATE} for i in range(5)})
     counts = count(rows, labels)
     asked: list[Place] = []
 
-    def read(places: list[Place]) -> dict[Place, float]:
+    def read(places: list[Place]) -> dict[Place, Stated]:
         asked.extend(places)
-        return {(0, 11): 7.5}  # the other one is gone
+        return {(0, 11): Stated(7.5, "W")}  # the other one is gone
 
     assert fill_amounts(counts, read) == 1
     assert asked == [(0, 11), (1, 13)]
-    found = counts.versions["v1"].labelled.amounts
-    np.testing.assert_equal(found, [5.0, 7.5, np.nan, np.nan, np.nan])
+    found = counts.versions["v1"].labelled
+    np.testing.assert_equal(found.amounts, [5.0, 7.5, np.nan, np.nan, np.nan])
+    assert found.products.tolist() == [0, 1, -1, -1, -1]
+    assert counts.product_names == ["C", "W"]
 
 
 def test_nothing_is_asked_for_where_nothing_is_missing() -> None:
@@ -40,12 +44,15 @@ def test_number_of_inputs_to_read_is_bounded() -> None:
     labels = make_labels({i: {"report": FRAUD} for i in range(n)})
     asked: list[Place] = []
 
-    def read(places: list[Place]) -> dict[Place, float]:
+    def read(places: list[Place]) -> dict[Place, Stated]:
         asked.extend(places)
-        return dict.fromkeys(places, 1.0)
+        return dict.fromkeys(places, Stated(1.0, None))
 
-    assert fill_amounts(count(make_rows(np.full(n, 0.1)), labels), read) == MAX_READ
+    counts = count(make_rows(np.full(n, 0.1)), labels)
+    assert fill_amounts(counts, read) == MAX_READ
     assert len(asked) == MAX_READ
+    products = counts.versions["v1"].labelled.products
+    assert np.bincount(products + 2).tolist() == [MAX_READ, n - MAX_READ]  # without, not known
 
 
 def test_near_offsets_are_read_together_and_removed_ones_not_at_all() -> None:

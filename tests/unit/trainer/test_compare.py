@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,7 @@ def test_replayed_rows_are_compared_printed_and_published(
     assert run(files, "compare", "v1", "v2", *given, "--html", str(page), "--publish") == 0
     said = capsys.readouterr().out
     assert said.startswith("v2 against v1: better: its average precision is higher: +0.")
+    assert "\nNext: promote it with fraud-trainer models promote v2 --if-better.\n" in said
     assert "matured: 3,000 labelled transactions" in said
     assert "v2 against v1" in page.read_text()
     published = FileStore(files / "store").read_comparison("v1", "v2")
@@ -87,9 +89,58 @@ def test_replayed_rows_are_compared_printed_and_published(
         run(files, "compare", "v2", "v1", *reverse)
 
 
+def test_published_verdict_is_no_failure_whatever_it_is(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["compare", "v1", "v2", "--json"]
+    for skills, code in (((2.5, 1.5), 1), ((1.5, 2.5), 0)):
+        found = judged(skills)
+        monkeypatch.setattr(command, "compare_on_topics", lambda *_, f=found, **__: f)
+        assert run(files, *given) == code
+        assert run(files, *given, "--publish") == 0
+        published = FileStore(files / "store").read_comparison("v1", "v2")
+        assert published is not None
+        assert json.loads(published)["verdict"] == found.result["verdict"]
+    capsys.readouterr()
+
+
+def test_scheduled_run_compares_what_serves_with_what_scores_in_shadow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = FileStore(tmp_path / "store")
+    for seed in (1, 2):
+        store.publish(*build_files(make_draft(seed)))
+    asked: list[tuple[str, ...]] = []
+
+    def compared(_arguments: Any, *versions: str, quiet: bool) -> Compared:
+        asked.append(versions)
+        return judged((1.5, 2.5)) if not quiet else pytest.fail("it shows its progress")
+
+    monkeypatch.setattr(command, "compare_on_topics", compared)
+    nobody = "no version scores in shadow: fraud-trainer models challenge vN begins it"
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert capsys.readouterr().out == f"{nobody}\n"
+    assert run(tmp_path, "compare", "--publish", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"challenger": None, "why_not": nobody}
+    with pytest.raises(UsageError, match=nobody):
+        run(tmp_path, "compare")
+    store.challenge("v2", store.challenger())
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert "no version is promoted" in capsys.readouterr().out
+    store.promote("v2", None)
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert "v2 scores in shadow and is promoted" in capsys.readouterr().out
+    assert asked == []
+    store.promote("v1", store.current())
+    assert run(tmp_path, "compare", "--publish") == 0
+    assert asked == [("v1", "v2")]
+    assert store.read_comparison("v1", "v2") is not None
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("compare", "v1"), "compare v1 with which version"),
         (("compare", "v1", "v1"), "v1 cannot be compared with itself"),
         (("compare", "7", "v8"), "'7' is not a version such as v7"),
         (("compare", "v1", "v2", "--since", "14"), "--since '14' is not an age such as 36h"),
@@ -126,6 +177,7 @@ def test_labels_of_a_file_are_reports_unless_an_analyst_gave_them(tmp_path: Path
     assert table.report.tolist() == [NONE, 1, 1]
 
 
+@cache
 def judged(skills: tuple[float, float]) -> Compared:
     world = World(5_000, 0.05, skills)
     options = CompareOptions("v1", "v2", 0, NOW)
@@ -133,7 +185,7 @@ def judged(skills: tuple[float, float]) -> Compared:
 
 
 def test_promotion_if_better_obeys_the_verdict(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = FileStore(tmp_path / "store")
     for seed in (1, 2):
@@ -151,8 +203,13 @@ def test_promotion_if_better_obeys_the_verdict(
         monkeypatch.setattr(command, "compare_on_topics", compared)
 
     verdict_of((2.5, 1.5))
-    with pytest.raises(UsageError, match="not promoted: v2 against v1: worse: its average prec"):
-        run(tmp_path, "promote", "v2", "--if-better")
+    assert run(tmp_path, "promote", "v2", "--if-better") == 5
+    said = capsys.readouterr().err
+    assert said.startswith("fraud-trainer: not promoted: v2 against v1: worse: its average prec")
+    assert "next: keep v1, and end the shadow scoring" in said
+    assert run(tmp_path, "promote", "v2", "--if-better", "--json") == 5
+    found = json.loads(capsys.readouterr().out)
+    assert (found["promoted"], found["verdict"]) == (None, "worse")
     pointer = store.current()
     assert pointer is not None
     assert pointer.version == "v1"
@@ -161,4 +218,4 @@ def test_promotion_if_better_obeys_the_verdict(
     pointer = store.current()
     assert pointer is not None
     assert pointer.version == "v2"
-    assert asked == [("v1", "v2", True)] * 2
+    assert asked == [("v1", "v2", True)] * 3

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from trainer.commands import train_run
+from trainer.commands.console import DONE, FAILED, REFUSED
+from trainer.commands.parser import build_parser
 from trainer.commands.summary import describe_run
+from trainer.settings import TrainerSettings
 
 
 def make_result(**changes: Any) -> dict[str, Any]:
@@ -97,3 +103,16 @@ def test_card_history_is_described() -> None:
 def test_version_without_a_seed_says_what_that_means() -> None:
     shown = lines_of(history=HISTORY | {"seed": None})
     assert "no seed is published: scorers begin without card histories" in shown
+
+
+@pytest.mark.parametrize(
+    ("training_id", "has_passed", "code"),
+    [(None, True, DONE), ("t", True, DONE), (None, False, FAILED), ("t", False, REFUSED)],
+)
+def test_training_that_somebody_runs_tells_refused_from_failed(
+    training_id: str | None, has_passed: bool, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = {"passed": has_passed, "refusals": [] if has_passed else ["worse"]}
+    monkeypatch.setattr(train_run, "train", lambda *_, **__: {"version": "v1", "gate": gate})
+    arguments = build_parser().parse_args(["train", "--synthetic", "10", "--json"])
+    assert arguments.run(arguments, TrainerSettings(training_id=training_id)) == code

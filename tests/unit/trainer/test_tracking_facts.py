@@ -5,13 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from trainer.publishing.tracking_facts import (
-    data_set_of,
-    metrics_of,
-    model_digest,
-    params_of,
-    tags_of,
-)
+from stream_scorer.tracking.identity import model_digest
+from trainer.publishing.tracking_facts import data_set_of, metrics_of, params_of, tags_of
 
 METADATA: dict[str, Any] = {
     "version": "v7",

@@ -41,7 +41,7 @@ def test_page_and_api_show_backlog_versions_and_dead_letters(tmp_path: Path) -> 
         for partition, version in ((0, "v7"), (1, "v7"), (1, "v8")):
             topic.append(encode_score(make_score(0.1, model_version=version)), partition)
         wait_until(lambda: app.state.parts.board.counts.scored == 3, what="the scores")
-        headers = {"x-forwarded-user": "ola", "x-role": "viewer"}
+        headers = {"x-forwarded-user": "ola", "x-role": "analyst"}
         wait_until(lambda: app.state.parts.operations.monitor.state.backlog.at, what="the backlog")
         found = client.get("/api/v1/operations", headers=headers).json()
         page = client.get("/ops", headers=headers).text

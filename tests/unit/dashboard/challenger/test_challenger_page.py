@@ -65,6 +65,7 @@ def test_verdict_moves_and_differences_are_shown(scene: Scene) -> None:
     scene.publish(result)
     page = scene.page()
     assert '<span class="tag good">Better</span>' in page
+    assert "<p>Next: promote it with fraud-trainer models promote v2 --if-better.</p>" in page
     assert "from 3,000 transactions with both scores" in page.replace("\u202f", ",")
     difference = result["labels"]["matured"]["average_precision"]["difference"]
     assert f'<td class="num">{difference:+.4f}</td>' in page
@@ -80,6 +81,9 @@ def test_whatever_the_store_has_the_page_is_shown_and_escaped(scene: Scene) -> N
     page = scene.page()
     assert "<script>" not in page
     assert "about 7 more labels would tell" in page
+    scene.publish({name: value for name, value in result.items() if name != "next"})
+    assert "Better" in (earlier := scene.page())  # a comparison of an earlier release
+    assert "Next:" not in earlier
     for bad in (
         b"[1]", b"{", b"{}", json.dumps(result | {"decisions": []}).encode(),
         json.dumps(result | {"computed_at": 10**30}).encode(),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dashboard.web.detail.figures import describe_distance, describe_duration
+from dashboard.web.detail.figures import describe_distance
 from dashboard.web.detail.timeline import WIDTH, Point, draw_time_line
+from dashboard.web.texts import describe_duration
 
 
 def test_time_runs_from_left_to_right_and_area_is_the_amount() -> None:

@@ -10,7 +10,7 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
-from dashboard.operations.last_drift import LastDrift
+from dashboard.models.last_result import open_drift
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.file_store import FileObjects
 from tests.support.dashboard_kit import make_app
@@ -72,7 +72,7 @@ def test_unknown_parameter_is_refused(tmp_path: Path) -> None:
 def test_result_is_read_again_after_half_a_minute(tmp_path: Path) -> None:
     now = 0.0
     put_report(tmp_path)
-    last = LastDrift(FileObjects(tmp_path / "store"), lambda: now)
+    last = open_drift(FileObjects(tmp_path / "store"), lambda: now)
     place = tmp_path / "store/drift/latest.json"
     first = last.read()
     assert first is not None
@@ -85,7 +85,11 @@ def test_result_is_read_again_after_half_a_minute(tmp_path: Path) -> None:
     assert found.as_json() == newer
     place.write_bytes(b"{}")
     now = 62.0
-    with pytest.raises(StoreError):
-        last.read()
+    assert last.read() is found  # what was read last is better than none
     place.unlink()
+    now = 93.0
     assert last.read() is None
+    place.write_bytes(b"{}")
+    now = 124.0
+    with pytest.raises(StoreError, match=r"cannot read drift/latest\.json"):
+        last.read()

@@ -9,6 +9,7 @@ from dashboard.live.notices import describe_mixed, describe_notices, describe_pr
 V7, V8 = Scoring("v7", 0.4, 0.8), Scoring("v8", 0.4, 0.8)
 OTHER = Scoring("v7", 0.5, 0.8)
 SECOND = 1000
+GOOD = {"rejected": None, "override": None}
 
 
 def played(*spans: tuple[Scoring, int, int]) -> tuple[Mixture, int]:
@@ -77,12 +78,26 @@ def test_backlog_of_two_versions_is_no_mixture() -> None:
     for second in range(60):
         now = float(second)
         board.note_scorings([V7, V8])
-    assert describe_notices(board) == []
+    assert describe_notices(board, GOOD) == []
     board.enter(FeedState.LIVE)
     for second in range(60, 120):
         now = float(second)
         board.note_scorings([V7, V8])
-    assert [one["kind"] for one in describe_notices(board)] == ["amber"]
+    assert [one["kind"] for one in describe_notices(board, GOOD)] == ["amber"]
+
+
+def test_rejected_and_forced_models_have_a_banner_each() -> None:
+    rejected = {"rejected": "v8", "serving": None, "reason": "inverted"}
+    override = {"version": "v7", "refusals": ["worse", "slow"], "by": None, "reason": "", "at": ""}
+    found = describe_notices(Board(), {"rejected": rejected, "override": override})
+    assert [one["kind"] for one in found] == ["red", "amber"]
+    assert found[0]["text"] == ": inverted. No model is serving."
+    assert found[1]["title"] == "Model v7 refused by its gate"
+    assert found[1]["text"] == ": worse; slow."
+    forced = override | {"by": "alice", "at": "2026-11-29", "reason": "May"}
+    (only,) = describe_notices(Board(), {"rejected": None, "override": forced})
+    assert only["title"] == "Model v7 promoted by force"
+    assert only["text"] == "by alice at 2026-11-29: May. Its gate refused it: worse; slow."
 
 
 def test_progress_is_said_in_records_and_time() -> None:

@@ -68,6 +68,18 @@ def test_outbox_writes_what_waits_to_a_new_file(
     again.close()
 
 
+def test_outbox_of_another_dashboard_in_the_same_folder_keeps_its_entries(tmp_path: Path) -> None:
+    path = tmp_path / "state" / "outbox.sqlite3"
+    one = Outbox(path)
+    one.add([entry(1)])
+    shutil.rmtree(path.parent)
+    other = Outbox(path)
+    other.add([entry(2)])
+    one.close()  # its dashboard ends, because the folder is taken
+    assert [e.id for e in other.oldest([Channel.LABELS], 0, 9)] == ["id-2", "id-1"]
+    other.close()
+
+
 def test_outbox_keeps_entries_in_memory_until_a_file_can_be_made(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     outbox = Outbox(folder / "outbox.sqlite3")

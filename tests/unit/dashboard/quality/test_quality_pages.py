@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi.testclient import TestClient
 
-from dashboard.models.quality import LiveQuality
+from dashboard.models.last_result import open_quality
 from dashboard.web.quality.view import describe, version_of
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.file_store import FileObjects
@@ -74,6 +74,26 @@ def test_figures_are_shown_by_version_with_their_labels_and_time(scene: Scene) -
     assert response.json()["versions"][0]["rows"] == 600
 
 
+def test_recall_by_product_is_shown_with_what_it_lacks(scene: Scene) -> None:
+    result = make_result()
+    (product,) = result["versions"][0]["products"]
+    assert "is not known" in product["recall"]["review"]["matured"]["reason"]
+    publish(scene.objects, result)
+    page = scene.page()
+    assert "Recall at review, matured</th>" in page
+    assert re.search(r"<td>Not estimable</td><td>Not estimable</td></tr>", page)
+    assert "Recall, matured: not estimable from these labels: the product of" in page
+    product["recall"]["review"]["matured"] = {"value": 0.5, "interval": [0.4, 0.6], "n": 9}
+    described = version_of(describe(result), "v1")
+    assert described is not None
+    assert described["products"][0]["recall_matured"] == "50.0 % (40.0 % to 60.0 %)"
+    del product["recall"]  # as an earlier release has written it
+    described = version_of(describe(result), "v1")
+    assert described is not None
+    assert described["products"][0]["recall_matured"] == "not estimable"
+    assert described["product_notes"] == []
+
+
 @pytest.mark.parametrize(
     "content",
     [b"[]", b"{}", b'{"computed_at": 1e300}', b'{"computed_at": "now", "versions": 7}', b"\xff"],
@@ -98,7 +118,7 @@ def test_only_sources_that_say_something_have_a_row() -> None:
 
 def test_result_is_read_twice_a_minute_and_not_for_each_page() -> None:
     objects, clock = MemoryObjects(), [0.0]
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     assert quality.read() is None
     publish(objects, make_result())
     assert quality.read() is None
@@ -116,7 +136,7 @@ def test_result_is_read_twice_a_minute_and_not_for_each_page() -> None:
 def test_store_that_fails_is_not_asked_for_each_page_and_the_last_result_stays() -> None:
     objects, clock = MemoryObjects(), [0.0]
     publish(objects, make_result())
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     objects.script([StoreFault("unavailable", "read *")])
     for _ in range(2):  # the fault is for one request: the second page asks for nothing
         with pytest.raises(StoreError):
@@ -132,7 +152,7 @@ def test_store_that_fails_is_not_asked_for_each_page_and_the_last_result_stays()
 def test_one_thread_reads_while_others_go_on_with_what_there_is() -> None:
     objects, clock = MemoryObjects(), [0.0]
     publish(objects, make_result())
-    quality = LiveQuality(objects, lambda: clock[0])
+    quality = open_quality(objects, lambda: clock[0])
     first = quality.read()
     clock[0] = 30.0
     seen: list[Any] = []

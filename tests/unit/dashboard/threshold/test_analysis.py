@@ -13,7 +13,7 @@ from dashboard.web.problems import Problem
 from dashboard.web.threshold.analysis import Answer, answer, describe_answer
 from dashboard.web.threshold.query import Question
 from dashboard.whatif.labels import StandingLabel
-from dashboard.whatif.rows import Source
+from stream_scorer.quality.sources import LabelSource
 from tests.support.listing.scored_month import (
     BLOCK,
     DAY_MS,
@@ -58,7 +58,7 @@ def in_window(version: str, first: int, last: int) -> list[Scored]:
 
 
 def test_alerts_are_counted_as_the_scorer_decided_at_every_threshold(table: Path) -> None:
-    found = ask(table, Question(7, Source.REVIEWED))
+    found = ask(table, Question(7, LabelSource.REVIEWED))
     rows = in_window("v7", TODAY - 6, TODAY)
     assert found.scores == len(rows)
     assert found.thresholds is not None
@@ -73,7 +73,7 @@ def test_alerts_are_counted_as_the_scorer_decided_at_every_threshold(table: Path
 
 
 def test_reviewed_labels_give_precision_and_never_recall(table: Path) -> None:
-    body = describe_answer(ask(table, Question(7, Source.REVIEWED, threshold=0.7)))
+    body = describe_answer(ask(table, Question(7, LabelSource.REVIEWED, threshold=0.7)))
     rows = {r.id: r for r in in_window("v7", TODAY - 6, TODAY) if r.score >= REVIEW}
     reports = {x.transaction_id for x in REPORTED}  # later, so they stand
     seen = [(row := rows[x.flag_id], "FRAUD" if row.transaction in reports else x.label)
@@ -94,7 +94,7 @@ def test_reviewed_labels_give_precision_and_never_recall(table: Path) -> None:
 
 
 def test_matured_window_ends_when_labels_are_old_enough(table: Path) -> None:
-    found = ask(table, Question(5, Source.MATURED, model="v6", maturity=14))
+    found = ask(table, Question(5, LabelSource.MATURED, model="v6", maturity=14))
     body = describe_answer(found)
     assert body["window"]["maturity_days"] == 14
     assert (found.window.first, found.window.last) == (TODAY - 18, TODAY - 14)
@@ -120,7 +120,7 @@ def test_matured_window_ends_when_labels_are_old_enough(table: Path) -> None:
 
 def test_versions_are_never_mixed(table: Path) -> None:
     for version in ("v6", "v7"):
-        found = ask(table, Question(30, Source.REVIEWED, model=version))
+        found = ask(table, Question(30, LabelSource.REVIEWED, model=version))
         rows = in_window(version, TODAY - 29, TODAY)
         assert found.scores == len(rows)
         assert len(found.labelled) == sum(
@@ -134,14 +134,14 @@ def test_versions_are_never_mixed(table: Path) -> None:
 
 
 def test_best_labels_are_matured_ones_if_fraud_was_reported(table: Path) -> None:
-    assert ask(table, Question(7, maturity=2)).source is Source.MATURED
-    assert ask(table, Question(7, maturity=2), REVIEWED).source is Source.REVIEWED
+    assert ask(table, Question(7, maturity=2)).source is LabelSource.MATURED
+    assert ask(table, Question(7, maturity=2), REVIEWED).source is LabelSource.REVIEWED
     # v7 has no scores that old.
-    assert ask(table, Question(7, maturity=14)).source is Source.REVIEWED
+    assert ask(table, Question(7, maturity=14)).source is LabelSource.REVIEWED
 
 
 def test_window_without_scores_has_no_curve(table: Path) -> None:
-    found = ask(table, Question(1, Source.REVIEWED, model="v6"))
+    found = ask(table, Question(1, LabelSource.REVIEWED, model="v6"))
     assert (found.scores, found.curve, found.thresholds) == (0, None, None)
     body: dict[str, Any] = describe_answer(found)
     assert (body["live"], body["proposed"], body["curve"]) == (None, None, None)
@@ -150,7 +150,7 @@ def test_window_without_scores_has_no_curve(table: Path) -> None:
 def test_proposed_threshold_is_rounded_to_a_counted_one(table: Path) -> None:
     for asked, used, is_rounded in ((0.65, 0.65, False), (0.65049, 0.65, True),
                                     (REVIEW, REVIEW, False), (1.0, 0.999, True)):  # fmt: skip
-        found = ask(table, Question(7, Source.REVIEWED, threshold=asked))
+        found = ask(table, Question(7, LabelSource.REVIEWED, threshold=asked))
         assert found.curve is not None
         assert found.curve.thresholds[found.proposed] == used
         assert found.is_rounded is is_rounded
@@ -169,7 +169,7 @@ def test_days_that_are_no_longer_kept_do_not_count_as_days_without_fraud(tmp_pat
     labels = [reported(row.transaction, row.day) for row in rows if row.score >= REVIEW]
     table = write_table(tmp_path, rows)
     flagged = sum(row.score >= REVIEW for row in rows if row.day >= TODAY - 6)
-    whole = ask(table, Question(7, Source.MATURED, maturity=0), labels)
+    whole = ask(table, Question(7, LabelSource.MATURED, maturity=0), labels)
     assert not whole.is_trimmed
     assert whole.curve is not None
     assert whole.curve.precision.value[whole.curve.live] == 1.0
@@ -177,20 +177,20 @@ def test_days_that_are_no_longer_kept_do_not_count_as_days_without_fraud(tmp_pat
         db.execute(
             "DELETE FROM flags WHERE scored_at < ?", ((TODAY - 3) * DAY_MS + rows[-50].offset,)
         )
-    rest = ask(table, Question(7, Source.MATURED, maturity=0), labels)
+    rest = ask(table, Question(7, LabelSource.MATURED, maturity=0), labels)
     assert rest.is_trimmed
     assert (rest.window.first, rest.window.last) == (TODAY - 2, TODAY)
     assert rest.curve is not None
     assert rest.curve.precision.value[rest.curve.live] == 1.0
     assert rest.scores == len([row for row in rows if row.day >= TODAY - 2])
     # Analysts' labels are a sample anyway, so alerts are those of all days.
-    reviewed = ask(table, Question(7, Source.REVIEWED), labels)
+    reviewed = ask(table, Question(7, LabelSource.REVIEWED), labels)
     assert reviewed.is_trimmed
     assert reviewed.curve is not None
     assert reviewed.curve.alerts[reviewed.curve.live] == flagged
     with sqlite3.connect(table) as db:
         db.execute("DELETE FROM flags")
-    assert ask(table, Question(7, Source.MATURED, maturity=0), labels).curve is None
+    assert ask(table, Question(7, LabelSource.MATURED, maturity=0), labels).curve is None
 
 
 def test_second_pair_of_thresholds_in_a_window_is_said(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_second_pair_of_thresholds_in_a_window_is_said(tmp_path: Path) -> None:
     table = write_table(tmp_path, rows)
     with sqlite3.connect(table) as db:
         db.execute("INSERT INTO score_totals VALUES ('v7', ?, 0.5, 0.9, 3, 2, 1)", (TODAY - 5,))
-    found = ask(table, Question(7, Source.REVIEWED))
+    found = ask(table, Question(7, LabelSource.REVIEWED))
     assert found.has_other_thresholds
     assert found.thresholds is not None
     assert found.thresholds.review == REVIEW

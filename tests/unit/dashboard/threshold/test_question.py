@@ -16,13 +16,13 @@ from dashboard.web.threshold.texts import (
     format_share,
     format_threshold,
 )
-from dashboard.whatif.rows import Source
+from stream_scorer.quality.sources import LabelSource
 
 BY_KEY = {measure.key: measure for measure in MEASURES}
 
 
 def test_question_is_its_own_query_string() -> None:
-    asked = Question(30, Source.REVIEWED, "v7", 0, 0.6237, 2.5)
+    asked = Question(30, LabelSource.REVIEWED, "v7", 0, 0.6237, 2.5)
     assert parse_question(dict(parse_qsl(asked.query()))) == asked
     assert parse_question({}) == Question()
     assert parse_question({"window": "", "threshold": " ", "labels": ""}) == Question()

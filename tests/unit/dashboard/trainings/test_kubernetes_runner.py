@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,9 +13,26 @@ import pytest
 from dashboard.trainings.jobs import KEY, make_job, name_job, read_job
 from dashboard.trainings.kubernetes_api import ApiError, KubernetesApi
 from dashboard.trainings.kubernetes_runner import KubernetesRunner
-from dashboard.trainings.training import Order, State, Training, TrainingsUnavailable, Trigger
-from tests.support.trainings.api_server import JOBS, ApiServer, make_cronjob, serve_api
+from dashboard.trainings.records import Records, write_records
+from dashboard.trainings.training import (
+    AlreadyRunning,
+    NotCancellable,
+    Order,
+    State,
+    Training,
+    TrainingsUnavailable,
+    Trigger,
+)
+from tests.support.trainings.api_server import (
+    CONFIG_MAP,
+    CRONJOBS,
+    JOBS,
+    ApiServer,
+    make_cronjob,
+    serve_api,
+)
 
+DELETED = "it is being deleted, and its pods end"
 ORDER = Order("drift", Trigger.DRIFT, "alertmanager", "f" * 32)
 
 
@@ -142,10 +160,11 @@ def test_missing_cronjob_is_named_with_the_way_out(
     served: tuple[ApiServer, KubernetesRunner, Path],
 ) -> None:
     api, runner, _ = served
-    api.objects.clear()
+    del api.objects[f"{CRONJOBS}/pipeline"]
     with pytest.raises(TrainingsUnavailable, match=r"CronJob pipeline .* TRAINING_CRONJOB"):
         runner.start(ORDER, 0, [])
-    assert api.objects == {}
+    assert not [path for path in api.objects if path.startswith(JOBS)]
+    assert runner.last_automatic() is None
 
 
 @pytest.mark.parametrize(
@@ -165,6 +184,86 @@ def test_answer_that_is_not_from_an_api_server_is_a_clear_error(
             runner.list()
     with pytest.raises(TrainingsUnavailable, match=trainings):
         runner.start(ORDER, 0, [])
+
+
+def test_job_that_changed_in_between_is_read_again_before_it_is_deleted(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    running = runner.start(ORDER, 0, [])
+    api.races = [lambda: api.end(running.id)]
+    with pytest.raises(NotCancellable, match="it has ended, and is succeeded"):
+        runner.cancel(running, "ana", 0)
+    assert runner.list()[0].state is State.SUCCEEDED
+
+
+def test_job_is_being_deleted_until_its_pods_have_ended(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    first = runner.start(ORDER, 0, [])
+    for is_new in (True, False):
+        found = runner.cancel(first, "ana", 7)
+        assert (found[0].is_running, found[0].detail, found[1]) == (True, DELETED, is_new)
+    (listed,) = runner.list()
+    assert (listed.state, listed.detail) == (State.RUNNING, DELETED)
+    api.end_pods(first.id)
+    (ended,) = runner.list()
+    assert (ended.state, ended.ended_at) == (State.CANCELLED, 7)
+
+
+def test_cooldown_is_noted_before_the_job_and_not_kept_if_there_is_none(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    first = runner.start(ORDER, 5, [])
+    api.end(first.id)
+    name = name_job(make_cronjob(), runner.list())
+    seen = runner.list()
+    # Another dashboard creates the Job of this name, after the list was read here.
+    for trigger, last_id in ((Trigger.PERSON, first.id), (Trigger.QUALITY, name)):
+        other = make_job(make_cronjob(), name, Order("why", trigger, "eve"))
+        api.answer("POST", JOBS, "Bearer first", json.dumps(other).encode())
+        with pytest.raises(AlreadyRunning, match="why"):
+            runner.start(replace(ORDER, key=""), 6, seen)
+        last = runner.last_automatic()
+        assert last is not None
+        assert last.id == last_id
+        assert last.started_at != 6  # that of the other one, not of what was not started
+        api.forget_job(name)
+
+
+def test_config_map_that_somebody_else_changed_is_read_again(
+    served: tuple[ApiServer, KubernetesRunner, Path],
+) -> None:
+    api, runner, _ = served
+    other = Training("x", State.CANCELLED, 1, Trigger.PERSON, ended_at=2, token="x")
+
+    def race() -> None:
+        api.objects[CONFIG_MAP]["data"] = {
+            "trainings.json": write_records(Records().with_cancelled(other))
+        }
+        api.objects[CONFIG_MAP]["metadata"]["resourceVersion"] = "raced"
+
+    api.races = [race]
+    started = runner.start(ORDER, 5, [])
+    assert {one.id for one in runner.list()} == {"x", started.id}
+    last = runner.last_automatic()
+    assert last is not None
+    assert last.id == started.id
+
+
+def test_manifests_of_an_earlier_release_start_trainings_and_one_warning(
+    served: tuple[ApiServer, KubernetesRunner, Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    api, runner, _ = served
+    del api.objects[CONFIG_MAP]
+    started = runner.start(ORDER, 5, runner.list())
+    assert runner.last_automatic() is None
+    assert [one.id for one in runner.list()] == [started.id]
+    assert runner.cancel(started, "ana", 6)[1]
+    (warning,) = [one for one in caplog.messages if "only Jobs that still exist" in one]
+    assert "Apply the ConfigMap trainings and the Role" in warning
 
 
 def test_server_that_is_down_silent_or_slow_is_given_up(tmp_path: Path) -> None:

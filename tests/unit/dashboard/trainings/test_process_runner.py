@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dashboard.trainings import process_group
 from dashboard.trainings.process_runner import KEPT, ProcessRunner
 from dashboard.trainings.training import (
     LOG_MAX_BYTES,
@@ -85,6 +86,78 @@ def test_killed_process_is_lost_and_its_last_line_is_shown(tmp_path: Path) -> No
     assert lost.state is State.LOST
     assert lost.detail.startswith("the process vanished without an exit code")
     assert lost.detail.endswith("last line: \\x1b[31mfit")
+
+
+def waiting(folder: Path, code: str) -> str:
+    """A command that runs ``code``, says so, and then waits for ever."""
+    os.mkfifo(folder / "pipe")
+    end = f"print('ready', flush=True); open({str(folder / 'pipe')!r}).read()"
+    return python(f"{code}; {end}")
+
+
+def started(runner: ProcessRunner) -> Training:
+    """A training whose command has begun to wait."""
+    found = runner.start(ORDER, 1000, [])
+    wait_until(lambda: "ready" in runner.log(found.id), 10, what="the process")
+    return found
+
+
+def living(group: int) -> list[str]:
+    """The processes of a group that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            line = path.read_text(errors="replace")
+        except OSError:  # it ended in between
+            continue
+        state, _, of = line.rpartition(")")[2].split()[:3]
+        if int(of) == group and state not in "ZX":
+            found.append(line)
+    return found
+
+
+def test_cancelling_ends_the_children_too_and_twice_is_once(tmp_path: Path) -> None:
+    # It holds no lock, and ignores the request to end.
+    shell = "['/bin/sh', '-c', 'trap \"\" TERM; read line <pipe']"
+    child = f"import subprocess; subprocess.Popen({shell})"
+    place = f"import os; os.chdir({str(tmp_path)!r}); {child}"
+    runner = ProcessRunner(tmp_path / "t", waiting(tmp_path, place), {})
+    found = started(runner)
+    process = json.loads((tmp_path / "t" / found.id / "process.json").read_text())
+    assert len(living(process["pid"])) == 3
+    ended, is_new = runner.cancel(found, "ana", 2000)
+    assert (ended.state, is_new) == (State.CANCELLED, True)
+    wait_until(lambda: living(process["pid"]) == [], 5, what="the end of the children")
+    assert runner.cancel(found, "eve", 3000) == (ended, False)
+
+
+def test_process_that_ignores_the_request_to_end_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_group.end_group, "__defaults__", (0.05, 5.0))
+    code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+    runner = ProcessRunner(tmp_path / "t", waiting(tmp_path, code), {})
+    ended, _ = runner.cancel(started(runner), "ana", 2000)
+    assert (ended.state, ended.detail) == (State.CANCELLED, "cancelled by ana")
+
+
+def test_process_of_a_stranger_is_never_ended(tmp_path: Path) -> None:
+    """The number of a process that has ended is given to others."""
+    runner = ProcessRunner(tmp_path / "t", waiting(tmp_path, "pass"), {})
+    found = started(runner)
+    path = tmp_path / "t" / found.id / "process.json"
+    own = json.loads(path.read_text())
+    for facts, words in (
+        ({"pid": os.getpid(), "ticks": 1}, "still runs: a process of it has left the group"),
+        ({"pid": "x", "ticks": 1}, "End the process on this machine"),
+    ):
+        path.write_text(json.dumps(facts))
+        with pytest.raises(TrainingsUnavailable, match=words):
+            runner.cancel(found, "ana", 2000)
+    (listed,) = runner.list()
+    assert (listed.state, listed.detail) == (State.RUNNING, "it is being cancelled")
+    path.write_text(json.dumps(own))
+    assert runner.cancel(found, "ana", 2000)[0].state is State.CANCELLED
 
 
 @pytest.mark.parametrize(

@@ -104,11 +104,15 @@ def test_started_training_is_shown_with_its_result_and_recorded(tmp_path: Path) 
                                 "reason": body["reason"], "where": "memory"}  # fmt: skip
     facts = {"requested": {"id": body["id"]}, "gate": {"passed": False, "refusals": ["worse"]}}
     publish_only(board.store, facts)
-    board.runner.end()
+    board.runner.end(State.FAILED, "exit code 1")
     board.runner.logs[body["id"]] = "\x1b[31mfit <b>\nend"
     assert board.get(f"{API}/{body['id']}").json()["log"] is None  # logs name hosts and paths
     found = board.get(f"{API}/{body['id']}", "lead").json()
-    assert found["state"] == "succeeded"
+    # The store knows what the exit code of this training does not say.
+    assert (found["state"], found["detail"]) == ("refused", "the gate refused v1: worse")
+    page = board.get("/model").text
+    assert "✕ Refused" in page
+    assert "the gate refused v1: worse" in page
     assert found["log"].endswith("fit <b>\nend")
     assert found["result"] == {"version": "v1", "is_promoted": False, "passed": False,
                                "refusals": ["worse"]}  # fmt: skip
@@ -308,10 +312,57 @@ def test_page_has_the_form_for_those_who_may_and_escapes_everything(tmp_path: Pa
     assert (busy.status_code, "one runs at a time" in busy.text) == (409, True)
 
 
+@pytest.mark.parametrize("role", ROLES)
+def test_only_ops_cancel_a_training_and_it_is_recorded(tmp_path: Path, role: str) -> None:
+    board = Board(tmp_path)
+    one = board.post({"reason": "why <b>"}).json()["id"]
+    answer = board.post(None, role, f"{API}/{one}/cancel")
+    form = {"action": "cancel", "training": one}
+    if role != "ops":
+        assert (answer.status_code, board.runner.trainings[0].is_running) == (403, True)
+        assert board.send(role, **form).status_code == 403
+        assert 'value="cancel"' not in board.get("/model", role).text
+        return
+    assert (answer.status_code, answer.json()["state"]) == (200, "cancelled")
+    assert answer.json()["detail"] == "cancelled by ana"
+    assert board.post(None, role, f"{API}/{one}/cancel").status_code == 200  # idempotent
+    started, cancelled = board.events()
+    assert (cancelled["kind"], cancelled["by"]) == ("training-cancelled", "ana")
+    assert cancelled["details"] == {"training": one, "reason": "why <b>", "where": "memory"}
+    assert started["details"]["training"] == one
+    two = board.post({"reason": "again"}).json()["id"]
+    page = board.get("/model", role).text
+    assert f'name="training" value="{two}"' in page
+    sent = board.send(role, **form | {"training": two})
+    assert (sent.status_code, sent.headers["location"]) == (303, "/model#trainings")
+    assert "Cancelled" in board.get("/model", role).text
+    assert 'fraud_dashboard_trainings_ended_total{state="cancelled"} 2.0' in (
+        board.client.get("/metrics").text
+    )
+
+
+def test_what_cannot_be_cancelled_says_why(tmp_path: Path) -> None:
+    board = Board(tmp_path)
+    assert board.post(None, path=f"{API}/none/cancel").status_code == 404
+    one = board.post({"reason": "why"}).json()["id"]
+    answer = board.call({}, f"{API}/{one}/cancel")
+    assert answer.status_code == 401  # a webhook token
+    board.runner.end(State.REFUSED)
+    answer = board.post(None, path=f"{API}/{one}/cancel")
+    assert (answer.status_code, answer.json()["type"]) == (409, "training-not-cancellable")
+    assert answer.json()["training"]["state"] == "refused"
+    sent = board.send(action="cancel", training=one)
+    assert (sent.status_code, "it has ended, and is refused" in sent.text) == (409, True)
+
+
 def test_page_of_another_site_cannot_start_a_training(tmp_path: Path) -> None:
     board = Board(tmp_path)
     headers = {"x-forwarded-user": "ana", "x-role": "ops", "sec-fetch-site": "cross-site"}
-    for path, body in (("/model", {"action": "train", "reason": "x"}), (API, {})):
+    for path, body in (
+        ("/model", {"action": "train", "reason": "x"}),
+        (API, {}),
+        (f"{API}/one/cancel", {}),
+    ):
         assert board.client.post(path, data=body, headers=headers).status_code == 403
     assert board.runner.trainings == []
 

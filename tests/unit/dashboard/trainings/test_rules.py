@@ -6,15 +6,24 @@ from collections.abc import Sequence
 
 import pytest
 
-from dashboard.trainings.rules import HOUR_MS, check_start, digest_key, find_repetition
+from dashboard.trainings.records import MAX_CANCELLED, Records, read_records, write_records
+from dashboard.trainings.rules import (
+    HOUR_MS,
+    check_cancel,
+    check_start,
+    digest_key,
+    find_repetition,
+)
 from dashboard.trainings.training import (
     AlreadyRunning,
+    NotCancellable,
     Order,
     State,
     TooSoon,
     Training,
     TrainingsUnavailable,
     Trigger,
+    UnknownTraining,
 )
 from dashboard.trainings.trainings import Trainings
 from tests.support.dashboard_kit import Clock
@@ -63,6 +72,67 @@ def test_automatic_trainings_share_a_cooldown_and_people_have_none(
     newest = max(one.started_at for one in before)
     assert error.value.next_at == newest + 24 * HOUR_MS
     check_start(order(trigger), before, NOW, 0)
+
+
+def test_cooldown_counts_from_a_training_that_is_only_remembered() -> None:
+    remembered = made(5, Trigger.DRIFT, State.RUNNING)  # as it was when it started
+    with pytest.raises(TooSoon) as error:
+        check_start(order(Trigger.QUALITY), [made(30, Trigger.DRIFT)], NOW, 24, remembered)
+    assert error.value.next_at == NOW + 19 * HOUR_MS
+    check_start(order(Trigger.QUALITY), [], NOW, 5, remembered)
+    check_start(order(Trigger.PERSON), [], NOW, 24, remembered)
+
+
+@pytest.mark.parametrize("trigger", list(Trigger))
+def test_only_running_requested_trainings_are_cancelled(trigger: Trigger) -> None:
+    if trigger in (Trigger.SCHEDULE, Trigger.KUBECTL):
+        with pytest.raises(NotCancellable, match=rf"started by {trigger}.*kubectl delete job"):
+            check_cancel(made(1, trigger, State.RUNNING))
+    else:
+        check_cancel(made(1, trigger, State.RUNNING))
+    for state in State:
+        if state is not State.RUNNING:
+            with pytest.raises(NotCancellable, match=f"it has ended, and is {state}"):
+                check_cancel(made(1, trigger, state))
+
+
+def test_service_cancels_once_and_counts_how_trainings_end() -> None:
+    runner, clock = MemoryRunner(), Clock()
+    trainings = Trainings(runner, 24, clock)
+    with pytest.raises(UnknownTraining, match="'none' is not known"):
+        trainings.cancel("none", "ana")
+    first, _ = trainings.start(order(Trigger.DRIFT))
+    assert trainings.list()[0].is_running
+    done, is_new = trainings.cancel(first.id, "ana")
+    assert (done.state, is_new, done.ended_at) == (State.CANCELLED, True, 1_000_000)
+    assert trainings.cancel(first.id, "eve") == (done, False)
+    runner.trainings.clear()  # a history limit
+    with pytest.raises(TooSoon):
+        trainings.start(order(Trigger.DRIFT))
+    second, _ = trainings.start(order())
+    trainings.list()
+    runner.end(State.REFUSED)
+    for _ in range(2):
+        trainings.list()
+    with pytest.raises(NotCancellable):
+        trainings.cancel(second.id, "ana")
+    assert trainings.counts.ended == {"cancelled": 1, "refused": 1}
+
+
+def test_records_are_read_as_written_and_damaged_ones_are_left_out() -> None:
+    one = Training("a", State.RUNNING, 1, Trigger.DRIFT, "r", "b", key="k", token="t")
+    ended = Training("b", State.CANCELLED, 1, Trigger.PERSON, ended_at=2, detail="d", token="u")
+    records = Records().with_automatic(one).with_cancelled(ended).with_cancelled(ended)
+    assert read_records(write_records(records)) == records
+    assert records.cancelled == (ended,)
+    for number in range(MAX_CANCELLED + 5):
+        records = records.with_cancelled(Training(f"c{number}", State.CANCELLED, 1, Trigger.PERSON,
+                                                  token=f"c{number}"))  # fmt: skip
+    assert len(records.cancelled) == MAX_CANCELLED
+    assert records.cancelled[0].id == f"c{MAX_CANCELLED + 4}"
+    for text in ("", "[1]", "{", '{"automatic": 3, "cancelled": [null, {"id": "x"}]}', "[" * 9999,
+                 '{"automatic": {"id": "a", "state": "gone"}, "cancelled": "all"}'):  # fmt: skip
+        assert read_records(text) == Records()
 
 
 def test_repetition_is_found_by_the_digest_of_its_key() -> None:

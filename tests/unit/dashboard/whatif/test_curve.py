@@ -15,11 +15,11 @@ from dashboard.whatif.rows import (
     EDGES,
     LabelledScore,
     ScoreCounts,
-    Source,
     Thresholds,
     build_labelled,
 )
 from stream_scorer.quality.estimates import Z
+from stream_scorer.quality.sources import LabelSource
 
 LIVE = Thresholds(0.6237, 0.9101)
 PER_DAY = 0.5
@@ -82,7 +82,7 @@ def check(value: float, low: float, high: float, hits: int, trials: int) -> None
 @pytest.mark.parametrize("seed", range(4))
 def test_alerts_are_those_that_the_scorer_would_flag(seed: int) -> None:
     world = make_world(seed)
-    curve = compute(Source.REVIEWED, world.counts(), build_labelled(world.rows), LIVE)
+    curve = compute(LabelSource.REVIEWED, world.counts(), build_labelled(world.rows), LIVE)
     assert LIVE.review in curve.thresholds
     assert len(curve.thresholds) == BINS + 1
     for threshold, alerts in zip(curve.thresholds.tolist(), curve.alerts.tolist(), strict=True):
@@ -93,7 +93,7 @@ def test_alerts_are_those_that_the_scorer_would_flag(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_reviewed_precision_counts_what_analysts_decided_above_the_threshold(seed: int) -> None:
     world = make_world(seed)
-    curve = compute(Source.REVIEWED, world.counts(), build_labelled(world.rows), LIVE)
+    curve = compute(LabelSource.REVIEWED, world.counts(), build_labelled(world.rows), LIVE)
     decided = [r for r in world.rows if r.is_reviewed and r.is_fraud is not None
                and r.score >= LIVE.review]  # fmt: skip
     for i, threshold in enumerate(curve.thresholds.tolist()):
@@ -122,7 +122,7 @@ def test_reviewed_precision_counts_what_analysts_decided_above_the_threshold(see
 @pytest.mark.parametrize("seed", range(4))
 def test_matured_labels_count_the_unlabelled_as_legitimate_unless_blocked(seed: int) -> None:
     world = make_world(seed)
-    curve = compute(Source.MATURED, world.counts(), build_labelled(world.rows), LIVE)
+    curve = compute(LabelSource.MATURED, world.counts(), build_labelled(world.rows), LIVE)
     frauds = [r for r in world.rows if r.is_fraud]
     assert curve.recall_reason == ""
     for i, threshold in enumerate(curve.thresholds.tolist()):
@@ -148,7 +148,7 @@ def test_sampled_rows_count_with_their_weights(seed: int) -> None:
         for _ in range(80)
     ]
     counts = world.counts()
-    curve = compute(Source.SAMPLED, counts, build_labelled([*world.rows, *below]), LIVE)
+    curve = compute(LabelSource.SAMPLED, counts, build_labelled([*world.rows, *below]), LIVE)
     above = [r for r in world.rows if r.is_reviewed and r.is_fraud is not None
              and r.score >= LIVE.review]  # fmt: skip
     flagged = sum(score >= LIVE.review for score in world.scores)
@@ -170,7 +170,7 @@ def test_reviewed_labels_have_nothing_to_say_below_the_threshold() -> None:
         LabelledScore(0.7, True, True, False),
     ]
     world = World([0.3, 0.7, 0.8], rows)
-    curve = compute(Source.REVIEWED, world.counts(), build_labelled(rows), LIVE)
+    curve = compute(LabelSource.REVIEWED, world.counts(), build_labelled(rows), LIVE)
     live = curve.live
     assert np.isnan(curve.precision.value[:live]).all()
     assert curve.precision.n[:live].sum() == 0
@@ -179,7 +179,7 @@ def test_reviewed_labels_have_nothing_to_say_below_the_threshold() -> None:
 
 def test_without_reports_from_outside_recall_is_not_one() -> None:
     rows = [LabelledScore(0.7, True, True, False)]
-    curve = compute(Source.MATURED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
+    curve = compute(LabelSource.MATURED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
     assert np.isnan(curve.recall.value).all()
     assert curve.recall_reason == NO_REPORTS
     assert np.isnan(curve.money.missed[: curve.live + 1]).all()
@@ -188,7 +188,7 @@ def test_without_reports_from_outside_recall_is_not_one() -> None:
 def test_frauds_without_a_score_make_recall_a_range() -> None:
     rows = [LabelledScore(0.7, True, False, True)] * 60
     world = World([0.7] * 60 + [0.2] * 100, rows)
-    curve = compute(Source.MATURED, world.counts(), build_labelled(rows, unscored=40), LIVE)
+    curve = compute(LabelSource.MATURED, world.counts(), build_labelled(rows, unscored=40), LIVE)
     at = curve.live
     assert math.isnan(curve.recall.value[at])
     assert curve.recall.low[at] == pytest.approx(slow_wilson(60, 100)[0])
@@ -203,7 +203,7 @@ def test_frauds_without_a_score_make_recall_a_range() -> None:
 
 def test_sample_is_off_without_sampled_scores() -> None:
     rows = [LabelledScore(0.7, True, True, False)]
-    curve = compute(Source.SAMPLED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
+    curve = compute(LabelSource.SAMPLED, World([0.7], rows).counts(), build_labelled(rows), LIVE)
     assert curve.recall_reason == NO_SAMPLE
     assert np.isnan(curve.precision.value[: curve.live]).all()
     assert curve.precision.value[curve.live] == 1.0
@@ -212,7 +212,7 @@ def test_sample_is_off_without_sampled_scores() -> None:
 def test_threshold_equal_to_a_score_flags_it() -> None:
     rows = [LabelledScore(LIVE.review, True, True, False)]
     world = World([LIVE.review, math.nextafter(LIVE.review, 0), 0.7, 0.7], rows)
-    curve = compute(Source.REVIEWED, world.counts(), build_labelled(rows), LIVE)
+    curve = compute(LabelSource.REVIEWED, world.counts(), build_labelled(rows), LIVE)
     assert curve.alerts[curve.live] == 3
     assert curve.labelled[curve.live] == 1
     assert curve.alerts[curve.at(0.7)] == 2
@@ -224,7 +224,7 @@ def test_threshold_equal_to_a_score_flags_it() -> None:
 def test_every_pair_of_thresholds_gives_a_curve(review: float, block: float) -> None:
     live = Thresholds(review, max(review, block))
     world = make_world(1)
-    for source in Source:
+    for source in LabelSource:
         curve = compute(source, world.counts(live), build_labelled(world.rows), live)
         assert curve.thresholds[curve.live] == review
         assert curve.alerts[curve.live] == sum(s >= review for s in world.scores)
@@ -234,7 +234,7 @@ def test_every_pair_of_thresholds_gives_a_curve(review: float, block: float) -> 
 
 def test_empty_world_gives_a_curve_without_a_number() -> None:
     world = World([], [])
-    for source in Source:
+    for source in LabelSource:
         curve: Curve = compute(source, world.counts(), build_labelled([]), LIVE)
         assert curve.alerts.sum() == 0
         assert np.isnan(curve.precision.value).all()
@@ -245,7 +245,7 @@ def test_any_number_becomes_the_nearest_threshold_of_the_curve() -> None:
     assert nearest(0.62371, LIVE.review) == 0.624
     assert nearest(LIVE.review, LIVE.review) == LIVE.review
     assert (nearest(-1, 0.5), nearest(1.0, 0.5), nearest(7, 0.5)) == (0.0, 0.999, 0.999)
-    curve = compute(Source.REVIEWED, World([], []).counts(), build_labelled([]), LIVE)
+    curve = compute(LabelSource.REVIEWED, World([], []).counts(), build_labelled([]), LIVE)
     assert [curve.thresholds[curve.at(t)] for t in EDGES[:-1].tolist()] == EDGES[:-1].tolist()
     with pytest.raises(ValueError, match="no multiple"):
         curve.at(0.5001)

@@ -7,7 +7,8 @@ import pytest
 
 from dashboard.whatif.curve import compute
 from dashboard.whatif.labels import FlagScore, StandingLabel, match_labels
-from dashboard.whatif.rows import BINS, DAY_MS, ScoreCounts, Source, Thresholds
+from dashboard.whatif.rows import BINS, DAY_MS, ScoreCounts, Thresholds
+from stream_scorer.quality.sources import LabelSource
 
 FLAGS = [
     FlagScore("0-1", 11, 1_000, 0.9, 50.0),
@@ -82,7 +83,7 @@ def test_decided_samples_stand_for_all_unflagged_scores_and_give_recall() -> Non
     bins = np.zeros(BINS, np.int64)
     bins[[100, 900]] = 1_000, 3
     counts = ScoreCounts(bins, 3, 0, 1.0)
-    curve = compute(Source.SAMPLED, counts, found, Thresholds(0.5, 0.95))
+    curve = compute(LabelSource.SAMPLED, counts, found, Thresholds(0.5, 0.95))
     # One flagged fraud of one reviewed stands for 3, one missed of 4 for 250 of 1,000.
     assert curve.recall.value[curve.live] == pytest.approx(3 / 253)
     assert curve.recall.low[curve.live] < 3 / 253 < curve.recall.high[curve.live]

@@ -12,9 +12,15 @@ from stream_scorer.quality.comparison import Comparison, Difference
 from stream_scorer.quality.rows import LabelTable
 from stream_scorer.quality.sources import LabelSource
 from stream_scorer.shadow.compare.collect import Collector
-from stream_scorer.shadow.compare.run import Compared, CompareOptions, exit_code, run_comparison
+from stream_scorer.shadow.compare.run import Compared, CompareOptions, run_comparison
 from stream_scorer.shadow.compare.text import build_page, report_lines
-from stream_scorer.shadow.compare.verdict import Verdict, judge
+from stream_scorer.shadow.compare.verdict import (
+    EXIT_CODES,
+    Judgement,
+    Verdict,
+    judge,
+    next_step,
+)
 from tests.unit.shadow.compare.kit import NOW, TOPIC, World, make_labels
 
 OPTIONS = CompareOptions("v7", "v8", NOW - 10**9, NOW)
@@ -33,8 +39,17 @@ def test_better_worse_and_equal_challengers_are_told_apart() -> None:
     equal = World(60_000, 0.3, (2.0, 2.0))
     equal.scores[1] = equal.scores[0] * 0.999  # the same order
     assert run(equal).judgement.verdict is Verdict.NO_WORSE
-    codes = {verdict: exit_code(verdict) for verdict in Verdict}
-    assert codes == {"better": 0, "no worse": 0, "worse": 1, "cannot tell yet": 3}
+    assert EXIT_CODES == {"better": 0, "cannot tell yet": 3, "no worse": 4, "worse": 5}
+
+
+def test_each_verdict_says_what_to_do_next() -> None:
+    steps = {v: next_step(Judgement(v, None, "", 120), "v7", "v8") for v in Verdict}
+    assert steps[Verdict.BETTER].endswith("fraud-trainer models promote v8 --if-better")
+    assert steps[Verdict.WORSE].startswith("keep v7, and end the shadow scoring with fraud-trainer")
+    assert "promote v8 promotes it without this comparison" in steps[Verdict.NO_WORSE]
+    assert steps[Verdict.CANNOT_TELL].startswith("keep v7 until about 120 more labels are in")
+    unknown = next_step(Judgement(Verdict.CANNOT_TELL, None, ""), "v7", "v8")
+    assert unknown.startswith("keep v7 until more labels are in, then run fraud-trainer models com")
 
 
 def test_verdict_and_intervals_are_the_same_each_time() -> None:

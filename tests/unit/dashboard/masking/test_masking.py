@@ -10,14 +10,17 @@ import orjson
 import pytest
 from fastapi.testclient import TestClient
 
+from dashboard.cache.selection import Search
 from dashboard.feed.records import InputRecord
-from dashboard.web.lookups.masking import MASK, mask_record
+from dashboard.masking import MASK, FieldMask
 from dashboard.web.tokens import ROLES, make_token
 from schemas.records import encode_record
 from tests.support.dashboard_kit import (
     MemoryTopic,
     encode_score,
     make_app,
+    make_context,
+    make_flag,
     make_score,
     make_transaction,
 )
@@ -35,7 +38,7 @@ DESCRIBED: dict[str, Any] = {
 
 def test_fields_are_hidden_at_any_depth_and_in_any_case() -> None:
     names = ("CARD1", "card2", "addr1", "P_emaildomain", "R_emaildomain")
-    masked, hidden = mask_record(DESCRIBED, names)
+    masked, hidden = FieldMask(names).mask_record(DESCRIBED)
     assert masked["fields"] == {
         "card1": MASK, "Card2": MASK, "addr1": None, "TransactionAmt": 5.0,
         "more": [{"P_emaildomain": MASK, "C1": 1}],
@@ -47,13 +50,43 @@ def test_fields_are_hidden_at_any_depth_and_in_any_case() -> None:
 
 def test_record_that_cannot_be_decoded_says_nothing_of_its_content() -> None:
     broken = {**DESCRIBED, "fields": None, "problem": "not JSON: card1=4242", "headers": []}
-    masked, hidden = mask_record(broken, ("card1",))
+    masked, hidden = FieldMask(("card1",)).mask_record(broken)
     assert "4242" not in str(masked)
     assert hidden == ["key", "problem"]
 
 
 def test_nothing_is_hidden_without_names() -> None:
-    assert mask_record(DESCRIBED, ()) == (DESCRIBED, [])
+    assert FieldMask().mask_record(DESCRIBED) == (DESCRIBED, [])
+    body = make_flag(1).body
+    assert FieldMask().mask_flag(body) is body
+
+
+def test_everything_that_has_the_value_of_a_masked_field_is_hidden() -> None:
+    mask = FieldMask(("TransactionAmt", "ProductCD", "Card4", "DeviceInfo"))
+    features = ("TransactionAmt", "card4_frequency", "card40", "C13")
+    reasons = [{"feature": name, "value": "1", "contribution": 0.5} for name in features]
+    masked = orjson.loads(mask.mask_flag(make_flag(1, reasons=reasons).body))
+    assert (masked["amount"], masked["expected_loss"]) == (None, 0.0)
+    assert (masked["product"], masked["card"]) == (MASK, MASK)
+    assert [reason["value"] for reason in masked["reasons"]] == [MASK, MASK, "1", "1"]
+    assert sorted(masked["hidden"]) == ["DeviceInfo", "ProductCD", "TransactionAmt", "card4"]
+    assert masked["context"]["DeviceInfo"] == MASK
+    assert masked["context"]["P_emaildomain"] == "gmail.com"
+    assert mask.hides_filter("min_amount")
+    assert mask.not_searched == ("device",)
+
+
+def test_search_looks_at_no_masked_field() -> None:
+    flag = make_flag(1, context=make_context(card1=4242.0, P_emaildomain="a.example"))
+    for text in ("4242", "a.ex", "Wind"):
+        assert Search(text).matches(flag)
+    assert not Search("4242", ("card1",)).matches(flag)
+    assert not Search("a.ex", ("email",)).matches(flag)
+    assert Search("wind", ("card1", "email")).matches(flag)
+    everything = Search("1", ("card1", "email", "device"))
+    assert "email" not in everything.condition
+    assert [index for index, _ in everything.indexed()] == ["by_transaction"] * 19
+    assert Search("a", ("card1", "email", "device")).condition == "(0)"
 
 
 @pytest.fixture
@@ -87,7 +120,7 @@ def test_raw_record_is_whole_for_analysts_and_masked_for_viewers(call: Any) -> N
         for offset in range(3):
             found = call(role, f"/api/v1/flags/0-{offset}/raw").json()
             assert (found["hidden"], found["key"]) == ([], "4242")
-        assert "Hidden for the role viewer" not in call(role, "/t/0-0").text
+        assert "Hidden for your role" not in call(role, "/t/0-0").text
     for offset in (0, 1):
         found = call("viewer", f"/api/v1/flags/0-{offset}/raw").json()
         assert "4242" not in str(found)
@@ -97,4 +130,4 @@ def test_raw_record_is_whole_for_analysts_and_masked_for_viewers(call: Any) -> N
     broken = call("viewer", "/api/v1/flags/0-2/raw")
     assert "4242" not in broken.text
     assert broken.json()["problem"] == "the record cannot be decoded"
-    assert "Hidden for the role viewer: card1, " in call("viewer", "/t/0-0").text
+    assert "Hidden for your role: card1, " in call("viewer", "/t/0-0").text

@@ -1,0 +1,1 @@
+"""MLflow as several processes use it: what identifies a version, and the champion's alias."""
