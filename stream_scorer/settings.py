@@ -95,7 +95,8 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
     model_guard_min_rows: int = Field(
         2_000,
         ge=100,
-        description="and for at least this many rows; with fewer, only errors can reject it",
+        description="and for at least this many rows; with fewer, only errors can reject it. "
+        "The limits have what chance adds to so few rows",
     )
     model_guard_max_error_share: float = Field(
         0.02,
