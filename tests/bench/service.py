@@ -152,10 +152,11 @@ def measure_latency(
             time.sleep(0.05)
         memory = _resident_mib(child.pid)
         reader.stop()
+    warm = min(sent.values()) + _WARM_SECONDS
     took = [
         (reader.seen[number] - at) * 1000
         for number, at in sent.items()
-        if number in reader.seen and at > sent[min(sent)] + _WARM_SECONDS
+        if number in reader.seen and at > warm
     ]
     return {
         "start_to_first_score_seconds": round(first, 2),
