@@ -5,6 +5,7 @@ import { MISSING, buildTime, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
+const MINUTE_MS = 60_000;
 const WORDS = { ok: "✓ OK", warn: "▲ Check", bad: "✕ Problem", unknown: "○ Unknown" };
 const LEGS = {
   event_to_score: "Event to score",
@@ -111,6 +112,13 @@ let charts = null;
 let waiting = 0; // records now
 let now = 0; // epoch seconds
 
+/** The whole minutes of the last hour. Those without a score are not among the ones that are given. */
+function minutesOf({ now: at, throughput: { minutes } }) {
+  const known = new Map(minutes.map((minute) => [minute[0], minute]));
+  const end = Math.floor(at / MINUTE_MS) * MINUTE_MS;
+  return Array.from({ length: 60 }, (_, i) => end - (60 - i) * MINUTE_MS).map((start) => known.get(start) ?? [start, 0, 0]);
+}
+
 /** When a version took over a partition, once for each version: lines in both charts. */
 function marksOf({ versions: { partitions } }) {
   const first = new Map();
@@ -122,7 +130,7 @@ function marksOf({ versions: { partitions } }) {
 
 function draw(ops) {
   const backlog = [ops.backlog.history.map(([at]) => at / 1000), ops.backlog.history.map(([, n]) => n)];
-  const minutes = ops.throughput.minutes.filter(([at]) => at + 60_000 <= ops.now); // whole ones
+  const minutes = minutesOf(ops);
   const scores = [minutes.map(([at]) => at / 1000), minutes.map((m) => m[1]), minutes.map((m) => m[2])];
   waiting = backlog[1].at(-1);
   now = ops.now / 1000;
