@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _load(settings: ScorerSettings, version: str, memory: int, channel: Channel) -> Bundle | None:
-    """The version; None: the scorer was told why there is none."""
+    """The version; None: the scorer was notified why there is none."""
     try:
         keys = parse_trusted_keys(settings.model_trusted_keys)
         return load_bundle(open_store(settings).fetch(version), version, keys)

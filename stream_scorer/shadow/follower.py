@@ -64,7 +64,7 @@ class ChallengerFollower:
         self._poll_seconds = poll_seconds
         self._too_large: set[str] = set()
         self._retry_at: dict[str, float] = {}
-        self._said: set[str] = set()
+        self._reported: set[str] = set()
         self._problem: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="challenger", daemon=True)
@@ -130,8 +130,8 @@ class ChallengerFollower:
             return self._start(version)
         except ChallengerRefused as error:
             self._retry_at[version] = time.monotonic() + RETRY_REFUSED_SECONDS
-            if version not in self._said:
-                self._said.add(version)
+            if version not in self._reported:
+                self._reported.add(version)
                 self._observer.refused()
                 log.error(
                     "the challenger is refused: %s", printable(str(error)),

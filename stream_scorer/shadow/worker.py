@@ -254,10 +254,10 @@ class ShadowWorker:
             return
         self._observer.failed(rows)
         self._errors += 1
-        said = f"{type(error).__name__}: {error}"
+        shown = f"{type(error).__name__}: {error}"
         if isinstance(error, ChallengerFailed | ChallengerEnded):
-            said = str(error)
-        reason = printable(said[:_SHOWN_CHARACTERS])
+            shown = str(error)
+        reason = printable(shown[:_SHOWN_CHARACTERS])
         if self._errors == 1 and not isinstance(error, ChallengerEnded):
             log.warning(
                 "the challenger cannot score a batch: %s", reason,
