@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -25,7 +26,7 @@ from stream_scorer.local.folders import (
 from stream_scorer.local.probe import next_free_port, pick_free_port
 from stream_scorer.local.progress_lines import ProgressLines
 from stream_scorer.local.scrape import answers
-from stream_scorer.runtime.processes import end_child, start_child
+from stream_scorer.runtime.processes import end_child, end_process, start_child
 
 STEP_SECONDS: Final = 300.0
 
@@ -141,6 +142,11 @@ class LocalSystem:
             if self.is_temporary:
                 self._broker.kill()  # a clean stop takes seconds, for data that nobody reads again
             self._broker.close()
+
+    def end_grandchild(self, pid_file: Path) -> None:
+        """End a process that a child has started, if it runs: its number is in this file."""
+        with suppress(OSError, ValueError):
+            end_process(int(pid_file.read_text()))
 
     def start_broker(self) -> str:
         """Start the embedded broker, unless there is a Kafka already; returns its address."""

@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -21,7 +20,6 @@ from stream_scorer.local.loop.alerting import moved_features, notification
 from stream_scorer.local.loop.system import Ran
 from stream_scorer.local.scrape import answers
 from stream_scorer.local.system import run_system, say
-from stream_scorer.runtime.processes import end_process
 
 ROWS: Final = 10_000
 RATE: Final = 1_000.0
@@ -106,8 +104,7 @@ class _Loop(LoopActions):
     def end(self) -> None:
         """End also the training, which the dashboard has started and would outlive it."""
         super().end()
-        with suppress(OSError, ValueError):
-            end_process(int(self._training_pid.read_text()))
+        self.end_grandchild(self._training_pid)
 
     def _tell_story(self) -> None:
         self._prepare()

@@ -102,3 +102,13 @@ def test_program_that_fails_on_a_full_disk_says_so(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**9, 10**9, 0))
     with pytest.raises(FatalError, match="synth failed: no space is left"):
         system.fail("synth")
+
+
+@pytest.mark.parametrize("text", [None, "", "no number", "99999999"])
+def test_grandchild_that_was_never_started_or_has_ended_is_no_failure(
+    tmp_path: Path, text: str | None
+) -> None:
+    path = tmp_path / "training.pid"
+    if text is not None:
+        path.write_text(text)
+    Scripted(tmp_path, lambda _: 0).end_grandchild(path)
