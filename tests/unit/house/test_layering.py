@@ -68,7 +68,7 @@ process: schemas schemas.scores schemas.transactions errors drift runtime settin
     state stream.rejections stream shadow observability
 autoscaling: errors
 local: errors runtime kafka
-local.loop: errors runtime local
+local.loop: errors local
 labels: schemas schemas.csv runtime settings kafka
 quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
     audit.records labels
