@@ -95,7 +95,8 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
     model_guard_min_rows: int = Field(
         2_000,
         ge=100,
-        description="and for at least this many rows; with fewer, only errors can reject it",
+        description="and for at least this many rows; with fewer, only errors can reject it. "
+        "The limits have what chance adds to so few rows",
     )
     model_guard_max_error_share: float = Field(
         0.02,
@@ -119,6 +120,10 @@ class ScorerSettings(GroupSettings, StoreSettings, HistorySettings, LogSettings,
         ge=0,
         le=1,
         description="share of the transactions that the challenger scores too; 0: none",
+    )
+    shadow_spare_cpu_only: bool = Field(
+        True,
+        description="the challenger runs only while a processor is free; false: it takes its part",
     )
     metrics_port: int = Field(
         9100, ge=0, le=65535, description="port of /metrics, /livez and /readyz"

@@ -104,7 +104,7 @@ def run_training(
     with stages.stage("reference"):
         bundle = candidate_bundle(served.learned.fitted.model_text, served.learned.features)
         bundle = replace(bundle, thresholds=evaluated.thresholds, calibration=evaluated.calibration)
-        described = _describe_test(rows, split, learned[-1], served, evaluated, plan.model.seed)
+        described = _describe_test(rows, split, learned[-1], bundle, served, evaluated, plan)
         latency = time_models(read, split.test, bundle, champion)
     verdict = judge_candidate(
         evaluated.metrics["test"],
@@ -215,13 +215,21 @@ def _evaluate(
 
 
 def _describe_test(
-    rows: Part, split: Split, last: Learned, served: Served, evaluated: _Evaluated, seed: int
+    rows: Part,
+    split: Split,
+    last: Learned,
+    bundle: Bundle,
+    served: Served,
+    evaluated: _Evaluated,
+    plan: Plan,
 ) -> dict[str, Any]:
     """Reference histograms and the data of the plots, for the metadata.
 
-    Scores are those of the test rows by models that have not seen them: the scores of a refit model
-    on its own training rows are too sharp. The same holds for features with fitted tables, so they
-    are those of the last fold on its test rows.
+    The reference scores are those of ``bundle``, which is served, on the test rows. The folds'
+    models have learned from fewer rows and have fewer trees, so their scores are spread differently
+    (docs/model.md has figures). That a refit model has learned from these rows sharpens the highest
+    scores, and hardly their deciles. Features with fitted tables are those of the last fold on its
+    test rows, which its tables have not seen.
     """
     gains = served.learned.fitted.gains
     newest = some_rows(rows, split.folds[-1].test)
@@ -234,8 +242,9 @@ def _describe_test(
         for found in judged_scores(evaluated.facts["calibration"])["reliability"]
     ]
     plots["test_window"] = [int(times[0]), int(times[-1])]
-    reference = reference_facts(newest.batch, evaluated.scores, last.features, list(gains), "test")
-    report = _report_facts(rows, split, last, evaluated, seed)
+    scores = score_all(evaluated.test.batch, bundle)
+    reference = reference_facts(newest.batch, scores, last.features, list(gains), "test")
+    report = _report_facts(rows, split, last, evaluated, plan.model.seed)
     return {"reference": reference, "plots": plots, **report}
 
 

@@ -16,9 +16,9 @@ import orjson
 
 from dashboard.cache.connection import OpenFile, open_cache
 from dashboard.cache.flag import Flag
+from dashboard.cache.listed import HISTOGRAM_BINS, Listed, ListedCounter
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
 
-HISTOGRAM_BINS: Final = 50
 _FORMAT: Final = 2  # of the tables below; a file with another format is rebuilt
 
 _TABLES: Final = """
@@ -86,6 +86,7 @@ class FlagWriter:
     def __init__(self, path: Path, keep: int) -> None:
         self.path = path
         self._keep = keep
+        self._removals = 0  # with the whole file
         self._open()
 
     def _open(self) -> None:
@@ -97,6 +98,12 @@ class FlagWriter:
             "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
         ).fetchone()[0]
         self._scores = ScoreCounter(self._db)
+        self._listed = ListedCounter(self._db, self._removals)
+
+    @property
+    def listed(self) -> Listed:
+        """The stored rows by score."""
+        return self._listed.listed
 
     @property
     def is_lost(self) -> bool:
@@ -111,6 +118,7 @@ class FlagWriter:
         """
         # First: a connection that is closed later would delete the new file's journal.
         self._db.close()
+        self._removals = self.listed.removals + 1
         self._open()
 
     def close(self) -> None:
@@ -147,6 +155,7 @@ class FlagWriter:
                 self._db.execute(f"DELETE FROM {table}")  # noqa: S608 - our own table names
         self._rows = 0
         self._scores = ScoreCounter(self._db)
+        self._listed = ListedCounter(self._db, self.listed.removals + 1)
 
     def load_counts(self) -> Counts:
         """The totals that belong to the stored offsets."""
@@ -165,7 +174,7 @@ class FlagWriter:
         ``scores`` counts what was read since the last save, by version and minute.
         """
         with self._db:
-            self._add(flags)
+            added = self._add(flags)
             self._db.executemany("INSERT OR REPLACE INTO offsets VALUES (?, ?)", offsets.items())
             self._db.execute(
                 "INSERT OR REPLACE INTO counts (rowid, scored, flagged, unreadable, histogram) "
@@ -175,11 +184,13 @@ class FlagWriter:
             if scores:
                 self._scores.add(scores)
             # 10 % slack, so that trimming is rare and removes many rows at once.
-            if self._rows > self._keep * 1.1:
-                self._trim()
+            removed = self._trim() if self._rows > self._keep * 1.1 else []
+        self._listed.add(added)
+        if removed:
+            self._listed.remove(removed)
 
-    def _add(self, flags: Sequence[Flag]) -> None:
-        """Add rows, without those that are there."""
+    def _add(self, flags: Sequence[Flag]) -> list[float]:
+        """Add rows, without those that are there. Returns the scores of what was added."""
         fresh = {flag.id: flag for flag in flags}
         for flag_id in list(fresh):
             if self._db.execute("SELECT 1 FROM flags WHERE id = ?", (flag_id,)).fetchone():
@@ -192,20 +203,26 @@ class FlagWriter:
         )
         self._rows += len(numbered)
         self._next += len(numbered)
+        return [flag.score for flag in fresh.values()]
 
-    def _trim(self) -> None:
+    def _trim(self) -> list[float]:
+        """Delete the oldest rows. Returns their scores."""
         self._db.execute("CREATE TEMP TABLE oldest (flag INTEGER PRIMARY KEY)")
         self._db.execute(
             "INSERT INTO oldest SELECT rowid FROM flags "
             "ORDER BY scored_at, partition, offset, topic LIMIT ?",
             (self._rows - self._keep,),
         )
+        scores = self._db.execute(
+            "SELECT score FROM flags WHERE rowid IN (SELECT flag FROM oldest)"
+        ).fetchall()
         for table, column in (("flags", "rowid"), ("flag_reasons", "flag")):
             self._db.execute(
                 f"DELETE FROM {table} WHERE {column} IN (SELECT flag FROM oldest)"  # noqa: S608
             )
         self._db.execute("DROP TABLE oldest")
         self._rows = self._keep
+        return [score for (score,) in scores]
 
 
 def _columns(flag: Flag) -> tuple[object, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -214,6 +214,14 @@ class Desk:
                 self._context.flags.of_transaction(int(target[1:])) if is_transaction else [target]
             )
         return last, list(dict.fromkeys(found))
+
+    def decided_scores(self) -> dict[str, float]:
+        """Flag id → score of all stored transactions with a recorded decision."""
+        return self._context.flags.decided_scores(self._context.cache.path)
+
+    def scores_of(self, flag_ids: Collection[str]) -> dict[str, float]:
+        """The scores of flags, as far as they are stored."""
+        return self._context.flags.scores(flag_ids)
 
     def waiting(self) -> int:
         """The number of decisions in the outbox."""

@@ -11,6 +11,7 @@ import orjson
 
 from dashboard.cache.connection import reading
 from dashboard.cache.flag import Position, format_flag_id, parse_flag_id
+from dashboard.cache.listed import read_decided_scores
 from dashboard.cache.reading import Listing, Sort, read_flag, read_page
 from dashboard.cache.selection import Selection
 from dashboard.cases.case import Status
@@ -36,13 +37,24 @@ class Flags:
 
     def transaction_ids(self, flag_ids: Iterable[str]) -> dict[str, int]:
         """The transaction ids of those flags that are in the table."""
-        ids, found = list(flag_ids), dict[str, int]()
+        return self._select("transaction_id", flag_ids)
+
+    def scores(self, flag_ids: Iterable[str]) -> dict[str, float]:
+        """The scores of those flags that are in the table."""
+        return self._select("score", flag_ids)
+
+    def decided_scores(self, desk: Path) -> dict[str, float]:
+        """Flag id → score of all flags in the table that the desk's cache says are decided."""
+        return read_decided_scores(self._table, desk)
+
+    def _select(self, column: str, flag_ids: Iterable[str]) -> dict[str, Any]:
+        ids, found = list(flag_ids), dict[str, Any]()
         with reading(self._table) as db:
             for start in range(0, len(ids), _CHUNK):
                 chunk = ids[start : start + _CHUNK]
                 # The query contains only column names and placeholders.
                 query = (
-                    "SELECT id, transaction_id FROM flags "  # noqa: S608
+                    f"SELECT id, {column} FROM flags "  # noqa: S608
                     f"WHERE id IN ({', '.join('?' * len(chunk))})"
                 )
                 found.update(db.execute(query, chunk).fetchall())

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from dashboard.cache.flag import SAMPLE, Flag
 from dashboard.cache.flag_table import Counts
+from dashboard.feed.distribution import Distribution
 from dashboard.feed.mixture import Mixed, Mixture, Scoring
 from dashboard.feed.prefix import Stamp
 
@@ -166,6 +167,7 @@ class Board:
         self._has_more_cases = False
         self._waiting = 0
         self._mixture = Mixture()
+        self.distribution = Distribution()
         self._unreadable: deque[Unreadable] = deque(maxlen=NAMED_UNREADABLE)
         self._backlog = NOT_MEASURED
         self._progress_at = self.now()
@@ -251,6 +253,7 @@ class Board:
             )
             if changed and state is FeedState.LIVE:
                 self._is_reset = True  # rows read before this were not published in ticks
+                self.distribution.note_change()
             return changed or (detail, reason) != (before.detail, before.reason)
 
     def measure(self, *, lag: int, done: float, progress: Progress | None = None) -> None:

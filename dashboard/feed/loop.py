@@ -79,6 +79,7 @@ class Feed:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="feed", daemon=True)
         board.load(writer.load_counts())
+        board.distribution.note_listed(writer.listed)
 
     def start(self) -> None:
         """Start the thread."""
@@ -119,6 +120,7 @@ class Feed:
         session = _Session(self._writer.load_counts(), stored, topic)
         source.assign(session.positions)
         self._board.load(session.counts.copy())
+        self._board.distribution.note_listed(self._writer.listed)
         self._board.enter(FeedState.REBUILDING, self._rebuilding_because)
         refreshed = saved = time.monotonic()
         while not self._stop.is_set():
@@ -180,6 +182,7 @@ class Feed:
         if unsaved.positions:
             add_to_histogram(session.counts.histogram, unsaved.tallies.values())
             self._writer.save(unsaved.flags, unsaved.positions, session.counts, unsaved.tallies)
+            self._board.distribution.note_listed(self._writer.listed)
             self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, session.counts.copy())
             self._board.note_scorings({Scoring(*key[:3]) for key in unsaved.tallies})
         self._board.note_unreadable(unsaved.unreadable)

@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from dashboard.cache.flag import Flag, build_flag
-from dashboard.cache.flag_table import HISTOGRAM_BINS, Counts
+from dashboard.cache.flag_table import Counts
+from dashboard.cache.listed import HISTOGRAM_BINS
 from dashboard.cache.score_counts import SCORE_BINS, ScoreKey, Tally
 from dashboard.feed.places import SamplePlaces
 from dashboard.feed.prefix import SAMPLED_FIELD, Prefix, PrefixReader, Stamp, read_stamp

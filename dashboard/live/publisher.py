@@ -12,6 +12,7 @@ import orjson
 
 from dashboard.cache.connection import CacheUnavailable
 from dashboard.feed.board import TICK_CASES, Activity, Board
+from dashboard.live.decided import DecidedBins, Scores
 from dashboard.live.hub import Hub
 from dashboard.live.ticks import Rates, Tick, build_tick, build_vitals
 from dashboard.model_status import ModelSource
@@ -25,12 +26,17 @@ _IDLE_SECONDS: Final = 1.0
 class ChangedCase(Protocol):
     """A case, as far as a tick needs it."""
 
+    @property
+    def label(self) -> str | None:
+        """How it was decided. None if it is not."""
+        ...
+
     def as_json(self) -> dict[str, Any]:
         """The case as the API sends it."""
         ...
 
 
-class CaseSource(Protocol):
+class CaseSource(Scores, Protocol):
     """The desk, as far as ticks need it."""
 
     def changes_after(self, number: int) -> tuple[int, list[str] | None]:
@@ -52,19 +58,34 @@ class CaseFollower:
     def __init__(self, cases: CaseSource, board: Board) -> None:
         self._cases = cases
         self._board = board
+        self._decided = DecidedBins(cases)
+        self._counted: int | None = None
         self._number, _ = cases.changes_after(0)
 
     def follow(self) -> None:
         """Note what changed since the last call. Reads files, so it runs in a thread."""
         number, ids = self._cases.changes_after(self._number)
+        cases: Mapping[str, ChangedCase] = {}
         if number != self._number:
+            cases = self._cases.case_of(ids or ())
             if ids is None or len(ids) > TICK_CASES:
                 self._board.note_many_cases()
             else:
-                for flag_id, case in self._cases.case_of(ids).items():
+                for flag_id, case in cases.items():
                     self._board.note_case(flag_id, orjson.dumps(case.as_json()))
-            self._number = number
+        self._count(cases, is_complete=ids is not None)
+        self._number = number
         self._board.note_waiting(self._cases.waiting())
+
+    def _count(self, cases: Mapping[str, ChangedCase], *, is_complete: bool) -> None:
+        """Count the decided transactions by score, all of them only if something is not known."""
+        changes = self._board.distribution.changes
+        if changes != self._counted or not is_complete:
+            self._decided.recount()
+            self._counted = changes
+        self._decided.update({one: case.label is not None for one, case in cases.items()})
+        self._decided.retry()
+        self._board.distribution.note_decided(self._decided.bins)
 
 
 class TickPublisher:

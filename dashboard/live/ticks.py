@@ -130,6 +130,7 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
             "unreadable": counts.unreadable,
         },
         "hist": counts.histogram,
+        "listed": board.distribution.as_json(),
         "rate": {"scored": round(rates[0], 1), "flagged": round(rates[1], 2)},
         "lag": status.lag,
         "lag_ms": status.delay_ms,

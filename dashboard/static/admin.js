@@ -5,6 +5,7 @@ import { MISSING, buildTime, showTimes } from "./view.js";
 
 const POLL_MS = 5000;
 const SILENT_MS = 15_000;
+const MINUTE_MS = 60_000;
 const WORDS = { ok: "✓ OK", warn: "▲ Check", bad: "✕ Problem", unknown: "○ Unknown" };
 const LEGS = {
   event_to_score: "Event to score",
@@ -106,30 +107,50 @@ function show(ops) {
   showTimes();
 }
 
+const HOUR = 3600; // seconds
 let charts = null;
 let waiting = 0; // records now
+let now = 0; // epoch seconds
+
+/** The whole minutes of the last hour. Those without a score are not among the ones that are given. */
+function minutesOf({ now: at, throughput: { minutes } }) {
+  const known = new Map(minutes.map((minute) => [minute[0], minute]));
+  const end = Math.floor(at / MINUTE_MS) * MINUTE_MS;
+  return Array.from({ length: 60 }, (_, i) => end - (60 - i) * MINUTE_MS).map((start) => known.get(start) ?? [start, 0, 0]);
+}
+
+/** When a version took over a partition, once for each version: lines in both charts. */
+function marksOf({ versions: { partitions } }) {
+  const first = new Map();
+  for (const { version, since, before } of partitions) {
+    if (before.length > 0 && since < (first.get(version) ?? Infinity)) first.set(version, since);
+  }
+  return [...first].map(([version, since]) => ({ x: since / 1000, label: version, isDashed: true }));
+}
 
 function draw(ops) {
   const backlog = [ops.backlog.history.map(([at]) => at / 1000), ops.backlog.history.map(([, n]) => n)];
-  const minutes = ops.throughput.minutes.filter(([at]) => at + 60_000 <= ops.now); // whole ones
+  const minutes = minutesOf(ops);
   const scores = [minutes.map(([at]) => at / 1000), minutes.map((m) => m[1]), minutes.map((m) => m[2])];
   waiting = backlog[1].at(-1);
+  now = ops.now / 1000;
+  const marks = marksOf(ops);
   if (charts) {
-    charts.backlog.update({ data: backlog });
-    charts.scores.update({ data: scores });
+    charts.backlog.update({ data: backlog, marks });
+    charts.scores.update({ data: scores, marks });
     return;
   }
   if (!globalThis.uPlot) return;
   $("charts").hidden = false;
-  const x = { label: "Time (UTC)", isTime: true };
+  const x = { label: "Time (UTC)", isTime: true, range: () => [now - HOUR, now] };
   const y = { format: short, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
   charts = {
     backlog: drawChart($("chart-backlog"), {
-      x, y, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
+      x, y, marks, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
       describe: () => `${count(waiting)} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
-      x, y, data: scores,
+      x, y, marks, data: scores,
       series: [{ label: "Scored", format: count }, { label: "Flagged", token: "--chart-2", format: count }],
     }),
   };

@@ -318,15 +318,21 @@ function describeDelay({ feed, delay_ms: delay, lag_ms: lag }, backlog, now) {
   return formatDuration(Math.max(delay ?? lag, waits));
 }
 
-/** The bars of the distribution of scores, on a logarithmic scale: {x, y, width, height, kind}. */
-export function measureBars(bins, review, block) {
-  const most = Math.log1p(Math.max(...bins, 1));
-  const width = 200 / bins.length;
-  return bins.map((count, i) => {
-    const height = (38 * Math.log1p(count)) / most;
-    const at = (i + 0.5) / bins.length;
-    const kind = at >= block ? "block" : at >= review && "review";
-    return { x: i * width, y: 40 - height, width: width - 0.6, height, kind };
+/**
+ * The bars of the distribution of scores on a logarithmic scale: {x, y, width, height, class}. Over
+ * all scores (`hist`) stand those of the list (`listed`): what is open on top of what is decided.
+ */
+export function measureBars({ hist, listed }) {
+  const per = 38 / Math.log1p(Math.max(...hist, 1));
+  const width = 200 / hist.length;
+  const top = (count) => 40 - per * Math.log1p(count);
+  return hist.flatMap((all, i) => {
+    const decided = listed.decided[i];
+    const both = decided + listed.open[i];
+    const bar = (kind, from, to) => to > from && {
+      class: kind, x: i * width, width: width - 0.6, y: top(to), height: top(from) - top(to),
+    };
+    return [bar("all", 0, all), bar("open", decided, both), bar("decided", 0, decided)].filter(Boolean);
   });
 }
 

@@ -108,15 +108,15 @@ function Updates({ state: now }) {
     <button type="button" class="pill" id="pill" title="Show them (.)" hidden=${!isPending(now)} onClick=${showNew}>${labelOf(now)} — ${isPinned ? "go to the first page" : "show"}</button>`;
 }
 
-/** How all scores are distributed, with both thresholds. */
-function Distribution({ bins, at }) {
-  const bars = measureBars(bins, ...at).map(({ kind, ...bar }) => html`<rect class=${kind || null} ...${bar} />`);
+/** How scores are distributed, with both thresholds. */
+function Distribution({ vitals, at }) {
+  const bars = measureBars(vitals).map((bar) => html`<rect ...${bar} />`);
   return [bars, at.map((x) => x != null && html`<line x1=${x * 200} x2=${x * 200} y1="0" y2="40" />`)];
 }
 
-function Counts({ bins }) {
-  const range = (i) => `${(i / bins.length).toFixed(2)} to ${((i + 1) / bins.length).toFixed(2)}`;
-  return bins.map((count, i) => count > 0 && html`<tr><td>${range(i)}</td><td>${formatCount(count)}</td></tr>`);
+function Counts({ vitals: { hist, listed } }) {
+  const range = (i) => `${(i / hist.length).toFixed(2)} to ${((i + 1) / hist.length).toFixed(2)}`;
+  return hist.map((count, i) => count > 0 && html`<tr><th scope="row">${range(i)}</th>${[count, listed.open[i], listed.decided[i]].map((each) => html`<td class="num">${formatCount(each)}</td>`)}</tr>`);
 }
 
 /** Flagged transactions per second over the last 15 minutes. */
@@ -142,8 +142,8 @@ function draw() {
   const [dist, spark, more] = [$("dist"), $("spark"), $("more")];
   dist.hidden = !vitals.hist.some((count) => count > 0);
   spark.hidden = points.length < 2;
-  render(html`<${Distribution} bins=${vitals.hist} at=${[review, block]} />`, dist.querySelector("svg"));
-  if (dist.querySelector("details").open) render(html`<${Counts} bins=${vitals.hist} />`, dist.querySelector("tbody"));
+  render(html`<${Distribution} vitals=${vitals} at=${[review, block]} />`, dist.querySelector("svg"));
+  if (dist.querySelector("details").open) render(html`<${Counts} vitals=${vitals} />`, dist.querySelector("tbody"));
   render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
   more.hidden = !state.hasOlder || rows.length === 0;
   if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);

@@ -13,6 +13,8 @@ from typing import Final
 
 from stream_scorer.errors import UsageError
 
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+
 _FULL_BYTES: Final = 12 * 2**20
 """Less than this is full: Kafka allocates 10 MB for the index of a new partition."""
 
@@ -42,10 +44,37 @@ def using_folder(folder: Path, what: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in _FULL:
             raise UsageError(_describe_full(folder)) from error
         path = error.filename or folder
         raise UsageError(f"cannot write {what}: {path}: {error.strerror or error}") from error
+
+
+@contextmanager
+def explaining_full_disk(folder: Path) -> Iterator[None]:
+    """Say that the disk of ``folder`` is full, if that is what goes wrong.
+
+    Raises:
+        UsageError: it is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise UsageError(_describe_full(folder)) from error
+
+
+def check_space(folder: Path, needed_mib: int) -> None:
+    """Check that the disk of ``folder`` has some space.
+
+    Raises:
+        UsageError: it has less.
+    """
+    free = shutil.disk_usage(folder).free // 2**20
+    if free < needed_mib:
+        raise UsageError(f"{free} MiB are free on the disk of {folder}, and {needed_mib} are "
+                         "needed: free some, or use another folder")  # fmt: skip
 
 
 @contextmanager

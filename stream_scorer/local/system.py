@@ -11,21 +11,31 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from stream_scorer.errors import FatalError, UsageError
 from stream_scorer.local.broker import EmbeddedBroker
+from stream_scorer.local.folders import (
+    check_space,
+    explaining_full_disk,
+    find_fullness,
+    using_folder,
+)
 from stream_scorer.local.probe import next_free_port, pick_free_port
 from stream_scorer.local.progress_lines import ProgressLines
 from stream_scorer.local.scrape import answers
-from stream_scorer.runtime.processes import end_child, start_child
+from stream_scorer.runtime.processes import end_child, end_process, start_child
 
 STEP_SECONDS: Final = 300.0
 
 _START_SECONDS: Final = 180.0  # the first start compiles kernels: a minute on two idle cores
 _END_SECONDS: Final = 15.0
 _LOG_LINES: Final = 15
+
+_NEEDED_MIB: Final = 300
+"""The data of Kafka, tables, models and logs; twice what the largest loop was seen to need."""
 
 
 class Interrupted(Exception):
@@ -38,15 +48,18 @@ def run_system(make: Callable[[Path], LocalSystem], kept: Path | None = None) ->
     Its files are in the folder ``kept``, or in a temporary one that is kept only after a failure.
 
     Raises:
-        UsageError: the folder cannot be used.
+        UsageError: the folder cannot be used, or its disk is full.
     """
     folder = _open_folder(kept)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
-    system = make(folder)
+    with using_folder(folder, "the demo's files"):
+        system = make(folder)
+    system.is_temporary = kept is None
     failed = True
     try:
-        code = system.run()
+        with explaining_full_disk(folder):
+            code = system.run()
         failed = code != 0
     except Interrupted:
         say("\nstopping …")
@@ -68,7 +81,10 @@ def run_system(make: Callable[[Path], LocalSystem], kept: Path | None = None) ->
 
 def _open_folder(kept: Path | None) -> Path:
     if kept is None:
-        return Path(tempfile.mkdtemp(prefix="stream-scorer-demo-"))
+        root = Path(tempfile.gettempdir())
+        with using_folder(root, "the demo's files"):
+            check_space(root, _NEEDED_MIB)
+            return Path(tempfile.mkdtemp(prefix="stream-scorer-demo-"))
     folder = kept.absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -77,6 +93,7 @@ def _open_folder(kept: Path | None) -> Path:
         raise UsageError(f"--folder {kept}: {error.strerror or error}") from error
     if not is_empty:
         raise UsageError(f"--folder {kept} is not empty: name a new folder")
+    check_space(folder, _NEEDED_MIB)
     return folder
 
 
@@ -103,6 +120,7 @@ class LocalSystem:
         self.children: list[tuple[str, subprocess.Popen[bytes]]] = []
         self.environment = dict(os.environ)
         self.summary: dict[str, Any] | None = None
+        self.is_temporary = False
         self._port = port
         self._broker: EmbeddedBroker | None = None
         self._metrics_port = pick_free_port()
@@ -113,12 +131,22 @@ class LocalSystem:
         raise NotImplementedError
 
     def end(self) -> None:
-        """End every process that was started, the last one first."""
-        for _, child in reversed(self.children):
+        """End every process that was started, all at once and Kafka last."""
+        for _, child in self.children:
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        for _, child in self.children:
             end_child(child, _END_SECONDS)
         self.children.clear()
         if self._broker is not None:
+            if self.is_temporary:
+                self._broker.kill()  # a clean stop takes seconds, for data that nobody reads again
             self._broker.close()
+
+    def end_grandchild(self, pid_file: Path) -> None:
+        """End a process that a child has started, if it runs: its number is in this file."""
+        with suppress(OSError, ValueError):
+            end_process(int(pid_file.read_text()))
 
     def start_broker(self) -> str:
         """Start the embedded broker, unless there is a Kafka already; returns its address."""
@@ -143,6 +171,7 @@ class LocalSystem:
             "MODEL_CACHE_DIR": str(self.folder / "cache"),
             "HISTORY_CACHE_DIR": str(self.folder / "history"),
             "MODEL_POLL_SECONDS": "2",
+            "SHADOW_SPARE_CPU_ONLY": "false",  # a demo keeps all processors busy
             "METRICS_HOST": "127.0.0.1",
             "METRICS_PORT": str(self._metrics_port),
             "DASHBOARD_HOST": "127.0.0.1",
@@ -208,7 +237,9 @@ class LocalSystem:
                 self.fail(name)
 
     def fail(self, name: str, what: str = "failed") -> NoReturn:
-        """Fail with the last lines of a program's log."""
+        """Fail with the last lines of a program's log, or because the disk is full."""
+        if full := find_fullness(self.folder):
+            raise FatalError(f"{name} {what}: {full}")
         lines = (self.folder / "logs" / f"{name}.log").read_text(errors="replace").splitlines()
         tail = "\n".join(f"    {line}" for line in lines[-_LOG_LINES:])
         raise FatalError(f"{name} {what}; the last lines of its log:\n{tail}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from stream_scorer.observability.collectors import start_at_zero
@@ -52,6 +53,9 @@ class ShadowMetrics:
         for one in DECISIONS:
             for other in DECISIONS:
                 self._moves.labels(one, other)
+        for model in ("champion", "challenger"):
+            for number in range(BINS):
+                self._bins.labels(model, str(number))
 
     def loaded(self, version: str | None) -> None:
         """This version scores in shadow from now on; None: none does."""
@@ -78,7 +82,7 @@ class ShadowMetrics:
                     self._moves.labels(one, other).inc(rows)
         counted = {"champion": figures.champion, "challenger": figures.challenger}
         for model, counts in counted.items():
-            for number in range(BINS):
+            for number in np.flatnonzero(counts).tolist():
                 self._bins.labels(model, str(number)).inc(int(counts[number]))
         with self._lock:
             self._figures = self._figures + figures

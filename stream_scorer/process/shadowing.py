@@ -1,4 +1,4 @@
-"""The challenger's threads in the scorer process, put together."""
+"""The challenger beside the scorer, put together."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from schemas.resolver import LocalSchemas
-from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.signing import parse_trusted_keys
 from stream_scorer.model.store.opening import open_store
 from stream_scorer.observability.shadow_metrics import ShadowMetrics
-from stream_scorer.runtime.registry import RegistryResolver
 from stream_scorer.settings import ScorerSettings
+from stream_scorer.shadow import limits
+from stream_scorer.shadow.apart import (
+    ChallengerProcess,
+    ChallengerRefused,
+    ProcessStarter,
+    start_command,
+)
 from stream_scorer.shadow.follower import ChallengerFollower
-from stream_scorer.shadow.kafka_sink import KafkaSink
 from stream_scorer.shadow.observing import ShadowingObserver
+from stream_scorer.shadow.ports import Shed
 from stream_scorer.shadow.worker import ShadowOptions, ShadowWorker
 from stream_scorer.stream.loop import Observer
 from stream_scorer.stream.pipeline import Pipeline
@@ -25,7 +28,11 @@ BEHIND_BATCHES: Final = 5
 """Full batches that wait in the input before the challenger is left out: the scorer catches up
 first. At a steady rate far fewer wait."""
 
+PROGRAM: Final = "stream_scorer.process.challenger"
+"""The module that a challenger's process runs."""
+
 _LAG_SECONDS: Final = 1.0  # between two looks at the lag
+_MIB: Final = 1024 * 1024
 
 
 class Shadowing:
@@ -47,29 +54,47 @@ class Shadowing:
         lag: Callable[[], Mapping[int, int]],
         partitions: int,
     ) -> None:
-        self._registry: RegistryResolver | None = None
-        if settings.schema_registry_url:
-            self._registry = RegistryResolver(settings)
-        self._sink = KafkaSink(settings, partitions, lambda rows: metrics.shed("publish", rows))
+        options = ShadowOptions()
         backlog = Backlog(lag, BEHIND_BATCHES * settings.batch_max_records)
-        self._worker = ShadowWorker(
-            ShadowOptions(settings.shadow_share),
-            self._sink,
-            metrics,
-            TransactionDecoder(self._registry or LocalSchemas()),
-            backlog.is_behind,
+        processor = limits.SpareProcessor(limits.seconds_waited, limits.times_throttled)
+
+        def refusal() -> Shed | None:
+            if backlog.is_behind():
+                return "behind"
+            return "cpu" if settings.shadow_spare_cpu_only and not processor.is_free() else None
+
+        self._worker = ShadowWorker(options, metrics, refusal)
+        self._starter = ProcessStarter(
+            start_command(PROGRAM), settings, settings.shadow_share, partitions, options.max_bytes
         )
         self._follower: ChallengerFollower | None = None
         if settings.shadow_share > 0:
             self._follower = ChallengerFollower(
                 open_store(settings),
                 self._worker,
-                parse_trusted_keys(settings.model_trusted_keys),
+                self._start,
                 settings.model_poll_seconds,
                 serving,
                 metrics,
-                self._sink.prepare,
+                memory_problem,
             )
+
+    def _start(self, version: str) -> ChallengerProcess:
+        """Start a challenger if there is memory for it.
+
+        Raises:
+            ChallengerRefused: there is not, or it cannot be loaded.
+        """
+        memory, peak = limits.read_memory(), limits.peak_bytes()
+        allowed = limits.memory_for_challenger(memory, peak)
+        if memory is not None and not allowed:
+            least = limits.LEAST_MEMORY_BYTES + limits.MARGIN_BYTES
+            raise ChallengerRefused(
+                f"a challenger needs {least // _MIB} MiB beside this scorer, which has needed "
+                f"{peak // _MIB} of the {memory.limit // _MIB} MiB of its container: raise the "
+                "limit, or compare the version by stream-scorer replay"
+            )
+        return self._starter.start(version, allowed)
 
     def attach(self, pipeline: Pipeline, observer: Observer) -> ShadowingObserver:
         """Follow the store's challenger, and let it see what the loop has committed.
@@ -83,13 +108,24 @@ class Shadowing:
         return ShadowingObserver(observer, self._worker)
 
     def stop(self) -> None:
-        """Stop the threads, and send what is in the queue; takes three seconds at most."""
+        """Stop the threads and the challenger; takes a few seconds at most."""
+        # The challenger's process ends with the follower's thread, which started it: before that it
+        # sends what its producer has.
+        self._starter.stop()
+        self._worker.stop()
         if self._follower is not None:
             self._follower.stop()
-        self._worker.stop()
-        self._sink.close()
-        if self._registry is not None:
-            self._registry.close()
+
+
+def memory_problem() -> str | None:
+    """Why a running challenger must end: the scorer needs its memory. None: it need not."""
+    memory = limits.read_memory()
+    if memory is None or memory.limit - memory.used >= limits.MARGIN_BYTES // 2:
+        return None
+    return (
+        f"{memory.used // _MIB} of the {memory.limit // _MIB} MiB of this container are used, and "
+        "the scorer comes first"
+    )
 
 
 class Backlog:

@@ -7,8 +7,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import IO, Final
+
+_TICK_SECONDS: Final = 0.05
 
 # Runs between the fork and the program: requests SIGTERM from Linux when the parent ends, then
 # executes the program (same pid). It is a separate program, because code between fork and exec may
@@ -51,6 +54,23 @@ def start_child(
         start_new_session=True,
         pass_fds=inherited,
     )
+
+
+def end_process(pid: int, timeout: float = 10.0) -> None:
+    """End a process that is no child of this one, with SIGTERM, or SIGKILL after ``timeout``.
+
+    Raises:
+        OSError: there is none with this number, or it belongs to somebody else.
+    """
+    os.kill(pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(_TICK_SECONDS)
+    os.kill(pid, signal.SIGKILL)
 
 
 def end_child(child: subprocess.Popen[bytes], timeout: float) -> int:

@@ -94,6 +94,7 @@ VARIABLES: Final = frozenset(
         "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
         "SCHEMA_REGISTRY_URL",
         "SHADOW_SHARE",
+        "SHADOW_SPARE_CPU_ONLY",
         "SHADOW_TOPIC",
         "STREAM_SCORER_CACHE",
         "TRAIN_IDENTITY_URI",

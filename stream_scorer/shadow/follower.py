@@ -1,4 +1,4 @@
-"""Follows the store's challenger: loads it with all the checks of a version that serves."""
+"""Follows the store's challenger, and starts it when it changes."""
 
 from __future__ import annotations
 
@@ -6,23 +6,25 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.serving.loader import Loader
 from stream_scorer.model.store.names import MODEL, PREPROCESSOR
 from stream_scorer.model.store.port import ArtifactStore
 from stream_scorer.runtime.json_limits import parse_object
+from stream_scorer.runtime.text import printable
+from stream_scorer.shadow.apart import ChallengerRefused
+from stream_scorer.shadow.models import ShadowModel
 from stream_scorer.shadow.ports import ShadowObserver
 from stream_scorer.shadow.worker import ShadowWorker
 
 log = logging.getLogger(__name__)
 
 BUNDLE_MAX_BYTES: Final = 64 * 1024 * 1024
-"""Of a challenger's two pickles. Loaded, they take about three times that: a challenger must not
-take the memory that the champion was given."""
+"""Of a challenger's two pickles. Loaded, they take about three times that, which has to fit into
+its process."""
 
 RETRY_REFUSED_SECONDS: Final = 300.0
 _JITTER: Final = 0.1
@@ -31,38 +33,38 @@ _STOP_SECONDS: Final = 1.0
 
 
 class ChallengerFollower:
-    """Keeps the worker's bundle at the store's challenger.
+    """Keeps the worker's challenger at that of the store.
 
     Args:
         store: an object of its own.
-        worker: gets the bundle.
-        trusted_keys: as for versions that serve.
+        worker: gets the challenger.
+        start: loads a version; it may take seconds, and raises ``ChallengerRefused``.
         poll_seconds: between two looks at the pointer.
         serving: the version that serves, which is no challenger.
         observer: is notified of versions that are refused.
-        prepare: called while there is a challenger, to get ready to publish; may take seconds.
+        check: called every second; why there may be no challenger now, or None.
     """
 
     def __init__(
         self,
         store: ArtifactStore,
         worker: ShadowWorker,
-        trusted_keys: Sequence[bytes],
+        start: Callable[[str], ShadowModel],
         poll_seconds: float,
         serving: Callable[[], Bundle | None],
         observer: ShadowObserver,
-        prepare: Callable[[], None] = lambda: None,
+        check: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._store = store
         self._worker = worker
         self._serving = serving
         self._observer = observer
-        self._prepare = prepare
+        self._start = start
+        self._check = check
         self._poll_seconds = poll_seconds
-        self._loader = Loader(
-            store, trusted_keys, RETRY_REFUSED_SECONDS, lambda *_: observer.refused()
-        )
-        self._refused: set[str] = set()
+        self._too_large: set[str] = set()
+        self._retry_at: dict[str, float] = {}
+        self._reported: set[str] = set()
         self._problem: str | None = None
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="challenger", daemon=True)
@@ -79,23 +81,32 @@ class ChallengerFollower:
 
     def tick(self) -> None:
         """Look at the store once; a store that does not answer changes nothing."""
-        self._worker.check()
+        self.look_after()
         try:
-            bundle = self._find()
+            model = self._find()
         except StoreError as error:
             if str(error) != self._problem:
                 self._problem = str(error)
                 log.warning("cannot look for a challenger: %s", error)
             return
         self._problem = None
-        if bundle is not self._worker.challenger:
-            if bundle is not None:
-                log.info("challenger loaded", extra={"model_version": bundle.version})
-            self._worker.use(bundle)
-        if bundle is not None:
-            self._prepare()
+        if model is not self._worker.challenger:
+            if model is not None:
+                log.info("challenger loaded", extra={"model_version": model.version})
+            self._worker.use(model)
 
-    def _find(self) -> Bundle | None:
+    def look_after(self) -> None:
+        """Give up a challenger that hangs, or that may no longer be here."""
+        self._worker.check()
+        challenger = self._worker.challenger
+        if challenger is not None and (reason := self._check()) is not None:
+            log.error(
+                "the challenger is put aside: %s", reason,
+                extra={"model_version": challenger.version},
+            )  # fmt: skip
+            self._worker.put_away(challenger.version)
+
+    def _find(self) -> ShadowModel | None:
         """The challenger to score with; the one at hand if it is still that.
 
         Raises:
@@ -111,13 +122,22 @@ class ChallengerFollower:
             return current
         return self._load(version)
 
-    def _load(self, version: str) -> Bundle | None:
-        if version in self._refused or not self._fits(version):
+    def _load(self, version: str) -> ShadowModel | None:
+        is_early = time.monotonic() < self._retry_at.get(version, 0.0)
+        if is_early or version in self._too_large or not self._fits(version):
             return None
-        loaded = self._loader.load(version)
-        if loaded is None or self._is_too_large(version, _sizes(loaded.files)):
+        try:
+            return self._start(version)
+        except ChallengerRefused as error:
+            self._retry_at[version] = time.monotonic() + RETRY_REFUSED_SECONDS
+            if version not in self._reported:
+                self._reported.add(version)
+                self._observer.refused()
+                log.error(
+                    "the challenger is refused: %s", printable(str(error)),
+                    extra={"model_version": version},
+                )  # fmt: skip
             return None
-        return loaded.bundle
 
     def _fits(self, version: str) -> bool:
         """Whether the sizes that the metadata states are within the limit; before any is read."""
@@ -130,7 +150,7 @@ class ChallengerFollower:
     def _is_too_large(self, version: str, size: int) -> bool:
         if size <= BUNDLE_MAX_BYTES:
             return False
-        self._refused.add(version)
+        self._too_large.add(version)
         log.error(
             "the challenger is refused: its files have %d bytes, and the limit for a challenger is "
             "%d; compare it by stream-scorer replay", size, BUNDLE_MAX_BYTES,
@@ -143,21 +163,17 @@ class ChallengerFollower:
         due = 0.0
         while not self._stop.is_set():
             try:
-                self._worker.check()
+                self.look_after()
                 if time.monotonic() >= due:
                     self.tick()
                     jitter = 1 + random.uniform(-_JITTER, _JITTER)
                     due = time.monotonic() + self._poll_seconds * jitter
             except ScorerError as error:
-                log.warning("the challenger's scores cannot be published: %s", error)
+                log.warning("following the challenger failed: %s", error)
             except Exception:  # last line of defence, as in the model watcher
                 log.exception("following the challenger failed")
                 due = time.monotonic() + self._poll_seconds
             self._stop.wait(min(_CHECK_SECONDS, self._poll_seconds))
-
-
-def _sizes(files: Mapping[str, bytes]) -> int:
-    return sum(len(files.get(name, b"")) for name in (MODEL, PREPROCESSOR))
 
 
 def _stated_sizes(metadata: Mapping[str, Any]) -> int:

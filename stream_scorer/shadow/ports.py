@@ -8,10 +8,10 @@ from typing import Final, Literal, Protocol
 from stream_scorer.shadow.figures import Figures
 from stream_scorer.stream.ports import Outgoing
 
-Shed = Literal["queue", "behind", "history", "publish"]
-SHED: Final[tuple[Shed, ...]] = ("queue", "behind", "history", "publish")
-"""Why transactions were left out: the queue was full, the scorer is behind, the champion has no
-card history for the challenger, or the score could not be published."""
+Shed = Literal["queue", "behind", "cpu", "history", "publish"]
+SHED: Final[tuple[Shed, ...]] = ("queue", "behind", "cpu", "history", "publish")
+"""Why transactions were left out: the queue was full, the scorer is behind, no processor is free,
+the champion has no card history for the challenger, or the score could not be published."""
 
 
 class ShadowObserver(Protocol):

@@ -5,9 +5,9 @@ Pure, but for the decoder's cache of writers' schemas.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+import marshal
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,10 +26,33 @@ from stream_scorer.stream.ports import Outgoing, Polled
 
 @dataclass(frozen=True, slots=True)
 class ShadowBatch:
-    """A committed batch: its records, and what the champion scored them by."""
+    """A committed batch: its records, and what the champion scored them by.
+
+    Attributes:
+        polled: the places of the records, and the records themselves if they are needed.
+        basis: what the champion scored them by.
+        keys: of all records, as :mod:`marshal` writes them.
+    """
 
     polled: Polled
     basis: Basis
+    keys: bytes
+
+    @classmethod
+    def of(cls, polled: Polled, basis: Basis, *, with_records: bool) -> ShadowBatch:
+        """Take what is needed of a batch, in the loop's thread.
+
+        A thread on another processor that reads thousands of keys, or frees thousands of records,
+        fetches them from the loop's cache and holds the GIL for it. Here it takes 30 µs.
+        """
+        keys = marshal.dumps(cast("list[bytes | None]", polled.keys))
+        kept: dict[str, Any] = {} if with_records else {"values": (), "headers": ()}
+        return cls(replace(polled, keys=(), **kept), basis, keys)
+
+    def read_keys(self) -> list[bytes | None]:
+        """The keys of all records."""
+        found: list[bytes | None] = marshal.loads(self.keys)  # noqa: S302  # written above
+        return found
 
     @property
     def rows(self) -> int:
@@ -56,33 +79,53 @@ class CannotDecode(Exception):
     """A record that was decoded for the champion cannot be decoded for the challenger."""
 
 
-def has_history_for(challenger: Bundle, champion: Bundle) -> bool:
-    """Whether batches of the champion have the card history that the challenger reads."""
-    spec, given = challenger.features.program.history, champion.features.program.history
-    return spec is None or (given is not None and given.fingerprint == spec.fingerprint)
+def history_of(bundle: Bundle) -> str | None:
+    """The fingerprint of the card history that a bundle reads; None: it reads none."""
+    spec = bundle.features.program.history
+    return None if spec is None else spec.fingerprint
 
 
-def score_batch(
-    job: ShadowBatch, challenger: Bundle, share: float, decoder: TransactionDecoder
-) -> Iterator[ShadowScores]:
-    """The challenger's scores of the chosen transactions, in parts.
+def has_history_for(needed: str | None, champion: Bundle) -> bool:
+    """Whether batches of the champion have the card history with this fingerprint."""
+    return needed is None or needed == history_of(champion)
 
-    Columns and features are those of the champion where both versions have the same ones.
+
+def preprocessor_of(bundle: Bundle) -> str | None:
+    """The digest of a bundle's fitted features: equal programs may have learned other tables."""
+    try:
+        found = bundle.metadata["files"][PREPROCESSOR]["sha256"]
+    except (LookupError, TypeError):
+        return None
+    return found if isinstance(found, str) else None
+
+
+def select(job: ShadowBatch, share: float, preprocessor: str | None) -> list[ScoredPart]:
+    """The chosen transactions of a batch, in parts.
+
+    A part keeps the champion's features only for a challenger that has the same fitted ones.
+    """
+    champion, polled = preprocessor_of(job.basis.bundle), job.polled
+    is_same = champion is not None and champion == preprocessor
+    found = []
+    for part in job.basis.parts:
+        where = part.where
+        kept = part if is_same else part._replace(matrix=None)
+        chosen = choose(polled.topic, polled.partitions[where], polled.offsets[where], share)
+        if chosen.any():
+            found.append(kept if chosen.all() else _take(kept, chosen))
+    return found
+
+
+def score_part(
+    polled: Polled, part: ScoredPart, challenger: Bundle, decoder: TransactionDecoder
+) -> ShadowScores:
+    """The challenger's scores of transactions that were selected for it.
 
     Raises:
         Exception: whatever the challenger raises.
     """
-    champion = job.basis.bundle
-    for part in job.basis.parts:
-        where = part.where
-        polled = job.polled
-        chosen = choose(polled.topic, polled.partitions[where], polled.offsets[where], share)
-        if not chosen.any():
-            continue
-        if not chosen.all():
-            part = _take(part, chosen)
-        batch, scores = _score(job.polled, part, champion, challenger, decoder)
-        yield _finite(part, batch, scores)
+    batch, scores = _score(polled, part, challenger, decoder)
+    return _finite(part, batch, scores)
 
 
 def encode(
@@ -116,31 +159,14 @@ def encode(
 
 
 def _score(
-    polled: Polled,
-    part: ScoredPart,
-    champion: Bundle,
-    challenger: Bundle,
-    decoder: TransactionDecoder,
+    polled: Polled, part: ScoredPart, challenger: Bundle, decoder: TransactionDecoder
 ) -> tuple[TransactionBatch, Scores]:
-    if part.matrix is not None and _have_same_features(champion, challenger):
+    if part.matrix is not None:
         return part.batch, score_matrix(part.batch, challenger, part.matrix)
     batch = part.batch
     if batch.layout is not None and batch.layout != challenger.features.layout:
         batch = _decode(polled, part, challenger, decoder)
     return batch, score(_with_history(batch, part.batch, challenger), challenger)
-
-
-def _have_same_features(first: Bundle, second: Bundle) -> bool:
-    """Whether both have the same fitted features: equal programs may have learned other tables."""
-    own, other = (_preprocessor(bundle) for bundle in (first, second))
-    return own is not None and own == other
-
-
-def _preprocessor(bundle: Bundle) -> object:
-    try:
-        return bundle.metadata["files"][PREPROCESSOR]["sha256"]
-    except (LookupError, TypeError):
-        return None
 
 
 def _with_history(

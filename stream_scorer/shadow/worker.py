@@ -1,9 +1,8 @@
-"""The thread that scores with the challenger, and the queue before it.
+"""The thread that lets the challenger score, and the queue before it.
 
 The loop's thread only asks whether a batch is wanted and puts it into the queue, after its commit.
 Neither can raise or wait. The queue is bounded by batches and by bytes; what does not fit is left
-out and counted. numba's loops release the GIL, so that on a free core they take nothing from the
-loop.
+out and counted.
 """
 
 from __future__ import annotations
@@ -12,15 +11,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.model.bundle import Bundle
 from stream_scorer.runtime.text import printable
-from stream_scorer.shadow.ports import ShadowObserver, ShadowSink, Shed
-from stream_scorer.shadow.scoring import ShadowBatch, encode, has_history_for, score_batch
+from stream_scorer.shadow.models import ChallengerEnded, ChallengerFailed, Scored, ShadowModel
+from stream_scorer.shadow.ports import ShadowObserver, Shed
+from stream_scorer.shadow.scoring import ShadowBatch, has_history_for
 from stream_scorer.stream.outcome import Outcome
 from stream_scorer.stream.ports import Polled
 
@@ -36,15 +34,13 @@ class ShadowOptions:
     """How much a challenger may take.
 
     Attributes:
-        share: of the transactions, scored by the challenger.
         max_batches: that wait in the queue.
         max_bytes: that they may hold.
         max_errors: batches in a row that fail before the version is put aside.
         hang_seconds: a batch that takes longer counts as hung.
     """
 
-    share: float = 1.0
-    max_batches: int = 4
+    max_batches: int = 2
     max_bytes: int = 96 * 1024 * 1024
     max_errors: int = 5
     hang_seconds: float = 30.0
@@ -55,29 +51,24 @@ class ShadowWorker:
 
     Args:
         options: how much it may take.
-        sink: where the scores go.
         observer: receives events.
-        decoder: of its own, for challengers that read other columns than the champion.
-        is_behind: whether the scorer has a backlog; called in the loop's thread.
+        refusal: why the scorer has no time for a challenger now, or None; called in the loop's
+            thread.
         clock: monotonic seconds.
     """
 
     def __init__(
         self,
         options: ShadowOptions,
-        sink: ShadowSink,
         observer: ShadowObserver,
-        decoder: TransactionDecoder,
-        is_behind: Callable[[], bool] = lambda: False,
+        refusal: Callable[[], Shed | None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._options = options
-        self._sink = sink
         self._observer = observer
-        self._decoder = decoder
-        self._is_behind = is_behind
+        self._busy = refusal
         self._clock = clock
-        self._challenger: Bundle | None = None
+        self._challenger: ShadowModel | None = None
         self._queue: deque[ShadowBatch] = deque()
         self._bytes = 0
         self._changed = threading.Condition()
@@ -91,23 +82,37 @@ class ShadowWorker:
         """A challenger hung: none scores here until the process is restarted."""
 
     @property
-    def challenger(self) -> Bundle | None:
-        """The bundle that scores in shadow."""
+    def challenger(self) -> ShadowModel | None:
+        """What scores in shadow."""
         return self._challenger
 
-    def use(self, bundle: Bundle | None) -> None:
-        """Score with ``bundle`` from now on; None: with none. Batches in the queue are dropped."""
-        if self.is_disabled or (bundle is not None and bundle.version in self.put_aside):
-            bundle = None
+    def use(self, model: ShadowModel | None) -> None:
+        """Score with ``model`` from now on; None: with none. Batches in the queue are dropped.
+
+        The one before is closed, and so is ``model`` if it may not be used here.
+        """
+        unwanted = self._is_stopping or self.is_disabled
+        if model is not None and (unwanted or model.version in self.put_aside):
+            model.close()
+            model = None
         with self._changed:
-            before, self._challenger = self._challenger, bundle
+            before, self._challenger = self._challenger, model
             self._errors = 0
             self._clear()
-            if bundle is not None and self._thread is None and not self._is_stopping:
+            if model is not None and self._thread is None and not self._is_stopping:
                 self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
                 self._thread.start()
-        if bundle is not before:
-            self._observer.loaded(None if bundle is None else bundle.version)
+        if model is not before:
+            if before is not None:
+                before.close()
+            self._observer.loaded(None if model is None else model.version)
+
+    def put_away(self, version: str) -> None:
+        """Do not use a version any more; it ends if it is the challenger."""
+        self.put_aside |= {version}
+        self._observer.refused()
+        if self._challenger is not None and self._challenger.version == version:
+            self.use(None)
 
     def wants(self) -> bool:
         """Whether a batch that is scored now may be offered; the loop's thread asks, cheaply."""
@@ -130,13 +135,16 @@ class ShadowWorker:
             since = self._busy_since
             if since is None or self._clock() - since <= self._options.hang_seconds:
                 return
-            version = self._challenger.version if self._challenger else "?"
+            challenger = self._challenger
             self._busy_since = None
-            # The thread cannot be ended. It drops what it has if it ever returns.
+            # It drops what it has if it ever returns.
             self._thread = None
             self.is_disabled = True
             self._challenger = None
             self._clear()
+        if challenger is not None:
+            challenger.close()
+        version = challenger.version if challenger else "?"
         log.error(
             "the challenger hung for %g s and is given up; no challenger scores in this process "
             "until it is restarted", self._options.hang_seconds, extra={"model_version": version},
@@ -150,9 +158,11 @@ class ShadowWorker:
             self._is_stopping = True
             self._clear()
             self._changed.notify_all()
-            thread = self._thread
+            thread, challenger = self._thread, self._challenger
         if thread is not None:
             thread.join(_STOP_SECONDS)
+        if challenger is not None:
+            challenger.close()
 
     def wait_idle(self, seconds: float) -> bool:
         """Wait until the queue is empty and nothing is being scored; for tests and benchmarks."""
@@ -165,14 +175,14 @@ class ShadowWorker:
         challenger = self._challenger
         if challenger is None or challenger.version == outcome.model_version:
             return
-        self.check()
         if outcome.basis is None:
             self._observer.shed(self._refusal() or "queue", outcome.scored)
             return
-        if not has_history_for(challenger, outcome.basis.bundle):
+        if not has_history_for(challenger.history, outcome.basis.bundle):
             self._observer.shed("history", outcome.scored)
             return
-        job = ShadowBatch(polled, outcome.basis)
+        needed = challenger.needs_records(outcome.basis.bundle)
+        job = ShadowBatch.of(polled, outcome.basis, with_records=needed)
         if (reason := self._refusal(job.nbytes)) is not None:
             self._observer.shed(reason, outcome.scored)
             return
@@ -188,7 +198,7 @@ class ShadowWorker:
         is_full = len(self._queue) >= options.max_batches
         if is_full or self._bytes + more_bytes > options.max_bytes:
             return "queue"
-        return "behind" if self._is_behind() else None
+        return self._busy()
 
     def _clear(self) -> None:
         self._queue.clear()
@@ -206,58 +216,59 @@ class ShadowWorker:
                 job, challenger = self._queue.popleft(), self._challenger
                 self._bytes -= job.nbytes
                 self._busy_since = self._clock()
+            rows = job.rows
             try:
                 if challenger is not None:
-                    self._score(job, challenger, me)
+                    found = challenger.score(job)
+                    del job  # it is freed as soon as the challenger has it
+                    self._count(found, challenger, me)
             except BaseException as error:
-                self._failed(job, challenger, error, me)
+                self._failed(rows, challenger, error, me)
             finally:
-                del job
                 with self._changed:
                     if self._thread is me:
                         self._busy_since = None
                     self._changed.notify_all()
 
-    def _score(self, job: ShadowBatch, challenger: Bundle, me: threading.Thread) -> None:
-        begun = time.perf_counter()
-        for found in score_batch(job, challenger, self._options.share, self._decoder):
-            seconds = time.perf_counter() - begun
+    def _count(
+        self, scored: Iterator[Scored], challenger: ShadowModel, me: threading.Thread
+    ) -> None:
+        for found in scored:
             if self._thread is not me or self._challenger is not challenger:
-                return  # given up, or replaced: it may not publish or count any more
-            self._observer.scored(found.figures, seconds)
+                return  # given up, or replaced: it may not count any more
+            self._observer.scored(found.figures, found.seconds)
             if found.not_finite:
                 self._observer.failed(found.not_finite)
-            if (head := self._sink.head()) is not None:
-                now_ms = int(time.time() * 1000)
-                records = encode(head, self._sink.topic, job.polled, found, challenger, now_ms)
-                if left := self._sink.send(records):
-                    self._observer.shed("publish", left)
-            begun = time.perf_counter()
+            if found.lost:
+                self._observer.shed("publish", found.lost)
         self._errors = 0
 
     def _failed(
         self,
-        job: ShadowBatch,
-        challenger: Bundle | None,
+        rows: int,
+        challenger: ShadowModel | None,
         error: BaseException,
         me: threading.Thread,
     ) -> None:
         if self._thread is not me or challenger is None or self._challenger is not challenger:
             return
-        self._observer.failed(job.rows)
+        self._observer.failed(rows)
         self._errors += 1
-        reason = printable(f"{type(error).__name__}: {error}"[:_SHOWN_CHARACTERS])
-        if self._errors == 1:
+        shown = f"{type(error).__name__}: {error}"
+        if isinstance(error, ChallengerFailed | ChallengerEnded):
+            shown = str(error)
+        reason = printable(shown[:_SHOWN_CHARACTERS])
+        if self._errors == 1 and not isinstance(error, ChallengerEnded):
             log.warning(
                 "the challenger cannot score a batch: %s", reason,
                 extra={"model_version": challenger.version},
             )  # fmt: skip
-        if self._errors < self._options.max_errors:
+        has_ended = isinstance(error, ChallengerEnded)
+        if self._errors < self._options.max_errors and not has_ended:
             return
-        self.put_aside |= {challenger.version}
+        many = f"failed {self._errors} batches in a row and "
         log.error(
-            "the challenger failed %d batches in a row and is put aside: %s", self._errors, reason,
+            "the challenger %sis put aside: %s", "" if has_ended else many, reason,
             extra={"model_version": challenger.version},
         )  # fmt: skip
-        self._observer.refused()
-        self.use(None)
+        self.put_away(challenger.version)

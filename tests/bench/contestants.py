@@ -101,7 +101,7 @@ class World:
         return {
             WHOLE: self.whole_scorer,
             WITH_HISTORY: lambda: self.score_all(self.remembering),
-            **{challenger_name(s): partial(self._with_challenger, s) for s in SHARES},
+            **{challenger_name(s): partial(self.with_challenger, s) for s in SHARES},
             "scorer, none flagged": lambda: self._whole(self._join(), self.quiet),
             "scorer, at least once": lambda: self._whole(
                 self._join_without_transactions(), self.bundle
@@ -138,8 +138,11 @@ class World:
         """The scorer's loop with another bundle; rows per second."""
         return self._whole(self._join(), bundle, attach)
 
-    def _with_challenger(self, share: float) -> float:
-        beside = Beside(self.settings, self.topics, self.bundle, PARTITIONS, share)
+    def with_challenger(self, share: float, *, is_yielding: bool = False) -> float:
+        """The scorer's loop with a challenger beside it; rows per second."""
+        beside = Beside(
+            self.settings, self.topics, self.draft, PARTITIONS, share, is_yielding=is_yielding
+        )
         try:
             return self._whole(self._join(), self.bundle, beside.attach)
         finally:
@@ -294,10 +297,9 @@ def build_world(
     )  # fmt: skip
 
 
-def train_bundle(program: Program, trees: int, leaves: int, stream: TransactionBatch) -> Bundle:
-    """A bundle like the world's own, with another feature program."""
-    _, draft = _draft(program, trees, leaves, synthetic_rows(_TRAINING_ROWS, 7), stream)
-    return _bundle(draft)
+def train_draft(program: Program, trees: int, leaves: int, stream: TransactionBatch) -> Draft:
+    """A model like the world's own."""
+    return _draft(program, trees, leaves, synthetic_rows(_TRAINING_ROWS, 7), stream)[1]
 
 
 def _draft(

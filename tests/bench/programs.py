@@ -17,9 +17,9 @@ from collections.abc import Callable
 from stream_scorer.cli.run import SWITCH_SECONDS
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.bundle import Bundle, Draft, build_files, load_bundle
 from stream_scorer.process.collector import spare_what_stays
-from tests.bench.contestants import build_world, train_bundle
+from tests.bench.contestants import build_world, train_draft
 
 
 def main() -> int:
@@ -38,7 +38,7 @@ def main() -> int:
         world = build_world(broker.settings, args.rows, args.trees, args.leaves, args.batch, _say)
         programs = {name: load_builtin(name) for name in (args.first, args.second)}
         bundles: dict[str, Bundle] = {
-            name: train_bundle(program, args.trees, args.leaves, world.batch)
+            name: _load(train_draft(program, args.trees, args.leaves, world.batch))
             for name, program in programs.items()
         }
         runs: dict[str, Callable[[], float]] = {
@@ -74,6 +74,11 @@ def main() -> int:
 
 def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
+
+
+def _load(draft: Draft) -> Bundle:
+    model, rest = build_files(draft)
+    return load_bundle({"model.pkl": model, **rest("v1")}, "v1")
 
 
 if __name__ == "__main__":

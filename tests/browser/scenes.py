@@ -10,6 +10,10 @@ from typing import Any, Final
 
 from playwright.sync_api import Page, expect
 
+from dashboard.feed.board import Progress
+from dashboard.feed.mixture import Mixed, Scoring
+from dashboard.live.notices import describe_mixed, describe_progress
+
 MINUTE: Final = 60_000
 
 # In place of the stream: `emit(vitals, more)` sends a tick, `lose()` breaks the connection.
@@ -75,8 +79,10 @@ def _banner(page: Page, text: str) -> None:
 
 def rebuilding(page: Page) -> None:
     """The dashboard reads the scores topic from its start."""
-    emit(page, {"feed": {"state": "rebuilding", "done": 0.38}, "lag": 671_000})
-    _banner(page, "Rebuilding 38 %")
+    progress = describe_progress(Progress(412_000, 1_083_000, 125.0))
+    feed = {"state": "rebuilding", "done": 0.38, "progress": progress}
+    emit(page, {"feed": feed, "lag": 671_000})
+    _banner(page, "Rebuilding 38 % \u2013 412,000 of 1,083,000, about 2 minutes. Counts are prov")
 
 
 def disconnected(page: Page) -> None:
@@ -97,6 +103,19 @@ def scorer_silent(page: Page) -> None:
     """Transactions wait, and none is scored."""
     emit(page, {"feed": {"read_at": now(page) - MINUTE}, "backlog": 4812})
     _banner(page, "The scorer is silent")
+
+
+def scorers_differ(page: Page) -> None:
+    """Scorers use different models and thresholds, and one writes what cannot be read."""
+    found = [("v7", 0.4), ("v8", 0.4), ("v8", 0.5)]
+    scorings = [Scoring(version, review, 0.8) for version, review in found]
+    notices = [describe_mixed(Mixed(0, tuple(some)))._asdict() for some in (scorings, scorings[1:])]
+    emit(page, {"notices": notices, "totals": {"unreadable": 1204}})
+    _banner(page, "Scorers use different models since 00:00:00 UTC: v7 and v8.")
+    _banner(page, "Scorers use different thresholds since 00:00:00 UTC: model v8 scores with")
+    unreadable = page.locator("#unreadable")
+    expect(unreadable).to_have_text("Unreadable1,204")
+    expect(unreadable.locator("a")).to_have_attribute("href", "/ops#unreadable")
 
 
 def labels_waiting(page: Page) -> None:
@@ -199,8 +218,8 @@ def _by_name(*scenes: Callable[[Page], None]) -> dict[str, Callable[[Page], None
 
 
 FOLLOWING: Final = _by_name(
-    live, rebuilding, disconnected, behind, scorer_silent, labels_waiting, no_model, clock_skew,
-    model_changed,
+    live, rebuilding, disconnected, behind, scorer_silent, scorers_differ, labels_waiting, no_model,
+    clock_skew, model_changed,
 )  # fmt: skip
 """States that a tick leads to: one page can go through all of them."""
 

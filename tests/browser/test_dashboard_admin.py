@@ -51,6 +51,11 @@ def test_operations_update_in_place_and_say_when_they_cannot(
     expect(page.locator("#f-waiting")).to_have_text("1,007")
     expect(page.locator("#dead")).to_contain_text("<img src=x onerror=alert(1)>")
     expect(page.locator("#charts canvas")).to_have_count(2)
+    throughput = page.locator("#chart-throughput")
+    throughput.locator("summary").click()
+    # Also the minutes without a score.
+    expect(throughput.locator(".as-table tbody tr")).to_have_count(60)
+    throughput.locator("summary").click()
     expect(page.locator("#versions")).to_contain_text("v7")
     backlog.partitions = [PartitionBacklog(0, 12, 0, 12)]
     monitor.poll()

@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Route, expect
 
 from dashboard.cases.case import Case, Decision, Who
 from dashboard.web.detail.case_text import describe_case
+from dashboard.web.texts import split_name
 from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
@@ -324,3 +325,6 @@ def test_page_and_script_say_the_same_about_a_case(page: Page, board: Board) -> 
         [cases, now],
     )
     assert found == [list(describe_case(one, "me", now, "fraud-labels")) for one in cases]
+    texts = ["indicator (V258)", "a (b) c (d)", "a (b) c", "card1_count", " (x)", "a (b(c))", ""]
+    split = "async (texts) => texts.map((await import('/static/view.js')).splitName)"
+    assert page.evaluate(split, texts) == [list(split_name(text)) for text in texts]

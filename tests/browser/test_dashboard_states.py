@@ -157,3 +157,28 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
     )
     expect(status).to_have_text("Legitimate")
     assert [row.get_attribute("data-id") for row in rows.all()] == before
+
+
+def test_distribution_stacks_decided_scores_and_can_be_read_as_a_table(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    bins: dict[str, list[int]] = {name: [0] * 50 for name in ("hist", "open", "decided")}
+    for number, counts in ((1, (900, 0, 0)), (30, (7, 5, 2)), (45, (1204, 0, 1204))):
+        for values, count in zip(bins.values(), counts, strict=True):
+            values[number] = count
+    listed = {"open": bins["open"], "decided": bins["decided"]}
+    scenes.emit(page, {"hist": bins["hist"], "listed": listed})
+    figure = page.locator("#dist")
+    expect(figure.locator("rect")).to_have_count(6)
+    heights = [
+        [float(bar.get_attribute("height") or 0) for bar in figure.locator(f"rect.{kind}").all()]
+        for kind in ("all", "open", "decided")
+    ]
+    assert heights[0][1] == pytest.approx(heights[1][0] + heights[2][0])
+    assert heights[0][2] == pytest.approx(heights[2][1]) == pytest.approx(38)
+    figure.locator("summary").click()
+    expect(figure.locator("tbody tr")).to_have_text(
+        ["0.02 to 0.0490000", "0.60 to 0.62752", "0.90 to 0.921,20401,204"]
+    )
+    axe.check(page)

@@ -119,7 +119,7 @@ def _open_ports(objects: list[Object], labels: Object, kind: str, side: str) -> 
 
 def test_alertmanager_may_reach_the_webhook_and_nobody_else_in_its_namespace() -> None:
     before, objects = _objects(), _objects("training-webhook", "training-alerts")
-    dashboard = select(objects, "Deployment", "fraud-dashboard")["spec"]["template"]
+    dashboard = select(objects, "StatefulSet", "fraud-dashboard")["spec"]["template"]
     (rule,) = select(objects, "NetworkPolicy", "alertmanager-fraud-dashboard")["spec"]["ingress"]
     (peer,) = rule["from"]
     assert peer["namespaceSelector"]
@@ -138,7 +138,7 @@ def test_alertmanager_may_reach_the_webhook_and_nobody_else_in_its_namespace() -
 
 
 def dashboard_namespace(objects: list[Object]) -> str:
-    return str(select(objects, "Deployment", "fraud-dashboard")["metadata"]["namespace"])
+    return str(select(objects, "StatefulSet", "fraud-dashboard")["metadata"]["namespace"])
 
 
 @pytest.mark.parametrize("name", ROLES)

@@ -93,6 +93,8 @@ def _count_matching(parts: Parts, listing: Listing) -> int:
 
 
 def _recent_rates(parts: Parts, now: int) -> list[list[float]]:
-    """Flagged transactions per second in each of the last 15 minutes that had a score."""
+    """Flagged transactions per second in each of the last 15 minutes, since the first score."""
     points = read_timeseries(parts.table, now - 15 * MINUTE_MS, now, MINUTE_MS)
-    return [[point.start, round(point.flagged * 1000 / MINUTE_MS, 2)] for point in points]
+    flagged = {point.start: point.flagged for point in points}
+    starts = range(min(flagged, default=now), now, MINUTE_MS)
+    return [[at, round(flagged.get(at, 0) * 1000 / MINUTE_MS, 2)] for at in starts]

@@ -32,9 +32,10 @@ class LoopActions(LoopSystem):
 
     def stream(self, name: str) -> None:
         """Send a part of the table to the input topic, and wait until it is scored."""
+        rows = dict(self.parts.items())[name]
         self.command("stream-scorer", "produce", *self.files(name)[1:],
-                     "--rate", f"{self._rate:g}")  # fmt: skip
-        self._streamed += dict(self.parts.items())[name]
+                     "--rate", f"{self._rate:g}", longer=rows / self._rate)  # fmt: skip
+        self._streamed += rows
         self.until("the scores", lambda: self.count("prediction_count_total") >= self._streamed)
 
     def shadow(self, version: str) -> None:
@@ -72,9 +73,13 @@ class LoopActions(LoopSystem):
         """The version of a training that its gate has refused, which is what its exit code says."""
         self.until("the training", lambda: training.poll() is not None)
         self.children.remove(("train-worse", training))
-        log = (self.folder / "logs" / "train-worse.log").read_text(errors="replace")
+        return self.version_of("train-worse")
+
+    def version_of(self, training: str) -> str:
+        """The version that a training has published, which its log names."""
+        log = (self.folder / "logs" / f"{training}.log").read_text(errors="replace")
         for line in log.splitlines():
             with suppress(ValueError):
                 if isinstance(found := json.loads(line), dict) and "version" in found:
                     return str(found["version"])
-        return self.fail("train-worse")
+        return self.fail(training)

@@ -5,13 +5,10 @@ And the reverse: a version that is worse is compared in the same way, and not pr
 
 from __future__ import annotations
 
-import os
 import shlex
-import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,7 +58,7 @@ class LoopOptions:
 
 def run_loop(options: LoopOptions) -> int:
     """Run the loop; returns 0 if every step did what it says."""
-    parts = tables.plan_parts(options.rows)
+    parts = tables.plan_parts(options.rows, options.rate)
     return run_system(lambda folder: _Loop(options, parts, folder), options.folder)
 
 
@@ -75,6 +72,7 @@ class _Loop(LoopActions):
         self._token = ""
         self._facts: dict[str, Any] = {"comparisons": []}
         self._training_pid = folder / "training.pid"
+        self._scorer: subprocess.Popen[bytes]
 
     def run(self) -> int:
         """Tell the story; a step that fails ends it."""
@@ -94,15 +92,19 @@ class _Loop(LoopActions):
             "steps": self.steps,
         }
         if code == 0 and not self._options.exits:
-            say(f"\n  dashboard: {self._address}\n  stop with Ctrl-C\n")
+            known = ("KAFKA_BOOTSTRAP_SERVERS", "MODEL_STORE_URI")
+            shells = " ".join(f"{name}={self.environment[name]}" for name in known)
+            say(
+                f"\n  dashboard: {self._address}\n  other shells: export {shells}"
+                "\n  stop with Ctrl-C\n"
+            )
             self._run_on()
         return code
 
     def end(self) -> None:
         """End also the training, which the dashboard has started and would outlive it."""
-        with suppress(OSError, ValueError):
-            os.kill(int(self._training_pid.read_text()), signal.SIGTERM)
         super().end()
+        self.end_grandchild(self._training_pid)
 
     def _tell_story(self) -> None:
         self._prepare()
@@ -130,8 +132,12 @@ class _Loop(LoopActions):
             self.show(shlex.join(("fraud-trainer", *words)))
             synth = self.start("synth", "trainer", *words)
             self.configure(self.start_broker())
-            self.environment |= {"MODEL_GUARD_SECONDS": "3", "MODEL_GUARD_MIN_ROWS": "300"}
+            self.environment |= {
+                "MODEL_GUARD_SECONDS": "3", "MODEL_GUARD_MIN_ROWS": "300",
+                "MODEL_POLL_SECONDS": "1",
+            }  # fmt: skip
             self.command("stream-scorer", "topics", "create")
+            self._let_webhook_train()
             self.finish("synth", synth)
             tables.split_table(self.folder / "data" / "train_transaction.csv", self.parts)
             self.note(f"from row {self.parts.before:,} on, drift is planted in them")
@@ -139,30 +145,35 @@ class _Loop(LoopActions):
     def _train_first(self) -> str:
         text = f"the first version learns from {self.parts.before:,} transactions before the drift"
         with self.step("first version", text):
-            trained = self.command("fraud-trainer", "train", *self.files("before"), *_TRAIN,
-                                   "--json").json()  # fmt: skip
-            version = str(trained["version"])
+            words = ("train", *self.files("before"), *_TRAIN, "--json")
+            self.show(shlex.join(("fraud-trainer", *words)))
+            training = self.start("train-first", "trainer", *words)
+            self._scorer = self.start("scorer", "stream_scorer", "run")  # it waits for a version
+            self._address = self.start_dashboard()
+            self.finish("train-first", training)
+            version = self.version_of("train-first")
             self.note(f"{version} is promoted: it decides from now on")
         self._facts["versions"]["first"] = version
         return version
 
     def _start_services(self) -> None:
-        with self.step("start", "the scorer and the dashboard start"):
-            made = self.command("fraud-dashboard", "token", "alertmanager", "--role", "webhook")
-            tokens = self.folder / "webhook-tokens"
-            tokens.write_text(made.output)
-            self._token = made.last_error.rpartition(" ")[2]
-            train = (sys.executable, "-m", "trainer", "train", *self.files("recent"), *_TRAIN,
-                     "--no-promote")  # fmt: skip
-            script = f"echo $$ > {shlex.quote(str(self._training_pid))}; exec {shlex.join(train)}"
-            self.environment |= {
-                "TRAINING_RUNNER": "process",
-                "TRAINING_COMMAND": shlex.join(("/bin/sh", "-c", script)),
-                "TRAINING_WEBHOOK_TOKEN_FILE": str(tokens),
-            }
-            scorer = self.start("scorer", "stream_scorer", "run")
-            self._address = self.start_dashboard()
-            self.wait("scorer", scorer, lambda: answers(self.url("/readyz")))
+        with self.step("start", "the scorer and the dashboard, which have started meanwhile"):
+            self.wait("scorer", self._scorer, lambda: answers(self.url("/readyz")))
+
+    def _let_webhook_train(self) -> None:
+        """Settings of the dashboard: who may start a training, and what it runs."""
+        made = self.command("fraud-dashboard", "token", "alertmanager", "--role", "webhook")
+        tokens = self.folder / "webhook-tokens"
+        tokens.write_text(made.output)
+        self._token = made.last_error.rpartition(" ")[2]
+        train = (sys.executable, "-m", "trainer", "train", *self.files("recent"), *_TRAIN,
+                 "--no-promote")  # fmt: skip
+        script = f"echo $$ > {shlex.quote(str(self._training_pid))}; exec {shlex.join(train)}"
+        self.environment |= {
+            "TRAINING_RUNNER": "process",
+            "TRAINING_COMMAND": shlex.join(("/bin/sh", "-c", script)),
+            "TRAINING_WEBHOOK_TOKEN_FILE": str(tokens),
+        }
 
     def _see_drift(self, version: str) -> None:
         with self.step("drift", f"are these transactions still like those {version} learned from?"):

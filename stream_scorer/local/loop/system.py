@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stream_scorer.errors import FatalError
+from stream_scorer.local.folders import find_fullness
 from stream_scorer.local.scrape import read_series
 from stream_scorer.local.system import STEP_SECONDS, LocalSystem, say
 
@@ -78,23 +79,28 @@ class LoopSystem(LocalSystem):
         """Say what a result means."""
         say(f"          {text}")
 
-    def command(self, *words: str, codes: tuple[int, ...] = (0,)) -> Ran:
+    def command(self, *words: str, codes: tuple[int, ...] = (0,), longer: float = 0.0) -> Ran:
         """Run a command, and show it as a user would type it.
+
+        It may take some minutes, and ``longer`` seconds more.
 
         Raises:
             FatalError: its exit code is none of ``codes``, or it takes too long.
         """
+        limit = STEP_SECONDS + longer
         self.show(shlex.join(words))
         program, *arguments = words
         line = [sys.executable, "-m", _MODULES[program], *arguments]
         try:
             done = subprocess.run(
                 line, env=self.environment, stdin=subprocess.DEVNULL, capture_output=True,
-                text=True, errors="replace", timeout=STEP_SECONDS, check=False,
+                text=True, errors="replace", timeout=limit, check=False,
             )  # fmt: skip
         except subprocess.TimeoutExpired:
-            raise FatalError(f"{program} did not finish within {STEP_SECONDS:.0f} s") from None
+            raise FatalError(f"{program} did not finish within {limit:.0f} s") from None
         if done.returncode not in codes:
+            if full := find_fullness(self.folder):
+                raise FatalError(f"{shlex.join(words)} failed: {full}")
             last = done.stderr.strip().splitlines()[-_ERROR_LINES:]
             text = "\n".join(f"    {one}" for one in last)
             raise FatalError(f"{shlex.join(words)} ended with {done.returncode}:\n{text}")

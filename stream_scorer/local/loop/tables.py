@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,12 @@ from stream_scorer.errors import UsageError
 
 MIN_ROWS: Final = 10_000
 """With fewer, the recent ones are too few to judge drift, or the first ones have too few frauds."""
+
+MOST_ROWS: Final = 100_000
+"""With more, a training takes longer than a step of the demo may."""
+
+_STREAM_MINUTES: Final = 30
+"""The demo's commands look back an hour, and its other steps take minutes."""
 
 FIRST_LABELS: Final = 12
 """Fewer frauds than an interval needs, so that the first comparison cannot say anything yet."""
@@ -50,16 +57,24 @@ class Parts:
         return self.recent + self.later + self.last
 
 
-def plan_parts(rows: int) -> Parts:
-    """Divide a number of rows.
+def plan_parts(rows: int, rate: float) -> Parts:
+    """Divide a number of rows, of which ``rate`` a second are to be streamed.
 
     Raises:
-        UsageError: there are too few.
+        UsageError: there are too few or too many, or they would be streamed for too long.
     """
-    if rows < MIN_ROWS:
-        raise UsageError(f"--loop needs --transactions {MIN_ROWS} or more, not {rows}")
+    if not MIN_ROWS <= rows <= MOST_ROWS:
+        raise UsageError(f"--loop needs --transactions from {MIN_ROWS} to {MOST_ROWS}, not {rows}")
     before, recent, later = rows // 2, rows * 3 // 10, rows // 10
-    return Parts(before, recent, later, rows - before - recent - later)
+    parts = Parts(before, recent, later, rows - before - recent - later)
+    minutes = parts.streamed / rate / 60
+    if minutes > _STREAM_MINUTES:
+        least = math.ceil(parts.streamed / _STREAM_MINUTES / 60)
+        raise UsageError(
+            f"--rate {rate:g}: {parts.streamed:,} transactions would be streamed for "
+            f"{minutes:,.0f} minutes, and --loop looks back an hour; use --rate {least} or more"
+        )
+    return parts
 
 
 def split_table(table: Path, parts: Parts) -> None:

@@ -23,13 +23,13 @@ from schemas.framing import prefix
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder, encode_transactions
 from stream_scorer.features.builtin import IEEE_CIS, load_builtin
-from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.bundle import Bundle, build_files, load_bundle
 from stream_scorer.model.scoring import score
 from stream_scorer.observability.metrics import ScorerMetrics
 from stream_scorer.stream.outcome import Destinations
 from stream_scorer.stream.pipeline import Pipeline
 from stream_scorer.stream.ports import Polled
-from tests.bench.contestants import synthetic_rows, train_bundle
+from tests.bench.contestants import synthetic_rows, train_draft
 from trainer.evaluation.reference import TOP_FEATURES, reference_facts
 
 _SCRAPED_ROWS: Final = 1_000_000  # between two scrapes: 15 s at 67,000 rows/s
@@ -80,7 +80,8 @@ def main() -> int:
 def _world(batches: int, size: int, trees: int, leaves: int) -> tuple[Bundle, list[Polled]]:
     """A large model with reference histograms, and batches of Avro records."""
     stream, _ = synthetic_rows(batches * size, 21)
-    bundle = train_bundle(load_builtin(IEEE_CIS), trees, leaves, stream)
+    model, rest = build_files(train_draft(load_builtin(IEEE_CIS), trees, leaves, stream))
+    bundle = load_bundle({"model.pkl": model, **rest("v1")}, "v1")
     scores, names = score(stream, bundle).scores, bundle.features.names
     reference = reference_facts(stream, scores, bundle.features, names, "test")
     bundle = replace(bundle, metadata={**bundle.metadata, "reference": reference})

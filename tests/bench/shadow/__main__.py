@@ -1,5 +1,8 @@
 """``python -m tests.bench.shadow``: the scorer with a challenger at share 1, at 0.1, and without.
 
+*Yielding* is as in a scorer: the challenger scores only while a processor is free. The others score
+what they can, whatever that costs; broker and scorer need all processors of a machine with two.
+
 The runs take turns, in another order each time, so that a machine that slows down affects all.
 """
 
@@ -9,12 +12,16 @@ import argparse
 import json
 import statistics
 import sys
+from functools import partial
+from typing import Final
 
 from stream_scorer.cli.run import SWITCH_SECONDS
 from stream_scorer.local.broker import EmbeddedBroker
 from stream_scorer.process.collector import spare_what_stays
 from tests.bench.contestants import WHOLE, build_world, challenger_name
 from tests.bench.shadow.runs import SHARES
+
+YIELDING: Final = f"{challenger_name(1.0)}, yielding"
 
 
 def main() -> int:
@@ -26,7 +33,7 @@ def main() -> int:
     parser.add_argument("--repetitions", type=int, default=5)
     args = parser.parse_args()
     sys.setswitchinterval(SWITCH_SECONDS)  # as the scorer process does
-    names = [WHOLE, *map(challenger_name, SHARES)]
+    names = [WHOLE, *map(challenger_name, SHARES), YIELDING]
     rates: dict[str, list[float]] = {name: [] for name in names}
     processor: dict[str, list[float]] = {name: [] for name in names}
     scored: dict[str, list[float]] = {name: [] for name in names}
@@ -34,6 +41,7 @@ def main() -> int:
         world = build_world(broker.settings, args.rows, args.trees, args.leaves, 2000, _say)
         spare_what_stays()
         contestants = world.contestants()
+        contestants[YIELDING] = partial(world.with_challenger, 1.0, is_yielding=True)
         for number in range(args.repetitions):
             for name in names if number % 2 else reversed(names):
                 world.shadow_rows = 0

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Final
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Final
 
-from schemas.resolver import LocalSchemas
-from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.model.bundle import Bundle
+from stream_scorer.model.bundle import Draft, build_files
+from stream_scorer.model.store.file_store import FileStore
+from stream_scorer.process.shadowing import PROGRAM
 from stream_scorer.runtime.settings import KafkaSettings, TopicSettings
-from stream_scorer.settings import GroupSettings
+from stream_scorer.settings import ScorerSettings
+from stream_scorer.shadow.apart import ChallengerProcess, ProcessStarter, start_command
 from stream_scorer.shadow.figures import Figures
-from stream_scorer.shadow.kafka_sink import KafkaSink
+from stream_scorer.shadow.limits import (
+    MEMORY_BYTES,
+    SpareProcessor,
+    seconds_waited,
+    times_throttled,
+)
 from stream_scorer.shadow.observing import ShadowingObserver
 from stream_scorer.shadow.ports import Shed
 from stream_scorer.shadow.worker import ShadowOptions, ShadowWorker
@@ -59,30 +67,43 @@ class Seen:
 
 
 class Beside:
-    """A challenger with features of its own, as after a retraining.
+    """A challenger with features of its own, as after a retraining, in a process of its own.
 
     The benchmark scores a backlog, during which a scorer leaves the challenger out. Here it scores
     what its queue can hold, so that its cost is seen.
+
+    Args:
+        settings: the broker.
+        topics: the topics.
+        draft: the model of both versions.
+        partitions: of the input topic.
+        share: of the transactions, scored by the challenger.
+        is_yielding: as in a scorer, it runs only while a processor is free.
     """
 
     def __init__(
         self,
         settings: KafkaSettings,
         topics: TopicSettings,
-        champion: Bundle,
+        draft: Draft,
         partitions: int,
         share: float,
+        *,
+        is_yielding: bool = False,
     ) -> None:
         self.seen = Seen()
-        given = settings.model_dump() | topics.model_dump()
-        self._sink = KafkaSink(GroupSettings(**given), partitions, lambda _: None)
-        self._sink.prepare()
-        assert self._sink.head() is not None
-        self._worker = ShadowWorker(
-            ShadowOptions(share), self._sink, self.seen, TransactionDecoder(LocalSchemas())
-        )
-        # Without a digest of its features they are not known to be the champion's.
-        self._worker.use(replace(champion, version="v2", metadata={}))
+        self._folder = TemporaryDirectory()
+        challenger = start_challenger(
+            Path(self._folder.name), draft, partitions, share,
+            is_yielding=is_yielding, **settings.model_dump(), **topics.model_dump(),
+        )  # fmt: skip
+        processor = SpareProcessor(seconds_waited, times_throttled)
+
+        def refusal() -> Shed | None:
+            return "cpu" if is_yielding and not processor.is_free() else None
+
+        self._worker = ShadowWorker(ShadowOptions(), self.seen, refusal)
+        self._worker.use(challenger)
 
     def attach(self, pipeline: Pipeline, observer: Observer) -> Observer:
         """Put it beside a loop."""
@@ -92,7 +113,32 @@ class Beside:
     def stop(self) -> None:
         """Leave out what waits."""
         self._worker.stop()
-        self._sink.close()
+        self._folder.cleanup()
+
+
+def start_challenger(
+    folder: Path,
+    draft: Draft,
+    partitions: int,
+    share: float,
+    program: str = PROGRAM,
+    *,
+    is_yielding: bool = False,
+    **settings: Any,
+) -> ChallengerProcess:
+    """The process of a challenger that computes features of its own."""
+    store = FileStore(folder)
+    for _ in range(2):
+        store.publish(*build_files(draft))
+    given = ScorerSettings(
+        model_store_uri=folder.as_uri(), shadow_spare_cpu_only=is_yielding, **settings
+    )
+    size = ShadowOptions().max_bytes
+    starter = ProcessStarter(start_command(program), given, share, partitions, size)
+    challenger = starter.start("v2", MEMORY_BYTES)
+    # Without a digest of its features they are not known to be the champion's.
+    challenger.traits = challenger.traits._replace(preprocessor=None)
+    return challenger
 
 
 Attach = Callable[[Pipeline, Observer], Observer]

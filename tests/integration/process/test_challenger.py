@@ -53,6 +53,8 @@ def test_challengers_scores_have_the_places_and_keys_of_the_champions(
         return bool(shadow())
 
     settings = scorer_settings(kafka, names, group_id, tmp_path)
+    # Tests keep all processors busy.
+    settings = settings.model_copy(update={"shadow_spare_cpu_only": False})
     with running(settings):
         wait_until(more, what="the challenger's first scores")
         before = len(shadow())

@@ -16,6 +16,7 @@ from stream_scorer.model.bundle import Bundle
 from stream_scorer.model.forest.explained import Choose, Explained
 from stream_scorer.model.forest.predictor import Predictor
 from stream_scorer.shadow.figures import Figures, no_figures
+from stream_scorer.shadow.models import BundleModel
 from stream_scorer.shadow.observing import ShadowingObserver
 from stream_scorer.shadow.ports import Shed
 from stream_scorer.shadow.worker import ShadowOptions, ShadowWorker
@@ -141,6 +142,15 @@ class Shadowed:
     sink: MemorySink
     events: Events
     seen: Seen
+    share: float
+
+    def use(self, challenger: Bundle | None) -> None:
+        """Let it score in this process."""
+        self.worker.use(
+            None
+            if challenger is None
+            else BundleModel(challenger, self.share, TransactionDecoder(LocalSchemas()), self.sink)
+        )
 
     def drain(self) -> None:
         """Score everything; the challenger may still be at work."""
@@ -159,9 +169,10 @@ def make_shadowed(
     options: ShadowOptions | None = None,
     values: Sequence[bytes | None] | None = None,
     clock: Callable[[], float] | None = None,
-    is_behind: Callable[[], bool] = lambda: False,
+    refusal: Callable[[], Shed | None] = lambda: None,
     champion: Bundle | None = None,
     ahead_from: int = NEVER,
+    share: float = 1.0,
 ) -> Shadowed:
     """A scorer of batches of five, with records in two partitions."""
     cluster = MemoryCluster(INPUT, 2)
@@ -169,13 +180,10 @@ def make_shadowed(
     sink, events, seen, pipeline = MemorySink(), Events(), Seen(), make_pipeline()
     worker = ShadowWorker(
         options or ShadowOptions(max_batches=100),
-        sink,
         events,
-        TransactionDecoder(LocalSchemas()),
-        is_behind,
+        refusal,
         *([clock] if clock else []),
     )
-    worker.use(challenger)
     pipeline.keep_basis_if(worker.wants)
     serving = champion or make_bundle()
     loop = ScorerLoop(
@@ -183,7 +191,9 @@ def make_shadowed(
         RejectionGuard(RejectionPolicy()), ShadowingObserver(seen, worker),
         LoopOptions(5, 0.0, ahead_from), clock=lambda: NOW_MS / 1000,
     )  # fmt: skip
-    return Shadowed(worker, pipeline, cluster, loop, sink, events, seen)
+    shadowed = Shadowed(worker, pipeline, cluster, loop, sink, events, seen, share)
+    shadowed.use(challenger)
+    return shadowed
 
 
 class Gate:

@@ -61,7 +61,7 @@ stream.rejections: schemas errors runtime kafka dead_letters
 stream: schemas schemas.scores schemas.transactions errors drift runtime kafka model
     model.serving dead_letters stream.rejections
 shadow: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
-    model model.serving stream
+    model stream
 observability: schemas errors drift runtime kafka model.serving stream shadow
 process: schemas schemas.scores schemas.transactions errors drift runtime settings
     features.history features kafka model.store model.forest model model.serving dead_letters

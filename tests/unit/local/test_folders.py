@@ -13,7 +13,13 @@ import pytest
 from stream_scorer.errors import UsageError
 from stream_scorer.local import broker as broker_module
 from stream_scorer.local.broker import EmbeddedBroker
-from stream_scorer.local.folders import check_path, find_fullness, using_folder
+from stream_scorer.local.folders import (
+    check_path,
+    check_space,
+    explaining_full_disk,
+    find_fullness,
+    using_folder,
+)
 from stream_scorer.local.node import write_node
 
 Usage = namedtuple("Usage", "total used free")  # noqa: PYI024 - as shutil's
@@ -62,6 +68,25 @@ def test_full_disk_is_named_without_a_traceback(tmp_path: Path) -> None:
         using_folder(tmp_path, "the data"),
     ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_full_disk_is_explained_and_other_errors_stay_what_they_are(
+    tmp_path: Path, number: int
+) -> None:
+    with pytest.raises(UsageError, match="no space is left"), explaining_full_disk(tmp_path):
+        raise OSError(number, os.strerror(number))
+    with pytest.raises(ConnectionRefusedError), explaining_full_disk(tmp_path):
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+
+def test_too_little_space_is_said_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(10**10, 0, 250 * 2**20))
+    check_space(tmp_path, 250)
+    with pytest.raises(UsageError, match=f"250 MiB are free on the disk of {tmp_path}, and 300"):
+        check_space(tmp_path, 300)
 
 
 def test_fullness_is_found_only_where_it_is(

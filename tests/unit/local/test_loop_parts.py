@@ -12,6 +12,7 @@ from stream_scorer.errors import UsageError
 from stream_scorer.local.loop.alerting import moved_features, notification
 from stream_scorer.local.loop.tables import (
     MIN_ROWS,
+    MOST_ROWS,
     Parts,
     frauds_in_random_order,
     plan_parts,
@@ -24,15 +25,22 @@ from stream_scorer.local.loop.tables import (
 
 @pytest.mark.parametrize("rows", [MIN_ROWS, 16_000, 99_999])
 def test_parts_are_the_whole_table(rows: int) -> None:
-    parts = plan_parts(rows)
+    parts = plan_parts(rows, 1000.0)
     assert sum(n for _, n in parts.items()) == rows
     assert parts.streamed == rows - parts.before
     assert parts.recent > 2_000  # or drift cannot fire
 
 
-def test_too_few_rows_are_refused_with_the_least_number() -> None:
-    with pytest.raises(UsageError, match=r"--transactions 10000 or more, not 9999"):
-        plan_parts(MIN_ROWS - 1)
+@pytest.mark.parametrize("rows", [MIN_ROWS - 1, MOST_ROWS + 1])
+def test_too_few_and_too_many_rows_are_refused_with_the_bounds(rows: int) -> None:
+    with pytest.raises(UsageError, match=rf"--transactions from 10000 to 100000, not {rows}"):
+        plan_parts(rows, 1000.0)
+
+
+def test_rate_at_which_the_stream_would_leave_the_hour_is_refused_with_the_least_one() -> None:
+    with pytest.raises(UsageError, match=r"--rate 1: 5,000 .* 83 minutes.* --rate 3 or more"):
+        plan_parts(MIN_ROWS, 1.0)
+    assert plan_parts(MIN_ROWS, 3.0).streamed == 5_000
 
 
 def test_table_is_split_in_the_order_of_time(tmp_path: Path) -> None:

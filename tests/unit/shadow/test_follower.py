@@ -6,11 +6,16 @@ import logging
 
 import pytest
 
-from stream_scorer.model.bundle import Bundle, build_files
+from schemas.resolver import LocalSchemas
+from schemas.transactions.codec import TransactionDecoder
+from stream_scorer.errors import ArtifactError
+from stream_scorer.model.bundle import Bundle, build_files, load_bundle
 from stream_scorer.model.signing import generate_key_pair, parse_trusted_keys
 from stream_scorer.model.store.memory_store import MemoryStore, StoreFault
 from stream_scorer.shadow import follower as follower_module
+from stream_scorer.shadow.apart import ChallengerRefused
 from stream_scorer.shadow.follower import ChallengerFollower
+from stream_scorer.shadow.models import BundleModel
 from stream_scorer.shadow.worker import ShadowWorker
 from tests.support.factories import make_bundle, make_draft
 from tests.support.shadow.kit import Events, make_shadowed
@@ -27,14 +32,21 @@ class Followed:
         self.worker: ShadowWorker = shadowed.worker
         self.events: Events = shadowed.events
         self.serving: Bundle | None = make_bundle("v1")
-        self.prepared = 0
+        self.trusted = parse_trusted_keys(keys)
+        self.sink = shadowed.sink
+        self.problem: str | None = None
         self.follower = ChallengerFollower(
-            self.store, self.worker, parse_trusted_keys(keys), 1.0, lambda: self.serving,
-            self.events, self._prepare,
+            self.store, self.worker, self._start, 1.0, lambda: self.serving,
+            self.events, lambda: self.problem,
         )  # fmt: skip
 
-    def _prepare(self) -> None:
-        self.prepared += 1
+    def _start(self, version: str) -> BundleModel:
+        """Load it as its process does."""
+        try:
+            bundle = load_bundle(self.store.fetch(version), version, self.trusted)
+        except ArtifactError as error:
+            raise ChallengerRefused(str(error)) from error
+        return BundleModel(bundle, 1.0, TransactionDecoder(LocalSchemas()), self.sink)
 
     def challenge(self, version: str | None) -> str | None:
         """Move the pointer, and look."""
@@ -50,12 +62,10 @@ class Followed:
 def test_challenger_is_followed_and_ended() -> None:
     one = Followed()
     assert one.look() is None
-    assert one.prepared == 0  # no topic is looked at, no producer opened
     assert one.challenge("v2") == "v2"
     bundle = one.worker.challenger
     assert one.look() == "v2"
     assert one.worker.challenger is bundle  # loaded once
-    assert one.prepared == 2
     assert one.challenge("v3") == "v3"
     assert one.challenge(None) is None
     assert one.events.versions == ["v2", "v3", None]
@@ -97,7 +107,7 @@ def test_damaged_version_is_put_aside_counted_and_logged_once(
         assert one.challenge("v2") is None
         assert one.look() is None
     assert one.events.refusals == 1
-    assert caplog.text.count("model refused") == 1
+    assert caplog.text.count("the challenger is refused: ") == 1
 
 
 def test_unsigned_version_is_refused_where_keys_are_trusted() -> None:
@@ -117,6 +127,21 @@ def test_large_version_is_refused_before_it_is_read(
     assert one.events.refusals == 1
     assert caplog.text.count("the limit for a challenger is 1000") == 1
     assert "unavailable" not in caplog.text
+
+
+def test_challenger_ends_when_the_scorer_needs_its_memory(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    one = Followed()
+    assert one.challenge("v2") == "v2"
+    one.problem = "1,000 of the 1,024 MiB of this container are used"
+    assert one.look() is None
+    one.problem = None
+    assert one.look() is None  # it is not tried again
+    assert one.events.refusals == 1
+    assert "the challenger is put aside: 1,000 of the 1,024 MiB" in caplog.text
+    assert one.challenge("v3") == "v3"
+    one.worker.stop()
 
 
 def test_version_that_failed_here_is_not_loaded_again() -> None:

@@ -19,7 +19,10 @@ from stream_scorer.shadow.scoring import (
     ShadowBatch,
     ShadowScores,
     has_history_for,
-    score_batch,
+    history_of,
+    preprocessor_of,
+    score_part,
+    select,
 )
 from tests.support.factories import make_batch, make_bundle, make_draft
 from tests.support.scoring_kit import NOW_MS, make_pipeline, make_polled, make_values
@@ -34,11 +37,13 @@ def job_of(champion: Bundle) -> ShadowBatch:
     pipeline.keep_basis_if(lambda: True)
     basis = pipeline.process(polled, champion, NOW_MS).basis
     assert basis is not None
-    return ShadowBatch(polled, basis)
+    return ShadowBatch.of(polled, basis, with_records=True)
 
 
 def score_all(job: ShadowBatch, challenger: Bundle, share: float = 1.0) -> list[ShadowScores]:
-    return list(score_batch(job, challenger, share, TransactionDecoder(LocalSchemas())))
+    decoder, polled = TransactionDecoder(LocalSchemas()), job.polled
+    parts = select(job, share, preprocessor_of(challenger))
+    return [score_part(polled, part, challenger, decoder) for part in parts]
 
 
 def no_transform(*_: object) -> None:
@@ -86,10 +91,10 @@ def test_records_that_cannot_be_decoded_again_fail_as_a_batch() -> None:
 
 def test_history_is_there_for_versions_that_read_the_same_or_none() -> None:
     plain, with_history = make_bundle(), load_bundle(make_history_files(), "v1")
-    assert has_history_for(plain, plain)
-    assert has_history_for(plain, with_history)
-    assert has_history_for(with_history, with_history)
-    assert not has_history_for(with_history, plain)
+    assert has_history_for(history_of(plain), plain)
+    assert has_history_for(history_of(plain), with_history)
+    assert has_history_for(history_of(with_history), with_history)
+    assert not has_history_for(history_of(with_history), plain)
 
 
 def test_batch_says_how_much_memory_it_holds() -> None:

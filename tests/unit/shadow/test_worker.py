@@ -11,7 +11,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from schemas.resolver import LocalSchemas
+from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.scoring import score
+from stream_scorer.shadow.models import BundleModel, ChallengerEnded
+from stream_scorer.shadow.ports import Shed
 from stream_scorer.shadow.selection import choose
 from stream_scorer.shadow.worker import ShadowOptions
 from stream_scorer.stream.memory_broker import Record
@@ -73,7 +77,7 @@ def test_challenger_that_hangs_is_given_up_and_the_champion_goes_on(
     assert shadowed.output() == champion_alone(NEVER)
     assert shadowed.events.is_disabled
     assert shadowed.events.versions == ["v2", None]
-    shadowed.worker.use(make_bundle("v3"))
+    shadowed.use(make_bundle("v3"))
     assert shadowed.worker.challenger is None
     threads = [thread for thread in threading.enumerate() if thread.name == "shadow"]
     gate.open()
@@ -113,10 +117,11 @@ def test_queue_is_bounded_by_bytes_too() -> None:
     shadowed.worker.stop()
 
 
-def test_scorer_that_is_behind_keeps_nothing_for_the_challenger() -> None:
-    shadowed = make_shadowed(make_bundle("v2", 2), is_behind=lambda: True)
+@pytest.mark.parametrize("reason", ["behind", "cpu"])
+def test_scorer_without_time_keeps_nothing_for_the_challenger(reason: Shed) -> None:
+    shadowed = make_shadowed(make_bundle("v2", 2), refusal=lambda: reason)
     shadowed.drain()
-    assert shadowed.events.left_out == Counter(behind=40)
+    assert shadowed.events.left_out == Counter({reason: 40})
     assert all(outcome.basis is None for outcome in shadowed.seen.outcomes)
     shadowed.worker.stop()
 
@@ -133,18 +138,62 @@ def test_version_is_put_aside_after_failures_in_a_row_and_said_twice(
     assert shadowed.events.refusals == 1
     assert [record.levelname for record in caplog.records] == ["WARNING", "ERROR"]
     assert "failed 3 batches in a row and is put aside: ZeroDivisionError" in caplog.text
-    shadowed.worker.use(misbehaving(fail))
+    shadowed.use(misbehaving(fail))
     assert shadowed.worker.challenger is None
-    shadowed.worker.use(make_bundle("v3", 2))
+    shadowed.use(make_bundle("v3", 2))
     assert shadowed.events.versions == ["v2", None, "v3"]
     shadowed.worker.stop()
 
 
+def test_challenger_whose_process_ended_is_put_aside_at_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def end() -> None:
+        raise ChallengerEnded("its process was killed by signal 9")
+
+    shadowed = make_shadowed(misbehaving(end))
+    with caplog.at_level(logging.ERROR):
+        shadowed.drain()
+        assert shadowed.worker.wait_idle(SECONDS)
+    assert shadowed.worker.put_aside == {"v2"}
+    assert (shadowed.events.errors, shadowed.events.refusals) == (5, 1)
+    assert "is put aside: its process was killed by signal 9" in caplog.text
+    assert shadowed.output() == shadowed_alone()
+    shadowed.worker.stop()
+
+
+def test_replaced_or_unwanted_challenger_is_closed() -> None:
+    class Closing(BundleModel):
+        closed = 0
+
+        def close(self) -> None:
+            Closing.closed += 1
+            super().close()
+
+    shadowed = make_shadowed(None)
+
+    def made(version: str) -> Closing:
+        return Closing(make_bundle(version), 1.0, TransactionDecoder(LocalSchemas()), shadowed.sink)
+
+    worker = shadowed.worker
+    worker.use(made("v2"))
+    worker.use(made("v3"))
+    assert Closing.closed == 1
+    worker.put_away("v3")
+    assert Closing.closed == 2
+    worker.use(made("v3"))  # it was put away
+    assert Closing.closed == 3
+    worker.stop()
+    worker.use(made("v4"))  # too late
+    assert Closing.closed == 4
+    assert worker.challenger is None
+
+
 def test_queue_that_raises_never_reaches_the_loop(caplog: pytest.LogCaptureFixture) -> None:
-    def broken() -> bool:
+    def broken() -> None:
         raise OSError("no lag")
 
-    shadowed = make_shadowed(make_bundle("v2", 2), is_behind=broken)
+    shadowed = make_shadowed(make_bundle("v2", 2), refusal=broken)
     shadowed.drain()
     assert shadowed.output() == shadowed_alone()
     assert "the challenger's queue failed" in caplog.text
@@ -180,7 +229,7 @@ def _place(value: bytes | None) -> tuple[int, int]:
 
 
 def test_share_decides_by_source_coordinates_which_rows_are_scored() -> None:
-    shadowed = make_shadowed(make_bundle("v2", 2), ShadowOptions(share=0.5, max_batches=100))
+    shadowed = make_shadowed(make_bundle("v2", 2), share=0.5)
     shadowed.drain()
     assert shadowed.worker.wait_idle(SECONDS)
     rows = [(p, o) for p in (0, 1) for o in range(20)]

@@ -93,7 +93,7 @@ def test_published_verdict_is_no_failure_whatever_it_is(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = ["compare", "v1", "v2", "--json"]
-    for skills, code in (((2.5, 1.5), 1), ((1.5, 2.5), 0)):
+    for skills, code in (((2.5, 1.5), 5), ((1.5, 2.5), 0)):
         found = judged(skills)
         monkeypatch.setattr(command, "compare_on_topics", lambda *_, f=found, **__: f)
         assert run(files, *given) == code

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -33,6 +36,21 @@ def client(tmp_path: Path) -> Iterator[TestClient]:
         board = app.state.parts.board
         wait_until(lambda: board.counts.flagged >= 3, what="the rows")
         yield made
+
+
+def test_minutes_without_a_score_are_zero_and_not_left_out(tmp_path: Path) -> None:
+    topic, now = MemoryTopic(1), int(time.time() * 1000)
+    for minutes in (10, 0):
+        topic.append(encode_score(make_score(0.9, scored_at=now - minutes * 60_000)))
+    app = make_app(tmp_path, topic)
+    with TestClient(app, base_url="http://127.0.0.1") as client:
+        wait_until(lambda: app.state.parts.board.counts.flagged == 2, what="the rows")
+        found = re.search(r"data-series='([^']+)'", client.get("/").text)
+    assert found is not None
+    points = json.loads(found[1])
+    assert len(points) in (11, 12)  # a minute may have begun meanwhile
+    assert {later[0] - at[0] for at, later in pairwise(points)} == {60_000}
+    assert [rate > 0 for _, rate in points[:11]] == [True, *[False] * 9, True]
 
 
 def rows(page: str) -> list[str]:
