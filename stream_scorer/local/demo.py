@@ -137,7 +137,7 @@ class _Demo(LocalSystem):
 
     def _start_scorer(self) -> subprocess.Popen[bytes]:
         self._scorer_started = time.monotonic()
-        return self.start("scorer", "stream_scorer", "run")
+        return self.start_scorer()
 
     def _keep_scorer(self, lines: ProgressLines) -> None:
         """Start the scorer again if it has ended by itself, as a cluster would."""

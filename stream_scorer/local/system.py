@@ -123,7 +123,7 @@ class LocalSystem:
         self.is_temporary = False
         self._port = port
         self._broker: EmbeddedBroker | None = None
-        self._metrics_port = pick_free_port()
+        self._metrics_port = 0
         (folder / "logs").mkdir()
 
     def run(self) -> int:
@@ -173,7 +173,6 @@ class LocalSystem:
             "MODEL_POLL_SECONDS": "2",
             "SHADOW_SPARE_CPU_ONLY": "false",  # a demo keeps all processors busy
             "METRICS_HOST": "127.0.0.1",
-            "METRICS_PORT": str(self._metrics_port),
             "DASHBOARD_HOST": "127.0.0.1",
             "DASHBOARD_STATE_DIR": str(self.folder / "dashboard"),
             "PYTHONUNBUFFERED": "1",
@@ -183,6 +182,12 @@ class LocalSystem:
                      "SHADOW_TOPIC", "KAFKA_GROUP_ID")  # fmt: skip
             for name in names:
                 self.environment.setdefault(name, f"demo-{run}-{name.lower().replace('_', '-')}")
+
+    def start_scorer(self) -> subprocess.Popen[bytes]:
+        """Start the scorer; its port is picked now, before another process can take it."""
+        self._metrics_port = pick_free_port()
+        self.environment["METRICS_PORT"] = str(self._metrics_port)
+        return self.start("scorer", "stream_scorer", "run")
 
     def start_dashboard(self) -> str:
         """Start the dashboard on the next free port; returns its address."""

@@ -92,7 +92,7 @@ def test_report_is_shown_in_a_frame_without_rights(
         grounds.append(state[1])
     assert grounds == ["rgb(255, 255, 255)", "rgb(17, 22, 28)"]
     inside.locator("nav a").first.click()
-    assert page.frames[1].url.partition("#")[2] == "evaluation"
+    page.frames[1].wait_for_url("**/report#evaluation")
     page.set_viewport_size({"width": 390, "height": 844})
     for narrow in page.frames:
         assert narrow.evaluate("document.documentElement.scrollWidth <= innerWidth")

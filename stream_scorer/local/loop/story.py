@@ -148,7 +148,7 @@ class _Loop(LoopActions):
             words = ("train", *self.files("before"), *_TRAIN, "--json")
             self.show(shlex.join(("fraud-trainer", *words)))
             training = self.start("train-first", "trainer", *words)
-            self._scorer = self.start("scorer", "stream_scorer", "run")  # it waits for a version
+            self._scorer = self.start_scorer()  # it waits for a version
             self._address = self.start_dashboard()
             self.finish("train-first", training)
             version = self.version_of("train-first")

@@ -2,7 +2,8 @@
 
 ``python -m tests.support.shadow.bad_challenger`` takes the arguments of the real one. The words are
 separated by commas: ``score``, ``raise``, ``memory`` (2 GiB), ``slow`` (native code without the
-GIL), ``hang`` (native code with the GIL, for good), ``die``. The last word goes on.
+GIL), ``hang`` (native code with the GIL, for good), ``die``. The last word goes on. If ``load`` is
+the only one, the version takes 2 GiB to load.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Final, NoReturn
 
 import numpy as np
 
@@ -41,8 +42,7 @@ def misbehave(how: str) -> None:
     if how == "raise":
         raise ZeroDivisionError("no such leaf")
     if how == "memory":
-        held = [np.ones(_GIB // 8) for _ in range(2)]
-        raise AssertionError(f"{sum(one.nbytes for one in held)} bytes were there")
+        take_memory()
     if how == "slow":
         ctypes.CDLL(None).usleep(_SLOW_MICROSECONDS)
     if how == "hang":
@@ -50,6 +50,12 @@ def misbehave(how: str) -> None:
         time.sleep(_LONG_SECONDS)
     if how == "die":
         ctypes.string_at(0)
+
+
+def take_memory(*_: object) -> NoReturn:
+    """Take 2 GiB, and fail if there are any."""
+    held = [np.ones(_GIB // 8) for _ in range(2)]
+    raise AssertionError(f"{sum(one.nbytes for one in held)} bytes were there")
 
 
 class NoSink:
@@ -79,5 +85,7 @@ if __name__ == "__main__":
     vars(challenger)["BundleModel"] = BadModel
     if "BAD_CHALLENGER_ALONE" in os.environ:
         vars(challenger)["KafkaSink"] = NoSink
+    if os.environ["BAD_CHALLENGER"] == "load":
+        vars(challenger)["load_bundle"] = take_memory
     code = challenger.main(sys.argv[1:])
     os._exit(code)

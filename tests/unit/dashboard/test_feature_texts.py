@@ -47,8 +47,9 @@ def opened(folder: Path, model: StaticModel, names: tuple[str, ...] = NAMES) -> 
 
 def cells(page: str) -> list[str]:
     """The names of the reasons as the page has them, with their titles."""
-    found = re.findall(r'<(?:th scope="row"|b) title="(.*?)">(.*?)</(?:th|b)>', page)
-    return [f"{title} | {shown}" for title, shown in found]
+    # A list cuts the words of a long text, and not the name of the field behind them.
+    found = re.findall(r'<(?:th scope="row"|b) title="(.*?)">(.*?)</(?:th|b)>( \(\w+\))?', page)
+    return [f"{title} | {shown}{field}" for title, shown, field in found]
 
 
 def test_list_and_detail_show_the_text_and_keep_the_name(tmp_path: Path) -> None:

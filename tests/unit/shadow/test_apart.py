@@ -24,6 +24,7 @@ from tests.support.shadow.kit import make_shadowed
 from tests.support.waiting import wait_until
 
 SEGMENT = 8_000_000
+PROGRAM = start_command("tests.support.shadow.bad_challenger")
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +42,7 @@ def settings(tmp_path_factory: pytest.TempPathFactory) -> ScorerSettings:
 def bad(settings: ScorerSettings, monkeypatch: pytest.MonkeyPatch) -> ProcessStarter:
     monkeypatch.setenv("BAD_CHALLENGER", "score,raise,memory,slow,hang")
     monkeypatch.setenv("BAD_CHALLENGER_ALONE", "1")
-    command = start_command("tests.support.shadow.bad_challenger")
-    return ProcessStarter(command, settings, 1.0, 2, SEGMENT)
+    return ProcessStarter(PROGRAM, settings, 1.0, 2, SEGMENT)
 
 
 def limit_of(challenger: ChallengerProcess) -> int:
@@ -75,11 +75,15 @@ def test_one_process_scores_raises_wants_2_gib_is_slow_and_hangs(bad: ProcessSta
     assert not Path(f"/proc/{challenger.pid}").exists()
 
 
-def test_what_cannot_be_loaded_is_refused_with_the_reason(bad: ProcessStarter) -> None:
-    with pytest.raises(ChallengerRefused, match=r"needs more than 100 MiB of memory|exit code"):
-        bad.start("v2", 100 * limits.MARGIN_BYTES // 128)
+def test_what_cannot_be_loaded_is_refused_with_the_reason(
+    bad: ProcessStarter, settings: ScorerSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(StoreError, match="v9"):
         bad.start("v9", limits.MEMORY_BYTES)
+    monkeypatch.setenv("BAD_CHALLENGER", "load")
+    large = ProcessStarter(PROGRAM, settings, 1.0, 2, SEGMENT)
+    with pytest.raises(ChallengerRefused, match="needs more than 512 MiB of memory"):
+        large.start("v2", limits.MEMORY_BYTES)
     bad.stop()
     with pytest.raises(ChallengerRefused, match="was not loaded"):
         bad.start("v2", limits.MEMORY_BYTES)
