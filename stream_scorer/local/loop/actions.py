@@ -8,9 +8,16 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
 from stream_scorer.local.loop import tables
 from stream_scorer.local.loop.system import LoopSystem
+
+_BESIDE_RATE: Final = 400.0
+"""Transactions per second while a challenger scores, so that it need not leave out any."""
+
+_SHED: Final = "fraud_scorer_shadow_shed_total"
+_OTHERS: Final = ("fraud_scorer_shadow_rows_total", "fraud_scorer_shadow_errors_total")
 
 
 class LoopActions(LoopSystem):
@@ -30,11 +37,11 @@ class LoopActions(LoopSystem):
         self._streamed = 0
         self._reported: set[str] = set()
 
-    def stream(self, name: str) -> None:
+    def stream(self, name: str, rate: float | None = None) -> None:
         """Send a part of the table to the input topic, and wait until it is scored."""
-        rows = dict(self.parts.items())[name]
+        rows, rate = dict(self.parts.items())[name], rate or self._rate
         self.command("stream-scorer", "produce", *self.files(name)[1:],
-                     "--rate", f"{self._rate:g}", longer=rows / self._rate)  # fmt: skip
+                     "--rate", f"{rate:g}", longer=rows / rate)  # fmt: skip
         self._streamed += rows
         self.until("the scores", lambda: self.count("prediction_count_total") >= self._streamed)
 
@@ -46,10 +53,20 @@ class LoopActions(LoopSystem):
             lambda: self.count("fraud_scorer_shadow_version", f'"{version}"') == 1,
         )
 
-    def shadowed(self) -> float:
+    def stream_beside(self, challenger: str, name: str) -> int:
+        """Stream a part, and wait for the challenger too; returns how many it has left out."""
+        before, left_out = self._shadowed(), self.count(_SHED)
+        self.stream(name, min(self._rate, _BESIDE_RATE))
+        wanted = before + dict(self.parts.items())[name]
+        self.until("the challenger's scores", lambda: self._shadowed() >= wanted)
+        shed = round(self.count(_SHED) - left_out)
+        if shed:
+            self.note(f"{challenger} has left out {shed:,}: this machine is busy")
+        return shed
+
+    def _shadowed(self) -> float:
         """The transactions that a challenger has scored, left out or failed."""
-        names = ("rows", "shed", "errors")
-        return sum(self.count(f"fraud_scorer_shadow_{name}_total") for name in names)
+        return sum(map(self.count, (_SHED, *_OTHERS)))
 
     def serves(self, version: str) -> bool:
         """Whether the scorer decides with this version."""

@@ -70,7 +70,7 @@ class _Loop(LoopActions):
         self._options = options
         self._address = ""
         self._token = ""
-        self._facts: dict[str, Any] = {"comparisons": []}
+        self._facts: dict[str, Any] = {"comparisons": [], "left_out": {}}
         self._training_pid = folder / "training.pid"
         self._scorer: subprocess.Popen[bytes]
 
@@ -209,11 +209,9 @@ class _Loop(LoopActions):
     def _challenge(self, champion: str, challenger: str) -> None:
         with self.step("challenger", f"{challenger} scores in shadow beside {champion}"):
             self.shadow(challenger)
-            before = self.shadowed()
-            self.stream("later")
-            wanted = before + self.parts.later
-            self.until("the challenger's scores", lambda: self.shadowed() >= wanted)
+            left_out = self.stream_beside(challenger, "later")
             self.note(f"nobody acts on its scores; {champion} decides")
+        self._facts["left_out"][challenger] = left_out
 
     def _wait_for_verdict(self, champion: str, challenger: str) -> None:
         truth = tables.read_truth(self.folder / "data" / "later.csv")
@@ -243,10 +241,7 @@ class _Loop(LoopActions):
             self.show(shlex.join(("fraud-trainer", *self._worse_training()[1:])))
             version = self.published_by(training)
             self.shadow(version)
-            before = self.shadowed()
-            self.stream("last")
-            wanted = before + self.parts.last
-            self.until("the challenger's scores", lambda: self.shadowed() >= wanted)
+            left_out = self.stream_beside(version, "last")
         with self.step("probation", f"meanwhile the guard judges {champion}"):
             manifests = self.folder / "store" / "manifests"
             accepted = manifests / "accepted" / f"{champion}.json"
@@ -256,6 +251,7 @@ class _Loop(LoopActions):
                 raise FatalError(f"{champion} does not serve: see the scorer's log")
             self.note(f"{champion} has passed its probation")
         self._facts["versions"]["worse"] = version
+        self._facts["left_out"][version] = left_out
         return version
 
     def _refuse(self, champion: str, challenger: str) -> None:
