@@ -63,7 +63,7 @@ class _Demo(LocalSystem):
     def __init__(self, options: DemoOptions, folder: Path) -> None:
         super().__init__(folder, options.port)
         self._options = options
-        self._totals = Totals(self.url("/metrics"))
+        self._totals = Totals(lambda: self.url("/metrics"))
         self._restarts = Restarts()
         self._scorer_started = 0.0
 

@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 _TIMEOUT_SECONDS = 2.0
@@ -77,9 +78,12 @@ class Totals:
 
     What an ended process did after its last sample is not in them: with a restart they are at least
     this much.
+
+    Args:
+        url: of its metrics, which is another one after a restart.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: Callable[[], str]) -> None:
         self._url = url
         self._ended: list[MetricSample] = []
         self.last = MetricSample(0.0, 0, 0, 0, 0)
@@ -90,7 +94,7 @@ class Totals:
         Raises:
             OSError: it does not answer.
         """
-        now = read_sample(self._url)
+        now = read_sample(self._url())
         self.last = replace(
             now,
             scored=now.scored + sum(s.scored for s in self._ended),

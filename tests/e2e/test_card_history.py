@@ -92,8 +92,8 @@ def test_scores_survive_kills_and_moves_with_the_history_of_one_pass(
         survivor.wait_ready()
         for number in range(rounds):
             victim = scorers.start()
+            victim.wait_ready()  # else the survivor may have scored them all before it joins
             feed(kafka, names, rows[1_000 * number : 1_000 * (number + 1)])
-            victim.wait_ready()
             wait_until(
                 lambda victim=victim, number=number: (
                     victim.sample().outcomes >= 40 * (number + 1)  # type: ignore[misc]

@@ -120,7 +120,7 @@ def test_counts_of_ended_scorers_are_kept(monkeypatch: pytest.MonkeyPatch) -> No
         return MetricSample(1.0, scored, 0, dead, 0)
 
     monkeypatch.setattr(scrape, "read_sample", read)
-    totals = Totals("http://x")
+    totals = Totals(lambda: "http://x")
     assert totals.read().outcomes == 11
     totals.read()
     totals.start_again()
