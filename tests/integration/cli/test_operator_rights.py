@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -81,6 +81,16 @@ def as_operator(secured: SecuredKafka, monkeypatch: pytest.MonkeyPatch) -> Itera
     root.handlers[:], root.level = handlers, level
 
 
+def run_allowed(
+    run: Callable[[list[str]], int], command: Sequence[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Run a command; it succeeds, and Kafka denies it nothing."""
+    code = run(list(command))
+    printed = capsys.readouterr()
+    assert code == 0, (command, printed.out, printed.err)
+    assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+
+
 def test_commands_of_the_runbooks_work_with_the_operators_acls(
     as_operator: GroupSettings,
     tmp_path: Path,
@@ -93,10 +103,7 @@ def test_commands_of_the_runbooks_work_with_the_operators_acls(
     give_outcomes(as_operator, with_inputs(as_operator, 9), ["score", None])
     (dead_letter, *_) = read_dead_letters(as_operator)
     for command in [*COMMANDS, ("dlq", "show", dead_letter.place)]:
-        code = main(list(command))
-        printed = capsys.readouterr()
-        assert code == 0, (command, printed.out, printed.err)
-        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+        run_allowed(main, command, capsys)
 
 
 def test_history_commands_work_with_the_operators_acls(
@@ -112,10 +119,7 @@ def test_history_commands_work_with_the_operators_acls(
     produce(as_operator, TOPICS.input_topic, encode_rows(make_card_rows(20)), PARTITIONS)
     for command in (("build", "--cold"), ("status",), ("show", "1000"),
                     ("build", "--from", "snapshots")):  # fmt: skip
-        code = main(["history", *command])
-        printed = capsys.readouterr()
-        assert code == 0, (command, printed.out, printed.err)
-        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+        run_allowed(main, ("history", *command), capsys)
     assert histories.eras(SPEC.fingerprint) == [1, 2]
 
 
@@ -143,10 +147,7 @@ def test_nightly_reports_work_with_rights_to_read_alone(
         (main, ("drift", "--since", "1h", "--publish")),
         (trainer, ("models", "compare", "--since", "1h", "--publish")),
     ):
-        code = run([*command, "--json"])
-        printed = capsys.readouterr()
-        assert code == 0, (command, printed.out, printed.err)
-        assert "AUTHORI" not in (printed.out + printed.err).upper(), (command, printed)
+        run_allowed(run, (*command, "--json"), capsys)
     names = {str(path.relative_to(tmp_path / "store")) for path in tmp_path.rglob("*.json")}
     assert {"quality/latest.json", "drift/latest.json", "comparisons/v1-v2.json"} <= names
 

@@ -59,19 +59,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         port = pick_free_port()
         taken.bind(("127.0.0.1", port))
         taken.listen()
-        demo = subprocess.Popen(
-            [sys.executable, "-m", "stream_scorer", "demo", "--transactions", str(TRANSACTIONS),
-             "--exit", "--rate", "200", "--port", str(port)],
-            env=environment, stdout=subprocess.PIPE, stderr=stderr,
-        )  # fmt: skip
-        try:
-            wait_until(lambda: "first score" in log.read_text(), 400, what="the first score")
-            (scorer,) = scorers_of(demo.pid)
-            os.kill(scorer, signal.SIGKILL)
-            output, _ = demo.communicate(timeout=150)
-        finally:
-            demo.terminate()
-            demo.wait(60)
+        command = [sys.executable, "-m", "stream_scorer", "demo", "--transactions",
+                   str(TRANSACTIONS), "--exit", "--rate", "200", "--port", str(port)]  # fmt: skip
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=stderr
+        ) as demo:
+            try:
+                wait_until(lambda: "first score" in log.read_text(), 400, what="the first score")
+                (scorer,) = scorers_of(demo.pid)
+                os.kill(scorer, signal.SIGKILL)
+                output, _ = demo.communicate(timeout=150)
+            finally:
+                demo.terminate()
+                demo.wait(60)
     lines = output.decode().splitlines()
     return Run(demo.returncode, log.read_text(), json.loads(lines[-1]) if lines else {}, port)
 
