@@ -13,6 +13,7 @@ import orjson
 SAMPLE: Final = "SAMPLE"
 """Shown as the decision of a transaction that was approved, and chosen at random for review."""
 
+_MOST_REASONS: Final = 20  # a scorer gives five
 _TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
 
@@ -103,6 +104,8 @@ def build_flag(
     score, review = float(record["score"]), float(record["review_threshold"])
     block = float(record["block_threshold"])
     amount = _finite(context.get("TransactionAmt"))
+    # JSON has no number for the others, and no page can draw them.
+    reasons = [r for r in record["reasons"] if math.isfinite(r["contribution"])][:_MOST_REASONS]
     is_sampled = not record["is_flagged"]
     body = {
         "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
@@ -119,7 +122,7 @@ def build_flag(
         "expected_loss": 0.0 if amount is None else score * amount,
         "product": context.get("ProductCD"),
         "card": describe_card(context),
-        "reasons": record["reasons"],
+        "reasons": reasons,
         "context": context,
         "source": source,
         "delivery": {"topic": topic, "partition": partition, "offset": offset},
@@ -139,7 +142,7 @@ def build_flag(
         _finite(context.get("addr1")),
         context.get("P_emaildomain"),
         context.get("DeviceInfo"),
-        tuple(reason["feature"] for reason in record["reasons"]),
+        tuple(reason["feature"] for reason in reasons),
         orjson.dumps(body),
     )
 
