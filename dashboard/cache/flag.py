@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -98,14 +98,12 @@ def build_flag(
     Raises:
         KeyError, TypeError, ValueError: the record violates the contract.
     """
-    source = record["source"]
-    context = record["context"] or {}
+    source, context = record["source"], record["context"] or {}
     key = _read_key(int(record["scored_at"]), source)
     score, review = float(record["score"]), float(record["review_threshold"])
     block = float(record["block_threshold"])
     amount = _finite(context.get("TransactionAmt"))
-    # JSON has no number for the others, and no page can draw them.
-    reasons = [r for r in record["reasons"] if math.isfinite(r["contribution"])][:_MOST_REASONS]
+    reasons = _readable_reasons(record["reasons"])
     is_sampled = not record["is_flagged"]
     body = {
         "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
@@ -145,6 +143,11 @@ def build_flag(
         tuple(reason["feature"] for reason in reasons),
         orjson.dumps(body),
     )
+
+
+def _readable_reasons(reasons: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those with a finite contribution: JSON has no number for the others."""
+    return [one for one in reasons if math.isfinite(one["contribution"])][:_MOST_REASONS]
 
 
 def _read_key(scored_at: int, source: Mapping[str, Any]) -> FlagKey:
