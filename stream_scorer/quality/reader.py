@@ -14,9 +14,11 @@ from schemas.resolver import SchemaResolver
 from schemas.scores.sampling import SHARE_HEADER, parse_share
 from stream_scorer.audit.records.columns import Mark
 from stream_scorer.audit.records.score_reader import ScoreReader
+from stream_scorer.errors import UsageError
 from stream_scorer.quality.rows import APPROVE, Integers, ScoreRows
 
 MAX_PRODUCT_CHARS: Final = 40
+_UNREADABLE_SHARE: Final = 0.01
 
 
 class QualityReader:
@@ -117,3 +119,18 @@ def _share_in(headers: Headers) -> float | None:
         if name == SHARE_HEADER:
             return parse_share(value if isinstance(value, bytes) else None)
     return None
+
+
+def refuse_unread(topic: str, unreadable: int, read: int) -> None:
+    """Refuse figures of some scores where the others can be read with a Schema Registry alone.
+
+    A few records that are no scores, whatever their first bytes, are a problem of the result.
+
+    Raises:
+        UsageError: more than 1 % of the scores cannot be read.
+    """
+    if unreadable > _UNREADABLE_SHARE * (unreadable + read):
+        raise UsageError(
+            f"{topic} holds scores with schema ids of a Schema Registry, which cannot be read "
+            "without it: set SCHEMA_REGISTRY_URL"
+        )

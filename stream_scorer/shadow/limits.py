@@ -92,7 +92,13 @@ def read_memory(cgroup: Path = CGROUP) -> Memory | None:
 
 
 def peak_bytes() -> int:
-    """The most memory that this process has had."""
+    """The most memory that this process has had.
+
+    On Linux ``ru_maxrss`` is also that of the process that started this one, before it did.
+    """
+    with suppress(OSError, LookupError, ValueError):
+        status = Path("/proc/self/status").read_text("ascii", "replace")
+        return int(status.split("VmHWM:")[1].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -12,12 +12,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.errors import UsageError
 from stream_scorer.kafka.messages import Records, by_partition
 from stream_scorer.kafka.reader import committed_spans, read_spans, time_offsets
 from stream_scorer.kafka.spans import Span, Spans
 from stream_scorer.kafka.topics import require_topics
-from stream_scorer.quality.reader import QualityReader
+from stream_scorer.quality.reader import QualityReader, refuse_unread
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.settings import GroupSettings
 from stream_scorer.shadow.compare.pairs import Pairs, Side, join
@@ -47,6 +46,7 @@ class TopicPairs:
     since: int
     on_progress: OnProgress = lambda _done, _total: None
     refused: Counter[str] = field(default_factory=Counter)
+    _needs_registry: bool = False
     _done: int = 0
     _total: int = 0
 
@@ -76,16 +76,11 @@ class TopicPairs:
                     yield from join(partition, ours, theirs)
                 for reader in readers:
                     self.refused += reader.refused
-                if any(reader.needs_registry for reader in readers):
-                    self._require_registry()
+                    self._needs_registry |= reader.needs_registry
+        if self._needs_registry and not settings.schema_registry_url:
+            unreadable = self.refused["unreadable_scores"]
+            refuse_unread(" or ".join(topics), unreadable, self._done - unreadable)
         self.on_progress(self._total, self._total)
-
-    def _require_registry(self) -> None:
-        if not self.settings.schema_registry_url:
-            raise UsageError(
-                "there are scores with schema ids of a Schema Registry, which cannot be read "
-                "without it: set SCHEMA_REGISTRY_URL"
-            )
 
     def _spans(self, topic: str, partitions: int) -> Spans:
         group = self.settings.kafka_group_id + GROUP

@@ -13,11 +13,9 @@ from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
 from schemas.scores.sampling import MAX_SHARE, SHARE_HEADER, choose
 from stream_scorer.errors import UsageError
-from stream_scorer.quality.reader import QualityReader
+from stream_scorer.quality.reader import QualityReader, refuse_unread
 from stream_scorer.quality.rows import ScoreRows
-from stream_scorer.quality.run import check_registry
 from stream_scorer.quality.score_file import ScoreFile, join_rows
-from stream_scorer.settings import GroupSettings
 from tests.support.factories import make_score
 from tests.support.quality.kit import NOW, make_rows
 
@@ -207,9 +205,9 @@ def test_a_record_that_only_looks_like_one_of_a_registry_does_not_stop_the_run(
     rows = reader.read(values, np.full(len(values), NOW), lambda: [None] * len(values))
     assert len(rows.scores) == 200
     assert reader.refused["unreadable_scores"] == bad
-    settings = GroupSettings()
+    assert reader.needs_registry
     if is_refused:
         with pytest.raises(UsageError, match="SCHEMA_REGISTRY_URL"):
-            check_registry(settings, reader, 200)
+            refuse_unread(TOPIC, bad, 200)
     else:
-        check_registry(settings, reader, 200)
+        refuse_unread(TOPIC, bad, 200)
