@@ -8,7 +8,7 @@ import {
 } from "./queue-state.js";
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
-  MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
+  MISSING, buildRisk, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
   formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
 } from "./view.js";
 
@@ -17,7 +17,6 @@ const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
 const COUNT_MS = 15_000;
 const PAGE_ROWS = 50;
 const SHOWN_REASONS = 3;
-const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 
 const $ = (id) => document.getElementById(id);
 const [body, list] = [$("rows"), $("flags")];
@@ -49,13 +48,12 @@ class Steady extends Component {
 class Row extends Steady {
   render({ row, kind, status, title, isCurrent, isStop, isChosen }) {
     const classes = [row.isFresh && "fresh", isChosen && "chosen"].filter(Boolean).join(" ");
-    const glyph = GLYPHS[row.risk];
     const proof = `Input ${placeOf(row.source)}\nScore ${placeOf(row.delivery)}`;
-    // decide.js reads the case of a row that is not open.
-    const keepCase = (tr) => tr && Object.assign(tr, { flagCase: row.case });
-    return html`<tr ref=${keepCase} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
+    // decide.js reads the case of a row that is not open, and drawer.js shows what the row has.
+    const keepFlag = (tr) => tr && Object.assign(tr, { flag: row });
+    return html`<tr ref=${keepFlag} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
       ${canDecide && html`<td class="c-select"><label><input type="checkbox" checked=${isChosen} /><span class="sr">Select transaction ${row.transaction_id}</span></label></td>`}
-      <td class="c-risk"><span class="risk ${glyph ? row.risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(row.risk)}</span></td>
+      <td class="c-risk">${buildRisk(html, row.risk)}</td>
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
       <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
@@ -199,6 +197,7 @@ function onEvent({ type, data }) {
   loadTexts(data.model.version);
   dispatch({ type: "tick", data, rows, left: isWhole && filter.isEmpty ? data.more : 0 });
   if (data.cases?.length || data.cases_more) countSoon();
+  if (data.cases?.length) document.dispatchEvent(new CustomEvent("cases:moved", { detail: { ids: data.cases.map(({ id }) => id) } }));
   if (fetching > 0 && !isHeld(state)) arrived.push(...rows);
   if (!isWhole || (data.more > 0 && !isHeld(state))) reload();
 }

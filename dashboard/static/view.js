@@ -34,9 +34,14 @@ export function formatThreshold(value, ...others) {
 }
 
 /** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
-export function formatScore(score, ...thresholds) {
+export const formatScore = (score, ...thresholds) => round(2, score, thresholds);
+
+/** Four or more: for details. */
+export const formatScore4 = (score, ...thresholds) => round(4, score, thresholds);
+
+function round(least, score, thresholds) {
   thresholds.push(1);
-  for (let digits = 2; digits < 17; digits += 1) {
+  for (let digits = least; digits < 17; digits += 1) {
     const text = score.toFixed(digits);
     if (thresholds.every((t) => Number(text) >= t === score >= t)) return text;
   }
@@ -72,6 +77,14 @@ function isoOf(millis) {
 
 /** A time, as the server renders it. `html` builds elements: not every page has loaded its code. */
 export const buildTime = (html, millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
+
+const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
+
+/** The badge of a risk, as the server renders it. */
+export function buildRisk(html, risk) {
+  const glyph = GLYPHS[risk];
+  return html`<span class="risk ${glyph ? risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(risk)}</span>`;
+}
 
 let clockOf = [null, null];
 
