@@ -58,6 +58,7 @@ from dashboard.web.cases import export, records, routes
 from dashboard.web.challenger import routes as challenger_routes
 from dashboard.web.detail import pages as detail_pages
 from dashboard.web.detail import taking
+from dashboard.web.detail.case_text import REASONS
 from dashboard.web.drift import routes as drift_routes
 from dashboard.web.explaining import check
 from dashboard.web.headers import SecurityHeadersMiddleware
@@ -335,6 +336,6 @@ def _replace_validation_errors(described: dict[str, Any]) -> None:
 def _templates() -> Jinja2Templates:
     templates = Jinja2Templates(directory=_HERE / "templates")
     templates.env.filters |= FILTERS
-    templates.env.globals["glyphs"] = GLYPHS
+    templates.env.globals |= {"glyphs": GLYPHS, "reason_codes": list(REASONS.items())}
     templates.env.trim_blocks = templates.env.lstrip_blocks = True
     return templates

@@ -184,7 +184,7 @@ const isSending = (id) => state.doing.get(id)?.name === "sending";
 const isSame = ({ reasons, note }, before) =>
   note === (before.note ?? "") && String([...reasons].sort()) === String([...(before.reasons ?? [])].sort());
 const pathOf = (id) => `/api/v1/flags/${encodeURIComponent(id)}`;
-const rowCaseOf = (id) => document.querySelector(`#rows tr[data-id="${CSS.escape(id)}"]`)?.flagCase ?? null;
+const rowCaseOf = (id) => document.querySelector(`#rows tr[data-id="${CSS.escape(id)}"]`)?.flag?.case ?? null;
 const readName = () => document.body.dataset.user;
 
 // What others did arrives with the live rows.

@@ -6,7 +6,7 @@ import {
 } from "./decide.js";
 import { pathOf } from "./panel.js";
 import { Into, Later, Notice, tell, useEvent, useInterval } from "./parts.js";
-import { html, useLayoutEffect, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
+import { html, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { describeCase, showTimes } from "./view.js";
 
 const REFRESH_MS = 2_000; // while a decision waits to be recorded
@@ -15,24 +15,27 @@ const SHOW_MS = 15_000;
 const LEASE_LEFT_MS = 10 * 60_000; // renew a lease of 15 minutes when this is left
 const ACTIVE_MS = 5 * 60_000; // a person who has left keeps nothing from others
 
+const loadRaw = () => import("./raw.js");
+const loadRelated = () => import("./related.js");
+
 let lastActive = Date.now();
 for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) {
   addEventListener(type, () => { lastActive = Date.now(); }, { passive: true });
 }
 
-/** The details `node`. `onReload` fetches them again. */
-export function Detail({ node, onReload }) {
+/** The details `node`. Those that are `isEarly` get more later. `onReload` fetches them again. */
+export function Detail({ node, isEarly = false, onReload }) {
   const place = useRef();
   const [isRawOpen, openRaw] = useState(false);
   const { id } = node.dataset;
   const find = (selector) => node.querySelector(selector);
   const [form, raw, related, copy] = ["form.decide", "details.raw", ".related", ".copy-link"].map(find);
-  useState(() => know(id, JSON.parse(node.dataset.case), Number(node.dataset.at ?? 0))); // before the case is shown
+  useMemo(() => know(id, JSON.parse(node.dataset.case), Number(node.dataset.at ?? 0)), [isEarly]); // before the case is shown
+  useLayoutEffect(() => place.current.append(node), []);
   useLayoutEffect(() => {
-    place.current.append(node);
     showTimes(node);
     if (copy && navigator.clipboard) copy.hidden = false;
-  }, []);
+  }, [isEarly]);
   useInterval(RENEW_MS, () => keepClaim(id, node.dataset.me));
   useInterval(REFRESH_MS, () => caseOf(id)?.pending && !document.hidden && refresh(id));
   useEvent("toggle", () => raw.open && openRaw(true), raw);
@@ -45,8 +48,8 @@ export function Detail({ node, onReload }) {
     <${Into} place=${find(".case")}><${CaseLine} node=${node} form=${form} /><//>
     ${form && html`<${Actions} id=${id} form=${form} onReload=${onReload} />`}
     ${isRawOpen && html`<${Into} place=${raw.querySelector(".body")}>
-      <${Later} load=${() => import("./raw.js")} id=${id} /><//>`}
-    ${related && html`<${Later} load=${() => import("./related.js")} section=${related} />`}`;
+      <${Later} load=${loadRaw} id=${id} /><//>`}
+    ${related && html`<${Later} load=${loadRelated} section=${related} />`}`;
 }
 
 /** Who holds it or decided it, and which buttons follow from that. */

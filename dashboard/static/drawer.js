@@ -3,8 +3,9 @@
 
 import { Detail } from "./detail.js";
 import { CLOSED, reduce } from "./drawer-state.js";
+import { buildEarly, complete } from "./early.js";
 import "./next.js";
-import { announce, fetchPanel, pathOf } from "./panel.js";
+import { announce, fetchPanel, pathOf, takePanel } from "./panel.js";
 import { Notice, tell } from "./parts.js";
 import { loginWay } from "./request.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
@@ -21,12 +22,13 @@ let pending = null; // the newest request
 let hasEntry = false; // whether opening added an entry to the browser's history
 let left = null; // settles when the browser has gone back
 
-function Drawer({ view, node, error, isNext }) {
+function Drawer({ view, node, error, isNext, isEarly, isSlow }) {
   return html`<button type="button" class="close" aria-label="Close (Esc)" title="Close (Esc)" onClick=${close}>✕</button>
     <div class=${isNext && view === "detail" ? "slide" : ""}>
       ${view === "loading" && html`<p class="dim" role="status">Loading…</p>`}
       ${view === "failed" && html`<${Failed} ...${error} />`}
-      ${view === "detail" && html`<${Detail} key=${keyOf(node)} node=${node} onReload=${reload} />`}
+      ${view === "detail" && html`<${Detail} key=${keyOf(node)} node=${node} isEarly=${isEarly} onReload=${reload} />`}
+      ${isSlow && html`<p class="dim" role="status">Loading…</p>`}
     </div>`;
 }
 
@@ -61,9 +63,10 @@ function dispatch(action) {
 
 const isOpen = () => state.id !== null;
 const reload = () => show(state.id);
+const rowOf = (id) => document.querySelector(`#rows [data-id="${CSS.escape(id)}"]`);
 
-/** Show a transaction, and its address in the browser's history. */
-async function open(id) {
+/** Show a transaction, and its address in the browser's history. `flag`: it, as the list knows it. */
+async function open(id, flag = rowOf(id)?.flag) {
   if (id === state.id) return;
   await left;
   if (!isOpen()) {
@@ -73,23 +76,29 @@ async function open(id) {
       hasEntry = true;
     } else hasEntry = history.state?.drawer === true;
   } else if (readSelected() !== id) history.replaceState(history.state, "", withSelected(id));
-  await show(id);
+  await show(id, isStyled ? takePanel(id) : null, isStyled ? flag : null);
 }
 
-async function show(id) {
+/** Show a transaction: its details at once if they are `ready`, or else what `flag` has of them. */
+async function show(id, ready = null, flag = null) {
   pending?.abort();
   const mine = pending = new AbortController();
-  dispatch({ type: "opened", id });
+  const early = ready ? null : buildEarly(flag);
+  const first = ready ?? early;
+  dispatch({ type: "opened", id, node: first, isEarly: early !== null });
   const { turn } = state;
-  reveal(id);
+  reveal(id, ready !== null);
+  if (first) announce(first);
   tell("flag:moved", { id });
+  if (ready) return;
   const slow = setTimeout(() => dispatch({ type: "slow", turn }), SLOW_MS);
   try {
     const [node] = await Promise.all([fetchPanel(id, mine.signal), styles]);
-    dispatch({ type: "loaded", turn, node });
     if (turn !== state.turn) return;
-    announce(node);
-    tell("drawer:state", { isOpen: true, id });
+    if (early) complete(early, node);
+    else announce(node);
+    dispatch({ type: "loaded", turn, node: early ?? node });
+    tell("drawer:state", { isOpen: true, id, isWhole: true });
   } catch ({ kind, message }) {
     if (turn !== state.turn) return;
     dispatch({ type: "failed", turn, error: { kind, message } });
@@ -99,12 +108,12 @@ async function show(id) {
   }
 }
 
-function reveal(id) {
+function reveal(id, isWhole) {
   aside.hidden = false;
   aside.dataset.flag = id;
   split?.classList.add("open");
   document.body.classList.add("drawer-open");
-  tell("drawer:state", { isOpen: true, id });
+  tell("drawer:state", { isOpen: true, id, isWhole });
   if (!aside.contains(document.activeElement)) aside.focus({ preventScroll: true });
 }
 
@@ -123,7 +132,7 @@ function close() {
 
 function hide() {
   pending?.abort();
-  const row = document.querySelector(`#rows [data-id="${CSS.escape(state.id)}"]`);
+  const row = rowOf(state.id);
   aside.hidden = true;
   delete aside.dataset.flag;
   dispatch({ type: "closed" });
@@ -167,9 +176,11 @@ function withSelected(id) {
 }
 
 let styles = null;
+let isStyled = false;
 if (aside) {
   styles = Promise.all(["drawer", "waterfall"].map((name) => addStyles(`/static/${name}.css`)));
-  document.addEventListener("flag:open", ({ detail }) => open(detail.id));
+  styles.then(() => { isStyled = true; });
+  document.addEventListener("flag:open", ({ detail }) => open(detail.id, detail.flag));
   document.addEventListener("flag:close", close);
   addEventListener("popstate", follow);
   // The list counts the drawer as closed after a failed load, and so leaves this key to it.

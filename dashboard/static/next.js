@@ -30,7 +30,7 @@ async function next() {
     }
     know(found.id, found.case);
     tell("case:changed", { id: found.id, case: found.case });
-    tell("flag:open", { id: found.id });
+    tell("flag:open", { id: found.id, flag: { ...found.flag, case: found.case } });
   } catch (error) {
     const retry = error.isTemporary ? { action: "Retry", seconds: 0, onAction: next } : {};
     toast(`The next transaction could not be claimed. ${error.message}`, retry);
@@ -65,12 +65,12 @@ function readFilter() {
 }
 
 document.addEventListener("flag:next", next);
-document.addEventListener("drawer:state", ({ detail: { isOpen, id } }) => {
+document.addEventListener("drawer:state", ({ detail: { isOpen, id, isWhole } }) => {
   if (!isOpen && id === null) current = null; // the drawer was closed, which ends the loop
   if (!isOpen) return;
-  const isNew = shown?.id !== id; // this is said when it opens, and when it is loaded
-  if (isNew) shown = { id, at: Date.now() };
-  if (isNew && id === current) prefetch(id);
+  // This is said when it opens, and when it is loaded.
+  if (shown?.id !== id) shown = { id, at: Date.now() };
+  if (isWhole && id === current) prefetch(id);
   showTally();
 });
 document.addEventListener("case:deciding", ({ detail: { id } }) => {

@@ -22,12 +22,19 @@ export function Into({ place, children }) {
   useLayoutEffect(() => place && render(children, place));
 }
 
+const Unavailable = () => html`<${Notice} text="A part of this page could not be loaded. Load the page again." />`;
+const loaded = new Map(); // so that what was fetched once is drawn at once
+
 /** A component whose code is fetched now: `load` imports the module that has it as its default. */
 export function Later({ load, ...props }) {
-  const [part, setPart] = useState(null);
+  const [part, setPart] = useState(() => loaded.get(load) ?? null);
   useEffect(() => {
+    if (part) return undefined;
     let isHere = true;
-    load().then((loaded) => isHere && setPart(() => loaded.default));
+    load().then(({ default: found }) => {
+      loaded.set(load, found);
+      if (isHere) setPart(() => found);
+    }).catch(() => isHere && setPart(() => Unavailable));
     return () => { isHere = false; };
   }, []);
   return part && html`<${part} ...${props} />`;

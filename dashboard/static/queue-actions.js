@@ -6,10 +6,12 @@ import { isPending } from "./queue-state.js";
 import { send } from "./view.js";
 
 const OPEN_MS = 15_000; // for a drawer that says nothing
+const REST_MS = 60; // longer than between the repeats of a key that is held
 const rows = document.getElementById("rows");
 const split = document.getElementById("split");
 const drawer = document.getElementById("drawer");
 let opening = 0;
+let resting = 0;
 
 async function act(name, detail) {
   clearTimeout(opening);
@@ -60,6 +62,19 @@ function move(step) {
   if (!next) return;
   mark(next.id);
   if (split.dataset.flag) openRow(next.id);
+  fetchAhead(step);
+}
+
+/** Once keys rest, fetch the details of the row that they are about, and of the one after it. */
+function fetchAhead(step) {
+  clearTimeout(resting);
+  resting = setTimeout(async () => {
+    const [{ prefetchPanel }] = await Promise.all([import("./panel.js"), import("./drawer.js")]);
+    const at = state.rows.findIndex(({ id }) => id === state.current);
+    for (const row of at < 0 ? [] : [state.rows[at], state.rows[at + step]]) {
+      if (row && row.id !== split.dataset.flag) await prefetchPanel(row.id);
+    }
+  }, REST_MS);
 }
 
 /** Esc closes what is open: a menu, the transaction, the choice of a row. */

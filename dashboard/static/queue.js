@@ -8,16 +8,14 @@ import {
 } from "./queue-state.js";
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
-  MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
-  formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
+  MISSING, buildReasons, buildRisk, buildTime, capitalize, describeStatus, formatAmount, formatCount,
+  formatScore, formatValue, loadTexts, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
 const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
 const COUNT_MS = 15_000;
 const PAGE_ROWS = 50;
-const SHOWN_REASONS = 3;
-const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
 
 const $ = (id) => document.getElementById(id);
 const [body, list] = [$("rows"), $("flags")];
@@ -46,16 +44,17 @@ class Steady extends Component {
   }
 }
 
+const steady = (draw) => class extends Steady { render = draw; };
+
 class Row extends Steady {
   render({ row, kind, status, title, isCurrent, isStop, isChosen }) {
     const classes = [row.isFresh && "fresh", isChosen && "chosen"].filter(Boolean).join(" ");
-    const glyph = GLYPHS[row.risk];
     const proof = `Input ${placeOf(row.source)}\nScore ${placeOf(row.delivery)}`;
-    // decide.js reads the case of a row that is not open.
-    const keepCase = (tr) => tr && Object.assign(tr, { flagCase: row.case });
-    return html`<tr ref=${keepCase} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
+    // decide.js reads the case of a row that is not open, and drawer.js shows what the row has.
+    const keepFlag = (tr) => tr && Object.assign(tr, { flag: row });
+    return html`<tr ref=${keepFlag} class=${classes || null} tabindex=${isStop ? 0 : -1} data-id=${row.id} data-status=${kind} aria-current=${isCurrent ? "true" : null}>
       ${canDecide && html`<td class="c-select"><label><input type="checkbox" checked=${isChosen} /><span class="sr">Select transaction ${row.transaction_id}</span></label></td>`}
-      <td class="c-risk"><span class="risk ${glyph ? row.risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(row.risk)}</span></td>
+      <td class="c-risk">${buildRisk(html, row.risk)}</td>
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
       <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
@@ -64,7 +63,7 @@ class Row extends Steady {
       <td class="c-amount num">${formatAmount(row.amount)}</td>
       <td class="c-product">${formatValue(row.product)}</td>
       <td class="c-card" title=${row.card ?? ""}>${formatValue(row.card)}</td>
-      <td class="c-reasons">${h("div", null, ...buildReasons(row.reasons))}</td>
+      <td class="c-reasons">${h("div", null, ...buildReasons(html, row.reasons))}</td>
       ${columns.map((name) => {
         if (name === "proof") return html`<td class="c-proof mono" title=${proof}>${placeOf(row.source)}</td>`;
         return name === "model" ? html`<td class="c-model">${row.model_version}</td>` : html`<td class="c-field">${formatValue(row.context[name] ?? null)}</td>`;
@@ -75,14 +74,6 @@ class Row extends Steady {
 }
 
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
-
-function buildReasons(reasons) {
-  const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
-  return [
-    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
-    rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
-  ];
-}
 
 class Rows extends Steady {
   render({ rows, gap, current, chosen, zone: at, now }) {
@@ -109,47 +100,53 @@ function Updates({ state: now }) {
 }
 
 /** How scores are distributed, with both thresholds. */
-function Distribution({ vitals, at }) {
+const Distribution = steady(({ vitals, review, block }) => {
   const bars = measureBars(vitals).map((bar) => html`<rect ...${bar} />`);
-  return [bars, at.map((x) => x != null && html`<line x1=${x * 200} x2=${x * 200} y1="0" y2="40" />`)];
-}
-
-function Counts({ vitals: { hist, listed } }) {
-  const range = (i) => `${(i / hist.length).toFixed(2)} to ${((i + 1) / hist.length).toFixed(2)}`;
-  return hist.map((count, i) => count > 0 && html`<tr><th scope="row">${range(i)}</th>${[count, listed.open[i], listed.decided[i]].map((each) => html`<td class="num">${formatCount(each)}</td>`)}</tr>`);
-}
+  return [bars, [review, block].map((x) => x != null && html`<line x1=${x * 200} x2=${x * 200} y1="0" y2="40" />`)];
+});
 
 /** Flagged transactions per second over the last 15 minutes. */
-function Spark({ state: now }) {
-  const marks = now.marks.map((at) => sparkX(now, at)).filter((x) => x > 0);
-  return html`<polyline points=${sparkLine(now)} />${marks.map((x) => html`<line x1=${x} x2=${x} y1="0" y2="32" />`)}`;
-}
+const Spark = steady(({ points, marks }) => {
+  const shown = marks.map((at) => sparkX({ points }, at)).filter((x) => x > 0);
+  return html`<polyline points=${sparkLine({ points })} />${shown.map((x) => html`<line x1=${x} x2=${x} y1="0" y2="32" />`)}`;
+});
 
 // Drawing the state, and changing it.
 
 let bulk = null;
+let [counted, countedAt] = [null, -Infinity]; // what the distribution shows: once a second is enough
 
 function draw() {
+  drawNumbers();
+  drawRows();
+}
+
+function drawNumbers() {
   const { vitals, points } = state;
   const { review_threshold: review, block_threshold: block } = vitals.stream ?? vitals.model;
   for (const [id, text] of Object.entries(describeNumbers(state))) render(text, $(`v-${id}`));
   render(html`<${Banners} shown=${describeStates(state)} />`, $("banners"));
   render(html`<${Updates} state=${state} />`, document.querySelector(".updates"));
-  const { rows, gap, current, chosen } = state;
-  const now = Math.floor(state.now / 1000) * 1000; // for ages, which no one reads more often
-  render(h(Rows, { rows, gap, current, chosen, now, zone: zone() }), body);
   render(state.announced.text, $("announce"));
-  const [dist, spark, more] = [$("dist"), $("spark"), $("more")];
+  const [dist, spark] = [$("dist"), $("spark")];
   dist.hidden = !vitals.hist.some((count) => count > 0);
   spark.hidden = points.length < 2;
-  render(html`<${Distribution} vitals=${vitals} at=${[review, block]} />`, dist.querySelector("svg"));
-  if (dist.querySelector("details").open) render(html`<${Counts} vitals=${vitals} />`, dist.querySelector("tbody"));
-  render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
-  more.hidden = !state.hasOlder || rows.length === 0;
-  if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);
-  [list.hidden, $("empty").hidden] = [rows.length === 0, rows.length > 0];
+  if (state.up - countedAt >= 1000) [counted, countedAt] = [vitals, state.up];
+  render(html`<${Distribution} vitals=${counted} review=${review} block=${block} />`, dist.querySelector("svg"));
+  if (dist.querySelector("details").open) import("./counts.js").then(({ drawCounts }) => drawCounts(vitals));
+  render(html`<${Spark} points=${points} marks=${state.marks} />`, spark.querySelector("svg"));
   $("unreadable").hidden = vitals.totals.unreadable === 0;
   document.body.classList.toggle("stale", vitals.feed.state === "waiting" || state.pollFailedAt !== null);
+}
+
+function drawRows() {
+  const { rows, gap, current, chosen, hasOlder } = state;
+  const now = Math.floor(state.now / 1000) * 1000; // for ages, which no one reads more often
+  render(h(Rows, { rows, gap, current, chosen, now, zone: zone() }), body);
+  const [more, older] = [$("more"), `?${new URLSearchParams([...view, ["after", rows.at(-1)?.id]])}`];
+  more.hidden = !hasOlder || rows.length === 0;
+  if (!more.hidden && more.firstElementChild.search !== older) more.firstElementChild.search = older;
+  [list.hidden, $("empty").hidden] = [rows.length === 0, rows.length > 0];
   if (chosen.size > 0 || bulk) (bulk ??= import("./bulk.js")).then(({ drawBulk }) => drawBulk());
 }
 
@@ -199,6 +196,7 @@ function onEvent({ type, data }) {
   loadTexts(data.model.version);
   dispatch({ type: "tick", data, rows, left: isWhole && filter.isEmpty ? data.more : 0 });
   if (data.cases?.length || data.cases_more) countSoon();
+  if (data.cases?.length) document.dispatchEvent(new CustomEvent("cases:moved", { detail: { ids: data.cases.map(({ id }) => id) } }));
   if (fetching > 0 && !isHeld(state)) arrived.push(...rows);
   if (!isWhole || (data.more > 0 && !isHeld(state))) reload();
 }
@@ -341,8 +339,11 @@ document.addEventListener("case:changed", ({ detail }) => {
 });
 for (const type of ["pointerdown", "focusin"]) addEventListener(type, loadActions, { once: true });
 
-draw();
-onScroll();
+// In tasks of their own, so that none is long: the server rendered what they show.
+drawNumbers();
+await new Promise((resolve) => setTimeout(resolve));
+drawRows();
+requestAnimationFrame(() => setTimeout(onScroll)); // when the place of the list is known
 setInterval(() => dispatch({ type: "second" }), 1000);
 subscribe(asOf);
 const selected = new URLSearchParams(location.search).get("sel");

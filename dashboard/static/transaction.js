@@ -19,7 +19,7 @@ function put(node) {
   document.title = `${title} · Fraud dashboard`;
   document.querySelector("h1").textContent = `Flagged ${title.toLowerCase()}`;
   render(html`<${Detail} key=${turn} node=${node} onReload=${() => open(id)} />`, sheet);
-  tell("drawer:state", { isOpen: true, id });
+  tell("drawer:state", { isOpen: true, id, isWhole: true });
 }
 
 /** Show a transaction, and its address if it is another one and `isNew` in the history. */

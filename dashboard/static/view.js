@@ -8,6 +8,7 @@ const EXTERNAL = {
 };
 const LOAD_AGAIN_MS = 15_000;
 const MINUTE_MS = 60_000;
+const SHOWN_REASONS = 3;
 
 const root = document.documentElement;
 const counts = new Intl.NumberFormat("en-US");
@@ -20,7 +21,7 @@ export const MISSING = "—";
 export const formatCount = (value) => counts.format(value);
 export const formatAmount = (value) => (value == null ? MISSING : amounts.format(value));
 export const formatValue = (value) => (value === null || value === "" ? MISSING : String(value));
-export const formatArrow = (value) => (value > 0 ? "↑" : "↓");
+const formatArrow = (value) => (value > 0 ? "↑" : "↓");
 
 export const capitalize = (text) => text.charAt(0).toUpperCase() + text.slice(1).toLowerCase();
 
@@ -34,9 +35,12 @@ export function formatThreshold(value, ...others) {
 }
 
 /** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
-export function formatScore(score, ...thresholds) {
+export const formatScore = (score, ...thresholds) => round(2, score, thresholds);
+export const formatScore4 = (score, ...thresholds) => round(4, score, thresholds);
+
+function round(least, score, thresholds) {
   thresholds.push(1);
-  for (let digits = 2; digits < 17; digits += 1) {
+  for (let digits = least; digits < 17; digits += 1) {
     const text = score.toFixed(digits);
     if (thresholds.every((t) => Number(text) >= t === score >= t)) return text;
   }
@@ -72,6 +76,14 @@ function isoOf(millis) {
 
 /** A time, as the server renders it. `html` builds elements: not every page has loaded its code. */
 export const buildTime = (html, millis) => html`<time datetime=${isoOf(millis)} data-ms=${millis}>${formatTime(millis)}<span class="zone">${` ${zoneLabel(millis)}`}</span></time>`;
+
+const GLYPHS = { elevated: "▲", high: "▲▲", critical: "▲▲▲" };
+
+/** The badge of a risk, as the server renders it. */
+export function buildRisk(html, risk) {
+  const glyph = GLYPHS[risk];
+  return html`<span class="risk ${glyph ? risk : "low"}">${glyph && html`<span aria-hidden="true">${glyph}</span>`}${glyph && " "}${capitalize(risk)}</span>`;
+}
 
 let clockOf = [null, null];
 
@@ -223,7 +235,7 @@ let loadNext = 0;
 setTexts(JSON.parse(document.querySelector("[data-features]")?.dataset.features ?? "null"));
 
 /** A feature in words, or its name if the loaded model does not have it. */
-export const describeFeature = (name) => texts.get(name) ?? name;
+const describeFeature = (name) => texts.get(name) ?? name;
 
 /** A text and the name at its end: `["indicator of the payment provider", " (V258)"]`. */
 export function splitName(text) {
@@ -232,7 +244,16 @@ export function splitName(text) {
 }
 
 /** What is shown over a feature: all of its text, and its name in the model. */
-export const titleOf = (name) => (texts.has(name) ? `${texts.get(name)} · ${name}` : name);
+const titleOf = (name) => (texts.has(name) ? `${texts.get(name)} · ${name}` : name);
+
+/** The first reasons of a row, and how many more there are. */
+export function buildReasons(html, reasons) {
+  const rest = reasons.slice(SHOWN_REASONS).map(({ feature }) => titleOf(feature));
+  return [
+    ...reasons.slice(0, SHOWN_REASONS).flatMap(({ feature, contribution }) => html`<span class="reason"><b title=${titleOf(feature)}>${splitName(describeFeature(feature))[0]}</b>${splitName(describeFeature(feature))[1]}${` ${formatArrow(contribution)}`}<span class="contribution">${Math.abs(contribution).toFixed(2)}</span></span>${" "}`),
+    rest.length > 0 && html`<span class="dim" title=${rest.join("\n")}>+${rest.length}</span>`,
+  ];
+}
 
 /** Get the texts of this version's features, unless the page has them. */
 export async function loadTexts(version) {

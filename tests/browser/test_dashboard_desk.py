@@ -176,3 +176,46 @@ def test_older_news_of_a_case_and_slower_answers_change_nothing(page: Page, boar
         }"""
     )
     assert found == [2, 2, 1, 1, "me", None, None, "loading", "detail", "none", True]
+    found = page.evaluate(
+        """async () => {
+            const { CLOSED, reduce } = await import("/static/drawer-state.js");
+            const early = reduce(CLOSED, { type: "opened", id: "a", node: "A", isEarly: true });
+            const of = (...actions) => {
+                const { view, node, isEarly, isSlow } = actions.reduce(reduce, early);
+                return [view, node, isEarly, isSlow];
+            };
+            const slow = { type: "slow", turn: 1 };
+            return [
+                of(), of(slow), of(slow, { type: "loaded", turn: 1, node: "A" }),
+                of({ type: "opened", id: "b" }, { type: "slow", turn: 2 }),
+                of(slow, { type: "failed", turn: 1, error: "e" }),
+            ];
+        }"""
+    )
+    assert found == [
+        ["detail", "A", True, False],
+        ["detail", "A", True, True],
+        ["detail", "A", False, False],
+        ["loading", None, False, False],
+        ["failed", None, False, False],
+    ]
+
+
+def test_what_is_fetched_ahead_is_little_and_young_and_can_be_dropped(
+    page: Page, board: Board
+) -> None:
+    page.goto(f"{board.address}/static/ahead.js", wait_until="domcontentloaded")
+    found = page.evaluate(
+        """async () => {
+            const { Ahead } = await import("/static/ahead.js");
+            const ahead = new Ahead({ most: 3, longestMs: 10 });
+            const at = (now) => [..."abcd"].filter((id) => ahead.get(id, now)?.answer === `${id}!`);
+            for (const [i, id] of [..."abcd"].entries()) ahead.put(id, `${id}!`, i);
+            const seen = [at(3), at(10), at(11), at(13)];
+            ahead.put("b", "b!", 4); // asked for again: the youngest
+            ahead.put("a", "a!", 5); // c makes room
+            ahead.drop("d");
+            return [...seen, at(5)].map((ids) => ids.join(""));
+        }"""
+    )
+    assert found == ["bcd", "bcd", "cd", "", "ab"]

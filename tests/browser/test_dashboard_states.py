@@ -170,6 +170,7 @@ def test_distribution_stacks_decided_scores_and_can_be_read_as_a_table(
     listed = {"open": bins["open"], "decided": bins["decided"]}
     scenes.emit(page, {"hist": bins["hist"], "listed": listed})
     figure = page.locator("#dist")
+    expect(figure.locator("rect.decided")).to_have_count(2)
     expect(figure.locator("rect")).to_have_count(6)
     heights = [
         [float(bar.get_attribute("height") or 0) for bar in figure.locator(f"rect.{kind}").all()]

@@ -22,7 +22,6 @@ from dashboard.web.auth import identity_of
 from dashboard.web.cases.answers import charge_actions, who_acts
 from dashboard.web.detail.case_text import (
     LABELS,
-    REASONS,
     EventText,
     describe_case,
     describe_event,
@@ -144,7 +143,6 @@ def _details(request: Request, parts: Parts, flag_id: str) -> dict[str, Any]:
         "filters": (filters := filters_of(request.query_params)),
         "carried": with_filters("", filters),
         "key": uuid.uuid4().hex,
-        "reason_codes": list(REASONS.items()),
         "labels": LABELS,
         "widest": max((abs(r["contribution"]) for r in flag["reasons"]), default=1.0) or 1.0,
         "waterfall": waterfall(flag, parts.model.current),

@@ -1,6 +1,8 @@
 """How long a person waits: the first paint, a key and its drawer, a decision and its record.
 
 Times are those of the page: from the key event to the frame after the change is in the document.
+``drawer`` and ``next`` end when the transaction's score and its buttons are there, ``reasons`` and
+``next_reasons`` when the rest is, which the server renders.
 """
 
 from __future__ import annotations
@@ -27,28 +29,40 @@ _THROTTLE: Final = 4
 _WAIT_MS: Final = 30_000
 # `pressed` is the key that is being timed. A change counts once it was painted.
 _WATCH: Final = """() => {
-  const times = window.latency = { drawer: [], next: [], recorded: [] };
+  const times = window.latency = {
+    drawer: [], reasons: [], next: [], next_reasons: [], recorded: [],
+  };
   let pressed = null;
-  let shown = null;
   addEventListener("keydown", ({ key, timeStamp }) => {
-    if (["Enter", "f", "l"].includes(key)) pressed = { key, at: timeStamp };
+    if (!["Enter", "f", "l"].includes(key)) return;
+    const before = document.querySelector("#drawer #detail")?.dataset.id;
+    pressed = { key, at: timeStamp, before, isUsable: false };
   }, { capture: true });
-  const note = (name) => {
-    const { at } = pressed;
-    pressed = null;
+  const note = (name, { at } = pressed) =>
     requestAnimationFrame(() => setTimeout(() => times[name].push(performance.now() - at)));
-  };
   const look = () => {
-    const detail = document.querySelector("#drawer #detail");
-    if (!pressed || !detail) return;
-    const isOther = detail.dataset.id !== shown;
-    const isRecorded = detail.querySelector(".proof").textContent.startsWith("Recorded at");
-    shown = detail.dataset.id;
-    if (pressed.key === "Enter" && isOther) note("drawer");
-    else if (pressed.key === "l" && isOther) note("next");
-    else if (pressed.key === "f" && isRecorded) note("recorded");
+    const drawer = document.getElementById("drawer");
+    const detail = drawer.querySelector("#detail");
+    if (!pressed || drawer.hidden || detail?.dataset.id !== drawer.dataset.flag) return;
+    if (pressed.key === "f") {
+      if (!detail.querySelector(".proof").textContent.startsWith("Recorded at")) return;
+      note("recorded");
+      pressed = null;
+      return;
+    }
+    if (detail.dataset.id === pressed.before) return;
+    const isFirst = pressed.key === "Enter";
+    const [name, whole] = isFirst ? ["drawer", "reasons"] : ["next", "next_reasons"];
+    const isUsable = detail.querySelector(".big")?.textContent && detail.querySelector(".label");
+    if (!pressed.isUsable && isUsable) {
+      pressed.isUsable = true;
+      note(name);
+    }
+    if (!detail.querySelector(".why")) return;
+    note(whole);
+    pressed = null;
   };
-  const watched = { subtree: true, childList: true, characterData: true };
+  const watched = { subtree: true, childList: true, characterData: true, attributes: true };
   new MutationObserver(look).observe(document.getElementById("drawer"), watched);
 }"""
 _OBSERVE: Final = """
@@ -66,7 +80,7 @@ def measure_keys(page: Page) -> dict[str, float]:
     for done in range(ROUNDS):
         page.keyboard.press("j")
         page.keyboard.press("Enter")
-        _wait(page, "drawer", done + 1)
+        _wait(page, "reasons", done + 1)
         page.keyboard.press("f")
         _wait(page, "recorded", done + 1)
         page.keyboard.press("Escape")
@@ -76,7 +90,7 @@ def measure_keys(page: Page) -> dict[str, float]:
         _until(page, held, None)
         page.wait_for_timeout(300)  # nobody reads faster, and the next one is fetched meanwhile
         page.keyboard.press("l")
-        _wait(page, "next", done + 1)
+        _wait(page, "next_reasons", done + 1)
     found: dict[str, list[float]] = page.evaluate("window.latency")
     return {
         f"{name}_{part}_ms": value

@@ -1,0 +1,96 @@
+"""The drawer shows what is known of a transaction at once, and its details are fetched ahead."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from playwright.sync_api import Page, Request, Route, expect
+
+from dashboard.cases.case import Who
+from tests.browser.conftest import Board
+from tests.browser.test_dashboard_deciding import flag, open_list
+from tests.support.desk.desk_kit import MemoryLog
+
+ANA = Who("ana", "analyst")
+STYLED = """() => ["drawer", "waterfall"].every((name) =>
+    [...document.styleSheets].some(({ href }) => href?.endsWith(`/${name}.css`)))"""
+HEAD = """() => [...document.querySelectorAll("#detail .head, #detail .verdict")]
+    .map((part) => part.textContent.trim().replace(/\\s+/g, " "))"""
+
+
+def test_buttons_work_before_the_details_are_here_and_nothing_moves_when_they_come(
+    page: Page, start: Callable[..., Board]
+) -> None:
+    board = start(desk_log=MemoryLog())
+    flag(board, 2)
+    held: list[Route] = []
+    page.route("**/t/0-1/panel*", lambda route: held.append(route))  # noqa: PLW0108
+    open_list(page, board)
+    with page.expect_request("**/t/0-1/panel*"):
+        page.keyboard.press("j")
+    page.wait_for_function(STYLED)
+    page.keyboard.press("Enter")
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 100")
+    expect(drawer.locator(".verdict")).to_contain_text("0.9000")
+    expect(page.locator("#opened")).to_contain_text("Transaction 100, 1,000.00 USD")
+    expect(drawer.locator(".why")).to_have_count(0)
+    drawer.get_by_text("Reasons and note").click()
+    drawer.get_by_label("Note").fill("rang her")
+    place = drawer.locator(".labels").bounding_box()
+    head = page.evaluate(HEAD)
+    for route in held:
+        route.continue_()
+    expect(drawer.locator(".why")).to_be_visible()
+    assert len(held) == 1  # what was fetched ahead is waited for
+    assert drawer.locator(".labels").bounding_box() == place
+    assert page.evaluate(HEAD) == head
+    expect(drawer.get_by_label("Note")).to_be_focused()
+    expect(drawer.get_by_label("Note")).to_have_value("rang her")
+    page.route("**/t/0-2/panel*", lambda route: held.append(route))  # noqa: PLW0108
+    page.keyboard.press("Escape")
+    page.keyboard.press("j")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("f")
+    expect(drawer.locator(".case")).to_contain_text("Fraud, decided by you")
+
+
+def test_details_fetched_ahead_need_no_request_and_are_dropped_when_the_case_changes(
+    page: Page, board: Board
+) -> None:
+    flag(board, 4)
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/panel"):
+            asked.append(request.url.split("/")[-2])
+
+    page.on("request", note)
+    held: list[Route] = []  # the count of decisions alone
+    page.route("**/panel?tally=yes", lambda route: held.append(route))  # noqa: PLW0108
+    open_list(page, board)
+    hide = """value =>
+        Object.defineProperty(document, "hidden", { value, configurable: true })"""
+    page.evaluate(hide, True)
+    page.evaluate("async () => (await import('/static/panel.js')).prefetchPanel('0-1')")
+    page.evaluate(hide, False)
+    assert asked == []  # nobody looks at this page
+    with page.expect_response("**/t/0-2/panel"):
+        page.keyboard.press("j")
+    page.keyboard.press("j")
+    drawer = page.locator("#drawer")
+    with page.expect_response("**/t/0-3/panel"), page.expect_request("**/panel?tally=yes"):
+        page.keyboard.press("Enter")
+        expect(drawer).to_contain_text("Transaction 101")
+        expect(drawer.locator(".why")).to_be_visible()
+    assert asked == ["0-1", "0-2", "0-3"]
+    with page.expect_response("**/panel?tally=yes"):
+        held[0].continue_()
+    board.app.state.parts.desk.claim("0-3", ANA)
+    expect(page.locator('[data-id="0-3"] .c-status')).to_contain_text("ana")
+    page.keyboard.press("j")
+    expect(drawer).to_contain_text("Transaction 102")
+    expect(drawer.locator(".why")).to_be_visible()
+    expect(drawer.locator(".case")).to_contain_text("Held by ana")
+    assert asked.count("0-2") == 1
+    assert asked.count("0-3") == 2
