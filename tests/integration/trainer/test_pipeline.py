@@ -248,8 +248,12 @@ def test_a_refused_candidate_is_published_but_not_promoted(
     assert empty_store.versions() == ["v1"]
     assert empty_store.current() is None
     assert metadata_of(empty_store, "v1")["gate"]["refusals"]
-    assert "fraud_scorer_training_promoted 0.0" in (tmp_path / "m.prom").read_text()
-    assert main([*flags, "--force", "--reason", "a test of the dashboard"]) == 0
+    metrics = (tmp_path / "m.prom").read_text()
+    assert "fraud_scorer_training_promoted 0.0" in metrics
+    assert "fraud_scorer_training_refused 1.0" in metrics
+    forced = [*flags, "--metrics-file", str(tmp_path / "forced.prom")]
+    assert main([*forced, "--force", "--reason", "a test of the dashboard"]) == 0
+    assert "fraud_scorer_training_refused 0.0" in (tmp_path / "forced.prom").read_text()
     current = empty_store.current()
     assert current is not None
     assert current.version == "v2"
