@@ -34,6 +34,7 @@ from trainer.evaluation.plots import plot_facts
 from trainer.evaluation.reference import golden_rows, reference_facts
 from trainer.evaluation.report_facts import report_facts
 from trainer.evaluation.thresholds import choose_thresholds, evaluation_rows
+from trainer.fitting.decisions import BY_FOLDS, BY_REFITS
 from trainer.fitting.plan import Plan
 from trainer.history.burn_in import burn_in_facts, first_learned_row, log_burn_in
 from trainer.history.golden_stream import golden_stream
@@ -42,7 +43,7 @@ from trainer.learning import Learned, Learning, TreeCount
 from trainer.memory import return_freed_memory
 from trainer.programs.chosen import ChosenProgram, choose_program
 from trainer.rival import pair_with_champion
-from trainer.served import Served, train_served
+from trainer.served import Served, score_by_trial_refits, train_served
 from trainer.stages import Stages
 
 log = logging.getLogger(__name__)
@@ -55,11 +56,13 @@ class _Evaluated:
     """What is known from the test rows, before the served model is trained.
 
     ``scores`` are the calibrated scores of all test rows, each by the model of its fold, which has
-    not seen the row.
+    not seen the row. ``decided`` are those that decisions are judged by: of trial refits, which
+    have not seen the row either, or the same without a refit.
     """
 
     test: Part
     scores: Floats
+    decided: Floats
     calibration: Calibration | None
     thresholds: Thresholds
     facts: dict[str, Any]
@@ -94,10 +97,12 @@ def run_training(
     rows = read.rows_for(program)
     with stages.stage("split"):
         split = _split(rows, program, plan)
-    trees = TreeCount((len(split.folds) + plan.is_refit) * plan.model.trees)
+    fits = len(split.folds) * (1 + plan.is_refit) + plan.is_refit
+    trees = TreeCount(fits * plan.model.trees)
     learning = Learning(rows, program, stages, trees, read.columns)
     learned, uncalibrated = _learn_folds(learning, split, plan)
-    evaluated = _evaluate(learning, split, uncalibrated, plan)
+    refits = score_by_trial_refits(learning, split, learned, plan)
+    evaluated = _evaluate(learning, split, uncalibrated, refits, plan)
     paired, notes = pair_with_champion(learning, split, evaluated.scores, champion, plan)
     rival = compare_paired(paired, notes, champion, evaluated.metrics["test"], plan)
     served = train_served(learning, split, learned, plan)
@@ -189,21 +194,30 @@ def _evaluate(
     learning: Learning,
     split: Split,
     uncalibrated: Sequence[Floats],
+    refits: Sequence[Floats] | None,
     plan: Plan,
 ) -> _Evaluated:
-    """Calibrate, choose thresholds and measure, on the test rows of all folds."""
+    """Calibrate, choose thresholds and measure, on the test rows of all folds.
+
+    What ranks rows is measured on the folds' scores ``uncalibrated``. The map and the thresholds
+    are for the model that is served, so they come from the scores of the trial ``refits``.
+    """
     stages, seed = learning.stages, plan.model.seed
     test = some_rows(learning.rows, split.test)
     labels = [learning.rows.labels[fold.test] for fold in split.folds]
     with stages.stage("calibrate"):
-        calibration, calibration_facts = fit_pooled(list(map(Piece, uncalibrated, labels)))
-        scores = calibrate(np.concatenate(uncalibrated), calibration)
+        like_served = uncalibrated if refits is None else refits
+        calibration, calibration_facts = fit_pooled(list(map(Piece, like_served, labels)))
+        scores, decided = (
+            calibrate(np.concatenate(each), calibration) for each in (uncalibrated, like_served)
+        )
     with stages.stage("thresholds"):
         thresholds, chosen = choose_thresholds(
-            evaluation_rows(test, scores, "test"), plan.decisions
+            evaluation_rows(test, decided, "test"), plan.decisions
         )
+    chosen["scored_by"] = BY_FOLDS if refits is None else BY_REFITS
     with stages.stage("evaluate"):
-        measures = measure(test, scores, thresholds, seed)
+        measures = measure(test, scores, thresholds, seed, decided)
         # The map has seen all test rows. Its log loss is that of maps that have not.
         measures["log_loss"] = judged_scores(calibration_facts)["log_loss"]
     facts = {
@@ -211,7 +225,7 @@ def _evaluate(
         "thresholds": chosen,
         "calibration": calibration_facts,
     }
-    return _Evaluated(test, scores, calibration, thresholds, facts)
+    return _Evaluated(test, scores, decided, calibration, thresholds, facts)
 
 
 def _describe_test(
@@ -235,7 +249,12 @@ def _describe_test(
     newest = some_rows(rows, split.folds[-1].test)
     times = evaluated.test.batch.times
     plots = plot_facts(
-        evaluated.scores, evaluated.test.labels, rows.batch.times, rows.labels, gains
+        evaluated.scores,
+        evaluated.test.labels,
+        rows.batch.times,
+        rows.labels,
+        gains,
+        evaluated.decided,
     )
     plots["calibration"] = [
         [found["mean_score"], found["frauds"] / found["rows"], found["rows"]]
@@ -261,7 +280,14 @@ def _report_facts(
     earlier, newest = (rows.batch.take(part) for part in (fold.train, fold.test))
     gains = last.fitted.gains
     return report_facts(
-        evaluated.test, evaluated.scores, bundle, gains, earlier, seed, described=newest
+        evaluated.test,
+        evaluated.scores,
+        bundle,
+        gains,
+        earlier,
+        seed,
+        described=newest,
+        decided=evaluated.decided,
     )
 
 

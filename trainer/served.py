@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from trainer.data.rows import some_rows
 from trainer.data.split import DAY_SECONDS, Fold, Split, window_facts
+from trainer.evaluation.evaluate import candidate_bundle, score_all
 from trainer.fitting.plan import Plan
 from trainer.learning import Learned, Learning
 
@@ -30,6 +35,32 @@ class Served:
     is_refit: bool
     facts: dict[str, Any]
     note: str | None
+
+
+def score_by_trial_refits(
+    learning: Learning, split: Split, learned: Sequence[Learned], plan: Plan
+) -> list[NDArray[np.float64]] | None:
+    """Scores of each fold's test rows by a refit as it would have been before them.
+
+    None without a refit. The model that is served has learned from more rows than the folds' models
+    and has more trees, so its scores are spread wider: thresholds of the folds' scores flag more
+    than they promise, and those of its own scores of rows that it has learned from flag hardly
+    anything (docs/model.md has figures). So each fold learns once more, from all rows before its
+    test rows, as many trees as the model that is served. The scores are not calibrated.
+    """
+    if not plan.is_refit:
+        return None
+    part, folds = learning.rows, split.folds
+    trees = scaled_trees(folds, learned, len(part) - split.first, plan.model.trees)
+    learning.trees.total = learning.trees.done + trees * (len(folds) + 1)
+    scores = []
+    for fold in folds:
+        seen = slice(fold.train.start, fold.validation.stop)
+        one = learning.learn(seen, None, trees, plan.model)
+        with learning.stages.stage("score"):
+            bundle = candidate_bundle(one.fitted.model_text, one.features)
+            scores.append(score_all(some_rows(part, fold.test).batch, bundle))
+    return scores
 
 
 def train_served(

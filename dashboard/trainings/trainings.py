@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from dashboard.trainings.rules import check_cancel, check_start, find_repetition
@@ -35,7 +35,7 @@ ENDED = tuple(state.value for state in State if state is not State.RUNNING)
 class Counts:
     """Since the start: trainings started by trigger, requests refused by reason, ends by state.
 
-    An end is counted if the training was seen running before.
+    An end is counted if the training was started here or seen running before.
     """
 
     started: Counter[str] = field(default_factory=Counter)
@@ -76,11 +76,23 @@ class Trainings:
         """
         found = self._runner.list()
         with self._seen_lock:
-            for one in found:
-                if one.token in self._running and not one.is_running:
-                    self.counts.ended[one.state.value] += 1
-            self._running = frozenset(one.token for one in found if one.is_running)
+            # Those that have ended in between stay until count_ends.
+            self._running &= {one.token for one in found}
+            self._running |= {one.token for one in found if one.is_running}
         return found
+
+    def count_ends(self, states: Mapping[str, State]) -> None:
+        """Count the ends of trainings that were seen running, each once.
+
+        Args:
+            states: by token; a Job that succeeded may have published a version that the gate
+                refused, which only the store knows.
+        """
+        with self._seen_lock:
+            for token, state in states.items():
+                if token in self._running and state is not State.RUNNING:
+                    self._running -= {token}
+                    self.counts.ended[state.value] += 1
 
     def start(self, order: Order) -> tuple[Training, bool]:
         """Start a training. Returns it, and False if the same request has started it before.
@@ -110,6 +122,8 @@ class Trainings:
         except TrainingsUnavailable:
             self.counts.refused["unavailable"] += 1
             raise
+        with self._seen_lock:
+            self._running |= {started.token}
         self.counts.started[order.trigger.value] += 1
         log.warning(
             "training %s started by %s (%s)", started.id, order.by, order.trigger.value,

@@ -7,6 +7,7 @@ import pytest
 from dashboard.trainings.training import REFUSED_CODE
 from tests.k8s.support.rendering import VARIANTS, all_containers, render, select
 from trainer.commands.console import REFUSED, WRONG_USAGE
+from trainer.commands.parser import build_parser
 
 pytestmark = pytest.mark.parametrize("variant", VARIANTS)
 
@@ -28,6 +29,8 @@ def test_failed_training_is_retried_twice_within_four_hours(variant: str) -> Non
     # What would end the same way again, or has trained, is not repeated.
     codes = job["podFailurePolicy"]["rules"][0]["onExitCodes"]["values"]
     assert codes == [WRONG_USAGE, REFUSED]
+    # kube-state-metrics would count a Job that ends with REFUSED among the failed ones.
+    assert build_parser().parse_args(container["args"][1:]).refused_is_success
     assert REFUSED == REFUSED_CODE  # the dashboard knows it from a failure
 
 

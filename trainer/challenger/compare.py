@@ -15,6 +15,7 @@ from stream_scorer.errors import StoreError, UsageError
 from stream_scorer.labels.labels import ORIGINS, Labels
 from stream_scorer.model.store.names import is_version
 from stream_scorer.model.store.opening import open_store
+from stream_scorer.model.versions.listing import UnknownVersion, require_version
 from stream_scorer.quality.rows import NONE, LabelTable
 from stream_scorer.runtime.settings import load_settings
 from stream_scorer.settings import GroupSettings
@@ -148,10 +149,7 @@ def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int
             raise WrongUsageError(f"{version!r} is not a version such as v7")
     if champion == challenger:
         raise WrongUsageError(f"{champion} cannot be compared with itself")
-    if arguments.replay is not None:
-        compared = _compare_replayed(arguments, champion, challenger)
-    else:
-        compared = compare_on_topics(arguments, champion, challenger, quiet=False)
+    compared = _compare(arguments, settings, champion, challenger)
     if arguments.html is not None:
         _write(arguments.html, build_page(compared.result))
     if arguments.publish:
@@ -161,6 +159,35 @@ def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int
     else:
         print("\n".join(report_lines(compared.result)))
     return 0 if arguments.publish else EXIT_CODES[compared.judgement.verdict]
+
+
+def _compare(
+    arguments: argparse.Namespace, settings: TrainerSettings, champion: str, challenger: str
+) -> Compared:
+    try:
+        if arguments.replay is not None:
+            return _compare_replayed(arguments, champion, challenger)
+        return compare_on_topics(arguments, champion, challenger, quiet=False)
+    except WrongUsageError:
+        raise
+    except UsageError as error:
+        if hint := _unknown(settings, champion, challenger):
+            raise UsageError(f"{error}; {hint}") from error
+        raise
+
+
+def _unknown(settings: TrainerSettings, *versions: str) -> str:
+    """That the store has no such version, if so; it may be why nothing could be compared.
+
+    A version whose scores are in the topics need not be in this store any more.
+    """
+    try:
+        store = open_store(settings)
+        for version in versions:
+            require_version(store, version)
+    except (UnknownVersion, StoreError) as error:
+        return str(error)
+    return ""
 
 
 def _current_pair(settings: TrainerSettings) -> tuple[str, str, str]:

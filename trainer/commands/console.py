@@ -13,7 +13,8 @@ FAILED: Final = 1
 WRONG_USAGE: Final = 2
 REFUSED: Final = 4
 """The gate refused the version of a training with TRAINING_ID, so that whoever runs it neither
-repeats it nor takes it for a failure. Other trainings end with 1."""
+repeats it nor takes it for a failure. Other trainings end with 1, and with --refused-is-success all
+end with 0."""
 INTERRUPTED: Final = 130
 
 Command = Callable[[argparse.Namespace, TrainerSettings], int]

@@ -11,6 +11,7 @@ from typing import Any
 from stream_scorer.model.versions.listing import PROMOTED, VersionLine
 from stream_scorer.runtime.text import printable
 from trainer.commands.console import DONE, FAILED
+from trainer.fitting.decisions import BY_REFITS
 
 
 def show_run(result: Mapping[str, Any], arguments: argparse.Namespace) -> int:
@@ -63,7 +64,8 @@ def describe_metrics(
     for name in ("review", "block"):
         at, score = test[name], thresholds[name]
         label = f"{name} at {score:.4f}"
-        yield f"  {label:<18} {_percent(at['share'])} of rows, " + _precision_and_recall(at)
+        share = f"{_percent(at['share'])} of rows, "
+        yield f"  {label:<18} {share}{_precision_and_recall(at)}{_scored_by(thresholds)}"
     if "block_method" in thresholds:
         yield from describe_choice(thresholds)
 
@@ -75,7 +77,8 @@ def describe_choice(chosen: Mapping[str, Any]) -> Iterator[str]:
     precision = "none" if chosen["precision"] is None else f"{chosen['precision']:.3f}"
     recall = "none" if chosen["recall"] is None else f"{chosen['recall']:.3f}"
     yield (
-        f"  on {chosen['rows']:,} {chosen['split']} rows of {chosen['days']:.1f} days: "
+        f"  on {chosen['rows']:,} {chosen['split']} rows of {chosen['days']:.1f} days"
+        f"{_scored_by(chosen)}: "
         f"{chosen['alerts_per_day']:.1f} alerts a day, {chosen['reviews_per_day']:.1f} of them "
         f"for review (most on one day: {chosen['reviews_on_busiest_day']}), precision {precision}, "
         f"recall {recall}"
@@ -88,6 +91,11 @@ def describe_choice(chosen: Mapping[str, Any]) -> Iterator[str]:
             f"{money['reviews_cost']:,.2f}, {_blocked(money)}; net "
             f"{money['net_saving']:,.2f} ({money['net_saving_per_day']:,.2f} a day)"
         )
+
+
+def _scored_by(thresholds: Mapping[str, Any]) -> str:
+    """What scored the rows, if it was not what the other figures are of."""
+    return f" (by {BY_REFITS})" if thresholds.get("scored_by") == BY_REFITS else ""
 
 
 def _asked(chosen: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any, Final
 
-from trainer.commands.console import FAILED, REFUSED, Subparsers, finish
+from trainer.commands.console import DONE, FAILED, REFUSED, Subparsers, finish
 from trainer.commands.features import add_program_flags, feature_plan
 from trainer.commands.flags.data import add_data_flags
 from trainer.commands.flags.decisions import add_max_slowdown, add_threshold_flags
@@ -24,6 +24,10 @@ _SWITCHES: Final = (
         "publish no card histories of the training rows (personal data); scorers begin without",
     ),
     ("--no-promote", "publish without promoting"),
+    (
+        "--refused-is-success",
+        "exit code 0 also if the gate refuses the version (default: 1, or 4 with TRAINING_ID)",
+    ),
 )
 _REASON: Final = (
     "why the model is trained, recorded with the version (TRAINING_REASON); with --force, why it "
@@ -120,4 +124,6 @@ def _train(arguments: argparse.Namespace, settings: TrainerSettings) -> int:
     if arguments.report is not None:
         write_version_report(settings, result["version"], arguments.report)
     code = show_run(result, arguments)
+    if code == FAILED and arguments.refused_is_success:
+        return DONE
     return REFUSED if code == FAILED and settings.training_id else code

@@ -172,6 +172,7 @@ def _train(
         ingested_rows=candidate.rows,
         test_metrics=candidate.metrics["test"],
         is_promoted=is_wanted,
+        is_refused=not has_passed and not is_wanted,
     )
     finish_tracking(tracker, store, version, is_champion=is_wanted)
     _report(run, arguments.metrics_file, settings)

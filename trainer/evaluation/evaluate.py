@@ -58,11 +58,20 @@ def score_all(batch: TransactionBatch, bundle: Bundle) -> NDArray[np.float64]:
 
 
 def measure(
-    part: Part, scores: NDArray[np.float64], thresholds: Thresholds, seed: int
+    part: Part,
+    scores: NDArray[np.float64],
+    thresholds: Thresholds,
+    seed: int,
+    decided: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
-    """All measures of a part, as plain data."""
+    """All measures of a part, as plain data.
+
+    What the thresholds do is measured on the scores ``decided``, if they are given: those of models
+    that are made as the one which is served.
+    """
     ranking = rank(scores, part.labels)
-    flagged = scores >= thresholds.review
+    decisions = ranking if decided is None else rank(decided, part.labels)
+    flagged = (scores if decided is None else decided) >= thresholds.review
     return {
         "rows": len(part),
         "frauds": int(part.labels.sum()),
@@ -71,8 +80,8 @@ def measure(
         "log_loss": log_loss(scores, part.labels),
         "accuracy": float(np.mean(flagged == (part.labels == 1))),
         "top": {f"{share:g}": top(ranking, share) for share in TOP_SHARES},
-        "review": above(ranking, thresholds.review),
-        "block": above(ranking, thresholds.block),
+        "review": above(decisions, thresholds.review),
+        "block": above(decisions, thresholds.block),
     }
 
 

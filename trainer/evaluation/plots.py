@@ -28,15 +28,19 @@ def plot_facts(
     times: NDArray[np.int64],
     all_labels: NDArray[np.int8],
     gains: dict[str, float],
+    decided: Floats | None = None,
 ) -> dict[str, Any]:
-    """The data of all plots in the report; ``scores`` and ``labels`` are the test part's."""
+    """The data of all plots in the report; ``scores`` and ``labels`` are the test part's.
+
+    The histogram, which says what other thresholds would do, is of ``decided`` if they are given.
+    """
     ranking = rank(scores, labels)
     total = sum(gains.values()) or 1.0
     return {
         "precision_recall": _precision_recall(ranking),
         "roc": _roc(ranking),
         "calibration": _calibration(scores, labels),
-        "score_histogram": _score_histogram(scores, labels),
+        "score_histogram": _score_histogram(scores if decided is None else decided, labels),
         "recall_by_budget": _recall_by_budget(ranking),
         "gain": [[n, _short(g / total)] for n, g in list(gains.items())[:GAIN_FEATURES]],
         "time": _over_time(times, all_labels),

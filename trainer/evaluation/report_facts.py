@@ -35,13 +35,14 @@ def report_facts(
     earlier: TransactionBatch | None,
     seed: int,
     described: TransactionBatch | None = None,
+    decided: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """The report's part of the metadata: about 200 kB of plain data.
 
-    ``scores`` are those of the evaluated rows in ``part``; the slices are measured at the review
-    threshold of ``bundle``. ``gains`` are feature → total gain of its splits. ``earlier`` are
-    training rows (a sample is enough), with which the features of the evaluated rows are compared;
-    None leaves the comparison out.
+    ``scores`` are those of the evaluated rows in ``part``. The slices are measured at the review
+    threshold of ``bundle``, on the scores ``decided`` if they are given. ``gains`` are feature →
+    total gain of its splits. ``earlier`` are training rows (a sample is enough), with which the
+    features of the evaluated rows are compared; None leaves the comparison out.
 
     ``bundle`` explains and transforms rows, so none of them may be among those it was trained on:
     if ``part`` has such rows, as with several folds, ``described`` are those that it has not seen.
@@ -51,7 +52,9 @@ def report_facts(
     matrix = bundle.features.transform(thin(part.batch if described is None else described))
     ranked = sorted(gains, key=lambda name: -gains[name])
     facts = {
-        "slices": slice_facts(part, scores, bundle.thresholds.review, seed),
+        "slices": slice_facts(
+            part, scores if decided is None else decided, bundle.thresholds.review, seed
+        ),
         "curves": curve_bands(rank(scores, part.labels), seed),
         "feature_gain": _gain_facts(bundle.features, gains, ranked),
         "shap": shap_facts(matrix, bundle, seed),

@@ -5,8 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 DEFAULT_REVIEW_BUDGET = 0.02
+
+BY_REFITS: Final = "trial refits"
+BY_FOLDS: Final = "the models of the windows"
+"""What scored the rows that thresholds were chosen on, as the metadata names it."""
 
 Rule = tuple[str, object, bool, str]
 """A flag, its value, whether the value is allowed, and what is allowed."""

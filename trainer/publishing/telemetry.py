@@ -35,6 +35,7 @@ class RunMeasures:
     ingested_rows: int
     test_metrics: Mapping[str, Any]
     is_promoted: bool
+    is_refused: bool = False
 
 
 def build_registry(run: RunMeasures) -> CollectorRegistry:
@@ -65,6 +66,10 @@ def build_registry(run: RunMeasures) -> CollectorRegistry:
         "fraud_scorer_training_promoted": (
             "1 if the run's version was promoted, else 0",
             float(run.is_promoted),
+        ),
+        "fraud_scorer_training_refused": (
+            "1 if the gate refused the run's version and nobody promoted it by force, else 0",
+            float(run.is_refused),
         ),
     }
     for name, (meaning, value) in gauges.items():

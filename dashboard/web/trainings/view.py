@@ -45,10 +45,12 @@ async def describe_all(parts: Parts) -> dict[str, Any]:
     """
     trainings = (await call(parts, parts.trainings.list))[:MOST]
     results, problem = await _results(parts, trainings)
+    described = [describe(one, results) for one in trainings]
+    _count_ends(parts, trainings, described)
     return {
         "where": parts.trainings.where,
         "cooldown_hours": parts.settings.training_cooldown_hours,
-        "trainings": [describe(one, results) for one in trainings],
+        "trainings": described,
         "results_problem": problem or None,
     }
 
@@ -64,11 +66,13 @@ async def describe_one(request: Request, parts: Parts, training_id: str) -> dict
     if found is None:
         raise problem_of(UnknownTraining(training_id), parts.board.now())
     results, problem = await _results(parts, [found])
+    described = describe(found, results)
+    _count_ends(parts, [found], [described])
     log = None
     if has_role(identity_of(request), TRAINERS):
         log = await call(parts, lambda: parts.trainings.log(found.id))
     return {
-        **describe(found, results),
+        **described,
         "log": log,
         "log_lines": LOG_MAX_LINES,
         "results_problem": problem or None,
@@ -106,11 +110,14 @@ def describe(training: Training, results: Results) -> dict[str, Any]:
     """A training as JSON, with the version that it published, if any.
 
     A training whose version the gate refused is ``refused``, also if its exit code does not say so:
-    the store knows it, and what the gate says about it.
+    the store knows it, and what the gate says about it. A version that was promoted by force is not
+    refused, whatever serves now.
     """
     found, result = training.as_json(), results.get(training.id)
-    is_over = training.state in (State.FAILED, State.REFUSED)
-    if is_over and result and result["passed"] is False and not result["is_promoted"]:
+    result = None if result is None else dict(result)
+    is_forced = bool(result and (result.pop("is_forced") or result["is_promoted"]))
+    is_over = training.state in (State.SUCCEEDED, State.FAILED, State.REFUSED)
+    if is_over and result and result["passed"] is False and not is_forced:
         why = "; ".join(map(str, result["refusals"])) or "it says no reason"
         found["state"] = State.REFUSED.value
         found["detail"] = f"the gate refused {result['version']}: {why}"
@@ -139,11 +146,22 @@ async def _results(parts: Parts, trainings: Sequence[Training]) -> tuple[Results
     return results, ""
 
 
+def _count_ends(
+    parts: Parts, trainings: Sequence[Training], described: Sequence[Mapping[str, Any]]
+) -> None:
+    """Count those that have ended, by the state that is shown."""
+    states = (State(one["state"]) for one in described)
+    parts.trainings.count_ends(
+        {one.token: state for one, state in zip(trainings, states, strict=True)}
+    )
+
+
 def _result(version: Version) -> dict[str, Any]:
     gate = version.summary.gate
     return {
         "version": version.name,
         "is_promoted": version.is_promoted,
+        "is_forced": version.forced is not None,
         "passed": gate["passed"],
         "refusals": list(gate["refusals"]),
     }

@@ -16,6 +16,8 @@ from stream_scorer.local.loop.system import LoopSystem
 _BESIDE_RATE: Final = 400.0
 """Transactions per second while a challenger scores, so that it need not leave out any."""
 
+_FIRST_ROWS: Final = 20
+
 _SHED: Final = "fraud_scorer_shadow_shed_total"
 _OTHERS: Final = ("fraud_scorer_shadow_rows_total", "fraud_scorer_shadow_errors_total")
 
@@ -37,9 +39,11 @@ class LoopActions(LoopSystem):
         self._streamed = 0
         self._reported: set[str] = set()
 
-    def stream(self, name: str, rate: float | None = None) -> None:
+    def stream(self, name: str) -> None:
         """Send a part of the table to the input topic, and wait until it is scored."""
-        rows, rate = dict(self.parts.items())[name], rate or self._rate
+        self._produce(name, dict(self.parts.items())[name], self._rate)
+
+    def _produce(self, name: str, rows: int, rate: float) -> None:
         self.command("stream-scorer", "produce", *self.files(name)[1:],
                      "--rate", f"{rate:g}", longer=rows / rate)  # fmt: skip
         self._streamed += rows
@@ -54,15 +58,25 @@ class LoopActions(LoopSystem):
         )
 
     def stream_beside(self, challenger: str, name: str) -> int:
-        """Stream a part, and wait for the challenger too; returns how many it has left out."""
+        """Stream a part, and wait for the challenger too; returns how many it has left out.
+
+        A few transactions come first: until a challenger has scored its first batch, for which a
+        busy machine needs seconds, it leaves out what does not fit into its queue.
+        """
         before, left_out = self._shadowed(), self.count(_SHED)
-        self.stream(name, min(self._rate, _BESIDE_RATE))
-        wanted = before + dict(self.parts.items())[name]
-        self.until("the challenger's scores", lambda: self._shadowed() >= wanted)
+        rows, rate = dict(self.parts.items())[name], min(self._rate, _BESIDE_RATE)
+        first, rest = tables.split_first(self.folder / "data" / f"{name}.csv", _FIRST_ROWS)
+        self._produce(first, _FIRST_ROWS, rate)
+        self._await_challenger(before + _FIRST_ROWS)
+        self._produce(rest, rows - _FIRST_ROWS, rate)
+        self._await_challenger(before + rows)
         shed = round(self.count(_SHED) - left_out)
         if shed:
             self.note(f"{challenger} has left out {shed:,}: this machine is busy")
         return shed
+
+    def _await_challenger(self, rows: float) -> None:
+        self.until("the challenger's scores", lambda: self._shadowed() >= rows)
 
     def _shadowed(self) -> float:
         """The transactions that a challenger has scored, left out or failed."""

@@ -227,7 +227,13 @@ class _Loop(LoopActions):
             if verdict == _BETTER:
                 self._facts["labels_needed"] = known
                 return
-        raise FatalError(f"after all {known} chargebacks the verdict is {verdict!r}, not better")
+        message = f"after all {known} chargebacks the verdict is {verdict!r}, not better"
+        if left_out := self._facts["left_out"][challenger]:
+            message += (
+                f": {challenger} has left out {left_out:,} of {self.parts.later:,} transactions. "
+                "Run it again when this machine is less busy, or with a lower --rate"
+            )
+        raise FatalError(message)
 
     def _promote(self, version: str) -> None:
         with self.step("promote", f"{version} is better by its labels, so it may be promoted"):

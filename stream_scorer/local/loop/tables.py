@@ -87,6 +87,17 @@ def split_table(table: Path, parts: Parts) -> None:
                 target.writelines(itertools.islice(source, rows))
 
 
+def split_first(table: Path, rows: int) -> tuple[str, str]:
+    """Write the first rows of a table and the rest beside it; returns the names of both."""
+    with table.open(encoding="utf-8", newline="") as source:
+        head, *lines = source
+    names = f"{table.stem}-first", f"{table.stem}-rest"
+    for name, part in zip(names, (lines[:rows], lines[rows:]), strict=True):
+        text = "".join([head, *part])
+        table.with_name(f"{name}.csv").write_text(text, encoding="utf-8", newline="")
+    return names
+
+
 def read_truth(table: Path) -> list[tuple[str, bool]]:
     """Transaction and whether it is fraud, of each row."""
     with table.open(encoding="utf-8", newline="") as source:

@@ -134,8 +134,13 @@ def test_figures_of_the_last_window_are_those_of_the_model_served_without_refit(
     assert metadata["served"]["is_refit"] is False
     assert metadata["served"]["trees"] == last["trees"] == metadata["parameters"]["trees_used"]
     assert metadata["served"]["window_seconds"][1] == last["validation"]["last_seconds"]
-    # The evaluation does not depend on what is served.
-    assert metadata["metrics"] == metadata_of(trained.store, "v1")["metrics"]
+    # What ranks rows does not depend on what is served. Decisions do.
+    found, refit = (m["metrics"]["test"] for m in (metadata, metadata_of(trained.store, "v1")))
+    same = ("rows", "frauds", "average_precision_interval", "roc_auc_interval", "top")
+    assert {name: found[name] for name in same} == {name: refit[name] for name in same}
+    for metrics in (found, refit):
+        assert 0 < metrics["review"]["share"] <= 0.02
+    assert found["review"] != refit["review"]
 
 
 def test_metadata_describes_the_training_data(trained: Trained) -> None:
@@ -243,8 +248,12 @@ def test_a_refused_candidate_is_published_but_not_promoted(
     assert empty_store.versions() == ["v1"]
     assert empty_store.current() is None
     assert metadata_of(empty_store, "v1")["gate"]["refusals"]
-    assert "fraud_scorer_training_promoted 0.0" in (tmp_path / "m.prom").read_text()
-    assert main([*flags, "--force", "--reason", "a test of the dashboard"]) == 0
+    metrics = (tmp_path / "m.prom").read_text()
+    assert "fraud_scorer_training_promoted 0.0" in metrics
+    assert "fraud_scorer_training_refused 1.0" in metrics
+    forced = [*flags, "--metrics-file", str(tmp_path / "forced.prom")]
+    assert main([*forced, "--force", "--reason", "a test of the dashboard"]) == 0
+    assert "fraud_scorer_training_refused 0.0" in (tmp_path / "forced.prom").read_text()
     current = empty_store.current()
     assert current is not None
     assert current.version == "v2"

@@ -1,14 +1,15 @@
 """The challenger's process, with a model that does what ``BAD_CHALLENGER`` says, batch by batch.
 
 ``python -m tests.support.shadow.bad_challenger`` takes the arguments of the real one. The words are
-separated by commas: ``score``, ``raise``, ``memory`` (2 GiB), ``slow`` (native code without the
-GIL), ``hang`` (native code with the GIL, for good), ``die``. The last word goes on. If ``load`` is
-the only one, the version takes 2 GiB to load.
+separated by commas: ``score``, ``raise``, ``memory`` (2 GiB), ``shared`` (2 GiB that no limit of a
+process counts), ``slow`` (native code without the GIL), ``hang`` (native code with the GIL, for
+good), ``die``. The last word goes on. If ``load`` is the only one, the version takes 2 GiB to load.
 """
 
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
 import sys
 import time
@@ -43,6 +44,8 @@ def misbehave(how: str) -> None:
         raise ZeroDivisionError("no such leaf")
     if how == "memory":
         take_memory()
+    if how == "shared":
+        take_shared_memory()
     if how == "slow":
         ctypes.CDLL(None).usleep(_SLOW_MICROSECONDS)
     if how == "hang":
@@ -56,6 +59,14 @@ def take_memory(*_: object) -> NoReturn:
     """Take 2 GiB, and fail if there are any."""
     held = [np.ones(_GIB // 8) for _ in range(2)]
     raise AssertionError(f"{sum(one.nbytes for one in held)} bytes were there")
+
+
+def take_shared_memory() -> NoReturn:
+    """Take 2 GiB of shared memory, page by page, and fail if there are any."""
+    held = mmap.mmap(-1, 2 * _GIB)
+    for at in range(0, len(held), mmap.PAGESIZE):
+        held[at] = 1
+    raise AssertionError(f"{len(held)} bytes were there")
 
 
 class NoSink:

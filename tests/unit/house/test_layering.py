@@ -105,7 +105,7 @@ trainer.memory:
 trainer.stages: trainer.memory
 trainer.cpus:
 trainer.learning: schemas features trainer.fitting trainer.data trainer.history trainer.stages
-trainer.served: trainer.fitting trainer.data trainer.learning
+trainer.served: trainer.fitting trainer.data trainer.evaluation trainer.learning
 trainer.rival: model trainer.fitting trainer.data trainer.evaluation trainer.history
     trainer.learning
 trainer.candidate: schemas features model trainer.fitting trainer.data trainer.evaluation

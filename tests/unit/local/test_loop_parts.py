@@ -18,6 +18,7 @@ from stream_scorer.local.loop.tables import (
     plan_parts,
     portions,
     read_truth,
+    split_first,
     split_table,
     write_mixed_up,
 )
@@ -98,3 +99,14 @@ def test_webhook_understands_the_notification() -> None:
     moved = moved_features({"features": [{"name": "most", "psi": 1.1, "rows": 3_000}]})
     alerts = firing_drift(AlertmanagerBody.model_validate(notification("v1", moved)))
     assert reason_of(alerts) == "FraudFeatureDrift: Features of v1 that drifted: 1"
+
+
+def test_first_rows_and_the_rest_are_the_whole_part(tmp_path: Path) -> None:
+    table = tmp_path / "later.csv"
+    table.write_bytes(b"a,b\n" + b"".join(b"%d,x\n" % n for n in range(30)))
+    names = split_first(table, 20)
+    assert names == ("later-first", "later-rest")
+    parts = [(tmp_path / f"{name}.csv").read_bytes().splitlines() for name in names]
+    assert [part[0] for part in parts] == [b"a,b"] * 2
+    assert [*parts[0][1:], *parts[1][1:]] == table.read_bytes().splitlines()[1:]
+    assert len(parts[0]) == 21

@@ -14,10 +14,11 @@ from stream_scorer.features.builtin import IEEE_CIS, load_builtin
 from tests.support.factories import make_batch
 from trainer.data.ingest import Part
 from trainer.data.split import Fold, Split, split_by_time
+from trainer.evaluation.evaluate import candidate_bundle, score_all
 from trainer.fitting.fit import Fitted, least_trees
 from trainer.fitting.plan import ModelPlan, Plan, SplitPlan
 from trainer.learning import Learned, Learning, TreeCount
-from trainer.served import scaled_trees, train_served
+from trainer.served import scaled_trees, score_by_trial_refits, train_served
 from trainer.stages import Stages
 
 ROWS = 600
@@ -72,6 +73,42 @@ def test_refit_leaves_out_the_rows_that_only_build_up_histories() -> None:
     assert served.facts["trees"] == scaled_trees(split.folds, learned, ROWS - 90, 6)
     unrefit = train_served(learning, split, learned, replace(PLAN, is_refit=False))
     assert unrefit.facts["rows"] == split.folds[-1].validation.stop - 90
+
+
+def test_trial_refit_learns_from_all_rows_before_the_test_rows_as_many_trees_as_the_refit() -> None:
+    learning = make_learning(make_rows(), 30)
+    split, learned = learn_folds(learning, first=90)
+    trees = scaled_trees(split.folds, learned, ROWS - 90, 6)
+    scores = score_by_trial_refits(learning, split, learned, PLAN)
+    assert scores is not None
+    for fold, found in zip(split.folds, scores, strict=True):
+        again = make_learning(learning.rows).learn(
+            slice(90, fold.validation.stop), None, trees, PLAN.model
+        )
+        test = learning.rows.batch.take(fold.test)
+        bundle = candidate_bundle(again.fitted.model_text, again.features)
+        assert np.array_equal(found, score_all(test, bundle))
+    train_served(learning, split, learned, PLAN)
+    assert learning.trees.done == learning.trees.total
+    without = replace(PLAN, is_refit=False)
+    assert score_by_trial_refits(learning, split, learned, without) is None
+
+
+def test_trial_refit_does_not_look_ahead() -> None:
+    rows = make_rows()
+    learning = make_learning(rows, 30)
+    split, learned = learn_folds(learning)
+    scores = score_by_trial_refits(learning, split, learned, PLAN)
+    from_here = split.folds[-1].test.start
+    changed, labels = rows.batch.numbers.copy(), rows.labels.copy()
+    changed[from_here:] = 7.0
+    labels[from_here - len(labels) // 10 :] ^= 1  # also of rows that the last fold's model scores
+    other = make_learning(Part(replace(rows.batch, numbers=changed), labels), 30)
+    again = score_by_trial_refits(other, split, learned, PLAN)
+    assert scores is not None
+    assert again is not None
+    assert np.array_equal(scores[0], again[0])
+    assert not np.array_equal(scores[1], again[1])
 
 
 def test_without_refit_the_last_folds_model_is_served_and_what_it_misses_is_said(

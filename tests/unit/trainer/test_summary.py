@@ -106,13 +106,24 @@ def test_version_without_a_seed_says_what_that_means() -> None:
 
 
 @pytest.mark.parametrize(
-    ("training_id", "has_passed", "code"),
-    [(None, True, DONE), ("t", True, DONE), (None, False, FAILED), ("t", False, REFUSED)],
+    ("training_id", "has_passed", "flags", "code"),
+    [
+        (None, True, [], DONE),
+        ("t", True, [], DONE),
+        (None, False, [], FAILED),
+        ("t", False, [], REFUSED),
+        (None, False, ["--refused-is-success"], DONE),
+        ("t", False, ["--refused-is-success"], DONE),
+    ],
 )
 def test_training_that_somebody_runs_tells_refused_from_failed(
-    training_id: str | None, has_passed: bool, code: int, monkeypatch: pytest.MonkeyPatch
+    training_id: str | None,
+    has_passed: bool,
+    flags: list[str],
+    code: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     gate = {"passed": has_passed, "refusals": [] if has_passed else ["worse"]}
     monkeypatch.setattr(train_run, "train", lambda *_, **__: {"version": "v1", "gate": gate})
-    arguments = build_parser().parse_args(["train", "--synthetic", "10", "--json"])
+    arguments = build_parser().parse_args(["train", "--synthetic", "10", "--json", *flags])
     assert arguments.run(arguments, TrainerSettings(training_id=training_id)) == code

@@ -91,7 +91,12 @@ def test_only_lead_and_ops_start_a_training(tmp_path: Path, role: str) -> None:
     assert len(board.runner.trainings) == (role in ("lead", "ops"))
 
 
-def test_started_training_is_shown_with_its_result_and_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ended", "detail"), [(State.FAILED, "exit code 1"), (State.SUCCEEDED, "")]
+)
+def test_started_training_is_shown_with_its_result_and_recorded(
+    tmp_path: Path, ended: State, detail: str
+) -> None:
     board = Board(tmp_path)
     started = board.post({"reason": "  a new\r\npattern <i>\u202e "}, "ops")
     body = started.json()
@@ -104,7 +109,7 @@ def test_started_training_is_shown_with_its_result_and_recorded(tmp_path: Path) 
                                 "reason": body["reason"], "where": "memory"}  # fmt: skip
     facts = {"requested": {"id": body["id"]}, "gate": {"passed": False, "refusals": ["worse"]}}
     publish_only(board.store, facts)
-    board.runner.end(State.FAILED, "exit code 1")
+    board.runner.end(ended, detail)
     board.runner.logs[body["id"]] = "\x1b[31mfit <b>\nend"
     assert board.get(f"{API}/{body['id']}").json()["log"] is None  # logs name hosts and paths
     found = board.get(f"{API}/{body['id']}", "lead").json()
@@ -118,6 +123,9 @@ def test_started_training_is_shown_with_its_result_and_recorded(tmp_path: Path) 
                                "refusals": ["worse"]}  # fmt: skip
     assert board.get().json()["trainings"][0]["result"]["version"] == "v1"
     assert board.get(f"{API}/none").status_code == 404
+    metrics = board.client.get("/metrics").text
+    assert 'fraud_dashboard_trainings_ended_total{state="refused"} 1.0' in metrics
+    assert 'fraud_dashboard_trainings_ended_total{state="succeeded"} 0.0' in metrics
     assert board.get(f"{API}?limit=1").status_code == 400
 
 

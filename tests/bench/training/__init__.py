@@ -1,0 +1,1 @@
+"""What the trainer promises, beside what comes of it."""
