@@ -83,7 +83,8 @@ class KafkaScores:
             **{
                 "enable.partition.eof": True,  # the only exact signal of having caught up
                 "queued.min.messages": 20_000,
-                "queued.max.messages.kbytes": 16_384,  # default 64 MiB
+                # Default 64 MiB. This is half a second of reading; the driver needs as much again.
+                "queued.max.messages.kbytes": 4096,
             },
         )
 
