@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
+from dashboard.web import predict
 from dashboard.web.limits import RateLimiter
 from tests.support.dashboard_kit import StaticModel, make_app, make_transaction, tiny_bundle
 
@@ -53,6 +54,7 @@ def test_every_answer_of_predict_has_the_headers_of_its_limit(tmp_path: Path) ->
         refused = client.post("/predict", content=body(1))
         assert refused.status_code == 429
         assert refused.headers["ratelimit"] == f'"rows";r=0;t={refused.headers["retry-after"]}'
-    (route,) = (one for one in app.routes if isinstance(one, APIRoute) and one.path == "/predict")
+    (route,) = predict.router.routes
+    assert isinstance(route, APIRoute)
     for status in (200, 429):
         assert route.responses[status]["headers"].keys() == {"RateLimit-Policy", "RateLimit"}
