@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +13,7 @@ import orjson
 SAMPLE: Final = "SAMPLE"
 """Shown as the decision of a transaction that was approved, and chosen at random for review."""
 
+_MOST_REASONS: Final = 20  # a scorer gives five
 _TOPIC_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,249}")  # what Kafka accepts
 
 
@@ -97,12 +98,12 @@ def build_flag(
     Raises:
         KeyError, TypeError, ValueError: the record violates the contract.
     """
-    source = record["source"]
-    context = record["context"] or {}
+    source, context = record["source"], record["context"] or {}
     key = _read_key(int(record["scored_at"]), source)
     score, review = float(record["score"]), float(record["review_threshold"])
     block = float(record["block_threshold"])
     amount = _finite(context.get("TransactionAmt"))
+    reasons = _readable_reasons(record["reasons"])
     is_sampled = not record["is_flagged"]
     body = {
         "id": format_flag_id(key.topic, key.partition, key.offset, input_topic),
@@ -119,7 +120,7 @@ def build_flag(
         "expected_loss": 0.0 if amount is None else score * amount,
         "product": context.get("ProductCD"),
         "card": describe_card(context),
-        "reasons": record["reasons"],
+        "reasons": reasons,
         "context": context,
         "source": source,
         "delivery": {"topic": topic, "partition": partition, "offset": offset},
@@ -139,9 +140,14 @@ def build_flag(
         _finite(context.get("addr1")),
         context.get("P_emaildomain"),
         context.get("DeviceInfo"),
-        tuple(reason["feature"] for reason in record["reasons"]),
+        tuple(reason["feature"] for reason in reasons),
         orjson.dumps(body),
     )
+
+
+def _readable_reasons(reasons: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Those with a finite contribution: JSON has no number for the others."""
+    return [one for one in reasons if math.isfinite(one["contribution"])][:_MOST_REASONS]
 
 
 def _read_key(scored_at: int, source: Mapping[str, Any]) -> FlagKey:

@@ -15,14 +15,15 @@ from dashboard.cases.log import LogRecord, Place
 from schemas.framing import Headers
 from schemas.records import UndecodableRecord
 from schemas.resolver import SchemaResolver
+from stream_scorer.labels import topic as labels_topic
 from stream_scorer.labels.topic import decode_label
 
 ID_HEADER: Final = "decision-id"
-KIND_HEADER: Final = "decision-kind"
+KIND_HEADER: Final = labels_topic.KIND_HEADER
 REASONS_HEADER: Final = "decision-reasons"
 
 DECIDE: Final = "decide"
-WITHDRAW: Final = "withdraw"
+WITHDRAW: Final = labels_topic.WITHDRAW.decode()
 
 _MAX_ID_CHARS: Final = 512  # a key of 128 characters, and a flag id with the longest topic name
 _MAX_REASONS: Final = 20

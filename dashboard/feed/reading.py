@@ -104,13 +104,13 @@ class FlagReader:
             last = value, prefix
             scored += 1
             flagged += prefix.is_flagged
-            if not offset % every:
-                self._observe(Sample(partition, prefix.score, self._stamp(*last)))
+            if not offset % every and (stamp := self._stamp(*last)) is not None:
+                self._observe(Sample(partition, prefix.score, stamp))
         unsaved.scored += scored
         counts.scored += scored
         counts.flagged += flagged
         if last is not None:
-            unsaved.stamp = self._stamp(*last)
+            unsaved.stamp = self._stamp(*last) or unsaved.stamp
 
     def _read_one(
         self, partition: int, offset: int, value: bytes | None, unsaved: Unsaved
@@ -133,10 +133,17 @@ class FlagReader:
             unsaved.flags.append(flag)
         return prefix
 
-    def _stamp(self, value: bytes | None, prefix: Prefix) -> Stamp:
-        if prefix.end:
+    def _stamp(self, value: bytes | None, prefix: Prefix) -> Stamp | None:
+        """The stamp of a record that was counted. None if it ends inside the stamp.
+
+        Counting reads the times only as far as it must, so it does not notice that.
+        """
+        if not prefix.end:
+            return _stamp_of(decode_record("fraud_score", value, self._resolver))
+        try:
             return read_stamp(value or b"", prefix.end)
-        return _stamp_of(decode_record("fraud_score", value, self._resolver))
+        except ValueError:
+            return None
 
 
 def add_to_histogram(histogram: list[int], tallies: Iterable[Tally]) -> None:

@@ -39,7 +39,7 @@ class Tallies:
         """Count the score record with this prefix. Called for every record, so it is one piece.
 
         Raises:
-            ValueError: the record is truncated, or its thresholds are not numbers.
+            ValueError: the record is truncated, or its thresholds are not finite.
         """
         score, is_flagged, is_blocked, at = prefix
         if not self._head or not value.startswith(self._head, at):
@@ -68,7 +68,7 @@ class Tallies:
         """Count a record that was decoded in full, because its fields are in another order.
 
         Raises:
-            ValueError: its thresholds are not numbers.
+            ValueError: its thresholds are not finite.
         """
         self._head = b""
         self._find(_key_of(stamp, stamp.scored_at // MINUTE_MS))
@@ -100,7 +100,7 @@ class Tallies:
 
 
 def _key_of(stamp: Stamp, minute: int) -> ScoreKey:
-    if math.isnan(stamp.review_threshold) or math.isnan(stamp.block_threshold):
-        raise ValueError("its thresholds are not numbers")
+    if not (math.isfinite(stamp.review_threshold) and math.isfinite(stamp.block_threshold)):
+        raise ValueError("its thresholds are not finite numbers")
     version = stamp.model_version[:_MOST_VERSION_CHARS]
     return ScoreKey(version, stamp.review_threshold, stamp.block_threshold, minute)

@@ -154,6 +154,7 @@ def get_flag(request: Request, parts: PartsOf, flag_id: str) -> Response:
 
     A transaction id is not always unique. The coordinates are.
     """
+    forbid_unknown(request, frozenset())
     body = mask_of(request).mask_flag(find_flag(parts, flag_id))
     case = parts.desk.case_of([canonical_id(parts, flag_id) or ""]).popitem()[1]
     return Response(
@@ -232,8 +233,9 @@ async def stream_ticks(
     response_model=None,
     responses={200: {"model": FeaturesModel}},
 )
-def list_features(parts: PartsOf) -> dict[str, Any]:
+def list_features(request: Request, parts: PartsOf) -> dict[str, Any]:
     """The texts for the features that reasons name. They change only with the model's version."""
+    forbid_unknown(request, frozenset())
     return describe_features(parts.model)
 
 
@@ -243,6 +245,7 @@ def meta(request: Request, parts: PartsOf) -> dict[str, Any]:
 
     The reasons of failures are in full for the roles ops and lead.
     """
+    forbid_unknown(request, frozenset())
     settings, counts = parts.settings, parts.board.counts
     identity, history = identity_of(request), parts.histories.status()
     in_full = has_role(identity, OPERATORS)

@@ -114,7 +114,7 @@ async def read_body(
     """
     too_large = Problem(
         413,
-        f"the body is larger than {max_bytes:,} bytes: send fewer rows per request",
+        f"the body is larger than {max_bytes:,} bytes: send less in one request",
         headers={"Connection": "close"},  # the rest of the body is not read
     )
     announced = request.headers.get("content-length", "")
@@ -180,7 +180,7 @@ def inflate(body: bytes, max_bytes: int) -> bytes:
             raise Problem(
                 413,
                 f"the decompressed body is larger than {max_bytes:,} bytes: "
-                "send fewer rows per request",
+                "send less in one request",
             )
         if not member.eof:
             raise _damaged("the body ends early")

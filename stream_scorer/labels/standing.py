@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from stream_scorer.labels.labels import ORIGINS, VALUES
+from stream_scorer.labels.labels import ORIGINS, UNSURE, VALUES
 
 ROW: Final = np.dtype(
     [
@@ -44,6 +44,7 @@ supersedes, in its own partition (or -1)."""
 Rows = NDArray[np.void]
 
 _ANALYST: Final = ORIGINS.index("ANALYST")
+_WITHDRAWN: Final = -2  # while it is collected; it says no more than UNSURE
 _CHUNK: Final = 50_000  # labels as Python objects, before they become rows
 _MOST_NAMES: Final = 10_000  # versions or topics; a topic of random names must not fill the memory
 _NAME_CHARS: Final = 249  # the longest name of a topic
@@ -94,16 +95,24 @@ class StandingTable:
         self._versions = _Names()
         self._topics = _Names()
 
-    def add(self, partition: int, offset: int, label: Mapping[str, Any]) -> None:
+    def add(
+        self,
+        partition: int,
+        offset: int,
+        label: Mapping[str, Any],
+        *,
+        is_withdrawal: bool = False,
+    ) -> None:
         """Add a decoded label by its place. Fields that nobody checked may hold anything."""
         source = _source(label.get("source"))
         topic = -1 if source is None else self._topics.code(source[0])
         version = label.get("model_version")
+        origin, value = ORIGINS.index(label["origin"]), VALUES[label["label"]]
         self._chunk.append(
             (
                 label["transaction_id"],
-                ORIGINS.index(label["origin"]),
-                VALUES[label["label"]],
+                origin,
+                _WITHDRAWN if is_withdrawal and origin == _ANALYST else value,
                 partition,
                 offset,
                 label["decided_at"],
@@ -121,8 +130,10 @@ class StandingTable:
         """The labels that stand among those that were added."""
         self._compact()
         rows = self._kept
-        last = last_records(rows)
+        last = _without_withdrawn(last_records(rows), rows)
         by_origin = _latest(rows, ("id", "origin"))
+        for found in (last, by_origin):
+            found["value"][found["value"] == _WITHDRAWN] = UNSURE
         return StandingLabels(
             last, by_origin, self._versions.names, self._topics.names, records, bad, named
         )
@@ -138,6 +149,15 @@ class StandingTable:
 def last_records(rows: Rows) -> Rows:
     """The last record of each transaction among rows, in ascending order of ``id``."""
     return _latest(_ends(rows, ("id", "partition"), ("offset",)), ("id",))
+
+
+def _without_withdrawn(last: Rows, rows: Rows) -> Rows:
+    """Let what another origin said stand again, where an analyst took the last decision back."""
+    withdrawn = last["id"][last["value"] == _WITHDRAWN]
+    others = rows[(rows["origin"] != _ANALYST) & np.isin(rows["id"], withdrawn)]
+    again = last_records(others)
+    kept = last[~np.isin(last["id"], again["id"])]
+    return _ends(np.concatenate([kept, again]), ("id",), ())
 
 
 class _Names:

@@ -31,6 +31,9 @@ READER_GROUP: Final = "-labels"  # added to the scorers' group id; it never join
 STALL_SECONDS: Final = 30.0
 """Reading gives up when no record arrives for this long: an open Kafka transaction ends sooner."""
 
+KIND_HEADER: Final = "decision-kind"
+WITHDRAW: Final = b"withdraw"
+
 PREFIX: Final = "kafka://"
 """Before the name of a topic, where a source of labels is named."""
 
@@ -143,7 +146,7 @@ class DecodedLabels:
             except UndecodableRecord as error:
                 self._refuse(f"{partition}-{offset}", str(error))
                 continue
-            self._table.add(partition, offset, label)
+            self._table.add(partition, offset, label, is_withdrawal=is_withdrawal(headers))
             self.observe(partition, offset, label)
 
     def add_unreadable(self, partition: int, passed: PassedBatch) -> None:
@@ -189,6 +192,12 @@ def decode_label(
     except FramingError as error:
         raise UndecodableRecord(str(error)) from error
     return _from_json(value) if is_json else decode_record(CONTRACT, value, resolver, headers)
+
+
+def is_withdrawal(headers: Headers) -> bool:
+    """Whether a label takes back the decision before it. The last header of the name counts."""
+    kinds = [value for name, value in headers or () if name == KIND_HEADER]
+    return kinds[-1:] == [WITHDRAW]
 
 
 def _from_json(value: bytes) -> dict[str, Any]:

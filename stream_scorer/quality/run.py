@@ -35,6 +35,7 @@ DAY_MS: Final = 86_400_000
 FORMAT: Final = 1
 READER_GROUP: Final = "-quality"  # added to the scorers' group id; it never joins or commits
 STALL_SECONDS: Final = 60.0
+_UNREADABLE_SHARE: Final = 0.01
 
 OnProgress = Callable[[int, int], None]
 """Called with the number of offsets read so far and the number of offsets to read."""
@@ -134,17 +135,31 @@ def measure_quality(
         for rows in source.rows():
             counts.add(rows)
         refused = reader.refused + source.problems
-        if reader.needs_registry and not settings.schema_registry_url:
-            raise UsageError(
-                f"{settings.output_topic} holds scores with schema ids of a Schema Registry, which "
-                "cannot be read without it: set SCHEMA_REGISTRY_URL"
-            )
+        check_registry(settings, reader, sum(one.rows for one in counts.versions.values()))
     if options.reads_amounts:
         group, seconds = settings.kafka_group_id + READER_GROUP, options.stall_seconds
         fill_amounts(counts, lambda places: read_amounts(settings, group, places, seconds))
     topics = {"scores": settings.output_topic, "labels": settings.labels_topic}
     seconds = time.monotonic() - begun
     return result_of(counts, options, promises, refused, seconds, topics)
+
+
+def check_registry(settings: GroupSettings, reader: QualityReader, read: int) -> None:
+    """Refuse figures of some scores where the others can be read with a Schema Registry alone.
+
+    A few records that are no scores, whatever their first bytes, are a problem of the result.
+
+    Raises:
+        UsageError: no registry is set, and more than 1 % of the scores cannot be read.
+    """
+    if settings.schema_registry_url or not reader.needs_registry:
+        return
+    unreadable = reader.refused["unreadable_scores"]
+    if unreadable > _UNREADABLE_SHARE * (unreadable + read):
+        raise UsageError(
+            f"{settings.output_topic} holds scores with schema ids of a Schema Registry, which "
+            "cannot be read without it: set SCHEMA_REGISTRY_URL"
+        )
 
 
 def new_counts(options: QualityOptions, labels: LabelTable, now: int) -> QualityCounts:

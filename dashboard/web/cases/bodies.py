@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -72,10 +73,12 @@ class NextBody(_Body):
     selection: dict[str, str | int | float | None] = Field(default_factory=dict)
 
 
-def _no_dots(name: str) -> str:
-    # A browser takes these for folders of the address that deletes the view.
-    if name in (".", ".."):
+def _as_address(name: str) -> str:
+    """A name that can be part of the address that deletes the view."""
+    if name in (".", ".."):  # a browser takes these for folders
         raise PydanticCustomError("view_name", "must have more than dots")
+    if any(unicodedata.category(one) == "Cc" for one in name):
+        raise PydanticCustomError("view_name", "must not have line breaks or control characters")
     return name
 
 
@@ -84,7 +87,7 @@ class ViewBody(_Body):
 
     name: Annotated[
         str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True),
-        AfterValidator(_no_dots),
+        AfterValidator(_as_address),
     ]  # fmt: skip
     query: str = Field(max_length=2000, description="query string of the list")
     columns: list[Annotated[str, StringConstraints(min_length=1, max_length=64)]] | None = Field(
@@ -148,8 +151,15 @@ def _describe(fault: Mapping[str, Any]) -> dict[str, str]:
         return {"field": field, "reason": "this field is required"}
     reason = str(fault["msg"])
     if not isinstance(fault["input"], dict | list):
-        reason = f"{reason}, not {str(fault['input'])[:60]!r}"
+        reason = f"{reason}, not {_shown(fault['input'])}"
     return {"field": field, "reason": reason}
+
+
+def _shown(value: object) -> str:
+    """A value as the body has it: the number 4 is not the text '4'."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return orjson.dumps(value, default=str).decode()[:60]
 
 
 def _kind(value: object) -> str:

@@ -83,6 +83,7 @@ async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> 
 @router.get("/entity/{kind_name}/{value:path}", response_model=None)
 def entity(request: Request, parts: PartsOf, kind_name: str, value: str) -> Response:
     """What was flagged of a card, email domain, device or address."""
+    forbid_unknown(request, frozenset())
     kind = KIND_BY_NAME.get(kind_name)
     if kind is None:
         known = ", ".join(KIND_BY_NAME)

@@ -30,6 +30,7 @@ COUNTED: Final = "flagged transactions"
 """What the counts are of. The dashboard does not store the others."""
 
 _MOST_MS: Final = 366 * 86_400_000
+_MOST_TIME: Final = 2**62  # milliseconds; JSON and SQLite have 64 bits
 _SPAN_RULE: Final = "must be a span from 1s to 366d, such as 15m, 24h or 7d"
 
 
@@ -92,7 +93,7 @@ def list_related(
     mask = mask_of(request)
     shown = MASK if value is not None and mask.hides(kind.field) else value
     head = {"by": kind.parameter, "value": shown, "since": since, "until": until}
-    if value is None or since < 0:
+    if value is None or since < 0 or until > _MOST_TIME:  # a time that no clock shows
         return _answer(head | {"counted": COUNTED, "summary": None}, [])
     selection = replace(_selection(kind, value), since=str(since), until=str(until))
     return _list(parts, head, selection, limit, mask)

@@ -159,3 +159,28 @@ def test_nothing_stands_in_an_empty_topic() -> None:
     assert len(found) == len(found.by_origin) == 0
     assert found.last.dtype.names is not None
     assert np.array_equal(found.of_origin("CHARGEBACK"), found.by_origin)
+
+
+def test_chargeback_stands_again_once_an_analyst_took_the_decision_back() -> None:
+    def build(*records: tuple[str, str, bool], partitions: tuple[int, ...] = ()) -> StandingLabels:
+        table = StandingTable()
+        for at, (origin, word, is_withdrawal) in enumerate(records):
+            partition = partitions[at] if partitions else 0
+            fields = label(7, word, at, origin=origin)
+            table.add(partition, at, fields, is_withdrawal=is_withdrawal)
+        table.add(0, 99, label(9, "FRAUD", 1))
+        return table.build()
+
+    bank, mistake = ("CHARGEBACK", "FRAUD", False), ("ANALYST", "LEGITIMATE", False)
+    undo = ("ANALYST", "UNSURE", True)
+    for records in ((bank, mistake, undo), (mistake, bank, undo), (bank, undo)):
+        found = build(*records)
+        assert found.last["id"].tolist() == [7, 9]
+        assert found.last["value"].tolist() == [1, 1]
+        assert found.of_origin("ANALYST")["value"].tolist() == [-1, 1]
+    assert build(mistake, undo).last["value"].tolist() == [-1, 1]
+    assert build(bank, mistake, undo, mistake).last["value"].tolist() == [0, 1]
+    moved = build(mistake, bank, undo, partitions=(1, 0, 0))  # after partitions were added
+    assert moved.last["value"].tolist() == [1, 1]
+    forged = build(("REVERSAL", "LEGITIMATE", True))  # only a decision can be taken back
+    assert forged.last["value"].tolist() == [0, 1]

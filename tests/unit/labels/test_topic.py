@@ -78,9 +78,10 @@ def test_what_is_no_label_is_named(value: bytes | None, headers: Headers, reason
 class FakeMessage:
     """A message of one partition, as the driver delivers it."""
 
-    def __init__(self, offset: int, value: bytes | None) -> None:
+    def __init__(self, offset: int, value: bytes | None, headers: Headers = None) -> None:
         self._offset = offset
         self._value = value
+        self._headers = headers
 
     def value(self) -> bytes | None:
         return self._value
@@ -88,8 +89,8 @@ class FakeMessage:
     def key(self) -> bytes | None:
         return b"1"
 
-    def headers(self) -> None:
-        return None
+    def headers(self) -> Headers:
+        return self._headers
 
     def offset(self) -> int:
         return self._offset
@@ -135,6 +136,15 @@ def last(*labels: bytes) -> int:
     found = DecodedLabels("labels")
     found.add(0, records(*labels), RESOLVER)
     return values(found.build({}))[1]
+
+
+def test_withdrawal_of_the_desk_lets_a_chargeback_stand_again() -> None:
+    kinds = [("decision-kind", b"decide"), ("decision-kind", b"withdraw")]  # the last one counts
+    undo = FakeMessage(2, label(1, "UNSURE", 3), kinds)
+    found = DecodedLabels("labels")
+    found.add(0, records(label(1, "FRAUD", 1, "CHARGEBACK"), label(1, "LEGITIMATE", 2)), RESOLVER)
+    found.add(0, Records([undo]), RESOLVER)  # type: ignore[list-item]  # has all that is read
+    assert values(found.build({})) == {1: 1}
 
 
 def test_label_that_is_written_late_does_not_undo_a_later_decision() -> None:

@@ -15,7 +15,9 @@ from schemas.scores.sampling import MAX_SHARE, SHARE_HEADER, choose
 from stream_scorer.errors import UsageError
 from stream_scorer.quality.reader import QualityReader
 from stream_scorer.quality.rows import ScoreRows
+from stream_scorer.quality.run import check_registry
 from stream_scorer.quality.score_file import ScoreFile, join_rows
+from stream_scorer.settings import GroupSettings
 from tests.support.factories import make_score
 from tests.support.quality.kit import NOW, make_rows
 
@@ -194,3 +196,20 @@ def test_file_of_a_later_format_is_refused(tmp_path: Path) -> None:
     database.close()
     with pytest.raises(UsageError, match="has format 9"):
         ScoreFile(path, IDENTITY, since=0)
+
+
+@pytest.mark.parametrize(("bad", "is_refused"), [(1, False), (3, True)])
+def test_a_record_that_only_looks_like_one_of_a_registry_does_not_stop_the_run(
+    bad: int, is_refused: bool
+) -> None:
+    reader = QualityReader(LocalSchemas("fraud_score"), TOPIC)
+    values = [*(value(offset) for offset in range(200)), *[b"\0\0\0\0\1garbage"] * bad]
+    rows = reader.read(values, np.full(len(values), NOW), lambda: [None] * len(values))
+    assert len(rows.scores) == 200
+    assert reader.refused["unreadable_scores"] == bad
+    settings = GroupSettings()
+    if is_refused:
+        with pytest.raises(UsageError, match="SCHEMA_REGISTRY_URL"):
+            check_registry(settings, reader, 200)
+    else:
+        check_registry(settings, reader, 200)
