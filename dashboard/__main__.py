@@ -119,10 +119,12 @@ def _load_settings(arguments: argparse.Namespace) -> DashboardSettings:
 
 
 def _serve(arguments: argparse.Namespace) -> int:
+    from dashboard.memory import limit_arenas
     from stream_scorer.runtime.logs import configure_logging
 
     settings = _load_settings(arguments)
     configure_logging("dashboard", settings)
+    limit_arenas()
     # Numba looks for the linear algebra of SciPy, which no kernel of this process uses: 14 MB.
     sys.modules["scipy.linalg.cython_blas"] = None  # type: ignore[assignment]
     # Imported late: --help and a settings error need none of these.

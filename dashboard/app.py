@@ -29,6 +29,7 @@ from dashboard.history.past import Histories, NoHistories
 from dashboard.live.hub import Hub
 from dashboard.live.publisher import TickPublisher
 from dashboard.masking import FieldMask
+from dashboard.memory import return_unused_memory_regularly
 from dashboard.metrics import build_metrics
 from dashboard.model_status import ModelSource
 from dashboard.models.catalog import Catalog
@@ -232,14 +233,18 @@ def _run_while_serving(
         parts.operations.monitor.start()
         parts.desk.start()
         watch.start()
-        publishing = asyncio.create_task(publisher.run(parts.hub))
+        tasks = [
+            asyncio.create_task(publisher.run(parts.hub)),
+            asyncio.create_task(return_unused_memory_regularly()),
+        ]
         try:
             yield
         finally:
             parts.hub.close()
-            publishing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await publishing
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             # At once: each may be waiting for a broker that does not answer.
             await asyncio.gather(
                 asyncio.to_thread(parts.operations.monitor.stop),

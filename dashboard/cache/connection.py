@@ -54,6 +54,47 @@ def _inode(path: str) -> tuple[int, int] | None:
     return found.st_dev, found.st_ino
 
 
+class CacheWriter:
+    """The only writer of one file. Opens it, or recreates it if it cannot be read.
+
+    Used by one thread after construction.
+
+    Args:
+        path: the file.
+        tables: SQL that creates the tables and indexes that are missing.
+        version: of these tables. A file with another one is made again.
+        probe: a query that fails if the file is damaged.
+    """
+
+    def __init__(self, path: Path, tables: str, version: int, probe: str) -> None:
+        self.path = path
+        self._tables = tables, version, probe
+        self._open()
+
+    def _open(self) -> None:
+        self._db = open_cache(self.path, *self._tables)
+        self._file = OpenFile(self.path)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
+        return self._file.is_lost
+
+    def reopen(self) -> None:
+        """Make the file again, empty unless another one took its place.
+
+        Raises:
+            OSError, sqlite3.Error: it cannot be made.
+        """
+        # First: a connection that is closed later would delete the new file's journal.
+        self._db.close()
+        self._open()
+
+    def close(self) -> None:
+        """Close the file. What was not saved is read from the topics again."""
+        self._db.close()
+
+
 @contextlib.contextmanager
 def reading(path: Path, desk: Path | None = None) -> Iterator[sqlite3.Connection]:
     """A connection that only reads, for one request. ``desk`` is another file to attach.

@@ -14,7 +14,7 @@ from typing import Final
 
 import orjson
 
-from dashboard.cache.connection import OpenFile, open_cache
+from dashboard.cache.connection import CacheWriter
 from dashboard.cache.flag import Flag
 from dashboard.cache.listed import HISTOGRAM_BINS, Listed, ListedCounter
 from dashboard.cache.score_counts import SCORE_SCHEMA, SCORE_TABLES, ScoreCounter, ScoreKey, Tally
@@ -77,22 +77,17 @@ class Counts:
         return Counts(self.scored, self.flagged, self.unreadable, list(self.histogram))
 
 
-class FlagWriter:
-    """The only writer. Opens the file, or recreates it if it cannot be read.
-
-    Used by one thread after construction.
-    """
+class FlagWriter(CacheWriter):
+    """The writer of the flagged transactions. It keeps the last ``keep`` of them."""
 
     def __init__(self, path: Path, keep: int) -> None:
-        self.path = path
         self._keep = keep
         self._removals = 0  # with the whole file
-        self._open()
+        probe = "SELECT count(*) FROM flags, origin"
+        super().__init__(path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
 
     def _open(self) -> None:
-        probe = "SELECT count(*) FROM flags, origin"
-        self._db = open_cache(self.path, _TABLES + SCORE_SCHEMA, _FORMAT, probe)
-        self._file = OpenFile(self.path)
+        super()._open()
         self._rows: int = self._db.execute("SELECT count(*) FROM flags").fetchone()[0]
         self._next: int = self._db.execute(
             "SELECT ifnull(max(rowid), 0) + 1 FROM flags"
@@ -105,25 +100,10 @@ class FlagWriter:
         """The stored rows by score."""
         return self._listed.listed
 
-    @property
-    def is_lost(self) -> bool:
-        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
-        return self._file.is_lost
-
     def reopen(self) -> None:
-        """Make the file again, empty unless another one took its place.
-
-        Raises:
-            OSError, sqlite3.Error: it cannot be made.
-        """
-        # First: a connection that is closed later would delete the new file's journal.
-        self._db.close()
+        """Make the file again. What it listed counts as removed."""
         self._removals = self.listed.removals + 1
-        self._open()
-
-    def close(self) -> None:
-        """Close the file. Records that were not saved are read from the topic again."""
-        self._db.close()
+        super().reopen()
 
     def resume(
         self, cluster: str, topic: str, input_topic: str, topic_id: str | None = None

@@ -151,6 +151,10 @@ class Desk:
         """Events of the audit log, newest first, each with the cursor that follows it."""
         return self._context.cache.audit(selection, after, limit)
 
+    def count_decided(self, user: str, since: int) -> int:
+        """How many cases a user has decided since a time, as far as the audit log has it."""
+        return self._context.cache.count_decided(user, since)
+
     def standing_labels(self) -> list[StandingLabel]:
         """The recorded labels of all cases as they stand."""
         return self._context.cache.standing_labels()

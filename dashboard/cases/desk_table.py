@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import orjson
 
-from dashboard.cache.connection import OpenFile, open_cache
+from dashboard.cache.connection import CacheWriter
 from dashboard.cases.events import VIEW_DELETED, VIEW_SAVED, Event
 from dashboard.cases.labels import WITHDRAW, Label, target_of
 from dashboard.cases.log import Channel, Place, Positions
@@ -57,39 +57,11 @@ CREATE TABLE IF NOT EXISTS views (
 _NAMES: Final = ("origin", "offsets", "events", "holds", "labels", "latest", "decided", "views")
 
 
-class DeskWriter:
-    """The only writer. Opens the file, or recreates it if it cannot be read.
-
-    Used by one thread after construction.
-    """
+class DeskWriter(CacheWriter):
+    """The writer of the desk's cache."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._open()
-
-    def _open(self) -> None:
-        probe = "SELECT count(*) FROM holds, origin"
-        self._db = open_cache(self.path, _TABLES, _FORMAT, probe)
-        self._file = OpenFile(self.path)
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether somebody deleted or replaced the file, so that readers do not see what it has."""
-        return self._file.is_lost
-
-    def reopen(self) -> None:
-        """Make the file again, empty unless another one took its place.
-
-        Raises:
-            OSError, sqlite3.Error: it cannot be made.
-        """
-        # First: a connection that is closed later would delete the new file's journal.
-        self._db.close()
-        self._open()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        super().__init__(path, _TABLES, _FORMAT, "SELECT count(*) FROM holds, origin")
 
     def resume(self, origin: Mapping[str, str]) -> dict[tuple[Channel, int], int]:
         """The stored offsets. Clears all tables if they belong to another cluster or topic.

@@ -24,6 +24,7 @@ from schemas.contracts import load_schema
 from schemas.records import encode_record
 from stream_scorer.errors import FatalError, ScorerError
 from stream_scorer.kafka.admin import describe_topics
+from stream_scorer.kafka.bounds import committed_bounds
 from stream_scorer.kafka.clients import open_admin, open_consumer, open_producer
 from stream_scorer.kafka.driver import (
     AdminClient,
@@ -193,14 +194,20 @@ class KafkaLogReader:
         )
 
     def fetch_bounds(self) -> LogBounds:
-        """Metadata of both topics, and the bounds of their partitions."""
-        bounds: dict[tuple[Channel, int], tuple[int, int]] = {}
+        """Metadata of both topics, and the bounds of their partitions.
+
+        Not asked of the consumer, whose connection is busy: meanwhile nothing is read, and an
+        analyst may wait for what is on the topic already.
+        """
+        if self._admin is None:
+            self._admin = open_admin(self._settings)
+        places = list[tuple[str, int]]()
         problems: dict[Channel, str] = {}
         cluster = ""
         try:
             for channel, name in self._names.items():
                 # By name: a list of all topics leaves out those this user is not authorized for.
-                metadata = self._consumer.list_topics(name, timeout=_METADATA_SECONDS)
+                metadata = self._admin.list_topics(name, timeout=_METADATA_SECONDS)
                 cluster = str(metadata.cluster_id)
                 found = metadata.topics.get(name)
                 problem = None if found is None else found.error
@@ -210,19 +217,18 @@ class KafkaLogReader:
                 if found is None or problem is not None:
                     problems[channel] = CREATE_TOPICS
                     continue
-                for partition in sorted(found.partitions):
-                    bounds[channel, partition] = self._partition_bounds(name, partition)
+                places += [(name, partition) for partition in sorted(found.partitions)]
+            found_bounds = committed_bounds(self._admin, places, _METADATA_SECONDS)
         except KafkaException as error:
             raise translate(error) from error
-        return LogBounds(cluster, bounds, problems, self._topic_ids(problems))
+        bounds = {(self._channels[name], p): both for (name, p), both in found_bounds.items()}
+        return LogBounds(cluster, bounds, problems, self._topic_ids(self._admin, problems))
 
-    def _topic_ids(self, problems: Mapping[Channel, str]) -> dict[Channel, str]:
-        """The ids of the topics. None of them if an admin client is not let in."""
-        if self._admin is None:
-            self._admin = open_admin(self._settings)
+    def _topic_ids(self, admin: AdminClient, problems: Mapping[Channel, str]) -> dict[Channel, str]:
+        """The ids of the topics. None of them if this user may not ask for them."""
         names = [name for channel, name in self._names.items() if channel not in problems]
         try:
-            found = describe_topics(self._admin, names, _METADATA_SECONDS) if names else {}
+            found = describe_topics(admin, names, _METADATA_SECONDS) if names else {}
         except FatalError as error:
             log.debug("the ids of the topics are not known: %s", error)
             return {}

@@ -218,6 +218,17 @@ class DeskCache:
             for time, partition, offset, body in rows
         ]  # fmt: skip
 
+    def count_decided(self, user: str, since: int) -> int:
+        """How many cases a user has decided since a time, and has not withdrawn that again."""
+        query = (
+            "SELECT count(*) FROM (SELECT kind, row_number() OVER (PARTITION BY flag_id "
+            "ORDER BY time DESC, partition DESC, offset DESC) AS place FROM events "
+            "WHERE by = ? AND time >= ? AND kind IN (?, ?)) WHERE place = 1 AND kind = ?"
+        )
+        with reading(self.path) as db:
+            values = (user, since, DECISION, WITHDRAWAL, DECISION)
+            return int(db.execute(query, values).fetchone()[0])
+
     def views(self, user: str) -> dict[str, dict[str, Any]]:
         """The saved views of a user by name."""
         with reading(self.path) as db:

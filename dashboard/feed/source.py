@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from stream_scorer.errors import FatalError, RetryableError
 from stream_scorer.kafka.admin import describe_topics, topic_partitions
+from stream_scorer.kafka.bounds import committed_bounds
 from stream_scorer.kafka.clients import open_admin, open_consumer
 from stream_scorer.kafka.driver import (
     AdminClient,
@@ -19,7 +20,6 @@ from stream_scorer.kafka.driver import (
 )
 from stream_scorer.kafka.errors import is_non_retriable, translate
 from stream_scorer.kafka.messages import Records
-from stream_scorer.kafka.retry import fetch_bounds
 from stream_scorer.runtime.settings import KafkaSettings
 
 _GROUP: Final = "fraud-dashboard"  # librdkafka requires a group id; no offsets are committed
@@ -83,32 +83,35 @@ class KafkaScores:
             **{
                 "enable.partition.eof": True,  # the only exact signal of having caught up
                 "queued.min.messages": 20_000,
-                "queued.max.messages.kbytes": 16_384,  # default 64 MiB
+                # Default 64 MiB. This is half a second of reading; the driver needs as much again.
+                "queued.max.messages.kbytes": 4096,
             },
         )
 
     def fetch_bounds(self) -> TopicBounds | None:
-        """One metadata request, and one request for each partition's bounds."""
+        """A request for the metadata, two for the bounds, and one for the id of the topic."""
+        if self._admin is None:
+            self._admin = open_admin(self._settings)
         try:
             # By name: a list of all topics leaves out those this user is not authorized for.
-            metadata = self._consumer.list_topics(self._topic, timeout=_METADATA_SECONDS)
+            metadata = self._admin.list_topics(self._topic, timeout=_METADATA_SECONDS)
             found = metadata.topics.get(self._topic)
             problem = None if found is None else found.error
             if isinstance(problem, KafkaError) and is_non_retriable(problem):
                 raise FatalError(f"not authorized for topic {self._topic}: grant this user READ")
             if found is None or problem is not None:
                 return None
-            bounds = {p: self._partition_bounds(p) for p in sorted(found.partitions)}
+            places = [(self._topic, partition) for partition in sorted(found.partitions)]
+            bounds = committed_bounds(self._admin, places, _METADATA_SECONDS)
         except KafkaException as error:
             raise self._explain(error) from error
-        return TopicBounds(str(metadata.cluster_id), bounds, self._topic_id())
+        by_partition = {partition: both for (_, partition), both in bounds.items()}
+        return TopicBounds(str(metadata.cluster_id), by_partition, self._topic_id(self._admin))
 
-    def _topic_id(self) -> str | None:
-        """The id of the topic. None if an admin client is not let in."""
-        if self._admin is None:
-            self._admin = open_admin(self._settings)
+    def _topic_id(self, admin: AdminClient) -> str | None:
+        """The id of the topic. None if this user may not ask for it."""
         try:
-            found = describe_topics(self._admin, [self._topic], _METADATA_SECONDS)
+            found = describe_topics(admin, [self._topic], _METADATA_SECONDS)
         except FatalError:
             return None
         return found[self._topic].topic_id if self._topic in found else None
@@ -120,10 +123,6 @@ class KafkaScores:
         except (RetryableError, FatalError) as explained:
             return explained
         return translate(error)
-
-    def _partition_bounds(self, partition: int) -> tuple[int, int]:
-        place = TopicPartition(self._topic, partition)
-        return fetch_bounds(self._consumer, place, _METADATA_SECONDS)
 
     def assign(self, offsets: Mapping[int, int]) -> None:
         """Replace the assignment. An offset that retention removed resets to the earliest one."""

@@ -26,6 +26,10 @@ CLIENT_REQUESTS: Final = 300
 """Requests that one client of a proxy may have in progress, live streams included. As many as
 connections without a proxy."""
 
+RATE_LIMIT: Final = "RateLimit"
+RATE_LIMIT_POLICY: Final = "RateLimit-Policy"
+_POLICY: Final = "rows"
+
 _MAX_PROXIES: Final = 8  # proxies in a chain
 _MAX_HOST_CHARS: Final = 64
 _IPV6_CLIENT_BITS: Final = 64  # one subscriber usually has a whole /64 network
@@ -85,6 +89,22 @@ class RateLimiter:
         self._buckets[key] = bucket
         if len(self._buckets) > self._max_keys:
             self._buckets.popitem(last=False)
+
+    def headers(self, key: str) -> dict[str, str]:
+        """What ``key`` may do, as draft-ietf-httpapi-ratelimit-headers-09 says. Empty: no limit.
+
+        ``t`` is when the bucket is full again or, while ``r`` is 0, when the key may go on.
+        """
+        if not self._per_second:
+            return {}
+        bucket = self._buckets.get(key)
+        level = self._burst if bucket is None else self._level(bucket)
+        seconds = self.wait_seconds(key) or (self._burst - level) / self._per_second
+        window = math.ceil(self._burst / self._per_second)
+        return {
+            RATE_LIMIT_POLICY: f'"{_POLICY}";q={int(self._burst)};w={window}',
+            RATE_LIMIT: f'"{_POLICY}";r={max(0, int(level))};t={math.ceil(seconds)}',
+        }
 
     def _level(self, bucket: _Bucket) -> float:
         return min(self._burst, bucket.level + (self._clock() - bucket.at) * self._per_second)

@@ -24,7 +24,13 @@ from dashboard.web.auth import LOCAL, identity_of
 from dashboard.web.body import GZIP, MAX_RATIO, content_coding, inflate, read_body
 from dashboard.web.limits import client_key, too_many_requests
 from dashboard.web.parts import Parts, parts_of
-from dashboard.web.predict_docs import REFUSALS, PredictionModel, problem_responses, request_body
+from dashboard.web.predict_docs import (
+    REFUSALS,
+    PredictionModel,
+    problem_responses,
+    rate_limit_headers,
+    request_body,
+)
 from dashboard.web.problems import Problem
 from dashboard.web.roles import sees_reasons
 from stream_scorer.model.bundle import Bundle
@@ -42,7 +48,11 @@ _MAX_NAMES: Final = 100  # in one problem
     summary="Score transactions",
     response_model=None,
     responses={
-        200: {"model": PredictionModel, "description": "one result for each transaction"},
+        200: {
+            "model": PredictionModel,
+            "description": "one result for each transaction",
+            "headers": rate_limit_headers(),
+        },
         **REFUSALS,
         **problem_responses(
             s403="cross-site request from a browser",
@@ -51,10 +61,13 @@ _MAX_NAMES: Final = 100  # in one problem
             s413="the body is too large, also once decompressed, or holds too many transactions",
             s415="a Content-Encoding other than gzip",
             s422="some rows are not valid; errors lists the row and field of each fault",
-            s429="rate limit DASHBOARD_PREDICT_ROWS_PER_SECOND exceeded; see Retry-After",
             s503="no model is loaded, or the bodies of concurrent requests reached their limit; "
             "see Retry-After",
         ),
+        429: problem_responses(
+            s429="rate limit DASHBOARD_PREDICT_ROWS_PER_SECOND exceeded; see Retry-After"
+        )[429]
+        | {"headers": rate_limit_headers()},
     },
     openapi_extra={"requestBody": request_body()},
 )
@@ -66,9 +79,19 @@ async def predict_transactions(
     The stream ignores unknown fields of a transaction. Here they are refused, so that a misspelt
     name is noticed.
     """
+    key = rate_limit_key(request)
+    try:
+        response = await _score(request, parts, key)
+    except Problem as problem:
+        problem.headers |= parts.predict_rate.headers(key)
+        raise
+    response.headers.update(parts.predict_rate.headers(key))
+    return response
+
+
+async def _score(request: Request, parts: Parts, key: str) -> Response:
     forbid_query(request)
     bundle = require_model(request, parts)
-    key = rate_limit_key(request)
     require_rate(parts, key)
     coding = content_coding(request, accepted=(GZIP,))
     with parts.bodies.track(key) as add:  # until it is scored: scoring may have to wait for a CPU

@@ -125,6 +125,24 @@ REFUSALS: Final = problem_responses(
 """Responses of every path except the probes before its handler is called."""
 
 
+def rate_limit_headers() -> dict[str, Any]:
+    """The headers that say what a client may still send."""
+    policy = (
+        "the limit (draft-ietf-httpapi-ratelimit-headers): q rows at once, refilled in w seconds. "
+        "A body counts as at least one row for each 8 KiB, and an explanation as the rows that "
+        "could be scored in its time. Absent without a limit"
+    )
+    left = "what is left: r rows. All of it in t seconds; if r is 0, try again then"
+    return {
+        "RateLimit-Policy": _header(policy, '"rows";q=200000;w=2'),
+        "RateLimit": _header(left, '"rows";r=199950;t=1'),
+    }
+
+
+def _header(text: str, example: str) -> dict[str, Any]:
+    return {"description": text, "schema": {"type": "string"}, "example": example}
+
+
 def request_body() -> dict[str, Any]:
     """The request body of ``/predict``."""
     schema = {

@@ -14,8 +14,6 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import RedirectResponse, Response
 
 from dashboard.cases.case import DeskError
-from dashboard.cases.events import DECISION, WITHDRAWAL
-from dashboard.cases.state import AuditCursor, AuditSelection
 from dashboard.explain import waterfall
 from dashboard.web.api import find_flag
 from dashboard.web.auth import identity_of
@@ -40,7 +38,6 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _MAX_VALUE_CHARS: Final = 300
-_MOST_COUNTED: Final = 1000  # decisions of one day, and withdrawals
 _DAY_MS: Final = 86_400_000
 
 
@@ -162,13 +159,7 @@ def _count_decided(request: Request, parts: Parts) -> int:
     if me is None or not has_role(me, DECIDERS):
         return 0
     now = parts.board.now()
-    latest: dict[str, tuple[AuditCursor, str]] = {}
-    for kind in (DECISION, WITHDRAWAL):
-        wanted = AuditSelection(kind=kind, by=me.name, since=now - now % _DAY_MS)
-        for place, entry in parts.desk.audit(wanted, None, _MOST_COUNTED):
-            flag_id = entry.body["flag_id"]
-            latest[flag_id] = max(latest.get(flag_id, (place, kind)), (place, kind))
-    return sum(kind == DECISION for _, kind in latest.values())
+    return parts.desk.count_decided(me.name, now - now % _DAY_MS)
 
 
 def _events(parts: Parts, flag_id: str, me: str | None) -> Sequence[EventText]:

@@ -10,8 +10,7 @@ from typing import Any, Final, NamedTuple, Protocol
 import orjson
 
 from dashboard.cache.flag import format_number
-from dashboard.cache.reading import Listing, StoredFlag, read_page
-from dashboard.cache.selection import Selection
+from dashboard.cache.related import RelatedFlags, reading_related
 from dashboard.cases.case import Case
 from dashboard.history.past import Recent
 from dashboard.masking import NO_MASK, FieldMask
@@ -107,7 +106,7 @@ class Related:
 
 
 class _Rows(NamedTuple):
-    rows: list[StoredFlag]
+    ids: list[str]
     is_more: bool
 
 
@@ -127,55 +126,62 @@ class Finder:
         """What was flagged around a transaction: up to 7 days before and after it."""
         context, at = flag["context"], int(flag["scored_at"])
         windows = list[tuple[Kind, str | None, _Rows, _Rows]]()
-        for kind in KINDS:
-            value = context.get(kind.field)
-            if value is None or value == "":
-                continue
-            limit = MOST if kind.name == "card" else _MOST_OF_OTHERS
-            day = self._rows(kind, value, at, DAY_MS, limit)
-            # A full day makes a full week.
-            week = day if day.is_more else self._rows(kind, value, at, WEEK_MS, limit)
-            text = None if self._mask.hides(kind.field) else _text_of(kind, value)
-            windows.append((kind, text, day, week))
-        ids = {row.id for _, _, *spans in windows for rows in spans for row in rows.rows}
+        shown, bodies = list[str](), dict[str, bytes]()
+        with reading_related(self._table) as related:
+            for kind in KINDS:
+                value = context.get(kind.field)
+                if value is None or value == "":
+                    continue
+                limit = MOST if kind.name == "card" else _MOST_OF_OTHERS
+                day = _rows(related, kind, value, (at - DAY_MS, at + DAY_MS), limit)
+                # A full day makes a full week.
+                week = day
+                if not day.is_more:
+                    week = _rows(related, kind, value, (at - WEEK_MS, at + WEEK_MS), limit)
+                text = None if self._mask.hides(kind.field) else _text_of(kind, value)
+                windows.append((kind, text, day, week))
+            if windows and windows[0][0].name == "card":
+                _, _, day, week = windows[0]
+                shown = (day if len(day.ids) >= _FEW else week).ids
+                bodies = related.bodies(shown)
+        ids = {one for _, _, *spans in windows for rows in spans for one in rows.ids}
         cases = self._cases.case_of(list(ids))
         entities = [
             Entity(k, text, _count(d, cases), _count(w, cases)) for k, text, d, w in windows
         ]
-        items = list[dict[str, Any]]()
-        if windows and windows[0][0].name == "card":
-            _, _, day, week = windows[0]
-            items = self._with_cases((day if len(day.rows) >= _FEW else week).rows, cases)
+        items = self._items(shown, bodies, cases)
         return Related(entities, items, _line_of(flag, items, recent))
 
     def of_entity(self, kind: Kind, value: float | str) -> tuple[Entity, list[dict[str, Any]]]:
         """What was flagged of one entity until now, and its newest flagged transactions."""
-        day, week, newest = (
-            self._rows(kind, value, self._now, span, MOST) for span in (DAY_MS, WEEK_MS, self._now)
-        )
-        ids = {row.id for rows in (day, week, newest) for row in rows.rows}
-        cases = self._cases.case_of(list(ids))
+        now = self._now
+        with reading_related(self._table) as related:
+            day, week, newest = (
+                _rows(related, kind, value, (now - span, now + span), MOST)
+                for span in (DAY_MS, WEEK_MS, now)
+            )
+            bodies = related.bodies(newest.ids)
+        cases = self._cases.case_of(list({one for rows in (day, week, newest) for one in rows.ids}))
         entity = Entity(kind, _text_of(kind, value), _count(day, cases), _count(week, cases))
-        return entity, self._with_cases(newest.rows, cases)
+        return entity, self._items(newest.ids, bodies, cases)
 
-    def _rows(self, kind: Kind, value: float | str, at: int, span: int, limit: int) -> _Rows:
-        selection = Selection(
-            **{kind.filter: value},  # type: ignore[arg-type]  # by its kind, a number or a text
-            since=str(max(0, at - span)),
-            until=str(at + span),
-        )
-        found = read_page(self._table, Listing(selection, self._now), None, limit + 1)
-        return _Rows(found[:limit], is_more=len(found) > limit)
-
-    def _with_cases(
-        self, rows: Sequence[StoredFlag], cases: Mapping[str, Case]
+    def _items(
+        self, ids: Sequence[str], bodies: Mapping[str, bytes], cases: Mapping[str, Case]
     ) -> list[dict[str, Any]]:
         """The transactions as the API sends them."""
         return [
-            self._mask.mask_item(orjson.loads(row.body))
-            | {"case": cases[row.id].as_json() if row.id in cases else None}
-            for row in rows
+            self._mask.mask_item(orjson.loads(bodies[one]))
+            | {"case": cases[one].as_json() if one in cases else None}
+            for one in ids
+            if one in bodies
         ]
+
+
+def _rows(
+    related: RelatedFlags, kind: Kind, value: float | str, span: tuple[int, int], limit: int
+) -> _Rows:
+    found = related.ids(kind.filter, value, span, limit + 1)
+    return _Rows(found[:limit], is_more=len(found) > limit)
 
 
 def _text_of(kind: Kind, value: float | str) -> str:
@@ -184,12 +190,12 @@ def _text_of(kind: Kind, value: float | str) -> str:
 
 def _count(found: _Rows, cases: Mapping[str, Case]) -> Window:
     labels: dict[str, int] = {}
-    for row in found.rows:
-        case = cases.get(row.id)
+    for one in found.ids:
+        case = cases.get(one)
         label = (case.label or case.external) if case else None
         if label:
             labels[label] = labels.get(label, 0) + 1
-    return Window(len(found.rows), found.is_more, labels)
+    return Window(len(found.ids), found.is_more, labels)
 
 
 def state_of(item: Mapping[str, Any], this: str | None) -> str:

@@ -141,6 +141,7 @@ dashboard.cache:
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
 dashboard.masking:
+dashboard.memory:
 dashboard.live: dashboard.model_status dashboard.cache dashboard.feed dashboard.masking
 dashboard.trainings: runtime dashboard.settings
 dashboard.metrics: dashboard.model_status dashboard.history dashboard.cases dashboard.feed
@@ -172,7 +173,7 @@ dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashbo
     dashboard.masking dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.masking dashboard.live
+    dashboard.cache dashboard.cases dashboard.feed dashboard.masking dashboard.memory dashboard.live
     dashboard.trainings dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
     dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
     dashboard.web.threshold dashboard.web.explaining dashboard.web.drift dashboard.web.queue

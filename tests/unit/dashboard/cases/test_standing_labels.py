@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from dashboard.cases.case import Who
 from dashboard.cases.desk_table import DeskWriter
+from dashboard.cases.events import CLAIM, DECISION, WITHDRAWAL, make_event
 from dashboard.cases.labels import DECIDE, WITHDRAW, Label
 from dashboard.cases.log import Place
 from dashboard.cases.state import DeskCache
@@ -62,3 +64,23 @@ def test_later_decision_stands_if_labels_of_a_case_are_in_two_partitions(tmp_pat
         label(8, "0-2", "UNSURE", 40, kind=WITHDRAW),
     )
     assert found == {("0-1", 11, "FRAUD", "ANALYST", 30)}
+
+
+def test_cases_that_a_user_decided_and_did_not_withdraw_are_counted(tmp_path: Path) -> None:
+    made = [
+        ("ana", DECISION, "0-1", 100), ("ana", WITHDRAWAL, "0-1", 100),
+        ("ana", DECISION, "0-1", 100),
+        ("ana", DECISION, "0-2", 100), ("ana", WITHDRAWAL, "0-2", 200),
+        ("ana", DECISION, "0-3", 99), ("ana", DECISION, "0-3", 300),
+        ("ana", DECISION, "0-4", 99), ("ana", CLAIM, "0-5", 100), ("bo", DECISION, "0-6", 100),
+    ]  # fmt: skip
+    events = [
+        (make_event(kind, Who(by), at, flag_id=flag_id, transaction_id=1), Place(0, offset))
+        for offset, (by, kind, flag_id, at) in enumerate(made)
+    ]
+    writer = DeskWriter(tmp_path / "desk.sqlite3")
+    writer.save([], events, {})
+    writer.close()
+    cache = DeskCache(writer.path)
+    assert [cache.count_decided(who, since=100) for who in ("ana", "bo", "eve")] == [2, 1, 0]
+    assert cache.count_decided("ana", since=201) == 1

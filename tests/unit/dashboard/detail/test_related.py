@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+from dashboard.cache.connection import reading
 from dashboard.cache.flag import build_flag
 from dashboard.cache.flag_table import Counts, FlagWriter
+from dashboard.cache.related import RelatedFlags, reading_related
 from dashboard.cases.case import Case
 from dashboard.history.past import Recent
 from dashboard.web.detail.related import DAY_MS, KIND_BY_NAME, MOST, Finder, draw_items
@@ -19,6 +21,7 @@ from tests.support.history.scored_stream import NOW as TIME
 
 NOW = 1_795_000_000_000
 HOUR = 3_600_000
+KIND_NAMES = {kind.filter: kind.name for kind in KIND_BY_NAME.values()}
 
 
 class Labelled:
@@ -123,3 +126,43 @@ def test_missing_field_has_no_entity(tmp_path: Path, fields: dict[str, Any]) -> 
     table = save(tmp_path, [(NOW, fields)])
     found = Finder(table, Labelled(), NOW).find(flag_of(table, 0), None)
     assert (found.entities, found.items, found.line) == ([], [], None)
+
+
+def test_texts_are_compared_exactly_and_the_newest_come_first(tmp_path: Path) -> None:
+    emails = ["a.example", "A.example", "a.example", "b.example"]
+    table = save(tmp_path, [(NOW + i, {"P_emaildomain": one}) for i, one in enumerate(emails)])
+    with reading_related(table) as related:
+        assert related.ids("email", "a.example", (NOW, NOW + 9), 9) == ["0-2", "0-0"]
+        assert related.ids("email", "a.example", (NOW, NOW + 9), 1) == ["0-2"]
+        assert related.ids("email", "a.example", (NOW, NOW + 1), 9) == ["0-0"]
+        assert related.bodies(["0-1", "0-9"]).keys() == {"0-1"}
+
+
+@pytest.mark.parametrize("name", ["card1", "addr1", "email", "device"])
+def test_value_that_all_transactions_have_costs_no_more_than_its_limit(
+    tmp_path: Path, name: str
+) -> None:
+    fields: dict[str, float | str] = {
+        "card1": 7.0, "P_emaildomain": "a.example", "DeviceInfo": "x", "addr1": 315.0,
+    }  # fmt: skip
+    value = fields[KIND_BY_NAME[KIND_NAMES[name]].field]
+
+    def steps(rows: int) -> int:
+        """Ten instructions of SQLite each."""
+        folder = tmp_path / str(rows)
+        folder.mkdir()
+        table, count = save(folder, [(NOW + i, fields) for i in range(rows)]), 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        with reading(table) as db:
+            db.execute("SELECT id FROM flags LIMIT 1").fetchall()
+            db.set_progress_handler(step, 10)
+            found = RelatedFlags(db).ids(name, value, (NOW - DAY_MS, NOW + DAY_MS), 20)
+        assert len(found) == 20
+        return count
+
+    assert steps(300) < 2 * steps(60)
