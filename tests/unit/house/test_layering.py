@@ -173,11 +173,11 @@ dashboard.web.detail: dashboard.history dashboard.explain dashboard.cache dashbo
     dashboard.masking dashboard.web dashboard.web.cases
 dashboard: schemas errors runtime model.store model model.serving dashboard.settings
     dashboard.connections dashboard.model_status dashboard.history dashboard.models
-    dashboard.cache dashboard.cases dashboard.feed dashboard.masking dashboard.memory dashboard.live
-    dashboard.trainings dashboard.metrics dashboard.operations dashboard.web dashboard.web.cases
-    dashboard.web.trainings dashboard.web.quality dashboard.web.challenger dashboard.web.admin
-    dashboard.web.threshold dashboard.web.explaining dashboard.web.drift dashboard.web.queue
-    dashboard.web.lookups dashboard.web.detail
+    dashboard.cache dashboard.cases dashboard.feed dashboard.masking dashboard.memory
+    dashboard.live dashboard.trainings dashboard.metrics dashboard.operations dashboard.web
+    dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
+    dashboard.web.admin dashboard.web.threshold dashboard.web.explaining dashboard.web.drift
+    dashboard.web.queue dashboard.web.lookups dashboard.web.detail
 """
 """Room → the rooms it imports from, lowest first; ``stream_scorer.`` is left out.
 
