@@ -14,6 +14,8 @@ from typing import Final
 
 from dashboard.cache.connection import reading
 
+_MOST_TIME: Final = 2**63 - 1  # SQLite's largest number
+
 _FIELDS: Final = {
     "card1": ("by_card", "card1 = :value"),
     "addr1": ("by_addr", "addr1 = :value"),
@@ -40,12 +42,13 @@ class RelatedFlags:
             limit: at most this many.
         """
         index, condition = _FIELDS[name]
+        since, until = (max(-_MOST_TIME, min(one, _MOST_TIME)) for one in span)
         # The query contains only our own names and placeholders.
         rows = self._db.execute(
             f"SELECT id FROM flags INDEXED BY {index} "  # noqa: S608
             f"WHERE {condition} AND scored_at BETWEEN :since AND :until "
             "ORDER BY scored_at DESC, partition DESC, offset DESC, topic DESC LIMIT :limit",
-            {"value": value, "since": span[0], "until": span[1], "limit": limit},
+            {"value": value, "since": since, "until": until, "limit": limit},
         )
         return [row[0] for row in rows]
 

@@ -90,7 +90,7 @@ class RateLimiter:
         if len(self._buckets) > self._max_keys:
             self._buckets.popitem(last=False)
 
-    def headers(self, key: str) -> dict[str, str]:
+    def headers_of(self, key: str) -> dict[str, str]:
         """What ``key`` may do, as draft-ietf-httpapi-ratelimit-headers-09 says. Empty: no limit.
 
         ``t`` is when the bucket is full again or, while ``r`` is 0, when the key may go on.

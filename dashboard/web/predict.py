@@ -83,9 +83,9 @@ async def predict_transactions(
     try:
         response = await _score(request, parts, key)
     except Problem as problem:
-        problem.headers |= parts.predict_rate.headers(key)
+        problem.headers |= parts.predict_rate.headers_of(key)
         raise
-    response.headers.update(parts.predict_rate.headers(key))
+    response.headers.update(parts.predict_rate.headers_of(key))
     return response
 
 

@@ -141,7 +141,10 @@ def test_limited_process_yields_and_gets_no_2_gib() -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems count it so")
 def test_peak_is_not_that_of_the_process_that_started_this_one() -> None:
     ask = "from stream_scorer.shadow.limits import peak_bytes; print(peak_bytes())"
-    start = f"import subprocess, sys; x = bytearray(200 << 20); subprocess.run([sys.executable, '-c', {ask!r}])"
+    start = (
+        "import subprocess, sys; held = bytearray(200 << 20); "
+        f"subprocess.run([sys.executable, '-c', {ask!r}])"
+    )
     found = subprocess.run(
         [sys.executable, "-c", start], capture_output=True, text=True, check=True
     )
