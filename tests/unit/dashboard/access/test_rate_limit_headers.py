@@ -34,11 +34,11 @@ def test_headers_say_what_is_left_and_when_to_go_on() -> None:
     for charged, left in ((0, "r=20;t=0"), (5, "r=15;t=1"), (15, "r=0;t=1"), (30, "r=0;t=4")):
         limiter.charge("ana", charged)
         expected = {"RateLimit-Policy": policy, "RateLimit": f'"rows";{left}'}
-        assert limiter.headers("ana") == expected
-    assert limiter.headers("bob")["RateLimit"] == '"rows";r=20;t=0'
+        assert limiter.headers_of("ana") == expected
+    assert limiter.headers_of("bob")["RateLimit"] == '"rows";r=20;t=0'
     now += 3.05  # half a row: not enough for one
-    assert limiter.headers("ana")["RateLimit"] == '"rows";r=0;t=1'
-    assert RateLimiter(0, 0).headers("ana") == {}
+    assert limiter.headers_of("ana")["RateLimit"] == '"rows";r=0;t=1'
+    assert RateLimiter(0, 0).headers_of("ana") == {}
 
 
 def test_every_answer_of_predict_has_the_headers_of_its_limit(tmp_path: Path) -> None:
