@@ -296,7 +296,7 @@ export function describeNumbers({ vitals, work, now }) {
   return {
     rate: formatRate(rate.scored),
     "flag-rate": formatRate(rate.flagged),
-    share: rate.scored > 0 ? `${((100 * rate.flagged) / rate.scored).toFixed(1)} %` : "",
+    share: totals.scored > 0 ? `${((100 * totals.flagged) / totals.scored).toFixed(1)} % (n=${formatCount(totals.scored)})` : "",
     scored: formatCount(totals.scored),
     flagged: formatCount(totals.flagged),
     open: formatCount(work.open),

@@ -239,8 +239,8 @@ export async function loadTexts(version) {
   if (!version || version === textsVersion || Date.now() < loadNext) return;
   loadNext = Date.now() + LOAD_AGAIN_MS; // another instance may answer, which has another version
   try {
-    const response = await fetch("/api/v1/features");
-    if (response.ok) setTexts(await response.json());
+    const { request } = await import("./request.js");
+    setTexts(await request("/api/v1/features"));
   } catch {
     // The page goes on with the texts that it has.
   }

@@ -213,6 +213,30 @@ def live(page: Page) -> None:
     expect(page.locator("#v-live")).to_have_text("Live")
 
 
+def transaction(page: Page) -> None:
+    """A transaction is open beside the list."""
+    _open_first(page)
+    expect(page.locator("#drawer h2").first).to_be_visible()
+
+
+def loading(page: Page) -> None:
+    """The details of a transaction take long."""
+    page.route("**/t/*/panel*", lambda _: None)  # never answered
+    _open_first(page)
+    expect(page.locator("#drawer [role=status]")).to_have_text("Loading…")
+
+
+def not_loaded(page: Page) -> None:
+    """The details of a transaction cannot be loaded."""
+    page.route("**/t/*/panel*", lambda route: route.abort())
+    _open_first(page)
+    expect(page.locator("#drawer .failed")).to_contain_text("No connection to the dashboard.")
+
+
+def _open_first(page: Page) -> None:
+    page.locator("#rows tr .c-score").first.click()
+
+
 def _by_name(*scenes: Callable[[Page], None]) -> dict[str, Callable[[Page], None]]:
     return {scene.__name__.replace("_", "-"): scene for scene in scenes}
 
@@ -227,6 +251,9 @@ SCENES: Final = FOLLOWING | _by_name(
     held, selected, confirming, shortcuts, menus, no_answer, reconnecting, polling, polling_fails
 )
 """Each enters a state on an open queue with rows."""
+
+DRAWERS: Final = _by_name(transaction, loading, not_loaded)
+"""The drawer's states, each on an open queue with rows."""
 
 PATHS: Final = {
     "no-match": "/?min_score=0.99&q=nobody.example",
