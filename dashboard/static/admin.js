@@ -137,8 +137,7 @@ function draw(ops) {
   now = ops.now / 1000;
   const marks = marksOf(ops);
   if (charts) {
-    charts.backlog.update({ data: backlog, marks });
-    charts.scores.update({ data: scores, marks });
+    for (const [name, data] of [["backlog", backlog], ["scores", scores]]) charts[name].update({ data, marks, rest: data[0].length - 1 });
     return;
   }
   if (!globalThis.uPlot) return;
@@ -147,11 +146,11 @@ function draw(ops) {
   const y = { format: short, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
   charts = {
     backlog: drawChart($("chart-backlog"), {
-      x, y, marks, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
+      x, y, marks, data: backlog, rest: backlog[0].length - 1, series: [{ label: "Waiting", kind: "steps", format: count }],
       describe: () => `${count(waiting)} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
-      x, y, marks, data: scores,
+      x, y, marks, data: scores, rest: scores[0].length - 1,
       series: [{ label: "Scored", format: count }, { label: "Flagged", token: "--chart-2", format: count }],
     }),
   };

@@ -9,7 +9,7 @@ import {
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
   MISSING, buildTime, capitalize, describeFeature, describeStatus, formatAmount, formatArrow,
-  formatCount, formatScore, formatValue, loadTexts, splitName, titleOf, zone,
+  formatCount, formatScore, formatTime, formatValue, loadTexts, splitName, titleOf, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
@@ -121,6 +121,8 @@ function Counts({ vitals: { hist, listed } }) {
   return hist.map((count, i) => count > 0 && html`<tr><th scope="row">${range(i)}</th>${[count, listed.open[i], listed.decided[i]].map((each) => html`<td class="num">${formatCount(each)}</td>`)}</tr>`);
 }
 
+const Points = ({ state: { points } }) => points.toReversed().map(([at, each]) => html`<tr><th scope="row">${formatTime(at)}</th><td class="num">${each.toFixed(2)}</td></tr>`);
+
 /** Flagged transactions per second over the last 15 minutes. */
 function Spark({ state: now }) {
   const marks = now.marks.map((at) => sparkX(now, at)).filter((x) => x > 0);
@@ -147,6 +149,7 @@ function draw() {
   render(html`<${Distribution} vitals=${vitals} at=${[review, block]} />`, dist.querySelector("svg"));
   if (dist.querySelector("details").open) render(html`<${Counts} vitals=${vitals} />`, dist.querySelector("tbody"));
   render(html`<${Spark} state=${state} />`, spark.querySelector("svg"));
+  if (spark.querySelector("details").open) render(html`<${Points} state=${state} />`, spark.querySelector("tbody"));
   more.hidden = !state.hasOlder || rows.length === 0;
   if (!more.hidden) more.firstElementChild.search = new URLSearchParams([...view, ["after", rows.at(-1).id]]);
   [list.hidden, $("empty").hidden] = [rows.length === 0, rows.length > 0];
@@ -240,8 +243,7 @@ async function fetchFirst() {
   if (fetching === 0) arrived = [];
   fetching += 1;
   try {
-    const found = await ask(`/api/v1/flags?${new URLSearchParams([...query, ["limit", PAGE_ROWS]])}`);
-    return { ...found, number };
+    return { ...(await ask(`/api/v1/flags?${new URLSearchParams([...query, ["limit", PAGE_ROWS]])}`)), number };
   } catch ({ kind }) {
     if (kind === "login") location.reload(); // leads to the login, and back here
     return null; // the caller says so
@@ -269,13 +271,10 @@ async function showHeld() {
 
 /** Count the open cases and those of the user again, but not with each tick. */
 function countSoon() {
-  counting ||= setTimeout(async () => {
+  counting ||= setTimeout(() => {
     counting = 0;
-    try {
-      dispatch({ type: "work", work: await ask("/api/v1/work") });
-    } catch {
-      // The numbers stay as they are. The connection says that something is wrong.
-    }
+    // After a failure the numbers stay as they are. The connection says that something is wrong.
+    ask("/api/v1/work").then((work) => dispatch({ type: "work", work }), () => {});
   }, COUNT_MS);
 }
 
@@ -317,7 +316,7 @@ document.addEventListener("selectionchange", () => {
 const onScroll = () => hold("scrolled", list.getBoundingClientRect().top < -40, "scrolled down");
 addEventListener("scroll", onScroll, { passive: true });
 document.addEventListener("zone:changed", draw);
-$("dist").addEventListener("toggle", draw, { capture: true });
+for (const id of ["dist", "spark"]) $(id).addEventListener("toggle", draw, { capture: true });
 
 const form = $("filters");
 form.addEventListener("formdata", ({ formData }) => {

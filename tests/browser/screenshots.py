@@ -206,7 +206,8 @@ def _fill_month(board: Board, log: MemoryLog) -> None:
     rows = make_month(int(time.time() * 1000) // DAY_MS, per_day=60)
     for row in rows:
         source = {"topic": "transactions", "partition": 0, "offset": first + row.offset}
-        board.score(**row.record() | {"source": source})
+        version = "v8" if row.version == "v7" else "v6"  # the other rows have other thresholds
+        board.score(**row.record() | {"source": source, "model_version": version})
     flagged = [row for row in rows if row.score >= REVIEW]
     for row in flagged[1::2]:
         source = {"topic": "transactions", "partition": 0, "offset": first + row.offset}
