@@ -253,7 +253,7 @@ function describeFeed(state, feed) {
   const { lag, lag_ms: lagMs } = state.vitals;
   if (feed.state === "starting") return [["info", "Connecting", "to Kafka…"]];
   if (feed.state === "waiting") {
-    const asOf = feed.read_at === null ? "" : `, as of ${formatMoment(feed.read_at)}`;
+    const asOf = feed.read_at === null ? "" : `, as of ${formatMoment(feed.read_at)}${feed.place ? ` (${feed.place})` : ""}`;
     const why = state.isOps && feed.detail ? ` (${feed.detail})` : "";
     return [["amber", "Disconnected from Kafka", `since ${formatMoment(feed.since)}${why}. The list shows the last data received${asOf}. Decisions are kept and recorded later. Reconnecting automatically.`]];
   }
@@ -280,7 +280,7 @@ function describeScorer({ vitals, now, isOps }, readAt) {
   const idle = now - readAt;
   if (scorer?.state === "silent" || (backlog > 0 && idle > IDLE_WITH_BACKLOG_MS)) {
     const since = formatMoment(Math.min(readAt, scorer?.since ?? readAt));
-    return [["amber", "The scorer is silent", `since ${since}, and ${formatCount(backlog ?? 0)} transactions wait for a score. It may have stopped.`]];
+    return [[idle > IDLE_MS ? "red" : "amber", "The scorer is silent", `since ${since}, and ${formatCount(backlog ?? 0)} transactions wait for a score. It may have stopped.`]];
   }
   if (idle <= IDLE_MS) return [];
   if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];

@@ -101,8 +101,10 @@ def behind(page: Page) -> None:
 
 def scorer_silent(page: Page) -> None:
     """Transactions wait, and none is scored."""
-    emit(page, {"feed": {"read_at": now(page) - MINUTE}, "backlog": 4812})
-    _banner(page, "The scorer is silent")
+    emit(page, {"feed": {"read_at": now(page) - MINUTE + 20_000}, "backlog": 4812})
+    expect(page.locator("#banners .amber")).to_contain_text("The scorer is silent")
+    emit(page, {"feed": {"read_at": now(page) - MINUTE - 1000}, "backlog": 4812})
+    expect(page.locator("#banners .red")).to_contain_text("The scorer is silent")
 
 
 def scorers_differ(page: Page) -> None:
@@ -228,6 +230,7 @@ def loading(page: Page) -> None:
 
 def not_loaded(page: Page) -> None:
     """The details of a transaction cannot be loaded."""
+    page.keyboard.press("Escape")  # what is open, if anything is
     page.route("**/t/*/panel*", lambda route: route.abort())
     _open_first(page)
     expect(page.locator("#drawer .failed")).to_contain_text("No connection to the dashboard.")
