@@ -3,7 +3,7 @@ import { drawChart } from "./charts.js";
 import { request } from "./request.js";
 
 const place = document.getElementById("curves");
-const percent = (share) => `${(share * 100).toFixed(share < 0.01 ? 1 : 0)} %`;
+const percent = (share) => `${(share * 100).toFixed(share > 0 && share < 0.01 ? 1 : 0)} %`;
 
 async function show() {
   const { version, against } = place.dataset;

@@ -218,7 +218,7 @@ export function describeStates(state) {
   for (const { kind, title, text } of state.vitals.notices ?? []) shown.push([kind, title, text]);
   if (!model.version) {
     const why = state.isOps ? `: ${model.detail}.` : ".";
-    shown.push(["red", "No model loaded", `${why} You can still read the list and decide. Check and /predict are unavailable.`]);
+    shown.push(["red", "No model loaded", `${why} The list works, and Check and /predict are unavailable.`]);
   }
   if (waiting > 0) {
     const few = waiting === 1 ? "1 decision" : `${formatCount(waiting)} decisions`;

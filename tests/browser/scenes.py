@@ -225,7 +225,7 @@ def loading(page: Page) -> None:
     """The details of a transaction take long."""
     page.route("**/t/*/panel*", lambda _: None)  # never answered
     _open_first(page)
-    expect(page.locator("#drawer [role=status]")).to_have_text("Loading…")
+    expect(page.locator("#drawer").get_by_text("Loading…")).to_be_visible()
 
 
 def not_loaded(page: Page) -> None:

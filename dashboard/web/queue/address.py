@@ -153,16 +153,24 @@ class Address:
 
     def sort_links(self) -> list[dict[str, object]]:
         """The orders."""
-        default = next(iter(self._sorts))
         return [
-            {
-                "text": text,
-                "title": title,
-                "link": self.link(sort=None if name == default else name),
-                "is_current": name == self.sort,
-            }
+            {"text": text, "title": title, "link": self.by(name), "is_current": name == self.sort}
             for name, (text, title) in self._sorts.items()
         ]
+
+    def by(self, sort: str) -> str:
+        """The link to the same view in another order."""
+        return self.link(sort=None if sort == next(iter(self._sorts)) else sort)
+
+    @property
+    def by_loss(self) -> str | None:
+        """The link to the order by expected loss. None if it is not offered."""
+        return self.by(BY_LOSS) if BY_LOSS in self._sorts else None
+
+    @property
+    def by_time(self) -> str:
+        """The link of the column of times: the newest first, or the oldest if they are."""
+        return self.by("oldest" if self.sort == "newest" else "newest")
 
     def column_links(self) -> list[dict[str, object]]:
         """The columns that can be added or removed."""
