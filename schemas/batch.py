@@ -19,6 +19,7 @@ from schemas.contracts import (
     TIME,
 )
 from schemas.layout import Layout
+from schemas.spans import Spans
 
 NO_EVENT_TIME: Final = np.iinfo(np.int64).min
 """Represents a null ``event_time``; no timestamp-millis has this value."""
@@ -51,6 +52,7 @@ class TransactionBatch:
         layout: the number columns that were kept, if not all were; ``numbers`` is then
             ``[n, layout.width]``, and only what knows the layout can read it.
         history: features of the past, where they were computed.
+        records: where each record lies in ``text``, if the batch was decoded from records.
     """
 
     ids: NDArray[np.int64]
@@ -62,6 +64,7 @@ class TransactionBatch:
     lengths: NDArray[np.int32]
     layout: Layout | None = None
     history: HistoryColumns | None = None
+    records: Spans | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -79,6 +82,7 @@ class TransactionBatch:
             self.layout,
             self.history
             and self.history._replace(values=np.ascontiguousarray(self.history.values[rows])),
+            self.records and Spans(self.records.begin[rows], self.records.size[rows]),
         )
 
     def with_history(self, history: HistoryColumns | None) -> TransactionBatch:
@@ -197,6 +201,7 @@ def with_text(batch: TransactionBatch, text: bytes | bytearray) -> TransactionBa
         batch.lengths,
         batch.layout,
         batch.history,
+        batch.records,
     )
 
 

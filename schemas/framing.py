@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from schemas.lookalikes import describe_bytes
 from schemas.resolver import SchemaKey
+from schemas.spans import Spans
 
 Header = tuple[str, bytes | str | None]
 Headers = Sequence[Header] | None
@@ -44,13 +45,6 @@ class Frame(NamedTuple):
     format: Format
     key: SchemaKey | None
     body_start: int
-
-
-class Spans(NamedTuple):
-    """Where records lie in their concatenated bytes, int64 ``[n]`` each."""
-
-    begin: NDArray[np.int64]
-    size: NDArray[np.int64]
 
 
 class FramingError(ValueError):
@@ -103,7 +97,7 @@ def alike_frames(
         is_confluent | (heads[:, 0] == SINGLE_OBJECT_MAGIC[0])
     )
     if any(headers):
-        usual &= np.array([not h or not _names_schema(h) for h in headers], np.bool_)
+        usual &= np.array([not names_schema(h) for h in headers], np.bool_)
     for _ in range(_MAX_ALIKE):
         if not usual.any():
             return
@@ -114,8 +108,9 @@ def alike_frames(
         yield np.flatnonzero(alike)
 
 
-def _names_schema(headers: Sequence[Header]) -> bool:
-    return SCHEMA_ID_HEADER in [name for name, _ in headers]
+def names_schema(headers: Headers) -> bool:
+    """Whether a record's headers, and not its first bytes, say who has written it."""
+    return bool(headers) and SCHEMA_ID_HEADER in [name for name, _ in headers or ()]
 
 
 def _is_json(value: bytes) -> bool:
@@ -155,8 +150,8 @@ __all__ = [
     "Frame",
     "FramingError",
     "Headers",
-    "Spans",
     "alike_frames",
+    "names_schema",
     "prefix",
     "read_frame",
     "schema_guid",

@@ -29,7 +29,6 @@ from schemas.framing import (
     MAX_RECORD_BYTES,
     FramingError,
     Headers,
-    Spans,
     alike_frames,
     prefix,
     read_frame,
@@ -39,6 +38,7 @@ from schemas.layout import Layout
 from schemas.lookalikes import describe_bytes, describe_confluent, describe_object
 from schemas.rejections import Rejection, Stage
 from schemas.resolver import SchemaKey, SchemaResolver
+from schemas.spans import Spans
 from schemas.transactions.reference import Reference, decode_by_reference, first_fault
 from schemas.transactions.writers import Writers
 from schemas.writer_schema import UnreadableSchema, plain_types
@@ -110,7 +110,7 @@ class TransactionDecoder:
             rejections += _decode_json(values, where[~is_read].tolist(), reader)
         rejections.sort(key=lambda r: r.index)
         text = joined + reader.text if reader.text else joined
-        return finish(with_text(batch, text), rejections)
+        return finish(replace(with_text(batch, text), records=spans), rejections)
 
     def _group(
         self,

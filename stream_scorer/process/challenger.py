@@ -24,10 +24,12 @@ from stream_scorer.runtime.settings import load_settings
 from stream_scorer.runtime.text import printable
 from stream_scorer.settings import ScorerSettings
 from stream_scorer.shadow import limits
+from stream_scorer.shadow.channel import Channel
 from stream_scorer.shadow.kafka_sink import KafkaSink
 from stream_scorer.shadow.models import BundleModel
-from stream_scorer.shadow.scoring import history_of, preprocessor_of
-from stream_scorer.shadow.wire import Channel, Segment, Traits, scored_message, unpack
+from stream_scorer.shadow.scoring import history_of
+from stream_scorer.shadow.wire import Segment, Traits, scored_message, unpack
+from stream_scorer.stream.pipeline import retain_freed_memory
 
 log = logging.getLogger(__name__)
 
@@ -55,8 +57,9 @@ def main(arguments: list[str]) -> int:
     model = BundleModel(bundle, 1.0, TransactionDecoder(registry or LocalSchemas()), sink)
     layout = bundle.features.layout
     columns = None if layout is None else layout.columns
-    traits = Traits(version, preprocessor_of(bundle), history_of(bundle), columns)
+    traits = Traits(version, history_of(bundle), columns)
     _prepare(sink)
+    retain_freed_memory()
     channel.send({"traits": traits._asdict()})
     if settings.shadow_spare_cpu_only:
         limits.yield_processors()

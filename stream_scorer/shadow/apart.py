@@ -7,29 +7,41 @@ its memory can be limited, so that a bad challenger takes nothing from the champ
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import socket
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
+import numpy as np
 from pydantic import SecretStr
 from pydantic_settings import BaseSettings
 
 from stream_scorer.errors import StoreError
-from stream_scorer.model.bundle import Bundle
-from stream_scorer.shadow.models import ChallengerEnded, ChallengerFailed, Scored
-from stream_scorer.shadow.scoring import ShadowBatch, select
-from stream_scorer.shadow.wire import Channel, Segment, TooLarge, Traits, pack, read_scored
+from stream_scorer.shadow.channel import Channel
+from stream_scorer.shadow.exchange import ANSWER_MAX_BYTES, FRAME_BYTES, IDLE, exchange
+from stream_scorer.shadow.models import Answer
+from stream_scorer.shadow.scoring import ShadowBatch, choose_rows
+from stream_scorer.shadow.slots import Slots
+from stream_scorer.shadow.wire import Segment, TooLarge, Traits, pack, read_scored
 
 log = logging.getLogger(__name__)
 
 START_SECONDS: Final = 120.0
 _END_SECONDS: Final = 1.5
 _LOOK_SECONDS: Final = 0.5
+_ANSWERS: Final = 32
+_NEXT_MS: Final = 50
+"""Without another batch for so long, the answers are read."""
+
+_COLLECT_MS: Final = 250
 
 
 class ChallengerRefused(Exception):
@@ -60,6 +72,14 @@ class ChallengerProcess:
         self._segment = segment
         self.traits = traits
         self._share = share
+        self._slots = Slots()
+        self._tokens, self._taken = socket.socketpair()
+        self._tokens.setblocking(False)
+        self._offered: deque[tuple[int, str | None]] = deque()
+        self._answers = np.empty(_ANSWERS * ANSWER_MAX_BYTES, np.uint8)
+        self._ends = np.zeros(_ANSWERS, np.int64)
+        self._collecting = threading.Lock()
+        self._is_closed = False
 
     @property
     def version(self) -> str:
@@ -71,42 +91,98 @@ class ChallengerProcess:
         """The card history that it reads."""
         return self.traits.history
 
-    def needs_records(self, champion: Bundle) -> bool:
-        """Whether it reads other columns than the champion's."""
-        layout = champion.features.layout
-        return layout is not None and layout.columns != self.traits.columns
-
     @property
     def pid(self) -> int:
         """The process."""
         return self._process.pid
 
-    def score(self, job: ShadowBatch) -> Iterator[Scored]:
-        """Let it score the chosen transactions of a batch."""
-        polled, keys = job.polled, job.keys
-        parts = select(job, self._share, self.traits.preprocessor)
-        del job  # the loop reuses its memory, which is still in the processor's cache
-        while parts:
+    @property
+    def offered(self) -> int:
+        """Parts of batches that it was given."""
+        return self._slots.filled
+
+    @property
+    def answered(self) -> int:
+        """Parts that it is ready with."""
+        return self._slots.answered
+
+    def waiting(self) -> tuple[int, int]:
+        """Parts that were not yet taken, and their bytes."""
+        return self._slots.waiting()
+
+    def offer(self, job: ShadowBatch) -> int:
+        """Put the chosen rows of a batch where the other thread copies them from."""
+        self._slots.release()
+        left_out = 0
+        for part, rows in choose_rows(job, self._share):
+            n = len(part.where) if rows is None else len(rows)
+            if self._is_closed or self._slots.is_full:
+                left_out += n
+                continue
+            error = None
             try:
-                packed = pack(polled, keys, parts.pop(0), self.traits, self._segment.size)
-                answer = self._channel.hand_over(packed, self._segment)
-                del packed
-            except TooLarge as error:
-                raise ChallengerFailed(f"the batch is too large: {error}") from error
-            except (OSError, EOFError, ValueError) as error:
-                raise ChallengerEnded(_ending(self._process)) from error
-            if "error" in answer:
-                raise ChallengerFailed(str(answer["error"]))
+                size = self._segment.size
+                packed = pack(job.polled, part, rows, self.traits, size)
+                slot = self._slots.fill(packed)
+            except TooLarge as problem:
+                error = f"the batch is too large: {problem}"
+                slot = self._slots.fill(None)
+            self._offered.append((n, error))
             try:
-                yield from read_scored(answer)
-            except (LookupError, TypeError, ValueError) as error:
-                raise ChallengerEnded(f"its answer cannot be read: {error!r}") from error
+                self._tokens.send(bytes([slot]))
+            except OSError:  # it has ended; who collects its answers notices
+                break
+        return left_out
+
+    def collect(self, seconds: float) -> list[Answer]:
+        """Hand over what was offered, for a quarter of a second at most."""
+        with self._collecting:
+            if self._is_closed:
+                return []
+            waits = np.array([int(seconds * 1000), _NEXT_MS, _COLLECT_MS])
+            slots = self._slots
+            status, served = exchange(
+                self._taken.fileno(),
+                self._channel.make_blocking(),
+                self._segment.bytes,
+                slots.jobs,
+                slots.pieces,
+                slots.messages,
+                self._answers,
+                self._ends,
+                slots.counters,
+                waits,
+            )
+        slots.release()
+        answers = self._read_answers(served)
+        if status != IDLE and not self._is_closed:
+            rows, _ = self._offered.popleft() if self._offered else (0, None)
+            answers.append(Answer(rows, (), _ending(self._process), has_ended=True))
+        return answers
+
+    def _read_answers(self, n: int) -> list[Answer]:
+        found, begin = [], 0
+        for end in self._ends[:n].tolist():
+            rows, error = self._offered.popleft()
+            body = self._answers[begin + FRAME_BYTES : end].tobytes()
+            begin = end
+            found.append(Answer(rows, (), error) if error else _read_answer(rows, body))
+        return found
 
     def close(self) -> None:
         """End the process: it sends what its producer has, for a second; then it is killed."""
+        self._is_closed = True
+        for one in (self._tokens, self._taken):
+            with suppress(OSError):  # the other side has ended before
+                one.shutdown(socket.SHUT_RDWR)
         self._channel.end()
         _ending(self._process)
-        self._channel.close()
+        # Another thread may still read from the descriptors.
+        if self._collecting.acquire(timeout=_END_SECONDS):
+            self._collecting.release()
+            for one in (self._tokens, self._taken):
+                one.close()
+            self._channel.close()
         self._segment.close()
 
 
@@ -223,10 +299,19 @@ def _read_traits(answer: Mapping[str, Any]) -> Traits:
     columns = traits["columns"]
     return Traits(
         str(traits["version"]),
-        traits["preprocessor"],
         traits["history"],
         None if columns is None else tuple(columns),
     )
+
+
+def _read_answer(rows: int, body: bytes) -> Answer:
+    try:
+        message = json.loads(body)
+        if "error" in message:
+            return Answer(rows, (), str(message["error"]))
+        return Answer(rows, read_scored(message))
+    except (LookupError, TypeError, ValueError) as error:
+        return Answer(rows, (), f"its answer cannot be read: {error!r}", has_ended=True)
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:

@@ -1,24 +1,18 @@
-"""A challenger that is ready to score, and the one in this process."""
+"""A challenger that scores beside the loop, and the one in this process."""
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.bundle import Bundle
 from stream_scorer.shadow.figures import Figures
 from stream_scorer.shadow.ports import ShadowSink
-from stream_scorer.shadow.scoring import (
-    ShadowBatch,
-    encode,
-    history_of,
-    preprocessor_of,
-    score_part,
-    select,
-)
+from stream_scorer.shadow.scoring import ShadowBatch, encode, history_of, score_part, select
 from stream_scorer.stream.outcome import ScoredPart
 from stream_scorer.stream.ports import Polled
 
@@ -39,8 +33,20 @@ class Scored(NamedTuple):
     lost: int
 
 
-class ChallengerFailed(Exception):
-    """The challenger could not score a batch."""
+class Answer(NamedTuple):
+    """What became of a part of a batch.
+
+    Attributes:
+        rows: that were to be scored.
+        scored: nothing if it failed.
+        error: why it failed, or None.
+        has_ended: the challenger scores nothing any more.
+    """
+
+    rows: int
+    scored: Sequence[Scored] = ()
+    error: str | None = None
+    has_ended: bool = False
 
 
 class ChallengerEnded(Exception):
@@ -60,17 +66,30 @@ class ShadowModel(Protocol):
         """The fingerprint of the card history that it reads; None: it reads none."""
         ...
 
-    def needs_records(self, champion: Bundle) -> bool:
-        """Whether it reads other columns than the champion's."""
+    @property
+    def offered(self) -> int:
+        """Parts of batches that it was given, all in all."""
         ...
 
-    def score(self, job: ShadowBatch) -> Iterator[Scored]:
-        """Score the chosen transactions of a batch.
+    @property
+    def answered(self) -> int:
+        """Parts that it is ready with, all in all."""
+        ...
 
-        Raises:
-            ChallengerEnded: it cannot score any more.
-            Exception: whatever the challenger raises.
+    def waiting(self) -> tuple[int, int]:
+        """Parts that it has not begun with, and their bytes."""
+        ...
+
+    def offer(self, job: ShadowBatch) -> int:
+        """Give it a batch; the loop's thread calls this, and it neither waits nor raises.
+
+        Returns:
+            Transactions that it did not take.
         """
+        ...
+
+    def collect(self, seconds: float) -> list[Answer]:
+        """The answers of a short while, in order; it waits up to ``seconds`` for a first one."""
         ...
 
     def close(self) -> None:
@@ -79,7 +98,7 @@ class ShadowModel(Protocol):
 
 
 class BundleModel:
-    """A challenger in this process.
+    """A challenger in this process; it scores in the thread that collects the answers.
 
     Args:
         bundle: the version.
@@ -96,6 +115,10 @@ class BundleModel:
         self._decoder = decoder
         self._sink = sink
         self._is_closed = False
+        self._changed = threading.Condition()
+        self._queue: deque[ShadowBatch] = deque()
+        self.offered = 0
+        self.answered = 0
 
     @property
     def version(self) -> str:
@@ -107,15 +130,38 @@ class BundleModel:
         """The card history that it reads."""
         return history_of(self.bundle)
 
-    def needs_records(self, champion: Bundle) -> bool:
-        """Whether it reads other columns than the champion's."""
-        layout = champion.features.layout
-        return layout is not None and layout != self.bundle.features.layout
+    def waiting(self) -> tuple[int, int]:
+        """The batches in the queue, and their bytes."""
+        waiting = list(self._queue)
+        return len(waiting), sum(job.nbytes for job in waiting)
+
+    def offer(self, job: ShadowBatch) -> int:
+        """Put a batch into the queue."""
+        with self._changed:
+            self._queue.append(job)
+            self.offered += 1
+            self._changed.notify_all()
+        return 0
+
+    def collect(self, seconds: float) -> list[Answer]:
+        """Score the next batch."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._queue or self._is_closed, seconds)
+            if self._is_closed or not self._queue:
+                return []
+            job = self._queue.popleft()
+        try:
+            return [Answer(job.rows, list(self.score(job)))]
+        except BaseException as error:  # whatever it raises, the thread goes on
+            has_ended = isinstance(error, ChallengerEnded)
+            shown = str(error) if has_ended else f"{type(error).__name__}: {error}"
+            return [Answer(job.rows, (), shown, has_ended)]
+        finally:
+            self.answered += 1
 
     def score(self, job: ShadowBatch) -> Iterator[Scored]:
         """Score the chosen transactions of a batch."""
-        polled = replace(job.polled, keys=job.read_keys())
-        return self.score_parts(polled, select(job, self._share, preprocessor_of(self.bundle)))
+        return self.score_parts(job.polled, select(job, self._share))
 
     def score_parts(self, polled: Polled, parts: Sequence[ScoredPart]) -> Iterator[Scored]:
         """Score transactions that were selected."""
@@ -134,4 +180,7 @@ class BundleModel:
 
     def close(self) -> None:
         """Publish nothing any more."""
-        self._is_closed = True
+        with self._changed:
+            self._is_closed = True
+            self._queue.clear()
+            self._changed.notify_all()

@@ -5,9 +5,9 @@ Pure, but for the decoder's cache of writers' schemas.
 
 from __future__ import annotations
 
-import marshal
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, cast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,7 @@ from schemas.batch import TransactionBatch
 from schemas.scores.writer import encode_scores
 from schemas.transactions.codec import TransactionDecoder
 from stream_scorer.model.bundle import Bundle
-from stream_scorer.model.scoring import Scores, score, score_matrix
-from stream_scorer.model.store.names import PREPROCESSOR
+from stream_scorer.model.scoring import Scores, score
 from stream_scorer.shadow.figures import Figures, count
 from stream_scorer.shadow.selection import choose
 from stream_scorer.stream.outcome import Basis, ScoredPart
@@ -26,33 +25,15 @@ from stream_scorer.stream.ports import Outgoing, Polled
 
 @dataclass(frozen=True, slots=True)
 class ShadowBatch:
-    """A committed batch: its records, and what the champion scored them by.
+    """A committed batch.
 
     Attributes:
-        polled: the places of the records, and the records themselves if they are needed.
+        polled: the records.
         basis: what the champion scored them by.
-        keys: of all records, as :mod:`marshal` writes them.
     """
 
     polled: Polled
     basis: Basis
-    keys: bytes
-
-    @classmethod
-    def of(cls, polled: Polled, basis: Basis, *, with_records: bool) -> ShadowBatch:
-        """Take what is needed of a batch, in the loop's thread.
-
-        A thread on another processor that reads thousands of keys, or frees thousands of records,
-        fetches them from the loop's cache and holds the GIL for it. Here it takes 30 µs.
-        """
-        keys = marshal.dumps(cast("list[bytes | None]", polled.keys))
-        kept: dict[str, Any] = {} if with_records else {"values": (), "headers": ()}
-        return cls(replace(polled, keys=(), **kept), basis, keys)
-
-    def read_keys(self) -> list[bytes | None]:
-        """The keys of all records."""
-        found: list[bytes | None] = marshal.loads(self.keys)  # noqa: S302  # written above
-        return found
 
     @property
     def rows(self) -> int:
@@ -90,30 +71,24 @@ def has_history_for(needed: str | None, champion: Bundle) -> bool:
     return needed is None or needed == history_of(champion)
 
 
-def preprocessor_of(bundle: Bundle) -> str | None:
-    """The digest of a bundle's fitted features: equal programs may have learned other tables."""
-    try:
-        found = bundle.metadata["files"][PREPROCESSOR]["sha256"]
-    except (LookupError, TypeError):
-        return None
-    return found if isinstance(found, str) else None
-
-
-def select(job: ShadowBatch, share: float, preprocessor: str | None) -> list[ScoredPart]:
-    """The chosen transactions of a batch, in parts.
-
-    A part keeps the champion's features only for a challenger that has the same fitted ones.
-    """
-    champion, polled = preprocessor_of(job.basis.bundle), job.polled
-    is_same = champion is not None and champion == preprocessor
-    found = []
+def choose_rows(
+    job: ShadowBatch, share: float
+) -> Iterator[tuple[ScoredPart, NDArray[np.int64] | None]]:
+    """The parts of a batch with their chosen rows, int64; None: all of them."""
+    polled = job.polled
     for part in job.basis.parts:
         where = part.where
-        kept = part if is_same else part._replace(matrix=None)
+        if share >= 1:
+            yield part, None
+            continue
         chosen = choose(polled.topic, polled.partitions[where], polled.offsets[where], share)
         if chosen.any():
-            found.append(kept if chosen.all() else _take(kept, chosen))
-    return found
+            yield part, np.flatnonzero(chosen)
+
+
+def select(job: ShadowBatch, share: float) -> list[ScoredPart]:
+    """The chosen transactions of a batch, in parts."""
+    return [part if rows is None else _take(part, rows) for part, rows in choose_rows(job, share)]
 
 
 def score_part(
@@ -161,8 +136,6 @@ def encode(
 def _score(
     polled: Polled, part: ScoredPart, challenger: Bundle, decoder: TransactionDecoder
 ) -> tuple[TransactionBatch, Scores]:
-    if part.matrix is not None:
-        return part.batch, score_matrix(part.batch, challenger, part.matrix)
     batch = part.batch
     if batch.layout is not None and batch.layout != challenger.features.layout:
         batch = _decode(polled, part, challenger, decoder)
@@ -180,9 +153,12 @@ def _decode(
     polled: Polled, part: ScoredPart, challenger: Bundle, decoder: TransactionDecoder
 ) -> TransactionBatch:
     """The columns that the challenger reads; the batch has only those of the champion."""
-    rows = part.where.tolist()
+    rows, spans, text = part.where.tolist(), part.batch.records, part.batch.text
+    if spans is None:
+        raise CannotDecode("the batch was not decoded from records")
+    places = zip(spans.begin.tolist(), spans.size.tolist(), strict=True)
     found = decoder.decode(
-        [polled.values[row] for row in rows],
+        [text[begin : begin + size].tobytes() for begin, size in places],
         [polled.headers[row] for row in rows],
         challenger.features.layout,
     )
@@ -191,14 +167,9 @@ def _decode(
     return found.batch
 
 
-def _take(part: ScoredPart, chosen: NDArray[np.bool_]) -> ScoredPart:
-    matrix = None if part.matrix is None else np.ascontiguousarray(part.matrix[chosen])
+def _take(part: ScoredPart, rows: NDArray[np.int64]) -> ScoredPart:
     return ScoredPart(
-        part.where[chosen],
-        part.batch.take(chosen),
-        matrix,
-        part.scores[chosen],
-        part.decisions[chosen],
+        part.where[rows], part.batch.take(rows), part.scores[rows], part.decisions[rows]
     )
 
 
@@ -220,16 +191,7 @@ def _finite(part: ScoredPart, batch: TransactionBatch, scores: Scores) -> Shadow
 
 
 def _part_bytes(part: ScoredPart) -> int:
-    batch, matrix = part.batch, part.matrix
-    # The text is a copy of the records' values, which the poll holds.
-    arrays = (
-        batch.numbers,
-        batch.text,
-        batch.text,
-        batch.starts,
-        batch.lengths,
-        batch.ids,
-        batch.times,
-    )
+    batch = part.batch
+    arrays = batch.numbers, batch.text, batch.starts, batch.lengths, batch.ids, batch.times
     history = 0 if batch.history is None else batch.history.values.nbytes
-    return sum(a.nbytes for a in arrays) + history + (0 if matrix is None else matrix.nbytes)
+    return sum(a.nbytes for a in arrays) + history

@@ -1,37 +1,30 @@
-"""A selected part of a batch in memory that two processes share, and the messages about it.
-
-A message is JSON; it says where the columns are.
-"""
+"""A selected part of a batch in memory that two processes share, and the messages about it."""
 
 from __future__ import annotations
 
-import json
 import marshal
 import mmap
 import os
-import socket
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from typing import Any, Final, NamedTuple
 
 import numpy as np
+import orjson
 from numpy.typing import NDArray
 
 from schemas.batch import HistoryColumns, TransactionBatch
+from schemas.framing import names_schema
 from schemas.layout import Layout
-from stream_scorer.shadow.exchange import FAILED, exchange
+from schemas.spans import Spans
+from stream_scorer.shadow.channel import framed
 from stream_scorer.shadow.figures import BINS, Figures
 from stream_scorer.shadow.models import Scored
 from stream_scorer.stream.outcome import ScoredPart
 from stream_scorer.stream.ports import Polled
 
-MESSAGE_MAX_BYTES: Final = 16 * 1024 * 1024
 _ALIGNMENT: Final = 64
-_LENGTH_BYTES: Final = 4
-_COLUMNS: Final = ("ids", "times", "event_times", "numbers", "text", "starts", "lengths")
-_CHUNK_BYTES: Final = 1024 * 1024
-_ANSWER_BYTES: Final = 64 * 1024
+_MARSHAL_VERSION: Final = 2  # without a table of what was written before, which takes longer
 
 
 class TooLarge(Exception):
@@ -43,33 +36,50 @@ class Traits(NamedTuple):
 
     Attributes:
         version: its version.
-        preprocessor: the digest of its fitted features.
         history: the fingerprint of the card history that it reads.
         columns: the number columns that it reads; None: all.
     """
 
     version: str
-    preprocessor: str | None
     history: str | None
     columns: tuple[str, ...] | None
+
+
+class Piece(NamedTuple):
+    """An array, or its chosen rows; ``place`` is where it goes in shared memory, in bytes."""
+
+    array: NDArray[Any]
+    is_by_row: bool
+    place: int
 
 
 class Packed(NamedTuple):
     """A part, ready to be copied into shared memory.
 
     Attributes:
-        message: says where the columns are.
-        arrays: keeps them.
-        sources: their addresses, int64 ``[n]``.
-        sizes: in bytes, int64 ``[n]``.
-        starts: where each goes, int64 ``[n]``.
+        message: says where everything is, with its length before it.
+        pieces: what is copied.
+        rows: the chosen ones, int64; None: all.
+        n: how many.
+        text: the bytes of all strings.
+        starts: int64 ``[rows, columns]``, the first byte of each string in ``text``.
+        lengths: int32 ``[rows, columns]``, bytes of each.
+        text_place: where the strings go.
     """
 
-    message: dict[str, Any]
-    arrays: list[NDArray[Any]]
-    sources: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    message: bytes
+    pieces: list[Piece]
+    rows: NDArray[np.int64] | None
+    n: int
+    text: NDArray[np.uint8]
     starts: NDArray[np.int64]
+    lengths: NDArray[np.int32]
+    text_place: int
+
+    @property
+    def nbytes(self) -> int:
+        """The memory that it holds."""
+        return sum(piece.array.nbytes for piece in self.pieces) + self.text.nbytes
 
 
 class Segment:
@@ -93,160 +103,101 @@ class Segment:
             os.close(fd)
 
 
-class Channel:
-    """Messages between the two processes, over a connected socket."""
+def pack(
+    polled: Polled,
+    part: ScoredPart,
+    rows: NDArray[np.int64] | None,
+    traits: Traits,
+    room: int,
+) -> Packed:
+    """Get the chosen rows of a part ready to be copied into shared memory of ``room`` bytes.
 
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._received = bytearray()
-        self._answer = np.empty(_ANSWER_BYTES, np.uint8)
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        """Send a message.
-
-        Raises:
-            OSError: the other side has ended.
-        """
-        self._connection.sendall(_framed(message))
-
-    def receive(self, timeout: float | None = None) -> dict[str, Any]:
-        """The next message.
-
-        Raises:
-            TimeoutError: there is none for ``timeout`` seconds.
-            EOFError, OSError: the other side has ended.
-            ValueError: it is no message.
-        """
-        if timeout != self._connection.gettimeout():
-            self._connection.settimeout(timeout)
-        length = int.from_bytes(self._read(_LENGTH_BYTES, taken=0), "big")
-        if length > MESSAGE_MAX_BYTES:
-            raise ValueError(f"a message of {length} bytes")
-        found = json.loads(self._read(_LENGTH_BYTES + length, _LENGTH_BYTES))
-        del self._received[: _LENGTH_BYTES + length]
-        if not isinstance(found, dict):
-            raise ValueError("a message that is no object")
-        return found
-
-    def hand_over(self, packed: Packed, segment: Segment) -> dict[str, Any]:
-        """Copy a part into shared memory, send the message about it, and wait for the answer.
-
-        Raises:
-            EOFError, OSError: the other side has ended.
-            ValueError: its answer is no message.
-        """
-        if self._connection.gettimeout() is not None:
-            self._connection.settimeout(None)  # the call below blocks
-        found = exchange(
-            packed.sources,
-            packed.sizes,
-            packed.starts,
-            segment.bytes,
-            self._connection.fileno(),
-            np.frombuffer(_framed(packed.message), np.uint8),
-            self._answer,
-        )
-        if found == FAILED:
-            raise BrokenPipeError("the other side has ended")
-        self._received += self._answer[:found].tobytes()
-        return self.receive()
-
-    def end(self) -> None:
-        """Send and receive nothing more; any thread may call this.
-
-        A pending :meth:`receive` on either side raises EOFError.
-        """
-        with suppress(OSError):  # the other side has ended before
-            self._connection.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._connection.close()
-
-    def _read(self, length: int, taken: int) -> bytes:
-        """What was received from ``taken`` to ``length``; after a timeout it continues there."""
-        while len(self._received) < length:
-            chunk = self._connection.recv(_CHUNK_BYTES)
-            if not chunk:
-                raise EOFError("the other side has ended")
-            self._received += chunk
-        return bytes(self._received[taken:length])
-
-
-def pack(polled: Polled, keys: bytes, part: ScoredPart, traits: Traits, room: int) -> Packed:
-    """Get a part ready to be copied into shared memory of ``room`` bytes.
+    The challenger gets the columns, without what it does not need of the records, or the records
+    themselves if it reads other columns.
 
     Raises:
         TooLarge: it does not fit.
     """
     batch, where = part.batch, part.where
-    arrays: dict[str, NDArray[Any]] = {
-        "keys": np.frombuffer(keys, np.uint8),
-        "where": where,
-        "partitions": polled.partitions[where],
-        "offsets": polled.offsets[where],
-        "scores": part.scores,
-        "decisions": part.decisions,
-        **{name: getattr(batch, name) for name in _COLUMNS},
-    }
-    if part.matrix is not None:
-        arrays["matrix"] = part.matrix
+    n = len(where) if rows is None else len(rows)
+    arrays: dict[str, NDArray[Any]] = {"decisions": part.decisions}
     if batch.history is not None:
         arrays["history"] = batch.history.values
-    if part.matrix is None and needs_decoding(batch, traits):
-        rows = where.tolist()
-        records = [polled.values[row] for row in rows], [polled.headers[row] for row in rows]
-        arrays["records"] = np.frombuffer(marshal.dumps(records), np.uint8)
-    places: dict[str, Any] = {}
-    kept, starts, end = list[NDArray[Any]](), list[int](), 0
-    for name, array in arrays.items():
-        places[name] = (end, array.dtype.str, array.shape)
-        kept.append(np.ascontiguousarray(array))
-        starts.append(end)
+    blobs: dict[str, NDArray[Any]] = {"keys": _dump(polled.keys)}
+    blobs["words"] = _words(polled, part, rows)
+    if batch.records is not None and needs_decoding(batch, traits):
+        starts = np.ascontiguousarray(batch.records.begin)[:, None]
+        lengths = arrays["sizes"] = batch.records.size.astype(np.int32)[:, None]
+        if any(polled.headers) and any(map(names_schema, polled.headers)):
+            blobs["headers"] = _dump([h if names_schema(h) else None for h in polled.headers])
+    else:
+        starts, lengths = batch.starts, batch.lengths
+        arrays |= {"numbers": batch.numbers, "lengths": lengths}
+    places, pieces, end = dict[str, Any](), list[Piece](), 0
+    for name, array in [*arrays.items(), *blobs.items()]:
+        is_by_row = name in arrays
+        shape = (n, *array.shape[1:]) if is_by_row else array.shape
+        places[name] = (end, array.dtype.str, shape)
+        pieces.append(Piece(array, is_by_row, end))
         end += -(-array.nbytes // _ALIGNMENT) * _ALIGNMENT
-    if end > room:
-        raise TooLarge(f"{end} bytes")
+    if end + len(batch.text) > room:
+        raise TooLarge(f"{end + len(batch.text)} bytes")
     message = {
         "topic": polled.topic,
         "columns": None if batch.layout is None else batch.layout.columns,
         "history": None if batch.history is None else batch.history.fingerprint,
         "places": places,
+        "text": end,
     }
     return Packed(
-        message,
-        kept,
-        np.array([array.ctypes.data for array in kept], np.int64),
-        np.array([array.nbytes for array in kept], np.int64),
-        np.array(starts, np.int64),
+        framed(orjson.dumps(message)),
+        pieces,
+        rows,
+        n,
+        batch.text,
+        starts,
+        lengths,
+        end,
     )
 
 
 def unpack(message: Mapping[str, Any], segment: NDArray[np.uint8]) -> tuple[Polled, ScoredPart]:
     """The part as the challenger's process sees it: its rows are those of the poll, in order."""
     arrays = {name: _view(segment, place) for name, place in message["places"].items()}
-    n = len(arrays["ids"])
+    where, partitions, offsets, ids, times, event_times, scores = arrays["words"]
+    n = len(ids)
     history, columns = message["history"], message["columns"]
+    sizes = arrays["sizes" if "sizes" in arrays else "lengths"]
+    taken = np.maximum(sizes, 0).astype(np.int64)
+    ends = taken.cumsum().reshape(taken.shape)
+    starts, total = ends - taken, int(ends[-1, -1]) if n else 0
+    text = segment[message["text"] : message["text"] + total]
+    no_numbers, no_lengths = np.empty((n, 0)), np.empty((n, 0), np.int32)
     batch = TransactionBatch(
-        **{name: arrays[name] for name in _COLUMNS},
+        ids,
+        times,
+        event_times,
+        arrays.get("numbers", no_numbers),
+        text,
+        starts if "lengths" in arrays else np.empty((n, 0), np.int64),
+        arrays.get("lengths", no_lengths),
         layout=None if columns is None else Layout(columns),
         history=None if history is None else HistoryColumns(history, arrays["history"]),
+        records=Spans(starts[:, 0], taken[:, 0]) if "sizes" in arrays else None,
     )
-    rows = arrays["where"].tolist()
+    rows = where.tolist()
     keys = _load(arrays["keys"])
-    values, headers = _load(arrays["records"]) if "records" in arrays else ([None] * n, [None] * n)
+    headers = _load(arrays["headers"]) if "headers" in arrays else None
     polled = Polled(
         message["topic"],
-        values,
+        [None] * n,
         [keys[row] for row in rows],
-        headers,
-        arrays["partitions"],
-        arrays["offsets"],
+        [None] * n if headers is None else [headers[row] for row in rows],
+        partitions.astype(np.int32),
+        offsets,
         None,
     )
-    part = ScoredPart(
-        np.arange(n), batch, arrays.get("matrix"), arrays["scores"], arrays["decisions"]
-    )
-    return polled, part
+    return polled, ScoredPart(np.arange(n), batch, scores.view(np.float64), arrays["decisions"])
 
 
 def needs_decoding(batch: TransactionBatch, traits: Traits) -> bool:
@@ -292,14 +243,28 @@ def read_scored(message: Mapping[str, Any]) -> list[Scored]:
     ]
 
 
+def _words(polled: Polled, part: ScoredPart, rows: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """What has eight bytes in each chosen row, int64 ``[7, n]``.
+
+    Few large pieces are handed over sooner than many small ones.
+    """
+    where, batch = part.where, part.batch
+    found = np.empty((7, len(where)), np.int64)
+    found[0] = where
+    found[1] = polled.partitions[where]
+    found[2] = polled.offsets[where]
+    found[3], found[4], found[5] = batch.ids, batch.times, batch.event_times
+    found[6] = part.scores.view(np.int64)
+    return found if rows is None else np.ascontiguousarray(found[:, rows])
+
+
+def _dump(found: Any) -> NDArray[np.uint8]:
+    return np.frombuffer(marshal.dumps(found, _MARSHAL_VERSION), np.uint8)
+
+
 def _load(array: NDArray[Any]) -> Any:
     """What the scorer has written, which is the same program."""
     return marshal.loads(array.data)  # noqa: S302  # as said above
-
-
-def _framed(message: Mapping[str, Any]) -> bytes:
-    body = json.dumps(message).encode()
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
 
 
 def _view(segment: NDArray[np.uint8], place: Sequence[Any]) -> NDArray[Any]:

@@ -1,22 +1,22 @@
-"""The thread that lets the challenger score, and the queue before it.
+"""The thread that hands batches to the challenger and counts its answers.
 
-The loop's thread only asks whether a batch is wanted and puts it into the queue, after its commit.
-Neither can raise or wait. The queue is bounded by batches and by bytes; what does not fit is left
-out and counted.
+The loop's thread only asks whether a batch is wanted and offers it, after its commit. Neither can
+raise or wait. What waits is bounded by batches and by bytes; what does not fit is left out and
+counted.
 """
 
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from stream_scorer.runtime.text import printable
-from stream_scorer.shadow.models import ChallengerEnded, ChallengerFailed, Scored, ShadowModel
+from stream_scorer.shadow.models import Answer, ShadowModel
 from stream_scorer.shadow.ports import ShadowObserver, Shed
 from stream_scorer.shadow.scoring import ShadowBatch, has_history_for
 from stream_scorer.stream.outcome import Outcome
@@ -34,7 +34,7 @@ class ShadowOptions:
     """How much a challenger may take.
 
     Attributes:
-        max_batches: that wait in the queue.
+        max_batches: that wait.
         max_bytes: that they may hold.
         max_errors: batches in a row that fail before the version is put aside.
         hang_seconds: a batch that takes longer counts as hung.
@@ -69,12 +69,11 @@ class ShadowWorker:
         self._busy = refusal
         self._clock = clock
         self._challenger: ShadowModel | None = None
-        self._queue: deque[ShadowBatch] = deque()
-        self._bytes = 0
         self._changed = threading.Condition()
         self._is_stopping = False
         self._errors = 0
-        self._busy_since: float | None = None
+        self._counted = 0
+        self._progress = 0, 0.0  # answers of the challenger, and when that was seen
         self._thread: threading.Thread | None = None
         self.put_aside: frozenset[str] = frozenset()
         """Versions that failed here; they are not used again."""
@@ -87,7 +86,7 @@ class ShadowWorker:
         return self._challenger
 
     def use(self, model: ShadowModel | None) -> None:
-        """Score with ``model`` from now on; None: with none. Batches in the queue are dropped.
+        """Score with ``model`` from now on; None: with none. Batches that wait are dropped.
 
         The one before is closed, and so is ``model`` if it may not be used here.
         """
@@ -97,8 +96,8 @@ class ShadowWorker:
             model = None
         with self._changed:
             before, self._challenger = self._challenger, model
-            self._errors = 0
-            self._clear()
+            self._errors = self._counted = 0
+            self._changed.notify_all()
             if model is not None and self._thread is None and not self._is_stopping:
                 self._thread = threading.Thread(target=self._run, name="shadow", daemon=True)
                 self._thread.start()
@@ -123,7 +122,7 @@ class ShadowWorker:
             return False
 
     def offer(self, polled: Polled, outcome: Outcome) -> None:
-        """Queue a batch whose commit was sent, or leave it out; never raises, never waits."""
+        """Offer a batch whose commit was sent, or leave it out; never raises, never waits."""
         try:
             self._offer(polled, outcome)
         except Exception:  # nothing here may end the loop
@@ -132,44 +131,48 @@ class ShadowWorker:
     def check(self) -> None:
         """Notice a challenger that hangs, and give it up; called now and then by any thread."""
         with self._changed:
-            since = self._busy_since
-            if since is None or self._clock() - since <= self._options.hang_seconds:
-                return
             challenger = self._challenger
-            self._busy_since = None
+            if challenger is None or not self._is_late(challenger):
+                return
             # It drops what it has if it ever returns.
             self._thread = None
             self.is_disabled = True
             self._challenger = None
-            self._clear()
-        if challenger is not None:
-            challenger.close()
-        version = challenger.version if challenger else "?"
+            self._changed.notify_all()
+        challenger.close()
         log.error(
             "the challenger hung for %g s and is given up; no challenger scores in this process "
-            "until it is restarted", self._options.hang_seconds, extra={"model_version": version},
+            "until it is restarted", self._options.hang_seconds,
+            extra={"model_version": challenger.version},
         )  # fmt: skip
         self._observer.disabled()
         self._observer.loaded(None)
 
     def stop(self) -> None:
-        """Stop after the batch at hand, or without it after a second."""
+        """Stop once what was offered is scored, or without it after a second."""
         with self._changed:
             self._is_stopping = True
-            self._clear()
-            self._changed.notify_all()
-            thread, challenger = self._thread, self._challenger
-        if thread is not None:
-            thread.join(_STOP_SECONDS)
+            challenger, thread = self._challenger, self._thread
+            self._changed.wait_for(self._is_idle, _STOP_SECONDS)
         if challenger is not None:
             challenger.close()
+        if thread is not None:
+            thread.join(_STOP_SECONDS)
 
     def wait_idle(self, seconds: float) -> bool:
-        """Wait until the queue is empty and nothing is being scored; for tests and benchmarks."""
+        """Wait until everything that was offered is counted; for tests and benchmarks."""
         with self._changed:
-            return self._changed.wait_for(
-                lambda: not self._queue and self._busy_since is None, seconds
-            )
+            return self._changed.wait_for(self._is_idle, seconds)
+
+    def _is_idle(self) -> bool:
+        return self._challenger is None or self._counted >= self._challenger.offered
+
+    def _is_late(self, challenger: ShadowModel) -> bool:
+        """Whether it has been at work on the same batch for too long."""
+        now, answered = self._clock(), challenger.answered
+        if answered == challenger.offered or answered != self._progress[0]:
+            self._progress = answered, now
+        return now - self._progress[1] > self._options.hang_seconds
 
     def _offer(self, polled: Polled, outcome: Outcome) -> None:
         challenger = self._challenger
@@ -181,61 +184,59 @@ class ShadowWorker:
         if not has_history_for(challenger.history, outcome.basis.bundle):
             self._observer.shed("history", outcome.scored)
             return
-        needed = challenger.needs_records(outcome.basis.bundle)
-        job = ShadowBatch.of(polled, outcome.basis, with_records=needed)
+        job = ShadowBatch(polled, outcome.basis)
         if (reason := self._refusal(job.nbytes)) is not None:
             self._observer.shed(reason, outcome.scored)
             return
         with self._changed:
-            if self._challenger is not None and not self._is_stopping:
-                self._queue.append(job)
-                self._bytes += job.nbytes
-                self._changed.notify_all()
+            if self._challenger is not challenger or self._is_stopping:
+                return
+            if challenger.answered == challenger.offered:
+                self._progress = challenger.answered, self._clock()
+            left_out = challenger.offer(job)
+        if left_out:
+            self._observer.shed("queue", left_out)
 
     def _refusal(self, more_bytes: int = 0) -> Shed | None:
         """Why a batch is left out now."""
-        options = self._options
-        is_full = len(self._queue) >= options.max_batches
-        if is_full or self._bytes + more_bytes > options.max_bytes:
+        options, challenger = self._options, self._challenger
+        batches, size = (0, 0) if challenger is None else challenger.waiting()
+        if batches >= options.max_batches or size + more_bytes > options.max_bytes:
             return "queue"
         return self._busy()
 
-    def _clear(self) -> None:
-        self._queue.clear()
-        self._bytes = 0
-        self._changed.notify_all()
-
     def _run(self) -> None:
         me = threading.current_thread()
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # none interrupts a call
         while True:
             with self._changed:
-                while not self._queue and not self._is_stopping and self._thread is me:
+                while self._challenger is None and not self._is_stopping and self._thread is me:
                     self._changed.wait(_IDLE_SECONDS)
-                if self._is_stopping or self._thread is not me:
+                challenger = self._challenger
+                if challenger is None or self._thread is not me:
                     return
-                job, challenger = self._queue.popleft(), self._challenger
-                self._bytes -= job.nbytes
-                self._busy_since = self._clock()
-            rows = job.rows
+            answers: list[Answer] = []
             try:
-                if challenger is not None:
-                    found = challenger.score(job)
-                    del job  # it is freed as soon as the challenger has it
-                    self._count(found, challenger, me)
-            except BaseException as error:
-                self._failed(rows, challenger, error, me)
-            finally:
-                with self._changed:
-                    if self._thread is me:
-                        self._busy_since = None
-                    self._changed.notify_all()
+                answers = challenger.collect(_IDLE_SECONDS)
+                for answer in answers:
+                    if self._thread is not me or self._challenger is not challenger:
+                        break  # given up, or replaced: it may not count any more
+                    self._count(answer, challenger)
+            except Exception:  # a challenger that cannot be read is as bad as one that raises
+                log.exception("the challenger's answers cannot be read")
+                self.put_away(challenger.version)
+            with self._changed:
+                if self._challenger is challenger:
+                    self._counted += len(answers)
+                self._changed.notify_all()
+            if not answers and self._is_stopping:
+                return
 
-    def _count(
-        self, scored: Iterator[Scored], challenger: ShadowModel, me: threading.Thread
-    ) -> None:
-        for found in scored:
-            if self._thread is not me or self._challenger is not challenger:
-                return  # given up, or replaced: it may not count any more
+    def _count(self, answer: Answer, challenger: ShadowModel) -> None:
+        if answer.error is not None:
+            self._failed(answer, challenger)
+            return
+        for found in answer.scored:
             self._observer.scored(found.figures, found.seconds)
             if found.not_finite:
                 self._observer.failed(found.not_finite)
@@ -243,32 +244,20 @@ class ShadowWorker:
                 self._observer.shed("publish", found.lost)
         self._errors = 0
 
-    def _failed(
-        self,
-        rows: int,
-        challenger: ShadowModel | None,
-        error: BaseException,
-        me: threading.Thread,
-    ) -> None:
-        if self._thread is not me or challenger is None or self._challenger is not challenger:
-            return
-        self._observer.failed(rows)
+    def _failed(self, answer: Answer, challenger: ShadowModel) -> None:
+        self._observer.failed(answer.rows)
         self._errors += 1
-        shown = f"{type(error).__name__}: {error}"
-        if isinstance(error, ChallengerFailed | ChallengerEnded):
-            shown = str(error)
-        reason = printable(shown[:_SHOWN_CHARACTERS])
-        if self._errors == 1 and not isinstance(error, ChallengerEnded):
+        reason = printable((answer.error or "")[:_SHOWN_CHARACTERS])
+        if self._errors == 1 and not answer.has_ended:
             log.warning(
                 "the challenger cannot score a batch: %s", reason,
                 extra={"model_version": challenger.version},
             )  # fmt: skip
-        has_ended = isinstance(error, ChallengerEnded)
-        if self._errors < self._options.max_errors and not has_ended:
+        if self._errors < self._options.max_errors and not answer.has_ended:
             return
         many = f"failed {self._errors} batches in a row and "
         log.error(
-            "the challenger %sis put aside: %s", "" if has_ended else many, reason,
+            "the challenger %sis put aside: %s", "" if answer.has_ended else many, reason,
             extra={"model_version": challenger.version},
         )  # fmt: skip
         self.put_away(challenger.version)

@@ -45,14 +45,12 @@ class ScoredPart(NamedTuple):
     Attributes:
         where: the rows of the poll, int64 ``[n]``.
         batch: their columns.
-        matrix: their features.
         scores: float64 ``[n]``.
         decisions: uint8 ``[n]``.
     """
 
     where: NDArray[np.int64]
     batch: TransactionBatch
-    matrix: NDArray[np.float64] | None
     scores: NDArray[np.float64]
     decisions: NDArray[np.uint8]
 

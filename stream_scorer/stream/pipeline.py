@@ -61,12 +61,12 @@ class Pipeline:
         self._with_sample = with_sample
         self._references: tuple[Bundle | None, FeatureReferences] = None, FeatureReferences()
         self._keeps_basis: Callable[[], bool] = lambda: False
-        _retain_freed_memory()
+        retain_freed_memory()
 
     def keep_basis_if(self, is_wanted: Callable[[], bool]) -> None:
         """Put what a batch was scored by into its outcome, if ``is_wanted`` says so.
 
-        It holds some 7 kB a transaction until the outcome is dropped.
+        It holds some 6 kB a transaction until the outcome is dropped.
         """
         self._keeps_basis = is_wanted
 
@@ -124,7 +124,7 @@ class Pipeline:
             if len(references.columns):
                 watched.append(matrix[np.ix_(np.flatnonzero(chosen[rows]), references.columns)])
             if keeps:
-                parts.append(ScoredPart(where, batch, matrix, scores.scores, scores.decisions))
+                parts.append(ScoredPart(where, batch, scores.scores, scores.decisions))
         for rejection in rejections:
             records[rejection.index] = self._dead_letter(polled, rejection)
         done = [r for r in records if r is not None]
@@ -309,7 +309,7 @@ def _chosen(references: FeatureReferences, offsets: NDArray[np.int64]) -> NDArra
     return choose_rows(offsets, COUNTED_SHARE)
 
 
-def _retain_freed_memory() -> None:
+def retain_freed_memory() -> None:
     """Make the C library keep the memory that one batch frees for the next one.
 
     glibc returns memory to the system once twice the largest block ever freed is unused. A batch

@@ -135,10 +135,7 @@ def start_challenger(
     )
     size = ShadowOptions().max_bytes
     starter = ProcessStarter(start_command(program), given, share, partitions, size)
-    challenger = starter.start("v2", MEMORY_BYTES)
-    # Without a digest of its features they are not known to be the champion's.
-    challenger.traits = challenger.traits._replace(preprocessor=None)
-    return challenger
+    return starter.start("v2", MEMORY_BYTES)
 
 
 Attach = Callable[[Pipeline, Observer], Observer]

@@ -10,7 +10,6 @@ import pytest
 
 from schemas.resolver import LocalSchemas
 from schemas.transactions.codec import TransactionDecoder
-from stream_scorer.features.feature_set import FeatureSet
 from stream_scorer.model.bundle import Bundle, build_files, load_bundle
 from stream_scorer.model.scoring import score
 from stream_scorer.shadow import scoring
@@ -20,7 +19,6 @@ from stream_scorer.shadow.scoring import (
     ShadowScores,
     has_history_for,
     history_of,
-    preprocessor_of,
     score_part,
     select,
 )
@@ -37,29 +35,21 @@ def job_of(champion: Bundle) -> ShadowBatch:
     pipeline.keep_basis_if(lambda: True)
     basis = pipeline.process(polled, champion, NOW_MS).basis
     assert basis is not None
-    return ShadowBatch.of(polled, basis, with_records=True)
+    return ShadowBatch(polled, basis)
 
 
 def score_all(job: ShadowBatch, challenger: Bundle, share: float = 1.0) -> list[ShadowScores]:
     decoder, polled = TransactionDecoder(LocalSchemas()), job.polled
-    parts = select(job, share, preprocessor_of(challenger))
-    return [score_part(polled, part, challenger, decoder) for part in parts]
-
-
-def no_transform(*_: object) -> None:
-    raise AssertionError("the features are computed again")
+    return [score_part(polled, part, challenger, decoder) for part in select(job, share)]
 
 
 @pytest.mark.parametrize("share", [1.0, 0.4])
-def test_features_are_not_computed_again_if_both_versions_have_the_same(
-    share: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chosen_rows_have_the_scores_of_the_whole_batch(share: float) -> None:
     champion = make_bundle()
     model = make_draft()
     files, rest = build_files(replace(model, thresholds=replace(model.thresholds, review=0.1)))
     challenger = load_bundle({"model.pkl": files, **rest("v2")}, "v2")
     job, expected = job_of(champion), score(make_batch(ROWS, 5), challenger)
-    monkeypatch.setattr(FeatureSet, "transform", no_transform)
     (found,) = score_all(job, challenger, share)
     assert found.scores.scores.tolist() == expected.scores[found.where].tolist()
     assert found.scores.decisions.tolist() == expected.decisions[found.where].tolist()
@@ -84,9 +74,14 @@ def test_columns_that_the_champion_does_not_read_are_decoded_again() -> None:
 
 def test_records_that_cannot_be_decoded_again_fail_as_a_batch() -> None:
     job = job_of(load_bundle(make_history_files(), "v1"))
-    broken = replace(job, polled=replace(job.polled, values=[b"?"] * ROWS))
-    with pytest.raises(CannotDecode, match="60 of 60 records"):
-        score_all(broken, make_bundle("v2", seed=2))
+    (part,) = job.basis.parts
+    for batch, reason in (
+        (replace(part.batch, text=part.batch.text * 0), "60 of 60 records"),
+        (replace(part.batch, records=None), "was not decoded from records"),
+    ):
+        broken = replace(job, basis=job.basis._replace(parts=[part._replace(batch=batch)]))
+        with pytest.raises(CannotDecode, match=reason):
+            score_all(broken, make_bundle("v2", seed=2))
 
 
 def test_history_is_there_for_versions_that_read_the_same_or_none() -> None:
@@ -100,9 +95,7 @@ def test_history_is_there_for_versions_that_read_the_same_or_none() -> None:
 def test_batch_says_how_much_memory_it_holds() -> None:
     job = job_of(make_bundle())
     part = job.basis.parts[0]
-    assert part.matrix is not None
-    values = sum(len(value) for value in job.polled.values if value)
-    held = part.matrix.nbytes + part.batch.numbers.nbytes + 2 * values
+    held = part.batch.numbers.nbytes + sum(len(value or b"") for value in make_values(ROWS))
     assert held <= job.nbytes < 2 * held
 
 
@@ -112,4 +105,4 @@ def test_nothing_is_scored_where_no_row_is_chosen(monkeypatch: pytest.MonkeyPatc
         return np.zeros(len(offsets), np.bool_)
 
     monkeypatch.setattr(scoring, "choose", none)
-    assert score_all(job_of(make_bundle()), make_bundle("v2", seed=2)) == []
+    assert score_all(job_of(make_bundle()), make_bundle("v2", seed=2), 0.1) == []
