@@ -1,4 +1,4 @@
-"""Risk can be told by lightness alone, and its words can be read: WCAG 2.2 and CIE76.
+"""Risk is visible from lightness alone, and its words can be read: WCAG 2.2 and CIE76.
 
 Colour blindness is simulated as in Machado, Oliveira, Fernandes (2009), severity 1, on linear RGB.
 """
