@@ -82,7 +82,8 @@ def test_first_load_is_small_with_the_requests_of_the_worker(page: Page, start: 
 
 # What does not fit the width, and what is too small for a finger. Links in a text may be small.
 _MEASURE = """() => {
-  const isShown = (e) => e.checkVisibility({ visibilityProperty: true }) && !e.closest(".sr, .skip");
+  const isShown = (e) =>
+    e.checkVisibility({ visibilityProperty: true }) && !e.closest(".sr, .skip");
   const controls = "a[href], button, input:not([type=hidden]), select, textarea, summary";
   const isText = (e) => e.tagName === "A" && getComputedStyle(e).display === "inline";
   const height = (e) => Math.max(...[e, e.closest("label") ?? e].map((one) => one.offsetHeight));
