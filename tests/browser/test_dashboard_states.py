@@ -45,10 +45,6 @@ def test_every_state_of_the_queue_is_accessible_in_both_themes(
             page = open_scene(new_page, board_with_rows)
         enter(page)
         axe.check(page)
-    scenes.loading(page := open_scene(new_page, board_with_rows))
-    axe.check(page)
-    scenes.not_loaded(page)
-    axe.check(page)
     for path in scenes.PATHS.values():
         page = open_scene(new_page, board_with_rows, path)
         axe.check(page)
