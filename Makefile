@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help demo tools test test-unit test-docker test-browser observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
+.PHONY: help demo tools test test-unit test-docker test-browser screenshots observe-check lint format boundscheck fuzz chaos soak audit bench bench-quick lock env clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -74,6 +74,9 @@ $(UNPACKED)/usr/bin/promtool $(UNPACKED)/usr/bin/prometheus-alertmanager:
 
 test-browser: $(READY) ## test the dashboard in Chromium (needs /usr/bin/chromium)
 	@$(BIN)/pytest -n 2 --dist loadfile -m browser tests/browser $(ARGS)
+
+screenshots: $(READY) ## save a picture of each state and page of the dashboard in dist/screenshots
+	@$(BIN)/python -m tests.browser.screenshots dist/screenshots $(ARGS)
 
 lint: $(READY) ## run the linter, the formatter check and the type checker
 	@$(BIN)/ruff check .

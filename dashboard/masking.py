@@ -25,7 +25,7 @@ _MEMBERS: Final[Mapping[str, Mapping[str, Any]]] = {
     "card4": {"card": MASK},
     "card6": {"card": MASK},
     "productcd": {"product": MASK},
-    "transactionamt": {"amount": None, "expected_loss": 0.0},
+    "transactionamt": {"amount": None, "expected_loss": 0.0, "place": None},
     "event_time": {"event_time": None},
 }
 """The members of a transaction that have a field's value too, and what they have instead."""
@@ -67,6 +67,11 @@ class FieldMask:
         return parameter in FILTERS and self.hides(FILTERS[parameter])
 
     @property
+    def hides_losses(self) -> bool:
+        """Whether amounts are hidden. The order by expected loss would reveal them."""
+        return self.hides("TransactionAmt")
+
+    @property
     def not_searched(self) -> tuple[str, ...]:
         """The query parameters whose fields a search must leave out."""
         return tuple(name for name in SEARCHED if self.hides_filter(name))
@@ -93,7 +98,7 @@ class FieldMask:
             context[name] = MASK
         for name, members in _MEMBERS.items():
             if name in self._names:
-                masked |= {one: value for one, value in members.items() if masked[one] is not None}
+                masked |= {n: value for n, value in members.items() if masked.get(n) is not None}
         reasons = [self._mask_reason(reason) for reason in flag["reasons"]]
         return masked | {"context": context, "reasons": reasons, "hidden": hidden}
 

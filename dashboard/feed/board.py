@@ -69,6 +69,7 @@ class FeedStatus:
             event time that the producer set or, without one, the time of scoring.
         read_at: epoch milliseconds when records were last read. None before the first record.
         stamp: model and thresholds of the last record.
+        place: where the last record is, such as ``fraud-scores[2]@8812345``.
         done: share of the backlog that has been read, 0 to 1, while rebuilding.
         progress: what has been read of the backlog, while rebuilding.
     """
@@ -82,6 +83,7 @@ class FeedStatus:
     input_delay_ms: int | None = None
     read_at: int | None = None
     stamp: Stamp | None = None
+    place: str | None = None
     done: float = 0.0
     progress: Progress | None = None
 
@@ -287,11 +289,18 @@ class Board:
         with self._lock:
             return list(reversed(self._unreadable))
 
-    def add(self, scored: int, flags: Sequence[Flag], stamp: Stamp | None, counts: Counts) -> None:
+    def add(
+        self,
+        scored: int,
+        flags: Sequence[Flag],
+        stamp: Stamp | None,
+        counts: Counts,
+        place: str | None = None,
+    ) -> None:
         """Add what was saved. Rows are published only while the feed is live."""
         now = self.now()
         with self._lock:
-            status = replace(self._status, read_at=now)
+            status = replace(self._status, read_at=now, place=place or self._status.place)
             if stamp is not None:
                 happened = stamp.scored_at if stamp.event_time is None else stamp.event_time
                 status = replace(

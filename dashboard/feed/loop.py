@@ -183,7 +183,10 @@ class Feed:
             add_to_histogram(session.counts.histogram, unsaved.tallies.values())
             self._writer.save(unsaved.flags, unsaved.positions, session.counts, unsaved.tallies)
             self._board.distribution.note_listed(self._writer.listed)
-            self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, session.counts.copy())
+            partition, following = next(reversed(unsaved.positions.items()))
+            place = f"{self._topic}[{partition}]@{following - 1}"
+            counts = session.counts.copy()
+            self._board.add(unsaved.scored, unsaved.flags, unsaved.stamp, counts, place)
             self._board.note_scorings({Scoring(*key[:3]) for key in unsaved.tallies})
         self._board.note_unreadable(unsaved.unreadable)
         self._board.measure(lag=session.lag, done=session.done, progress=session.progress())

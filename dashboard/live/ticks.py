@@ -155,6 +155,7 @@ def describe_feed(status: FeedStatus) -> dict[str, Any]:
         "detail": status.detail,
         "since": status.since,
         "read_at": status.read_at,
+        "place": status.place,
         "done": round(status.done, 3),
         "progress": describe_progress(status.progress)
         if is_rebuilding and status.progress

@@ -1,5 +1,6 @@
 // The operations page: polls one JSON document and shows it in the page that the server rendered.
 import { drawChart } from "./charts.js";
+import { request, waysOf } from "./request.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
 import { MISSING, buildTime, showTimes } from "./view.js";
 
@@ -136,8 +137,7 @@ function draw(ops) {
   now = ops.now / 1000;
   const marks = marksOf(ops);
   if (charts) {
-    charts.backlog.update({ data: backlog, marks });
-    charts.scores.update({ data: scores, marks });
+    for (const [name, data] of [["backlog", backlog], ["scores", scores]]) charts[name].update({ data, marks, rest: data[0].length - 1 });
     return;
   }
   if (!globalThis.uPlot) return;
@@ -146,11 +146,11 @@ function draw(ops) {
   const y = { format: short, range: (_, __, most) => [0, Math.max(10, most * 1.1)] };
   charts = {
     backlog: drawChart($("chart-backlog"), {
-      x, y, marks, data: backlog, series: [{ label: "Waiting", kind: "steps", format: count }],
+      x, y, marks, data: backlog, rest: backlog[0].length - 1, series: [{ label: "Waiting", kind: "steps", format: count }],
       describe: () => `${count(waiting)} records now`,
     }),
     scores: drawChart($("chart-throughput"), {
-      x, y, marks, data: scores,
+      x, y, marks, data: scores, rest: scores[0].length - 1,
       series: [{ label: "Scored", format: count }, { label: "Flagged", token: "--chart-2", format: count }],
     }),
   };
@@ -161,17 +161,16 @@ let answered = Date.now();
 async function poll() {
   const problem = $("ops-problem");
   try {
-    const answer = await fetch("/api/v1/operations", { signal: AbortSignal.timeout(10_000) });
-    const found = await answer.json();
-    if (!answer.ok) throw new Error(found.detail);
+    const found = await request("/api/v1/operations");
     answered = Date.now();
     problem.hidden = true;
     show(found);
   } catch (error) {
-    if (Date.now() - answered >= SILENT_MS || !(error instanceof TypeError)) {
+    if (Date.now() - answered >= SILENT_MS || error.kind !== "offline") {
       const ago = Math.round((Date.now() - answered) / 1000);
+      const ways = waysOf(error).map(({ name, href }) => html` <a href=${href}>${name}</a>`);
       problem.hidden = false;
-      problem.textContent = `No newer figures for ${ago} s: ${error.message}. Trying again every ${POLL_MS / 1000} s.`;
+      render(html`No newer figures for ${ago} s. ${error.message} Trying again every ${POLL_MS / 1000} s.${ways}`, problem);
     }
   }
   setTimeout(poll, POLL_MS);

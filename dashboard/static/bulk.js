@@ -1,7 +1,8 @@
 // One decision for several transactions. It is asked for once more before it is sent.
 
 import { dispatch, state } from "./queue.js";
-import { toast } from "./toast.js";
+import { newKey, request } from "./request.js";
+import { toast, toastFailure } from "./toast.js";
 import { html, render, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { LABELS, formatAmount, formatCount } from "./view.js";
 
@@ -53,23 +54,17 @@ function Confirm({ rows, label, onAnswer }) {
   </dialog>`;
 }
 
-async function decide(rows, label, note) {
-  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+async function decide(rows, label, note, key = newKey()) {
   // With the version that is shown, so that no later decision is replaced without being seen.
   const decisions = rows.map(({ id, case: found }) => (
     { id, label, reasons: [], note: note || null, version: found?.version ?? 0 }
   ));
   let answer;
   try {
-    const response = await fetch("/api/v1/decisions:batch", {
-      method: "POST",
-      headers: { "content-type": "application/json", "idempotency-key": key },
-      body: JSON.stringify({ decisions }),
-    });
-    answer = await response.json();
-    if (!response.ok) throw new Error(answer.detail ?? answer.title);
+    answer = await request("/api/v1/decisions:batch", { method: "POST", body: { decisions }, key });
   } catch (error) {
-    toast(`Nothing is known to be decided: ${error.message}. The rows are still selected.`, { seconds: 0 });
+    const again = () => decide(rows, label, note, key); // the same decisions, once
+    toastFailure("Nothing is known to be decided, and the rows are still selected.", error, again);
     return;
   }
   for (const { id, case: found } of answer.items) {

@@ -1,6 +1,8 @@
 // The check page without reloading: sends the form, and shows the answer that the server rendered.
 
-const TIMEOUT_MS = 30_000;
+import { request, waysOf } from "./request.js";
+
+const SECONDS = 30;
 const form = document.getElementById("check");
 const answer = document.getElementById("answer");
 let latest = 0;
@@ -45,44 +47,14 @@ window.addEventListener("afterprint", () => {
 /** The nodes to show. The server escapes what people typed, and scripts of a parsed page never run. */
 async function ask() {
   try {
-    const response = await fetch("/check", {
-      method: "POST",
-      body: new URLSearchParams(new FormData(form)),
-      headers: { accept: "text/html" },
-      signal: AbortSignal.timeout(TIMEOUT_MS),
-    });
-    const text = await response.text();
-    const type = response.headers.get("content-type") ?? "";
-    if (type.startsWith("text/html")) {
-      const page = new DOMParser().parseFromString(text, "text/html");
-      const found = page.getElementById("answer");
-      if (found) return [...found.childNodes].map((node) => document.importNode(node, true));
-    }
-    return [describeProblem(response.status, text)];
+    const body = new URLSearchParams(new FormData(form));
+    const text = await request("/check", { method: "POST", body, as: "page", seconds: SECONDS });
+    const found = new DOMParser().parseFromString(text, "text/html").getElementById("answer");
+    if (!found) throw new Error("The answer of the dashboard has no result.");
+    return [...found.childNodes].map((node) => document.importNode(node, true));
   } catch (error) {
-    const why = error.name === "TimeoutError"
-      ? `The server did not answer within ${TIMEOUT_MS / 1000} s. Try again.`
-      : "The server cannot be reached. Check the connection, and try again.";
-    return [banner("Not scored", why)];
+    return [banner("Not scored", error.message, waysOf(error))];
   }
-}
-
-function describeProblem(status, text) {
-  let detail = "";
-  try {
-    detail = JSON.parse(text).detail ?? "";
-  } catch {
-    // not a problem of this server
-  }
-  if (status === 401) {
-    const made = banner("Logged out", "The session has ended. ");
-    const link = document.createElement("a");
-    link.href = "/login?next=/check";
-    link.textContent = "Log in again";
-    made.lastElementChild.append(link);
-    return made;
-  }
-  return banner(`Error ${status}`, detail || "The server gave no reason.");
 }
 
 /** Mark the inputs that the answer's faults are about. */
@@ -105,7 +77,7 @@ function markFields() {
   }
 }
 
-function banner(title, text) {
+function banner(title, text, ways) {
   const made = document.createElement("div");
   made.className = "banner red";
   made.setAttribute("role", "alert");
@@ -113,6 +85,7 @@ function banner(title, text) {
   bold.textContent = title;
   const detail = document.createElement("p");
   detail.textContent = text;
+  for (const { name, href } of ways) detail.append(" ", Object.assign(document.createElement("a"), { href, textContent: name }));
   made.append(bold, detail);
   return made;
 }

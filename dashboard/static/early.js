@@ -2,7 +2,9 @@
 // them: the same header, and the buttons. The rest is added in place.
 
 import { html, render } from "./vendor/htm/standalone.module.js";
-import { buildRisk, buildTime, capitalize, formatAmount, formatScore4, formatThreshold } from "./view.js";
+import {
+  buildRisk, buildTime, capitalize, formatAmount, formatDistance, formatScore4, formatThreshold,
+} from "./view.js";
 
 const blank = document.getElementById("blank"); // which the server rendered for no transaction
 
@@ -29,11 +31,11 @@ function Header({ row, title }) {
   const [at, ...marks] = [score, review, block].map((each) => (100 * each).toFixed(2));
   const currency = document.body.dataset.currency;
   return html`<div class="head"><h2>${title}</h2>${" "}<p class="amount">${amount == null
-    ? html`<span class="dim">No amount</span>` : html`${formatAmount(amount)}${currency && html` <span class="unit">${currency}</span>`}`}${product != null && html` <span class="dim">Product ${product}</span>`}</p></div>
+    ? html`<span class="dim">${row.hidden?.includes("TransactionAmt") ? "Amount hidden" : "No amount"}</span>` : html`${formatAmount(amount)}${currency && html` <span class="unit">${currency}</span>`}`}${product != null && html` <span class="dim">Product ${product}</span>`}</p></div>
     <p class="verdict">${buildRisk(html, row.risk)} <b class="big">${formatScore4(score, review, block)}</b> <span class="decision ${row.decision.toLowerCase()}">${capitalize(row.decision)}</span></p>
     <div class="scale">
       <svg viewBox="0 0 100 14" preserveAspectRatio="none" aria-hidden="true"><rect class="track" x="0" y="5" width="100" height="4" /><rect class="reached ${row.risk}" x="0" y="5" width=${at} height="4" />${marks.map((x) => html`<line class="threshold" x1=${x} x2=${x} y1="1" y2="13" />`)}<line class="at" x1=${at} x2=${at} y1="0" y2="14" /></svg>
-      <p><span>Review ≥ ${formatThreshold(review, block)}</span> <span>Block ≥ ${formatThreshold(block, review)}</span></p>
+      <p><span>Review ≥ ${formatThreshold(review, block)} <b>(${formatDistance(score, review)})</b></span> <span>Block ≥ ${formatThreshold(block, review)} <b>(${formatDistance(score, block)})</b></span></p>
     </div>
     <p class="dim">Model ${row.model_version} · Scored ${buildTime(html, row.scored_at)}${row.event_time != null && html` · Event time ${buildTime(html, row.event_time)}`}</p>`;
 }

@@ -1,15 +1,14 @@
 // The curves of the model page. Everything else on the page needs no JavaScript.
 import { drawChart } from "./charts.js";
+import { request } from "./request.js";
 
 const place = document.getElementById("curves");
-const percent = (share) => `${(share * 100).toFixed(share < 0.01 ? 1 : 0)} %`;
+const percent = (share) => `${(share * 100).toFixed(share > 0 && share < 0.01 ? 1 : 0)} %`;
 
 async function show() {
   const { version, against } = place.dataset;
   const query = against ? `?against=${encodeURIComponent(against)}` : "";
-  const answer = await fetch(`/api/v1/models/${encodeURIComponent(version)}${query}`);
-  if (!answer.ok) return;
-  const { curves } = await answer.json();
+  const { curves } = await request(`/api/v1/models/${encodeURIComponent(version)}${query}`);
   const isKnown = [...curves.this.precision, ...curves.this.recall].some((value) => value !== null);
   if (!isKnown || !globalThis.uPlot) return;
   place.hidden = false;
@@ -28,4 +27,7 @@ async function show() {
   }
 }
 
-if (place) show();
+if (place) show().catch(({ message }) => {
+  place.hidden = false;
+  place.textContent = `The curves could not be loaded. ${message}`;
+});

@@ -6,7 +6,7 @@ import { prefetchPanel } from "./panel.js";
 import { tell } from "./parts.js";
 import { request } from "./request.js";
 import { countDecided, countWithdrawn, showTally } from "./tally.js";
-import { toast } from "./toast.js";
+import { toast, toastFailure } from "./toast.js";
 
 const NOT_FILTERS = ["sel", "cursor", "after", "limit", "sort", "status", "columns", "view"];
 
@@ -32,8 +32,7 @@ async function next() {
     tell("case:changed", { id: found.id, case: found.case });
     tell("flag:open", { id: found.id, flag: { ...found.flag, case: found.case } });
   } catch (error) {
-    const retry = error.isTemporary ? { action: "Retry", seconds: 0, onAction: next } : {};
-    toast(`The next transaction could not be claimed. ${error.message}`, retry);
+    toastFailure("The next transaction could not be claimed.", error, next);
   } finally {
     isClaiming = false;
   }

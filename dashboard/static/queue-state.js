@@ -218,7 +218,7 @@ export function describeStates(state) {
   for (const { kind, title, text } of state.vitals.notices ?? []) shown.push([kind, title, text]);
   if (!model.version) {
     const why = state.isOps ? `: ${model.detail}.` : ".";
-    shown.push(["red", "No model loaded", `${why} You can still read the list and decide. Check and /predict are unavailable.`]);
+    shown.push(["red", "No model loaded", `${why} The list works, and Check and /predict are unavailable.`]);
   }
   if (waiting > 0) {
     const few = waiting === 1 ? "1 decision" : `${formatCount(waiting)} decisions`;
@@ -253,7 +253,7 @@ function describeFeed(state, feed) {
   const { lag, lag_ms: lagMs } = state.vitals;
   if (feed.state === "starting") return [["info", "Connecting", "to Kafka…"]];
   if (feed.state === "waiting") {
-    const asOf = feed.read_at === null ? "" : `, as of ${formatMoment(feed.read_at)}`;
+    const asOf = feed.read_at === null ? "" : `, as of ${formatMoment(feed.read_at)}${feed.place ? ` (${feed.place})` : ""}`;
     const why = state.isOps && feed.detail ? ` (${feed.detail})` : "";
     return [["amber", "Disconnected from Kafka", `since ${formatMoment(feed.since)}${why}. The list shows the last data received${asOf}. Decisions are kept and recorded later. Reconnecting automatically.`]];
   }
@@ -280,7 +280,7 @@ function describeScorer({ vitals, now, isOps }, readAt) {
   const idle = now - readAt;
   if (scorer?.state === "silent" || (backlog > 0 && idle > IDLE_WITH_BACKLOG_MS)) {
     const since = formatMoment(Math.min(readAt, scorer?.since ?? readAt));
-    return [["amber", "The scorer is silent", `since ${since}, and ${formatCount(backlog ?? 0)} transactions wait for a score. It may have stopped.`]];
+    return [[idle > IDLE_MS ? "red" : "amber", "The scorer is silent", `since ${since}, and ${formatCount(backlog ?? 0)} transactions wait for a score. It may have stopped.`]];
   }
   if (idle <= IDLE_MS) return [];
   if (backlog === 0) return [["info", "No new transactions", `since ${formatMoment(readAt)}. None is waiting for a score.`]];
@@ -296,7 +296,7 @@ export function describeNumbers({ vitals, work, now }) {
   return {
     rate: formatRate(rate.scored),
     "flag-rate": formatRate(rate.flagged),
-    share: rate.scored > 0 ? `${((100 * rate.flagged) / rate.scored).toFixed(1)} %` : "",
+    share: totals.scored > 0 ? `${((100 * totals.flagged) / totals.scored).toFixed(1)} % (n=${formatCount(totals.scored)})` : "",
     scored: formatCount(totals.scored),
     flagged: formatCount(totals.flagged),
     open: formatCount(work.open),

@@ -57,22 +57,24 @@ class Row extends Steady {
       <td class="c-risk">${buildRisk(html, row.risk)}</td>
       <td class="c-score num">${formatScore(row.score, row.review_threshold, row.block_threshold)}</td>
       <td class="c-decision"><span class="decision ${row.decision.toLowerCase().replace(/[^a-z]/g, "")}">${capitalize(row.decision)}</span></td>
-      <td class="c-loss num">${row.amount == null ? MISSING : formatAmount(row.expected_loss)}</td>
+      <td class="c-loss num">${money(row, row.expected_loss)}</td>
       <td class="c-time">${buildTime(html, row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
-      <td class="c-amount num">${formatAmount(row.amount)}</td>
-      <td class="c-product">${formatValue(row.product)}</td>
-      <td class="c-card" title=${row.card ?? ""}>${formatValue(row.card)}</td>
+      <td class="c-amount num">${money(row, row.amount)}</td>
+      <td class="c-product">${dash(formatValue(row.product))}</td>
+      <td class="c-card" title=${row.card ?? ""}>${dash(formatValue(row.card))}</td>
       <td class="c-reasons">${h("div", null, ...buildReasons(html, row.reasons))}</td>
       ${columns.map((name) => {
         if (name === "proof") return html`<td class="c-proof mono" title=${proof}>${placeOf(row.source)}</td>`;
-        return name === "model" ? html`<td class="c-model">${row.model_version}</td>` : html`<td class="c-field">${formatValue(row.context[name] ?? null)}</td>`;
+        return name === "model" ? html`<td class="c-model">${row.model_version}</td>` : html`<td class="c-field">${dash(formatValue(row.context[name] ?? null))}</td>`;
       })}
       <td class="c-status"><span class="status-text ${kind}" title=${title}>${status}</span></td>
     </tr>`;
   }
 }
 
+const dash = (text) => (text === MISSING ? html`<span title="missing">—<span class="sr"> missing</span></span>` : text);
+const money = (row, value) => (row.hidden?.includes("TransactionAmt") ? "hidden" : dash(formatAmount(row.amount == null ? null : value)));
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
 
 class Rows extends Steady {
@@ -135,6 +137,7 @@ function drawNumbers() {
   render(html`<${Distribution} vitals=${counted} review=${review} block=${block} />`, dist.querySelector("svg"));
   if (dist.querySelector("details").open) import("./counts.js").then(({ drawCounts }) => drawCounts(vitals));
   render(html`<${Spark} points=${points} marks=${state.marks} />`, spark.querySelector("svg"));
+  if (spark.querySelector("details").open) import("./counts.js").then(({ drawPoints }) => drawPoints(points));
   $("unreadable").hidden = vitals.totals.unreadable === 0;
   document.body.classList.toggle("stale", vitals.feed.state === "waiting" || state.pollFailedAt !== null);
 }
@@ -228,15 +231,17 @@ function replace(found) {
   dispatch({ type: "replace", ...found, arrived });
 }
 
+/** Its code is not needed for the first load. */
+const ask = async (path) => (await import("./request.js")).request(path);
+
 async function fetchFirst() {
   const number = ++requests;
   if (fetching === 0) arrived = [];
   fetching += 1;
   try {
-    const response = await fetch(`/api/v1/flags?${new URLSearchParams([...query, ["limit", PAGE_ROWS]])}`);
-    if (response.status === 401) location.reload(); // leads to the login, and back here
-    return response.ok ? { ...(await response.json()), number } : null;
-  } catch {
+    return { ...(await ask(`/api/v1/flags?${new URLSearchParams([...query, ["limit", PAGE_ROWS]])}`)), number };
+  } catch ({ kind }) {
+    if (kind === "login") location.reload(); // leads to the login, and back here
     return null; // the caller says so
   } finally {
     fetching -= 1;
@@ -262,14 +267,10 @@ async function showHeld() {
 
 /** Count the open cases and those of the user again, but not with each tick. */
 function countSoon() {
-  counting ||= setTimeout(async () => {
+  counting ||= setTimeout(() => {
     counting = 0;
-    try {
-      const response = await fetch("/api/v1/work");
-      if (response.ok) dispatch({ type: "work", work: await response.json() });
-    } catch {
-      // The numbers stay as they are. The connection says that something is wrong.
-    }
+    // After a failure the numbers stay as they are. The connection says that something is wrong.
+    ask("/api/v1/work").then((work) => dispatch({ type: "work", work }), () => {});
   }, COUNT_MS);
 }
 
@@ -311,7 +312,7 @@ document.addEventListener("selectionchange", () => {
 const onScroll = () => hold("scrolled", list.getBoundingClientRect().top < -40, "scrolled down");
 addEventListener("scroll", onScroll, { passive: true });
 document.addEventListener("zone:changed", draw);
-$("dist").addEventListener("toggle", draw, { capture: true });
+for (const id of ["dist", "spark"]) $(id).addEventListener("toggle", draw, { capture: true });
 
 const form = $("filters");
 form.addEventListener("formdata", ({ formData }) => {

@@ -1,7 +1,7 @@
 // All fields of the input record, fetched when the section is opened.
 
 import { Notice } from "./parts.js";
-import { request } from "./request.js";
+import { request, waysOf } from "./request.js";
 import { html, useEffect, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { MISSING, formatCount, formatMoment } from "./view.js";
 
@@ -31,8 +31,7 @@ export default function Raw({ id }) {
   }, [turn]);
   const again = () => { show({}); retry(); };
   if (error) {
-    const ways = error.kind === "missing" ? [] : [{ name: "Retry", act: again }];
-    return html`<${Notice} text=${error.message} ways=${ways} />`;
+    return html`<${Notice} text=${error.message} ways=${waysOf(error, again)} />`;
   }
   if (!record) return "Loading…";
   return html`${record.fields && html`<${Fields} fields=${record.fields} />`}<${Record} record=${record} />`;

@@ -1,7 +1,7 @@
 // Transactions of the same card: open one from the time line, or select several and decide at once.
 
 import { Into, Notice, tell, useEvent } from "./parts.js";
-import { loginWay, newKey, request } from "./request.js";
+import { newKey, request, waysOf } from "./request.js";
 import { toast } from "./toast.js";
 import { html, useLayoutEffect, useRef, useState } from "./vendor/htm/standalone.module.js";
 import { LABELS } from "./view.js";
@@ -91,7 +91,7 @@ function Confirm({ label, ids: all, section, onClose }) {
       <button type="button" disabled=${isSending} onClick=${() => dialog.current.close()}>Cancel</button>
       <button type="button" class="primary" ref=${yes} disabled=${isSending} onClick=${send}>${LABELS[label]}: decide ${ids.length}</button>
     </p>
-    ${error && html`<${Notice} text=${`Nothing is known to be saved. ${error.message}`} ways=${error.kind === "login" ? [loginWay()] : []} />`}
+    ${error && html`<${Notice} text=${`Nothing is known to be saved. ${error.message}`} ways=${waysOf(error)} />`}
   </dialog>`;
 }
 

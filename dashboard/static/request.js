@@ -1,6 +1,6 @@
 // Requests to the dashboard's API, and a sentence with a way on for each way they can fail.
 
-const TIMEOUT_MS = 10_000;
+const SECONDS = 10;
 
 /** A request that did not succeed. `kind` says what can be done about it. */
 export class Refused extends Error {
@@ -17,40 +17,41 @@ export class Refused extends Error {
   }
 }
 
+const ACCEPTED = { json: "application/json", text: "*/*", page: "text/html" };
+
 /**
- * The response's JSON, or its text with `as: "text"`. Throws `Refused`, and `AbortError` after
- * `signal` aborts. `key` is the Idempotency-Key, `version` the version that the change is based on.
+ * The response's JSON, or its text with `as: "text"`, or a page with `as: "page"`, also one that says
+ * what was wrong. Throws `Refused`, and `AbortError` after `signal` aborts. `body` is an object, or
+ * the fields of a form; `key` the Idempotency-Key; `version` the version that the change is based on.
  */
-export async function request(path, { method = "GET", body, key, version, signal, as } = {}) {
-  const headers = { accept: as === "text" ? "*/*" : "application/json" };
-  if (body !== undefined) headers["content-type"] = "application/json";
+export async function request(path, { method = "GET", body, key, version, signal, as = "json", seconds = SECONDS } = {}) {
+  const headers = { accept: ACCEPTED[as] };
+  const isForm = body instanceof URLSearchParams; // which has its own type
+  if (body !== undefined && !isForm) headers["content-type"] = "application/json";
   if (key) headers["idempotency-key"] = key;
   if (version !== undefined && version !== null) headers["if-match"] = `"${version}"`;
   const ended = new AbortController();
-  const timer = setTimeout(() => ended.abort(), TIMEOUT_MS);
+  const timer = setTimeout(() => ended.abort(), 1000 * seconds);
   const stop = () => ended.abort();
   signal?.addEventListener("abort", stop);
   try {
-    const sent = body === undefined ? undefined : JSON.stringify(body);
+    const sent = body === undefined || isForm ? body : JSON.stringify(body);
     const response = await fetch(path, {
       method, headers, body: sent, signal: ended.signal, redirect: "manual",
     });
-    if (!response.ok) throw await refusal(response);
-    return as === "text" ? await response.text() : await readJson(response);
+    const isPage = as === "page" && response.headers.get("content-type")?.startsWith("text/html");
+    if (!response.ok && !isPage) throw await refusal(response);
+    if (as !== "json") return await response.text();
+    return response.status === 204 ? null : await response.json();
   } catch (error) {
     if (error instanceof Refused) throw error;
     signal?.throwIfAborted();
-    if (ended.signal.aborted) throw new Refused("timeout", "The dashboard did not answer in 10 s.");
+    if (ended.signal.aborted) throw new Refused("timeout", `The dashboard did not answer in ${seconds} s.`);
     throw new Refused("offline", "No connection to the dashboard.");
   } finally {
     clearTimeout(timer);
     signal?.removeEventListener("abort", stop);
   }
-}
-
-async function readJson(response) {
-  if (response.status === 204) return null;
-  return response.json();
 }
 
 async function refusal(response) {
@@ -95,3 +96,9 @@ export const loginWay = () => ({
   name: "Log in again",
   href: `/login?next=${encodeURIComponent(location.pathname + location.search)}`,
 });
+
+/** The ways on from a failure: to log in again, or to do it again if that can help. */
+export function waysOf({ kind, isTemporary }, act) {
+  if (kind === "login") return [loginWay()];
+  return isTemporary && act ? [{ name: "Retry", act }] : [];
+}

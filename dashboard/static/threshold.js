@@ -1,6 +1,8 @@
 // The threshold page: a slider over the curve that the server calculated.
 
 import { drawChart } from "./charts.js";
+import { Notice } from "./parts.js";
+import { request, waysOf } from "./request.js";
 import { Curve } from "./threshold-curve.js";
 import { formatChange, formatRate } from "./threshold-text.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
@@ -41,9 +43,7 @@ async function start() {
   try {
     const query = new URLSearchParams(proposal.dataset.question);
     query.delete("minutes");
-    const response = await fetch(`/api/v1/threshold?${query}`);
-    const body = await response.json();
-    if (!response.ok) throw new Error(body.detail);
+    const body = await request(`/api/v1/threshold?${query}`, { seconds: 30 });
     if (!body.curve) return;
     curve = new Curve(body);
     const asked = new URLSearchParams(location.search).get("threshold");
@@ -55,7 +55,7 @@ async function start() {
     show();
   } catch (error) {
     $("failed").hidden = false;
-    $("failed").textContent = `The curve could not be loaded: ${error.message ?? error}. Reload the page to try again.`;
+    render(html`<${Notice} text=${`The curve could not be loaded. ${error.message}`} ways=${waysOf(error, () => location.reload())} />`, $("failed"));
   }
 }
 

@@ -1,5 +1,6 @@
 // Short messages in the corner of the page. One of them may carry an action, such as Undo.
 
+import { waysOf } from "./request.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
 
 const DEFAULT_SECONDS = 6;
@@ -20,6 +21,12 @@ export function toast(text, { action, onAction, seconds = DEFAULT_SECONDS } = {}
   draw();
   if (seconds > 0) setTimeout(close, seconds * 1000);
   return close;
+}
+
+/** Say that something failed, and why, with the way on. `retry` does it again. */
+export function toastFailure(text, error, retry) {
+  const [{ name, href, act } = {}] = waysOf(error, retry);
+  toast(`${text} ${error.message}`, { action: name, onAction: act ?? (() => location.assign(href)), seconds: 0 });
 }
 
 function Toast({ text, action, onAction, close }) {

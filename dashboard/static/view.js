@@ -36,6 +36,13 @@ export function formatThreshold(value, ...others) {
 
 /** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
 export const formatScore = (score, ...thresholds) => round(2, score, thresholds);
+/** How far a score is from a threshold, as the server writes it. */
+export function formatDistance(score, threshold) {
+  if (score === threshold) return "reached exactly";
+  const distance = Math.abs(score - threshold);
+  const digits = Number(distance.toFixed(4)) === 0 ? Number(distance.toPrecision(1)) : distance.toFixed(4);
+  return `${score > threshold ? "+" : "−"}${digits}`;
+}
 export const formatScore4 = (score, ...thresholds) => round(4, score, thresholds);
 
 function round(least, score, thresholds) {
@@ -260,8 +267,8 @@ export async function loadTexts(version) {
   if (!version || version === textsVersion || Date.now() < loadNext) return;
   loadNext = Date.now() + LOAD_AGAIN_MS; // another instance may answer, which has another version
   try {
-    const response = await fetch("/api/v1/features");
-    if (response.ok) setTexts(await response.json());
+    const { request } = await import("./request.js");
+    setTexts(await request("/api/v1/features"));
   } catch {
     // The page goes on with the texts that it has.
   }

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from dashboard.settings import DashboardSettings, Network, is_loopback
 from dashboard.web.limits import RateLimiter, client_key, too_many_requests
-from dashboard.web.problems import Problem, render_problem, wants_page
+from dashboard.web.problems import Problem, is_framed, render_problem, wants_page
 from dashboard.web.proxy import ProxyAuth
 from dashboard.web.sealing import Sealer
 from dashboard.web.tokens import Entry, Identity, TokensFile, WebhookTokens, hash_token
@@ -224,6 +224,9 @@ class AccessMiddleware:
 
     def _reject(self, request: Request) -> Response:
         if isinstance(self._authenticator, TokenAuth):
+            if is_framed(request):
+                ended = "your session has ended: reload this page to log in again"
+                return render_problem(request, Problem(401, ended))
             if wants_page(request):
                 wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)

@@ -147,7 +147,12 @@ def canonical_id(parts: Parts, flag_id: str) -> str | None:
 
 
 def seal_cursor(sealer: Sealer, listing: Listing, position: Position) -> str:
-    """An opaque cursor that continues after ``position``, in this order and selection only."""
+    """An opaque cursor that continues after ``position``, in this order and selection only.
+
+    It is signed and not encrypted, so it has no loss in an order that does not need it.
+    """
+    if listing.sort is not Sort.EXPECTED_LOSS:
+        position = position._replace(expected_loss=0.0)
     return sealer.seal(_purpose(listing), list(position))
 
 
@@ -197,7 +202,8 @@ def read_listing(
     ``who`` is the user, for ``status=mine``, and ``mask`` what this user does not see.
 
     Raises:
-        Problem: 422, with each invalid parameter; 403, a filter by what the user does not see.
+        Problem: 422, with each invalid parameter; 403, a filter or an order by what the user does
+            not see.
     """
     refuse_hidden(mask, [name for name, text in query.items() if text.strip()])
     selection, faults = parse_selection(query)
@@ -206,6 +212,14 @@ def read_listing(
     sort, more = parse_sort(query)
     if faults or more:
         raise invalid([*faults, *more])
+    if sort is Sort.EXPECTED_LOSS and mask.hides_losses:
+        reason = "your role does not see amounts, and this order would reveal them"
+        raise Problem(
+            403,
+            f"{reason}: use sort=newest or sort=oldest",
+            kind="field-hidden",
+            errors=[{"field": "sort", "reason": reason}],
+        )
     return Listing(selection, parts.board.now(), sort, parts.desk.statuses(who))
 
 

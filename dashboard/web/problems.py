@@ -5,18 +5,26 @@ from __future__ import annotations
 import http
 import logging
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any, Final
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from dashboard.cache.connection import CacheUnavailable
+from dashboard.web.headers import REPORT_HEADERS
+from dashboard.web.texts import format_sentence
 
 log = logging.getLogger(__name__)
 
 PROBLEM_JSON: Final = "application/problem+json"
+_FRAMED: Final = (
+    '<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</title>'
+    "<style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif}}</style>"
+    "<p>{1}.</p></html>"
+)
 
 
 class Problem(Exception):
@@ -45,7 +53,14 @@ class Problem(Exception):
 
 
 def render_problem(request: Request, problem: Problem) -> Response:
-    """The problem as a response: JSON, or an HTML page if a browser navigates."""
+    """The problem as a response: JSON, or an HTML page if a browser navigates.
+
+    Pages of the dashboard refuse to be framed, so a frame would stay empty: it gets the sentence.
+    """
+    if is_framed(request):
+        title = http.HTTPStatus(problem.status).phrase
+        text = _FRAMED.format(title, escape(format_sentence(problem.detail)))
+        return HTMLResponse(text, problem.status, {**problem.headers, **REPORT_HEADERS})
     body: dict[str, Any] = {
         "type": problem.kind,
         "title": http.HTTPStatus(problem.status).phrase,
@@ -75,6 +90,11 @@ def wants_page(request: Request) -> bool:
         and "text/html" in request.headers.get("accept", "")
         and not path.startswith(("/api/", "/static/"))
     )
+
+
+def is_framed(request: Request) -> bool:
+    """Whether the response is for a frame of a page."""
+    return request.headers.get("sec-fetch-dest") == "iframe"
 
 
 def install(app: FastAPI) -> None:

@@ -9,6 +9,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any, Final
 
 MISSING: Final = "—"
+MINUS: Final = "\N{MINUS SIGN}"
 _SECOND_MS: Final = 1000
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
 _CENT: Final = Decimal("0.01")
@@ -70,9 +71,14 @@ def format_count(count: int) -> str:
     return f"{count:,}"
 
 
+def format_share(count: int, total: int) -> str:
+    """``3.5 % (n=1,003)``: the share of ``count`` in ``total``. Empty without any."""
+    return f"{100 * count / total:.1f} % (n={total:,})" if total else ""
+
+
 def format_signed(value: float) -> str:
     """``+1.21``."""
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:+.2f}".replace("-", MINUS)
 
 
 def format_arrow(contribution: float) -> str:
@@ -137,6 +143,7 @@ FILTERS: Final = {
     "shell": shlex.quote,
     "amount": format_amount,
     "count": format_count,
+    "share": format_share,
     "signed": format_signed,
     "sentence": format_sentence,
     "arrow": format_arrow,

@@ -101,8 +101,10 @@ def behind(page: Page) -> None:
 
 def scorer_silent(page: Page) -> None:
     """Transactions wait, and none is scored."""
-    emit(page, {"feed": {"read_at": now(page) - MINUTE}, "backlog": 4812})
-    _banner(page, "The scorer is silent")
+    emit(page, {"feed": {"read_at": now(page) - MINUTE + 20_000}, "backlog": 4812})
+    expect(page.locator("#banners .amber")).to_contain_text("The scorer is silent")
+    emit(page, {"feed": {"read_at": now(page) - MINUTE - 1000}, "backlog": 4812})
+    expect(page.locator("#banners .red")).to_contain_text("The scorer is silent")
 
 
 def scorers_differ(page: Page) -> None:
@@ -213,6 +215,31 @@ def live(page: Page) -> None:
     expect(page.locator("#v-live")).to_have_text("Live")
 
 
+def transaction(page: Page) -> None:
+    """A transaction is open beside the list."""
+    _open_first(page)
+    expect(page.locator("#drawer h2").first).to_be_visible()
+
+
+def loading(page: Page) -> None:
+    """The details of a transaction take long."""
+    page.evaluate("globalThis.fetch = () => new Promise(() => {})")  # never answers
+    _open_first(page)
+    expect(page.locator("#drawer").get_by_text("Loading…")).to_be_visible()
+
+
+def not_loaded(page: Page) -> None:
+    """The details of a transaction cannot be loaded."""
+    page.keyboard.press("Escape")  # what is open, if anything is
+    page.evaluate("globalThis.fetch = () => Promise.reject(new TypeError())")
+    _open_first(page)
+    expect(page.locator("#drawer .failed")).to_contain_text("No connection to the dashboard.")
+
+
+def _open_first(page: Page) -> None:
+    page.locator("#rows tr .c-score").first.click()
+
+
 def _by_name(*scenes: Callable[[Page], None]) -> dict[str, Callable[[Page], None]]:
     return {scene.__name__.replace("_", "-"): scene for scene in scenes}
 
@@ -227,6 +254,9 @@ SCENES: Final = FOLLOWING | _by_name(
     held, selected, confirming, shortcuts, menus, no_answer, reconnecting, polling, polling_fails
 )
 """Each enters a state on an open queue with rows."""
+
+DRAWERS: Final = _by_name(transaction, loading, not_loaded)
+"""The drawer's states, each on an open queue with rows."""
 
 PATHS: Final = {
     "no-match": "/?min_score=0.99&q=nobody.example",

@@ -1,4 +1,7 @@
-"""Takes a picture of each state of the queue: ``python -m tests.browser.screenshots OUT``.
+"""Takes pictures of all states and pages: ``python -m tests.browser.screenshots OUT``.
+
+Each look has its folder: ``light``, ``dark``, ``phone``, ``print``, ``contrast`` (forced colours)
+and ``zoom`` (1280 pixels at 400 %). ``--look`` and ``--only`` take some of them.
 
 With ``--address`` of a dashboard that runs, such as that of ``make demo``, it takes the two
 pictures of the README instead: their reasons are those of a model.
@@ -9,11 +12,19 @@ from __future__ import annotations
 import argparse
 import random
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
+from dashboard.operations.backlog import PartitionBacklog
+from dashboard.operations.dead_letters import DeadLetters
+from dashboard.web.auth import COOKIE
+from dashboard.web.tokens import make_token
+from stream_scorer.model.store.memory_store import MemoryStore
 from tests.browser import scenes
 from tests.browser.conftest import CHROMIUM, Board
 from tests.support.dashboard_kit import (
@@ -24,11 +35,75 @@ from tests.support.dashboard_kit import (
     serve,
     tiny_bundle,
 )
+from tests.support.desk.desk_kit import MemoryLog
+from tests.support.drift.report import put_report
+from tests.support.factories import publish_only
+from tests.support.listing.scored_month import DAY_MS, REVIEW, make_month
+from tests.support.operations.brokers import MemoryBacklog, MemoryDeadLetters, make_monitor
+from tests.support.waiting import wait_until
 
 _DESKTOP: Final = {"viewport": {"width": 1440, "height": 900}}
-_PHONE: Final = {"viewport": {"width": 390, "height": 844}, "has_touch": True}
-_DARK: Final = {"color_scheme": "dark"}
+LOOKS: Final[dict[str, dict[str, Any]]] = {
+    "light": _DESKTOP | {"color_scheme": "light"},
+    "dark": _DESKTOP | {"color_scheme": "dark"},
+    "phone": {"viewport": {"width": 390, "height": 844}, "has_touch": True},
+    "print": {"viewport": {"width": 1000, "height": 1414}},
+    "contrast": _DESKTOP | {"forced_colors": "active"},
+    "zoom": {"viewport": {"width": 320, "height": 256}},
+}
 _ROWS: Final = 40
+_LETTER: Final = {
+    "place": "3-7", "time": 1_795_000_000_000, "stage": "decode", "value_bytes": 12,
+    "reason": "the record has no TransactionAmt", "input": "transactions 3-99",
+}  # fmt: skip
+_CURVE: Final = {"precision_recall": [[0.1, 0.9], [0.9, 0.1]]}
+_PAGES: Final = {
+    "transaction-page": "/t/0-1",
+    "entity": "/entity/email/gmail.com",
+    "threshold": "/threshold?window=7d&labels=reviewed&threshold=0.7",
+    "threshold-matured": "/threshold",
+    "operations": "/ops",
+    "model": "/model?version=v2&against=v1",
+    "drift": "/drift",
+    "audit": "/audit",
+    "check": "/check?sample=usual",
+    "reference": "/api",
+    "not-found": "/nowhere",
+}
+
+Enter = Callable[[Page], None]
+
+
+class Camera:
+    """Saves pictures of pages, as they look in each of the looks.
+
+    Args:
+        browser: opens the pages.
+        out: a folder for each look is made in it.
+        looks: the looks to take.
+        only: parts of names: the pictures whose name has one of them. Empty takes all.
+    """
+
+    def __init__(self, browser: Browser, out: Path, looks: list[str], only: list[str]) -> None:
+        self._browser = browser
+        self._out = out
+        self._looks = looks
+        self._only = only
+
+    def take(self, name: str, open_page: Enter, cookies: list[Any] | None = None) -> None:
+        """Save one picture for each look. ``open_page`` leads a new page to what is shown."""
+        if self._only and not any(part in name for part in self._only):
+            return
+        for look in self._looks:
+            context = self._browser.new_context(**LOOKS[look], reduced_motion="reduce")
+            context.add_cookies(cookies or [])
+            page = context.new_page()
+            open_page(page)
+            if look == "print":
+                page.emulate_media(media="print")
+            path = self._out / look / f"{name}.png"
+            page.screenshot(path=str(path), full_page=look in ("print", "zoom"))
+            context.close()
 
 
 def main() -> None:
@@ -36,6 +111,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the pictures, made if it is not there")
     parser.add_argument("--address", help="of a dashboard with open transactions, for the README")
+    parser.add_argument("--look", choices=LOOKS, action="append", help="default: all")
+    parser.add_argument("--only", action="append", metavar="TEXT", help="in the name; default: all")
     options = parser.parse_args()
     out: Path = options.out
     out.mkdir(parents=True, exist_ok=True)
@@ -45,7 +122,9 @@ def main() -> None:
         if options.address:
             _take_for_readme(browser, options.address, out)
         else:
-            _take_all(browser, Path(folder), out)
+            camera = Camera(browser, out, options.look or list(LOOKS), options.only or [])
+            _take_first_states(camera, Path(folder) / "first")
+            _take_all(camera, Path(folder) / "desk")
         browser.close()
 
 
@@ -57,27 +136,57 @@ def _take_for_readme(browser: Browser, address: str, out: Path) -> None:
     page.get_by_role("button", name="Take the next one").click()
     expect(page.locator("#drawer .case")).to_contain_text("Held by you")
     expect(page.locator("#drawer .waterfall")).to_be_visible()
-    _save(page, out, "transaction")
+    page.screenshot(path=str(out / "transaction.png"))
 
 
-def _take_all(browser: Browser, folder: Path, out: Path) -> None:
-    topic = MemoryTopic(1)
-    app = make_app(folder, topic, StaticModel(tiny_bundle()))
-    with serve(app) as address:
-        board = Board(address, topic, app)
-        page = browser.new_page(**_DESKTOP)  # type: ignore[arg-type]
-        page.goto(address, wait_until="domcontentloaded")
-        expect(page.locator("#v-live")).to_have_text("Live")
-        _save(page, out, "first-run")
+def _take_first_states(camera: Camera, folder: Path) -> None:
+    """What people see before the login, before the first score, without a model, and as viewers."""
+    folder.mkdir()
+    token, line = make_token("vic", "viewer")
+    (folder / "tokens").write_text(line)
+    rights = {"dashboard_auth": "token", "dashboard_tokens_file": folder / "tokens"}
+    with _serve(folder, StaticModel(), **rights) as board:
+        camera.take("login", _goto(f"{board.address}/?min_score=0.6"))
+        session = board.app.state.parts.authenticator.log_in(token)
+        cookies = [{"name": COOKIE, "value": session, "url": board.address}]
+        camera.take("first-run", _goto_live(board.address), cookies)
+        camera.take("check-no-model", _goto(f"{board.address}/check"), cookies)
         _fill(board)
+        camera.take("read-only", _goto_live(board.address), cookies)
+        camera.take("forbidden", _goto(f"{board.address}/audit"), cookies)
+
+
+def _take_all(camera: Camera, folder: Path) -> None:
+    """All states of the queue with rows, the transaction, and all other pages."""
+    folder.mkdir()
+    store, log = MemoryStore(), MemoryLog()
+    for average_precision in (0.5, 0.53):
+        test = {"average_precision": average_precision, "review": {"precision": 0.25}}
+        publish_only(store, {"metrics": {"test": test}, "plots": _CURVE, "gate": {"passed": True}})
+    backlog = MemoryBacklog([PartitionBacklog(0, 5, 0, 12), PartitionBacklog(1, None, 3, 1003)])
+    monitor = make_monitor(backlog, MemoryDeadLetters(DeadLetters(1, [_LETTER])))
+    parts = {"store": store, "monitor": monitor, "desk_log": log}
+    with _serve(
+        folder, StaticModel(tiny_bundle()), **parts, model_store_uri=put_report(folder)
+    ) as b:
+        _fill(b)
         for name, enter in scenes.SCENES.items():
-            _save(_open(browser, address, "/", _DESKTOP), out, name, enter)
+            camera.take(name, _enter(b.address, "/", enter))
         for name, path in scenes.PATHS.items():
-            _save(_open(browser, address, path, _DESKTOP), out, name)
-        for name, options in (("dark", _DESKTOP | _DARK), ("phone", _PHONE)):
-            _save(_open(browser, address, "/", options), out, name)
-            _save(_open(browser, address, "/", options), out, f"transaction-{name}", _open_first)
-        _save(_open(browser, address, "/", _DESKTOP), out, "transaction", _open_first)
+            camera.take(name, _enter(b.address, path))
+        for name, enter in scenes.DRAWERS.items():
+            camera.take(name, _enter(b.address, "/", enter))
+        _fill_month(b, log)
+        for name, path in _PAGES.items():
+            camera.take(name, _goto(b.address + path))
+
+
+@contextmanager
+def _serve(folder: Path, model: StaticModel, **more: Any) -> Iterator[Board]:
+    topic = MemoryTopic(1)
+    app = make_app(folder, topic, model, **more)
+    with serve(app) as address:
+        yield Board(address, topic, app)
 
 
 def _fill(board: Board) -> None:
@@ -91,25 +200,50 @@ def _fill(board: Board) -> None:
     board.wait_flagged(_ROWS)
 
 
-def _open(browser: Browser, address: str, path: str, options: dict[str, Any]) -> Page:
-    page = browser.new_page(**options, reduced_motion="reduce")
-    page.clock.install()
-    scenes.control(page)
-    scenes.open_queue(page, address, path)
-    scenes.emit(page, {"delay_ms": 380, "rate": {"scored": 1003.2, "flagged": 35.1}}, backlog=0)
-    return page
+def _fill_month(board: Board, log: MemoryLog) -> None:
+    """A month of scores, with labels for every second one that was flagged."""
+    first = board.offset
+    rows = make_month(int(time.time() * 1000) // DAY_MS, per_day=60)
+    for row in rows:
+        source = {"topic": "transactions", "partition": 0, "offset": first + row.offset}
+        version = "v8" if row.version == "v7" else "v6"  # the other rows have other thresholds
+        board.score(**row.record() | {"source": source, "model_version": version})
+    flagged = [row for row in rows if row.score >= REVIEW]
+    for row in flagged[1::2]:
+        source = {"topic": "transactions", "partition": 0, "offset": first + row.offset}
+        label = "FRAUD" if row.score > 0.6 + row.offset % 5 / 10 else "LEGITIMATE"
+        log.put_label(row.transaction, label, "ANALYST", source=source)
+    board.wait_flagged(_ROWS + len(flagged))
+    desk = board.app.state.parts.desk
+    wait_until(lambda: len(desk.standing_labels()) >= len(flagged) // 2, what="the labels")
 
 
-def _open_first(page: Page) -> None:
-    page.locator("#rows tr .c-score").first.click()
-    expect(page.locator("#drawer h2").first).to_be_visible()
+def _goto(address: str) -> Enter:
+    def open_page(page: Page) -> None:
+        page.goto(address, wait_until="load")
+        page.wait_for_load_state("networkidle")
+
+    return open_page
 
 
-def _save(page: Page, out: Path, name: str, enter: Any = None) -> None:
-    if enter is not None:
-        enter(page)
-    page.screenshot(path=str(out / f"{name}.png"))
-    page.close()
+def _goto_live(address: str) -> Enter:
+    def open_page(page: Page) -> None:
+        page.goto(address, wait_until="domcontentloaded")
+        expect(page.locator("#v-live")).to_have_text("Live")
+
+    return open_page
+
+
+def _enter(address: str, path: str, enter: Enter | None = None) -> Enter:
+    def open_page(page: Page) -> None:
+        page.clock.install()
+        scenes.control(page)
+        scenes.open_queue(page, address, path)
+        scenes.emit(page, {"delay_ms": 380, "rate": {"scored": 1003.2, "flagged": 35.1}}, backlog=0)
+        if enter is not None:
+            enter(page)
+
+    return open_page
 
 
 if __name__ == "__main__":

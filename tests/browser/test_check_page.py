@@ -56,8 +56,8 @@ def test_lost_server_and_ended_session_are_said(page: Page, start: Start) -> Non
         route.fulfill(status=401, content_type="application/problem+json", body="{}")
 
     for handler, words in (
-        (lambda route: route.abort(), "The server cannot be reached"),
-        (end_session, "The session has ended. Log in again"),
+        (lambda route: route.abort(), "No connection to the dashboard."),
+        (end_session, "Your session has ended. Log in again"),
     ):
         page.route("**/check", handler)
         page.get_by_role("button", name="Score").click()

@@ -80,6 +80,7 @@ def test_first_decision_by_keyboard_and_its_undo(page: Page, board: Board) -> No
     page.keyboard.press("a")
     expect(drawer.locator(".case")).to_have_text(re.compile("^Open"))
     page.keyboard.press("s")
+    expect(drawer.get_by_role("button", name="1 h", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(drawer.locator(".case")).to_contain_text("Snoozed by you until")
     page.keyboard.press("u")

@@ -21,7 +21,7 @@ def test_drift_page_is_accessible_and_fits_a_phone(
     board = start(model_store_uri=put_report(tmp_path))
     page = new_page(viewport={"width": 360, "height": 740})
     page.goto(f"{board.address}/drift")
-    page.get_by_text("Table of C13").click()
+    page.get_by_text("View as table: C13").click()
     expect(page.get_by_role("table").nth(1)).to_contain_text("2.5 to 10")
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
     axe.check(page)

@@ -280,6 +280,7 @@ def test_kafka_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, boa
     open_list(page, board)
     board.topic.is_down = True
     expect(page.locator(".banner.amber")).to_contain_text("Disconnected from Kafka since 2")
+    expect(page.locator(".banner.amber")).to_contain_text("UTC (fraud-scores[0]@0).")
     expect(page.locator(".banner.amber")).to_contain_text("Kafka does not answer")
     expect(page.locator("#v-live")).to_contain_text("As of 2")
     assert len(shown(page)) == 1

@@ -11,8 +11,10 @@ from playwright.sync_api import Page, expect
 
 from dashboard.web.texts import format_amount, format_score, format_time
 from dashboard.web.tokens import make_token
+from stream_scorer.model.store.memory_store import MemoryStore
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.factories import publish_only
 from tests.support.listing.varied_flags import FLAGS, NOW, some_selections
 from tests.support.waiting import wait_until
 
@@ -78,15 +80,48 @@ def test_first_load_is_small_with_the_requests_of_the_worker(page: Page, start: 
     assert traffic.bytes <= 60_000, traffic.bytes
 
 
-@pytest.mark.parametrize("path", ["/", "/t/0-1", "/check", "/?min_score=0.99"])
-def test_phone_layout_has_no_horizontal_scrolling(
-    new_page: NewPage, board: Board, path: str
+# What does not fit the width, and what is too small for a finger. Links in a text may be small.
+_MEASURE = """() => {
+  const isShown = (e) =>
+    e.checkVisibility({ visibilityProperty: true }) && !e.closest(".sr, .skip");
+  const controls = "a[href], button, input:not([type=hidden]), select, textarea, summary";
+  const isText = (e) => e.tagName === "A" && getComputedStyle(e).display === "inline";
+  const height = (e) => Math.max(...[e, e.closest("label") ?? e].map((one) => one.offsetHeight));
+  return {
+    width: document.documentElement.scrollWidth,
+    headings: document.querySelectorAll("h1").length,
+    skips: document.querySelectorAll('a.skip[href="#main"]').length,
+    small: [...document.querySelectorAll(controls)]
+      .filter((e) => isShown(e) && !isText(e) && e.type !== "range" && height(e) < 44)
+      .map((e) => `${e.outerHTML.slice(0, 120)}: ${height(e)}`),
+  };
+}"""
+
+
+def test_pages_fit_a_zoom_of_400_percent_and_fingers_and_keep_their_marks_in_forced_colours(
+    new_page: NewPage, start: Start
 ) -> None:
+    store = MemoryStore()
+    for _ in range(2):
+        publish_only(store, {"metrics": {"test": {"average_precision": 0.5}}})
+    board = start(StaticModel(tiny_bundle()), store=store)
     board.score(transaction_id=2**60, model_version="v" + "1" * 60)
     board.wait_flagged(1)
-    page = new_page(viewport={"width": 360, "height": 700}, has_touch=True)
-    page.goto(board.address + path, wait_until="load")
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    # 1280 x 1024 pixels at 400 %
+    page = new_page(viewport={"width": 320, "height": 256}, has_touch=True, forced_colors="active")
+    for path in (
+        "/", "/?min_score=0.99", "/t/0-1", "/entity/email/gmail.com", "/threshold", "/ops",
+        "/model?version=v2&against=v1", "/drift", "/audit", "/check", "/nowhere",
+    ):  # fmt: skip
+        page.goto(board.address + path, wait_until="load")
+        found = page.evaluate(_MEASURE)
+        assert found == {"width": 320, "headings": 1, "skips": 1, "small": []}, path
+        if path == "/":
+            # Backgrounds are gone, so lines say what they said.
+            marks = {".risk": "border-top-style", "nav a[aria-current]": "outline-style"}
+            for selector, name in marks.items():
+                style = page.locator(selector).first
+                assert style.evaluate("(e, n) => getComputedStyle(e)[n]", name) == "solid"
 
 
 def test_login_returns_to_the_requested_page(

@@ -7,7 +7,6 @@ nothing, and the sandbox gives it an origin of its own, also where it is opened 
 from __future__ import annotations
 
 import logging
-from html import escape
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
@@ -30,25 +29,13 @@ router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 _DOWNLOAD: Final = "download"
-_NOTICE: Final = (
-    '<!doctype html><html lang="en"><meta charset="utf-8"><title>No report</title>'
-    "<style>:root{{color-scheme:light dark}}body{{font:15px/1.5 system-ui,sans-serif}}</style>"
-    "<p>{}.</p></html>"
-)
 
 
 @router.get("/model/{version}/report", response_model=None)
 async def report(request: Request, parts: PartsOf, version: str) -> Response:
     """The report as it was published; with ``download=yes`` as a file."""
     forbid_unknown(request, frozenset({_DOWNLOAD}))
-    try:
-        found = await _read(parts, version)
-    except Problem as problem:
-        if request.headers.get("sec-fetch-dest") == "iframe":  # no other page may be framed
-            text = _NOTICE.format(escape(problem.detail[:1].upper() + problem.detail[1:]))
-            headers = {**problem.headers, **REPORT_HEADERS}
-            return HTMLResponse(text, problem.status, headers)
-        raise
+    found = await _read(parts, version)
     headers = dict(REPORT_HEADERS)
     if request.query_params.get(_DOWNLOAD):
         name = f"report-{found.facts.version}.html"

@@ -75,6 +75,11 @@ def get_drift(request: Request, parts: PartsOf) -> dict[str, Any]:
     return report.as_json()
 
 
+def _percent(share: float) -> str:
+    """``4.8 %``."""
+    return f"{share * 100:.1f} %"
+
+
 def _describe(shift: Shift) -> Mapping[str, Any]:
     rows = zip(shift.labels(), shift.expected, shift.found, strict=True)
     return {
@@ -82,7 +87,7 @@ def _describe(shift: Shift) -> Mapping[str, Any]:
         "psi": f"{shift.psi:.3f}",
         "by_chance": f"{shift.by_chance:.3f}",
         "verdict": shift.verdict,
-        "missing": [f"{share:.1%}" for share in shift.missing] if shift.has_missing else None,
+        "missing": [_percent(share) for share in shift.missing] if shift.has_missing else None,
         "picture": Markup(draw_bars(shift)),  # noqa: S704 - numbers and our own tags alone
-        "rows": [(label, f"{before:.1%}", f"{now:.1%}") for label, before, now in rows],
+        "rows": [(label, _percent(before), _percent(now)) for label, before, now in rows],
     }

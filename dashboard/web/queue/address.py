@@ -12,8 +12,9 @@ from dashboard.web.problems import Problem
 OPEN: Final = "open"
 ANY: Final = "any"
 
+BY_LOSS: Final = "expected_loss"
 SORTS: Final = {
-    "expected_loss": ("Expected loss", "Score times amount, the largest first"),
+    BY_LOSS: ("Expected loss", "Score times amount, the largest first"),
     "newest": ("Newest", "The latest score first"),
     "oldest": ("Oldest", "The earliest score first"),
 }
@@ -84,18 +85,21 @@ COLUMNS: Final = {
 class Address:
     """The parameters of one view of the queue, and the links to the views beside it.
 
+    With ``hides_losses`` it offers no order by expected loss, and the newest come first.
+
     Raises:
         Problem: 422, a parameter that only this page has is not valid.
     """
 
-    def __init__(self, query: Mapping[str, str]) -> None:
+    def __init__(self, query: Mapping[str, str], *, hides_losses: bool = False) -> None:
+        self._sorts = {n: s for n, s in SORTS.items() if not (n == BY_LOSS and hides_losses)}
         self._given = {
             name: text
             for name, value in query.items()
             if (text := value.strip()) and name not in ("after", "sel")
         }
         self.after = query.get("after", "").strip() or None
-        self.sort = self._choice("sort", SORTS, next(iter(SORTS)))
+        self.sort = self._choice("sort", SORTS, next(iter(self._sorts)))
         self.status = self._choice("status", STATUSES, OPEN)
         names = [name for name in self._given.get("columns", "").split(",") if name]
         self.columns = [COLUMNS[name] for name in dict.fromkeys(names) if name in COLUMNS]
@@ -149,16 +153,24 @@ class Address:
 
     def sort_links(self) -> list[dict[str, object]]:
         """The orders."""
-        default = next(iter(SORTS))
         return [
-            {
-                "text": text,
-                "title": title,
-                "link": self.link(sort=None if name == default else name),
-                "is_current": name == self.sort,
-            }
-            for name, (text, title) in SORTS.items()
+            {"text": text, "title": title, "link": self.by(name), "is_current": name == self.sort}
+            for name, (text, title) in self._sorts.items()
         ]
+
+    def by(self, sort: str) -> str:
+        """The link to the same view in another order."""
+        return self.link(sort=None if sort == next(iter(self._sorts)) else sort)
+
+    @property
+    def by_loss(self) -> str | None:
+        """The link to the order by expected loss. None if it is not offered."""
+        return self.by(BY_LOSS) if BY_LOSS in self._sorts else None
+
+    @property
+    def by_time(self) -> str:
+        """The link of the column of times: the newest first, or the oldest if they are."""
+        return self.by("oldest" if self.sort == "newest" else "newest")
 
     def column_links(self) -> list[dict[str, object]]:
         """The columns that can be added or removed."""

@@ -38,8 +38,8 @@ PRODUCTS: Final = ("W", "C", "R", "H", "S")
 def queue(request: Request, parts: PartsOf) -> Response:
     """The list of flagged transactions."""
     forbid_unknown(request, PARAMETERS)
-    address = Address(request.query_params)
     user, mask = identity_of(request), mask_of(request)
+    address = Address(request.query_params, hides_losses=mask.hides_losses)
     who = user.name if user else None
     listing = read_listing(parts, address.parameters(), who, mask=mask)
     page = fetch_page(parts, listing, None, PAGE_ROWS, address.after, mask=mask)

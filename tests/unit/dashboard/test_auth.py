@@ -65,6 +65,18 @@ def test_incomplete_auth_settings_refuse_to_start(
         load_settings(DashboardSettings, {"dashboard_auth": auth, **more})
 
 
+def test_frame_says_that_the_session_ended_instead_of_staying_empty(
+    guarded: tuple[TestClient, str],
+) -> None:
+    client, _ = guarded
+    answer = client.get("/model/v1/report", headers=HTML | {"sec-fetch-dest": "iframe"})
+    assert answer.status_code == 401
+    assert "<p>Your session has ended: reload this page to log in again.</p>" in answer.text
+    assert "frame-ancestors 'self'; sandbox" in answer.headers["content-security-policy"]
+    assert answer.headers["x-frame-options"] == "SAMEORIGIN"
+    assert client.get("/model/v1/report", headers=HTML).headers["location"].startswith("/login")
+
+
 def test_bearer_token_opens_the_api(guarded: tuple[TestClient, str]) -> None:
     client, token = guarded
     refused = client.get("/api/v1/flags")

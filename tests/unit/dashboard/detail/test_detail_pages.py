@@ -60,7 +60,7 @@ def fields(page: str) -> dict[str, str]:
 def test_page_and_panel_have_the_same_details_and_escape_them(client: TestClient) -> None:
     page = client.get("/t/0-7").text
     panel = client.get("/t/0-7/panel").text
-    for text in ("Transaction 7", "0.9000", "0.5000 above", "0.1000 above", "transactions[0]@7",
+    for text in ("Transaction 7", "0.9000", "(+0.5000)", "(+0.1000)", "transactions[0]@7",
                  "fraud-scores[0]@7", "38 ms"):  # fmt: skip
         assert text in page, text
         assert text in panel, text

@@ -37,10 +37,10 @@ def test_odd_amounts_and_times_stay_inside() -> None:
 
 
 def test_distance_to_a_threshold_never_reads_as_zero() -> None:
-    assert describe_distance(0.87, 0.8) == "0.0700 above"
-    assert describe_distance(0.79, 0.8) == "0.0100 below"
+    assert describe_distance(0.87, 0.8) == "+0.0700"
+    assert describe_distance(0.79, 0.8) == "\N{MINUS SIGN}0.0100"
     assert describe_distance(0.8, 0.8) == "reached exactly"
-    assert describe_distance(0.79999999, 0.8) == "1e-08 below"
+    assert describe_distance(0.79999999, 0.8) == "\N{MINUS SIGN}1e-08"
 
 
 def test_duration_has_one_unit() -> None:

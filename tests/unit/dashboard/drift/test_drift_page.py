@@ -29,8 +29,11 @@ def test_page_shows_both_histograms_and_a_table_of_what_moved_most(tmp_path: Pat
     page = answer.text
     assert page.index("D1") < page.index("C13") < page.index("TransactionAmt")
     assert page.count('class="drift-bars"') == 4
-    rows = re.findall(r'<th scope="row">2\.5 to 10</th><td>([^<]+)</td><td>([^<]+)</td>', page)
-    assert rows[0] == ("28.6%", "10.5%")
+    rows = re.findall(
+        r'<th scope="row">2\.5 to 10</th><td class="num">([^<]+)</td><td class="num">([^<]+)</td>',
+        page,
+    )
+    assert rows[0] == ("28.6 %", "10.5 %")
     assert "it needs every earlier input of its card" in page
     assert "3 inputs cannot be decoded" in page
     assert "style=" not in page.split("<main", 1)[1].split("</main", 1)[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,12 @@ def test_search_looks_at_no_masked_field() -> None:
 
 
 @pytest.fixture
-def call(tmp_path: Path) -> Iterator[Any]:
-    """``call(role, path)`` on a dashboard with one flagged transaction, as Avro and as JSON."""
+def call(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """``call(role, path)`` on a dashboard with one flagged transaction, as Avro and as JSON.
+
+    A parameter names the fields that are masked instead of the usual ones.
+    """
+    settings = getattr(request, "param", {})
     row = make_transaction(1, card1=CARD, P_emaildomain="a.example", addr1=315.0)
     values = [orjson.dumps(row), encode_record("transaction", row), b"{4242"]
     records = [InputRecord(1, b"4242", value, [("h", b"4242")]) for value in values]
@@ -104,7 +109,7 @@ def call(tmp_path: Path) -> Iterator[Any]:
     tokens.write_text("\n".join(line for _, line in made.values()))
     app = make_app(
         tmp_path, topic, input_topic=MemoryInput([records]), dashboard_auth="token",
-        dashboard_tokens_file=tokens,
+        dashboard_tokens_file=tokens, **settings,
     )  # fmt: skip
     with TestClient(app, "http://board.example") as client:
         wait_until(lambda: app.state.parts.board.counts.flagged == 3, what="the rows")
@@ -131,3 +136,31 @@ def test_raw_record_is_whole_for_analysts_and_masked_for_viewers(call: Any) -> N
     assert "4242" not in broken.text
     assert broken.json()["problem"] == "the record cannot be decoded"
     assert "Hidden for your role: card1, " in call("viewer", "/t/0-0").text
+
+
+@pytest.mark.parametrize(
+    "call", [{"dashboard_masked_fields": "transactionamt"}], indirect=True, ids=["amounts"]
+)
+def test_order_by_expected_loss_reveals_no_amount_to_viewers(call: Any) -> None:
+    refused = call("viewer", "/api/v1/flags?sort=expected_loss")
+    assert (refused.status_code, refused.json()["type"]) == (403, "field-hidden")
+    assert refused.json()["detail"] == (
+        "your role does not see amounts, and this order would reveal them: use sort=newest or "
+        "sort=oldest"
+    )
+    assert call("viewer", "/?sort=expected_loss").status_code == 403
+    page = call("viewer", "/").text
+    assert 'data-sort="newest"' in page
+    assert "sort=expected_loss" not in page
+    assert ">Expected loss</a>" not in page
+    assert '<td class="c-loss num">hidden</td>' in page
+    assert "Amount hidden" in call("viewer", "/t/0-0").text
+    # A cursor is signed, and anybody can read it.
+    for sort in ("newest", "oldest"):
+        found = call("viewer", f"/api/v1/flags?limit=1&sort={sort}").json()
+        sealed = found["next_cursor"] + "=" * (-len(found["next_cursor"]) % 4)
+        assert orjson.loads(base64.urlsafe_b64decode(sealed)[16:])[0] == 0.0
+        more = call("viewer", f"/api/v1/flags?limit=1&sort={sort}&cursor={found['next_cursor']}")
+        assert [item["expected_loss"] for item in more.json()["items"]] == [0.0]
+    assert call("analyst", "/api/v1/flags?sort=expected_loss").status_code == 200
+    assert 'data-sort="expected_loss"' in call("analyst", "/").text

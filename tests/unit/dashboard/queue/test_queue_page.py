@@ -72,6 +72,15 @@ def test_links_keep_what_they_do_not_change() -> None:
     assert shown["Model"]["link"] == "/?q=gmail&sort=oldest&columns=card1%2Cmodel"
 
 
+def test_heads_of_columns_lead_to_their_orders() -> None:
+    assert (Address({}).by_loss, Address({}).by_time) == ("/", "/?sort=newest")
+    assert Address({"sort": "newest", "q": "a"}).by_time == "/?sort=oldest&q=a"
+    assert Address({"sort": "oldest"}).by_time == "/?sort=newest"
+    hidden = Address({}, hides_losses=True)
+    assert (hidden.by_loss, hidden.by_time, hidden.sort) == (None, "/?sort=oldest", "newest")
+    assert Address({"sort": "oldest"}, hides_losses=True).by_time == "/"
+
+
 def test_each_filter_has_a_chip_that_removes_it() -> None:
     address = Address({"min_score": "0.5", "since": "24h", "status": "mine"})
     assert address.chips() == [
