@@ -1,7 +1,7 @@
-// The charts of the queue as tables. Loaded when the first one is opened.
+// What the queue shows on demand: its charts as tables, and the names of reasons.
 
 import { html, render } from "./vendor/htm/standalone.module.js";
-import { formatCount, formatTime } from "./view.js";
+import { featureTexts, formatCount, formatTime } from "./view.js";
 
 export function drawCounts({ hist, listed }) {
   const range = (i) => `${(i / hist.length).toFixed(2)} to ${((i + 1) / hist.length).toFixed(2)}`;
@@ -12,4 +12,9 @@ export function drawCounts({ hist, listed }) {
 export function drawPoints(points) {
   const rows = points.toReversed().map(([at, each]) => html`<tr><th scope="row">${formatTime(at)}</th><td class="num">${each.toFixed(2)}</td></tr>`);
   render(rows, document.querySelector("#spark tbody"));
+}
+
+export function fillReasons() {
+  const options = [...featureTexts()].map(([name, text]) => html`<option value=${name}>${text}</option>`);
+  render(options, document.getElementById("reason-names"));
 }

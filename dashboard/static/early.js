@@ -2,9 +2,7 @@
 // them: the same header, and the buttons. The rest is added in place.
 
 import { html, render } from "./vendor/htm/standalone.module.js";
-import {
-  buildRisk, buildTime, capitalize, formatAmount, formatDistance, formatScore4, formatThreshold,
-} from "./view.js";
+import { buildRisk, buildTime, capitalize, formatAmount, formatScore4, formatThreshold } from "./view.js";
 
 const blank = document.getElementById("blank"); // which the server rendered for no transaction
 
@@ -46,4 +44,12 @@ function fillForm(form, found) {
   for (const box of form.querySelectorAll("[name=reason]")) box.checked = found.reasons?.includes(box.value) ?? false;
   form.elements.note.value = found.note ?? "";
   form.querySelector(".remarks").open = Boolean(found.note);
+}
+
+/** How far a score is from a threshold, as the server writes it. */
+function formatDistance(score, threshold) {
+  if (score === threshold) return "reached exactly";
+  const distance = Math.abs(score - threshold);
+  const digits = Number(distance.toFixed(4)) === 0 ? Number(distance.toPrecision(1)) : distance.toFixed(4);
+  return `${score > threshold ? "+" : "−"}${digits}`;
 }

@@ -231,6 +231,8 @@ function replace(found) {
   dispatch({ type: "replace", ...found, arrived });
 }
 
+$("filters").elements.reason.addEventListener("focus", () => import("./counts.js").then(({ fillReasons }) => fillReasons()));
+
 /** Its code is not needed for the first load. */
 const ask = async (path) => (await import("./request.js")).request(path);
 

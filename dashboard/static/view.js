@@ -36,13 +36,6 @@ export function formatThreshold(value, ...others) {
 
 /** Two or more decimals, so that rounding neither crosses a threshold nor reaches 1. */
 export const formatScore = (score, ...thresholds) => round(2, score, thresholds);
-/** How far a score is from a threshold, as the server writes it. */
-export function formatDistance(score, threshold) {
-  if (score === threshold) return "reached exactly";
-  const distance = Math.abs(score - threshold);
-  const digits = Number(distance.toFixed(4)) === 0 ? Number(distance.toPrecision(1)) : distance.toFixed(4);
-  return `${score > threshold ? "+" : "−"}${digits}`;
-}
 export const formatScore4 = (score, ...thresholds) => round(4, score, thresholds);
 
 function round(least, score, thresholds) {
@@ -273,6 +266,9 @@ export async function loadTexts(version) {
     // The page goes on with the texts that it has.
   }
 }
+
+/** Features by name. */
+export const featureTexts = () => texts;
 
 function setTexts(found) {
   if (!found) return;
