@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _IDLE_SECONDS: Final = 0.5
 _STOP_SECONDS: Final = 1.0
 _SHOWN_CHARACTERS: Final = 300
+_CRASHES: Final = {signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGABRT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +208,8 @@ class ShadowWorker:
 
     def _run(self) -> None:
         me = threading.current_thread()
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # none interrupts a call
+        # None interrupts a call, but for those of a crash.
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - _CRASHES)
         while True:
             with self._changed:
                 while self._challenger is None and not self._is_stopping and self._thread is me:
