@@ -218,7 +218,11 @@ def _created(name: str) -> Iterator[str]:
 def _make(words: list[str]) -> Iterator[str]:
     makefile = (ROOT / "Makefile").read_text("utf-8")
     for target in words:
-        if not re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE):
+        name, is_variable, _ = target.partition("=")
+        if is_variable:
+            if f"$({name})" not in makefile:
+                yield f"the Makefile does not use {name}"
+        elif not re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE):
             yield f"the Makefile has no target {target}"
 
 

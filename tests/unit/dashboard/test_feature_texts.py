@@ -62,8 +62,8 @@ def test_list_and_detail_show_the_text_and_keep_the_name(tmp_path: Path) -> None
         "gone_feature | gone_feature",
     ]
     assert detail == [
-        f'card1_frequency | {SHARE} <span class="feature">card1_frequency</span>',
-        "C13 | count (C13)",
+        f'card1_frequency | S{SHARE[1:]} <span class="feature">card1_frequency</span>',
+        "C13 | Count (C13)",
         "gone_feature | gone_feature",
     ]
     assert [reason["feature"] for reason in flag["reasons"]] == list(NAMES[:3])
