@@ -326,6 +326,11 @@ form.addEventListener("change", ({ target }) => target.matches("select") && form
 if (matchMedia("(max-width: 700px)").matches) $("sheet").open = false;
 
 const loadActions = () => import("./queue-actions.js");
+
+// Whoever moves the pointer or presses a key may open a transaction soon. What cannot be loaded now
+// is asked for again, and says so then.
+const loadDesk = () => Promise.all(["keyboard", "drawer"].map((name) => import(`./${name}.js`))).catch(() => {});
+for (const sign of ["pointermove", "keydown"]) addEventListener(sign, loadDesk, { once: true });
 list.addEventListener("click", async (event) => {
   const id = event.target.closest("tr[data-id]")?.dataset.id;
   const box = event.target.closest(".c-select input");

@@ -77,6 +77,7 @@ def measure_keys(page: Page) -> dict[str, float]:
     """Open, decide and go on by keyboard, on a queue that has enough open transactions."""
     page.evaluate(_WATCH)
     page.mouse.move(5, 5)
+    page.wait_for_timeout(500)  # nobody finds the keys sooner, and the drawer's code is loaded
     for done in range(ROUNDS):
         page.keyboard.press("j")
         page.keyboard.press("Enter")
