@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -151,7 +152,9 @@ def test_charts_follow_the_theme_and_can_be_read_as_tables(
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
         for token in ("--dim", "--chart-3", "--mark-live"):  # axis labels, the line, the mark
-            assert distance(page, token) < 25, (scheme, token)
+            # The charts are drawn again in a later frame than the page.
+            drawn = partial(lambda name: distance(page, name) < 25, token)
+            wait_until(drawn, what=f"{token} in the {scheme} chart")
     page.locator("#alerts summary").click()
     expect(page.locator("#alerts .as-table tbody tr")).to_have_count(101)
     axe.check(page)
