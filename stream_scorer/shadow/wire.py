@@ -79,7 +79,8 @@ class Packed(NamedTuple):
     @property
     def nbytes(self) -> int:
         """The memory that it holds."""
-        return sum(piece.array.nbytes for piece in self.pieces) + self.text.nbytes
+        pieces = sum(piece.array.nbytes for piece in self.pieces)
+        return pieces + self.text.nbytes + self.starts.nbytes
 
 
 class Segment:
