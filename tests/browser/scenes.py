@@ -223,7 +223,8 @@ def transaction(page: Page) -> None:
 
 def loading(page: Page) -> None:
     """The details of a transaction take long."""
-    page.evaluate("globalThis.fetch = () => new Promise(() => {})")  # never answers
+    # A function as the value of an expression would be called, and waited for.
+    page.evaluate("() => { globalThis.fetch = () => new Promise(() => {}); }")  # never answers
     _open_first(page)
     expect(page.locator("#drawer").get_by_text("Loading…")).to_be_visible()
 
@@ -231,7 +232,7 @@ def loading(page: Page) -> None:
 def not_loaded(page: Page) -> None:
     """The details of a transaction cannot be loaded."""
     page.keyboard.press("Escape")  # what is open, if anything is
-    page.evaluate("globalThis.fetch = () => Promise.reject(new TypeError())")
+    page.evaluate("() => { globalThis.fetch = () => Promise.reject(new TypeError()); }")
     _open_first(page)
     expect(page.locator("#drawer .failed")).to_contain_text("No connection to the dashboard.")
 
