@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
 
 from dashboard.cache.reading import read_flag
 from dashboard.history.past import Histories
@@ -27,6 +27,12 @@ from tests.support.waiting import wait_until
 CHROMIUM = "/usr/bin/chromium"
 _EXPECT_MILLISECONDS = 30_000
 _ACTION_MILLISECONDS = 60_000
+
+
+def attributes(elements: Locator, name: str) -> list[str | None]:
+    """An attribute of each element, read at one moment: elements of a live page come and go."""
+    read = "(elements, name) => elements.map((element) => element.getAttribute(name))"
+    return list(elements.evaluate_all(read, name))
 
 
 @dataclass

@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from stream_scorer.model.serving.status import FallBack, PromotionNote
 from stream_scorer.model.store.file_store import FileStore
-from tests.browser.conftest import Board
+from tests.browser.conftest import Board, attributes
 from tests.support.dashboard_kit import StaticModel, tiny_bundle, with_texts
 from tests.support.factories import make_draft
 from tests.support.stores import store_settings
@@ -59,9 +59,9 @@ def test_reasons_of_live_rows_are_in_the_words_of_the_model_that_is_loaded(
     shown = page.locator(f'[data-id="{board.score(reasons=reasons)}"] .reason')
     second = shown.locator("b")
     expect(second).to_have_text(["C13", "days", "constructor"])
-    live = shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]
+    live = shown.all_inner_texts(), attributes(second, "title")
     page.reload(wait_until="domcontentloaded")
-    assert (shown.all_inner_texts(), [b.get_attribute("title") for b in second.all()]) == live
+    assert (shown.all_inner_texts(), attributes(second, "title")) == live
 
 
 def test_report_is_shown_in_a_frame_without_rights(

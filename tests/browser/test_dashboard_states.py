@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from dashboard.web.tokens import make_token
 from tests.browser import axe, scenes
-from tests.browser.conftest import Board
+from tests.browser.conftest import Board, attributes
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 
 NewPage = Callable[..., Page]
@@ -132,7 +132,7 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
 ) -> None:
     page = open_scene(new_page, board_with_rows)
     rows = page.locator("#rows tr")
-    before = [row.get_attribute("data-id") for row in rows.all()]
+    before = attributes(rows, "data-id")
     row = page.locator('[data-id="0-2"]')
     status = row.locator(".c-status")
     now = scenes.now(page)
@@ -156,7 +156,7 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
         {"id": "0-2", "case": case},
     )
     expect(status).to_have_text("Legitimate")
-    assert [row.get_attribute("data-id") for row in rows.all()] == before
+    assert attributes(rows, "data-id") == before
 
 
 def test_distribution_stacks_decided_scores_and_can_be_read_as_a_table(
@@ -173,7 +173,7 @@ def test_distribution_stacks_decided_scores_and_can_be_read_as_a_table(
     expect(figure.locator("rect.decided")).to_have_count(2)
     expect(figure.locator("rect")).to_have_count(6)
     heights = [
-        [float(bar.get_attribute("height") or 0) for bar in figure.locator(f"rect.{kind}").all()]
+        [float(height or 0) for height in attributes(figure.locator(f"rect.{kind}"), "height")]
         for kind in ("all", "open", "decided")
     ]
     assert heights[0][1] == pytest.approx(heights[1][0] + heights[2][0])
