@@ -16,6 +16,7 @@ const watchers = new Set();
 const unsaved = new Set(); // decisions on their way or failed
 let last = null; // the decision that can be undone
 export const remarks = new Map(); // id → function that reads reason codes and note of its form
+export const claims = new Map(); // id → promise of whether it is the user's, while its claim is on its way
 
 function dispatch(action) {
   state = reduce(state, action);
@@ -39,6 +40,7 @@ export const forget = (id) => dispatch({ type: "forgotten", id });
 
 /** Record a label. Ignored while another change of the same transaction is on its way. */
 export async function decide(id, label) {
+  if (claims.has(id) && !(await claim(id, label))) return;
   if (isSending(id)) return;
   const given = remarks.get(id)?.();
   const before = caseOf(id) ?? rowCaseOf(id);
@@ -52,6 +54,14 @@ export async function decide(id, label) {
     body: { label, ...(given ?? { reasons: [], note: "" }) },
     version: before?.version ?? 0, // so that a decision that is not shown is not replaced
   });
+}
+
+/** Wait for a claim that is on its way: a decision before it would be about an older state of the case. */
+async function claim(id, label) {
+  dispatch({ type: "doing", id, doing: { name: "claiming", text: `Saving: ${LABELS[label]}…` } });
+  const isMine = await claims.get(id);
+  dispatch({ type: "settled", id });
+  return isMine;
 }
 
 async function send(intent) {

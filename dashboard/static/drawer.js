@@ -21,6 +21,7 @@ let from = null; // what had the focus before
 let pending = null; // the newest request
 let hasEntry = false; // whether opening added an entry to the browser's history
 let left = null; // settles when the browser has gone back
+let isLeaving = false; // and follow() has not heard of it yet
 
 function Drawer({ view, node, error, isNext, isEarly, isSlow }) {
   return html`<button type="button" class="close" aria-label="Close (Esc)" title="Close (Esc)" onClick=${close}>✕</button>
@@ -68,15 +69,20 @@ const rowOf = (id) => document.querySelector(`#rows [data-id="${CSS.escape(id)}"
 /** Show a transaction, and its address in the browser's history. `flag`: it, as the list knows it. */
 async function open(id, flag = rowOf(id)?.flag) {
   if (id === state.id) return;
-  await left;
-  if (!isOpen()) {
-    from = document.activeElement;
-    if (readSelected() !== id) {
-      history.pushState({ drawer: true }, "", withSelected(id));
-      hasEntry = true;
-    } else hasEntry = history.state?.drawer === true;
-  } else if (readSelected() !== id) history.replaceState(history.state, "", withSelected(id));
-  await show(id, isStyled ? takePanel(id) : null, isStyled ? flag : null);
+  if (!isOpen()) from = document.activeElement;
+  const isShown = show(id, isStyled ? takePanel(id) : null, isStyled ? flag : null);
+  await left; // nobody waits for the browser's history to see a transaction
+  if (state.id === id) remember(id);
+  await isShown;
+}
+
+function remember(id) {
+  if (readSelected() === id) hasEntry = history.state?.drawer === true;
+  else if (readSelected() !== null) history.replaceState(history.state, "", withSelected(id));
+  else {
+    history.pushState({ drawer: true }, "", withSelected(id));
+    hasEntry = true;
+  }
 }
 
 /** Show a transaction: its details at once if they are `ready`, or else what `flag` has of them. */
@@ -121,6 +127,7 @@ function reveal(id, isWhole) {
 function close() {
   if (!isOpen()) return;
   if (hasEntry) {
+    [hasEntry, isLeaving] = [false, true];
     left = new Promise((resolve) => {
       addEventListener("popstate", resolve, { once: true });
       setTimeout(resolve, BACK_MS);
@@ -147,8 +154,10 @@ function hide() {
 /** Follow Back and Forward. */
 function follow() {
   const id = readSelected();
+  const isLate = isLeaving; // another transaction may be open by now
+  isLeaving = false;
   if (id === null) {
-    if (isOpen()) hide();
+    if (isOpen() && !isLate) hide();
     return;
   }
   hasEntry = history.state?.drawer === true;

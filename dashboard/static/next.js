@@ -1,7 +1,7 @@
 // Transactions one after another: n claims the next by expected loss, a decision brings the one
 // after it, and its details are fetched while this one is read.
 
-import { caseOf, know } from "./decide.js";
+import { caseOf, claims, know } from "./decide.js";
 import { prefetchPanel } from "./panel.js";
 import { tell } from "./parts.js";
 import { request } from "./request.js";
@@ -10,16 +10,51 @@ import { toast, toastFailure } from "./toast.js";
 
 const NOT_FILTERS = ["sel", "cursor", "after", "limit", "sort", "status", "columns", "view"];
 
-let isClaiming = false;
+const REFRESH_MS = 10_000; // meanwhile a more worthwhile one may have come
+
+let claiming = null; // settles when the claim that is on its way is known to hold or not
 let current = null; // what the loop claimed and shows
 let undone = null;
 let shown = null; // {id, at} of the transaction that is shown
+let likely = []; // open transactions of the filter, the most worthwhile first
 const spent = new Map(); // id → milliseconds from its first sight to its decision
 
 /** Claim the next transaction of the list's filter, and show it. */
-async function next() {
-  if (isClaiming) return;
-  isClaiming = true;
+function next() {
+  if (claiming) return;
+  const [flag] = likely.filter(isOpen);
+  claiming = (flag ? claimShown(flag) : claimNext()).finally(() => {
+    claiming = null;
+    claims.delete(flag?.id);
+  });
+  if (flag) claims.set(flag.id, claiming);
+}
+
+/**
+ * Show the likely next one while it is claimed, and another if somebody else was faster. Resolves
+ * to whether it is the user's.
+ */
+async function claimShown(flag) {
+  current = flag.id;
+  const answer = request(`/api/v1/flags/${encodeURIComponent(flag.id)}/claim`, { method: "POST" });
+  tell("flag:open", { id: flag.id, flag });
+  try {
+    take(flag.id, await answer);
+    return true;
+  } catch (error) {
+    if (!["conflict", "missing"].includes(error.kind)) {
+      toastFailure(`Transaction ${flag.transaction_id} could not be claimed.`, error, next);
+      return true; // which does not keep it from being decided
+    }
+    toast(`Transaction ${flag.transaction_id}: ${error.message} This is the next one.`);
+    likely = [];
+    if (shown?.id === flag.id) await claimNext();
+    else current = null;
+    return false;
+  }
+}
+
+async function claimNext() {
   try {
     const selection = Object.fromEntries(readFilter());
     const found = await request("/api/v1/flags/claim-next", { method: "POST", body: { selection } });
@@ -28,27 +63,31 @@ async function next() {
       toast("No open transaction is left that matches the filter.");
       return;
     }
-    know(found.id, found.case);
-    tell("case:changed", { id: found.id, case: found.case });
+    take(found.id, found);
     tell("flag:open", { id: found.id, flag: { ...found.flag, case: found.case } });
   } catch (error) {
     toastFailure("The next transaction could not be claimed.", error, next);
-  } finally {
-    isClaiming = false;
   }
 }
 
-/** Fetch the details of the likely next one. Whoever claims it first gets it. */
-async function prefetch(id) {
+function take(id, found) {
+  know(id, found.case);
+  tell("case:changed", { id, case: found.case });
+}
+
+const isOpen = ({ id, case: found }) =>
+  id !== shown?.id && [found, caseOf(id)].every((each) => (each?.status ?? "open") === "open");
+
+/** Find the likely next ones, and fetch the details of the first. Whoever claims it first gets it. */
+async function prefetch() {
   try {
     const query = readFilter();
     for (const [name, value] of [["status", "open"], ["sort", "expected_loss"], ["limit", "20"]]) {
       query.set(name, value);
     }
-    const { items } = await request(`/api/v1/flags?${query}`);
-    const isOpen = (found) => (found?.status ?? "open") === "open";
-    const likely = items.find((item) => item.id !== id && isOpen(item.case) && isOpen(caseOf(item.id)));
-    if (likely) prefetchPanel(likely.id);
+    likely = (await request(`/api/v1/flags?${query}`)).items;
+    const [first] = likely.filter(isOpen);
+    if (first) prefetchPanel(first.id);
   } catch {
     // Only speed is lost.
   }
@@ -69,8 +108,9 @@ document.addEventListener("drawer:state", ({ detail: { isOpen, id, isWhole } }) 
   if (!isOpen) return;
   // This is said when it opens, and when it is loaded.
   if (shown?.id !== id) shown = { id, at: Date.now() };
-  if (isWhole && id === current) prefetch(id);
-  showTally();
+  if (isWhole && id === current) prefetch();
+  setInterval(() => current !== null && shown.id === current && !document.hidden && prefetch(), REFRESH_MS);
+showTally();
 });
 document.addEventListener("case:deciding", ({ detail: { id } }) => {
   if (shown?.id === id) spent.set(id, Date.now() - shown.at);
@@ -86,4 +126,5 @@ document.addEventListener("case:withdrawn", ({ detail: { id, before } }) => {
   undone = id; // it is decided again, and then the loop goes on where it was
   countWithdrawn(id, before);
 });
+setInterval(() => current !== null && shown.id === current && !document.hidden && prefetch(), REFRESH_MS);
 showTally();

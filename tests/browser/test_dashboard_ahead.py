@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from playwright.sync_api import Page, Request, Route, expect
 
 from dashboard.cases.case import Who
 from tests.browser.conftest import Board
-from tests.browser.test_dashboard_deciding import flag, open_list
+from tests.browser.test_dashboard_deciding import flag, labels, open_list
 from tests.support.desk.desk_kit import MemoryLog
+from tests.support.waiting import wait_until
 
 ANA = Who("ana", "analyst")
 STYLED = """() => ["drawer", "waterfall"].every((name) =>
@@ -94,3 +96,97 @@ def test_details_fetched_ahead_need_no_request_and_are_dropped_when_the_case_cha
     expect(drawer.locator(".case")).to_contain_text("Held by ana")
     assert asked.count("0-2") == 1
     assert asked.count("0-3") == 2
+
+
+def hold_claim(page: Page, flag_id: str) -> list[Route]:
+    """Claims of a transaction wait in the list that is returned."""
+    held: list[Route] = []
+    page.route(f"**/flags/{flag_id}/claim", lambda route: held.append(route))  # noqa: PLW0108
+    return held
+
+
+def decide_first(page: Page, board: Board) -> None:
+    """Claim and decide the first of three, once the second is fetched ahead."""
+    flag(board, 3)
+    open_list(page, board)
+    with page.expect_response("**/t/0-2/panel"):
+        page.keyboard.press("n")
+    expect(page.locator("#drawer .case")).to_contain_text("Held by you")
+    page.keyboard.press("f")
+
+
+def test_next_one_is_shown_while_its_claim_is_on_its_way_and_a_decision_waits_for_it(
+    page: Page, board: Board
+) -> None:
+    held = hold_claim(page, "0-2")
+    with page.expect_request("**/flags/0-2/claim"):
+        decide_first(page, board)
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 101")
+    expect(drawer.locator(".why")).to_be_visible()
+    expect(drawer.locator(".case")).to_have_text(re.compile("^Open"))
+    page.keyboard.press("l")
+    expect(drawer.locator(".doing")).to_have_text("Saving: Legitimate…")
+    wait_until(lambda: labels(board) == ["FRAUD"])
+    held[0].continue_()
+    expect(drawer).to_contain_text("Transaction 102")
+    expect(drawer.locator(".case")).to_contain_text("Held by you")
+    wait_until(lambda: labels(board) == ["FRAUD", "LEGITIMATE"])
+
+
+def test_next_one_that_somebody_else_claimed_first_gives_way_to_another_undecided(
+    page: Page, board: Board
+) -> None:
+    held = hold_claim(page, "0-2")
+    with page.expect_request("**/flags/0-2/claim"):
+        decide_first(page, board)
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("l")
+    expect(drawer.locator(".doing")).to_have_text("Saving: Legitimate…")
+    board.app.state.parts.desk.claim("0-2", ANA)
+    held[0].continue_()
+    expect(drawer).to_contain_text("Transaction 102")
+    expect(drawer.locator(".case")).to_contain_text("Held by you")
+    expect(page.locator("#toasts")).to_contain_text("Transaction 101")
+    expect(page.locator("#toasts")).to_contain_text("ana")
+    wait_until(lambda: labels(board) == ["FRAUD"])
+
+
+def test_next_one_whose_claim_fails_can_be_decided_all_the_same(page: Page, board: Board) -> None:
+    page.route("**/flags/0-2/claim", lambda route: route.abort())
+    decide_first(page, board)
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 101")
+    expect(page.locator("#toasts")).to_contain_text("Transaction 101 could not be claimed.")
+    page.keyboard.press("l")
+    expect(drawer).to_contain_text("Transaction 102")
+    page.wait_for_function("() => document.querySelector('#drawer .case').dataset.state === 'mine'")
+    wait_until(lambda: labels(board) == ["FRAUD", "LEGITIMATE"])
+
+
+def test_transaction_opened_while_the_browser_goes_back_stays_open(
+    page: Page, board: Board
+) -> None:
+    flag(board, 2)
+    open_list(page, board)
+    page.keyboard.press("j")
+    page.keyboard.press("Enter")
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 100")
+    page.evaluate(
+        """() => {
+          for (const key of ["Escape", "j", "Enter"]) {
+            const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
+            document.activeElement.dispatchEvent(event);
+          }
+        }"""
+    )
+    expect(drawer).to_contain_text("Transaction 101")
+    page.wait_for_url("**sel=0-2**")
+    expect(drawer).to_be_visible()
+    page.go_back()
+    expect(drawer).to_be_hidden()
+    assert "sel" not in page.url
+    page.go_forward()
+    expect(drawer).to_contain_text("Transaction 101")
