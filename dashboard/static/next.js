@@ -43,12 +43,13 @@ async function claimShown(flag) {
     return true;
   } catch (error) {
     if (!["conflict", "missing"].includes(error.kind)) {
-      toastFailure(`Transaction ${flag.transaction_id} could not be claimed.`, error, next);
+      const claimAgain = () => tell("flag:claim", { id: flag.id });
+      toastFailure(`Transaction ${flag.transaction_id} could not be claimed.`, error, claimAgain);
       return true; // which does not keep it from being decided
     }
     toast(`Transaction ${flag.transaction_id}: ${error.message} This is the next one.`);
     likely = [];
-    if (shown?.id === flag.id) await claimNext();
+    if (current === flag.id && undone === null) await claimNext();
     else current = null;
     return false;
   }
@@ -85,7 +86,9 @@ async function prefetch() {
     for (const [name, value] of [["status", "open"], ["sort", "expected_loss"], ["limit", "20"]]) {
       query.set(name, value);
     }
-    likely = (await request(`/api/v1/flags?${query}`)).items;
+    const { items } = await request(`/api/v1/flags?${query}`);
+    if (current === null) return; // the drawer was closed meanwhile
+    likely = items;
     const [first] = likely.filter(isOpen);
     if (first) prefetchPanel(first.id);
   } catch {
@@ -104,13 +107,12 @@ function readFilter() {
 
 document.addEventListener("flag:next", next);
 document.addEventListener("drawer:state", ({ detail: { isOpen, id, isWhole } }) => {
-  if (!isOpen && id === null) current = null; // the drawer was closed, which ends the loop
+  if (!isOpen && id === null) [current, likely] = [null, []]; // the drawer was closed, which ends the loop
   if (!isOpen) return;
   // This is said when it opens, and when it is loaded.
   if (shown?.id !== id) shown = { id, at: Date.now() };
   if (isWhole && id === current) prefetch();
-  setInterval(() => current !== null && shown.id === current && !document.hidden && prefetch(), REFRESH_MS);
-showTally();
+  showTally();
 });
 document.addEventListener("case:deciding", ({ detail: { id } }) => {
   if (shown?.id === id) spent.set(id, Date.now() - shown.at);
@@ -126,5 +128,5 @@ document.addEventListener("case:withdrawn", ({ detail: { id, before } }) => {
   undone = id; // it is decided again, and then the loop goes on where it was
   countWithdrawn(id, before);
 });
-setInterval(() => current !== null && shown.id === current && !document.hidden && prefetch(), REFRESH_MS);
+setInterval(() => current !== null && shown?.id === current && !document.hidden && prefetch(), REFRESH_MS);
 showTally();

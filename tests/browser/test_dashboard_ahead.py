@@ -10,6 +10,7 @@ from playwright.sync_api import Page, Request, Route, expect
 from dashboard.cases.case import Who
 from tests.browser.conftest import Board
 from tests.browser.test_dashboard_deciding import flag, labels, open_list
+from tests.support.dashboard_kit import make_context
 from tests.support.desk.desk_kit import MemoryLog
 from tests.support.waiting import wait_until
 
@@ -163,6 +164,21 @@ def test_next_one_whose_claim_fails_can_be_decided_all_the_same(page: Page, boar
     expect(drawer).to_contain_text("Transaction 102")
     page.wait_for_function("() => document.querySelector('#drawer .case').dataset.state === 'mine'")
     wait_until(lambda: labels(board) == ["FRAUD", "LEGITIMATE"])
+
+
+def test_after_the_drawer_was_closed_the_most_worthwhile_is_taken_not_the_one_fetched_before(
+    page: Page, board: Board
+) -> None:
+    with page.expect_response("**/t/0-3/panel"):
+        decide_first(page, board)
+    drawer = page.locator("#drawer")
+    expect(drawer).to_contain_text("Transaction 101")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+    board.score(0.9, transaction_id=900, context=make_context(TransactionAmt=9000.0))
+    board.wait_flagged(4)
+    page.keyboard.press("n")
+    expect(drawer).to_contain_text("Transaction 900")
 
 
 def test_transaction_opened_while_the_browser_goes_back_stays_open(
