@@ -43,7 +43,7 @@ export async function decide(id, label) {
   if (claims.has(id) && !(await claim(id, label))) return;
   if (isSending(id)) return;
   const given = remarks.get(id)?.();
-  const before = caseOf(id) ?? rowCaseOf(id);
+  const before = state.cases.has(id) ? caseOf(id) : rowCaseOf(id); // what is shown where it is decided
   // The same label again is a correction only if its reasons or its note changed.
   if (before?.label === label && (!given || isSame(given, before))) {
     toast(`Already decided: ${LABELS[label]}.`);

@@ -11,7 +11,7 @@ import { loginWay } from "./request.js";
 import { html, render } from "./vendor/htm/standalone.module.js";
 
 const SLOW_MS = 300; // a faster answer needs no "Loading"
-const BACK_MS = 500;
+const BACK_MS = 5000; // until then it goes back: a busy browser needs long, and nothing else may be opened before
 const NARROW = matchMedia("(max-width: 1180px)");
 
 const aside = document.getElementById("drawer");

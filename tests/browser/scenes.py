@@ -16,7 +16,8 @@ from dashboard.live.notices import describe_mixed, describe_progress
 
 MINUTE: Final = 60_000
 
-# In place of the stream: `emit(vitals, more)` sends a tick, `lose()` breaks the connection.
+# In place of the stream: `emit(vitals, more)` sends a tick, `lose()` breaks the connection, after
+# which the next one breaks too, or with `lose("waits")` is neither opened nor refused.
 _FAKE_STREAM: Final = """
 delete globalThis.SharedWorker;
 let current = null;
@@ -25,11 +26,12 @@ globalThis.EventSource = class extends EventTarget {
     constructor() {
         super();
         current = this;
-        setTimeout(() => globalThis.isLost ? this.onerror() : this.onopen(), 0);
+        const [isLost, waits] = [globalThis.isLost, globalThis.isLost === "waits"];
+        if (!waits) setTimeout(() => isLost ? this.onerror() : this.onopen(), 0);
     }
     close() {}
 };
-globalThis.lose = () => { globalThis.isLost = true; current.onerror(); };
+globalThis.lose = (how = true) => { globalThis.isLost = how; current.onerror(); };
 globalThis.emit = (patch, more) => {
     const vitals = JSON.parse(document.getElementById("rows").dataset.vitals);
     const merge = (into, from) => {
@@ -156,7 +158,7 @@ def no_answer(page: Page) -> None:
 
 def reconnecting(page: Page) -> None:
     """The connection broke."""
-    page.evaluate("lose()")
+    page.evaluate("lose('waits')")
     expect(page.locator("#v-live")).to_have_text("Reconnecting (try 1)")
 
 
@@ -181,6 +183,8 @@ def polling_fails(page: Page) -> None:
 def held(page: Page) -> None:
     """New rows are held back while a row has the focus."""
     page.keyboard.press("j")
+    expect(page.locator("#rows tr[aria-current=true]")).to_be_focused()
+    emit(page)  # or the page may say by now that nothing arrives
     expect(page.locator("#v-live")).to_have_text("Held: a row has the focus")
 
 

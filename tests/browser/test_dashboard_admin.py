@@ -72,7 +72,7 @@ def test_operations_update_in_place_and_say_when_they_cannot(
     expect(page.locator("#ops-problem")).to_contain_text("No newer figures for")
     axe.check(page)
     page.set_viewport_size({"width": 390, "height": 844})
-    assert is_narrow(page)
+    wait_until(lambda: is_narrow(page), what="charts of the new width")
 
 
 def test_lead_promotes_with_a_reason_and_reads_it_in_the_audit_log(

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from playwright.sync_api import Page, Request, Route, expect
 
-from dashboard.cases.case import Who
-from tests.browser.conftest import Board
+from dashboard.cases.case import Decision, Who
+from tests.browser.conftest import Board, wait_held
 from tests.browser.test_dashboard_deciding import flag, labels, open_list
 from tests.support.dashboard_kit import make_context
 from tests.support.desk.desk_kit import MemoryLog
@@ -42,8 +42,7 @@ def test_buttons_work_before_the_details_are_here_and_nothing_moves_when_they_co
     drawer.get_by_label("Note").fill("rang her")
     place = drawer.locator(".labels").bounding_box()
     head = page.evaluate(HEAD)
-    for route in held:
-        route.continue_()
+    held[0].continue_()
     expect(drawer.locator(".why")).to_be_visible()
     assert len(held) == 1  # what was fetched ahead is waited for
     assert drawer.locator(".labels").bounding_box() == place
@@ -56,6 +55,25 @@ def test_buttons_work_before_the_details_are_here_and_nothing_moves_when_they_co
     expect(drawer).to_contain_text("Transaction 101")
     page.keyboard.press("f")
     expect(drawer.locator(".case")).to_contain_text("Fraud, decided by you")
+
+
+def test_decision_before_the_details_are_here_replaces_none_that_is_not_shown(
+    page: Page, board: Board
+) -> None:
+    flag(board, 1)
+    held: list[Route] = []  # which are never answered
+    page.route("**/t/0-1/panel*", lambda route: held.append(route))  # noqa: PLW0108
+    open_list(page, board)
+    page.keyboard.press("j")
+    page.wait_for_function(STYLED)
+    page.keyboard.press("Enter")
+    drawer = page.locator("#drawer")
+    expect(drawer.locator(".case")).to_have_text(re.compile("^Open"))
+    board.app.state.parts.desk.decide(Decision("0-1", "UNSURE"), ANA, "anas-key", None)
+    expect(page.locator("#rows .c-status")).to_have_text("Unsure")
+    page.keyboard.press("f")
+    expect(drawer.locator(".doing")).to_contain_text("Unsure, decided by ana")
+    assert labels(board) == ["UNSURE"]
 
 
 def test_details_fetched_ahead_need_no_request_and_are_dropped_when_the_case_changes(
@@ -78,17 +96,20 @@ def test_details_fetched_ahead_need_no_request_and_are_dropped_when_the_case_cha
     page.evaluate("async () => (await import('/static/panel.js')).prefetchPanel('0-1')")
     page.evaluate(hide, False)
     assert asked == []  # nobody looks at this page
-    with page.expect_response("**/t/0-2/panel"):
-        page.keyboard.press("j")
-    page.keyboard.press("j")
+    for fetched in ("0-2", "0-3"):  # the one after the row that keys are about
+        with page.expect_response(f"**/t/{fetched}/panel") as answer:
+            page.keyboard.press("j")
+        answer.value.finished()
+    page.wait_for_function(STYLED)
     drawer = page.locator("#drawer")
-    with page.expect_response("**/t/0-3/panel"), page.expect_request("**/panel?tally=yes"):
-        page.keyboard.press("Enter")
-        expect(drawer).to_contain_text("Transaction 101")
-        expect(drawer.locator(".why")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(drawer).to_contain_text("Transaction 101")
+    expect(drawer.locator(".why")).to_be_visible()
+    wait_held(page, held)
     assert asked == ["0-1", "0-2", "0-3"]
-    with page.expect_response("**/panel?tally=yes"):
+    with page.expect_response("**/panel?tally=yes") as answer:
         held[0].continue_()
+    answer.value.finished()
     board.app.state.parts.desk.claim("0-3", ANA)
     expect(page.locator('[data-id="0-3"] .c-status')).to_contain_text("ana")
     page.keyboard.press("j")

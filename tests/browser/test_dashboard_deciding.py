@@ -15,6 +15,7 @@ from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
 from tests.support.desk.desk_kit import MemoryLog
+from tests.support.waiting import wait_until
 
 NewPage = Callable[..., Page]
 EVIL = "<img src=x onerror=alert(1)>"
@@ -35,7 +36,7 @@ def flag(board: Board, count: int, **context: Any) -> list[str]:
 def open_list(page: Page, board: Board, path: str = "/") -> None:
     page.goto(board.address + path, wait_until="domcontentloaded")
     if "sel=" in path:
-        expect(page.locator("#detail")).to_be_visible()
+        expect(page.locator("#detail .why")).to_be_visible()  # all details, not the first alone
     else:
         expect(page.locator("#v-live")).to_have_attribute("data-state", "live")
 
@@ -107,8 +108,9 @@ def test_undo_returns_to_the_transaction_and_then_the_loop_goes_on(
     page.keyboard.press("l")
     expect(drawer).to_contain_text("Transaction 101")
     page.keyboard.press("u")
-    expect(drawer).to_contain_text("Transaction 102")
-    assert [case_of(board, one).label for one in ids[:2]] == ["LEGITIMATE", "UNSURE"]
+    expect(drawer).to_contain_text("Transaction 102")  # it does not wait for the decision
+    wait_until(lambda: case_of(board, ids[1]).label == "UNSURE", what="the second decision")
+    assert case_of(board, ids[0]).label == "LEGITIMATE"
 
 
 def test_repeated_clicks_and_keys_are_one_decision(page: Page, board: Board) -> None:
@@ -191,6 +193,7 @@ def test_conflict_and_stale_case_say_who_was_first_and_lead_on(page: Page, board
     desk.release("0-1", ANA)
     page.locator('[data-id="0-3"] .c-score').click()
     expect(drawer).to_contain_text("Transaction 102")
+    expect(drawer.locator(".why")).to_be_visible()  # the details know of no decision
     desk.decide(Decision("0-3", "UNSURE"), ANA, "anas-key", None)
     page.keyboard.press("f")
     expect(drawer.locator(".doing")).to_contain_text("Unsure, decided by ana")
@@ -224,6 +227,7 @@ def test_burst_of_a_card_is_decided_at_once_after_a_question(page: Page, board: 
     flag(board, 6, card1=9500.0)
     open_list(page, board, "/?sel=0-6")
     drawer = page.locator("#drawer")
+    expect(drawer.locator(".bulk .count")).to_have_text("0 selected")  # its code is loaded
     line = drawer.locator(".timeline svg")
     line.scroll_into_view_if_needed()
     box = line.bounding_box()
@@ -255,6 +259,7 @@ def test_phone_has_the_full_page_and_buttons_under_the_thumb(
     page.locator(f'[data-id="{ids[0]}"] .c-score').tap()
     drawer = page.locator("#drawer")
     expect(drawer).to_contain_text("Transaction 100")
+    expect(drawer.locator(".why")).to_be_visible()
     box = drawer.bounding_box()
     assert box is not None
     assert (box["x"], box["y"], box["width"], box["height"]) == (0, 0, 390, 844)

@@ -14,6 +14,7 @@ from tests.browser import axe
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
 from tests.support.desk.desk_kit import MemoryLog
+from tests.support.waiting import wait_until
 
 NewPage = Callable[..., Page]
 KEYS = {"f": "FRAUD", "l": "LEGITIMATE", "u": "UNSURE"}
@@ -77,7 +78,7 @@ def test_twenty_are_decided_by_keyboard_alone_and_each_is_recorded_once(
     )
     page.keyboard.press("n")
     expect(page.locator("#toasts")).to_contain_text("No open transaction is left")
-    assert recorded(log) == wanted
+    wait_until(lambda: recorded(log) == wanted, what="each decision once")
 
 
 def test_phone_takes_one_after_another_with_the_thumb(
@@ -103,4 +104,5 @@ def test_phone_takes_one_after_another_with_the_thumb(
     expect(onward).to_be_hidden()
     drawer.get_by_role("button", name="Legit").tap()
     expect(drawer).to_contain_text("Transaction 102")
-    assert recorded(log) == [(100, "FRAUD"), (101, "LEGITIMATE")]
+    wanted = [(100, "FRAUD"), (101, "LEGITIMATE")]  # which the next one did not wait for
+    wait_until(lambda: recorded(log) == wanted, what="the decisions")

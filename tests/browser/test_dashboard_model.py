@@ -76,9 +76,9 @@ def test_report_is_shown_in_a_frame_without_rights(
     board = start(store=store)
     page = new_page()
     page.goto(f"{board.address}/model?version=v1", wait_until="domcontentloaded")
-    frame = page.locator("iframe.report")
+    report = page.locator("iframe.report")
     inside = page.frame_locator("iframe.report")
-    frame.scroll_into_view_if_needed()
+    report.scroll_into_view_if_needed()
     expect(inside.locator("h1")).to_have_text("Fraud model v1")
     expect(inside.locator("figure svg").first).to_be_attached()
     assert len(page.frames) == 2
@@ -94,8 +94,8 @@ def test_report_is_shown_in_a_frame_without_rights(
     inside.locator("nav a").first.click()
     page.frames[1].wait_for_url("**/report#evaluation")
     page.set_viewport_size({"width": 390, "height": 844})
-    for narrow in page.frames:
-        assert narrow.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    for frame in page.frames:
+        frame.wait_for_function("document.documentElement.scrollWidth <= innerWidth")
     with page.expect_download() as started:
         page.get_by_role("link", name="Download").click()
     assert started.value.suggested_filename == "report-v1.html"

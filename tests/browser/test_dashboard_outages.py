@@ -72,13 +72,13 @@ def test_second_tab_does_not_overwrite_what_the_first_one_decided(page: Page, st
     other = page.context.new_page()
     for tab in (page, other):
         tab.goto(f"{board.address}/?sel=0-1", wait_until="domcontentloaded")
-        expect(tab.locator("#drawer .labels")).to_be_visible()
+        expect(tab.locator("#drawer .why")).to_be_visible()  # nobody has decided, it says
     page.keyboard.press("f")
     expect(page.locator("#drawer .case")).to_contain_text("Fraud, decided by you")
     other.keyboard.press("l")
     expect(other.locator("#drawer .doing")).to_contain_text("Legitimate is not saved.")
     expect(other.locator("#drawer .case")).to_contain_text("Fraud, decided by you")
-    assert recorded(log) == [(100, "FRAUD")]
+    wait_until(lambda: recorded(log) == [(100, "FRAUD")], what="the decision")
 
 
 def test_decision_after_the_session_ended_is_kept_until_the_next_login(
@@ -94,7 +94,7 @@ def test_decision_after_the_session_ended_is_kept_until_the_next_login(
         tab.goto(f"{board.address}/?sel=0-1", wait_until="domcontentloaded")
         tab.get_by_label("Token").fill(token)
         tab.get_by_role("button", name="Log in").click()
-        expect(tab.locator("#drawer .labels")).to_be_visible()
+        expect(tab.locator("#drawer .why")).to_be_visible()  # no request is under way
 
     log_in(page)
     page.context.clear_cookies()
@@ -108,4 +108,4 @@ def test_decision_after_the_session_ended_is_kept_until_the_next_login(
     log_in(page.context.new_page())  # in another tab, so that the decision is not lost
     failed.get_by_role("button", name="Retry").click()
     expect(page.locator("#drawer .case")).to_contain_text("Fraud, decided by you")
-    assert recorded(log) == [(100, "FRAUD")]
+    wait_until(lambda: recorded(log) == [(100, "FRAUD")], what="the decision")

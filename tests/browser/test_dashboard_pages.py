@@ -17,7 +17,6 @@ from tests.browser.conftest import Board
 from tests.support.dashboard_kit import StaticModel, tiny_bundle
 from tests.support.factories import publish_only
 from tests.support.listing.varied_flags import FLAGS, NOW, some_selections
-from tests.support.waiting import wait_until
 
 NewPage = Callable[..., Page]
 Start = Callable[..., Board]
@@ -66,9 +65,7 @@ def test_first_load_is_small_with_the_requests_of_the_worker(page: Page, start: 
     board = start(StaticModel(tiny_bundle()))
     for _ in range(60):
         board.score()
-    hub = board.app.state.parts.hub
-    seq = hub.latest.seq  # the tick with these rows is the next one, at the latest
-    wait_until(lambda: hub.latest.seq > seq + 1, what="two ticks")
+    board.wait_flagged(60)
     addresses: list[str] = []
     page.on("request", lambda request: addresses.append(request.url))
     # The server sees what the worker requests too, which the page does not.

@@ -105,7 +105,7 @@ def test_one_of_racing_processes_begins_the_era(place: Place) -> None:
     def create(racer: int) -> bool:
         era = numbered(1, id=f"{racer:032x}", why=f"racer {racer}")
         store = HistoryStore(place.objects)
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         return store.create_era(era)
 
     start = threading.Barrier(RACERS)
@@ -236,7 +236,7 @@ def test_racing_writers_of_one_state_all_succeed(place: Place) -> None:
     def write(racer: int) -> str:
         store = HistoryStore(place.objects)
         content = make_snapshot(writer=f"racer {racer}")
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         return store.create_snapshot(ERA, content)
 
     start = threading.Barrier(RACERS)

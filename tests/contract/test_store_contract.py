@@ -79,7 +79,7 @@ def test_layout_is_the_documented_one(place: Place, store: ArtifactStore) -> Non
 def test_racing_publishers_get_distinct_versions(place: Place) -> None:
     def publish(number: int) -> tuple[str, bytes]:
         store, model = place.open(), b"model %d" % number
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         return store.publish(model, rest), model
 
     start = threading.Barrier(RACERS)
@@ -98,7 +98,7 @@ def test_one_of_racing_promoters_wins(place: Place) -> None:
 
     def promote(version: str) -> str | None:
         mine = place.open()
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         try:
             return mine.promote(version, expected).version
         except StoreConflict:
@@ -239,7 +239,7 @@ def test_first_rejection_is_kept(place: Place, store: ArtifactStore) -> None:
 def test_one_of_racing_rejections_is_first(place: Place) -> None:
     def reject(number: int) -> bool:
         mine = place.open()
-        start.wait(timeout=30)
+        start.wait(timeout=120)
         return mine.reject("v1", {"scorer": number})
 
     start = threading.Barrier(RACERS)

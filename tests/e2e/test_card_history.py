@@ -95,7 +95,7 @@ def test_scores_survive_kills_and_moves_with_the_history_of_one_pass(
             victim.wait_ready()
             # Else the survivor may have scored them all before the victim has a partition.
             wait_until(
-                lambda victim=victim: '"message": "assigned"' in victim.log.read_text(),  # type: ignore[misc]
+                lambda victim=victim: victim.sample().partitions > 0,  # type: ignore[misc]
                 what="the victim to have partitions",
             )
             feed(kafka, names, rows[1_000 * number : 1_000 * (number + 1)])

@@ -76,7 +76,7 @@ def test_workers_exit_when_their_parent_is_killed(tmp_path: Path) -> None:
     with two_workers(tmp_path) as (parent, scorers):
         assert len(scorers) == 2
         parent.kill()
-        wait_until(lambda: not any(map(is_running, scorers)), 60, what="the children to exit")
+        wait_until(lambda: not any(map(is_running, scorers)), what="the children to exit")
 
 
 def test_workers_exit_cleanly_when_their_parent_is_terminated(tmp_path: Path) -> None:

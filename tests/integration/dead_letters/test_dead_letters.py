@@ -84,7 +84,7 @@ def redriving(*arguments: str) -> Iterator[subprocess.Popen[str]]:
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=30)
+        process.communicate(timeout=60)
 
 
 def written(own: GroupSettings) -> Callable[[], int]:
@@ -93,7 +93,7 @@ def written(own: GroupSettings) -> Callable[[], int]:
 
     def count() -> int:
         places = [TopicPartition(own.input_topic, p) for p in range(PARTITIONS)]
-        return sum(consumer.get_watermark_offsets(place, timeout=10)[1] for place in places)
+        return sum(consumer.get_watermark_offsets(place, timeout=60)[1] for place in places)
 
     return count
 
@@ -102,7 +102,7 @@ def killed_at(count: Callable[[], int], enough: int, process: subprocess.Popen[s
     """Kill -9 once ``enough`` is written; False if the process had ended before."""
     wait_until(lambda: count() >= enough or process.poll() is not None, interval=0)
     process.send_signal(signal.SIGKILL)
-    return process.wait(30) == -signal.SIGKILL
+    return process.wait(60) == -signal.SIGKILL
 
 
 def test_redrive_that_is_killed_repeatedly_redrives_each_exactly_once(
@@ -208,7 +208,7 @@ def test_tallies_are_kept_for_the_next_process(settings: GroupSettings) -> None:
     ledger.close()
 
 
-@pytest.mark.timeout(100)  # to wait for a commit, or for the close after it, would outlast that
+@pytest.mark.timeout(240)  # to wait for a commit, or for the close after it, would outlast that
 def test_frozen_broker_delays_the_ledger_by_seconds_only(
     own_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:

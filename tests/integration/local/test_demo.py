@@ -22,7 +22,7 @@ from tests.support.hidden_openmp import without_openmp
 from tests.support.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
     pytest.mark.skipif(sys.platform != "linux", reason="hides libgomp and reads /proc"),
 ]
 
@@ -68,7 +68,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
                 wait_until(lambda: "first score" in log.read_text(), 400, what="the first score")
                 (scorer,) = scorers_of(demo.pid)
                 os.kill(scorer, signal.SIGKILL)
-                output, _ = demo.communicate(timeout=150)
+                output, _ = demo.communicate(timeout=350)
             finally:
                 demo.terminate()
                 demo.wait(60)

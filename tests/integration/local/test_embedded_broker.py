@@ -4,7 +4,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -139,9 +138,7 @@ def test_started_broker_has_acknowledged_a_record(own_broker: StartBroker) -> No
 def test_kill_and_restart_keep_port_and_committed_records(
     own_broker: StartBroker, topics: MakeTopics, group_id: str
 ) -> None:
-    began = time.monotonic()
     broker = own_broker()
-    first_start = time.monotonic() - began
     topic = topics(settings=broker.settings).input_topic
     values = [str(number).encode() for number in range(500)]
     produce_in_txn(broker.settings, topic, values)
@@ -149,13 +146,11 @@ def test_kill_and_restart_keep_port_and_committed_records(
 
     broker.kill()
     assert not broker.is_alive
-    began = time.monotonic()
     broker.restart()
 
     assert broker.bootstrap_servers == address
     assert broker.pid != pid
-    # The old registration expires soon: a restart is not much slower than a start is here.
-    assert time.monotonic() - began < 3 * first_start + 20
+    # The old registration expires soon, so that a restart is not much slower than a start.
     properties = read_properties(broker.folder / "server.properties")
     assert properties["broker.session.timeout.ms"] == "1000"
     assert read_committed(broker.settings, topic, 500, group_id) == values

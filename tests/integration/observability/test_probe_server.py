@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from stream_scorer.observability import http_server
+from stream_scorer.observability import http_server, probes
 from stream_scorer.observability.http_server import OPEN_MAX, THREADS_MAX
 from stream_scorer.observability.probes import Health, HealthServer
 from tests.support.waiting import wait_until
@@ -82,13 +82,15 @@ def test_number_of_threads_is_bounded_while_each_is_busy() -> None:
     server.stop()
 
 
-def test_connection_that_lasts_too_long_is_closed(
-    server: HealthServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_connection_that_lasts_too_long_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_server, "CONNECTION_SECONDS", 0.1)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+    monkeypatch.setattr(probes, "_CLIENT_SECONDS", 3600)  # the client's silence does not end it
+    server = HealthServer("127.0.0.1", 0, Health(lambda: True), lambda: METRICS)
+    server.start()
+    with socket.create_connection(("127.0.0.1", server.port), timeout=90) as client:
         client.sendall(b"GET /livez HTTP/1.0\r\n")
-        assert client.recv(1) == b""  # long before the client's silence ends it
+        assert client.recv(1) == b""
+    server.stop()
 
 
 def test_each_request_gives_its_place_back(server: HealthServer) -> None:

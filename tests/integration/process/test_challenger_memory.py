@@ -20,7 +20,7 @@ from tests.support.shadow.memory_cgroup import MemoryCgroup, NoMemoryCgroup, lim
 
 LIMIT_BYTES = 700 * 1024 * 1024
 PROGRAM = (sys.executable, "-m", "tests.support.shadow.scorer_in_container")
-SECONDS = 90.0
+SECONDS = 240.0
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ def test_model_with_card_history_follows_one_without_and_goes_back(
         stream.promote(version)
         stream.produce(rows_of(100, 4, 290))
         versions = stream.check_scores()
-        assert process.report()["ready"]
+        wait_until(lambda: process.report()["ready"], what="the scorer to be ready")
     assert min(versions[plain], versions[version]) > 200
     stream.begin = lambda: PartitionHistory(SPEC)
     with pytest.raises(AssertionError, match=version):  # the comparison finds a missing seed

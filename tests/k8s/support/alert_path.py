@@ -62,7 +62,9 @@ class AlertPath:
 
     def highest(self, record: str, version: str) -> float:
         """The highest value of a record of a version, over its features."""
-        (found,) = self.prometheus.value(f'max({record}{{version="{version}"}})')
+        expr = f'max({record}{{version="{version}"}})'
+        # After a late scrape there is no value until the next one.
+        (found,) = wait_until(lambda: self.prometheus.value(expr), what=expr)
         return float(found["value"][1])
 
 
@@ -127,7 +129,7 @@ def _import(folder: Path, samples: Samples) -> None:
     done = subprocess.run(
         [promtool, "tsdb", "create-blocks-from", "openmetrics", "--quiet",
          "--max-block-duration=400h", path, folder / "tsdb"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 

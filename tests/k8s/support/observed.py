@@ -165,7 +165,7 @@ def _run(folder: Path, environment: Mapping[str, str], module: str, *arguments: 
     with (folder / f"{module}-{arguments[0]}.log").open("ab") as log:
         subprocess.run(
             [sys.executable, "-m", module, *arguments],
-            env=dict(environment), stdout=log, stderr=log, check=True, timeout=240,
+            env=dict(environment), stdout=log, stderr=log, check=True, timeout=400,
         )  # fmt: skip
 
 

@@ -104,7 +104,9 @@ def dashboard_process(
     log = folder / "dashboard.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dashboard"], stderr=output, env=environment
+            [sys.executable, "-m", "tests.support.desk.patient_dashboard"],
+            stderr=output,
+            env=environment,
         )
     try:
         yield DashboardProcess(process, log, users)

@@ -38,7 +38,7 @@ from tests.support.scoring_kit import (
 )
 
 SHADOW = "fraud-scores-shadow"
-SECONDS = 30.0
+SECONDS = 90.0
 
 
 @dataclass

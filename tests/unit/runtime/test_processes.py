@@ -29,7 +29,7 @@ def test_process_of_another_parent_is_ended(script: str) -> None:
     number = orphan(script)
     end_process(number, 0.3)
     parent = PARENTS.pop()
-    assert parent.wait(20) == 0  # it waited for the process, which has ended
+    assert parent.wait(90) == 0  # it waited for the process, which has ended
     assert parent.stdout is not None
     parent.stdout.close()
     with pytest.raises(ProcessLookupError):

@@ -131,7 +131,7 @@ def test_schema_whose_look_up_hangs_is_remembered_in_proportion() -> None:
 
 def test_look_ups_of_a_batch_run_side_by_side() -> None:
     registry = Registry()
-    together = threading.Barrier(THREADS, timeout=20)
+    together = threading.Barrier(THREADS, timeout=90)
 
     def meet() -> AvroSchema:
         together.wait()  # passes only if this many look-ups run at the same time
@@ -150,7 +150,7 @@ def test_slow_registry_delays_a_batch_and_never_stops_it() -> None:
 
     def answer(gate: threading.Event) -> Callable[[], AvroSchema]:
         def wait() -> AvroSchema:
-            assert gate.wait(20)
+            assert gate.wait(90)
             raise UnknownSchema("no such schema")
 
         return wait

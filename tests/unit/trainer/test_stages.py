@@ -108,9 +108,9 @@ def test_steps_of_earlier_runs_count_as_done_and_not_for_the_rate() -> None:
 def test_long_stage_is_logged_while_it_runs(caplog: pytest.LogCaptureFixture) -> None:
     stages = Stages(Console(file=io.StringIO()), log_seconds=0.01)
     with caplog.at_level(logging.INFO), stages.stage("fit", 600, "trees") as advance:
-        wait_until(lambda: "fit: running for 1 s" in caplog.messages, 20)
+        wait_until(lambda: "fit: running for 1 s" in caplog.messages)
         advance(3)
-        wait_until(lambda: "fit: 3 of 600 trees" in caplog.messages, 20)
+        wait_until(lambda: "fit: 3 of 600 trees" in caplog.messages)
     assert caplog.messages[-1].startswith("fit done in ")
     assert stages.seconds["fit"] == stages.total_seconds > 0
 
@@ -125,7 +125,7 @@ def test_stage_that_fails_is_no_longer_logged(caplog: pytest.LogCaptureFixture) 
         raise ValueError("no rows")
     before = len(caplog.messages)
     with caplog.at_level(logging.INFO), stages.stage("other"):
-        wait_until(lambda: "other: running for 1 s" in caplog.messages, 20)
+        wait_until(lambda: "other: running for 1 s" in caplog.messages)
     assert not any(text.startswith("ingest") for text in caplog.messages[before:])
 
 

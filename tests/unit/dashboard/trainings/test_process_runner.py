@@ -32,7 +32,7 @@ def python(code: str) -> str:
 
 def run(runner: ProcessRunner, now: int = 1000) -> Training:
     started = runner.start(ORDER, now, runner.list())
-    wait_until(lambda: not runner.list()[0].is_running, 10, what="the end of the process")
+    wait_until(lambda: not runner.list()[0].is_running, what="the end of the process")
     return next(one for one in runner.list() if one.id == started.id)
 
 
@@ -63,7 +63,7 @@ def test_training_outlives_its_dashboard_and_a_new_one_finds_it(tmp_path: Path) 
     restarted = ProcessRunner(tmp_path / "t", command, {})
     assert restarted.list() == [started]
     pipe.write_text("")
-    wait_until(lambda: not restarted.list()[0].is_running, 10, what="the end")
+    wait_until(lambda: not restarted.list()[0].is_running, what="the end")
     assert restarted.list()[0].state is State.SUCCEEDED
     first.list()  # collects its child
 
@@ -77,11 +77,11 @@ def test_killed_process_is_lost_and_its_last_line_is_shown(tmp_path: Path) -> No
     )
     runner = ProcessRunner(tmp_path / "t", python(code), {})
     started = runner.start(ORDER, 1000, [])
-    wait_until(lambda: runner.log(started.id).count("\n") == 1, 10, what="two lines")
+    wait_until(lambda: runner.log(started.id).count("\n") == 1, what="two lines")
     session = int(runner.log(started.id).splitlines()[0])
     assert session != os.getsid(0)
     os.killpg(session, signal.SIGKILL)
-    wait_until(lambda: not runner.list()[0].is_running, 10, what="the end")
+    wait_until(lambda: not runner.list()[0].is_running, what="the end")
     (lost,) = runner.list()
     assert lost.state is State.LOST
     assert lost.detail.startswith("the process vanished without an exit code")
@@ -98,7 +98,7 @@ def waiting(folder: Path, code: str) -> str:
 def started(runner: ProcessRunner) -> Training:
     """A training whose command has begun to wait."""
     found = runner.start(ORDER, 1000, [])
-    wait_until(lambda: "ready" in runner.log(found.id), 10, what="the process")
+    wait_until(lambda: "ready" in runner.log(found.id), what="the process")
     return found
 
 
@@ -127,14 +127,14 @@ def test_cancelling_ends_the_children_too_and_twice_is_once(tmp_path: Path) -> N
     assert len(living(process["pid"])) == 3
     ended, is_new = runner.cancel(found, "ana", 2000)
     assert (ended.state, is_new) == (State.CANCELLED, True)
-    wait_until(lambda: living(process["pid"]) == [], 5, what="the end of the children")
+    wait_until(lambda: living(process["pid"]) == [], what="the end of the children")
     assert runner.cancel(found, "eve", 3000) == (ended, False)
 
 
 def test_process_that_ignores_the_request_to_end_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process_group.end_group, "__defaults__", (0.05, 5.0))
+    monkeypatch.setattr(process_group.end_group, "__defaults__", (0.05, 60.0))
     code = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     runner = ProcessRunner(tmp_path / "t", waiting(tmp_path, code), {})
     ended, _ = runner.cancel(started(runner), "ana", 2000)

@@ -436,9 +436,9 @@ def test_half_copied_version_serves_soon_after_its_copy_is_complete(watched: Wat
     watcher = watched.watcher(poll_seconds=0.05)  # refused for five minutes at most
     watcher.start()
     try:
-        wait_until(lambda: bool(watched.failures), 30, what="a read of the half copy")
+        wait_until(lambda: bool(watched.failures), what="a read of the half copy")
         watched.store.objects.overwrite("models/v1/model.pkl", complete.content)
-        wait_until(lambda: serving(watcher) == "v1", 30, what="serving the complete version")
+        wait_until(lambda: serving(watcher) == "v1", what="serving the complete version")
     finally:
         watcher.stop()
     assert watcher.status.refused == {}
