@@ -120,7 +120,7 @@ class Sender:
         if status.state in (ReadingState.STARTING, ReadingState.WAITING):
             return False
         if self._is_unsure:
-            self._stop.wait(random.uniform(0, _SPREAD_SECONDS))  # noqa: S311 - no secret
+            self._stop.wait(random.uniform(0, _SPREAD_SECONDS))
             if not self._reader.catch_up(_CATCH_UP_SECONDS):
                 return False
             waiting = self._drop_recorded(waiting)

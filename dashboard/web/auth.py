@@ -227,7 +227,7 @@ class AccessMiddleware:
             if is_framed(request):
                 ended = "your session has ended: reload this page to log in again"
                 return render_problem(request, Problem(401, ended))
-            if wants_page(request):
+            if wants_page(request) and request.method in _SAFE_METHODS:
                 wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
             return render_problem(

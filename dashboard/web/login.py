@@ -17,6 +17,7 @@ from dashboard.web.auth import (
 )
 from dashboard.web.body import content_coding, read_body
 from dashboard.web.limits import too_many_requests
+from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 
@@ -32,6 +33,7 @@ FORM_SECONDS: Final = 5.0
 @router.get("/login", response_model=None)
 def login_form(request: Request, parts: PartsOf) -> Response:
     """The login form."""
+    forbid_unknown(request, frozenset({"next"}))
     _token_auth(parts)
     return _form(request, parts, local_path(request.query_params.get("next", "/")))
 
@@ -39,6 +41,7 @@ def login_form(request: Request, parts: PartsOf) -> Response:
 @router.post("/login", response_model=None)
 async def log_in(request: Request, parts: PartsOf) -> Response:
     """Exchange a token for a session cookie."""
+    forbid_unknown(request, frozenset())
     auth = _token_auth(parts)
     if wait := auth.wait_seconds(request):
         return _form(request, parts, "/", wait=too_many_requests(TOO_MANY_WRONG_TOKENS, wait))
@@ -65,8 +68,9 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
 
 
 @router.post("/logout", response_model=None)
-def log_out(parts: PartsOf) -> Response:
+def log_out(request: Request, parts: PartsOf) -> Response:
     """Delete the session cookie."""
+    forbid_unknown(request, frozenset())
     _token_auth(parts)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)

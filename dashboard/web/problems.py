@@ -19,6 +19,7 @@ from dashboard.web.texts import format_sentence
 
 log = logging.getLogger(__name__)
 
+_FORM: Final = "application/x-www-form-urlencoded"
 PROBLEM_JSON: Final = "application/problem+json"
 _FRAMED: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</title>'
@@ -83,11 +84,12 @@ def render_problem(request: Request, problem: Problem) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser requests a page, as opposed to a program calling the API."""
-    path = request.url.path
+    """Whether a browser requests a page or sends a form, as opposed to a program."""
+    path, headers = request.url.path, request.headers
+    is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
     return (
-        request.method in ("GET", "HEAD")
-        and "text/html" in request.headers.get("accept", "")
+        (request.method in ("GET", "HEAD") or is_form)
+        and "text/html" in headers.get("accept", "")
         and not path.startswith(("/api/", "/static/"))
     )
 
