@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -94,6 +95,26 @@ def wants_page(request: Request) -> bool:
     )
 
 
+def describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
+    """A fault that pydantic found: the field, what is wrong with it, and its value."""
+    field = ".".join(str(part) for part in fault["loc"])[:200] or "body"
+    if fault["type"] == "extra_forbidden":
+        return {"field": field, "reason": "unknown field"}
+    if fault["type"] == "missing":
+        return {"field": field, "reason": "this field is required"}
+    reason = str(fault["msg"])
+    if not isinstance(fault["input"], dict | list):
+        reason = f"{reason}, not {_shown(fault['input'])}"
+    return {"field": field, "reason": reason}
+
+
+def _shown(value: object) -> str:
+    """A value as the body has it: the number 4 is not the text '4'."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return orjson.dumps(value, default=str).decode()[:60]
+
+
 def is_framed(request: Request) -> bool:
     """Whether the response is for a frame of a page."""
     return request.headers.get("sec-fetch-dest") == "iframe"
@@ -134,8 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - see above
-    faults = [
-        {"field": ".".join(str(part) for part in fault["loc"][1:]), "reason": fault["msg"]}
-        for fault in error.errors()
-    ]
-    return render_problem(request, Problem(422, "the request is not valid", errors=faults))
+    faults = [describe_fault({**fault, "loc": fault["loc"][1:]}) for fault in error.errors()]
+    first = faults[0]
+    problem = Problem(422, f"invalid {first['field']}: {first['reason']}", errors=faults)
+    return render_problem(request, problem)
