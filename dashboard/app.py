@@ -76,6 +76,7 @@ from dashboard.web.texts import FILTERS, GLYPHS
 from dashboard.web.threshold import routes as threshold
 from dashboard.web.tokens import WebhookTokens
 from dashboard.web.trainings import routes as training_routes
+from dashboard.web.trainings.following import follow_trainings
 from schemas.resolver import SchemaResolver
 from stream_scorer.model.store.objects import Objects
 from stream_scorer.model.store.opening import open_quality_objects, open_store
@@ -236,6 +237,7 @@ def _run_while_serving(
         tasks = [
             asyncio.create_task(publisher.run(parts.hub)),
             asyncio.create_task(return_unused_memory_regularly()),
+            asyncio.create_task(follow_trainings(parts)),
         ]
         try:
             yield

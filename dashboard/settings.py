@@ -75,7 +75,10 @@ class DashboardSettings(GroupSettings, StoreSettings, LogSettings, TracingSettin
         "or address; each decision of a bulk counts, and an export counts as 60; 0: no limit",
     )
     dashboard_failed_logins_per_minute: int = Field(
-        10, ge=0, description="wrong tokens accepted per address before it must wait; 0: no limit"
+        10,
+        ge=0,
+        description="wrong tokens that an address may send a minute; a valid one of 32 characters "
+        "or more is accepted in any case; 0: no limit",
     )
     dashboard_masked_fields: str = Field(
         "card1,card2,card3,card4,card5,card6,addr1,addr2,P_emaildomain,R_emaildomain",

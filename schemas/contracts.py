@@ -7,7 +7,9 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Final
 
+import numpy as np
 from fastavro.schema import fingerprint, to_parsing_canonical_form
+from numpy.typing import NDArray
 
 AvroSchema = Any  # the parsed JSON of an .avsc
 
@@ -16,10 +18,20 @@ TIME: Final = "TransactionDT"
 AMOUNT: Final = "TransactionAmt"
 EVENT_TIME: Final = "event_time"
 
+MAX_AMOUNT: Final = 1e15
+"""An amount beyond it, on either side of zero, counts as missing wherever amounts are added up or
+sorted by: one such record would hide all others. A card's history remembers no larger one either.
+A model sees every amount as it is."""
 
 MAX_TIME_SECONDS: Final = 100 * 31_557_600
 """The largest plausible ``TransactionDT``: 100 years of 365.25 days. Seconds since 1970 stay below
 it until 2070, and milliseconds since 1970 have been above it since February of that year."""
+
+
+def is_amount(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which values count as amounts: not those that are missing or beyond ``MAX_AMOUNT``."""
+    found: NDArray[np.bool_] = np.abs(values) <= MAX_AMOUNT
+    return found
 
 
 def time_fault(seconds: int) -> str | None:

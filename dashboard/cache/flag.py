@@ -10,6 +10,8 @@ from typing import Any, Final, NamedTuple
 
 import orjson
 
+from schemas.contracts import AMOUNT, MAX_AMOUNT
+
 SAMPLE: Final = "SAMPLE"
 """Shown as the decision of a transaction that was approved, and chosen at random for review."""
 
@@ -53,7 +55,7 @@ class Flag:
         score: 0 to 1.
         decision: REVIEW or BLOCK; SAMPLE for a transaction that was not flagged.
         model_version: the version that made the score.
-        amount: None if the record has none, or one that is not finite.
+        amount: None if the record has none, or one beyond ``MAX_AMOUNT``.
         expected_loss: score x amount; 0 without an amount. Of a sampled transaction, its place in
             the order by expected loss.
         product, card1, addr1, email, device: None if the record has none.
@@ -102,7 +104,7 @@ def build_flag(
     key = _read_key(int(record["scored_at"]), source)
     score, review = float(record["score"]), float(record["review_threshold"])
     block = float(record["block_threshold"])
-    amount = _finite(context.get("TransactionAmt"))
+    amount = _amount(context.get(AMOUNT))
     reasons = _readable_reasons(record["reasons"])
     is_sampled = not record["is_flagged"]
     body = {
@@ -218,6 +220,10 @@ def parse_flag_id(text: str, input_topic: str) -> tuple[str, int, int] | None:
 
 def _finite(value: float | None) -> float | None:
     return value if value is not None and math.isfinite(value) else None
+
+
+def _amount(value: float | None) -> float | None:
+    return value if value is not None and abs(value) <= MAX_AMOUNT else None
 
 
 def _is_digits(text: str, max_chars: int) -> bool:

@@ -159,13 +159,16 @@ class Desk:
         """The recorded labels of all cases as they stand."""
         return self._context.cache.standing_labels()
 
-    def record(self, kind: str, who: Who, details: Mapping[str, Any]) -> None:
+    def record(
+        self, kind: str, who: Who, details: Mapping[str, Any], event_id: str | None = None
+    ) -> None:
         """Write an event that is about no case, such as an export or a promotion.
 
-        It is on the disk when this returns, and on the topic soon after.
+        It is on the disk when this returns, and on the topic soon after. Of several events of one
+        user with the same id, the first counts.
         """
-        context = self._context
-        context.queue_event(make_event(kind, who, context.now(), details=dict(details)))
+        context, about = self._context, dict(details)
+        context.queue_event(make_event(kind, who, context.now(), event_id=event_id, details=about))
 
     def views(self, user: str) -> list[dict[str, Any]]:
         """The saved views of a user by name."""

@@ -29,6 +29,7 @@ ROLLBACK: Final = "rollback"
 THRESHOLDS: Final = "thresholds"
 TRAINING: Final = "training"
 TRAINING_CANCELLED: Final = "training-cancelled"
+TRAINING_ENDED: Final = "training-ended"
 
 CASE_KINDS: Final = frozenset({CLAIM, RELEASE, SNOOZE, DECISION, WITHDRAWAL})
 """The kinds that change who holds a case."""

@@ -18,7 +18,7 @@ from schemas.resolver import SchemaResolver
 from stream_scorer.labels import topic as labels_topic
 from stream_scorer.labels.topic import decode_label
 
-ID_HEADER: Final = "decision-id"
+ID_HEADER: Final = labels_topic.ID_HEADER
 KIND_HEADER: Final = labels_topic.KIND_HEADER
 REASONS_HEADER: Final = "decision-reasons"
 

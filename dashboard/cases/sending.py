@@ -2,12 +2,16 @@
 
 It retries forever. An entry leaves the outbox when the reader has read its record, so a crash at
 any moment loses nothing. To write nothing twice, it reads the topics to their end before it sends
-what may have been written before: after a restart, and after a failed attempt.
+what may have been written before: after a restart, and after a failed attempt. Another dashboard
+may have the same decision, and both learn at the same moment that Kafka is back: so each waits
+for a random time first. If both write it all the same, the first record in its partition counts
+for every reader (:mod:`stream_scorer.labels.seen`).
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Sequence
 from typing import Any, Final
@@ -28,6 +32,7 @@ _FIRST_WAIT_SECONDS: Final = 0.2
 _MAX_WAIT_SECONDS: Final = 5.0
 _IDLE_SECONDS: Final = 1.0
 _READ_BACK_SECONDS: Final = 0.02
+_SPREAD_SECONDS: Final = 0.4  # between dashboards; some ten times what reading to the end takes
 _ROUND: Final = 500  # entries per round
 
 _LABEL_FIELDS: Final = (
@@ -115,6 +120,7 @@ class Sender:
         if status.state in (ReadingState.STARTING, ReadingState.WAITING):
             return False
         if self._is_unsure:
+            self._stop.wait(random.uniform(0, _SPREAD_SECONDS))
             if not self._reader.catch_up(_CATCH_UP_SECONDS):
                 return False
             waiting = self._drop_recorded(waiting)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dashboard.history.partitions import Missing, View
 from dashboard.history.past import Recent
 from schemas.batch import build_batch
-from schemas.contracts import AMOUNT, CONTEXT_COLUMNS, ID, TIME
+from schemas.contracts import AMOUNT, CONTEXT_COLUMNS, ID, MAX_AMOUNT, TIME
 from stream_scorer.features.history.card_record import read_record
 from stream_scorer.features.history.header import TIMES_END
 from stream_scorer.features.history.partition import PartitionHistory
@@ -20,7 +20,6 @@ from stream_scorer.features.history.spec import CARD, HistorySpec, KeySpace
 from stream_scorer.state.placement import partitions_of
 
 _MAX_WHOLE: Final = 2.0**53
-_MAX_AMOUNT: Final = 1e15  # as a record remembers it
 
 
 def find_recent(view: View, context: Mapping[str, Any]) -> Recent | None:
@@ -75,7 +74,7 @@ def _that_remembers(
     """The record that has a transaction among its last ones."""
     event = np.zeros(1, np.uint64)
     event.view(np.uint32)[0] = row[TIME]
-    event.view(np.float32)[1] = min(max(row[AMOUNT], -_MAX_AMOUNT), _MAX_AMOUNT)
+    event.view(np.float32)[1] = min(max(row[AMOUNT], -MAX_AMOUNT), MAX_AMOUNT)
     ring = records[:, space.layout.ring_at : space.layout.ring_at + space.ring]
     rows = np.flatnonzero((ring == event[0]).any(axis=1))
     return records[rows[0]] if len(rows) else None

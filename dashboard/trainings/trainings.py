@@ -81,18 +81,27 @@ class Trainings:
             self._running |= {one.token for one in found if one.is_running}
         return found
 
-    def count_ends(self, states: Mapping[str, State]) -> None:
-        """Count the ends of trainings that were seen running, each once.
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the end of some training has not been counted."""
+        return bool(self._running)
+
+    def count_ends(self, states: Mapping[str, State]) -> set[str]:
+        """Count the ends of trainings that were seen running, each once. Returns those.
 
         Args:
             states: by token; a Job that succeeded may have published a version that the gate
                 refused, which only the store knows.
         """
         with self._seen_lock:
-            for token, state in states.items():
-                if token in self._running and state is not State.RUNNING:
-                    self._running -= {token}
-                    self.counts.ended[state.value] += 1
+            ended = {
+                token
+                for token, state in states.items()
+                if token in self._running and state is not State.RUNNING
+            }
+            self._running -= ended
+            self.counts.ended.update(states[token].value for token in ended)
+        return ended
 
     def start(self, order: Order) -> tuple[Training, bool]:
         """Start a training. Returns it, and False if the same request has started it before.

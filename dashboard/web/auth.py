@@ -19,7 +19,14 @@ from dashboard.web.limits import RateLimiter, client_key, too_many_requests
 from dashboard.web.problems import Problem, is_framed, render_problem, wants_page
 from dashboard.web.proxy import ProxyAuth
 from dashboard.web.sealing import Sealer
-from dashboard.web.tokens import Entry, Identity, TokensFile, WebhookTokens, hash_token
+from dashboard.web.tokens import (
+    LONG_CHARS,
+    Entry,
+    Identity,
+    TokensFile,
+    WebhookTokens,
+    hash_token,
+)
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +96,8 @@ class TokenAuth:
         token = _bearer(request)
         if token is None:
             return self._from_session(request.cookies.get(COOKIE, ""))
-        return self._from_token(request, token) if token else None
+        entry = self._find(request, token) if token else None
+        return None if entry is None else entry.identity
 
     def is_still_authorized(self, request: Request) -> bool:
         """Whether the tokens file still has the token, or the session is still valid."""
@@ -98,46 +106,44 @@ class TokenAuth:
             return self._from_session(request.cookies.get(COOKIE, "")) is not None
         return self._tokens.find(token) is not None
 
-    def wait_seconds(self, request: Request) -> float:
-        """How long this address must wait before it may try another token. 0: no wait."""
-        return self._failures.wait_seconds(client_key(request, self._proxies))
+    def log_in(self, request: Request, token: str) -> str | None:
+        """The session cookie for a token. None if the token is not in the tokens file.
 
-    def record_failure(self, request: Request) -> None:
-        """Charge a wrong token to the address it came from."""
-        key = client_key(request, self._proxies)
-        self._failures.charge(key, 1)
-        log.warning("authentication failed: wrong token", extra={"client": key})
-
-    def log_in(self, token: str) -> str | None:
-        """The session cookie for a token. None if the token is not in the tokens file."""
-        entry = self._tokens.find(token)
+        Raises:
+            Problem: 429, as for a token in a header.
+        """
+        entry = self._find(request, token)
         if entry is None:
             return None
         until = int(self._clock()) + SESSION_SECONDS
         return self._sealer.seal("session", [entry.identity.name, until, _session_hint(entry)])
 
-    def _from_token(self, request: Request, token: str) -> Identity | None:
-        """The user of a token.
+    def _find(self, request: Request, token: str) -> Entry | None:
+        """The entry of a token. A wrong one is charged to the address that it came from.
 
         Raises:
-            Problem: 429, too many wrong tokens came from this address, and the token was not
-                checked. A token that was valid before is still checked: otherwise one attacker
-                would lock out all users behind the same proxy.
+            Problem: 429, too many wrong tokens came from this address, and this one is wrong too,
+                or so short that it could be guessed: then it is not checked, unless it was valid
+                before. A long one is, so that one attacker does not lock out all users behind the
+                same address. It costs one hash, and 256 random bits cannot be guessed at any rate.
         """
-        digest = hash_token(token)
-        wait = self.wait_seconds(request)
-        if wait and digest not in self._verified:
+        digest, key = hash_token(token), client_key(request, self._proxies)
+        wait = self._failures.wait_seconds(key)
+        if wait and len(token) < LONG_CHARS and digest not in self._verified:
             raise too_many_requests(TOO_MANY_WRONG_TOKENS, wait)
         entry = self._tokens.find(token)
         if entry is None:
             self._verified.pop(digest, None)
-            self.record_failure(request)
+            if wait:
+                raise too_many_requests(TOO_MANY_WRONG_TOKENS, wait)
+            self._failures.charge(key, 1)
+            log.warning("authentication failed: wrong token", extra={"client": key})
             return None
         self._verified[digest] = None
         self._verified.move_to_end(digest)
         if len(self._verified) > _MAX_VERIFIED:
             self._verified.popitem(last=False)
-        return entry.identity
+        return entry
 
     def _from_session(self, cookie: str) -> Identity | None:
         session = self._sealer.unseal("session", cookie) if cookie else None
@@ -227,7 +233,7 @@ class AccessMiddleware:
             if is_framed(request):
                 ended = "your session has ended: reload this page to log in again"
                 return render_problem(request, Problem(401, ended))
-            if wants_page(request):
+            if wants_page(request) and request.method in _SAFE_METHODS:
                 wanted = request.url.path + (f"?{request.url.query}" if request.url.query else "")
                 return RedirectResponse(f"/login?next={quote(wanted, safe='')}", 303)
             return render_problem(

@@ -22,7 +22,8 @@ from dashboard.web.roles import refuse_hidden
 from dashboard.web.sealing import Sealer
 
 MAX_LIMIT: Final = 200
-LISTING_PARAMETERS: Final = frozenset({*SELECTION_PARAMETERS, "sort"})
+FILTERS: Final = frozenset(SELECTION_PARAMETERS)
+LISTING_PARAMETERS: Final = FILTERS | {"sort"}
 """The query parameters of a listing: its filters and its order."""
 
 

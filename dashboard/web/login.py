@@ -11,12 +11,11 @@ from fastapi.responses import RedirectResponse, Response
 from dashboard.web.auth import (
     COOKIE,
     SESSION_SECONDS,
-    TOO_MANY_WRONG_TOKENS,
     TokenAuth,
     local_path,
 )
 from dashboard.web.body import content_coding, read_body
-from dashboard.web.limits import too_many_requests
+from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
 
@@ -32,6 +31,7 @@ FORM_SECONDS: Final = 5.0
 @router.get("/login", response_model=None)
 def login_form(request: Request, parts: PartsOf) -> Response:
     """The login form."""
+    forbid_unknown(request, frozenset({"next"}))
     _token_auth(parts)
     return _form(request, parts, local_path(request.query_params.get("next", "/")))
 
@@ -39,9 +39,8 @@ def login_form(request: Request, parts: PartsOf) -> Response:
 @router.post("/login", response_model=None)
 async def log_in(request: Request, parts: PartsOf) -> Response:
     """Exchange a token for a session cookie."""
+    forbid_unknown(request, frozenset())
     auth = _token_auth(parts)
-    if wait := auth.wait_seconds(request):
-        return _form(request, parts, "/", wait=too_many_requests(TOO_MANY_WRONG_TOKENS, wait))
     content_coding(request)
     text = (await read_body(request, _MAX_FORM_BYTES, seconds=FORM_SECONDS)).decode(
         "utf-8", "replace"
@@ -52,9 +51,11 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
         reason = f"the form must have at most {_MAX_FIELDS} fields"
         raise Problem(422, reason, kind="invalid-input") from None
     wanted = local_path(fields.get("next", ["/"])[0])
-    cookie = auth.log_in(fields.get("token", [""])[0].strip())
+    try:
+        cookie = auth.log_in(request, fields.get("token", [""])[0].strip())
+    except Problem as refused:
+        return _form(request, parts, wanted, wait=refused)
     if cookie is None:
-        auth.record_failure(request)
         return _form(request, parts, wanted, is_wrong=True)
     response = RedirectResponse(wanted, 303)
     is_https = "https" in (request.url.scheme, request.headers.get("x-forwarded-proto"))
@@ -65,8 +66,9 @@ async def log_in(request: Request, parts: PartsOf) -> Response:
 
 
 @router.post("/logout", response_model=None)
-def log_out(parts: PartsOf) -> Response:
+def log_out(request: Request, parts: PartsOf) -> Response:
     """Delete the session cookie."""
+    forbid_unknown(request, frozenset())
     _token_auth(parts)
     response = RedirectResponse("/login", 303)
     response.delete_cookie(COOKIE)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
+import orjson
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, JSONResponse, Response
@@ -19,6 +20,7 @@ from dashboard.web.texts import format_sentence
 
 log = logging.getLogger(__name__)
 
+_FORM: Final = "application/x-www-form-urlencoded"
 PROBLEM_JSON: Final = "application/problem+json"
 _FRAMED: Final = (
     '<!doctype html><html lang="en"><meta charset="utf-8"><title>{0}</title>'
@@ -83,13 +85,34 @@ def render_problem(request: Request, problem: Problem) -> Response:
 
 
 def wants_page(request: Request) -> bool:
-    """Whether a browser requests a page, as opposed to a program calling the API."""
-    path = request.url.path
+    """Whether a browser requests a page or sends a form, as opposed to a program."""
+    path, headers = request.url.path, request.headers
+    is_form = headers.get("content-type", "").partition(";")[0].strip().lower() == _FORM
     return (
-        request.method in ("GET", "HEAD")
-        and "text/html" in request.headers.get("accept", "")
+        (request.method in ("GET", "HEAD") or is_form)
+        and "text/html" in headers.get("accept", "")
         and not path.startswith(("/api/", "/static/"))
     )
+
+
+def describe_fault(fault: Mapping[str, Any]) -> dict[str, str]:
+    """A fault that pydantic found: the field, what is wrong with it, and its value."""
+    field = ".".join(str(part) for part in fault["loc"])[:200] or "body"
+    if fault["type"] == "extra_forbidden":
+        return {"field": field, "reason": "unknown field"}
+    if fault["type"] == "missing":
+        return {"field": field, "reason": "this field is required"}
+    reason = str(fault["msg"])
+    if not isinstance(fault["input"], dict | list):
+        reason = f"{reason}, not {_shown(fault['input'])}"
+    return {"field": field, "reason": reason}
+
+
+def _shown(value: object) -> str:
+    """A value as the body has it: the number 4 is not the text '4'."""
+    if isinstance(value, str):
+        return repr(value[:60])
+    return orjson.dumps(value, default=str).decode()[:60]
 
 
 def is_framed(request: Request) -> bool:
@@ -132,8 +155,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 async def _on_invalid_request(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - see above
-    faults = [
-        {"field": ".".join(str(part) for part in fault["loc"][1:]), "reason": fault["msg"]}
-        for fault in error.errors()
-    ]
-    return render_problem(request, Problem(422, "the request is not valid", errors=faults))
+    faults = [describe_fault({**fault, "loc": fault["loc"][1:]}) for fault in error.errors()]
+    first = faults[0]
+    problem = Problem(422, f"invalid {first['field']}: {first['reason']}", errors=faults)
+    return render_problem(request, problem)

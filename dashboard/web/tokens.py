@@ -26,6 +26,9 @@ WEBHOOK_ROUTES: Final = frozenset(
 )
 """Methods and paths that accept those tokens."""
 
+LONG_CHARS: Final = 32
+"""A token of this length cannot be guessed. Ours have 43 characters, of 256 random bits."""
+
 _NAME: Final = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 _HASH: Final = re.compile(r"[0-9a-f]{64}")
 _CHECK_SECONDS: Final = 2.0  # a removed token stops working within this time

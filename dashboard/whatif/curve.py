@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from dashboard.whatif.rows import BINS, EDGES, LabelledScores, ScoreCounts, Thresholds
+from schemas.contracts import is_amount
 from stream_scorer.quality.estimates import Counts, Estimate, Floats, estimate, estimate_weighted
 from stream_scorer.quality.sources import LabelSource
 
@@ -252,7 +253,7 @@ def _precision_sampled(rows: LabelledScores, grid: Floats) -> Estimate:
 
 def _money(source: LabelSource, rows: LabelledScores, grid: Floats, review: float) -> Money:
     frauds = rows.take(rows.labels == 1)
-    is_known = np.isfinite(frauds.amounts)
+    is_known = is_amount(frauds.amounts)
     amounts = np.where(is_known, frauds.amounts, 0.0) * frauds.weights
     caught = _sum(frauds, grid, amounts)
     others = frauds.take(~is_known)

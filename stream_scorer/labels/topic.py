@@ -19,6 +19,7 @@ from stream_scorer.kafka.spans import Spans
 from stream_scorer.kafka.topics import require_topics
 from stream_scorer.kafka.unreadable import PassedBatch
 from stream_scorer.labels.labels import ORIGINS, VALUES, Labels, build_labels
+from stream_scorer.labels.seen import SeenDecisions
 from stream_scorer.labels.standing import StandingLabels, StandingTable
 from stream_scorer.runtime.registry import using_resolver
 from stream_scorer.runtime.text import printable
@@ -30,6 +31,10 @@ CONTRACT: Final = "fraud_label"
 READER_GROUP: Final = "-labels"  # added to the scorers' group id; it never joins or commits
 STALL_SECONDS: Final = 30.0
 """Reading gives up when no record arrives for this long: an open Kafka transaction ends sooner."""
+
+ID_HEADER: Final = "decision-id"
+"""Names a decision of the desk. Two dashboards may both write one that was sent to both: the first
+record in a partition counts."""
 
 KIND_HEADER: Final = "decision-kind"
 WITHDRAW: Final = b"withdraw"
@@ -130,6 +135,7 @@ class DecodedLabels:
     named: list[str] = field(default_factory=list)
     records: int = 0
     _table: StandingTable = field(default_factory=StandingTable)
+    _seen: SeenDecisions = field(default_factory=SeenDecisions)
 
     def add(self, partition: int, records: Records, resolver: SchemaResolver) -> None:
         """Decode records of one partition, in offset order."""
@@ -145,6 +151,8 @@ class DecodedLabels:
                 label = decode_label(value, headers, resolver)
             except UndecodableRecord as error:
                 self._refuse(f"{partition}-{offset}", str(error))
+                continue
+            if self._seen.is_repeated(partition, decision_id(headers)):
                 continue
             self._table.add(partition, offset, label, is_withdrawal=is_withdrawal(headers))
             self.observe(partition, offset, label)
@@ -194,10 +202,20 @@ def decode_label(
     return _from_json(value) if is_json else decode_record(CONTRACT, value, resolver, headers)
 
 
+def decision_id(headers: Headers) -> bytes | None:
+    """The id of the decision of the desk in a record. None if it has none."""
+    return _last_header(headers, ID_HEADER) or None
+
+
 def is_withdrawal(headers: Headers) -> bool:
-    """Whether a label takes back the decision before it. The last header of the name counts."""
-    kinds = [value for name, value in headers or () if name == KIND_HEADER]
-    return kinds[-1:] == [WITHDRAW]
+    """Whether a label takes back the decision before it."""
+    return _last_header(headers, KIND_HEADER) == WITHDRAW
+
+
+def _last_header(headers: Headers, wanted: str) -> bytes | None:
+    """The header of a name that counts: the last one."""
+    found = [value for name, value in headers or () if name == wanted]
+    return found[-1] if found else None
 
 
 def _from_json(value: bytes) -> dict[str, Any]:

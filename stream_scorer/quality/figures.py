@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from schemas.contracts import is_amount
 from stream_scorer.labels.labels import LEGITIMATE, UNSURE
 from stream_scorer.quality.counts import QualityCounts, VersionCounts
 from stream_scorer.quality.estimates import bootstrap, share_difference
@@ -205,7 +206,7 @@ def _money(counts: VersionCounts) -> dict[str, Any]:
 
 def _amount(rows: LabelledRows) -> dict[str, Any]:
     """The sum of the known amounts; its interval says how much another sample of frauds varies."""
-    amounts: Floats = rows.amounts[np.isfinite(rows.amounts)]
+    amounts: Floats = rows.amounts[is_amount(rows.amounts)]
 
     def total(times: Integers) -> float:
         return float((amounts * times).sum())

@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from schemas.contracts import is_amount
 from stream_scorer.quality.counts import VersionCounts
 from stream_scorer.quality.estimates import bootstrap
 from stream_scorer.quality.figure import Figure, unknown, weighted_share
@@ -89,8 +90,8 @@ def missed_money(counts: VersionCounts) -> Figure:
     rows, weights = found
     is_sampled = rows.decisions == APPROVE
     rows, weights = rows.take(is_sampled), weights[is_sampled]
-    is_counted: Flags = (rows.analyst == 1) & np.isfinite(rows.amounts)
-    amounts: Floats = np.where(is_counted, np.nan_to_num(rows.amounts), 0.0)
+    is_counted: Flags = (rows.analyst == 1) & is_amount(rows.amounts)
+    amounts: Floats = np.where(is_counted, rows.amounts, 0.0)
     total = float(weights.sum())
 
     def estimate(times: Integers) -> float:

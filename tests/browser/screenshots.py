@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from fastapi import Request
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from dashboard.operations.backlog import PartitionBacklog
@@ -147,7 +148,9 @@ def _take_first_states(camera: Camera, folder: Path) -> None:
     rights = {"dashboard_auth": "token", "dashboard_tokens_file": folder / "tokens"}
     with _serve(folder, StaticModel(), **rights) as board:
         camera.take("login", _goto(f"{board.address}/?min_score=0.6"))
-        session = board.app.state.parts.authenticator.log_in(token)
+        session = board.app.state.parts.authenticator.log_in(
+            Request({"type": "http", "headers": []}), token
+        )
         cookies = [{"name": COOKIE, "value": session, "url": board.address}]
         camera.take("first-run", _goto_live(board.address), cookies)
         camera.take("check-no-model", _goto(f"{board.address}/check"), cookies)

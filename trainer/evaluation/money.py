@@ -15,6 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from schemas.contracts import is_amount
 from stream_scorer.model.bundle import Thresholds
 from trainer.evaluation.measures import Floats, Labels
 from trainer.fitting.decisions import Costs, DecisionPlan
@@ -43,12 +44,13 @@ class Money:
 
     @classmethod
     def of(cls, scores: Floats, labels: Labels, amounts: Floats, plan: DecisionPlan) -> Money:
-        """The sums for a plan with costs; a negative amount loses nothing."""
+        """The sums for a plan with costs; an amount that is negative or missing loses nothing."""
         costs = plan.costs
         if costs is None:
             raise ValueError("the plan has no costs")
         fixed = costs.fraud_loss
-        losses = np.maximum(amounts, 0.0) if fixed is None else np.full(len(scores), fixed)
+        stated = np.where(is_amount(amounts), np.maximum(amounts, 0.0), 0.0)
+        losses = stated if fixed is None else np.full(len(scores), fixed)
         losses = losses * (labels == 1)
         order = np.argsort(-scores, kind="stable")
         ordered = scores[order]

@@ -28,6 +28,8 @@ KINDS: Final = {
     events.ROLLBACK: "Rolled back the model",
     events.THRESHOLDS: "Published other thresholds",
     events.TRAINING: "Started a training",
+    events.TRAINING_CANCELLED: "Cancelled a training",
+    events.TRAINING_ENDED: "A training ended",
 }
 """Other kinds, of a later release, are shown by their name."""
 

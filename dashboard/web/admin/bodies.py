@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 
 from dashboard.web.body import content_coding, read_body
-from dashboard.web.problems import Problem
+from dashboard.web.problems import Problem, describe_fault
 from schemas.json.codec import parse_json
 
 MAX_BYTES: Final = 16 * 1024
@@ -56,18 +56,6 @@ def _validate(model: type[M], fields: dict[str, object]) -> M:
     try:
         return model.model_validate(fields)
     except ValidationError as error:
-        faults = [
-            {"field": ".".join(map(str, fault["loc"])), "reason": _say(fault["msg"])}
-            for fault in error.errors(include_url=False, include_input=False)
-        ]
+        faults = [describe_fault(fault) for fault in error.errors(include_url=False)]
         first = faults[0]
         raise Problem(422, f"{first['field']}: {first['reason']}", errors=faults) from None
-
-
-def _say(message: str) -> str:
-    known = {
-        "Field required": "missing",
-        "Extra inputs are not permitted": "unknown field",
-    }
-    message = known.get(message, message)
-    return message[:1].lower() + message[1:]

@@ -13,6 +13,7 @@ from dashboard.web.admin.promoting import PromotionModel, promote
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
+from dashboard.web.roles import LEADS, require_role
 
 router = APIRouter(prefix="/api/v1/models", tags=["models"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -47,6 +48,10 @@ _PROMOTION_PROBLEMS: Final = problem_responses(
 
 def _no_parameters(request: Request) -> None:
     forbid_unknown(request, frozenset())
+
+
+def _for_leads(request: Request) -> None:
+    require_role(request, LEADS)  # before the body is read
 
 
 def _only_against(request: Request) -> None:
@@ -92,7 +97,7 @@ async def get_model(
     summary="Promote a version (lead)",
     response_model=None,
     responses={200: {"model": PromotedModel}, **_PROMOTION_PROBLEMS},
-    dependencies=[Depends(_no_parameters)],
+    dependencies=[Depends(_no_parameters), Depends(_for_leads)],
     openapi_extra=_BODY,
 )
 async def promote_model(request: Request, parts: PartsOf, version: str) -> dict[str, Any]:
@@ -105,7 +110,7 @@ async def promote_model(request: Request, parts: PartsOf, version: str) -> dict[
     summary="Promote the previous version (lead)",
     response_model=None,
     responses={200: {"model": PromotedModel}, **_PROMOTION_PROBLEMS},
-    dependencies=[Depends(_no_parameters)],
+    dependencies=[Depends(_no_parameters), Depends(_for_leads)],
     openapi_extra=_BODY,
 )
 async def roll_back_model(request: Request, parts: PartsOf) -> dict[str, Any]:

@@ -64,6 +64,7 @@ async def model(request: Request, parts: PartsOf) -> Response:
 @router.post("/model", response_model=None)
 async def change_model(request: Request, parts: PartsOf) -> Response:
     """Promote or roll back. A refusal is shown on the page, with the form as it was sent."""
+    forbid_unknown(request, frozenset())
     form = await read_form(request, ModelForm)
     if form.action in ("train", "cancel"):
         return await _train(request, parts, form)

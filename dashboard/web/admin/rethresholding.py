@@ -19,7 +19,7 @@ from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
 from dashboard.web.problems import Problem
-from dashboard.web.roles import LEADS
+from dashboard.web.roles import LEADS, require_role
 from stream_scorer.errors import ScorerError, StoreError
 from stream_scorer.model.store.names import is_version
 from stream_scorer.model.store.promotions import Override
@@ -115,6 +115,7 @@ _BODY: Final[dict[str, Any]] = {
 async def post_thresholds(request: Request, parts: PartsOf, version: str) -> dict[str, Any]:
     """Publish the same model with other thresholds as a new version. It is not promoted."""
     forbid_unknown(request, frozenset())
+    require_role(request, LEADS)  # before the body is read
     return await publish(request, parts, version, await read_json(request, ThresholdsWish))
 
 

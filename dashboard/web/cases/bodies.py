@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Final, Literal, TypeVar
 
 import orjson
 from fastapi import Request
@@ -22,7 +22,7 @@ from pydantic_core import PydanticCustomError
 from dashboard.cache.parsing import SELECTION_PARAMETERS, parse_selection
 from dashboard.cache.selection import Selection
 from dashboard.web.body import content_coding, read_body
-from dashboard.web.problems import Problem
+from dashboard.web.problems import Problem, describe_fault
 
 MAX_BYTES: Final = 256 * 1024
 MAX_BATCH: Final = 100
@@ -114,7 +114,7 @@ async def read_model(request: Request, model: type[_Model]) -> _Model:
     try:
         return model.model_validate(found)
     except ValidationError as error:
-        faults = [_describe(dict(fault)) for fault in error.errors(include_url=False)]
+        faults = [describe_fault(fault) for fault in error.errors(include_url=False)]
         first = faults[0]
         raise Problem(
             422,
@@ -141,25 +141,6 @@ def read_selection(given: Mapping[str, str | int | float | None]) -> Selection:
         summary = f"{faults[0]['field']}: {faults[0]['reason']}"
         raise Problem(422, summary, kind="invalid-input", errors=faults)
     return selection
-
-
-def _describe(fault: Mapping[str, Any]) -> dict[str, str]:
-    field = ".".join(str(part) for part in fault["loc"])[:200] or "body"
-    if fault["type"] == "extra_forbidden":
-        return {"field": field, "reason": "unknown field"}
-    if fault["type"] == "missing":
-        return {"field": field, "reason": "this field is required"}
-    reason = str(fault["msg"])
-    if not isinstance(fault["input"], dict | list):
-        reason = f"{reason}, not {_shown(fault['input'])}"
-    return {"field": field, "reason": reason}
-
-
-def _shown(value: object) -> str:
-    """A value as the body has it: the number 4 is not the text '4'."""
-    if isinstance(value, str):
-        return repr(value[:60])
-    return orjson.dumps(value, default=str).decode()[:60]
 
 
 def _kind(value: object) -> str:

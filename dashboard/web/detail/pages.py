@@ -27,7 +27,7 @@ from dashboard.web.detail.case_text import (
 from dashboard.web.detail.figures import describe_distance
 from dashboard.web.detail.forms import carry_out, read_form
 from dashboard.web.detail.related import KIND_BY_NAME, MOST, Finder, Kind, draw_items
-from dashboard.web.listing import filters_of, forbid_unknown, with_filters
+from dashboard.web.listing import FILTERS, filters_of, forbid_unknown, with_filters
 from dashboard.web.pages import page_state, render_page
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.problems import Problem
@@ -44,6 +44,7 @@ _DAY_MS: Final = 86_400_000
 @router.get("/t/{flag_id}", response_model=None)
 def transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """One flagged transaction. The drawer of the list shows the same details."""
+    forbid_unknown(request, FILTERS)
     details = _details(request, parts, flag_id)
     decided = _count_decided(request, parts)
     return render_page(request, "transaction.html", **details, decided_today=decided)
@@ -62,6 +63,7 @@ def panel(request: Request, parts: PartsOf, flag_id: str) -> Response:
 @router.post("/t/{flag_id}", response_model=None)
 async def act_on_transaction(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Do what a button of the page says, without JavaScript, and show the page again."""
+    forbid_unknown(request, FILTERS)
     who = who_acts(request, parts, DECIDERS, cost=0)
     form = await read_form(request)
     try:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 import anyio
 from anyio.to_thread import run_sync
 
 from dashboard.cases.case import Who
-from dashboard.cases.events import TRAINING, TRAINING_CANCELLED
+from dashboard.cases.events import TRAINING, TRAINING_CANCELLED, TRAINING_ENDED
 from dashboard.trainings.training import (
     AlreadyRunning,
     NotCancellable,
@@ -25,11 +26,14 @@ from dashboard.web.cases.answers import act
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 
+log = logging.getLogger(__name__)
+
 SECONDS: Final = 30.0
 """For a start: some requests to the API server, which answers each within milliseconds. For the end
 of a process: ten seconds at most."""
 
 _RETRY_SECONDS: Final = 60
+_OURSELVES: Final = Who("dashboard")  # nobody did it
 
 T = TypeVar("T")
 
@@ -60,6 +64,24 @@ async def cancel(parts: Parts, who: Who, training_id: str) -> Training:
         details = {"reason": cancelled.reason}
         await _record(parts, who, TRAINING_CANCELLED, cancelled, details, "cancelled")
     return cancelled
+
+
+async def record_end(parts: Parts, token: str, shown: Mapping[str, Any]) -> None:
+    """Record the end of a training, once, whichever dashboards have seen it."""
+    details = {
+        "training": shown["id"],
+        "state": shown["state"],
+        "detail": shown["detail"],
+        "version": shown["result"] and shown["result"]["version"],
+        "requested_by": shown["by"],
+        "ended_at": shown["ended_at"],
+        "where": parts.trainings.where,
+    }
+    end = f"{token}:{TRAINING_ENDED}"
+    try:
+        await act(parts, lambda: parts.desk.record(TRAINING_ENDED, _OURSELVES, details, end))
+    except Problem as problem:
+        log.error("the audit log has no event of the end of %s: %s", shown["id"], problem.detail)
 
 
 async def call(parts: Parts, function: Callable[[], T]) -> T:

@@ -23,7 +23,7 @@ from dashboard.web.auth import identity_of
 from dashboard.web.parts import Parts
 from dashboard.web.problems import Problem
 from dashboard.web.roles import CANCELLERS, HIDDEN, TRAINERS, has_role
-from dashboard.web.trainings.starting import call, problem_of
+from dashboard.web.trainings.starting import call, problem_of, record_end
 from stream_scorer.errors import StoreError
 from stream_scorer.model.store.promotions import REASON_MAX_CHARACTERS
 
@@ -46,7 +46,7 @@ async def describe_all(parts: Parts) -> dict[str, Any]:
     trainings = (await call(parts, parts.trainings.list))[:MOST]
     results, problem = await _results(parts, trainings)
     described = [describe(one, results) for one in trainings]
-    _count_ends(parts, trainings, described)
+    await _note_ends(parts, trainings, described)
     return {
         "where": parts.trainings.where,
         "cooldown_hours": parts.settings.training_cooldown_hours,
@@ -67,7 +67,7 @@ async def describe_one(request: Request, parts: Parts, training_id: str) -> dict
         raise problem_of(UnknownTraining(training_id), parts.board.now())
     results, problem = await _results(parts, [found])
     described = describe(found, results)
-    _count_ends(parts, [found], [described])
+    await _note_ends(parts, [found], [described])
     log = None
     if has_role(identity_of(request), TRAINERS):
         log = await call(parts, lambda: parts.trainings.log(found.id))
@@ -146,14 +146,15 @@ async def _results(parts: Parts, trainings: Sequence[Training]) -> tuple[Results
     return results, ""
 
 
-def _count_ends(
+async def _note_ends(
     parts: Parts, trainings: Sequence[Training], described: Sequence[Mapping[str, Any]]
 ) -> None:
-    """Count those that have ended, by the state that is shown."""
-    states = (State(one["state"]) for one in described)
-    parts.trainings.count_ends(
-        {one.token: state for one, state in zip(trainings, states, strict=True)}
-    )
+    """Count those that have ended, by the state that is shown, and record the requested ones."""
+    found = {one.token: shown for one, shown in zip(trainings, described, strict=True)}
+    states = {token: State(shown["state"]) for token, shown in found.items()}
+    for token in parts.trainings.count_ends(states):
+        if found[token]["trigger"] in REQUESTED:
+            await record_end(parts, token, found[token])
 
 
 def _result(version: Version) -> dict[str, Any]:

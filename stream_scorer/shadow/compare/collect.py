@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from schemas.contracts import is_amount
 from schemas.scores.sampling import draws
 from stream_scorer.labels.labels import FRAUD, LEGITIMATE, UNSURE
 from stream_scorer.quality.rows import NONE, LabelTable, ScoreRows
@@ -105,7 +106,7 @@ class Collector:
         decisions = ours.decisions.astype(np.uint8), theirs.decisions.astype(np.uint8)
         self.found.figures += count(ours.scores, decisions[0], theirs.scores, decisions[1])
         amounts = pairs.amounts
-        is_known = np.isfinite(amounts)
+        is_known = is_amount(amounts)
         cells = decisions[0].astype(np.int64) * 3 + decisions[1]
         money = np.bincount(cells[is_known], amounts[is_known], minlength=9)
         self.found.money += money.reshape(3, 3)

@@ -151,7 +151,7 @@ def test_session_ends_when_its_token_is_revoked_and_when_it_expires(tmp_path: Pa
     seconds = 0.0
     tokens = TokensFile(path, clock=lambda: seconds)
     auth = TokenAuth(tokens, Sealer(b"key"), clock=lambda: seconds)
-    cookie = auth.log_in(token)
+    cookie = auth.log_in(Request({"type": "http", "headers": []}), token)
     headers = [(b"cookie", f"{COOKIE}={cookie}".encode())]
     request = Request({"type": "http", "headers": headers})
     found = auth.identify(request)

@@ -18,7 +18,7 @@ from dashboard.web.auth import is_cross_site
 from dashboard.web.body import read_body
 from dashboard.web.headers import SECURITY_HEADERS
 from dashboard.web.limits import RateLimiter, client_key
-from dashboard.web.tokens import make_token
+from dashboard.web.tokens import hash_token, make_token
 from tests.support.dashboard_kit import StaticModel, make_app, make_transaction, tiny_bundle
 
 PROBLEM = "application/problem+json"
@@ -260,7 +260,7 @@ def test_wrong_tokens_are_limited_by_bearer_and_by_form(
     assert refused.status_code == 429
     assert refused.headers["content-type"] == PROBLEM
     assert 1 <= int(refused.headers["retry-after"]) <= 20
-    form = client.post("/login", data={"token": token})
+    form = client.post("/login", data={"token": "guess-9"})
     assert form.status_code == 429
     assert int(form.headers["retry-after"]) >= 1
     assert "try again in" in form.text
@@ -274,8 +274,41 @@ def test_login_form_is_limited_and_open_sessions_continue(guarded: tuple[TestCli
     codes = [client.post("/login", data={"token": "guess"}).status_code for _ in range(5)]
     assert codes == [401, 401, 401, 429, 429]
     assert client.get("/api/v1/meta").status_code == 200
+
+
+def test_valid_token_gets_in_while_others_guess_at_the_same_address(
+    guarded: tuple[TestClient, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    client, token = guarded
+    wrong = {"authorization": f"Bearer {token[:-4]}____"}
+    codes = [client.get("/api/v1/meta", headers=wrong).status_code for _ in range(50)]
+    assert codes == [401] * 3 + [429] * 47
+    assert len(caplog.records) == 3  # nobody fills the log either
     right = {"authorization": f"Bearer {token}"}
-    assert client.get("/api/v1/meta", headers=right).status_code == 429  # not verified before
+    assert client.get("/api/v1/meta", headers=right).status_code == 200
+    assert client.post("/login", data={"token": token}).status_code == 303
+    assert client.get("/api/v1/meta", headers=wrong).status_code == 429
+
+
+def test_short_token_that_somebody_made_up_is_not_checked_beyond_the_limit(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(f"ana:analyst:{hash_token('secret')}\nbo:lead:{hash_token('swordfish')}\n")
+    app = make_app(
+        tmp_path,
+        dashboard_auth="token",
+        dashboard_tokens_file=path,
+        dashboard_failed_logins_per_minute=3,
+    )
+    with TestClient(app, BOARD) as client:
+
+        def ask(token: str) -> int:
+            headers = {"authorization": f"Bearer {token}"}
+            return client.get("/api/v1/meta", headers=headers).status_code
+
+        assert ask("secret") == 200
+        assert [ask(f"guess-{i}") for i in range(4)] == [401, 401, 401, 429]
+        assert ask("swordfish") == 429
+        assert ask("secret") == 200  # valid before
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ local.loop: errors local
 labels: schemas schemas.csv runtime settings kafka
 quality: schemas schemas.scores schemas.transactions errors runtime settings kafka model.store
     audit.records labels
-shadow.compare: schemas.scores errors runtime settings kafka shadow labels quality
+shadow.compare: schemas schemas.scores errors runtime settings kafka shadow labels quality
 replay: schemas schemas.transactions errors runtime settings kafka model state audit.records
     labels quality
 cli: schemas schemas.csv schemas.transactions errors runtime settings kafka model.store model
@@ -137,7 +137,7 @@ dashboard.explain: model dashboard.explaining
 dashboard.predicting: schemas schemas.json errors model dashboard.history
     dashboard.predict_request
 dashboard.models: errors runtime model.store model.versions drift.reading
-dashboard.cache:
+dashboard.cache: schemas
 dashboard.cases: schemas errors runtime settings kafka labels dashboard.settings dashboard.cache
 dashboard.feed: schemas schemas.scores errors runtime settings kafka dashboard.cache
 dashboard.masking:
@@ -161,7 +161,7 @@ dashboard.web.admin: schemas.json errors model.store model.versions tracking das
     dashboard.model_status dashboard.history dashboard.models dashboard.cache dashboard.cases
     dashboard.feed dashboard.masking dashboard.live dashboard.operations dashboard.web
     dashboard.web.cases dashboard.web.trainings dashboard.web.quality dashboard.web.challenger
-dashboard.whatif: quality
+dashboard.whatif: schemas quality
 dashboard.web.threshold: model.store quality dashboard.cache dashboard.web dashboard.web.quality
     dashboard.whatif
 dashboard.web.explaining: schemas model dashboard.history dashboard.predict_request

@@ -14,6 +14,7 @@ from schemas.framing import SCHEMA_ID_HEADER, Headers
 from schemas.records import UndecodableRecord, encode_record
 from stream_scorer.kafka.messages import Records
 from stream_scorer.labels.labels import Labels
+from stream_scorer.labels.seen import SeenDecisions
 from stream_scorer.labels.topic import DecodedLabels, decode_label
 from tests.support.wire import FixedResolver
 
@@ -162,6 +163,36 @@ def test_correction_stands_although_the_first_label_is_of_a_clock_far_ahead() ->
     ahead = label(1, "FRAUD", 10**12)
     assert last(ahead, label(1, "LEGITIMATE", 5, supersedes="0:0")) == 0
     assert last(ahead, label(1, "LEGITIMATE", 5, supersedes="1:0")) == 1  # of another partition
+
+
+def decided(offset: int, value: bytes, decision: bytes) -> FakeMessage:
+    return FakeMessage(offset, value, [("decision-id", b"other"), ("decision-id", decision)])
+
+
+def test_decision_that_two_dashboards_wrote_is_one() -> None:
+    # Sent to both while Kafka was down, and corrected before the second one wrote it.
+    first, second = label(1, "FRAUD", 5), label(1, "FRAUD", 9)
+    twice = [decided(0, first, b"a"), decided(1, label(1, "LEGITIMATE", 7), b"b"),
+             decided(2, second, b"a")]  # fmt: skip
+    seen = list[int]()
+    found = DecodedLabels("labels", lambda _partition, offset, _label: seen.append(offset))
+    found.add(0, Records(twice[:2]), RESOLVER)  # type: ignore[arg-type]  # has all that is read
+    found.add(0, Records(twice[2:]), RESOLVER)  # type: ignore[arg-type]  # has all that is read
+    assert values(found.build({})) == {1: 0}
+    assert seen == [0, 1]
+    assert found.records == 3
+
+
+def test_id_of_a_decision_counts_within_its_partition_and_needs_no_header() -> None:
+    seen = SeenDecisions()
+    ids = [(0, b"a"), (1, b"a"), (0, None), (0, None), (0, b"b"), (0, b"a"), (1, b"a")]
+    assert [seen.is_repeated(*one) for one in ids] == [False] * 5 + [True, True]
+
+
+def test_ids_are_known_beyond_those_kept_as_objects() -> None:
+    seen, ids = SeenDecisions(), [str(number).encode() for number in range(120_000)]
+    assert not any(seen.is_repeated(0, one) for one in ids)
+    assert all(seen.is_repeated(0, one) for one in ids)
 
 
 def test_between_partitions_the_later_decision_stands() -> None:

@@ -127,6 +127,7 @@ def test_only_a_lead_promotes_and_only_over_the_pointer_seen(tmp_path: Path) -> 
     for role in ("viewer", "analyst", "ops"):
         refused = desk.post("v1/promote", wish(None), role)
         assert (refused.status_code, refused.json()["type"]) == (403, "role-required")
+        assert desk.post("rollback", [], role).status_code == 403  # whatever the body is
     assert desk.store.history() == []
     assert desk.post("v1/promote", wish(None)).json()["promoted"] == "v1"
     stale = desk.post("v2/promote", wish(None))
@@ -155,8 +156,8 @@ def test_refusal_of_the_gate_needs_force_which_the_store_records(tmp_path: Path)
 
 
 INVALID: tuple[tuple[Any, str], ...] = (
-    ({"reason": "x"}, "expected: missing"),
-    ({"expected": None}, "reason: missing"),
+    ({"reason": "x"}, "expected: this field is required"),
+    ({"expected": None}, "reason: this field is required"),
     (wish(None) | {"reason": "  "}, "reason: "),
     (wish(None) | {"reason": "x" * 501}, "at most 500"),
     (wish(None, forced=True), "forced: unknown field"),

@@ -93,10 +93,12 @@ def test_publication_is_in_the_audit_log(lead: Lead) -> None:
         (WISH | {"review": 0.9}, 422, "is above the block threshold"),
         (WISH | {"review": 0}, 422, "must be above 0"),
         ({"reason": "same"}, 422, "v1 has these thresholds already"),
-        ({"review": 0.3}, 422, "reason: missing"),
+        ({"review": 0.3}, 422, "reason: this field is required"),
         (WISH | {"reason": "  "}, 422, "reason"),
         (WISH | {"review": "low"}, 422, "review"),
         (WISH | {"promote": True}, 422, "promote: unknown field"),
+        (WISH | {"review": "low"}, 422, "not 'low'"),
+        (WISH | {"reason": 10**40}, 422, "not 1e+40"),
         ([], 422, "must be a JSON object"),
     ],
 )
@@ -111,6 +113,7 @@ def test_what_cannot_be_published_is_refused_with_the_reason(
 def test_only_a_lead_publishes_and_unknown_versions_are_not_found(lead: Lead) -> None:
     for role in ("viewer", "analyst", "ops"):
         assert lead.post(WISH, role).status_code == 403
+        assert lead.post([], role).status_code == 403  # whatever the body is
         assert lead.send(role, model="v1", review="0.3", reason="x").status_code == 403
     assert lead.post(WISH, version="v9").status_code == 404
     assert lead.post(WISH, version="latest").status_code == 404

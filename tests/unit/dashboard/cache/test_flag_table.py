@@ -123,10 +123,15 @@ def test_file_of_the_previous_release_is_rebuilt(tmp_path: Path) -> None:
     assert ids(path) == ["0-1"]
 
 
-@pytest.mark.parametrize(("amount", "loss"), [(200.0, 100.0), (None, 0.0), (float("inf"), 0.0)])
+@pytest.mark.parametrize(
+    ("amount", "loss"),
+    [(200.0, 100.0), (1e15, 5e14), (None, 0.0), (float("inf"), 0.0), (1e308, 0.0), (-1e308, 0.0)],
+)
 def test_expected_loss_is_score_times_amount(amount: float | None, loss: float) -> None:
     flag = make_flag(1, score=0.5, context=make_context(TransactionAmt=amount))
-    assert flag.expected_loss == orjson.loads(flag.body)["expected_loss"] == loss
+    body = orjson.loads(flag.body)
+    assert flag.expected_loss == body["expected_loss"] == loss
+    assert flag.amount == body["amount"] == (amount if loss else None)
 
 
 @pytest.mark.parametrize(

@@ -138,3 +138,30 @@ def test_history_is_in_the_order_of_the_brokers_clock(
         made = found[2].made_at
         assert made is not None
         assert 50_000 < found[2].at - made < 70_000
+
+
+def test_decision_sent_to_two_replicas_is_recorded_once(
+    desks: tuple[Desk, CutOff, Desk], log: MemoryLog
+) -> None:
+    first, own, second = desks
+    own.is_down = True
+    wait_until(lambda: first.status().state == "waiting", what="the outage")
+    for desk in (first, second):
+        desk.decide(Decision("0-1", "FRAUD"), ANA, "key")
+    own.is_down = False
+    wait_until(lambda: first.waiting() == 0, what="the first replica finds it on the topic")
+    assert labels(log) == [("FRAUD", None)]
+
+
+def test_record_that_two_replicas_wrote_is_one_decision(
+    desks: tuple[Desk, CutOff, Desk], log: MemoryLog
+) -> None:
+    first, _, second = desks
+    first.decide(Decision("0-1", "FRAUD"), ANA, "key")
+    (record,) = log.records(Channel.LABELS)
+    log.put(Channel.LABELS, record.value, b"101", record.headers or ())
+    first.decide(Decision("0-1", "LEGITIMATE"), ANA, "next")
+    for desk in (first, second):
+        wait_until(lambda desk=desk: len(desk.events("0-1")) == 2, what="both decisions")  # type: ignore[misc]
+        assert desk.case_of(["0-1"])["0-1"].label == "LEGITIMATE"
+    assert len(labels(log)) == 3

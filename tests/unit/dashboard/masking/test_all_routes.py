@@ -32,6 +32,7 @@ from tests.support.dashboard_kit import (
     tiny_bundle,
 )
 from tests.support.listing.memory_input import MemoryInput
+from tests.support.listing.routes import routes_of
 from tests.support.operations.brokers import MemoryDeadLetters, make_monitor
 from tests.support.waiting import wait_until
 
@@ -141,17 +142,6 @@ def marked_dashboard(folder: Path) -> Iterator[Marked]:
 def marked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Marked]:
     with marked_dashboard(tmp_path_factory.mktemp("marked")) as found:
         yield found
-
-
-def routes_of(routes: Iterable[Any]) -> Iterator[tuple[str, str]]:
-    """The method and the path of each route."""
-    for route in routes:
-        if included := getattr(route, "original_router", None):
-            yield from routes_of(included.routes)
-        elif methods := getattr(route, "methods", None):
-            yield from ((method, route.path) for method in methods - {"HEAD"})
-        else:
-            assert route.path == "/static", f"what is {route!r}?"
 
 
 def urls_of(path: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import pytest
@@ -207,6 +207,24 @@ def test_sample_is_off_without_sampled_scores() -> None:
     assert curve.recall_reason == NO_SAMPLE
     assert np.isnan(curve.precision.value[: curve.live]).all()
     assert curve.precision.value[curve.live] == 1.0
+
+
+@pytest.mark.parametrize("source", LabelSource)
+def test_absurd_amount_is_one_that_is_not_known(source: LabelSource) -> None:
+    world = make_world(5)
+    first = next(row for row in world.rows if row.is_fraud and row.amount is not None)
+    curves = [
+        compute(
+            source,
+            world.counts(),
+            build_labelled([row._replace(amount=amount) if row is first else row
+                            for row in world.rows]),
+            LIVE,
+        )
+        for amount in (None, 1e308, -1e308)
+    ]  # fmt: skip
+    for curve in curves[1:]:
+        np.testing.assert_equal(asdict(curve.money), asdict(curves[0].money))
 
 
 def test_threshold_equal_to_a_score_flags_it() -> None:

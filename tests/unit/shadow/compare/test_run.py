@@ -144,6 +144,19 @@ def test_nine_cells_have_rows_and_the_amounts_that_scores_state() -> None:
     assert json.loads(json.dumps(result)) == result
 
 
+def test_absurd_amount_is_one_that_no_score_states() -> None:
+    world = World(3_000, 0.05, (1.5, 2.5))
+    pairs, plain = world.pairs(), world.pairs()
+    first = np.flatnonzero(np.isfinite(pairs.amounts))[:2]
+    for side, amounts in ((pairs.champion, [1e308, -1e308]), (plain.champion, np.nan)):
+        side.amounts[first] = amounts
+        # The other side states it too, where it flags.
+    for one, amount in ((pairs, 1e308), (plain, np.nan)):
+        one.challenger.amounts[first] = amount
+    found, wanted = (run_comparison(OPTIONS, [one], TOPIC, None).result for one in (pairs, plain))
+    assert found["decisions"] == wanted["decisions"]
+
+
 def test_pairs_without_any_row_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no transaction has a score of both v7 and v8"):
         run_comparison(OPTIONS, [], TOPIC, None)

@@ -224,6 +224,15 @@ def test_figures_of_the_choice_are_counted_on_the_rows() -> None:
     assert money["blocked_legitimate_cost"] is None
 
 
+def test_absurd_amounts_of_frauds_do_not_choose_the_thresholds() -> None:
+    rows, plan = make_rows(), by_cost()
+    frauds = np.flatnonzero(rows.labels == 1)
+    absurd, missing = rows.amounts.copy(), rows.amounts.copy()
+    absurd[frauds[:4]], missing[frauds[:4]] = [1e308, -1e308, 1e16, np.inf], 0.0
+    found = choose_thresholds(replace(rows, amounts=absurd), plan)
+    assert found == choose_thresholds(replace(rows, amounts=missing), plan)
+
+
 def test_saving_curve_is_short_plain_and_peaks_at_the_choice() -> None:
     rows = make_rows(20_000)
     thresholds, facts = choose_thresholds(rows, by_cost(block=50.0, confidence=0.5))
