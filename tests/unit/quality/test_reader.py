@@ -207,7 +207,14 @@ def test_a_record_that_only_looks_like_one_of_a_registry_does_not_stop_the_run(
     assert reader.refused["unreadable_scores"] == bad
     assert reader.needs_registry
     if is_refused:
-        with pytest.raises(UsageError, match="SCHEMA_REGISTRY_URL"):
-            refuse_unread(TOPIC, bad, 200)
+        with pytest.raises(UsageError, match=r"3 of 203 records of .* set SCHEMA_REGISTRY_URL"):
+            refuse_unread(TOPIC, reader.of_registry, 200)
     else:
-        refuse_unread(TOPIC, bad, 200)
+        refuse_unread(TOPIC, reader.of_registry, 200)
+
+
+def test_records_that_no_registry_could_read_do_not_stop_the_run() -> None:
+    reader = QualityReader(LocalSchemas("fraud_score"), TOPIC)
+    values = [value(1), None, b"", b"junk", value(2)[:-3], b"\0\0\0\0\1garbage"]
+    reader.read(values, np.full(len(values), NOW), lambda: [None] * len(values))
+    assert (reader.refused["unreadable_scores"], reader.of_registry) == (5, 1)
