@@ -213,9 +213,9 @@ class _Reader:
         """What could not be read."""
         found = [f"{number:,} inputs {what}" for what, number in sorted(self._faults.items())]
         if self._bad_scores:
-            way_out = ": SCHEMA_REGISTRY_URL is not set" if self._lacks_registry else ""
+            why = ", some because SCHEMA_REGISTRY_URL is not set" if self._lacks_registry else ""
             topic = self._settings.output_topic
-            found.append(f"{self._bad_scores:,} records of {topic} cannot be read{way_out}")
+            found.append(f"{self._bad_scores:,} records of {topic} cannot be read{why}")
         return found
 
     def removed(self, topic: str, partition: int, wanted: int, low: int) -> None:

@@ -59,7 +59,8 @@ def test_planted_drift_is_on_top_and_goes_to_the_page_and_the_store(
     assert found["scores"]["rows"] == found["rows"] == ROWS
     assert found["problems"] == [
         "1 inputs cannot be decoded",
-        f"2 records of {environment.output_topic} cannot be read: SCHEMA_REGISTRY_URL is not set",
+        f"2 records of {environment.output_topic} cannot be read, some because "
+        "SCHEMA_REGISTRY_URL is not set",
     ]
     assert "C1" in page.read_text()
     assert json.loads((tmp_path / "store/drift/latest.json").read_text()) == found

@@ -13,6 +13,7 @@ from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
 from schemas.scores.sampling import MAX_SHARE, SHARE_HEADER, choose
 from stream_scorer.errors import UsageError
+from stream_scorer.quality import score_file
 from stream_scorer.quality.reader import QualityReader, refuse_unread
 from stream_scorer.quality.rows import ScoreRows
 from stream_scorer.quality.score_file import ScoreFile, join_rows
@@ -166,6 +167,46 @@ def test_file_that_is_no_state_is_refused_with_the_way_out(tmp_path: Path) -> No
         ScoreFile(path, IDENTITY, since=0)
     with pytest.raises(UsageError, match="cannot use the state file"):
         ScoreFile(tmp_path / "missing" / "scores", IDENTITY, since=0)
+
+
+def test_file_that_another_run_uses_is_refused_until_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_file, "_BUSY_SECONDS", 0.0)
+    path = tmp_path / "scores"
+    for _ in range(2):  # a new file, and one with scores
+        first = ScoreFile(path, IDENTITY, since=0)
+        with pytest.raises(UsageError, match="another run uses it: wait until that has ended"):
+            ScoreFile(path, IDENTITY, since=0)
+        first.add(batch(0), 0, 10)
+        first.flush()
+        first.close()
+    ScoreFile(path, IDENTITY, since=0).close()
+
+
+def test_file_that_cannot_be_made_or_written_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+        ScoreFile(tmp_path / "absent" / "scores", IDENTITY, since=0)
+    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+        ScoreFile(tmp_path, IDENTITY, since=0)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100, 4096, 5000, -4096, -1])
+def test_file_that_was_cut_off_is_refused_or_begins_again(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "scores"
+    file = ScoreFile(path, IDENTITY, since=0)
+    file.add(batch(0), 0, 10)
+    file.flush()
+    file.close()
+    path.write_bytes(path.read_bytes()[:keep])
+    try:
+        file = ScoreFile(path, IDENTITY, since=0)
+        found = (file.reached(), sum(len(rows.times) for rows in file.batches()))
+        file.close()
+    except UsageError as error:
+        assert "start a new state file" in str(error)
+    else:
+        assert found in (({}, 0), ({0: 10}, 3))  # SQLite reads a last page that lacks a few bytes
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x05\x06" + b"\x00" * 18, b"PK\x03\x04 damaged"])
