@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -199,14 +200,11 @@ def test_file_that_was_cut_off_is_refused_or_begins_again(tmp_path: Path, keep: 
     file.flush()
     file.close()
     path.write_bytes(path.read_bytes()[:keep])
-    try:
-        file = ScoreFile(path, IDENTITY, since=0)
-        found = (file.reached(), sum(len(rows.times) for rows in file.batches()))
-        file.close()
-    except UsageError as error:
-        assert "start a new state file" in str(error)
-    else:
-        assert found in (({}, 0), ({0: 10}, 3))  # SQLite reads a last page that lacks a few bytes
+    found: Any = None
+    with suppress(UsageError), closing(ScoreFile(path, IDENTITY, since=0)) as file:
+        found = file.reached(), sum(len(rows.times) for rows in file.batches())
+    # SQLite reads a last page that lacks a few bytes.
+    assert found == {0: ({}, 0), -1: ({0: 10}, 3)}.get(keep)
 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x05\x06" + b"\x00" * 18, b"PK\x03\x04 damaged"])
