@@ -6,6 +6,7 @@ terminals here, in one place, so that no command can forget it.
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Sequence
@@ -33,7 +34,11 @@ def say(line: str = "") -> None:
 
 def say_json(value: Any) -> None:
     """Print a JSON value on one line of standard output, with control characters escaped."""
-    say(printable_json(orjson.dumps(value).decode()))
+    try:
+        text = orjson.dumps(value).decode()
+    except TypeError:  # half of a surrogate pair, which UTF-8 cannot hold: it stays escaped
+        text = json.dumps(value)
+    say(printable_json(text))
 
 
 def note(line: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -46,24 +47,40 @@ def run_quality(args: argparse.Namespace) -> int:
                 note(f"interrupted; run the same command to continue from {args.state}")
             raise
     result = measured.as_json()
-    if args.html:
-        _write_page(args.html, result)
-    _report(args, settings, result)
-    if args.json:
-        say_json(result)
-    else:
-        for line in report_lines(result):
-            say(line)
+    try:
+        _report(args, settings, result)
+    finally:  # the result is there, whatever could not be written
+        if args.json:
+            say_json(result)
+        else:
+            for line in report_lines(result):
+                say(line)
     return 0 if measured.scores else 1
 
 
 def _report(args: argparse.Namespace, settings: QualitySettings, result: dict[str, Any]) -> None:
-    """To the store, to a file and to a Pushgateway. A run without scores replaces nothing there."""
-    if args.publish and result["scores"]:
-        if publish(open_quality_objects(settings), result):
-            note(f"written to {mask_userinfo(settings.store_uri)}")
-        else:
-            note("not written to the artifact store: it has the result of a later run")
+    """To files, to a Pushgateway and to the store, as far as each can be written.
+
+    A run without scores replaces nothing in the store and at the Pushgateway.
+    """
+    with ExitStack() as steps:  # the last one first; all run if one fails
+        if args.publish and result["scores"]:
+            steps.callback(_publish, settings, result)
+        steps.callback(_write_metrics, args, settings, result)
+        if args.html:
+            steps.callback(_write_page, args.html, result)
+
+
+def _publish(settings: QualitySettings, result: dict[str, Any]) -> None:
+    if publish(open_quality_objects(settings), result):
+        note(f"written to {mask_userinfo(settings.store_uri)}")
+    else:
+        note("not written to the artifact store: it has the result of a later run")
+
+
+def _write_metrics(
+    args: argparse.Namespace, settings: QualitySettings, result: dict[str, Any]
+) -> None:
     registry = build_registry(result)
     if args.metrics_file:
         write_metrics(registry, args.metrics_file)

@@ -15,7 +15,7 @@ from schemas.contracts import load_schema
 from schemas.records import encode_record
 from stream_scorer.kafka.clients import open_producer
 from stream_scorer.kafka.driver import KafkaError, KafkaException
-from stream_scorer.labels.label_lines import LabelLine
+from stream_scorer.labels.label_lines import CLOCK_SKEW_MS, LabelLine
 from stream_scorer.labels.standing import Rows, StandingLabels
 from stream_scorer.labels.topic import CONTRACT, DecodedLabels, OnProgress, read_topic
 from stream_scorer.runtime.registry import register_schema
@@ -41,18 +41,21 @@ class Known:
     standing: StandingLabels
     contents: Sequence[int]
 
-    def choose(self, lines: Iterable[LabelLine]) -> Chosen:
-        """Which lines to write: what was not written before, and is not older than what stands."""
+    def choose(self, lines: Iterable[LabelLine], now_ms: int) -> Chosen:
+        """Which lines to write: what was not written before, and is not older than what stands.
+
+        A label of the topic from the future is one of a wrong clock. It keeps no other one out.
+        """
         listed = list(lines)
         digests = np.array([digest(*line) for line in listed], np.uint64)
         known = np.isin(digests, np.array(self.contents, np.uint64))
         before = self.standing.of_origin(self.origin)
-        chosen, older = list[LabelLine](), 0
+        chosen, older, latest = list[LabelLine](), 0, now_ms + CLOCK_SKEW_MS
         for line, is_known in zip(listed, known.tolist(), strict=True):
             if is_known:
                 continue
             last = _find(before, line.transaction_id)
-            if last is not None and last["decided_at"] > line.decided_at:
+            if last is not None and line.decided_at < last["decided_at"] <= latest:
                 older += 1
             else:
                 chosen.append(line)

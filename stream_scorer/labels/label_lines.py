@@ -25,7 +25,7 @@ _COLUMNS: Final = (*_REQUIRED, "note")
 _WORDS: Final = {name: name for name in VALUES}
 _NUMBERS: Final = {"1": "FRAUD", "0": "LEGITIMATE"}
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_CLOCK_SKEW_MS: Final = 5 * 60_000  # the clock of whoever wrote the file may be ahead of ours
+CLOCK_SKEW_MS: Final = 5 * 60_000  # the clock of whoever wrote the file may be ahead of ours
 _LEAST_MS: Final = 10**11  # as epoch milliseconds: 1973; as seconds: the year 5138
 _MAX_LINE_BYTES: Final = 1 << 20
 _SHOWN_CHARS: Final = 60
@@ -168,16 +168,31 @@ def _read_lines(
     stream: BinaryIO, name: str, now_ms: int, on_lines: Callable[[int], None], found: LabelLines
 ) -> None:
     rows = csv.reader(_text_lines(stream, name), strict=True)
+    begin = 1  # of the cells that are read: a quoted cell may have several lines
     try:
         columns = _read_header(rows, name)
+        begin = rows.line_num + 1
         for count, cells in enumerate(rows, 1):
             if cells:  # not a blank line
-                _read_line(rows.line_num, cells, columns, now_ms, found)
+                _read_line(begin, cells, columns, now_ms, found)
             if count % _REPORT_EVERY == 0:
                 on_lines(rows.line_num)
+            begin = rows.line_num + 1
     except csv.Error as error:
-        raise UnusableFileError(f"{name}, line {rows.line_num}: {error}") from error
+        reason = _fault_of_csv(str(error), rows.line_num > begin)
+        raise UnusableFileError(f"{name}, line {begin}: {reason}") from error
     on_lines(rows.line_num)
+
+
+def _fault_of_csv(reason: str, has_several_lines: bool) -> str:
+    """What is wrong with a line, from the words of the csv module."""
+    if "new-line" in reason:
+        return "a carriage return within the line: save the file with ordinary ends of lines"
+    if "end of data" in reason or has_several_lines:
+        return "a quotation mark is not closed: close it, or remove it"
+    if "field limit" in reason:
+        return f"a cell has more than {csv.field_size_limit():,} characters"
+    return f"{reason}: within quotation marks, write each quotation mark twice"
 
 
 def _text_lines(stream: BinaryIO, name: str) -> Iterator[str]:
@@ -282,7 +297,7 @@ def _read_time(text: str, now_ms: int) -> int:
             ) from None
     if time_ms < 0:
         raise ValueError(f"{_shown(text)} is before 1970")
-    if time_ms > now_ms + _CLOCK_SKEW_MS:
+    if time_ms > now_ms + CLOCK_SKEW_MS:
         raise ValueError(f"{_shown(text)} is in the future")
     return time_ms
 

@@ -221,7 +221,9 @@ def _last_header(headers: Headers, wanted: str) -> bytes | None:
 def _from_json(value: bytes) -> dict[str, Any]:
     try:
         found = json.loads(value)
-    except (ValueError, RecursionError) as error:
+    except RecursionError:
+        raise UndecodableRecord("JSON with too many levels") from None
+    except ValueError as error:
         raise UndecodableRecord(f"not JSON: {error}") from error
     if not isinstance(found, dict):
         raise UndecodableRecord("not a JSON object")

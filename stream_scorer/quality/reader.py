@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from schemas.framing import Headers
+from schemas.framing import CONFLUENT_MAGIC, Headers
 from schemas.records import UndecodableRecord, decode_record
 from schemas.resolver import SchemaResolver
 from schemas.scores.sampling import SHARE_HEADER, parse_share
@@ -36,11 +36,13 @@ class QualityReader:
         self._resolver = resolver
         self._scores = ScoreReader(resolver, input_topic)
         self.refused: Counter[str] = Counter()
+        self.of_registry = 0
+        """Unreadable records that begin like those with a schema id of a Schema Registry."""
 
     @property
     def needs_registry(self) -> bool:
         """There are scores that only a Schema Registry has the schema of."""
-        return self._scores.needs_registry
+        return self.of_registry > 0
 
     def read(
         self,
@@ -62,7 +64,9 @@ class QualityReader:
         is_score = found.is_readable & (found.marks & np.uint8(Mark.IMPLAUSIBLE) == 0)
         is_score &= found.results.decisions >= 0
         is_dated = times >= 0
-        self.refused["unreadable_scores"] += int((~is_score).sum())
+        unread = np.flatnonzero(~is_score).tolist()
+        self.refused["unreadable_scores"] += len(unread)
+        self.of_registry += sum((values[i] or b"").startswith(CONFLUENT_MAGIC) for i in unread)
         self.refused["scores_without_time"] += int((is_score & ~is_dated).sum())
         taken = np.flatnonzero(is_score & is_dated)
         rows = ScoreRows(
@@ -121,7 +125,7 @@ def _share_in(headers: Headers) -> float | None:
     return None
 
 
-def refuse_unread(topic: str, unreadable: int, read: int) -> None:
+def refuse_unread(topic: str, of_registry: int, read: int) -> None:
     """Refuse figures of some scores where the others can be read with a Schema Registry alone.
 
     A few records that are no scores, whatever their first bytes, are a problem of the result.
@@ -129,8 +133,9 @@ def refuse_unread(topic: str, unreadable: int, read: int) -> None:
     Raises:
         UsageError: more than 1 % of the scores cannot be read.
     """
-    if unreadable > _UNREADABLE_SHARE * (unreadable + read):
+    if of_registry > _UNREADABLE_SHARE * (of_registry + read):
         raise UsageError(
-            f"{topic} holds scores with schema ids of a Schema Registry, which cannot be read "
-            "without it: set SCHEMA_REGISTRY_URL"
+            f"{of_registry:,} of {of_registry + read:,} records of {topic} have schema ids of a "
+            "Schema Registry, and cannot be read without it: set SCHEMA_REGISTRY_URL, or a later "
+            "--since if they are no scores"
         )

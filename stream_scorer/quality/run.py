@@ -136,7 +136,7 @@ def measure_quality(
         refused = reader.refused + source.problems
         if reader.needs_registry and not settings.schema_registry_url:
             read = sum(one.rows for one in counts.versions.values())
-            refuse_unread(settings.output_topic, reader.refused["unreadable_scores"], read)
+            refuse_unread(settings.output_topic, reader.of_registry, read)
     if options.reads_amounts:
         group, seconds = settings.kafka_group_id + READER_GROUP, options.stall_seconds
         fill_amounts(counts, lambda places: read_amounts(settings, group, places, seconds))

@@ -1,7 +1,7 @@
 """A file of the scores in a window, so that the next run reads only new ones.
 
 Labels come in weeks after a score, and every one of them may be about any score. So the columns of
-all scores are kept, compressed, about 25 bytes a score. The file is an SQLite database: a segment
+all scores are kept, compressed, about 11 bytes a score. The file is an SQLite database: a segment
 of scores and how far each partition was read are written in one transaction, so that an interrupted
 run continues where it was.
 """
@@ -27,6 +27,7 @@ FORMAT: Final = 1
 SEGMENT_ROWS: Final = 100_000
 """Scores written at once: 8 MB of memory, and well below a second of work to do again."""
 
+_BUSY_SECONDS: Final = 1.0
 _TABLES: Final = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE reached (partition INTEGER PRIMARY KEY, offset INTEGER NOT NULL);
@@ -35,6 +36,12 @@ CREATE TABLE segments (id INTEGER PRIMARY KEY, last_ms INTEGER NOT NULL, data BL
 _DAMAGE: Final = (
     sqlite3.Error, zipfile.BadZipFile, zlib.error, KeyError, ValueError, EOFError, OSError,
 )  # fmt: skip
+_WAYS_OUT: Final = {
+    sqlite3.SQLITE_BUSY: "another run uses it: wait until that has ended",
+    sqlite3.SQLITE_FULL: "free some space, and run the same command again",
+    sqlite3.SQLITE_CANTOPEN: "name a file in a folder that exists and that you may write to",
+    sqlite3.SQLITE_READONLY: "name a file that you may write to",
+}
 _COLUMNS: Final = ScoreRows._fields[:11]
 
 
@@ -55,7 +62,7 @@ class ScoreFile:
         self._parts: list[ScoreRows] = []
         self._pending: dict[int, int] = {}
         with self._errors_named():
-            self._db = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+            self._db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
             try:
                 self._open(identity, since)
             except BaseException:
@@ -106,7 +113,10 @@ class ScoreFile:
         self._db.close()
 
     def _open(self, identity: Mapping[str, str], since: int) -> None:
+        self._db.execute("PRAGMA locking_mode=EXCLUSIVE")  # two runs would add scores twice
         self._db.execute("PRAGMA journal_mode=DELETE")
+        self._db.execute("BEGIN IMMEDIATE")
+        self._db.execute("COMMIT")
         if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._db.execute("BEGIN IMMEDIATE")
             for statement in filter(str.strip, _TABLES.split(";")):
@@ -140,8 +150,10 @@ class ScoreFile:
         try:
             yield
         except _DAMAGE as error:
+            code = getattr(error, "sqlite_errorcode", 0)
+            way_out = _WAYS_OUT.get(code, "start a new state file")
             raise UsageError(
-                f"cannot use the state file {self._path}: {error}: start a new state file"
+                f"cannot use the state file {self._path}: {error}: {way_out}"
             ) from error
 
 

@@ -10,7 +10,7 @@ PROBLEMS: Final = {
     "conflicting_labels": "transactions have an analyst's label and a report that contradict each "
     "other; the last one stands",
     "labels_from_the_future": "labels were decided later than now and are left out: check the "
-    "clock of whoever wrote them",
+    "clock of whoever wrote them; stream-scorer labels list shows them first",
     "labels_of_several_scores": "labels stand for more than one score: their transaction id came "
     "more than once",
     "labels_of_unknown_transactions": "labels are of transactions without a score in this window",

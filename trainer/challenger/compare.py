@@ -103,8 +103,7 @@ def compare_on_topics(
         settings, champion, challenger, options.since, _progress(quiet=quiet or arguments.json)
     )
     compared = run_comparison(options, pairs.read(), settings.input_topic, labels)
-    if refused := {name: n for name, n in pairs.refused.items() if n}:
-        compared.result["refused"] = refused
+    compared.result["refused"] |= {name: n for name, n in pairs.refused.items() if n}
     return compared
 
 
@@ -119,11 +118,13 @@ def refuse_unless_better(
     Raises:
         UsageError: the two cannot be compared.
     """
-    pointer = open_store(settings).current()
+    store = open_store(settings)
+    pointer = store.current()
     if pointer is None:
         raise UsageError(f"no version is promoted, so {challenger} cannot be better than it")
     if pointer.version == challenger:
         return 0
+    require_version(store, challenger)
     compared = compare_on_topics(arguments, pointer.version, challenger, quiet=True)
     if code := EXIT_CODES[compared.judgement.verdict]:
         result = compared.result
@@ -150,14 +151,16 @@ def run_compare(arguments: argparse.Namespace, settings: TrainerSettings) -> int
     if champion == challenger:
         raise WrongUsageError(f"{champion} cannot be compared with itself")
     compared = _compare(arguments, settings, champion, challenger)
-    if arguments.html is not None:
-        _write(arguments.html, build_page(compared.result))
-    if arguments.publish:
-        _publish(settings, compared.result)
-    if arguments.json:
-        print(json.dumps(compared.result))
-    else:
-        print("\n".join(report_lines(compared.result)))
+    try:
+        if arguments.html is not None:
+            _write(arguments.html, build_page(compared.result))
+        if arguments.publish:
+            _publish(settings, compared.result)
+    finally:  # the result is there, whatever could not be written
+        if arguments.json:
+            print(json.dumps(compared.result))
+        else:
+            print("\n".join(report_lines(compared.result)))
     return 0 if arguments.publish else EXIT_CODES[compared.judgement.verdict]
 
 

@@ -35,16 +35,18 @@ def run_drift(args: argparse.Namespace) -> int:
     options = DriftOptions(args.since, args.until, args.rows, args.timeout)
     with showing_progress("drift", quiet=args.json) as on_progress:
         report = measure_drift(settings, bundle, options, on_progress)
-    if args.html is not None:
-        _write(args.html, render_page(report))
-    if args.publish:
-        content = orjson.dumps(report.as_json())
-        open_quality_objects(settings).overwrite(DRIFT, content)
-    if args.json:
-        say_json(report.as_json())
-    else:
-        for line in describe(report):
-            say(line)
+    try:
+        if args.html is not None:
+            _write(args.html, render_page(report))
+        if args.publish:
+            content = orjson.dumps(report.as_json())
+            open_quality_objects(settings).overwrite(DRIFT, content)
+    finally:  # the result is there, whatever could not be written
+        if args.json:
+            say_json(report.as_json())
+        else:
+            for line in describe(report):
+                say(line)
     return 0 if report.features or report.scores else 1
 
 

@@ -24,15 +24,15 @@ def run_import(args: argparse.Namespace) -> int:
         raise UsageError(f"{args.file} is a directory; name a file in it")
     if not args.file.exists():
         raise UsageError(f"no such file: {args.file}")
-    begun = time.monotonic()
-    lines = _read(args)
+    begun, now_ms = time.monotonic(), int(time.time() * 1000)
+    lines = _read(args, now_ms)
     _name_faults(lines, skip_bad=args.skip_bad)
     if lines.bad and not args.skip_bad:
         return _finish(args, settings, lines, None, None, time.monotonic() - begun)
     require_topics(settings, [settings.labels_topic])
     with showing_progress("labels import", quiet=args.json) as on_progress:
         known = read_known(settings, args.origin, on_progress)
-    chosen = known.choose(lines)
+    chosen = known.choose(lines, now_ms)
     written = Written()
     if chosen.lines:
         with (
@@ -46,8 +46,7 @@ def run_import(args: argparse.Namespace) -> int:
     return code
 
 
-def _read(args: argparse.Namespace) -> LabelLines:
-    now_ms = int(time.time() * 1000)
+def _read(args: argparse.Namespace, now_ms: int) -> LabelLines:
     seen = 0
     with adding("reading lines") as more:
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from typing import Final
 
-_MOST_DIGITS: Final = 18  # a signed 64-bit number holds them
+_LARGEST: Final = 2**63
 
 
 def positive(text: str) -> int:
@@ -26,10 +26,11 @@ def whole(text: str) -> int:
 
 
 def signed_whole(text: str) -> int:
-    """A whole number of at most 18 digits, which may be negative."""
+    """A whole number of 64 bits, which may be negative."""
     digits = text.removeprefix("-")
-    if not digits.isascii() or not digits.isdecimal() or len(digits) > _MOST_DIGITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    is_number = digits.isascii() and digits.isdecimal() and len(digits) <= len(str(_LARGEST))
+    if not is_number or not -_LARGEST <= int(text) < _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of 64 bits")
     return int(text)
 
 

@@ -163,6 +163,8 @@ class _Reader:
         self._total = sum(map(count_offsets, [*self._inputs, *self._outputs]))
         self._done = 0
         self._faults = Counter[str]()
+        self._bad_scores = 0
+        self._lacks_registry = False
         self._on_progress(0, self._total)
 
     def count_inputs(
@@ -198,16 +200,23 @@ class _Reader:
                 ):
                     for _, records in by_partition(messages):
                         found = reader.sources(records.values)
+                        self._bad_scores += int((~found.is_readable).sum())
                         names = np.array([*reader.version_names, ""])
                         own = found.is_readable & (names[found.versions] == bundle.version)
                         scores = found.results.scores[own].view(np.float64)
                         counts += reference.count(scores[(scores >= 0) & (scores <= 1)])
                 self._advance(spans)
+            self._lacks_registry = reader.needs_registry and not settings.schema_registry_url
         return counts
 
     def problems(self) -> list[str]:
         """What could not be read."""
-        return [f"{number:,} inputs {what}" for what, number in sorted(self._faults.items())]
+        found = [f"{number:,} inputs {what}" for what, number in sorted(self._faults.items())]
+        if self._bad_scores:
+            why = ", some because SCHEMA_REGISTRY_URL is not set" if self._lacks_registry else ""
+            topic = self._settings.output_topic
+            found.append(f"{self._bad_scores:,} records of {topic} cannot be read{why}")
+        return found
 
     def removed(self, topic: str, partition: int, wanted: int, low: int) -> None:
         """Inputs were removed by retention since the beginning."""

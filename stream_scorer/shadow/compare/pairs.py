@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 SLACK: Final = 50_000
 """Inputs by which a side may be out of order: far more than the batches that a scorer holds."""
 
+_RECENT: Final = 101
+"""Scores whose median offset says how far a side was read. One score can name any input."""
+
 
 class Side(NamedTuple):
     """Scores of inputs of one partition by one version, ``n`` rows.
@@ -94,6 +97,7 @@ class _Reading:
     def __init__(self, pages: Iterator[Side]) -> None:
         self._pages = pages
         self._held: list[Side] = []
+        self._recent = np.empty(0, np.int64)
         self.reached = -1
         self.is_done = False
 
@@ -103,7 +107,9 @@ class _Reading:
             self.is_done = True
         elif len(page.offsets):
             self._held.append(page)
-            self.reached = max(self.reached, int(page.offsets.max()))
+            self._recent = np.concatenate([self._recent, page.offsets[-_RECENT:]])[-_RECENT:]
+            if len(self._recent) == _RECENT:
+                self.reached = int(np.sort(self._recent)[_RECENT // 2])
 
     def horizon(self, slack: int) -> int:
         """All scores of inputs before this offset were read."""

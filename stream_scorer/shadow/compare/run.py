@@ -73,7 +73,8 @@ def run_comparison(
         options: what to compare.
         pairs: both versions' scores of the same inputs.
         topic: the input topic.
-        labels: of all transactions; None: compare decisions and scores alone.
+        labels: of all transactions; None: compare decisions and scores alone. Those decided later
+            than now are left out and counted.
         is_replay: the pairs have no time; all of them are taken to be mature.
 
     Raises:
@@ -82,6 +83,7 @@ def run_comparison(
     begun = time.monotonic()
     maturity = round(options.maturity_days * DAY_MS)
     mature_until = options.now + 1 if is_replay else options.now - maturity
+    labels, refused = _usable(labels, options.now)
     collector = Collector(topic, labels, mature_until, options.max_kept)
     for part in pairs:
         collector.add(part)
@@ -106,9 +108,22 @@ def run_comparison(
         "next": next_step(judgement, options.champion, options.challenger),
         **_counted(found),
         "labels": {str(source): _facts(compared[source], counts[source]) for source in compared},
+        "refused": refused,
         "seconds": round(time.monotonic() - begun, 3),
     }
     return Compared(judgement, result)
+
+
+def _usable(labels: LabelTable | None, now: int) -> tuple[LabelTable | None, dict[str, int]]:
+    """Labels without those from the future, and how many are no labels or left out."""
+    if labels is None:
+        return None, {}
+    is_future = labels.decided_at > now
+    found = {
+        "labels_from_the_future": int(is_future.sum()),
+        "bad_label_records": labels.bad_records,
+    }
+    return labels.take(~is_future), {name: n for name, n in found.items() if n}
 
 
 def _scope(options: CompareOptions) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any, Final
 
+from stream_scorer.quality.words import problem_texts
 from stream_scorer.runtime.text import printable
 
 _NAMES: Final = {"average_precision": "average precision", "recall_at_budget": "recall"}
@@ -47,6 +48,9 @@ def report_lines(result: Mapping[str, Any]) -> Iterator[str]:
         yield f"{source}: " + label_text(facts)
         for name, shown in difference_texts(facts):
             yield f"  {name}: {shown}"
+    if left_out := problem_texts(result.get("refused", {})):
+        yield ""
+        yield from left_out
 
 
 def amount_text(cell: Mapping[str, Any]) -> str:
@@ -104,6 +108,7 @@ def build_page(result: Mapping[str, Any]) -> str:
         + "</ul>"
         for source, facts in result["labels"].items()
     )
+    left_out = "".join(f"<p>{escape(one)}</p>" for one in problem_texts(result.get("refused", {})))
     title = escape(f"{result['challenger']} against {result['champion']}")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
@@ -113,5 +118,5 @@ def build_page(result: Mapping[str, Any]) -> str:
         f"{result['agreement']:.2%} get the same decision; PSI {result['psi']:.3f}</p>"
         f"<h2>Decisions</h2><table><tr><th>Decision</th><th>Rows</th><th>Amount</th></tr>{cells}"
         f"</table><h2>Scores</h2><table><tr><th>Score</th><th>{escape(result['champion'])}</th>"
-        f"<th>{escape(result['challenger'])}</th></tr>{bins}</table><h2>Labels</h2>{labels}</html>"
+        f"<th>{escape(result['challenger'])}</th></tr>{bins}</table><h2>Labels</h2>{labels}{left_out}</html>"
     )

@@ -46,7 +46,7 @@ class TopicPairs:
     since: int
     on_progress: OnProgress = lambda _done, _total: None
     refused: Counter[str] = field(default_factory=Counter)
-    _needs_registry: bool = False
+    _of_registry: int = 0
     _done: int = 0
     _total: int = 0
 
@@ -76,10 +76,10 @@ class TopicPairs:
                     yield from join(partition, ours, theirs)
                 for reader in readers:
                     self.refused += reader.refused
-                    self._needs_registry |= reader.needs_registry
-        if self._needs_registry and not settings.schema_registry_url:
-            unreadable = self.refused["unreadable_scores"]
-            refuse_unread(" or ".join(topics), unreadable, self._done - unreadable)
+                    self._of_registry += reader.of_registry
+        if self._of_registry and not settings.schema_registry_url:
+            read = self._done - self.refused["unreadable_scores"]
+            refuse_unread(" and ".join(topics), self._of_registry, read)
         self.on_progress(self._total, self._total)
 
     def _spans(self, topic: str, partitions: int) -> Spans:

@@ -17,6 +17,7 @@ from tests.support.audit.scored_topics import add_scored
 from tests.support.command_kit import PARTITIONS, run_json
 from tests.support.drift.kit import facts_of
 from tests.support.factories import make_batch, make_transactions, publish_only
+from tests.support.records import produce, wait_readable
 
 ROWS = 800
 
@@ -44,6 +45,8 @@ def test_planted_drift_is_on_top_and_goes_to_the_page_and_the_store(
     bundle = load_bundle(store.fetch("v1"), "v1")
     values = [*encode_transactions(build_batch(drifted)), b"garbage"]
     add_scored(environment, list(values), bundle, PARTITIONS)
+    produce(environment, environment.output_topic, [b"junk", b"\0\0\0\0\1junk"], PARTITIONS)
+    wait_readable(environment, environment.output_topic)
     page = tmp_path / "drift.html"
     arguments = ("--since", "1h", "--html", str(page), "--publish")
     code, found = run_json(environment, capsys, "drift", *arguments)
@@ -54,7 +57,11 @@ def test_planted_drift_is_on_top_and_goes_to_the_page_and_the_store(
     assert moved["TransactionAmt"]["verdict"] == "large shift"
     assert moved["card4"]["verdict"] == "stable"
     assert found["scores"]["rows"] == found["rows"] == ROWS
-    assert found["problems"] == ["1 inputs cannot be decoded"]
+    why = "cannot be read, some because SCHEMA_REGISTRY_URL is not set"
+    assert found["problems"] == [
+        "1 inputs cannot be decoded",
+        f"2 records of {environment.output_topic} {why}",
+    ]
     assert "C1" in page.read_text()
     assert json.loads((tmp_path / "store/drift/latest.json").read_text()) == found
 
@@ -62,6 +69,12 @@ def test_planted_drift_is_on_top_and_goes_to_the_page_and_the_store(
     assert 300 <= sampled["rows"] <= 480  # an offset of a txn marker has no row
     assert code == 1
     assert "say nothing" in sampled["not_compared"]["C1"]
+
+    nowhere = str(tmp_path / "absent" / "drift.html")
+    assert main(["drift", "--since", "1h", "--json", "--html", nowhere]) == 1
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["rows"] == ROWS
+    assert f"--html {nowhere} cannot be written" in printed.err
 
     assert main(["drift", "--since", "1h", "--version", "v2"]) == 1
     assert "v2 has no reference histograms" in capsys.readouterr().err

@@ -9,7 +9,7 @@ import yaml
 
 from tests.k8s.support.drift_alerts import PATH, render_cases
 from tests.k8s.support.metric_names import exposed, metric_names, recorded
-from tests.k8s.support.rendering import render
+from tests.k8s.support.rendering import ROOT, render
 from tests.k8s.support.rules import PLAIN, UNIT_TESTS, alerts, groups, render_plain, rules
 from tests.k8s.support.runbooks import anchors, sections
 
@@ -65,6 +65,17 @@ def test_alert_has_a_severity_a_text_and_a_runbook(alert: dict[str, dict[str, st
     assert notes["runbook_url"] == f"docs/runbooks.md#{str(alert['alert']).lower()}"
     assert str(alert["alert"]).lower() in anchors()
     assert len(notes["summary"]) < 80
+
+
+def test_pages_name_only_alerts_that_exist() -> None:
+    pages = [ROOT / "README.md", ROOT / "k8s/README.md", *(ROOT / "docs").rglob("*.md")]
+    found = {
+        (page.name, name)
+        for page in pages
+        for name in re.findall(r"\bFraud[A-Z][A-Za-z]+\b", page.read_text("utf-8"))
+    }
+    assert ("runbooks.md", NAMES[0]) in found
+    assert {one for one in found if one[1] not in NAMES} == set()
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=NAMES)

@@ -147,7 +147,7 @@ def _docker_build(words: list[str]) -> Iterator[str]:
 def _objects() -> frozenset[tuple[str, str]]:
     """Kind and name of everything that the manifests create."""
     both = [*render("overlays/production"), *render("overlays/local")]
-    both += render_with("overlays/production", "signed-models")
+    both += render_with("overlays/production", "signed-models", "quality", "drift", "compare")
     return frozenset((item["kind"], item["metadata"]["name"]) for item in both)
 
 

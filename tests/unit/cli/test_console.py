@@ -41,6 +41,15 @@ def test_json_output_escapes_it_too_and_keeps_its_value(
     assert json.loads(printed) == {EVIL: [EVIL, 1.5]}
 
 
+def test_json_output_has_half_of_a_surrogate_pair_escaped(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    say_json({"note": "\ud800 é", "score": None})
+    printed = capsys.readouterr().out
+    assert "\\ud800" in printed
+    assert json.loads(printed) == {"note": "\ud800 é", "score": None}
+
+
 def test_message_of_several_lines_keeps_its_own_line_ends() -> None:
     assert printable_lines("one\ntwo\x1b[2K") == "one\ntwo\\x1b[2K"
 

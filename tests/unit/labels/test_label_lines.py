@@ -15,6 +15,7 @@ from stream_scorer.labels.label_lines import LabelLine, LabelLines, read_label_l
 NOW = 1_790_000_000_000
 HEADER = "transaction_id,label,decided_at,note\n"
 GOOD = HEADER + "5,FRAUD,2026-01-31T12:30:00Z,stolen card\n-7,legitimate,1700000000000,\n"
+CLEAN = "8,FRAUD,2026-01-31,x\n"
 PARSED = [
     LabelLine(5, "FRAUD", 1_769_862_600_000, "stolen card"),
     LabelLine(-7, "LEGITIMATE", 1_700_000_000_000, None),
@@ -59,10 +60,11 @@ def test_note_may_be_left_out_and_columns_may_be_in_any_order(tmp_path: Path) ->
 
 
 def test_line_numbers_count_the_lines_of_the_file(tmp_path: Path) -> None:
-    rows = '5,FRAUD,2026-01-31,"two\nlines"\n\n6,MAYBE,2026-01-31,\n'
+    rows = '5,FRAUD,2026-01-31,"two\nlines"\n\n6,MAYBE,2026-01-31,"a\nb"\n7,x,2026-01-31,\n'
     found = read(tmp_path, HEADER + rows)
     assert [str(f) for f in found.faults] == [
-        "line 5, column label: 'MAYBE' is not FRAUD, LEGITIMATE or UNSURE"
+        "line 5, column label: 'MAYBE' is not FRAUD, LEGITIMATE or UNSURE",
+        "line 7, column label: 'x' is not FRAUD, LEGITIMATE or UNSURE",
     ]
 
 
@@ -126,8 +128,19 @@ def test_many_bad_lines_are_counted_and_the_first_are_named(tmp_path: Path) -> N
         (GOOD.encode("utf-16"), "UTF-16 text"),
         (GOOD.replace("stolen", "gestört").encode("latin-1"), "line 2: not UTF-8 text (byte"),
         (HEADER.encode() + b"5,FRAUD,2026-01-31,\0\n", "line 2: binary data"),
-        (HEADER.encode() + b'5,FRAUD,2026-01-31,"a"b\n', "line 2: "),
-        (HEADER.encode() + b'5,FRAUD,2026-01-31,"a', "line 2: "),
+        (HEADER.encode() + b'5,FRAUD,2026-01-31,"a"b\n', "line 2: ',' expected after '\"': within"),
+        (HEADER.encode() + b'5,FRAUD,2026-01-31,"a', "line 2: a quotation mark is not closed"),
+        (f'{GOOD}6,FRAUD,2026-01-31,"{CLEAN}'.encode(), "line 4: a quotation mark is not closed"),
+        (
+            f'{GOOD}6,FRAUD,2026-01-31,"{CLEAN * 9000}'.encode(),
+            "line 4: a quotation mark is not closed",
+        ),
+        (
+            f'{GOOD}6,FRAUD,2026-01-31,"{CLEAN}7,FRAUD,2026-01-31,"y"\n'.encode(),
+            "line 4: a quotation mark is not closed",
+        ),
+        (f"{HEADER}5,FRAUD,2026-01-31,{'x' * 140_000}\n".encode(), "line 2: a cell has more than"),
+        (GOOD.replace("\n", "\r").encode(), "line 1: a carriage return within the line"),
         (b"x" * (1 << 20), "longer than"),
         (gzip.compress(GOOD.encode())[:-9], "damaged or cut off"),
         (b"PAR1" + b"x" * 100, "a Parquet file: save it as CSV"),

@@ -63,6 +63,7 @@ def test_every_wire_format_is_decoded(value: bytes, headers: Headers) -> None:
         (SINGLE_OBJECT, [(SCHEMA_ID_HEADER, b"\x01")], "is not 0x01 and a 16-byte GUID"),
         (b"{", None, "not JSON"),
         (b"[" * 100_000, None, ""),
+        (b'{"a":' * 100_000, None, "JSON with too many levels"),
         (b"[1]", None, "not a JSON object"),
         (json.dumps(LABEL | {"label": "YES"}).encode(), None, "label is not one of FRAUD"),
         (json.dumps(LABEL | {"origin": "UNKNOWN"}).encode(), None, "origin is not one of ANALYST"),

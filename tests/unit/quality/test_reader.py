@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from schemas.records import encode_record
 from schemas.resolver import LocalSchemas
 from schemas.scores.sampling import MAX_SHARE, SHARE_HEADER, choose
 from stream_scorer.errors import UsageError
+from stream_scorer.quality import score_file
 from stream_scorer.quality.reader import QualityReader, refuse_unread
 from stream_scorer.quality.rows import ScoreRows
 from stream_scorer.quality.score_file import ScoreFile, join_rows
@@ -168,6 +170,43 @@ def test_file_that_is_no_state_is_refused_with_the_way_out(tmp_path: Path) -> No
         ScoreFile(tmp_path / "missing" / "scores", IDENTITY, since=0)
 
 
+def test_file_that_another_run_uses_is_refused_until_that_has_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(score_file, "_BUSY_SECONDS", 0.0)
+    path = tmp_path / "scores"
+    for _ in range(2):  # a new file, and one with scores
+        first = ScoreFile(path, IDENTITY, since=0)
+        with pytest.raises(UsageError, match="another run uses it: wait until that has ended"):
+            ScoreFile(path, IDENTITY, since=0)
+        first.add(batch(0), 0, 10)
+        first.flush()
+        first.close()
+    ScoreFile(path, IDENTITY, since=0).close()
+
+
+def test_file_that_cannot_be_made_or_written_names_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+        ScoreFile(tmp_path / "absent" / "scores", IDENTITY, since=0)
+    with pytest.raises(UsageError, match="name a file in a folder that exists"):
+        ScoreFile(tmp_path, IDENTITY, since=0)
+
+
+@pytest.mark.parametrize("keep", [0, 10, 100, 4096, 5000, -4096, -1])
+def test_file_that_was_cut_off_is_refused_or_begins_again(tmp_path: Path, keep: int) -> None:
+    path = tmp_path / "scores"
+    file = ScoreFile(path, IDENTITY, since=0)
+    file.add(batch(0), 0, 10)
+    file.flush()
+    file.close()
+    path.write_bytes(path.read_bytes()[:keep])
+    found: Any = None
+    with suppress(UsageError), closing(ScoreFile(path, IDENTITY, since=0)) as file:
+        found = file.reached(), sum(len(rows.times) for rows in file.batches())
+    # SQLite reads a last page that lacks a few bytes.
+    assert found == {0: ({}, 0), -1: ({0: 10}, 3)}.get(keep)
+
+
 @pytest.mark.parametrize("damage", [b"", b"PK\x05\x06" + b"\x00" * 18, b"PK\x03\x04 damaged"])
 def test_damaged_segment_is_named(tmp_path: Path, damage: bytes) -> None:
     path = tmp_path / "scores"
@@ -207,7 +246,14 @@ def test_a_record_that_only_looks_like_one_of_a_registry_does_not_stop_the_run(
     assert reader.refused["unreadable_scores"] == bad
     assert reader.needs_registry
     if is_refused:
-        with pytest.raises(UsageError, match="SCHEMA_REGISTRY_URL"):
-            refuse_unread(TOPIC, bad, 200)
+        with pytest.raises(UsageError, match=r"3 of 203 records of .* set SCHEMA_REGISTRY_URL"):
+            refuse_unread(TOPIC, reader.of_registry, 200)
     else:
-        refuse_unread(TOPIC, bad, 200)
+        refuse_unread(TOPIC, reader.of_registry, 200)
+
+
+def test_records_that_no_registry_could_read_do_not_stop_the_run() -> None:
+    reader = QualityReader(LocalSchemas("fraud_score"), TOPIC)
+    values = [value(1), None, b"", b"junk", value(2)[:-3], b"\0\0\0\0\1garbage"]
+    reader.read(values, np.full(len(values), NOW), lambda: [None] * len(values))
+    assert (reader.refused["unreadable_scores"], reader.of_registry) == (5, 1)

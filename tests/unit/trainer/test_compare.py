@@ -89,6 +89,16 @@ def test_replayed_rows_are_compared_printed_and_published(
         run(files, "compare", "v2", "v1", *reverse)
 
 
+def test_result_is_printed_although_the_page_cannot_be_written(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--replay", str(files / "rows.csv"), "--labels", str(files / "labels.csv")]
+    for word, begin in (("--json", '{"format": 1'), ("--publish", "v2 against v1: better")):
+        with pytest.raises(UsageError, match=r"cannot write .*page\.html"):
+            run(files, "compare", "v1", "v2", *given, "--html", str(files / "no/page.html"), word)
+        assert capsys.readouterr().out.startswith(begin)
+
+
 def test_published_verdict_is_no_failure_whatever_it_is(
     files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -193,6 +203,8 @@ def test_promotion_if_better_obeys_the_verdict(
     with pytest.raises(UsageError, match="no version is promoted"):
         run(tmp_path, "promote", "v2", "--if-better")
     store.promote("v1", None)
+    with pytest.raises(UsageError, match=r"no version v9 in .*existing versions: v1, v2"):
+        run(tmp_path, "promote", "v9", "--if-better")
     asked: list[tuple[Any, ...]] = []
 
     def verdict_of(skills: tuple[float, float]) -> None:

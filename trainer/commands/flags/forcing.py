@@ -37,7 +37,7 @@ def read_force(arguments: argparse.Namespace, settings: TrainerSettings) -> Over
 
 
 def read_reason(arguments: argparse.Namespace, settings: TrainerSettings, command: str) -> Override:
-    """Who overrides a check, and why.
+    """Who does it, and why.
 
     Raises:
         WrongUsageError: there is no reason, or it is too long.
@@ -45,7 +45,7 @@ def read_reason(arguments: argparse.Namespace, settings: TrainerSettings, comman
     reason = (arguments.reason or "").strip()
     if not reason:
         raise WrongUsageError(
-            f"{command} needs --reason TEXT: the store records who overrode a check, when and why"
+            f"{command} needs --reason TEXT: the store records who did it, when and why"
         )
     if len(reason) > REASON_MAX_CHARACTERS:
         raise WrongUsageError(

@@ -65,6 +65,20 @@ def test_only_what_the_other_side_may_still_have_is_held(monkeypatch: pytest.Mon
     assert max(held[:-2]) <= 5_000  # a page of the sparse side spans 5,000 inputs
 
 
+@pytest.mark.parametrize("is_ours", [True, False])
+@pytest.mark.parametrize("at", [0, 1500])
+@pytest.mark.parametrize("offset", [2**63 - 1, 3999])
+def test_few_scores_that_name_a_late_input_hide_no_other(
+    is_ours: bool, at: int, offset: int
+) -> None:
+    good = list(range(3000))
+    bad = [*good[:at], offset, offset, *good[at:]]
+    sides = (bad, good) if is_ours else (good, bad)
+    found = list(join(0, pages(sides[0], 100), pages(sides[1], 100), slack=200))
+    offsets = [o for part in found for o in part.champion.offsets.tolist()]
+    assert sorted(offsets) == good
+
+
 def test_side_without_scores_has_no_pair() -> None:
     assert list(join(0, pages([1, 2], 1), iter(()))) == []
     assert list(join(0, iter(()), iter([no_side()]))) == []

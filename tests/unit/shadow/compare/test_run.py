@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -160,6 +161,20 @@ def test_absurd_amount_is_one_that_no_score_states() -> None:
 def test_pairs_without_any_row_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no transaction has a score of both v7 and v8"):
         run_comparison(OPTIONS, [], TOPIC, None)
+
+
+def test_labels_from_the_future_are_left_out_and_what_is_left_out_is_said() -> None:
+    world = World(2_000, 0.05, (1.5, 2.5))
+    late = world.reports()
+    late.decided_at[::2] = NOW + 1
+    n = (len(late) + 1) // 2
+    result = run(world, replace(late, bad_records=3)).result
+    assert result["labels"]["matured"]["frauds"] == len(late) - n
+    assert result["refused"] == {"labels_from_the_future": n, "bad_label_records": 3}
+    told = [f"{n:,} labels were decided later than now", "3 records of the labels topic are no"]
+    for text in ("\n".join(report_lines(result)), build_page(result)):
+        assert all(one in text for one in told)
+    assert "left out" not in "\n".join(report_lines(run(world).result))
 
 
 def test_page_shows_the_verdict_and_escapes_every_text() -> None:
