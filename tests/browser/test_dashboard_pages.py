@@ -134,9 +134,12 @@ def test_phone_shows_the_current_page_the_currency_and_what_check_will_say(
     board.score(context=make_context(TransactionAmt=12.5))
     board.wait_flagged(1)
     page = new_page(viewport={"width": 390, "height": 844}, has_touch=True)
-    page.goto(board.address, wait_until="domcontentloaded")
-    expect(page.locator("#v-live")).to_have_text("Live")
-    assert page.locator("#rows .c-amount").inner_text() == "12.50 USD"
+    for path in ("/", "/?columns=P_emaildomain,proof"):
+        page.goto(board.address + path, wait_until="domcontentloaded")
+        expect(page.locator("#v-live")).to_have_text("Live")
+        assert page.locator("#rows .c-amount").inner_text() == "12.50 USD"
+        cut = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).length"
+        assert page.locator("#rows :is(.c-risk, .c-amount, .c-time)").evaluate_all(cut) == 0, path
     page.evaluate("localStorage.setItem('desk.keys', 'off')")
     page.goto(f"{board.address}/check", wait_until="load")
     expect(page.locator("nav [aria-current]")).to_be_in_viewport(ratio=1)
