@@ -60,7 +60,7 @@ def describe_mixed(mixed: Mixed) -> Notice:
             f"since {since}: {_and(versions)}. During a rolling update this is so until all "
             "scorers have restarted; otherwise look for a scorer that cannot load the new version.",
         )
-    thresholds = _and([_thresholds(one) for one in mixed.found])
+    thresholds = ", and with ".join(_thresholds(one) for one in mixed.found)
     return Notice(
         "amber",
         "Scorers use different thresholds",
@@ -98,4 +98,4 @@ def _and(words: list[str]) -> str:
 
 
 def _time(millis: int) -> str:
-    return f"{datetime.fromtimestamp(millis / 1000, UTC):%H:%M:%S} UTC"
+    return f"{datetime.fromtimestamp(millis / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -24,6 +24,7 @@ from dashboard.masking import NO_MASK, FieldMask
 from dashboard.model_status import ModelSource, describe_model
 
 _RATE_SECONDS: Final = 10.0  # long enough to be steady, short enough to show changes
+_NAMED_UNREADABLE: Final = 3  # the operations page has more
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +130,7 @@ def build_vitals(board: Board, model: ModelSource, rates: tuple[float, float]) -
             "flagged": counts.flagged,
             "unreadable": counts.unreadable,
         },
+        "unreadable": [found.place for found in board.unreadable[:_NAMED_UNREADABLE]],
         "hist": counts.histogram,
         "listed": board.distribution.as_json(),
         "rate": {"scored": round(rates[0], 1), "flagged": round(rates[1], 2)},

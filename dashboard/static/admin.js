@@ -156,18 +156,18 @@ function draw(ops) {
   };
 }
 
-let answered = Date.now();
+let answered = performance.now();
 
 async function poll() {
   const problem = $("ops-problem");
   try {
     const found = await request("/api/v1/operations");
-    answered = Date.now();
+    answered = performance.now();
     problem.hidden = true;
     show(found);
   } catch (error) {
-    if (Date.now() - answered >= SILENT_MS || error.kind !== "offline") {
-      const ago = Math.round((Date.now() - answered) / 1000);
+    if (performance.now() - answered >= SILENT_MS || error.kind !== "offline") {
+      const ago = Math.round((performance.now() - answered) / 1000);
       const ways = waysOf(error).map(({ name, href }) => html` <a href=${href}>${name}</a>`);
       problem.hidden = false;
       render(html`No newer figures for ${ago} s. ${error.message} Trying again every ${POLL_MS / 1000} s.${ways}`, problem);

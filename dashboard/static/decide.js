@@ -6,7 +6,7 @@ import { tell } from "./parts.js";
 import { loginWay, newKey, request } from "./request.js";
 import { toast } from "./toast.js";
 import { useLayoutEffect, useReducer } from "./vendor/htm/standalone.module.js";
-import { LABELS, describeCase } from "./view.js";
+import { LABELS, describeCase, serverNow } from "./view.js";
 
 const UNDO_SECONDS = 5;
 const NEXT_WAY = { name: "Take the next one", act: () => tell("flag:next") };
@@ -35,7 +35,7 @@ export function useCase(id) {
 
 export const caseOf = (id) => state.cases.get(id) ?? null;
 /** `at`: when what `found` comes from was asked for. What is in an answer is newer than any page. */
-export const know = (id, found, at = Date.now()) => dispatch({ type: "known", id, found, at });
+export const know = (id, found, at = performance.now()) => dispatch({ type: "known", id, found, at });
 export const forget = (id) => dispatch({ type: "forgotten", id });
 
 /** Record a label. Ignored while another change of the same transaction is on its way. */
@@ -74,7 +74,7 @@ async function send(intent) {
   if (!(await isDone)) return;
   unsaved.delete(intent);
   if (last === intent) {
-    intent.until = Date.now() + UNDO_SECONDS * 1000;
+    intent.until = performance.now() + UNDO_SECONDS * 1000;
     const wait = caseOf(id)?.pending ? ", and recorded once Kafka answers" : "";
     intent.close = toast(`${LABELS[label]}: saved${wait}`, {
       action: "Undo (z)", seconds: UNDO_SECONDS, onAction: undo,
@@ -86,7 +86,7 @@ async function send(intent) {
 /** Withdraw the last decision while its message is shown, and show its transaction again. */
 async function undo() {
   const undone = last;
-  if (!undone || (undone.until && Date.now() > undone.until)) {
+  if (!undone || (undone.until && performance.now() > undone.until)) {
     toast("Nothing to undo. To correct a decision, open the transaction and decide again.");
     return;
   }
@@ -183,9 +183,9 @@ function refuse(intent, error) {
 function explain(id, error) {
   const found = error.body?.case;
   if (!found) return error.message;
-  dispatch({ type: "told", id, found, at: Date.now() });
+  dispatch({ type: "told", id, found, at: performance.now() });
   tell("case:changed", { id, case: found });
-  const { text } = describeCase(found, readName(), Date.now(), "");
+  const { text } = describeCase(found, readName(), serverNow(), "");
   if (error.kind === "stale") return `It changed while you read it: ${text}.`;
   return error.kind === "conflict" ? `${text}.` : error.message;
 }

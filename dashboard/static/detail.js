@@ -7,7 +7,7 @@ import {
 import { pathOf } from "./panel.js";
 import { Into, Later, Notice, tell, useEvent, useInterval } from "./parts.js";
 import { html, useLayoutEffect, useMemo, useReducer, useRef, useState } from "./vendor/htm/standalone.module.js";
-import { describeCase, showTimes } from "./view.js";
+import { describeCase, serverNow, showTimes } from "./view.js";
 
 const REFRESH_MS = 2_000; // while a decision waits to be recorded
 const RENEW_MS = 60_000;
@@ -18,9 +18,9 @@ const ACTIVE_MS = 5 * 60_000; // a person who has left keeps nothing from others
 const loadRaw = () => import("./raw.js");
 const loadRelated = () => import("./related.js");
 
-let lastActive = Date.now();
+let lastActive = performance.now();
 for (const type of ["pointerdown", "pointermove", "keydown", "wheel"]) {
-  addEventListener(type, () => { lastActive = Date.now(); }, { passive: true });
+  addEventListener(type, () => { lastActive = performance.now(); }, { passive: true });
 }
 
 /** The details `node`. Those that are `isEarly` get more later. `onReload` fetches them again. */
@@ -59,7 +59,7 @@ function CaseLine({ node, form }) {
   const [, update] = useReducer((count) => count + 1, 0);
   useInterval(SHOW_MS, update);
   useEvent("zone:changed", update);
-  const { state, text, proof, external } = describeCase(found, me, Date.now(), labelsTopic);
+  const { state, text, proof, external } = describeCase(found, me, serverNow(), labelsTopic);
   useLayoutEffect(() => {
     node.querySelector(".case").dataset.state = state;
     if (!form) return;
@@ -85,7 +85,12 @@ function Actions({ id, form, onReload }) {
     event.preventDefault();
     const { name, value } = event.submitter ?? {};
     if (name === "label") decide(id, value);
-    else if (name === "hours") snooze(id, Number(value));
+    else if (name === "hours") {
+      const menu = form.querySelector("details.snooze");
+      menu.open = false;
+      menu.firstElementChild.focus();
+      snooze(id, Number(value));
+    }
     else if (name === "claim") toggleClaim(id);
     else if (name === "withdraw") withdraw(id);
   }, form);
@@ -110,6 +115,6 @@ function readRemarks(form) {
 function keepClaim(id, me) {
   const found = caseOf(id);
   const isMine = found?.status === "claimed" && found.by === me;
-  if (!isMine || document.hidden || Date.now() - lastActive > ACTIVE_MS) return;
-  if (found.until - Date.now() < LEASE_LEFT_MS) renew(id);
+  if (!isMine || document.hidden || performance.now() - lastActive > ACTIVE_MS) return;
+  if (found.until - serverNow() < LEASE_LEFT_MS) renew(id);
 }

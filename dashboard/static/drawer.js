@@ -26,10 +26,10 @@ let isLeaving = false; // and follow() has not heard of it yet
 function Drawer({ view, node, error, isNext, isEarly, isSlow }) {
   return html`<button type="button" class="close" aria-label="Close (Esc)" title="Close (Esc)" onClick=${close}>✕</button>
     <div class=${isNext && view === "detail" ? "slide" : ""}>
-      ${view === "loading" && html`<p class="dim" role="status">Loading…</p>`}
+      ${view === "loading" && html`<p class="dim loading" role="status">Loading…</p>`}
       ${view === "failed" && html`<${Failed} ...${error} />`}
       ${view === "detail" && html`<${Detail} key=${keyOf(node)} node=${node} isEarly=${isEarly} onReload=${reload} />`}
-      ${isSlow && html`<p class="dim" role="status">Loading…</p>`}
+      ${isSlow && html`<p class="dim loading" role="status">Loading…</p>`}
     </div>`;
 }
 

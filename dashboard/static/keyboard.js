@@ -79,10 +79,10 @@ function find(event, isLate) {
   }
   if (key === "Enter" && at.closest(CONTROLS)) return null; // the control's own key
   if (!ALWAYS.has(key) && preference("keys") === "off") return null;
-  const isSecond = Date.now() < prefixUntil;
+  const isSecond = performance.now() < prefixUntil;
   prefixUntil = 0;
   if (isSecond && actions.has(`g ${key}`)) return actions.get(`g ${key}`);
-  if (key === "g") prefixUntil = Date.now() + PREFIX_MS;
+  if (key === "g") prefixUntil = performance.now() + PREFIX_MS;
   return actions.get(key) ?? null;
 }
 
@@ -103,7 +103,19 @@ function decide(name, label) {
   }
   const detail = id === null ? {} : { id };
   if (label) detail.label = label;
+  // How long to snooze is asked in the details.
+  if (name === "flag:snooze" && !document.querySelector("[data-flag]")) return openFirst(name, detail);
   send(name, detail);
+}
+
+/** Act on a transaction once it is open, unless another one is opened meanwhile. */
+function openFirst(name, detail) {
+  document.addEventListener("drawer:state", function act({ detail: { isOpen, isWhole, id } }) {
+    if (isOpen && id === detail.id && !isWhole) return;
+    document.removeEventListener("drawer:state", act);
+    if (isOpen && id === detail.id) send(name, detail);
+  });
+  send("flag:open", detail);
 }
 
 async function copyLink() {

@@ -13,7 +13,7 @@ export const pathOf = (id) => `/t/${encodeURIComponent(id)}`;
 
 /** The details that were fetched already, as an element, or null. */
 export function takePanel(id) {
-  const entry = ahead.get(id, Date.now());
+  const entry = ahead.get(id, performance.now());
   if (!entry?.answer.text) return null;
   ahead.drop(id);
   if (!isTallied) countDecided(id);
@@ -22,11 +22,11 @@ export function takePanel(id) {
 
 /** The details of a transaction as an element. */
 export async function fetchPanel(id, signal) {
-  const entry = ahead.get(id, Date.now());
-  const at = Date.now();
+  const entry = ahead.get(id, performance.now());
+  const at = performance.now();
   const early = entry && (await entry.answer.done);
   // It may have changed meanwhile.
-  const isUsed = early && ahead.get(id, Date.now()) === entry;
+  const isUsed = early && ahead.get(id, performance.now()) === entry;
   if (isUsed) ahead.drop(id);
   const text = isUsed ? early : await load(id, signal);
   signal?.throwIfAborted();
@@ -69,7 +69,7 @@ async function countDecided(id) {
 
 /** Fetch the details of a transaction that is likely to be opened next, unless nobody looks. */
 export async function prefetchPanel(id) {
-  const now = Date.now();
+  const now = performance.now();
   if (document.hidden || ahead.get(id, now)) return;
   const answer = { text: null };
   answer.done = request(`${pathOf(id)}/panel`, { as: "text" }).catch(() => null); // only speed is lost

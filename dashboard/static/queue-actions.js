@@ -79,7 +79,7 @@ function fetchAhead(step) {
 
 /** Esc closes what is open: a menu, the transaction, the choice of a row. */
 function close() {
-  const menu = document.querySelector("details.menu[open]");
+  const [menu] = openMenus();
   if (menu) {
     menu.open = false;
     menu.firstElementChild.focus();
@@ -118,7 +118,7 @@ document.addEventListener("list:key", (event) => {
   if ((KEYS[event.detail.action]?.() ?? true) !== false) event.preventDefault();
 });
 
-const openMenus = () => [...document.querySelectorAll("details.menu[open]")];
+const openMenus = () => [...document.querySelectorAll("details:is(.menu, .snooze)[open]")];
 for (const menu of document.querySelectorAll("details.menu")) {
   const onToggle = () => {
     if (!menu.open) return;

@@ -37,8 +37,12 @@ export function begin(given, vitals, clock) {
 }
 
 export function reduce(before, action, clock) {
-  const now = clock.wall + before.skew;
-  const state = ACTIONS[action.type]({ ...before, ...clock, now }, action);
+  // By the server's clock at the last tick: the clock of this computer may be set meanwhile.
+  const now = before.vitals.now + clock.up - before.readUp;
+  // The clock was set, or the computer slept: what was heard before says nothing about now.
+  const isCut = Math.abs(clock.wall - before.wall - (clock.up - before.up)) > SKEW_MS;
+  const heard = isCut ? Math.min(before.heard, clock.up - SILENT_MS - 1) : before.heard;
+  const state = ACTIONS[action.type]({ ...before, ...clock, now, heard }, action);
   if (!isPending(state) || state.now - state.announced.at < ANNOUNCE_MS) return state;
   return { ...state, announced: { at: state.now, text: `Flagged transactions: ${labelOf(state)}` } };
 }
@@ -171,7 +175,7 @@ export const isPolling = ({ connection }) =>
 
 function readVitals(state, vitals) {
   const { now, rate, feed, lag, stream } = vitals;
-  const next = { ...state, vitals, now, heard: state.up, asOf: now, skew: now - state.wall };
+  const next = { ...state, vitals, now, heard: state.up, readUp: state.up, asOf: now, skew: now - state.wall };
   if (feed.state !== "rebuilding") next.rebuild = null;
   else if (lag > 0) next.rebuild ??= { at: now, lag };
   if (stream) Object.assign(next, { stream }, state.stream && noteChanges(next, stream));

@@ -9,17 +9,18 @@ import {
 import { Component, h, html, render } from "./vendor/htm/standalone.module.js";
 import {
   MISSING, buildReasons, buildRisk, buildTime, capitalize, describeStatus, formatAmount, formatCount,
-  formatScore, formatValue, loadTexts, zone,
+  formatScore, formatValue, loadTexts, noteServerTime, zone,
 } from "./view.js";
 
 const POLL_MS = 5000;
 const RELOAD_MS = 1000; // between two fetches of a list that rows outrun
-const COUNT_MS = 15_000;
+const COUNT_MS = 15_000; // between two counts
+const COUNT_SOON_MS = 500;
 const PAGE_ROWS = 50;
 
 const $ = (id) => document.getElementById(id);
 const [body, list] = [$("rows"), $("flags")];
-const { user, role } = document.body.dataset;
+const { user, role, currency } = document.body.dataset;
 const { labels } = body.dataset; // the topic
 const query = new URLSearchParams(body.dataset.query); // of the API, for this view
 export const canDecide = ["analyst", "lead"].includes(role);
@@ -60,7 +61,7 @@ class Row extends Steady {
       <td class="c-loss num">${money(row, row.expected_loss)}</td>
       <td class="c-time">${buildTime(html, row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
-      <td class="c-amount num">${money(row, row.amount)}</td>
+      <td class="c-amount num">${money(row, row.amount)}${row.amount != null && html`<span class="unit"> ${currency}</span>`}</td>
       <td class="c-product">${dash(formatValue(row.product))}</td>
       <td class="c-card" title=${row.card ?? ""}>${dash(formatValue(row.card))}</td>
       <td class="c-reasons">${h("div", null, ...buildReasons(html, row.reasons))}</td>
@@ -76,6 +77,7 @@ class Row extends Steady {
 const dash = (text) => (text === MISSING ? html`<span title="missing">—<span class="sr"> missing</span></span>` : text);
 const money = (row, value) => (row.hidden?.includes("TransactionAmt") ? "hidden" : dash(formatAmount(row.amount == null ? null : value)));
 const placeOf = ({ topic, partition, offset }) => `${topic}[${partition}]@${offset}`;
+const columnCount = () => list.tHead.rows[0].cells.length;
 
 class Rows extends Steady {
   render({ rows, gap, current, chosen, zone: at, now }) {
@@ -86,10 +88,13 @@ class Rows extends Steady {
       return h(Row, { key: row.id, row, kind, status, title, zone: at, ...is });
     });
     if (!gap) return built;
-    const line = html`<tr key="gap" class="gap"><td colspan=${list.tHead.rows[0].cells.length}>${formatCount(gap.count)} not shown here — loading</td></tr>`;
+    const line = html`<tr key="gap" class="gap"><td colspan=${columnCount()}>${formatCount(gap.count)} not shown here — loading</td></tr>`;
     return built.toSpliced(rows.findIndex(({ id }) => id === gap.after) + 1, 0, line); // or at the top
   }
 }
+
+/** Scores that cannot be decoded have no place in any order: they are named after the last row. */
+const Unreadable = steady(({ places }) => places.split(" ").filter(Boolean).map((place) => html`<tr key=${place}><td colspan=${columnCount()}><b>Unreadable</b> <span class="mono">${place}</span> <a href=${`/ops#${encodeURIComponent(place)}`}>Show in Operations</a></td></tr>`));
 
 const Banners = ({ shown }) => shown.map(([kind, title, text]) => html`<p key=${title} class="banner ${kind}"><b>${title}</b>${/^[:.]/.test(text) ? text : ` ${text}`}</p>`);
 
@@ -139,6 +144,7 @@ function drawNumbers() {
   render(html`<${Spark} points=${points} marks=${state.marks} />`, spark.querySelector("svg"));
   if (spark.querySelector("details").open) import("./counts.js").then(({ drawPoints }) => drawPoints(points));
   $("unreadable").hidden = vitals.totals.unreadable === 0;
+  render(html`<${Unreadable} places=${(vitals.unreadable ?? []).join(" ")} />`, $("unreadable-rows"));
   document.body.classList.toggle("stale", vitals.feed.state === "waiting" || state.pollFailedAt !== null);
 }
 
@@ -191,12 +197,14 @@ let shown = 0; // the request whose response is on the page
 let fetching = 0; // requests under way
 let arrived = []; // rows that ticks brought meanwhile: a response may be older than they are
 let counting = 0;
+let countedWorkAt = -Infinity;
 let polling = 0;
 
 function onEvent({ type, data }) {
   const isWhole = type !== "reset" && !data.cases_more; // or the list must be fetched again
   const rows = isWhole ? data.rows.filter(filter.matches) : [];
   loadTexts(data.model.version);
+  noteServerTime(data.now, 0);
   dispatch({ type: "tick", data, rows, left: isWhole && filter.isEmpty ? data.more : 0 });
   if (data.cases?.length || data.cases_more) countSoon();
   if (data.cases?.length) document.dispatchEvent(new CustomEvent("cases:moved", { detail: { ids: data.cases.map(({ id }) => id) } }));
@@ -218,11 +226,11 @@ function reload() {
   if (isHeld(state)) return;
   reloading ??= setTimeout(async () => {
     reloading = null; // a tick may ask for the page again while this request is under way
-    reloadAt = Date.now() + RELOAD_MS;
+    reloadAt = performance.now() + RELOAD_MS;
     const found = await fetchFirst();
     if (found && isHeld(state)) dispatch({ type: "stale" });
     else if (found) replace(found);
-  }, Math.max(0, reloadAt - Date.now()));
+  }, Math.max(0, reloadAt - performance.now()));
 }
 
 function replace(found) {
@@ -270,10 +278,10 @@ async function showHeld() {
 /** Count the open cases and those of the user again, but not with each tick. */
 function countSoon() {
   counting ||= setTimeout(() => {
-    counting = 0;
+    [counting, countedWorkAt] = [0, performance.now()];
     // After a failure the numbers stay as they are. The connection says that something is wrong.
     ask("/api/v1/work").then((work) => dispatch({ type: "work", work }), () => {});
-  }, COUNT_MS);
+  }, Math.max(COUNT_SOON_MS, countedWorkAt + COUNT_MS - performance.now()));
 }
 
 /**

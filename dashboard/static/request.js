@@ -1,5 +1,7 @@
 // Requests to the dashboard's API, and a sentence with a way on for each way they can fail.
 
+import { noteServerTime } from "./view.js";
+
 const SECONDS = 10;
 
 /** A request that did not succeed. `kind` says what can be done about it. */
@@ -39,6 +41,8 @@ export async function request(path, { method = "GET", body, key, version, signal
     const response = await fetch(path, {
       method, headers, body: sent, signal: ended.signal, redirect: "manual",
     });
+    const at = Date.parse(response.headers.get("date"));
+    if (at) noteServerTime(at);
     const isPage = as === "page" && response.headers.get("content-type")?.startsWith("text/html");
     if (!response.ok && !isPage) throw await refusal(response);
     if (as !== "json") return await response.text();

@@ -1,6 +1,8 @@
 // How many transactions the user decided today, and how long one took. The server says how many
 // when the page is loaded; the times are kept in this browser.
 
+import { serverNow } from "./view.js";
+
 const LONGEST_MS = 10 * 60_000; // a break is not time spent on a transaction
 const MOST_TIMES = 2000;
 
@@ -40,13 +42,13 @@ export function showTally() {
 /** Whether the count has the case's decision: the user made it today (UTC), as the server counts. */
 function isCounted(found) {
   const isMine = found?.label != null && found.decided_by === document.body.dataset.user;
-  return isMine && found.decided_at !== null && dayOf(found.decided_at) === dayOf(Date.now());
+  return isMine && found.decided_at !== null && dayOf(found.decided_at) === dayOf(serverNow());
 }
 
 const dayOf = (millis) => new Date(millis).toISOString().slice(0, 10);
 
 function read() {
-  const day = dayOf(Date.now());
+  const day = dayOf(serverNow());
   try {
     const kept = JSON.parse(localStorage.getItem("decided"));
     if (kept?.day === day && typeof kept.times === "object") return kept;

@@ -9,6 +9,7 @@ const EXTERNAL = {
 const LOAD_AGAIN_MS = 15_000;
 const MINUTE_MS = 60_000;
 const SHOWN_REASONS = 3;
+const SKEW_MS = 5000;
 
 const root = document.documentElement;
 const counts = new Intl.NumberFormat("en-US");
@@ -16,6 +17,18 @@ const amounts = new Intl.NumberFormat("en-US", {
   minimumFractionDigits: 2,
   maximumFractionDigits: 2,
 });
+
+// A clock of this computer may be wrong, and may be set while the page is open. Times from the server
+// are compared with its clock, and durations are measured with performance.now().
+let ahead = 0; // the server's clock, in milliseconds
+
+/** The time by the server's clock. */
+export const serverNow = () => Date.now() + ahead;
+
+/** `millis`: what the server's clock showed when it answered, which takes a moment to arrive. */
+export function noteServerTime(millis, within = SKEW_MS) {
+  if (Math.abs(millis - serverNow()) > within) ahead = millis - Date.now();
+}
 
 export const MISSING = "—";
 export const formatCount = (value) => counts.format(value);
@@ -229,6 +242,9 @@ export function showKeys() {
   for (const line of document.querySelectorAll(".hint")) line.hidden = preference("keys") === "off";
 }
 
+const { now: renderedAt } = document.body.dataset;
+if (renderedAt) noteServerTime(Number(renderedAt));
+
 let texts = new Map();
 let textsVersion = null;
 let loadNext = 0;
@@ -257,8 +273,8 @@ export function buildReasons(html, reasons) {
 
 /** Get the texts of this version's features, unless the page has them. */
 export async function loadTexts(version) {
-  if (!version || version === textsVersion || Date.now() < loadNext) return;
-  loadNext = Date.now() + LOAD_AGAIN_MS; // another instance may answer, which has another version
+  if (!version || version === textsVersion || performance.now() < loadNext) return;
+  loadNext = performance.now() + LOAD_AGAIN_MS; // another instance may answer, which has another version
   try {
     const { request } = await import("./request.js");
     setTexts(await request("/api/v1/features"));
@@ -324,6 +340,9 @@ if (zoneSwitch) {
   if (zone() !== "UTC") showTimes();
 }
 for (const control of document.querySelectorAll("[data-needs-js]")) control.hidden = false;
+// On a phone the names of the pages scroll.
+const pages = document.querySelector(".top nav");
+if (pages) pages.scrollLeft = (pages.querySelector("[aria-current]")?.offsetLeft ?? 0) - pages.offsetLeft - pages.clientWidth / 3;
 showKeys();
 // The next transaction opens beside the list. Without JavaScript these forms lead to its page.
 document.addEventListener("submit", (event) => {

@@ -11,6 +11,7 @@ from typing import Any, Final
 MISSING: Final = "—"
 MINUS: Final = "\N{MINUS SIGN}"
 _SECOND_MS: Final = 1000
+_TENTHS_MS: Final = 10_000  # tenths of a second are shown below this
 _UNITS: Final = ((86_400_000, "d"), (3_600_000, "h"), (60_000, "min"))
 _CENT: Final = Decimal("0.01")
 _ANY_SIZE: Final = Context(prec=400)  # a double has at most 309 digits before the point
@@ -104,8 +105,22 @@ def format_value(value: Any) -> str:
 
 
 def format_sentence(text: str) -> str:
-    """The text with its first character in upper case."""
+    """The text with its first character in upper case. One word with digits or ``_`` is a name."""
+    if " " not in text and any(each.isdigit() or each == "_" for each in text):
+        return text
     return text[:1].upper() + text[1:]
+
+
+def format_duration(millis: int | None) -> str:
+    """``0.4 s``, ``12 s``, ``3 min``, ``2 h``, ``5 d``."""
+    if millis is None:
+        return MISSING
+    if millis < _TENTHS_MS:
+        return f"{max(0, millis) / _SECOND_MS:.1f} s"
+    for size, unit in (*_UNITS, (_SECOND_MS, "s")):
+        if millis >= 2 * size:
+            return f"{(2 * millis + size) // (2 * size)} {unit}"
+    raise AssertionError(millis)
 
 
 def describe_duration(start: int | None, end: int | None) -> str | None:

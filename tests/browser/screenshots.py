@@ -224,7 +224,7 @@ def _fill_month(board: Board, log: MemoryLog) -> None:
 def _goto(address: str) -> Enter:
     def open_page(page: Page) -> None:
         page.goto(address, wait_until="load")
-        page.wait_for_load_state("networkidle")
+        expect(page.locator("#charts[hidden], #curves[hidden]")).to_have_count(0)  # drawn later
 
     return open_page
 

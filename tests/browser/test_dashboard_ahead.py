@@ -200,30 +200,3 @@ def test_after_the_drawer_was_closed_the_most_worthwhile_is_taken_not_the_one_fe
     board.wait_flagged(4)
     page.keyboard.press("n")
     expect(drawer).to_contain_text("Transaction 900")
-
-
-def test_transaction_opened_while_the_browser_goes_back_stays_open(
-    page: Page, board: Board
-) -> None:
-    flag(board, 2)
-    open_list(page, board)
-    page.keyboard.press("j")
-    page.keyboard.press("Enter")
-    drawer = page.locator("#drawer")
-    expect(drawer).to_contain_text("Transaction 100")
-    page.evaluate(
-        """() => {
-          for (const key of ["Escape", "j", "Enter"]) {
-            const event = new KeyboardEvent("keydown", { key, bubbles: true, cancelable: true });
-            document.activeElement.dispatchEvent(event);
-          }
-        }"""
-    )
-    expect(drawer).to_contain_text("Transaction 101")
-    page.wait_for_url("**sel=0-2**")
-    expect(drawer).to_be_visible()
-    page.go_back()
-    expect(drawer).to_be_hidden()
-    assert "sel" not in page.url
-    page.go_forward()
-    expect(drawer).to_contain_text("Transaction 101")

@@ -107,6 +107,17 @@ def test_transaction_opened_while_the_browser_still_goes_back_is_the_one_that_is
     expect(drawer).to_be_hidden()
 
 
+def test_print_of_an_open_transaction_is_that_transaction(page: Page, board: Board) -> None:
+    open_list(page, board, 1)
+    page.locator('[data-id="0-1"] .c-score').click()
+    expect(page.locator("#drawer .related")).to_be_visible()
+    page.emulate_media(media="print")
+    expect(page.locator("#flags")).to_be_hidden()
+    expect(page.locator("#drawer .close")).to_be_hidden()
+    expect(page.locator("#drawer h2")).to_have_text("Transaction 100")
+    assert page.locator("#drawer").evaluate("e => getComputedStyle(e).position") == "static"
+
+
 def test_pages_of_a_transaction_and_of_an_entity_are_accessible(
     page: Page, start: Callable[..., Board]
 ) -> None:

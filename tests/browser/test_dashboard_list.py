@@ -295,15 +295,6 @@ def test_kafka_outage_shows_a_banner_keeps_the_rows_and_recovers(page: Page, boa
     expect(page.locator("#rows tr")).to_have_count(2)
 
 
-def test_unreadable_records_are_counted_on_the_page(page: Page, board: Board) -> None:
-    open_list(page, board)
-    expect(page.locator("#unreadable")).to_be_hidden()
-    board.topic.append(b"garbage")
-    board.score()
-    expect(page.locator("#v-unreadable")).to_have_text("1")
-    expect(page.locator("#rows tr")).to_have_count(1)
-
-
 def test_tabs_share_one_stream(new_page: NewPage, board: Board) -> None:
     first = new_page()
     open_list(first, board)

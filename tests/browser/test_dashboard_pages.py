@@ -10,11 +10,11 @@ import orjson
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard.web.texts import format_amount, format_score, format_time
+from dashboard.web.texts import format_amount, format_duration, format_score, format_time
 from dashboard.web.tokens import make_token
 from stream_scorer.model.store.memory_store import MemoryStore
 from tests.browser.conftest import Board
-from tests.support.dashboard_kit import StaticModel, tiny_bundle
+from tests.support.dashboard_kit import StaticModel, make_context, tiny_bundle
 from tests.support.factories import publish_only
 from tests.support.listing.varied_flags import FLAGS, NOW, some_selections
 
@@ -125,6 +125,25 @@ def test_pages_fit_a_zoom_of_400_percent_and_fingers_and_keep_their_marks_in_for
                 assert style.evaluate("(e, n) => getComputedStyle(e)[n]", name) == "solid"
 
 
+def test_phone_shows_the_current_page_the_currency_and_what_check_will_say(
+    new_page: NewPage, board: Board
+) -> None:
+    board.score(context=make_context(TransactionAmt=12.5))
+    board.wait_flagged(1)
+    page = new_page(viewport={"width": 390, "height": 844}, has_touch=True)
+    for path in ("/", "/?columns=P_emaildomain,proof"):
+        page.goto(board.address + path, wait_until="domcontentloaded")
+        expect(page.locator("#v-live")).to_have_text("Live")
+        assert page.locator("#rows .c-amount").inner_text() == "12.50 USD"
+        cut = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).length"
+        assert page.locator("#rows :is(.c-risk, .c-amount, .c-time)").evaluate_all(cut) == 0, path
+    page.evaluate("localStorage.setItem('desk.keys', 'off')")
+    page.goto(f"{board.address}/check", wait_until="load")
+    expect(page.locator("nav [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator("#answer")).to_contain_text("appear here")
+    expect(page.locator("#answer p")).to_be_visible()
+
+
 def test_login_returns_to_the_requested_page(
     page: Page, start: Start, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -167,17 +186,21 @@ def test_live_rows_and_pages_format_values_alike(page: Page, board: Board) -> No
     scores = [0.0, 0.004, 0.4, 0.39999, 0.4049, 0.62, 0.7999999, 0.8, 0.9951, 0.99999, 1.0]
     amounts = [None, 0.0, 12.5, 1234.567, 1e6]
     times = [0, 1_795_000_000_123]
+    seconds = [-1, 0, 0.38, 9.99, 10, 12.5, 119.9, 120, 7199, 7200, 172_799, 172_800, 1e6]
+    durations = [round(1000 * each) for each in seconds]
     found = page.evaluate(
-        """async ([scores, amounts, times]) => {
+        """async ([scores, amounts, times, durations]) => {
             const view = await import("/static/view.js");
             return [scores.map((s) => view.formatScore(s, 0.4, 0.8)),
                     amounts.map(view.formatAmount),
-                    times.map((t) => view.formatTime(t) + " UTC")];
+                    times.map((t) => view.formatTime(t) + " UTC"),
+                    durations.map(view.formatDuration)];
         }""",
-        [scores, amounts, times],
+        [scores, amounts, times, durations],
     )
     assert found == [
         [format_score(score, 0.4, 0.8) for score in scores],
         [format_amount(amount) for amount in amounts],
         [format_time(time) for time in times],
+        [format_duration(each) for each in durations],
     ]

@@ -62,6 +62,40 @@ def test_keys_move_open_select_and_search_and_can_be_switched_off(page: Page, bo
     expect(current).to_have_attribute("data-id", ids[1])
 
 
+def test_snooze_asks_how_long_in_the_details_and_closes_its_menu(page: Page, board: Board) -> None:
+    first = board.score()
+    board.wait_flagged(1)
+    open_list(page, board)
+    page.keyboard.press("j")
+    page.keyboard.press("s")  # which opens the transaction first
+    drawer, menu = page.locator("#drawer"), page.locator("#drawer details.snooze[open]")
+    expect(menu).to_be_visible()
+    expect(menu.get_by_role("button", name="1 h", exact=True)).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(menu).to_have_count(0)
+    expect(drawer).to_be_visible()
+    page.keyboard.press("s")
+    page.keyboard.press("Enter")
+    expect(drawer.locator(".case")).to_contain_text("Snoozed by you until")
+    expect(menu).to_have_count(0)
+    expect(drawer.locator(".snooze summary")).to_be_focused()
+    expect(page.locator(f'[data-id="{first}"] .c-status')).to_contain_text("Snoozed")
+    page.keyboard.press("Escape")
+    expect(drawer).to_be_hidden()
+
+
+def test_own_claims_are_counted_at_once(page: Page, board: Board) -> None:
+    board.score()
+    board.wait_flagged(1)
+    page.clock.install()
+    open_list(page, board)
+    page.keyboard.press("j")
+    page.keyboard.press("a")
+    expect(page.locator("#rows .c-status")).to_contain_text("Mine")
+    page.clock.run_for(1000)
+    expect(page.locator("#v-mine")).to_have_text("1")
+
+
 def test_selected_rows_are_decided_together_after_a_confirmation(page: Page, board: Board) -> None:
     for amount in (100.0, 200.0, 300.0):
         board.score(0.9, context=make_context(TransactionAmt=amount))

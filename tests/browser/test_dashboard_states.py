@@ -143,6 +143,8 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
     page.clock.pause_at((scenes.now(page) + scenes.MINUTE) / 1000)
     rows = page.locator("#rows tr")
     before = attributes(rows, "data-id")
+    edges = "heads => heads.map(head => head.getBoundingClientRect().x)"
+    places = page.locator("#flags thead th").evaluate_all(edges)
     row = page.locator('[data-id="0-2"]')
     status = row.locator(".c-status")
     now = scenes.now(page)
@@ -160,6 +162,7 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
     ):
         scenes.emit(page, {}, cases=[case])
         expect(status).to_have_text(text)
+        assert page.locator("#flags thead th").evaluate_all(edges) == places, text
     case = {"status": "decided", "label": "LEGITIMATE", "decided_by": "local"}
     page.evaluate(
         "detail => document.dispatchEvent(new CustomEvent('case:changed', { detail }))",
@@ -167,6 +170,50 @@ def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
     )
     expect(status).to_have_text("Legitimate")
     assert attributes(rows, "data-id") == before
+
+
+def test_clock_that_is_set_while_the_page_is_open_changes_no_age_and_no_claim(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    page.locator('[data-id="0-3"] .c-score').click()
+    expect(page.locator("#drawer .related")).to_be_visible()
+    page.keyboard.press("a")
+    state, status = page.locator("#drawer .case"), page.locator('[data-id="0-3"] .c-status')
+    expect(state).to_contain_text("Held by you")
+    page.clock.pause_at((scenes.now(page) + 60_000) / 1000)
+    server = scenes.now(page)
+    for hours, words in ((3, "3 h ahead of"), (-5, "5 h behind")):
+        page.clock.run_for(5000)  # the stream is opened again after a silence
+        scenes.emit(page, {}, now=server)
+        page.clock.set_system_time(server / 1000 + hours * 3600)
+        page.clock.run_for(1000)
+        # Until the server says what time it is.
+        expect(page.locator("#v-live")).to_contain_text("No answer for")
+        expect(status).to_have_text(re.compile(r"^Mine · 1\d min left$"))
+        scenes.emit(page, {}, now=server)
+        expect(page.locator("#v-live")).to_contain_text("Held")
+        expect(page.locator("#banners")).to_contain_text(f"this computer's clock is {words}")
+        page.clock.run_for(16_000)  # the details say it again
+        expect(state).to_have_text(re.compile(r"^Held by you for \d+ (s|min), until"))
+        expect(status).to_have_text(re.compile(r"^Mine · 1\d min left$"))
+        expect(page.locator("#v-oldest")).to_have_text(re.compile(r"^\d+(\.\d)? (s|min)$"))
+
+
+def test_unreadable_record_is_a_row_that_leads_to_its_reason(page: Page, board: Board) -> None:
+    page.goto(board.address, wait_until="domcontentloaded")
+    expect(page.locator("#unreadable")).to_be_hidden()
+    board.topic.append(b"garbage")
+    board.score()
+    expect(page.locator("#v-unreadable")).to_have_text("1")
+    expect(page.locator("#rows tr")).to_have_count(1)
+    named = page.locator("#unreadable-rows tr")
+    expect(named).to_have_text("Unreadable fraud-scores[0]@0 Show in Operations")
+    axe.check(page)
+    page.reload(wait_until="domcontentloaded")  # the server renders it too
+    expect(named).to_have_count(1)
+    named.get_by_role("link").click()
+    expect(page.locator("tr:target")).to_contain_text("unknown framing")
 
 
 def test_distribution_stacks_decided_scores_and_can_be_read_as_a_table(

@@ -24,7 +24,7 @@ from dashboard.web.parts import Parts, parts_of
 from dashboard.web.queue.address import ANY, OPEN, PARAMETERS, SPANS, STATUSES, Address
 from dashboard.web.queue.work import count_work
 from dashboard.web.roles import DECIDERS, has_role, mask_of
-from dashboard.web.texts import describe_duration
+from dashboard.web.texts import format_duration
 
 router = APIRouter(include_in_schema=False)
 PartsOf = Annotated[Parts, Depends(parts_of)]
@@ -57,7 +57,7 @@ def queue(request: Request, parts: PartsOf) -> Response:
         selection=listing.selection,
         chips=chips,
         counts=counts,
-        oldest=describe_duration(counts.oldest, listing.now),
+        oldest=counts.oldest and format_duration(listing.now - counts.oldest),
         hidden=_count_hidden(parts, listing) if chips else 0,
         matching=len(items) or _count_matching(parts, listing) if address.status == OPEN else 0,
         series=_recent_rates(parts, listing.now),

@@ -32,7 +32,7 @@ def test_rolling_update_is_a_mixture_since_the_second_version_began() -> None:
     assert (mixed.since, mixed.versions) == (20 * SECOND, ["v7", "v8"])
     text = describe_mixed(mixed)
     assert text.title == "Scorers use different models"
-    assert text.text.startswith("since 00:00:20 UTC: v7 and v8.")
+    assert text.text.startswith("since 1970-01-01 00:00:20 UTC: v7 and v8.")
 
 
 def test_promotion_is_no_mixture_at_any_moment() -> None:
@@ -58,7 +58,9 @@ def test_different_thresholds_of_one_version_are_named() -> None:
     assert mixed is not None
     found = describe_mixed(mixed)
     assert found.title == "Scorers use different thresholds"
-    assert "v7 scores with review 0.4 and block 0.8 and review 0.5 and block 0.8" in found.text
+    assert (
+        "v7 scores with review 0.4 and block 0.8, and with review 0.5 and block 0.8" in found.text
+    )
 
 
 def test_single_scores_with_invented_models_raise_no_banner_and_take_no_memory() -> None:

@@ -28,10 +28,12 @@ def test_places_of_unreadable_scores_are_on_the_operations_page(tmp_path: Path) 
             client.headers["authorization"] = f"Bearer {token}"
             found[role] = client.get("/api/v1/operations").json()["unreadable"]
             page = client.get("/ops").text
-            assert "fraud-scores[1]@20" in page
+            assert '<tr id="fraud-scores[1]@20">' in page
             assert "--topic fraud-scores --partition 1 --offset 20 --max-messages 1" in page
         queue = client.get("/").text
     assert 'href="/ops#unreadable"' in queue
+    assert queue.count("<b>Unreadable</b>") == 3
+    assert 'href="/ops#fraud-scores%5B1%5D%4020"' in queue
     assert found["ops"]["records"] == 31
     newest = found["ops"]["newest"]
     # The first 20 of what was read at once: 1 to 20.
