@@ -142,7 +142,7 @@ def test_phone_shows_the_current_page_the_currency_and_what_check_will_say(
         assert page.locator("#rows :is(.c-risk, .c-amount, .c-time)").evaluate_all(cut) == 0, path
     page.evaluate("localStorage.setItem('desk.keys', 'off')")
     page.goto(f"{board.address}/check", wait_until="load")
-    expect(page.locator("nav [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".top nav [aria-current]")).to_be_in_viewport(ratio=0.99)
     expect(page.locator("#answer")).to_contain_text("appear here")
     expect(page.locator("#answer p")).to_be_visible()
 
