@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from dashboard.cases.case import Case, Decision, Who
 from dashboard.web.detail.case_text import describe_case
 from dashboard.web.texts import split_name
-from tests.browser import axe
+from tests.browser import axe, scenes
 from tests.browser.conftest import Board
 from tests.support.dashboard_kit import make_context
 from tests.support.desk.desk_kit import MemoryLog
@@ -169,11 +169,14 @@ def test_decision_waits_while_kafka_is_down_and_is_recorded_later(
 def test_claim_is_renewed_while_somebody_reads(page: Page, board: Board) -> None:
     flag(board, 1)
     page.clock.install()
-    open_list(page, board, "/?sel=0-1")
+    scenes.control(page)
+    scenes.open_queue(page, board.address, "/?sel=0-1")
     page.keyboard.press("a")
     expect(page.locator("#drawer .case")).to_contain_text("Held by you")
+    expect(page.locator("#v-mine")).to_have_text("1")
     page.clock.fast_forward(4 * 60_000)
     page.mouse.move(400, 400)
+    scenes.emit(page)  # the server's clock went on too
     with page.expect_request("**/flags/0-1/claim"):
         page.clock.fast_forward(2 * 60_000)
 

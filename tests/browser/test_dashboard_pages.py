@@ -139,9 +139,23 @@ def test_phone_shows_the_current_page_the_currency_and_what_check_will_say(
         assert page.locator("#rows :is(.c-risk, .c-amount, .c-time)").evaluate_all(cut) == 0, path
     page.evaluate("localStorage.setItem('desk.keys', 'off')")
     page.goto(f"{board.address}/check", wait_until="load")
-    expect(page.locator("nav [aria-current]")).to_be_in_viewport(ratio=1)
+    expect(page.locator(".top nav [aria-current]")).to_be_in_viewport(ratio=0.99)
     expect(page.locator("#answer")).to_contain_text("appear here")
     expect(page.locator("#answer p")).to_be_visible()
+
+
+def test_queue_fits_tablets(new_page: NewPage, board: Board) -> None:
+    board.score(transaction_id=3_000_001, context=make_context(TransactionAmt=1234.5))
+    board.wait_flagged(1)
+    for width in (768, 1024, 1180):
+        page = new_page(viewport={"width": width, "height": 800})
+        page.goto(board.address, wait_until="domcontentloaded")
+        expect(page.locator("#v-live")).to_have_text("Live")
+        page.keyboard.press("j")
+        expect(page.locator("#v-live")).to_contain_text("Held")
+        assert page.evaluate("document.documentElement.scrollWidth") == width
+        assert page.locator("#rows .c-reasons").evaluate("cell => cell.clientWidth") > 80, width
+        page.close()
 
 
 def test_login_returns_to_the_requested_page(

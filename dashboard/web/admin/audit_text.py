@@ -10,7 +10,7 @@ import orjson
 
 from dashboard.cases import events
 from dashboard.cases.case import AuditEntry
-from dashboard.web.texts import format_time
+from dashboard.web.texts import format_time, format_value
 
 KINDS: Final = {
     events.CLAIM: "Claimed",
@@ -68,7 +68,11 @@ def _more(body: Mapping[str, Any]) -> list[tuple[str, str]]:
         pairs.append(("Note", str(body["note"])))
     details = body.get("details")
     if isinstance(details, Mapping):
-        pairs += [(_name(name), _value(value)) for name, value in details.items()]
+        pairs += [
+            (_name(name), _value(value))
+            for name, value in details.items()
+            if (name, value) != ("after", body.get("label"))  # which is said already
+        ]
     elif details is not None:
         pairs.append(("Details", _value(details)))
     return [(name, text[:_MAX_CHARS]) for name, text in pairs if text]
@@ -84,4 +88,6 @@ def _value(value: Any) -> str:
         return "yes" if value else ""
     if isinstance(value, str):
         return value
+    if isinstance(value, float):
+        return format_value(value)
     return "" if value is None else orjson.dumps(value).decode()

@@ -131,3 +131,11 @@ def test_event_of_a_later_release_is_shown_by_its_name() -> None:
         ("Label", "FRAUD"), ("Until", "2026-11-18 11:06:40 UTC"), ("Reasons", "a, b"),
         ("Note", "n"), ("Details", '[1,{"x":null}]'),
     ]  # fmt: skip
+
+
+def test_decision_is_told_once_and_without_noise_digits() -> None:
+    details = {"after": "UNSURE", "before": "FRAUD", "score": 0.4567852110531897}
+    row = describe(
+        AuditEntry("0:1", 5, {"kind": "decision", "label": "UNSURE", "details": details})
+    )
+    assert row["more"] == [("Label", "UNSURE"), ("Before", "FRAUD"), ("Score", "0.456785")]

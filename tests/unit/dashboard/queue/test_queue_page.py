@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 from dashboard.web.problems import Problem
 from dashboard.web.queue.address import Address
+from dashboard.web.texts import format_sentence
 from tests.support.dashboard_kit import (
     MemoryTopic,
     encode_score,
@@ -163,3 +164,17 @@ def test_open_cases_are_counted_and_the_claimed_one_is_mine(client: TestClient) 
     assert rows(client.get("/").text) == ["0-2", "0-1"]
     assert rows(client.get("/?status=mine").text) == ["0-3"]
     assert client.get("/api/v1/work?x=1").status_code == 400
+
+
+def test_every_page_says_how_late_rows_appear(client: TestClient) -> None:
+    for path in ("/", "/ops", "/audit", "/check", "/t/0-1"):
+        assert re.search(r'id="v-delay">\d+(\.\d)? (s|min|h|d)<', client.get(path).text), path
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("days since an event", "Days since an event"), ("card1_count", "card1_count"),
+     ("days", "Days"), ("V258", "V258"), ("", "")],
+)  # fmt: skip
+def test_sentences_begin_with_a_capital_and_names_stay(text: str, expected: str) -> None:
+    assert format_sentence(text) == expected
