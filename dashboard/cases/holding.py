@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from dashboard.cache.selection import Selection
-from dashboard.cases.case import Case, Conflict, Status, Who
+from dashboard.cases.case import Case, Conflict, Stale, Status, Who
 from dashboard.cases.context import Context
 from dashboard.cases.events import (
     CLAIM,
@@ -29,7 +29,7 @@ class Holding:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def claim(self, flag_id: str, who: Who) -> Case:
+    def claim(self, flag_id: str, who: Who, expected_version: int | None = None) -> Case:
         """Claim a case for 15 minutes, or renew the claim.
 
         The claim is written to the log, and whoever comes first there has the case. If the log
@@ -38,12 +38,14 @@ class Holding:
 
         Raises:
             Conflict: another user has the case, or it is decided.
+            Stale: the case has another version.
             NotFound: there is no such flag.
             DeskUnavailable: the claim cannot be stored, so nobody would ever see it.
         """
         context, flag = self._context, self._context.find(flag_id)
-        flag_id = flag["id"]
-        self._check(flag_id, context.case(flag), who, may_be_decided=False)
+        flag_id, case = flag["id"], context.case(flag)
+        _check_version(case, expected_version)
+        self._check(flag_id, case, who, may_be_decided=False)
         event = make_event(
             CLAIM, who, context.now(), flag_id=flag_id, transaction_id=flag["transaction_id"]
         )
@@ -58,16 +60,18 @@ class Holding:
         self._check(flag_id, case, who, may_be_decided=False)
         return case
 
-    def release(self, flag_id: str, who: Who) -> Case:
+    def release(self, flag_id: str, who: Who, expected_version: int | None = None) -> Case:
         """Release a case. Releasing what nobody holds changes nothing.
 
         Raises:
             Conflict: another user has the case.
+            Stale: the case has another version.
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
         flag_id = flag["id"]
         case = context.case(flag)
+        _check_version(case, expected_version)
         if case.status is not Status.CLAIMED:
             return case
         self._check(flag_id, case, who)
@@ -83,16 +87,20 @@ class Holding:
             context.reader.note_change([flag_id])
         return context.case(flag)
 
-    def snooze(self, flag_id: str, until: int, who: Who) -> Case:
+    def snooze(
+        self, flag_id: str, until: int, who: Who, expected_version: int | None = None
+    ) -> Case:
         """Snooze a case until a time (epoch milliseconds). A time that is over ends a snooze.
 
         Raises:
             Conflict: another user has the case, or it is decided.
+            Stale: the case has another version.
             NotFound: there is no such flag.
         """
         context, flag = self._context, self._context.find(flag_id)
-        flag_id = flag["id"]
-        self._check(flag_id, context.case(flag), who, may_be_decided=False)
+        flag_id, case = flag["id"], context.case(flag)
+        _check_version(case, expected_version)
+        self._check(flag_id, case, who, may_be_decided=False)
         context.local.pop(flag_id, None)
         event = make_event(
             SNOOZE, who, context.now(), flag_id=flag_id, until=until,
@@ -170,3 +178,8 @@ class Holding:
             context.queue_event(replace(claim, kind=LOCAL_CLAIM))
         context.local[flag_id], _ = apply_event(context.local.get(flag_id, NO_HOLD), claim)
         context.reader.note_change([flag_id])
+
+
+def _check_version(case: Case, expected: int | None) -> None:
+    if expected is not None and expected != case.version:
+        raise Stale(case)

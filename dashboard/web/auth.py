@@ -204,6 +204,10 @@ class AccessMiddleware:
         if _head_bytes(request.scope) > HEAD_MAX_BYTES:
             problem = Problem(431, f"the headers are larger than {HEAD_MAX_BYTES:,} bytes")
             return render_problem(request, problem)
+        if {"content-length", "transfer-encoding"}.issubset(request.headers.keys()):
+            # Two servers in a row may disagree where such a request ends (RFC 9112, section 6.3).
+            why = "a request has either Content-Length or Transfer-Encoding"
+            return render_problem(request, Problem(400, why, headers={"Connection": "close"}))
         path = request.url.path
         host = request.headers.get("host", "")
         # DNS rebinding: a foreign name that resolves to 127.0.0.1 must not open the page.

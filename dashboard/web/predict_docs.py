@@ -118,11 +118,12 @@ def problem_responses(**reasons: str) -> dict[int | str, dict[str, Any]]:
 
 
 REFUSALS: Final = problem_responses(
+    s400="unknown query parameter",
     s401="authentication required (DASHBOARD_AUTH)",
     s421="the host name is not a loopback name (DASHBOARD_AUTH=none)",
     s429="too many wrong tokens from this address, or rate limit exceeded; see Retry-After",
 )
-"""Responses of every path except the probes before its handler is called."""
+"""Responses of every path except the probes, before anything is done."""
 
 
 def rate_limit_headers() -> dict[str, Any]:

@@ -23,6 +23,33 @@ ACTIONS: Final = {
 }
 """Responses that all actions share."""
 
+BODY_PROBLEMS: Final = problem_responses(
+    s408="the body did not arrive in time",
+    s413="the body is too large",
+    s415="the body has a Content-Encoding",
+)
+"""Responses of the actions that have a body."""
+
+_KEY: Final = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "description": "a text of your own, such as a UUID: the same request with the same key is done "
+    "once",
+    "schema": {"type": "string", "pattern": "^[!-~]{1,128}$", "examples": ["a-key-of-mine-1"]},
+}
+_VERSION: Final = {
+    "name": "If-Match",
+    "in": "header",
+    "required": False,
+    "description": "the ETag of the case that you saw: if it has changed, the answer is 412",
+    "schema": {"type": "string", "pattern": '^("[0-9]{1,15}"|[*])$', "examples": ['"3"']},
+}
+KEY: Final[dict[str, Any]] = {"parameters": [_KEY]}
+VERSION: Final[dict[str, Any]] = {"parameters": [_VERSION]}
+KEY_AND_VERSION: Final[dict[str, Any]] = {"parameters": [_KEY, _VERSION]}
+"""The description of the headers that an action accepts."""
+
 
 class CaseModel(BaseModel):
     """The work on one flagged transaction."""

@@ -11,7 +11,14 @@ from dashboard.cases.case import AuditEntry
 from dashboard.cases.state import AuditSelection
 from dashboard.web.cases.answers import act, who_acts
 from dashboard.web.cases.bodies import ViewBody, read_model
-from dashboard.web.cases.docs import ACTIONS, AuditPageModel, ViewModel, ViewsModel, body_of
+from dashboard.web.cases.docs import (
+    ACTIONS,
+    BODY_PROBLEMS,
+    AuditPageModel,
+    ViewModel,
+    ViewsModel,
+    body_of,
+)
 from dashboard.web.listing import MAX_LIMIT, forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
@@ -100,7 +107,7 @@ async def list_views(request: Request, parts: PartsOf) -> Response:
     "/views",
     summary="Save a view",
     response_model=None,
-    responses={201: {"model": ViewModel}, **ACTIONS},
+    responses={201: {"model": ViewModel}, **ACTIONS, **BODY_PROBLEMS},
     openapi_extra=body_of(ViewBody),
 )
 async def save_view(request: Request, parts: PartsOf) -> Response:

@@ -31,7 +31,17 @@ from dashboard.web.cases.bodies import (
     read_model,
     read_selection,
 )
-from dashboard.web.cases.docs import ACTIONS, BatchModel, CaseAnswerModel, CaseHistoryModel, body_of
+from dashboard.web.cases.docs import (
+    ACTIONS,
+    BODY_PROBLEMS,
+    KEY,
+    KEY_AND_VERSION,
+    VERSION,
+    BatchModel,
+    CaseAnswerModel,
+    CaseHistoryModel,
+    body_of,
+)
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
@@ -54,7 +64,7 @@ PartsOf = Annotated[Parts, Depends(parts_of)]
     summary="Claim the most worthwhile open case",
     response_model=None,
     responses={200: {"model": CaseAnswerModel}, 204: {"description": "no open case matches"},
-               **ACTIONS},
+               **ACTIONS, **BODY_PROBLEMS},
     openapi_extra=body_of(NextBody),
 )  # fmt: skip
 async def claim_next(request: Request, parts: PartsOf) -> Response:
@@ -81,14 +91,15 @@ async def claim_next(request: Request, parts: PartsOf) -> Response:
     summary="Claim a case, or renew the claim",
     response_model=None,
     responses={200: {"model": CaseAnswerModel}, **ACTIONS},
+    openapi_extra=VERSION,
 )
 async def claim(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """The claim holds for 15 minutes; repeat the request to renew it.
 
     202: the audit topic cannot be written at present, so only this dashboard knows of the claim.
     """
-    who = who_acts(request, parts, DECIDERS)
-    return case_response(flag_id, await act(parts, lambda: parts.desk.claim(flag_id, who)))
+    who, version = who_acts(request, parts, DECIDERS), expected_version(request)
+    return case_response(flag_id, await act(parts, lambda: parts.desk.claim(flag_id, who, version)))
 
 
 @router.delete(
@@ -96,26 +107,29 @@ async def claim(request: Request, parts: PartsOf, flag_id: str) -> Response:
     summary="Release a case",
     response_model=None,
     responses={200: {"model": CaseAnswerModel}, **ACTIONS},
+    openapi_extra=VERSION,
 )
 async def release(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Releasing a case that nobody holds changes nothing."""
-    who = who_acts(request, parts, DECIDERS)
-    return case_response(flag_id, await act(parts, lambda: parts.desk.release(flag_id, who)))
+    who, version = who_acts(request, parts, DECIDERS), expected_version(request)
+    case = await act(parts, lambda: parts.desk.release(flag_id, who, version))
+    return case_response(flag_id, case)
 
 
 @router.post(
     "/flags/{flag_id}/snooze",
     summary="Snooze a case",
     response_model=None,
-    responses={200: {"model": CaseAnswerModel}, **ACTIONS},
-    openapi_extra=body_of(SnoozeBody),
+    responses={200: {"model": CaseAnswerModel}, **ACTIONS, **BODY_PROBLEMS},
+    openapi_extra=body_of(SnoozeBody) | VERSION,
 )
 async def snooze(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Hide the case from the queue for 0 to 720 hours, or until a time. 0 hours ends a snooze."""
-    who = who_acts(request, parts, DECIDERS)
+    who, version = who_acts(request, parts, DECIDERS), expected_version(request)
     body = await read_model(request, SnoozeBody)
     until = _snooze_end(body, parts.board.now())
-    return case_response(flag_id, await act(parts, lambda: parts.desk.snooze(flag_id, until, who)))
+    case = await act(parts, lambda: parts.desk.snooze(flag_id, until, who, version))
+    return case_response(flag_id, case)
 
 
 @router.post(
@@ -123,8 +137,8 @@ async def snooze(request: Request, parts: PartsOf, flag_id: str) -> Response:
     summary="Decide a case",
     response_model=None,
     responses={201: {"model": CaseAnswerModel, "description": "recorded on the labels topic"},
-               **ACTIONS},
-    openapi_extra=body_of(DecisionBody),
+               **ACTIONS, **BODY_PROBLEMS},
+    openapi_extra=body_of(DecisionBody) | KEY_AND_VERSION,
 )  # fmt: skip
 async def decide(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """Send ``Idempotency-Key`` to repeat it safely, and ``If-Match`` with the case's version.
@@ -145,6 +159,7 @@ async def decide(request: Request, parts: PartsOf, flag_id: str) -> Response:
     response_model=None,
     responses={201: {"model": CaseAnswerModel, "description": "recorded on the labels topic"},
                **ACTIONS},
+    openapi_extra=KEY_AND_VERSION,
 )  # fmt: skip
 async def withdraw(request: Request, parts: PartsOf, flag_id: str) -> Response:
     """The case is open again. The history keeps both the decision and its withdrawal."""
@@ -158,8 +173,8 @@ async def withdraw(request: Request, parts: PartsOf, flag_id: str) -> Response:
     "/decisions:batch",
     summary="Decide up to 100 cases",
     response_model=None,
-    responses={200: {"model": BatchModel}, **ACTIONS},
-    openapi_extra=body_of(BatchBody),
+    responses={200: {"model": BatchModel}, **ACTIONS, **BODY_PROBLEMS},
+    openapi_extra=body_of(BatchBody) | KEY,
 )
 async def decide_batch(request: Request, parts: PartsOf) -> Response:
     """Each decision has its own result, in the order of the request."""

@@ -12,6 +12,7 @@ from dashboard.trainings.rules import digest_key
 from dashboard.trainings.training import Order, Trigger
 from dashboard.web.cases.answers import who_acts
 from dashboard.web.cases.bodies import idempotency_key, read_model
+from dashboard.web.cases.docs import KEY
 from dashboard.web.listing import forbid_unknown
 from dashboard.web.parts import Parts, parts_of
 from dashboard.web.predict_docs import REFUSALS, problem_responses
@@ -78,7 +79,7 @@ async def get_training(request: Request, parts: PartsOf, training_id: str) -> di
         **docs.START_PROBLEMS,
     },
     dependencies=[Depends(_no_parameters)],
-    openapi_extra=docs.START_BODY,
+    openapi_extra=docs.START_BODY | KEY,
 )
 async def start_training(request: Request, parts: PartsOf) -> Response:
     """Start one if none runs. Repeat a request with its Idempotency-Key if its answer is lost."""

@@ -114,6 +114,16 @@ def test_body_is_counted_while_it_streams(client: TestClient) -> None:
     assert answer.headers["content-type"] == PROBLEM
 
 
+def test_request_whose_end_is_ambiguous_is_refused_and_its_connection_closed(
+    client: TestClient,
+) -> None:
+    both = {"content-length": "2", "transfer-encoding": "chunked"}
+    for path in ("/predict", "/livez"):
+        answer = client.request("POST", path, content=b"{}", headers=both)
+        assert (answer.status_code, answer.headers["connection"]) == (400, "close")
+        assert "Transfer-Encoding" in answer.json()["detail"]
+
+
 def test_content_length_and_row_count_are_limited(client: TestClient) -> None:
     assert client.post("/predict", content=b" " * (MAX_BODY_BYTES + 1)).status_code == 413
     rows = [make_transaction()] * (MAX_ROWS + 1)

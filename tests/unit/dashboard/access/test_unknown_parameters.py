@@ -73,3 +73,14 @@ def test_probes_answer_whatever_is_in_their_address(tmp_path: Path) -> None:
     client = TestClient(make_app(tmp_path), "http://127.0.0.1")
     for path in ("/livez", "/metrics", "/openapi.json"):
         assert client.get(path, params={"unheard": "1"}).status_code == 200
+
+
+def test_contract_says_that_unknown_parameters_are_refused(tmp_path: Path) -> None:
+    paths = make_app(tmp_path).openapi()["paths"]
+    silent = {
+        (method, path)
+        for path, item in paths.items()
+        for method, operation in item.items()
+        if path not in IGNORED and "400" not in operation["responses"]
+    }
+    assert silent == set()

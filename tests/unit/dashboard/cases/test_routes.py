@@ -236,3 +236,47 @@ def test_views_are_saved_for_each_user_and_follow_to_other_replicas(
     assert desk.call("bo", "DELETE", "/views/big").status_code == 404
     assert desk.call("ana", "DELETE", "/views/big").status_code == 204
     assert desk.call("ana", "GET", "/views").json()["items"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "action", "body"),
+    [
+        ("POST", "claim", None),
+        ("DELETE", "claim", None),
+        ("POST", "snooze", {"hours": 1}),
+        ("DELETE", "decision", None),
+    ],
+)
+def test_every_action_on_a_case_that_has_changed_is_refused_with_its_version(
+    desk: Dashboard, method: str, action: str, body: Any
+) -> None:
+    path = f"/flags/0-1/{action}"
+    desk.call("ana", "POST", "/flags/0-1/claim")
+    stale = desk.call("ana", method, path, body, if_match='"0"')
+    assert (stale.status_code, stale.headers["etag"]) == (412, '"1"')
+    assert desk.call("ana", method, path, body, if_match="x").status_code == 400
+    assert desk.case("0-1")["version"] == 1
+    done = desk.call("ana", method, path, body, if_match='"1"')
+    assert done.status_code == (409 if action == "decision" else 200)  # there is none to withdraw
+
+
+def test_contract_names_the_headers_of_each_action(desk: Dashboard) -> None:
+    app: Any = desk.client.app
+    found = {
+        (method, path.removeprefix("/api/v1")): {
+            one["name"] for one in operation.get("parameters", ()) if one["in"] == "header"
+        }
+        for path, item in app.openapi()["paths"].items()
+        for method, operation in item.items()
+        if method != "get"
+    }
+    both = {"Idempotency-Key", "If-Match"}
+    assert {action: names for action, names in found.items() if names} == {
+        ("post", "/flags/{flag_id}/claim"): {"If-Match"},
+        ("delete", "/flags/{flag_id}/claim"): {"If-Match"},
+        ("post", "/flags/{flag_id}/snooze"): {"If-Match"},
+        ("post", "/flags/{flag_id}/decision"): both,
+        ("delete", "/flags/{flag_id}/decision"): both,
+        ("post", "/decisions:batch"): {"Idempotency-Key"},
+        ("post", "/trainings"): {"Idempotency-Key"},
+    }
