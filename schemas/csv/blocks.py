@@ -24,13 +24,26 @@ class LongRowError(ValueError):
     """A row does not fit into a block."""
 
 
+class OpenQuoteError(ValueError):
+    """The last quoted cell never ends: Arrow would take all rows after its quote for a text.
+
+    Attributes:
+        lines: line ends before the quote, in the block that was not yielded.
+    """
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(lines)
+        self.lines = lines
+
+
 def row_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:
     """The rest of the stream, from the start of a row on, in blocks of at most ``block_bytes``.
 
     Each block ends with a row's line end; the last one may end without.
 
     Raises:
-        LongRowError: a row is longer than a block, or its quoted cell never ends.
+        LongRowError: a row is longer than a block.
+        OpenQuoteError: the last quoted cell never ends.
     """
     rest = b""
     while True:
@@ -40,6 +53,9 @@ def row_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:
             size += len(part)
         block = b"".join(parts)
         if size < block_bytes:
+            quotes = _quotes(block)
+            if len(quotes) % 2:
+                raise OpenQuoteError(block.count(b"\n", 0, int(quotes[-1])))
             if block:
                 yield block
             return
@@ -53,13 +69,21 @@ def row_blocks(stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:
 def line_ends(block: bytes) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
     """The place of each newline, and whether it is inside a quoted cell.
 
-    ``block`` begins with a row. As in Arrow's parser, a quote begins a quoted cell only as the
-    first byte of a cell; elsewhere it is text.
+    ``block`` begins with a row.
     """
-    cells = np.frombuffer(block, np.uint8)
-    ends = np.flatnonzero(cells == _NEWLINE)
+    ends = np.flatnonzero(np.frombuffer(block, np.uint8) == _NEWLINE)
+    return ends, np.searchsorted(_quotes(block), ends) % 2 == 1
+
+
+def _quotes(block: bytes) -> NDArray[np.intp]:
+    """The places of the quotes that begin and end quoted cells; the last one may not end.
+
+    As in Arrow's parser, a quote begins a quoted cell only as the first byte of a cell; elsewhere
+    it is text.
+    """
     if b'"' not in block:
-        return ends, np.zeros(len(ends), np.bool_)
+        return np.empty(0, np.intp)
+    cells = np.frombuffer(block, np.uint8)
     quotes = np.flatnonzero(cells == _QUOTE)
     opening = quotes[::2]
     before = cells[opening - 1]  # of one at the start of the block: the last byte, see below
@@ -68,7 +92,7 @@ def line_ends(block: bytes) -> tuple[NDArray[np.intp], NDArray[np.bool_]]:
         quotes = np.array([(start, end - 1) for start, end in spans], np.intp).reshape(-1)
         if spans and not _is_closed(block, *spans[-1]):
             quotes = quotes[:-1]
-    return ends, np.searchsorted(quotes, ends) % 2 == 1
+    return quotes
 
 
 def _is_closed(block: bytes, start: int, end: int) -> bool:

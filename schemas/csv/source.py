@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final
 import pyarrow as pa
 from pyarrow import csv
 
-from schemas.csv.blocks import LongRowError, row_blocks
+from schemas.csv.blocks import LongRowError, OpenQuoteError, row_blocks
 from schemas.csv.cells import NULL_VALUES, clean_text, first_unreadable, to_wholes
 from schemas.csv.header import SHOWN_CHARS, check_header
 from schemas.csv.layout import ANY_AS_TEXT, FileFacts, Layout
@@ -94,6 +94,11 @@ def _read(
         raise UnusableFileError(
             f"{name}, line {lines.line(seen)}: the row is longer than {block_bytes:,} bytes; "
             "is a quote not closed?"
+        ) from error
+    except OpenQuoteError as error:
+        raise UnusableFileError(
+            f"{name}, line {lines.line(seen) + error.lines}: a cell begins with a quotation mark "
+            "and does not end: close it, or remove it"
         ) from error
     except pa.ArrowInvalid as error:
         raise UnusableFileError(_explain(str(error), name, columns, lines, seen)) from error

@@ -26,6 +26,9 @@ _SEED: Final = 20_260_103
 _USUAL_BUDGET: Final = 0.02
 _BUDGETS: Final = (0.001, 0.5)
 _NO_REPORTS: Final = "no fraud was reported among transactions that are old enough"
+_TOO_YOUNG: Final = (
+    "no score can be old enough: --since must reach further back than --maturity-days"
+)
 _NO_SAMPLE: Final = "no transaction of the random lane has a label"
 _ONE_CLASS: Final = "all labels say the same"
 
@@ -95,7 +98,8 @@ def run_comparison(
             "and SHADOW_TOPIC"
         )
     rows = {
-        LabelSource.MATURED: collector.matured() or _NO_REPORTS,
+        LabelSource.MATURED: collector.matured()
+        or (_TOO_YOUNG if mature_until <= options.since else _NO_REPORTS),
         LabelSource.SAMPLED: collector.sampled() or _NO_SAMPLE,
     }
     budget = _budget(found.figures)

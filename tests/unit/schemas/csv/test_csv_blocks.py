@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv
 
-from schemas.csv.blocks import LongRowError, line_ends, row_blocks
+from schemas.csv.blocks import LongRowError, OpenQuoteError, line_ends, row_blocks
 from schemas.csv.codec import read_transactions
 from schemas.csv.layout import TRANSACTIONS
 from schemas.csv.source import read_rows
@@ -80,6 +80,33 @@ def test_row_that_does_not_fit_is_named_with_its_line() -> None:
     rows = b'1,0,2,3,W,4,1\n\n2,0,2,3,"' + b"x" * 500
     with pytest.raises(UnusableFileError, match=r"line 4: the row is longer than 200 bytes"):
         list(read_rows(io.BytesIO(HEADER.encode() + rows), TRANSACTIONS, block_bytes=200))
+
+
+@pytest.mark.parametrize("block_bytes", [60, 1 << 20])
+@pytest.mark.parametrize(
+    ("before", "line"), [("", 2), ("1,0,2,3,W,4,1\n\n" * 9, 20), ('1,0,2,3,"W\n",4,1\n' * 3, 8)]
+)
+def test_rows_after_a_quote_that_is_not_closed_are_not_lost(
+    before: str, line: int, block_bytes: int
+) -> None:
+    rest = '2,0,2,3,W,4,"1\n' + "3,0,2,3,W,4,1\n" * 2
+    content = io.BytesIO((HEADER + before + rest).encode())
+    with pytest.raises(UnusableFileError, match=rf"line {line}: a cell begins with a quotation"):
+        list(read_rows(content, TRANSACTIONS, block_bytes=block_bytes))
+
+
+@pytest.mark.parametrize(
+    "block",
+    [b'"a', b'1,"', b'1,"a""', b'x"y,"a', b'1,"a"\n2,"b\n3,c\n', b'1,"a" "\n2,"'],
+)
+def test_open_quote_is_found(block: bytes) -> None:
+    with pytest.raises(OpenQuoteError):
+        list(row_blocks(io.BytesIO(block), 1000))
+
+
+@pytest.mark.parametrize("block", [b"", b'x"', b'x"y\n', b'""', b'1,"a""b"\n', b'1,"a"b"\n'])
+def test_quote_that_is_text_or_closed_is_no_fault(block: bytes) -> None:
+    assert b"".join(row_blocks(io.BytesIO(block), 1000)) == block
 
 
 def test_block_of_blank_lines_has_no_rows() -> None:

@@ -22,9 +22,9 @@ from stream_scorer.shadow.compare.verdict import (
     judge,
     next_step,
 )
-from tests.unit.shadow.compare.kit import NOW, TOPIC, World, make_labels
+from tests.unit.shadow.compare.kit import DAY, NOW, TOPIC, World, make_labels
 
-OPTIONS = CompareOptions("v7", "v8", NOW - 10**9, NOW)
+OPTIONS = CompareOptions("v7", "v8", NOW - 60 * DAY, NOW)
 
 
 def run(world: World, labels: LabelTable | None = None, age_days: float = 30) -> Compared:
@@ -89,6 +89,15 @@ def test_immature_scores_and_analysts_alone_say_nothing_about_the_rest() -> None
     found = run(world, make_labels(np.flatnonzero(world.is_fraud) + 1, 1, is_report=False))
     assert found.judgement.verdict is Verdict.CANNOT_TELL
     assert found.result["labels"]["matured"]["why_not"].startswith("no fraud was reported")
+
+
+def test_window_that_is_no_longer_than_the_maturity_names_both_settings() -> None:
+    world = World(2_000, 0.05, (1.5, 2.5))
+    for days, is_too_young in ((30, True), (29, False)):
+        options = replace(OPTIONS, since=NOW - 30 * DAY, maturity_days=days)
+        found = run_comparison(options, [world.pairs(age_days=1)], TOPIC, world.reports())
+        told = found.result["labels"]["matured"]["why_not"]
+        assert ("further back than --maturity-days" in told) is is_too_young
 
 
 def test_random_lane_stands_for_what_was_not_flagged() -> None:
