@@ -214,8 +214,8 @@ def is_withdrawal(headers: Headers) -> bool:
 
 def _last_header(headers: Headers, wanted: str) -> bytes | None:
     """The header of a name that counts: the last one."""
-    found = [value for name, value in headers or () if name == wanted]
-    return found[-1] if found else None
+    found = [value for name, value in headers or () if name == wanted][-1:]
+    return found[0] if found and isinstance(found[0], bytes) else None
 
 
 def _from_json(value: bytes) -> dict[str, Any]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
-from httpx import Response
 
 from dashboard.web.auth import PROBES
 from tests.support.dashboard_kit import make_app
@@ -21,7 +21,7 @@ IGNORED = {*PROBES, "/openapi.json"}
 BROWSER = "text/html,application/xhtml+xml,*/*;q=0.8"
 FORM = "application/x-www-form-urlencoded"
 
-Asked = tuple[dict[tuple[str, str], Response], str]
+Asked = tuple[dict[tuple[str, str], Any], str]
 
 
 @pytest.fixture(scope="module", params=["program", "browser"])
@@ -34,7 +34,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
     if request.param == "browser":
         headers = {"accept": BROWSER, "content-type": FORM}
 
-    def answers() -> Iterator[tuple[tuple[str, str], Response]]:
+    def answers() -> Iterator[tuple[tuple[str, str], Any]]:
         for method, path in sorted(set(routes_of(app.routes))):
             if path not in IGNORED:
                 filled = re.sub(r"{(\w+)(:path)?}", lambda name: VALUES.get(name[1], "x"), path)

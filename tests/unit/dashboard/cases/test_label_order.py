@@ -159,7 +159,7 @@ def test_record_that_two_replicas_wrote_is_one_decision(
     first, _, second = desks
     first.decide(Decision("0-1", "FRAUD"), ANA, "key")
     (record,) = log.records(Channel.LABELS)
-    log.put(Channel.LABELS, record.value, b"101", record.headers or ())
+    log.put(Channel.LABELS, record.value, b"101", record.headers or ())  # type: ignore[arg-type]  # ours are bytes
     first.decide(Decision("0-1", "LEGITIMATE"), ANA, "next")
     for desk in (first, second):
         wait_until(lambda desk=desk: len(desk.events("0-1")) == 2, what="both decisions")  # type: ignore[misc]
