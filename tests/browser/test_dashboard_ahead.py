@@ -60,10 +60,11 @@ def test_buttons_work_before_the_details_are_here_and_nothing_moves_when_they_co
 def test_decision_before_the_details_are_here_replaces_none_that_is_not_shown(
     page: Page, board: Board
 ) -> None:
-    flag(board, 1)
     held: list[Route] = []  # which are never answered
     page.route("**/t/0-1/panel*", lambda route: held.append(route))  # noqa: PLW0108
     open_list(page, board)
+    flag(board, 1)
+    expect(page.locator("#rows tr")).to_have_count(1)  # by a tick, which knows of no case
     page.keyboard.press("j")
     page.wait_for_function(STYLED)
     page.keyboard.press("Enter")

@@ -301,8 +301,7 @@ def test_tabs_share_one_stream(new_page: NewPage, board: Board) -> None:
     tabs = [first, *(first.context.new_page() for _ in range(6))]
     for tab in tabs[1:]:
         open_list(tab, board)
-    hub = board.app.state.parts.hub
-    wait_until(lambda: len(hub) == 1, what="one stream")
+    wait_until(lambda: len(board.app.state.parts.hub) == 1, what="one stream")
     board.score()
     for tab in tabs:
         expect(tab.locator("#rows tr")).to_have_count(1)

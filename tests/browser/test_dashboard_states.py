@@ -121,6 +121,7 @@ def test_ages_are_counted_without_ticks_and_the_delay_grows_while_the_scorer_is_
 ) -> None:
     page = open_scene(new_page, board_with_rows)
     page.clock.pause_at((scenes.now(page) + scenes.MINUTE) / 1000)
+    page.evaluate("isSilent = true")
     scenes.emit(page, {"delay_ms": 400}, backlog=0)
     expect(page.locator("#v-delay")).to_have_text("0.4 s")
     expect(page.locator("#v-backlog")).to_have_text("0")

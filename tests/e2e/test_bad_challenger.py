@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
 from confluent_kafka import ConsumerGroupTopicPartitions, TopicPartition
 
 from schemas.batch import build_batch
@@ -26,6 +27,7 @@ GIB = 1024**3
 PROGRAM = ("-m", "tests.support.shadow.scorer_with_bad_challenger")
 
 
+@pytest.mark.timeout(900)
 def test_scores_and_offsets_are_those_of_a_scorer_without_a_challenger(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:
@@ -53,7 +55,7 @@ def test_scores_and_offsets_are_those_of_a_scorer_without_a_challenger(
             more(scorer)
             return _count(scorer, name) > least
 
-        wait_until(found, what=name)
+        wait_until(found, 300, what=name)
         return _count(scorer, name)
 
     later = tmp_path / "later"

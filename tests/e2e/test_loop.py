@@ -39,7 +39,7 @@ def run_loop(
     done = subprocess.run(
         [sys.executable, "-m", "stream_scorer", "demo", "--loop", "--exit", "--transactions",
          str(ROWS), "--rate", "1000", "--port", str(pick_free_port()), "--folder", str(folder)],
-        env=environment, capture_output=True, text=True, timeout=400, check=False,
+        env=environment, capture_output=True, text=True, timeout=1200, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "all processes have ended" in done.stderr
@@ -47,7 +47,7 @@ def run_loop(
     return summary
 
 
-@pytest.mark.timeout(450)
+@pytest.mark.timeout(1300)  # each step has its own deadline
 def test_drift_leads_to_a_better_version_and_never_to_a_worse_one(
     kafka: KafkaUnderTest, topics: MakeTopics, group_id: str, tmp_path: Path
 ) -> None:

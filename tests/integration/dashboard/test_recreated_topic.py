@@ -37,14 +37,16 @@ def test_recreated_topics_have_another_id_for_readers_that_are_open(kafka: Kafka
             own = {channel.value: desk.topic_ids.get(channel) for channel in Channel}
             return {**own, "scores": None if found is None else found.topic_id}
 
-        wait_until(lambda: len(ids()) == 3 and None not in ids().values(), what="the topics")
-        before = ids()
+        def all_ids() -> dict[str, str | None] | None:
+            found = ids()
+            return found if len(found) == 3 and None not in found.values() else None
+
+        before = wait_until(all_ids, what="the topics")
         for future in admin.delete_topics(names[1:]).values():
             future.result(30)
         wait_until(lambda: list(ids().values())[1:] == [None, None], what="they are deleted")
         create_topics(admin, {name: created[name] for name in names[1:]}, 1, -1)
-        wait_until(lambda: len(ids()) == 3 and None not in ids().values(), what="they are back")
-        after = ids()
+        after = wait_until(all_ids, what="they are back")
         assert after["labels"] == before["labels"]
         assert after["audit"] != before["audit"]
         assert after["scores"] != before["scores"]
