@@ -24,6 +24,7 @@ MAX_KEPT: Final = 2_000_000
 
 _STREAM: Final = "comparison of "  # independent of other choices by source coordinates
 _APPROVE: Final = 0
+_HUGE: Final = 1e300  # no amount; sums of smaller ones stay finite, as JSON needs
 
 
 class Labelled(NamedTuple):
@@ -105,7 +106,7 @@ class Collector:
         decisions = ours.decisions.astype(np.uint8), theirs.decisions.astype(np.uint8)
         self.found.figures += count(ours.scores, decisions[0], theirs.scores, decisions[1])
         amounts = pairs.amounts
-        is_known = np.isfinite(amounts)
+        is_known = np.abs(amounts) < _HUGE  # not NaN
         cells = decisions[0].astype(np.int64) * 3 + decisions[1]
         money = np.bincount(cells[is_known], amounts[is_known], minlength=9)
         self.found.money += money.reshape(3, 3)

@@ -154,6 +154,18 @@ def test_nine_cells_have_rows_and_the_amounts_that_scores_state() -> None:
     assert json.loads(json.dumps(result)) == result
 
 
+def test_amounts_that_are_none_leave_the_sums_finite() -> None:
+    pairs = World(600, 0.2, (2.0, 2.0)).pairs()
+    flagged = np.flatnonzero(pairs.champion.decisions)
+    plain = run_comparison(OPTIONS, [pairs], TOPIC, None).result["decisions"]
+    for side in (pairs.champion, pairs.challenger):
+        side.amounts[flagged[:4]] = [1e308, 1e308, -1e308, np.inf]
+    found = run_comparison(OPTIONS, [pairs], TOPIC, None).result
+    json.dumps(found, allow_nan=False)
+    known = sum(cell["rows_with_amount"] for cell in found["decisions"])
+    assert known == sum(cell["rows_with_amount"] for cell in plain) - 4
+
+
 def test_pairs_without_any_row_are_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no transaction has a score of both v7 and v8"):
         run_comparison(OPTIONS, [], TOPIC, None)
