@@ -110,12 +110,12 @@ document.addEventListener("drawer:state", ({ detail: { isOpen, id, isWhole } }) 
   if (!isOpen && id === null) [current, likely] = [null, []]; // the drawer was closed, which ends the loop
   if (!isOpen) return;
   // This is said when it opens, and when it is loaded.
-  if (shown?.id !== id) shown = { id, at: Date.now() };
+  if (shown?.id !== id) shown = { id, at: performance.now() };
   if (isWhole && id === current) prefetch();
   showTally();
 });
 document.addEventListener("case:deciding", ({ detail: { id } }) => {
-  if (shown?.id === id) spent.set(id, Date.now() - shown.at);
+  if (shown?.id === id) spent.set(id, performance.now() - shown.at);
   if (id === current) next();
   else if (id === undone && current) tell("flag:open", { id: current });
   undone = null;

@@ -19,8 +19,8 @@ const WATCHED = { model_version: "Model", review_threshold: "Review threshold", 
 
 /**
  * The state of a page that was just rendered. `given`: rows, hasOlder, sort, user, isOps, isPinned,
- * work {open, mine, oldest} and points of the flagged rate. `clock`: {wall, up}, milliseconds of the
- * clock and since the page was opened.
+ * work {open, mine, oldest, flagged} and points of the flagged rate. `clock`: {wall, up}, milliseconds
+ * of the clock and since the page was opened.
  */
 export function begin(given, vitals, clock) {
   const state = {
@@ -51,7 +51,9 @@ const ACTIONS = {
   second: (state) => state, // has passed
   /** News from the server. `rows` continue the list, and `left` of the same time were not sent. */
   tick(state, { data, rows, left }) {
-    const work = { ...state.work, open: state.work.open + data.flagged };
+    // A count may be newer than a tick, and have its rows already.
+    const flagged = Math.max(state.work.flagged, data.totals.flagged);
+    const work = { ...state.work, flagged, open: state.work.open + flagged - state.work.flagged };
     const next = (data.cases ?? []).reduce(patch, { ...readVitals(state, data), work });
     return isHeld(next) ? holdBack(next, rows, left) : insert(next, rows, left);
   },
@@ -76,7 +78,8 @@ const ACTIONS = {
   /** Rows that a poll found. */
   found: (state, { rows }) => holdBack(state, rows, 0),
   case: patch,
-  work: (state, { work }) => ({ ...state, work }),
+  // A replica of an earlier release does not say how many flagged ones its count has.
+  work: (state, { work }) => ({ ...state, work: { flagged: state.vitals.totals.flagged, ...work } }),
   mark: (state, { id }) => ({ ...state, current: state.rows.some((row) => row.id === id) ? id : null }),
   /** Choose a row or not, or with `isRange` all rows from the last one that was chosen. */
   choose(state, { id, isOn, isRange }) {

@@ -206,7 +206,7 @@ function onEvent({ type, data }) {
   loadTexts(data.model.version);
   noteServerTime(data.now, 0);
   dispatch({ type: "tick", data, rows, left: isWhole && filter.isEmpty ? data.more : 0 });
-  if (data.cases?.length || data.cases_more) countSoon();
+  if (data.cases?.length || data.cases_more || type === "reset") countSoon();
   if (data.cases?.length) document.dispatchEvent(new CustomEvent("cases:moved", { detail: { ids: data.cases.map(({ id }) => id) } }));
   if (fetching > 0 && !isHeld(state)) arrived.push(...rows);
   if (!isWhole || (data.more > 0 && !isHeld(state))) reload();

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from typing import Any
@@ -137,6 +138,18 @@ def test_ages_are_counted_without_ticks_and_the_delay_grows_while_the_scorer_is_
     expect(page.locator("#banners .amber")).to_have_count(0)
 
 
+def test_row_that_was_counted_with_the_page_is_not_counted_again_with_its_tick(
+    new_page: NewPage, board_with_rows: Board
+) -> None:
+    page = open_scene(new_page, board_with_rows)
+    counted = json.loads(str(page.locator("#rows").get_attribute("data-work")))
+    open_cases = page.locator("#v-open")
+    for flagged, extra in ((counted["flagged"], 0), (counted["flagged"] + 2, 2), (1, 2)):
+        scenes.emit(page, {"totals": {"flagged": flagged}}, flagged=2)
+        expect(page.locator("#v-flagged")).to_have_text(str(flagged))
+        expect(open_cases).to_have_text(str(counted["open"] + extra))
+
+
 def test_claims_and_decisions_show_in_their_rows_which_do_not_move(
     new_page: NewPage, board_with_rows: Board
 ) -> None:
@@ -183,6 +196,7 @@ def test_clock_that_is_set_while_the_page_is_open_changes_no_age_and_no_claim(
     state, status = page.locator("#drawer .case"), page.locator('[data-id="0-3"] .c-status')
     expect(state).to_contain_text("Held by you")
     page.clock.pause_at((scenes.now(page) + 60_000) / 1000)
+    page.evaluate("globalThis.isSilent = true")  # only this test says what time it is
     server = scenes.now(page)
     for hours, words in ((3, "3 h ahead of"), (-5, "5 h behind")):
         page.clock.run_for(5000)  # the stream is opened again after a silence

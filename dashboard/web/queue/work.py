@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
@@ -20,6 +20,9 @@ router = APIRouter(prefix="/api/v1", tags=["desk"], responses=REFUSALS)
 PartsOf = Annotated[Parts, Depends(parts_of)]
 
 
+_TRIES: Final = 3
+
+
 class WorkModel(BaseModel):
     """How much work there is."""
 
@@ -27,6 +30,10 @@ class WorkModel(BaseModel):
     mine: int = Field(description="cases that you have claimed")
     oldest: int | None = Field(
         description="when the oldest open transaction was scored, epoch milliseconds"
+    )
+    flagged: int = Field(
+        description="flagged transactions so far, as in the totals of the live stream: those that "
+        "the stream counts beyond it are not among the open ones"
     )
 
 
@@ -43,7 +50,15 @@ def work(request: Request, parts: PartsOf) -> WorkModel:
 
 def count_work(parts: Parts, listing: Listing) -> WorkModel:
     """How much work there is for the user of a listing, whatever its filters are."""
+    for _ in range(_TRIES):
+        flagged = parts.board.counts.flagged
+        found = _count(parts, listing, flagged)
+        if flagged == parts.board.counts.flagged:  # else some of them may have been counted or not
+            break
+    return found
 
+
+def _count(parts: Parts, listing: Listing, flagged: int) -> WorkModel:
     def count(status: str | None) -> int:
         return count_flags(parts.table, replace(listing, selection=Selection(status=status)))
 
@@ -55,4 +70,5 @@ def count_work(parts: Parts, listing: Listing) -> WorkModel:
         open=max(0, count(None) - held),
         mine=count("mine"),
         oldest=oldest[0].position.scored_at if oldest else None,
+        flagged=flagged,
     )
