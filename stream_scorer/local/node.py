@@ -46,8 +46,9 @@ NODE_PROPERTIES: Final[Mapping[str, str]] = {
     "group.consumer.min.heartbeat.interval.ms": "500",
     "group.consumer.session.timeout.ms": "6000",
     "group.consumer.min.session.timeout.ms": "1000",
-    # a restart after kill -9 waits for the old registration to expire: 2 s instead of 11 s
-    "broker.session.timeout.ms": "1000",
+    # a broker whose heartbeats are late is fenced, even the only one: the metadata has no broker
+    # then, and a client of librdkafka that asks for it in that moment may never find one again
+    "broker.session.timeout.ms": "30000",
     "broker.heartbeat.interval.ms": "200",
     # a dead producer's open txn is aborted at most this long after its timeout (default 10 s)
     "transaction.abort.timed.out.transaction.cleanup.interval.ms": "1000",
@@ -58,6 +59,10 @@ NODE_PROPERTIES: Final[Mapping[str, str]] = {
     "log.cleaner.dedupe.buffer.size": "2097152",
 }
 """Settings of a single node for tests and demo; ports and folders are added to them."""
+
+_RESTART_SESSION_MS: Final = "2000"
+"""The session timeout of a node that ran before: a restart after kill -9 waits for the old
+registration to expire. A busy machine can delay a heartbeat by a second."""
 
 _LOG4J: Final = """\
 appender.file.type=File
@@ -99,8 +104,10 @@ def write_node(
     )
     data = folder / "data"
     data.mkdir(parents=True, exist_ok=True)
+    did_run = (data / "__cluster_metadata-0").exists()
     settings = {
         **NODE_PROPERTIES,
+        **({"broker.session.timeout.ms": _RESTART_SESSION_MS} if did_run else {}),
         "listeners": ",".join(f"{one.name}://127.0.0.1:{one.port}" for one in everyone),
         "listener.security.protocol.map": ",".join(
             f"{one.name}:{one.protocol}" for one in everyone

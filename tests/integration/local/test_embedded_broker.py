@@ -152,7 +152,7 @@ def test_kill_and_restart_keep_port_and_committed_records(
     assert broker.pid != pid
     # The old registration expires soon, so that a restart is not much slower than a start.
     properties = read_properties(broker.folder / "server.properties")
-    assert properties["broker.session.timeout.ms"] == "1000"
+    assert properties["broker.session.timeout.ms"] == "2000"
     assert read_committed(broker.settings, topic, 500, group_id) == values
 
 

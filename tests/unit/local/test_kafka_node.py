@@ -44,6 +44,18 @@ def test_own_properties_win_over_the_nodes(tmp_path: Path) -> None:
     assert "rootLogger.level=WARN" in (tmp_path / "log4j2.properties").read_text(encoding="utf-8")
 
 
+def test_late_heartbeat_fences_no_new_node_and_a_restart_waits_for_two_seconds(
+    tmp_path: Path,
+) -> None:
+    sessions = []
+    for _ in range(2):
+        write_node(tmp_path, 20001, 20002, "WARN", {})
+        written = read_properties(tmp_path / "server.properties")
+        sessions.append(int(written["broker.session.timeout.ms"]))
+        (tmp_path / "data" / "__cluster_metadata-0").mkdir(exist_ok=True)  # as Kafka does
+    assert sessions == [30_000, 2_000]
+
+
 def test_further_listeners_stand_beside_the_nodes_own(tmp_path: Path) -> None:
     more = [Listener("SASLTLS", "SASL_SSL", 20003), Listener("MTLS", "SSL", 20004)]
     write_node(tmp_path, 20001, 20002, "WARN", {}, more)
