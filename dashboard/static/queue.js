@@ -61,7 +61,7 @@ class Row extends Steady {
       <td class="c-loss num">${money(row, row.expected_loss)}</td>
       <td class="c-time">${buildTime(html, row.scored_at)}</td>
       <td class="c-txn"><a href="/t/${encodeURIComponent(row.id)}" title=${proof}>${row.transaction_id}</a></td>
-      <td class="c-amount num">${money(row, row.amount)}${row.amount != null && html`<span class="unit"> ${currency}</span>`}</td>
+      <td class="c-amount num" data-unit=${row.amount == null ? null : currency}>${money(row, row.amount)}</td>
       <td class="c-product">${dash(formatValue(row.product))}</td>
       <td class="c-card" title=${row.card ?? ""}>${dash(formatValue(row.card))}</td>
       <td class="c-reasons">${h("div", null, ...buildReasons(html, row.reasons))}</td>

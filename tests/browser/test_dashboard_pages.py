@@ -134,7 +134,11 @@ def test_phone_shows_the_current_page_the_currency_and_what_check_will_say(
     for path in ("/", "/?columns=P_emaildomain,proof"):
         page.goto(board.address + path, wait_until="domcontentloaded")
         expect(page.locator("#v-live")).to_have_text("Live")
-        assert page.locator("#rows .c-amount").inner_text() == "12.50 USD"
+        amount = page.locator("#rows .c-amount")
+        expect(amount).to_have_text("12.50")
+        expect(amount).to_have_attribute("data-unit", "USD")
+        after = amount.evaluate("cell => getComputedStyle(cell, '::after').content")
+        assert after not in ("none", "normal")
         cut = "cells => cells.filter(cell => cell.scrollWidth > cell.clientWidth).length"
         assert page.locator("#rows :is(.c-risk, .c-amount, .c-time)").evaluate_all(cut) == 0, path
     page.evaluate("localStorage.setItem('desk.keys', 'off')")
