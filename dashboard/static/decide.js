@@ -119,10 +119,15 @@ export function toggleClaim(id) {
 
 export const snooze = (id, hours) => change({ id, path: "snooze", body: { hours }, doing: "Snoozing…" });
 
+/** Claim a transaction, or hold it for longer. Throws what the request throws. */
+export async function takeClaim(id) {
+  accept(id, await request(`${pathOf(id)}/claim`, { method: "POST" }));
+}
+
 /** Hold a claimed transaction for longer. Failures show at the next change. */
 export async function renew(id) {
   try {
-    accept(id, await request(`${pathOf(id)}/claim`, { method: "POST" }));
+    await takeClaim(id);
   } catch {
     await refresh(id);
   }

@@ -1,7 +1,7 @@
 // Transactions one after another: n claims the next by expected loss, a decision brings the one
 // after it, and its details are fetched while this one is read.
 
-import { caseOf, claims, know } from "./decide.js";
+import { caseOf, claims, know, takeClaim } from "./decide.js";
 import { prefetchPanel } from "./panel.js";
 import { tell } from "./parts.js";
 import { request } from "./request.js";
@@ -22,7 +22,7 @@ const spent = new Map(); // id → milliseconds from its first sight to its deci
 /** Claim the next transaction of the list's filter, and show it. */
 function next() {
   if (claiming) return;
-  const [flag] = likely.filter(isOpen);
+  const flag = likely.find(isOpen);
   claiming = (flag ? claimShown(flag) : claimNext()).finally(() => {
     claiming = null;
     claims.delete(flag?.id);
@@ -36,10 +36,10 @@ function next() {
  */
 async function claimShown(flag) {
   current = flag.id;
-  const answer = request(`/api/v1/flags/${encodeURIComponent(flag.id)}/claim`, { method: "POST" });
+  const isTaken = takeClaim(flag.id);
   tell("flag:open", { id: flag.id, flag });
   try {
-    take(flag.id, await answer);
+    await isTaken;
     return true;
   } catch (error) {
     if (!["conflict", "missing"].includes(error.kind)) {
@@ -64,16 +64,12 @@ async function claimNext() {
       toast("No open transaction is left that matches the filter.");
       return;
     }
-    take(found.id, found);
+    know(found.id, found.case);
+    tell("case:changed", { id: found.id, case: found.case });
     tell("flag:open", { id: found.id, flag: { ...found.flag, case: found.case } });
   } catch (error) {
     toastFailure("The next transaction could not be claimed.", error, next);
   }
-}
-
-function take(id, found) {
-  know(id, found.case);
-  tell("case:changed", { id, case: found.case });
 }
 
 const isOpen = ({ id, case: found }) =>
@@ -89,7 +85,7 @@ async function prefetch() {
     const { items } = await request(`/api/v1/flags?${query}`);
     if (current === null) return; // the drawer was closed meanwhile
     likely = items;
-    const [first] = likely.filter(isOpen);
+    const first = likely.find(isOpen);
     if (first) prefetchPanel(first.id);
   } catch {
     // Only speed is lost.

@@ -121,13 +121,6 @@ def test_details_fetched_ahead_need_no_request_and_are_dropped_when_the_case_cha
     assert asked.count("0-3") == 2
 
 
-def hold_claim(page: Page, flag_id: str) -> list[Route]:
-    """Claims of a transaction wait in the list that is returned."""
-    held: list[Route] = []
-    page.route(f"**/flags/{flag_id}/claim", lambda route: held.append(route))  # noqa: PLW0108
-    return held
-
-
 def decide_first(page: Page, board: Board) -> None:
     """Claim and decide the first of three, once the second is fetched ahead."""
     flag(board, 3)
@@ -138,10 +131,10 @@ def decide_first(page: Page, board: Board) -> None:
     page.keyboard.press("f")
 
 
-def test_next_one_is_shown_while_its_claim_is_on_its_way_and_a_decision_waits_for_it(
-    page: Page, board: Board
-) -> None:
-    held = hold_claim(page, "0-2")
+def decide_second_before_its_claim(page: Page, board: Board) -> list[Route]:
+    """Decide the second of three while its claim waits in the list that is returned."""
+    held: list[Route] = []
+    page.route("**/flags/0-2/claim", lambda route: held.append(route))  # noqa: PLW0108
     with page.expect_request("**/flags/0-2/claim"):
         decide_first(page, board)
     drawer = page.locator("#drawer")
@@ -151,6 +144,14 @@ def test_next_one_is_shown_while_its_claim_is_on_its_way_and_a_decision_waits_fo
     page.keyboard.press("l")
     expect(drawer.locator(".doing")).to_have_text("Saving: Legitimate…")
     wait_until(lambda: labels(board) == ["FRAUD"])
+    return held
+
+
+def test_next_one_is_shown_while_its_claim_is_on_its_way_and_a_decision_waits_for_it(
+    page: Page, board: Board
+) -> None:
+    held = decide_second_before_its_claim(page, board)
+    drawer = page.locator("#drawer")
     held[0].continue_()
     expect(drawer).to_contain_text("Transaction 102")
     expect(drawer.locator(".case")).to_contain_text("Held by you")
@@ -160,13 +161,8 @@ def test_next_one_is_shown_while_its_claim_is_on_its_way_and_a_decision_waits_fo
 def test_next_one_that_somebody_else_claimed_first_gives_way_to_another_undecided(
     page: Page, board: Board
 ) -> None:
-    held = hold_claim(page, "0-2")
-    with page.expect_request("**/flags/0-2/claim"):
-        decide_first(page, board)
+    held = decide_second_before_its_claim(page, board)
     drawer = page.locator("#drawer")
-    expect(drawer).to_contain_text("Transaction 101")
-    page.keyboard.press("l")
-    expect(drawer.locator(".doing")).to_have_text("Saving: Legitimate…")
     board.app.state.parts.desk.claim("0-2", ANA)
     held[0].continue_()
     expect(drawer).to_contain_text("Transaction 102")

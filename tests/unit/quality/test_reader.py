@@ -185,6 +185,16 @@ def test_file_that_another_run_uses_is_refused_until_that_has_ended(
     ScoreFile(path, IDENTITY, since=0).close()
 
 
+def one_batch(folder: Path) -> Path:
+    """A closed file with the scores of one batch."""
+    path = folder / "scores"
+    file = ScoreFile(path, IDENTITY, since=0)
+    file.add(batch(0), 0, 10)
+    file.flush()
+    file.close()
+    return path
+
+
 def test_file_that_cannot_be_made_or_written_names_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="name a file in a folder that exists"):
         ScoreFile(tmp_path / "absent" / "scores", IDENTITY, since=0)
@@ -194,11 +204,7 @@ def test_file_that_cannot_be_made_or_written_names_the_way_out(tmp_path: Path) -
 
 @pytest.mark.parametrize("keep", [0, 10, 100, 4096, 5000, -4096, -1])
 def test_file_that_was_cut_off_is_refused_or_begins_again(tmp_path: Path, keep: int) -> None:
-    path = tmp_path / "scores"
-    file = ScoreFile(path, IDENTITY, since=0)
-    file.add(batch(0), 0, 10)
-    file.flush()
-    file.close()
+    path = one_batch(tmp_path)
     path.write_bytes(path.read_bytes()[:keep])
     found: Any = None
     with suppress(UsageError), closing(ScoreFile(path, IDENTITY, since=0)) as file:
@@ -209,11 +215,7 @@ def test_file_that_was_cut_off_is_refused_or_begins_again(tmp_path: Path, keep: 
 
 @pytest.mark.parametrize("damage", [b"", b"PK\x05\x06" + b"\x00" * 18, b"PK\x03\x04 damaged"])
 def test_damaged_segment_is_named(tmp_path: Path, damage: bytes) -> None:
-    path = tmp_path / "scores"
-    file = ScoreFile(path, IDENTITY, since=0)
-    file.add(batch(0), 0, 10)
-    file.flush()
-    file.close()
+    path = one_batch(tmp_path)
     database = sqlite3.connect(path)
     with database:
         database.execute("UPDATE segments SET data = ?", (damage,))
